@@ -1,0 +1,70 @@
+"""Packing requests into chunks, one chunk a batch: pure arithmetic over sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+# A batch carries about this much around its requests, and each request this much around its params.
+ENVELOPE_BYTES = 16
+REQUEST_OVERHEAD_BYTES = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkLimits:
+    """Requests and bytes of one chunk, and how many chunks are open at once."""
+
+    max_requests: int
+    max_bytes: int
+    max_in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """`count` requests from `start` on in the order given, all of one group."""
+
+    start: int
+    count: int
+    bytes: int
+
+
+def free_size(count: int, taken: Collection[int]) -> int:
+    """The largest size up to `count` that no open chunk has; a single request may share its size.
+
+    A batch carries no label, so that its size is what tells one open chunk from another.
+    """
+    while count > 1 and count in taken:
+        count -= 1
+    return count
+
+
+def partition(sizes: Iterable[tuple[int, int]], limits: ChunkLimits) -> Iterator[Chunk]:
+    """Chunks over `sizes`, pairs of (bytes of a request's params, group number), groups contiguous.
+
+    No chunk passes a limit, except that a request larger than `max_bytes` travels alone. No two chunks among
+    `max_in_flight` neighbours share a size, single requests aside; where chunks may be large, no two at all do.
+    """
+    requests = list(sizes)
+    spacious = limits.max_requests >= 10 * (len(requests) // limits.max_requests + 1)
+    recent: list[int] = []
+    start = 0
+    while start < len(requests):
+        count = _fit(requests, start, limits)
+        count = free_size(count, recent)
+        total = ENVELOPE_BYTES + sum(size + REQUEST_OVERHEAD_BYTES for size, _ in requests[start : start + count])
+        yield Chunk(start=start, count=count, bytes=total)
+        recent.append(count)
+        if not spacious:
+            recent = recent[-max(limits.max_in_flight - 1, 1) :]
+        start += count
+
+
+def _fit(requests: list[tuple[int, int]], start: int, limits: ChunkLimits) -> int:
+    total, count = ENVELOPE_BYTES, 0
+    group = requests[start][1]
+    for size, its_group in requests[start : start + limits.max_requests]:
+        total += size + REQUEST_OVERHEAD_BYTES
+        if its_group != group or (count and total > limits.max_bytes):
+            break
+        count += 1
+    return count

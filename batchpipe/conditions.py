@@ -1,0 +1,172 @@
+"""SQL conditions of the pipeline file: `accept`, `when`, `checks`, `--where` and the like.
+
+A bare name is an output field, else an input column; `output.x` and `input.x` are always clear. An expression is
+parsed alone, its names are resolved in its syntax tree, and it is evaluated as `coalesce(TRY(...), false)`: NULL or
+an error in a row is not true. That form refuses aggregates, windows, subqueries, parameters and volatile functions
+when it is bound.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from batchpipe.errors import PipelineError
+from batchpipe.sql import quote_identifier, quote_literal
+
+INPUT_PREFIX = "i:"
+OUTPUT_PREFIX = "o:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A parsed condition.
+
+    `sql` reads its input columns as "i:NAME" and its output fields as "o:NAME"; `inputs` and `outputs` name them.
+    """
+
+    text: str
+    sql: str
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+    @property
+    def truth(self) -> str:
+        """A BOOLEAN expression that is never NULL and never fails."""
+        return f"coalesce(TRY({self.sql}\n), false)"
+
+
+@dataclass(slots=True)
+class _Names:
+    fields: Mapping[str, str]
+    columns: Mapping[str, str]
+    where: str
+    used_fields: set[str] = field(default_factory=set)
+    used_columns: set[str] = field(default_factory=set)
+
+    def resolve(self, path: list[str]) -> list[str]:
+        """`path` of a column reference with its first part turned into a prefixed column."""
+        first = path[0].lower()
+        if len(path) > 1 and first in ("output", "input"):
+            known, prefix = (self.fields, OUTPUT_PREFIX) if first == "output" else (self.columns, INPUT_PREFIX)
+            if path[1].lower() in known:
+                return [self._use(prefix, known[path[1].lower()]), *path[2:]]
+        if first in self.fields:
+            return [self._use(OUTPUT_PREFIX, self.fields[first]), *path[1:]]
+        if first in self.columns:
+            return [self._use(INPUT_PREFIX, self.columns[first]), *path[1:]]
+        raise self._unknown(".".join(path), path)
+
+    def _use(self, prefix: str, name: str) -> str:
+        (self.used_fields if prefix == OUTPUT_PREFIX else self.used_columns).add(name)
+        return prefix + name
+
+    def _unknown(self, shown: str, path: list[str]) -> PipelineError:
+        known = [*self.fields.values(), *self.columns.values()]
+        near = difflib.get_close_matches(path[-1] if path[0] in ("input", "output") else path[0], known, 1, 0.6)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(known) or 'none'}."
+        return PipelineError(f"no output field or input column is called {shown!r}", where=self.where, hint=hint)
+
+
+def parse_condition(
+    session: duckdb.DuckDBPyConnection,
+    text: str,
+    *,
+    fields: Collection[str],
+    columns: Collection[str],
+    where: str,
+) -> Condition:
+    """`text` parsed and its names resolved; raises PipelineError with `where`."""
+    try:
+        duckdb.SQLExpression(text)
+    except duckdb.Error as error:
+        what = f"{text!r} is not one SQL expression: {first_line(error)}"
+        raise PipelineError(what, where=where, hint="Write one condition, as after WHERE.") from error
+    tree = _syntax_tree(session, text, where)
+    names = _Names({each.lower(): each for each in fields}, {each.lower(): each for each in columns}, where)
+    _resolve(tree["statements"][0]["node"]["select_list"][0], names, frozenset())
+    row = session.execute("SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchone()
+    assert row is not None
+    return Condition(
+        text=text,
+        sql=str(row[0]).removeprefix("SELECT ").rstrip(";"),
+        inputs=frozenset(names.used_columns),
+        outputs=frozenset(names.used_fields),
+    )
+
+
+def bind_condition(
+    session: duckdb.DuckDBPyConnection,
+    condition: Condition,
+    *,
+    field_types: Mapping[str, str],
+    column_types: Mapping[str, str],
+    where: str,
+) -> None:
+    """Bind `condition` with no rows: raises PipelineError where DuckDB refuses it or it is not boolean."""
+    values = [
+        *(f"NULL::{field_types[name]} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in condition.outputs),
+        *(f"NULL::{column_types[name]} AS {quote_identifier(INPUT_PREFIX + name)}" for name in condition.inputs),
+    ]
+    source = f"(SELECT {', '.join(values) or '1'})"
+    try:
+        described = session.execute(f"DESCRIBE SELECT {condition.sql} AS c, {condition.truth} FROM {source}").fetchall()
+    except duckdb.Error as error:
+        what = f"{condition.text!r} cannot be used as a condition: {first_line(error)}"
+        hint = "A condition looks at one row: no aggregates, windows, subqueries, parameters or random values."
+        raise PipelineError(what, where=where, hint=hint) from error
+    kind = described[0][1]
+    if kind not in ("BOOLEAN", '"NULL"', "NULL"):
+        what = f"{condition.text!r} is {kind}, not true or false"
+        raise PipelineError(what, where=where, hint="Compare it with something, as in `confidence >= 0.8`.")
+
+
+def first_line(error: Exception) -> str:
+    """DuckDB's message without its excerpt of the statement, which would show our own wrapping."""
+    return str(error).split("\n", 1)[0].replace(f'"{OUTPUT_PREFIX}', '"').replace(f'"{INPUT_PREFIX}', '"')
+
+
+def _syntax_tree(session: duckdb.DuckDBPyConnection, text: str, where: str) -> dict[str, Any]:
+    statement = f"SELECT json_serialize_sql({quote_literal(f'SELECT ({text}' + chr(10) + ')')})"
+    row = session.execute(statement).fetchone()
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    if tree["error"]:
+        what = f"{text!r} is not an SQL expression: {tree.get('error_message', 'it cannot be parsed')}"
+        raise PipelineError(what, where=where, hint="Write one condition, as after WHERE.")
+    return tree
+
+
+def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
+    """Rewrite the column references below `node` in place; `local` are the parameters of lambdas around it."""
+    if isinstance(node, list):
+        for each in node:
+            _resolve(each, names, local)
+        return
+    if not isinstance(node, dict):
+        return
+    if node.get("class") == "LAMBDA":
+        _resolve(node["expr"], names, local | _parameters(node["lhs"]))
+        return
+    if node.get("class") == "STAR":
+        raise PipelineError("a condition cannot use `*`", where=names.where, hint="Name the columns it looks at.")
+    if node.get("class") == "COLUMN_REF":
+        if node["column_names"][0].lower() not in local:
+            node["column_names"] = names.resolve(node["column_names"])
+        return
+    for each in node.values():
+        _resolve(each, names, local)
+
+
+def _parameters(node: Any) -> frozenset[str]:
+    if isinstance(node, list):
+        return frozenset().union(*(_parameters(each) for each in node))
+    if not isinstance(node, dict):
+        return frozenset()
+    if node.get("class") == "COLUMN_REF":
+        return frozenset({node["column_names"][0].lower()})
+    return frozenset().union(*(_parameters(each) for each in node.values()))

@@ -1,0 +1,260 @@
+"""From one request's `params` to what the service answers: a message, or an error."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import md5
+from typing import Any
+
+import orjson
+
+from batchpipe.emulator.answers import AnswerBook
+from batchpipe.emulator.faults import RequestRule
+from batchpipe.emulator.jsontypes import JsonObject, is_object
+from batchpipe.emulator.messages import Texts, read_texts
+from batchpipe.emulator.outcomes import ERRORS, Outcomes, spoil
+from batchpipe.emulator.params import Call, ParamsError, Plan, make_plan
+from batchpipe.emulator.promptcache import NO_CACHE, CacheUse, PromptCache
+from batchpipe.emulator.prompts import prompt_schema
+from batchpipe.emulator.values import Draw, Make, compile_schema
+
+_PLANS_KEPT = 500
+_phrase = compile_schema({"type": "string"})
+_TEXT_KEYS = ("messages", "system")
+_UNTAUGHT = ("expired", "canceled", "unknown_type")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What becomes of one request: `kind` is succeeded, errored, expired, canceled or unknown.
+
+    `message` is there when it succeeded, `error` (status, type, words) when it errored.
+    """
+
+    kind: str
+    message: JsonObject | None = None
+    error: tuple[int, str, str] | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer in the making: either `value` (JSON) or `text`; `tokens` overrides what the text counts."""
+
+    value: Any
+    text: str
+    is_json: bool
+    stop_reason: str = "end_turn"
+    stop_sequence: str | None = None
+    tokens: int | None = None
+    empty: bool = False
+
+
+class Answerer:
+    """Answers requests; the same seed, model and content give the same answer."""
+
+    def __init__(self, seed: int, book: AnswerBook | None) -> None:
+        self._seed = str(seed).encode()
+        self._book = book
+        self._plans: dict[tuple[Call, bytes], Plan | ParamsError] = {}
+        self._makes: dict[tuple[Call, bytes], Make] = {}
+        self._make_from_text = lru_cache(maxsize=200)(_compile_text)
+
+    def answer(
+        self, params: JsonObject, call: Call, unique: str, outcomes: Outcomes, cache: PromptCache
+    ) -> Answer:
+        """`unique` tells this request from every other, for the message's id."""
+        shape = {name: value for name, value in params.items() if name not in _TEXT_KEYS}
+        if "messages" in params:
+            shape["messages"] = None
+        try:
+            key = (call, orjson.dumps(shape))
+            plan = self._plan(key, params)
+            texts = read_texts(params, plan)
+            content = orjson.dumps((plan.model.id, params.get("system"), params["messages"]))
+            tokens = 8 + plan.hidden_tokens + int(len(content) * plan.model.token_factor) // 4
+            tokens = min(tokens, len(content) + len(key[1]) + 200)
+            _check_room(plan, tokens)
+        except ParamsError as problem:
+            status = 404 if problem.kind == "not_found_error" else 400
+            return Answer("errored", error=(status, problem.kind, problem.message))
+        rule = outcomes.choose(plan.model, texts)
+        outcome = None if rule is None else rule.outcome
+        if outcome in ERRORS:
+            return Answer("errored", error=ERRORS[outcome])
+        if outcome in _UNTAUGHT and call.batch:
+            return Answer("unknown" if outcome == "unknown_type" else outcome)
+        draw = Draw(int.from_bytes(md5(self._seed + content).digest()[:8]))
+        draft = self._draft(key, plan, texts, draw, rule)
+        if outcome is not None:
+            _apply(outcome, draft, plan)
+        room = min(plan.max_tokens, plan.model.context_tokens - tokens)
+        _fit(draft, plan, room)
+        use = NO_CACHE
+        if texts.cache_ttl is not None:
+            use = cache.use(plan.model.id, texts.cached, texts.cache_ttl, tokens, draw)
+        thinking = (
+            0 if plan.thinking is None or draft.empty else min(draw.below(48), room - (draft.tokens or 0))
+        )
+        message = _message(plan, draft, unique, outcome)
+        _add_thinking(message, plan, thinking)
+        tier = "batch" if call.batch and outcome != "not_batch_tier" else "standard"
+        message["usage"] = _usage(plan, tokens, (draft.tokens or 0) + max(0, thinking), thinking, use, tier)
+        return Answer("succeeded", message=message)
+
+    def _plan(self, key: tuple[Call, bytes], params: JsonObject) -> Plan:
+        plan = self._plans.get(key)
+        if plan is None:
+            try:
+                plan = make_plan(params, key[0], len(key[1]))
+            except ParamsError as problem:
+                plan = problem
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+                self._makes.clear()
+            self._plans[key] = plan
+        if isinstance(plan, ParamsError):
+            raise ParamsError(plan.message, plan.kind)
+        return plan
+
+    def _draft(
+        self, key: tuple[Call, bytes], plan: Plan, texts: Texts, draw: Draw, rule: RequestRule | None
+    ) -> _Draft:
+        given: Any = None
+        if rule is not None and rule.outcome == "output":
+            given = rule.output
+        elif self._book is not None and (line := self._book.find(plan.model, texts)) is not None:
+            given = line.output
+        spoils = None if rule is None else rule.outcome
+        if given is not None:
+            return _given(spoil(spoils, given, plan.schema), plan.tool is not None)
+        schema = plan.schema if plan.schema is not None else prompt_schema(texts)
+        if schema is None:
+            return _Draft(None, _sentence(draw), False)
+        value = spoil(spoils, self._make(key, plan, schema)(draw), schema)
+        return _Draft(value, orjson.dumps(value).decode(), True)
+
+    def _make(self, key: tuple[Call, bytes], plan: Plan, schema: JsonObject) -> Make:
+        if plan.schema is None:
+            return self._make_from_text(orjson.dumps(schema))
+        make = self._makes.get(key)
+        if make is None:
+            make = self._makes[key] = compile_schema(schema)
+        return make
+
+
+def _compile_text(text: bytes) -> Make:
+    return compile_schema(orjson.loads(text))
+
+
+def _given(output: Any, for_tool: bool) -> _Draft:
+    if isinstance(output, str):
+        if not for_tool:
+            return _Draft(None, output, False)
+        return _Draft({"text": output}, output, True)
+    return _Draft(output, orjson.dumps(output).decode(), True)
+
+
+def _sentence(draw: Draw) -> str:
+    return f"The {_phrase(draw)} concerns the {_phrase(draw)}; it needs {1 + draw.below(9)} steps."
+
+
+def _check_room(plan: Plan, tokens: int) -> None:
+    limit = plan.model.context_tokens
+    if tokens > limit:
+        raise ParamsError(f"prompt is too long: {tokens} tokens > {limit} maximum")
+
+
+def _apply(outcome: str, draft: _Draft, plan: Plan) -> None:
+    half = draft.text[: max(1, len(draft.text) // 2)]
+    if outcome == "refused":
+        draft.stop_reason, draft.empty, draft.tokens = "refusal", True, 1
+    elif outcome == "refused_midway":
+        draft.stop_reason, draft.text, draft.value = "refusal", half, {}
+    elif outcome == "truncated":
+        draft.stop_reason, draft.text, draft.value, draft.tokens = "max_tokens", half, {}, plan.max_tokens
+    elif outcome == "context_window":
+        draft.stop_reason, draft.text, draft.value = "model_context_window_exceeded", half, {}
+    elif outcome == "pause_turn":
+        draft.stop_reason, draft.text, draft.value = "pause_turn", half, {}
+    elif outcome == "invalid_json":
+        draft.text, draft.value = draft.text.rstrip("}]") + ', "', {}
+    elif outcome == "empty_content":
+        draft.empty, draft.tokens = True, 1
+
+
+def _fit(draft: _Draft, plan: Plan, room: int) -> None:
+    """Ends the text where a stop sequence or the room for output ends it."""
+    if not draft.empty and plan.tool is None:
+        for stop in plan.stop_sequences:
+            place = draft.text.find(stop)
+            if place >= 0 and draft.stop_reason == "end_turn":
+                draft.text, draft.stop_reason, draft.stop_sequence = draft.text[:place], "stop_sequence", stop
+    if draft.tokens is not None:
+        return
+    draft.tokens = 1 + int(len(draft.text) * plan.model.token_factor) // 4
+    if draft.tokens > room:
+        draft.tokens = max(1, room)
+        draft.text = draft.text[: int(room * 4 / plan.model.token_factor)]
+        draft.value = {}
+        draft.stop_reason = "max_tokens" if room == plan.max_tokens else "model_context_window_exceeded"
+
+
+def _message(plan: Plan, draft: _Draft, unique: str, outcome: str | None) -> JsonObject:
+    stop_reason = draft.stop_reason
+    content: list[JsonObject] = []
+    identity = md5(unique.encode()).hexdigest()
+    if draft.empty:
+        pass
+    elif plan.tool is not None:
+        value = draft.value if is_object(draft.value) else {}
+        content = [{"type": "tool_use", "id": f"toolu_01{identity[:22]}", "name": plan.tool, "input": value}]
+        stop_reason = "tool_use" if stop_reason == "end_turn" else stop_reason
+    elif outcome == "split_text":
+        half = len(draft.text) // 2
+        content = [{"type": "text", "text": part} for part in (draft.text[:half], draft.text[half:])]
+    else:
+        content = [{"type": "text", "text": draft.text}]
+    details = None
+    if stop_reason == "refusal":
+        details = {
+            "type": "refusal",
+            "category": "general_harms",
+            "explanation": "This request was declined.",
+        }
+    return {
+        "id": f"msg_01{identity[:22]}",
+        "type": "message",
+        "role": "assistant",
+        "model": plan.model.id,
+        "content": content,
+        "stop_reason": stop_reason,
+        "stop_sequence": draft.stop_sequence,
+        "stop_details": details,
+        "container": None,
+    }
+
+
+def _add_thinking(message: JsonObject, plan: Plan, tokens: int) -> None:
+    if tokens <= 0 or not message["content"]:
+        return
+    shown = "" if plan.thinking == "default" else "The request is short; I will answer it directly."
+    block = {"type": "thinking", "thinking": shown, "signature": f"RW11{message['id'][4:]}"}
+    message["content"].insert(0, block)
+
+
+def _usage(plan: Plan, tokens: int, output: int, thinking: int, use: CacheUse, tier: str) -> JsonObject:
+    return {
+        "input_tokens": tokens - use.read - use.written,
+        "cache_creation_input_tokens": use.written,
+        "cache_read_input_tokens": use.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": use.written if use.ttl == "5m" else 0,
+            "ephemeral_1h_input_tokens": use.written if use.ttl == "1h" else 0,
+        },
+        "output_tokens": output,
+        "output_tokens_details": {"thinking_tokens": max(0, thinking)},
+        "server_tool_use": None,
+        "service_tier": tier,
+        "inference_geo": plan.inference_geo
+        or ("global" if plan.model.takes_inference_geo else "not_available"),
+        "speed": None if tier == "batch" else "standard",
+    }

@@ -1,0 +1,119 @@
+"""Answers given in a file: JSON lines of `{"model"?, "match", "output"}`.
+
+A line speaks for a request when its model is absent or the request's, and its `match` is a substring of the
+system and user text. A match in the last user message goes before one elsewhere; then the first line wins.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchpipe.emulator.errors import EmulatorError
+from batchpipe.emulator.jsontypes import is_object
+from batchpipe.emulator.messages import Texts
+from batchpipe.emulator.models import Model, find_model
+
+_SIZES = (10, 5, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One answer; `model` is a resolved id, `output` an object or a string."""
+
+    match: str
+    model: str | None
+    output: Any
+
+
+class AnswerBook:
+    """The lines of a file, found through the rarest short piece of each `match`."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+        self._by_piece: dict[int, dict[str, list[int]]] = {}
+        self._always: list[int] = []
+        by_size: dict[int, list[int]] = {}
+        for place, line in enumerate(self.lines):
+            size = next((size for size in _SIZES if len(line.match) >= size), None)
+            if size is None:
+                self._always.append(place)
+            else:
+                by_size.setdefault(size, []).append(place)
+        for size, places in by_size.items():
+            self._by_piece[size] = self._rarest(size, places)
+        # System prompts repeat over a batch; each is searched once.
+        self._found_elsewhere = lru_cache(maxsize=64)(self._found)
+
+    def _rarest(self, size: int, places: list[int]) -> dict[str, list[int]]:
+        counts: Counter[str] = Counter()
+        for place in places:
+            counts.update(_pieces_of(self.lines[place].match, size))
+        index: dict[str, list[int]] = {}
+        for place in places:
+            pieces = sorted(_pieces_of(self.lines[place].match, size))
+            index.setdefault(min(pieces, key=counts.__getitem__), []).append(place)
+        return index
+
+    def _found(self, text: str) -> tuple[int, ...]:
+        candidates = list(self._always)
+        for size, index in self._by_piece.items():
+            for piece in index.keys() & _pieces_of(text, size):
+                candidates.extend(index[piece])
+        return tuple(place for place in sorted(candidates) if self.lines[place].match in text)
+
+    def find(self, model: Model, texts: Texts) -> Line | None:
+        """The line that speaks for this request."""
+        for places in (self._found(texts.last), self._found_elsewhere(texts.other)):
+            for place in places:
+                line = self.lines[place]
+                if line.model is None or line.model == model.id:
+                    return line
+        return None
+
+
+def _pieces_of(text: str, size: int) -> set[str]:
+    return {text[start : start + size] for start in range(len(text) - size + 1)}
+
+
+def read_answers(path: Path) -> AnswerBook:
+    """The answers in a file; raises EmulatorError naming file and line."""
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise EmulatorError(f"{path}: {problem.strerror}") from problem
+    lines = [
+        _line(f"{path}:{number}", line)
+        for number, line in enumerate(text.split(b"\n"), start=1)
+        if line.strip()
+    ]
+    return AnswerBook(lines)
+
+
+def _line(where: str, text: bytes) -> Line:
+    try:
+        found: object = orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise EmulatorError(f"{where}: not JSON: {problem}") from problem
+    if not is_object(found):
+        raise EmulatorError(f'{where}: expected an object {{"model"?, "match", "output"}}')
+    for name in found:
+        if name not in ("model", "match", "output"):
+            raise EmulatorError(f"{where}: unknown key {name!r}; known are 'model', 'match', 'output'")
+    match, model, output = found.get("match"), found.get("model"), found.get("output")
+    if not isinstance(match, str):
+        raise EmulatorError(f"{where}: 'match' must be a string")
+    if not isinstance(output, str) and not is_object(output):
+        raise EmulatorError(f"{where}: 'output' must be an object or a string")
+    if model is None:
+        return Line(match, None, output)
+    if not isinstance(model, str):
+        raise EmulatorError(f"{where}: 'model' must be a string")
+    known = find_model(model)
+    if known is None:
+        raise EmulatorError(f"{where}: unknown model {model!r}")
+    return Line(match, known.id, output)

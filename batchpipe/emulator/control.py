@@ -1,0 +1,175 @@
+"""The emulator's own endpoints under /emulator/: clock, faults, log, stranger. No key is asked for."""
+
+import secrets
+from hashlib import md5
+from pathlib import Path
+
+import orjson
+
+from batchpipe.emulator.batches import Batches, timestamp
+from batchpipe.emulator.errors import EmulatorError, error_envelope
+from batchpipe.emulator.faults import CallRule, Rules, parse_rules
+from batchpipe.emulator.jsontypes import JsonObject, is_integer, is_number, is_object
+from batchpipe.emulator.params import NEW_VERSION
+from batchpipe.emulator.store import Batch, Store
+from batchpipe.emulator.wire import Reply, Request, json_reply
+
+
+class Control:
+    """Rules in force, the log, and the endpoints to change and read them."""
+
+    def __init__(self, store: Store, batches: Batches) -> None:
+        self._store = store
+        self._batches = batches
+        self._rules = Rules()
+
+    def rules(self) -> Rules:
+        """The rules in force, whichever process has set them."""
+        text = self._store.setting("rules")
+        if text is None:
+            return self._rules if not self._rules.key else Rules()
+        if md5(text.encode()).hexdigest() != self._rules.key:
+            self._rules = parse_rules(text.encode(), "faults")
+        return self._rules
+
+    def use_rules(self, text: bytes, *, keep_counts: bool) -> None:
+        """Puts rules in force. `keep_counts`: unless they are the ones in force already."""
+        known = self._store.setting("rules")
+        if keep_counts and known is not None and known.encode() == text:
+            return
+        with self._store.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('rules', ?)", (text.decode(),))
+            connection.execute("DELETE FROM counters")
+
+    def due_fault(self, call: str, rules: Rules) -> CallRule | None:
+        """The first rule whose turn it is; every rule for this kind of call counts it."""
+        due: CallRule | None = None
+        places = [place for place, rule in enumerate(rules.calls) if rule.call == call]
+        if not places:
+            return None
+        with self._store.transaction() as connection:
+            for place in places:
+                name = f"call:{place}"
+                row = connection.execute("SELECT seen FROM counters WHERE name = ?", (name,)).fetchone()
+                seen = int(row[0]) if row else 0
+                rule = rules.calls[place]
+                if rule.after <= seen < rule.after + rule.times and due is not None:
+                    continue
+                connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, seen + 1))
+                if rule.after <= seen < rule.after + rule.times:
+                    due = rule
+        return due
+
+    def record(self, method: str, path: str, reply: Reply) -> None:
+        self._store.record_call(method, path, reply.status, reply.fault)
+
+    def results_path(self, batch_id: str) -> Path:
+        return self._store.results_path(batch_id)
+
+    def answer(self, request: Request) -> Reply:
+        """The reply to a control request; a mistake in it is a 400 that says what."""
+        try:
+            return json_reply(200, self._answer(request))
+        except EmulatorError as problem:
+            return json_reply(400, error_envelope("invalid_request_error", str(problem), ""))
+
+    def _answer(self, request: Request) -> JsonObject:
+        text = b"" if request.body is None else request.body.read_bytes()
+        if (request.method, request.path) == ("GET", "/emulator/log"):
+            return self._log(with_requests=request.query.get("requests", "1") != "0")
+        if (request.method, request.path) == ("POST", "/emulator/faults"):
+            parse_rules(text or b"{}", "faults")
+            self.use_rules(text or b"{}", keep_counts=False)
+            return {"ok": True}
+        if (request.method, request.path) == ("POST", "/emulator/clock"):
+            seconds = _object(text).get("advance_seconds")
+            if not is_number(seconds):
+                raise EmulatorError("advance_seconds: expected a number")
+            self._store.advance(seconds)
+            return {"now": timestamp(self._store.now())}
+        if (request.method, request.path) == ("POST", "/emulator/stranger"):
+            return self._stranger(_object(text))
+        raise EmulatorError(f"{request.method} {request.path}: there is no such control endpoint")
+
+    def _stranger(self, asked: JsonObject) -> JsonObject:
+        count, workspace = asked.get("requests"), asked.get("workspace", "default")
+        if not is_integer(count) or count < 1 or not isinstance(workspace, str):
+            raise EmulatorError('expected {"requests": a whole number above 0, "workspace": a string}')
+        name = secrets.token_hex(4)
+        requests = [
+            {
+                "custom_id": f"stranger-{name}-{place}",
+                "params": {
+                    "model": "claude-haiku-4-5",
+                    "max_tokens": 64,
+                    "messages": [{"role": "user", "content": f"Somebody else's question {place}."}],
+                },
+            }
+            for place in range(count)
+        ]
+        body = self._store.folder / "incoming" / f"stranger-{name}.part"
+        body.write_bytes(orjson.dumps({"requests": requests}))
+        try:
+            made = self._batches.create(
+                Request("POST", "", {}, {}, body), workspace, NEW_VERSION, Rules(), stranger=True
+            )
+        finally:
+            body.unlink()
+        return {"id": made.id}
+
+    def _log(self, *, with_requests: bool) -> JsonObject:
+        calls = self._store.query("SELECT at, method, path, status, fault FROM calls ORDER BY number")
+        return {
+            "now": timestamp(self._store.now()),
+            "calls": [
+                {"at": timestamp(at), "method": method, "path": path, "status": status, "fault": fault}
+                for at, method, path, status, fault in calls
+            ],
+            "batches": {
+                batch.id: self._batch_log(batch, with_requests=with_requests)
+                for batch in self._store.batches("true ORDER BY number")
+            },
+        }
+
+    def _batch_log(self, batch: Batch, *, with_requests: bool) -> JsonObject:
+        logged = {
+            **self._batches.shape(batch, ""),
+            "workspace": batch.workspace,
+            "fault": batch.fault,
+            "stranger": bool(batch.stranger),
+            "deleted": batch.deleted_at is not None,
+            "total": batch.requests,
+        }
+        if with_requests:
+            results = self._results_of(batch)
+            with self._store.body_path(batch.id).open("rb") as body:
+                logged["requests"] = [_request_log(orjson.loads(line), results) for line in body]
+        return logged
+
+    def _results_of(self, batch: Batch) -> dict[str, str]:
+        """How each request ended, by custom id; empty before the end."""
+        if batch.ended_at is None:
+            return {}
+        with self._store.results_path(batch.id).open("rb") as lines:
+            found = [orjson.loads(line) for line in lines]
+        return {line["custom_id"]: line["result"]["type"] for line in found}
+
+
+def _object(text: bytes) -> JsonObject:
+    try:
+        found: object = orjson.loads(text or b"{}")
+    except orjson.JSONDecodeError as problem:
+        raise EmulatorError(f"not JSON: {problem}") from problem
+    if not is_object(found):
+        raise EmulatorError("expected an object")
+    return found
+
+
+def _request_log(request: JsonObject, results: dict[str, str]) -> JsonObject:
+    canonical = orjson.dumps(request["params"], option=orjson.OPT_SORT_KEYS)
+    custom_id = request["custom_id"]
+    return {
+        "custom_id": custom_id,
+        "params_md5": md5(canonical).hexdigest(),
+        "result": results.get(custom_id),
+    }

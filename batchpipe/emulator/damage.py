@@ -1,0 +1,114 @@
+"""Replies that go wrong: refused, lost on the way, or with spoiled result lines."""
+
+from dataclasses import replace
+
+import orjson
+
+from batchpipe.emulator.errors import ApiError
+from batchpipe.emulator.faults import CallRule
+from batchpipe.emulator.wire import Reply, html_reply, json_reply
+
+
+def refusal(fault: CallRule, request_id: str) -> Reply | None:
+    """The reply to a call that is not even looked at; None when it is to be handled."""
+    kind, _, number = fault.fault.partition(":")
+    if kind == "status":
+        reply = _error(fault, int(number), request_id)
+    elif kind == "status_html":
+        reply = html_reply(int(number))
+    elif kind == "reset":
+        reply = Reply(0, framing="reset")
+    elif kind == "empty":
+        reply = Reply(200, b"{}")
+    elif kind == "html":
+        reply = html_reply(200)
+    else:
+        return None
+    reply.fault = fault.fault
+    reply.delay_seconds = fault.seconds
+    if fault.retry_after is not None:
+        reply.headers["retry-after"] = f"{fault.retry_after:g}"
+    return reply
+
+
+def misreply(fault: CallRule, reply: Reply, request_id: str) -> Reply:
+    """What is sent in place of the reply to a call that was handled."""
+    kind, _, number = fault.fault.partition(":")
+    changed = reply
+    if kind == "landed_later":
+        kind, _, number = fault.answer.partition(":")
+        kind = f"accepted_then_{kind}"
+    elif kind == "results_url_other_host":
+        changed = _other_host(reply, fault.host)
+    if kind == "accepted_then_reset":
+        changed = Reply(0, framing="reset")
+    elif kind == "accepted_then_status":
+        changed = _error(fault, int(number), request_id)
+    elif kind == "accepted_then_status_html":
+        changed = html_reply(int(number))
+    elif kind == "accepted_then_empty":
+        changed = Reply(200, b"{}")
+    elif kind == "accepted_then_html":
+        changed = html_reply(200)
+    elif kind in ("accepted_late", "late"):
+        changed.delay_seconds = fault.seconds
+    changed.fault = fault.fault
+    return changed
+
+
+def _error(fault: CallRule, status: int, request_id: str) -> Reply:
+    words = fault.message or f"The emulator was told to answer {status}."
+    return json_reply(status, ApiError(status, words, error_code=fault.error_code).body(request_id))
+
+
+def _other_host(reply: Reply, host: str) -> Reply:
+    batch = orjson.loads(reply.body)
+    if batch.get("results_url"):
+        path = batch["results_url"].split("/v1/", 1)[1]
+        batch["results_url"] = f"{host.rstrip('/')}/v1/{path}"
+    return replace(reply, body=orjson.dumps(batch))
+
+
+def damage(fault: str, reply: Reply) -> Reply:
+    """A results reply whose lines are cut, doubled, lost, foreign or broken."""
+    assert reply.file is not None
+    lines = reply.file.read_bytes().splitlines(keepends=True)
+    middle = len(lines) // 2
+    framing = "length"
+    if fault == "results_cut_line_end":
+        lines, framing = lines[:middle], "close"
+    elif fault == "results_cut_mid_line":
+        lines, framing = [*lines[:middle], lines[middle][: len(lines[middle]) // 2]], "close"
+    elif fault in ("results_cut_length", "results_cut_chunk"):
+        framing = "short" if fault == "results_cut_length" else "chunked"
+    elif fault == "doubled_line":
+        lines.insert(middle, lines[-1])
+    elif fault == "differing_double":
+        lines.insert(0, _differing(lines[-1]))
+    elif fault == "foreign_line":
+        lines.insert(middle, _renamed(lines[0]))
+    elif fault == "missing_line":
+        del lines[middle]
+    elif fault == "blank_line":
+        lines.insert(middle, b"\n")
+    elif fault == "bad_json_line":
+        lines[middle] = lines[middle][: len(lines[middle]) // 2] + b"\n"
+    else:
+        return reply
+    return Reply(200, b"".join(lines), reply.content_type, framing=framing)
+
+
+def _differing(line: bytes) -> bytes:
+    found = orjson.loads(line)
+    words = "the emulator was told to send this line twice"
+    found["result"] = {
+        "type": "errored",
+        "error": {"type": "error", "error": {"type": "api_error", "message": words}, "request_id": None},
+    }
+    return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _renamed(line: bytes) -> bytes:
+    found = orjson.loads(line)
+    found["custom_id"] = "somebody-elses-row"
+    return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,222 @@
+"""Rules, as JSON, that tell the emulator how to fail: outcomes per request, faults per HTTP call, knobs."""
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchpipe.emulator.errors import EmulatorError
+from batchpipe.emulator.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
+
+OUTCOMES = words(
+    "errored_invalid errored_credit errored_overloaded errored_api errored_rate_limit errored_permission "
+    "expired canceled refused refused_midway truncated context_window pause_turn invalid_json wrong_enum "
+    "out_of_range extra_field missing_field enum_case empty_content split_text unknown_type not_batch_tier "
+    "output"
+)
+CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message", "models")
+
+MAX_REQUESTS = 100_000
+MAX_BYTES = 256_000_000
+_LANDED_LATER_ANSWER = "status:500"
+_OTHER_HOST = "http://results.invalid"
+_EVERY_CALL = words(
+    "reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late"
+)
+_ONLY_FOR = {
+    "landed_later": "create",
+    "list_lag": "list",
+    "results_url_other_host": "retrieve",
+    **dict.fromkeys(
+        words(
+            "results_cut_line_end results_cut_mid_line results_cut_length results_cut_chunk doubled_line "
+            "differing_double foreign_line missing_line blank_line bad_json_line"
+        ),
+        "results",
+    ),
+}
+_STATUS = re.compile(r"(status|status_html|accepted_then_status):([45]\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRule:
+    """An outcome for some requests: all given conditions hold, and the rule was met fewer than `times`.
+
+    `match` is a substring of the request's text, `share` the part of contents chosen by hash. `per` says what
+    `times` counts: "rule" (requests that met it) or "content" (each row's own text for itself).
+    """
+
+    outcome: str
+    match: str | None = None
+    model: str | None = None
+    share: float = 1.0
+    times: int | None = None
+    per: str = "content"
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRule:
+    """A fault for `times` calls of one kind, after `after` calls that pass.
+
+    `seconds` is how long (late answers: wall clock; landed_later, list_lag: emulator time).
+    """
+
+    call: str
+    fault: str
+    times: int = 1
+    after: int = 0
+    seconds: float = 0.0
+    retry_after: float | None = None
+    error_code: str | None = None
+    message: str | None = None
+    answer: str = _LANDED_LATER_ANSWER
+    host: str = _OTHER_HOST
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules in force. `finished_before_cancel` and `finished_before_expiry` are shares of a batch."""
+
+    requests: tuple[RequestRule, ...] = ()
+    calls: tuple[CallRule, ...] = ()
+    max_queued: int | None = None
+    max_requests: int = MAX_REQUESTS
+    max_bytes: int = MAX_BYTES
+    delay_seconds: float | None = None
+    finished_before_cancel: float = 0.0
+    finished_before_expiry: float = 0.0
+    key: str = ""
+
+
+def read_rules(path: Path) -> bytes:
+    """The text of a faults file, once it is known to be good; raises EmulatorError naming the file."""
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise EmulatorError(f"{path}: {problem.strerror}") from problem
+    parse_rules(text, str(path))
+    return text
+
+
+def parse_rules(text: bytes, where: str) -> Rules:
+    """Rules from JSON; raises EmulatorError that says where and what."""
+    try:
+        found: object = orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise EmulatorError(f"{where}: not JSON: {problem}") from problem
+    if not is_object(found):
+        raise EmulatorError(f"{where}: expected an object with the keys 'requests' and 'calls'")
+    reader = _Reader(where)
+    reader.keys("", found, Rules.__dataclass_fields__.keys() - {"key"})
+    return Rules(
+        requests=tuple(
+            reader.request(f"requests[{place}]", rule)
+            for place, rule in enumerate(reader.rules("requests", found.get("requests", [])))
+        ),
+        calls=tuple(
+            reader.call(f"calls[{place}]", rule)
+            for place, rule in enumerate(reader.rules("calls", found.get("calls", [])))
+        ),
+        max_queued=reader.whole("max_queued", found.get("max_queued")),
+        max_requests=reader.whole("max_requests", found.get("max_requests")) or MAX_REQUESTS,
+        max_bytes=reader.whole("max_bytes", found.get("max_bytes")) or MAX_BYTES,
+        delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),
+        finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel"))
+        or 0.0,
+        finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry"))
+        or 0.0,
+        key=md5(text).hexdigest(),
+    )
+
+
+class _Reader:
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def error(self, place: str, words: str) -> EmulatorError:
+        return EmulatorError(f"{self.where}: {place}: {words}")
+
+    def keys(self, place: str, found: JsonObject, allowed: Set[str]) -> None:
+        for name in found:
+            if name not in allowed:
+                raise self.error(
+                    f"{place}.{name}".strip("."), f"unknown key; known are {', '.join(sorted(allowed))}"
+                )
+
+    def rules(self, place: str, found: object) -> list[JsonObject]:
+        if not is_list(found) or not all(is_object(rule) for rule in found):
+            raise self.error(place, "expected a list of objects")
+        return found
+
+    def whole(self, place: str, value: object) -> int | None:
+        if value is None or (is_integer(value) and value >= 0):
+            return value
+        raise self.error(place, f"expected a whole number, not {value!r}")
+
+    def number(self, place: str, value: object) -> float | None:
+        if value is None or (is_number(value) and value >= 0):
+            return value
+        raise self.error(place, f"expected a number, not {value!r}")
+
+    def text(self, place: str, value: object) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        raise self.error(place, f"expected a string, not {value!r}")
+
+    def request(self, place: str, rule: JsonObject) -> RequestRule:
+        self.keys(place, rule, RequestRule.__dataclass_fields__.keys())
+        outcome = rule.get("outcome", "output" if "output" in rule else None)
+        if outcome not in OUTCOMES:
+            raise self.error(
+                f"{place}.outcome", f"unknown outcome {outcome!r}; known are {', '.join(sorted(OUTCOMES))}"
+            )
+        match = self.text(f"{place}.match", rule.get("match"))
+        per = rule.get("per", "content" if match is None else "rule")
+        if per not in ("rule", "content"):
+            raise self.error(f"{place}.per", "expected 'rule' or 'content'")
+        share = self.number(f"{place}.share", rule.get("share"))
+        return RequestRule(
+            outcome=outcome,
+            match=match,
+            model=self.text(f"{place}.model", rule.get("model")),
+            share=1.0 if share is None else share,
+            times=self.whole(f"{place}.times", rule.get("times")),
+            per=per,
+            output=rule.get("output"),
+        )
+
+    def call(self, place: str, rule: JsonObject) -> CallRule:
+        self.keys(place, rule, CallRule.__dataclass_fields__.keys())
+        call, fault = rule.get("call"), rule.get("fault")
+        if call not in CALLS:
+            raise self.error(f"{place}.call", f"unknown call {call!r}; known are {', '.join(CALLS)}")
+        if not isinstance(fault, str) or not (
+            fault in _EVERY_CALL or _STATUS.fullmatch(fault) or fault in _ONLY_FOR
+        ):
+            known = sorted(
+                {*_EVERY_CALL, *_ONLY_FOR, "status:NNN", "status_html:NNN", "accepted_then_status:NNN"}
+            )
+            raise self.error(f"{place}.fault", f"unknown fault {fault!r}; known are {', '.join(known)}")
+        if _ONLY_FOR.get(fault, call) != call:
+            raise self.error(f"{place}.fault", f"{fault} is a fault of the call {_ONLY_FOR[fault]!r}")
+        times = self.whole(f"{place}.times", rule.get("times"))
+        answer = self.text(f"{place}.answer", rule.get("answer")) or _LANDED_LATER_ANSWER
+        if answer != "reset" and not _STATUS.fullmatch(answer):
+            raise self.error(f"{place}.answer", "expected 'reset' or 'status:NNN'")
+        return CallRule(
+            call=call,
+            fault=fault,
+            times=1 if times is None else times,
+            after=self.whole(f"{place}.after", rule.get("after")) or 0,
+            seconds=self.number(f"{place}.seconds", rule.get("seconds")) or 0.0,
+            retry_after=self.number(f"{place}.retry_after", rule.get("retry_after")),
+            error_code=self.text(f"{place}.error_code", rule.get("error_code")),
+            message=self.text(f"{place}.message", rule.get("message")),
+            answer=answer,
+            host=self.text(f"{place}.host", rule.get("host")) or _OTHER_HOST,
+        )

@@ -1,0 +1,170 @@
+"""The rules on `messages` and `system`, and the texts in them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.emulator.jsontypes import JsonObject, is_list, is_object, words
+from batchpipe.emulator.params import NEW_VERSION, ParamsError, Plan, cache_ttl
+
+MAX_CACHE_BLOCKS = 4
+_SOURCED = ("image", "document")
+_BLOCKS = words(
+    "text image document search_result thinking redacted_thinking tool_use tool_result server_tool_use "
+    "web_search_tool_result web_fetch_tool_result code_execution_tool_result bash_code_execution_tool_result "
+    "text_editor_code_execution_tool_result tool_search_tool_result container_upload"
+)
+_TEXT_KEYS = frozenset(("type", "text", "cache_control", "citations"))
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one request.
+
+    `last` is the last user message, `other` the system prompt and the user messages before it. `own` is what
+    tells the row apart and stays the same when a retry adds turns or text blocks: the first text of the first
+    message that stands behind no cache mark. `cached` is what stands before the last cache mark, `cache_ttl`
+    its lifetime or None.
+    """
+
+    last: str
+    other: str
+    own: str
+    cached: str = ""
+    cache_ttl: str | None = None
+
+
+def read_texts(params: JsonObject, plan: Plan) -> Texts:
+    """Checks `messages` and `system`; raises ParamsError in the provider's words."""
+    messages: Any = params["messages"]
+    system: Any = params.get("system", "")
+    if isinstance(system, str) and is_list(messages) and len(messages) == 1 and plan.cache_ttl is None:
+        message = messages[0]
+        if is_object(message) and len(message) == 2 and message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, str) and content and not content.isspace():
+                return Texts(content, system, content)
+    return _Reader(plan).read(messages, system)
+
+
+def _own_text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    own = ""
+    for block in content:
+        own = own or str(block.get("text", ""))
+        if block.get("cache_control") is not None and block is not content[-1]:
+            own = ""
+    return own
+
+
+class _Reader:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.seen: list[str] = []
+        self.marks: list[tuple[int, str]] = []
+
+    def read(self, messages: object, system: object) -> Texts:
+        system_text = "" if system == "" else self.content("system", system, "system")
+        if not is_list(messages):
+            raise ParamsError("messages: Input should be a valid list")
+        if not messages:
+            raise ParamsError("messages: at least one message is required")
+        texts: list[tuple[str, str]] = []
+        for place, message in enumerate(messages):
+            texts.append(self.message(place, message, place == len(messages) - 1))
+        self.prefill(texts)
+        if self.plan.cache_ttl is not None:
+            self.marks.append((len(self.seen), self.plan.cache_ttl))
+        if len(self.marks) > MAX_CACHE_BLOCKS:
+            raise ParamsError(
+                f"A maximum of {MAX_CACHE_BLOCKS} blocks with cache_control may be provided. "
+                f"Found {len(self.marks)}."
+            )
+        user = [text for role, text in texts if role != "assistant"]
+        other = "\n".join([system_text, *user[:-1]])
+        last = user[-1] if user else ""
+        own = _own_text(messages[0]["content"])
+        if not self.marks:
+            return Texts(last, other, own)
+        until, ttl = self.marks[-1]
+        return Texts(last, other, own, "\n".join(self.seen[:until]), ttl)
+
+    def message(self, place: int, message: object, final: bool) -> tuple[str, str]:
+        here = f"messages.{place}"
+        if not is_object(message):
+            raise ParamsError(f"{here}: Input should be a valid dictionary")
+        role = message.get("role")
+        if role not in ("user", "assistant", "system"):
+            raise ParamsError(f"{here}.role: Input should be 'user', 'assistant' or 'system'")
+        for name in message:
+            if name not in ("role", "content"):
+                raise ParamsError(f"{here}.{name}: Extra inputs are not permitted")
+        if "content" not in message:
+            raise ParamsError(f"{here}.content: Field required")
+        content = message["content"]
+        if content in ("", []) and not (final and role == "assistant"):
+            raise ParamsError(f"{here}: {role} messages must have non-empty content")
+        return str(role), self.content(f"{here}.content", content, str(role))
+
+    def prefill(self, texts: list[tuple[str, str]]) -> None:
+        role, text = texts[-1]
+        if role != "assistant":
+            return
+        if not self.plan.model.takes_prefill:
+            raise ParamsError(
+                "This model does not support assistant message prefill. "
+                "The conversation must end with a user message."
+            )
+        if text != text.rstrip():
+            raise ParamsError("messages: final assistant content cannot end with trailing whitespace")
+
+    def content(self, here: str, content: object, role: str) -> str:
+        if isinstance(content, str):
+            if content.isspace():
+                raise ParamsError("messages: text content blocks must contain non-whitespace text")
+            self.seen.append(content)
+            return content
+        if not is_list(content):
+            raise ParamsError(f"{here}: Input should be a valid string or list of content blocks")
+        return "\n".join(self.block(f"{here}.{place}", block, role) for place, block in enumerate(content))
+
+    def block(self, here: str, block: object, role: str) -> str:
+        if not is_object(block):
+            raise ParamsError(f"{here}: Input should be a valid dictionary")
+        kind = block.get("type")
+        if not isinstance(kind, str) or kind not in (("text",) if role == "system" else _BLOCKS):
+            raise ParamsError(f"{here}: Input tag '{kind}' does not match any of the expected tags")
+        text = self.text_block(here, block, role) if kind == "text" else self.other_block(here, block, role)
+        self.seen.append(text)
+        ttl = cache_ttl(f"{here}.{kind}.cache_control", block.get("cache_control"))
+        if ttl is not None:
+            self.marks.append((len(self.seen), ttl))
+        return text
+
+    def text_block(self, here: str, block: JsonObject, role: str) -> str:
+        for name in block:
+            if name not in _TEXT_KEYS:
+                raise ParamsError(f"{here}.text.{name}: Extra inputs are not permitted")
+        text = block.get("text")
+        if not isinstance(text, str):
+            raise ParamsError(f"{here}.text.text: Field required")
+        if not text:
+            raise ParamsError("messages: text content blocks must be non-empty")
+        if text.isspace():
+            raise ParamsError("messages: text content blocks must contain non-whitespace text")
+        if role == "user" and block.get("citations") and self.plan.version == NEW_VERSION:
+            raise ParamsError(f"{here}.text.citations: citations are not permitted in user messages")
+        return text
+
+    def other_block(self, here: str, block: JsonObject, role: str) -> str:
+        kind = block["type"]
+        if kind == "document" and role == "assistant" and self.plan.version == NEW_VERSION:
+            raise ParamsError(f"{here}: document blocks are not permitted in assistant messages")
+        if kind in _SOURCED and not is_object(block.get("source")):
+            raise ParamsError(f"{here}.{kind}.source: Field required")
+        if kind == "tool_result":
+            if not isinstance(block.get("tool_use_id"), str):
+                raise ParamsError(f"{here}.tool_result.tool_use_id: Field required")
+            content = block.get("content", "")
+            return content if isinstance(content, str) else self.content(f"{here}.content", content, "user")
+        return ""

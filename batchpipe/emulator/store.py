@@ -1,0 +1,169 @@
+"""The emulator's memory: one SQLite file and a folder of bodies and results, shared by any processes.
+
+A commit in WAL mode survives SIGKILL; the files that a row speaks of are in place before its commit.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchpipe.emulator.errors import EmulatorError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workspace TEXT NOT NULL,
+    created_at REAL NOT NULL, requests INTEGER NOT NULL, version TEXT NOT NULL, betas TEXT NOT NULL,
+    fault TEXT, stranger INTEGER NOT NULL, looks INTEGER NOT NULL DEFAULT 0, cancel_initiated_at REAL,
+    ended_at REAL, succeeded INTEGER NOT NULL DEFAULT 0, errored INTEGER NOT NULL DEFAULT 0,
+    canceled INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0, deleted_at REAL
+);
+CREATE INDEX IF NOT EXISTS newest ON batches (workspace, created_at, number);
+CREATE TABLE IF NOT EXISTS calls (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    status INTEGER NOT NULL, fault TEXT
+);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, seen INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS prompt_cache (prefix TEXT PRIMARY KEY, expires_at REAL NOT NULL);
+"""
+_COLUMNS = (
+    "number, id, workspace, created_at, requests, version, betas, fault, stranger, looks, "
+    "cancel_initiated_at, ended_at, succeeded, errored, canceled, expired, deleted_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One row of `batches`; times are seconds since 1970 by the emulator's clock."""
+
+    number: int
+    id: str
+    workspace: str
+    created_at: float
+    requests: int
+    version: str
+    betas: str
+    fault: str | None
+    stranger: int
+    looks: int
+    cancel_initiated_at: float | None
+    ended_at: float | None
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+    deleted_at: float | None
+
+
+class Store:
+    """Owns the SQLite file; `transaction()` is the only way to change it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        try:
+            for name in ("incoming", "bodies", "results"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            self._connection = self._open(folder / "emulator.sqlite")
+        except (OSError, sqlite3.Error) as problem:
+            raise EmulatorError(f"{folder}: cannot hold the emulator's state: {problem}") from problem
+        self._sweep()
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        give_up = time.monotonic() + 10
+        while True:
+            try:
+                # Two processes that make the file at once meet here, and SQLite's own wait does not cover it.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.executescript(_TABLES)
+                return connection
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up:
+                    connection.close()
+                    raise
+                time.sleep(0.02)
+
+    def _sweep(self) -> None:
+        for left in (self.folder / "incoming").iterdir():
+            try:
+                if left.stat().st_mtime < time.time() - 3600:
+                    left.unlink()
+            except FileNotFoundError:
+                continue
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """Everything inside is committed at once, or not at all."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def processing(self) -> Generator[None]:
+        """Held by the one thread of any process that works out answers."""
+        connection = sqlite3.connect(self.folder / "processing.sqlite", timeout=600, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
+        finally:
+            connection.close()
+
+    def query(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    def setting(self, name: str) -> str | None:
+        rows = self.query("SELECT value FROM settings WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def now(self) -> float:
+        """The emulator's time: the wall clock and what tests have added to it, in seconds since 1970."""
+        return time.time() + float(self.setting("clock_offset") or 0)
+
+    def advance(self, seconds: float) -> None:
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO settings VALUES ('clock_offset', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS REAL) + ?",
+                (str(seconds), seconds),
+            )
+
+    def batch(self, batch_id: str) -> Batch | None:
+        rows = self.query(f"SELECT {_COLUMNS} FROM batches WHERE id = ?", (batch_id,))
+        return Batch(*rows[0]) if rows else None
+
+    def batches(self, where: str = "true", values: tuple[Any, ...] = (), limit: int = -1) -> list[Batch]:
+        """Rows that satisfy `where`, which ends in its own order."""
+        rows = self.query(f"SELECT {_COLUMNS} FROM batches WHERE {where} LIMIT ?", (*values, limit))
+        return [Batch(*row) for row in rows]
+
+    def record_call(self, method: str, path: str, status: int, fault: str | None) -> None:
+        """Status 0: nothing was answered."""
+        at = self.now()
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO calls (at, method, path, status, fault) VALUES (?, ?, ?, ?, ?)",
+                (at, method, path, status, fault),
+            )
+
+    def body_path(self, batch_id: str) -> Path:
+        return self.folder / "bodies" / f"{batch_id}.jsonl"
+
+    def results_path(self, batch_id: str) -> Path:
+        return self.folder / "results" / f"{batch_id}.jsonl"

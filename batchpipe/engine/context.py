@@ -1,0 +1,145 @@
+"""What every command works with: the project, its settings, its database, its provider and the clock."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from batchpipe.engine.estimate import PriceBook
+from batchpipe.engine.resolve import Resolved, resolve, split_model
+from batchpipe.engine.source import Source, SourceDatabases, open_source
+from batchpipe.errors import ProviderError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pricing import read_prices
+from batchpipe.providers import REGISTRY, Provider, get_provider_module
+from batchpipe.settings import Settings, credentials
+from batchpipe.store.database import Database, Work
+
+EMULATOR_KEY = "emulator"
+EMULATOR_RECONCILE_SECONDS = 2.0
+
+
+def utc_now() -> datetime:
+    """The wall clock as naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """One call's surroundings. `environment` is the process's, read once; `say` talks to the person."""
+
+    root: Path
+    settings: Settings
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+    wait_seconds: float = 30.0
+    clock: Callable[[], datetime] = utc_now
+    database: Database = field(init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _providers: dict[str, Provider] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        path = self.settings.database_path(self.root, self.environment)
+        self._project_database = path
+        if self.settings.emulator:
+            path = path.parent / ".batchpipe" / "emulator" / path.name
+        self.database = Database(
+            path=path, clock=self.clock, wait_seconds=self.wait_seconds, announce=self.say
+        )
+
+    _project_database: Path = field(init=False)
+
+    @property
+    def default_provider(self) -> str:
+        return self.settings.provider or next(iter(REGISTRY))
+
+    @property
+    def reconcile_wait(self) -> float:
+        """Seconds; the built-in emulator's list is never late, so that less is enough there."""
+        if self.settings.emulator and "reconcile_wait" not in self.settings.model_fields_set:
+            return EMULATOR_RECONCILE_SECONDS
+        return self.settings.reconcile_wait
+
+    def prices(self) -> PriceBook:
+        """The team's prices, or the built-in table."""
+        path = self.settings.path("prices", self.root, self.environment)
+        return PriceBook(file=read_prices(path) if path else None, factor=self.settings.price_factor)
+
+    def work(self) -> Work:
+        """A working DuckDB that spills beside the database."""
+        return Work.open(folder=self.database.folder / "spill")
+
+    @contextmanager
+    def source(self, file: PipelineFile, params: Mapping[str, Any]) -> Iterator[Source]:
+        """An open session over the input of `file`."""
+        paths = [self.database.path]
+        if self.settings.emulator:
+            paths.append(self._project_database)
+        databases = SourceDatabases(paths=tuple(paths), wait_seconds=self.wait_seconds)
+        with open_source(file, databases, self.environment, params, spill=self.database.folder / "spill") as source:
+            yield source
+
+    def resolve(self, file: PipelineFile, source: Source) -> Resolved:
+        return resolve(file, source, self.default_provider)
+
+    def provider(self, file: PipelineFile) -> Provider:
+        """The provider of a pipeline, made at its first use: with `--emulator` the one inside this process."""
+        name, _ = split_model(file.pipeline.models[0].model, self.default_provider)
+        shared = file.pipeline.name if self.settings.emulator else name
+        if shared not in self._providers:
+            self._providers[shared] = self._make_provider(name, file)
+        return self._providers[shared]
+
+    def account_url(self, provider: Provider) -> str:
+        """What names the account beside the key: the base URL; the built-in emulator's port means nothing."""
+        return EMULATOR_KEY if self.settings.emulator else provider.base_url
+
+    def _make_provider(self, name: str, file: PipelineFile) -> Provider:
+        module = get_provider_module(name)
+        if self.settings.emulator:
+            key = {module.KEY_VARIABLE: EMULATOR_KEY}
+            return module.provider(key, base_url=self._start_emulator(file))
+        found = credentials(self.environment, self.root, module.VARIABLES)
+        base_url = self.settings.text("base_url", self.environment)
+        secrets = {name: secret.get_secret_value() for name, secret in found.items()}
+        return module.provider(secrets, base_url=base_url)
+
+    def _start_emulator(self, file: PipelineFile) -> str:
+        """A server for one pipeline, with its own answers; all of them share the batches in one folder."""
+        from batchpipe.emulator import Emulator, EmulatorError
+
+        answers = self.settings.path("emulator_answers", self.root, self.environment)
+        conventional = self.root / "pipelines" / "data" / "answers" / f"{file.pipeline.name}.jsonl"
+        if answers is None and conventional.is_file():
+            answers = conventional
+        try:
+            emulator = Emulator(
+                self.database.path.parent / "service",
+                answers=answers,
+                delay_seconds=self.settings.emulator_delay or 0.0,
+                faults=self.settings.path("emulator_faults", self.root, self.environment),
+            )
+            emulator.start()
+        except EmulatorError as error:
+            hint = "Correct the file, or leave it out."
+            raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
+        self._stack.callback(emulator.stop)
+        return emulator.base_url
+
+    def git_commit(self) -> str | None:
+        """The commit that is checked out, with `+` where files differ from it; None outside a repository."""
+        try:
+            run = ["git", "-C", str(self.root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+            found = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return found.stdout.strip() or None if found.returncode == 0 else None
+
+    def close(self) -> None:
+        self._stack.close()
+

@@ -1,0 +1,103 @@
+"""Small facts in the ledger: events, and what a pipeline has open, spent and waiting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.sql import quote_literal
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBatch:
+    """A chunk that is not closed yet, and its batch where it is known. Times are naive UTC."""
+
+    chunk_id: str
+    batch_id: str | None
+    state: str
+    requests: int
+    model: str
+    rung: int
+    prepared_at: datetime
+    unknown_at: datetime | None
+    submitted_at: datetime | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    max_usd: Decimal | None
+    key_hash: str
+    workspace: str | None
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is open: this pipeline's batches, everybody's requests, and the most that this pipeline's can cost."""
+
+    batches: int
+    requests: int
+    max_usd: Decimal
+    max_usd_of_run: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """US dollars recorded: ever, by this run, since the UTC day and month began."""
+
+    ever: Decimal
+    by_run: Decimal
+    today: Decimal
+    this_month: Decimal
+
+
+def add_event(
+    session: Session,
+    pipeline: str,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    run_id: str | None = None,
+    chunk_id: str | None = None,
+) -> None:
+    """Append one event; values that JSON does not know are written as text."""
+    values = {
+        "pipeline": pipeline,
+        "run_id": run_id,
+        "chunk_id": chunk_id,
+        "kind": kind,
+        "data": json.dumps(data, default=str),
+        "now": session.now,
+        "seq": session.seq,
+    }
+    session.execute(query("insert_event"), values)
+
+
+def quoted_names(names: Sequence[str]) -> str:
+    """Pipeline names as the literals of an SQL list."""
+    return ", ".join(quote_literal(each) for each in names)
+
+
+def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
+    """The open chunks of the pipelines called `names`, oldest first."""
+    rows = session.dictionaries(query("open_batches", pipelines=quoted_names(names)))
+    fields = OpenBatch.__dataclass_fields__
+    return [
+        OpenBatch(**{name: str(row[name]) if name == "chunk_id" else row[name] for name in fields}) for row in rows
+    ]
+
+
+def load(session: Session, names: Sequence[str], run_id: str) -> Load:
+    row = session.one(query("open_load", pipelines=quoted_names(names)), {"run_id": run_id})
+    return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3])
+
+
+def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
+    day = session.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    parameters = {"run_id": run_id, "day": day, "month": day.replace(day=1)}
+    row = session.one(query("spent", pipelines=quoted_names(names)), parameters)
+    return Spent(ever=row[0], by_run=row[1], today=row[2], this_month=row[3])

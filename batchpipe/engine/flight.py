@@ -1,0 +1,178 @@
+"""What is in flight: batches are polled, ended ones collected, unknown submits searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batchpipe.engine.collect import Collected, Collector
+from batchpipe.engine.context import Context
+from batchpipe.engine.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.reconcile import Reconciler
+from batchpipe.engine.submit import refusal
+from batchpipe.errors import ProviderError
+from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
+
+UNREACHABLE_SECONDS = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Flight:
+    """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help."""
+
+    collector: Collector
+    reconciler: Reconciler
+    context: Context
+    tell: Callable[[str], None]
+    open: Sequence[OpenBatch] = ()
+    next_look: datetime | None = None
+    decided: bool = False
+    dropped: bool = False
+    stop: str | None = None
+    accepted: int = 0
+    failed: int = 0
+    _marked: bool = field(default=False, init=False)
+    _missing_since: dict[str, datetime] = field(default_factory=dict, init=False)
+    _unreachable_since: datetime | None = field(default=None, init=False)
+
+    def look(self, *, force: bool) -> None:
+        """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
+        now = self.context.clock()
+        if not force and self.next_look is not None and now < self.next_look:
+            return
+        if not self._marked:
+            self._marked = True
+            self.reconciler.mark_orphans()
+        self.refresh()
+        if self.open:
+            try:
+                self._search()
+                for batch in [each for each in self.open if each.batch_id is not None]:
+                    self._poll(batch)
+                self._unreachable_since = None
+            except NotSentError as error:
+                self._unreachable(error, now)
+            except UnavailableError as error:
+                self.tell(f"the provider did not answer ({error}); trying again")
+            self.refresh()
+        self.next_look = self._next(now) if self.open else None
+
+    def refresh(self) -> None:
+        """Read what is open from the ledger."""
+        collector = self.collector
+        with collector.database.reading(collector.work) as session:
+            self.open = open_batches(session, collector.resolved.names)
+
+    def account(self) -> None:
+        """Something was submitted: look at it after a poll interval."""
+        self.refresh()
+        if self.open and self.next_look is None:
+            self.next_look = self._next(self.context.clock())
+
+    def _next(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.context.settings.poll_interval)
+
+    def _search(self) -> None:
+        if any(each.state == "held" for each in self.open) and self.reconciler.search():
+            before = {each.chunk_id for each in self.open}
+            self.refresh()
+            if before - {each.chunk_id for each in self.open}:
+                self.dropped = True
+                self.tell("a submit with an unknown outcome made no batch: its rows are due again")
+
+    def _poll(self, batch: OpenBatch) -> None:
+        assert batch.batch_id is not None
+        provider = self.collector.provider()
+        try:
+            state = provider.poll(batch.batch_id)
+            if state.archived:
+                self._gone(batch)
+            elif state.ended:
+                self._collect(batch, state)
+            self._missing_since.pop(batch.batch_id, None)
+        except RefusedError as error:
+            if error.kind != "not_found":
+                raise refusal(error, provider.key_hash) from error
+            self._not_found(batch, error)
+
+    def _collect(self, batch: OpenBatch, state: BatchState) -> None:
+        collected = self.collector.collect(batch, state)
+        if collected.foreign:
+            self._foreign(batch)
+            return
+        self.accepted += collected.accepted
+        self.failed += collected.failed
+        self.decided = self.decided or collected.due_again > 0
+        self.stop = self.stop or collected.stop
+        for warning in collected.warnings:
+            self.tell(f"warning: {warning} ({batch.batch_id})")
+        self.tell(f"collected {batch.batch_id}: {_counts(collected)}")
+
+    def _foreign(self, batch: OpenBatch) -> None:
+        """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on."""
+        collector = self.collector
+        facts = {"batch_id": batch.batch_id, "created_at": batch.created_at}
+        name = collector.resolved.name
+        with collector.database.writing(collector.work, collector.run_id) as session:
+            add_event(session, name, "batch_foreign", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
+            owners = session.rows(
+                "SELECT DISTINCT chunk_id FROM ledger.requests WHERE leads "
+                "AND custom_id IN (SELECT custom_id FROM work.lines)"
+            )
+            for (owner,) in owners:
+                add_event(
+                    session, name, "chunk_adopted", facts, run_id=collector.run_id, chunk_id=str(owner)
+                )
+
+    def _gone(self, batch: OpenBatch) -> None:
+        collector = self.collector
+        name = collector.resolved.name
+        if batch.state == "presumed":
+            raise ProviderError(
+                f"the batch {batch.batch_id} may be ours, and its results are gone",
+                where=name,
+                hint=f"Decide with: batchpipe recover {name} --abandon",
+            )
+        with collector.database.writing(collector.work, collector.run_id) as session:
+            facts = {"why": "the provider no longer keeps its results"}
+            add_event(session, name, "batch_gone", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
+        self.dropped = True
+        self.tell(f"the results of {batch.batch_id} are gone (kept 29 days): its rows are due again")
+
+    def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
+        """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again."""
+        assert batch.batch_id is not None
+        now = self.context.clock()
+        limits = self.collector.resolved.rules.limits
+        made_at = batch.created_at or batch.submitted_at or batch.prepared_at
+        if now - made_at >= timedelta(seconds=limits.results_seconds):
+            self._gone(batch)
+            return
+        since = self._missing_since.setdefault(batch.batch_id, now)
+        if now - since >= timedelta(seconds=self.context.reconcile_wait):
+            raise ProviderError(
+                f"the batch {batch.batch_id} is not found: {error.message}",
+                where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
+                hint="Use the key of the workspace that made it; its rows stay pending. "
+                f"To give it up: batchpipe recover {self.collector.resolved.name} --abandon",
+            ) from error
+        self.tell(f"{batch.batch_id} is not found for now; looking again")
+
+    def _unreachable(self, error: NotSentError, now: datetime) -> None:
+        since = self._unreachable_since or now
+        self._unreachable_since = since
+        if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
+            hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
+            raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
+        self.tell(f"the provider cannot be reached ({error}); trying again")
+
+
+def _counts(collected: Collected) -> str:
+    named = (
+        (collected.accepted, "accepted"),
+        (collected.due_again, "due again"),
+        (collected.failed, "failed"),
+        (collected.canceled, "canceled"),
+    )
+    return ", ".join(f"{count:,} {name}" for count, name in named if count) or "nothing new"

@@ -1,0 +1,120 @@
+"""Judging answers: JSON by the compiled validator, then casts, checks and `accept` in SQL, by the row as it was sent.
+
+A judge is made of a policy, which is plain data: the present one of the pipeline, or the one under which an older
+prompt version's requests were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import pyarrow
+
+from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.schema.columns import Column, uncast_sql, value_sql
+from batchpipe.schema.validate import AnswerValidator
+from batchpipe.sql import quote_identifier, quote_literal
+
+BLOCK_ROWS = 10_000
+MAX_SHOWN_CHECK = 200
+
+Format = Literal["json_schema", "tool", "json", "text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What an answer is held to. `input_columns` are (name, DuckDB type) in the order of `input_values`."""
+
+    output_format: Format
+    full_schema: Mapping[str, Any]
+    columns: tuple[Column, ...]
+    input_columns: tuple[tuple[str, str], ...]
+    checks: Mapping[str, Condition]
+    accepts: Sequence[Condition | None]
+
+    def accept_of(self, rung: int) -> Condition | None:
+        """The `accept` of `rung` (from 1); a rung that is no longer there has none."""
+        return self.accepts[rung - 1] if rung <= len(self.accepts) else None
+
+
+def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
+    """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer)."""
+    connection.execute("CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)")
+    validator = AnswerValidator(judge.full_schema, judge.output_format)
+    reader = connection.cursor()
+    reader.execute(f"SELECT custom_id, answer FROM {answers}")
+    while block := reader.fetchmany(BLOCK_ROWS):
+        verdicts = [validator.validate(answer or "") for _, answer in block]
+        documents = pyarrow.table(
+            {
+                "custom_id": [custom_id for custom_id, _ in block],
+                "output": pyarrow.array([output for output, _ in verdicts], pyarrow.string()),
+                "error": pyarrow.array([error for _, error in verdicts], pyarrow.string()),
+            }
+        )
+        connection.register("documents_block", documents)
+        connection.execute("INSERT INTO work.documents SELECT * FROM documents_block")
+        connection.unregister("documents_block")
+
+
+def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str) -> None:
+    """Fill `work.judged` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
+
+    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]): one row may share another's answer and
+    is still judged by its own values.
+    """
+    needed_inputs, needed_outputs = _needed(judge)
+    positions = {name: number for number, (name, _) in enumerate(judge.input_columns, start=1)}
+    types = dict(judge.input_columns)
+    inputs = [
+        f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
+        for name in sorted(needed_inputs)
+    ]
+    outputs = [
+        f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        for column in judge.columns
+        if column.name in needed_outputs
+    ]
+    select = ", ".join(["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs])
+    connection.execute(
+        f"CREATE OR REPLACE TABLE work.judged AS SELECT key_id, custom_id, problem IS NULL AS valid, "
+        f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
+        f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
+        f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id)))"
+    )
+
+
+def _needed(judge: Judge) -> tuple[frozenset[str], frozenset[str]]:
+    conditions = [*judge.checks.values(), *(each for each in judge.accepts if each is not None)]
+    inputs = frozenset[str]().union(*(each.inputs for each in conditions))
+    outputs = frozenset[str]().union(*(each.outputs for each in conditions))
+    return inputs, outputs
+
+
+def _uncast(judge: Judge) -> str:
+    """The text of the first field whose value does not cast to its column, else NULL."""
+    cases = [
+        f"WHEN {test} THEN {quote_literal(f'{column.name}: the value does not fit {column.type}')}"
+        for column in judge.columns
+        if (test := uncast_sql(column, "d.output")) != "false"
+    ]
+    return f"CASE WHEN d.error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+
+
+def _failed_check(judge: Judge) -> str:
+    """The text of the first check that does not hold, else NULL; shown to the model on a retry."""
+    cases = [
+        f"WHEN NOT {check.truth} THEN {quote_literal(f'check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}')}"
+        for name, check in judge.checks.items()
+    ]
+    return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+
+
+def _accept(judge: Judge) -> str:
+    cases = [
+        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(judge.accepts, start=1) if accept is not None
+    ]
+    return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"

@@ -1,0 +1,42 @@
+"""One run of a pipeline at a time: a lock of the operating system, which a killed process cannot leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from batchpipe.errors import LockedError
+
+
+@contextmanager
+def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
+    """Hold the lock of `pipeline` in `folder`; LockedError at once, naming the holder, where somebody else does."""
+    lock = FileLock(folder / f"{pipeline}.lock")
+    holder = folder / f"{pipeline}.holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise _held(pipeline, holder) from error
+    try:
+        holder.write_text(json.dumps({"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}), "utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _held(pipeline: str, holder: Path) -> LockedError:
+    try:
+        facts = json.loads(holder.read_text("utf-8"))
+        who = f"process {facts['process']}, since {facts['since']}"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    what = f"{pipeline} is being run by {who}"
+    hint = f"Wait for it, or look at it with: batchpipe status {pipeline}"
+    return LockedError(what, where=str(holder.parent), hint=hint)

@@ -1,0 +1,184 @@
+"""Orders: what a person asked for beside the plain rule. Recorded once with their time, and gone on with until done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.engine.estimate import settings_text
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Snapshot
+from batchpipe.errors import UsageError
+from batchpipe.schema.columns import value_sql
+from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+OrderKind = Literal["redo", "keep", "retry_failed"]
+
+# An order that a plan only imagines is younger than everything.
+NOT_RECORDED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One order: `argument` is all, model, accept or SQL; `seq` is the commit that recorded it."""
+
+    kind: OrderKind
+    argument: str
+    seq: int
+    order_id: str | None
+    condition: Condition | None
+    selection: str | None = None
+    selected: Condition | None = None
+
+    @property
+    def needs_output(self) -> bool:
+        """Whether the present output has to be at hand to say which rows it means."""
+        return (
+            self.kind == "keep"
+            or self.selected is not None
+            or (self.kind == "redo" and self.argument not in ("all", "model"))
+        )
+
+
+def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
+    """An order's condition, parsed and bound; PipelineError where it cannot be used."""
+    field_types = {each.name: each.type for each in resolved.columns}
+    column_types = {each.name: each.type for each in resolved.input_columns}
+    condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where)
+    bind_condition(connection, condition, field_types=field_types, column_types=column_types, where=where)
+    return condition
+
+
+def make_order(
+    resolved: Resolved,
+    connection: duckdb.DuckDBPyConnection,
+    kind: OrderKind,
+    argument: str,
+    selection: str | None = None,
+    *,
+    seq: int = NOT_RECORDED,
+    order_id: str | None = None,
+) -> Order:
+    """An order whose SQL, where it is SQL, is parsed against the present input and output."""
+    condition = None
+    plain = ("all", "model", "accept") if kind == "redo" else ("all",)
+    if argument not in plain:
+        condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
+    if argument == "accept" and not any(resolved.judge.accepts):
+        what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
+        raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')
+    selected = order_condition(resolved, connection, selection, "--where") if selection else None
+    return Order(
+        kind=kind,
+        argument=argument,
+        seq=seq,
+        order_id=order_id,
+        condition=condition,
+        selection=selection,
+        selected=selected,
+    )
+
+
+def open_orders(session: Session, resolved: Resolved) -> list[Order]:
+    """The orders that are not done yet, oldest first."""
+    pipelines = ", ".join(quote_literal(each) for each in resolved.names)
+    rows = session.rows(query("open_orders", pipelines=pipelines))
+    return [
+        make_order(resolved, session.connection, kind, argument, selection, seq=seq, order_id=str(order_id))
+        for kind, argument, selection, seq, order_id in rows
+    ]
+
+
+def output_relation(resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "") -> str:
+    """SQL: key_id with what `condition` reads, from the snapshot and from the output as it stands now."""
+    outputs = [
+        f"{value_sql(column, 'o.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        for column in resolved.columns
+        if column.name in condition.outputs
+    ]
+    inputs = [f"s.{quote_identifier('i:' + name)}" for name in sorted(condition.inputs)]
+    chosen = ", ".join(["i.key_id", *([extra] if extra else []), *outputs, *inputs])
+    return (
+        f"SELECT {chosen} FROM work.input i JOIN {snapshot.typed(condition.inputs)} s USING (position) "
+        "LEFT JOIN work.present o ON o.key_id = i.key_id"
+    )
+
+
+def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
+    """`work.redo`: the keys that open orders want answered again; 'escalate' keeps the lower rung's answer."""
+    session.execute("CREATE OR REPLACE TABLE work.redo (key_id UHUGEINT, kind VARCHAR)")
+    for order in orders:
+        if order.kind == "retry_failed":
+            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq"
+        elif order.kind == "keep":
+            continue
+        elif order.argument == "all":
+            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq"
+        elif order.argument == "model":
+            present = ", ".join(quote_literal(settings_text(each)) for each in resolved.rungs)
+            pipelines = ", ".join(quote_literal(each) for each in resolved.names)
+            wanted = query("redo_model", present=present, pipelines=pipelines)
+        elif order.argument == "accept":
+            wanted = _redo_accept(resolved, snapshot)
+        else:
+            assert order.condition is not None
+            relation = output_relation(resolved, snapshot, order.condition)
+            wanted = (
+                f"SELECT key_id, 'fresh' FROM ({relation}) WHERE {order.condition.truth} "
+                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq)"
+            )
+        session.execute(
+            f"INSERT INTO work.redo SELECT * FROM ({wanted}) w(key_id, kind) "
+            f"WHERE key_id NOT IN (SELECT key_id FROM work.redo) {_selection(resolved, snapshot, order)}",
+            {"seq": order.seq},
+        )
+
+
+def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
+    """Rows whose stored answer no longer passes the `accept` of the rung that gave it."""
+    parts = []
+    for rung, accept in enumerate(resolved.judge.accepts, start=1):
+        if accept is None or rung == len(resolved.rungs):
+            continue
+        relation = output_relation(resolved, snapshot, accept, extra="o.rung")
+        parts.append(
+            f"SELECT key_id, 'escalate' FROM ({relation}) WHERE rung = {rung} AND NOT {accept.truth} AND key_id IN "
+            "(SELECT key_id FROM work.standing WHERE state = 'accepted' AND started < $seq)"
+        )
+    if not parts:
+        return "SELECT key_id, 'escalate' FROM work.standing WHERE false AND started < $seq"
+    return " UNION ALL ".join(parts)
+
+
+def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
+    """`work.to_keep`: the answered keys that open orders want left as they are."""
+    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT)")
+    for order in orders:
+        if order.kind != "keep":
+            continue
+        if order.condition is None:
+            wanted = "SELECT key_id FROM work.present"
+        else:
+            relation = output_relation(resolved, snapshot, order.condition)
+            wanted = (
+                f"SELECT key_id FROM ({relation}) WHERE {order.condition.truth} "
+                "AND key_id IN (SELECT key_id FROM work.present)"
+            )
+        session.execute(
+            f"INSERT INTO work.to_keep SELECT DISTINCT key_id FROM ({wanted}) "
+            f"WHERE key_id NOT IN (SELECT key_id FROM work.to_keep) {_selection(resolved, snapshot, order)}"
+        )
+
+
+def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> str:
+    """SQL that holds an order to the rows of the `--where` it was given with."""
+    if order.selected is None:
+        return ""
+    relation = output_relation(resolved, snapshot, order.selected)
+    return f"AND key_id IN (SELECT key_id FROM ({relation}) WHERE {order.selected.truth})"

@@ -1,0 +1,290 @@
+"""One pipeline's part of a run, as steps: look at what is in flight, collect, plan, submit, until nothing is due.
+
+Retry, escalation, recovery after a crash and the second cron call are no paths of their own: they are what the next
+plan finds due, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from batchpipe import __version__
+from batchpipe.engine.collect import Collector
+from batchpipe.engine.context import Context
+from batchpipe.engine.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.flight import Flight
+from batchpipe.engine.locks import pipeline_lock
+from batchpipe.engine.orders import Order, OrderKind
+from batchpipe.engine.output import ensure_output
+from batchpipe.engine.plan import Plan, Planner, PlanOptions
+from batchpipe.engine.queue import Queue
+from batchpipe.engine.reconcile import Reconciler
+from batchpipe.engine.record import record_orders, record_plan, record_version
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Snapshot
+from batchpipe.engine.submit import Submitter
+from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
+from batchpipe.errors import BatchpipeError, GateError, ProviderError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import Provider
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What one call of `run` asks for."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    where: str | None = None
+    no_new: bool = False
+    redo: str | None = None
+    keep: str | None = None
+    retry_failed: bool = False
+    max_usd: Decimal | None = None
+    no_wait: bool = False
+    approve: bool = False
+    resume: bool = False
+
+    @property
+    def orders(self) -> list[tuple[OrderKind, str]]:
+        orders: list[tuple[OrderKind, str]] = []
+        if self.redo is not None:
+            orders.append(("redo", self.redo))
+        if self.keep is not None:
+            orders.append(("keep", self.keep))
+        if self.retry_failed:
+            orders.append(("retry_failed", "all"))
+        return orders
+
+    @property
+    def plan(self) -> PlanOptions:
+        return PlanOptions(limit=self.limit, where=self.where, no_new=self.no_new)
+
+
+@dataclass(slots=True, kw_only=True)
+class PipelineRun:
+    """A pipeline on its way through a run. `tell` hears of what happens; `confirm` may refuse the first plan."""
+
+    context: Context
+    file: PipelineFile
+    options: RunOptions
+    tell: Callable[[str, str], None]
+    confirm: Callable[[Resolved, Plan], bool]
+    run_id: str = ""
+    plan: Plan | None = None
+    finished: bool = False
+    gate: str | None = None
+    gate_hint: str | None = None
+    error: BatchpipeError | None = None
+    open: Sequence[OpenBatch] = ()
+    wake_at: datetime | None = None
+    resolved: Resolved = field(init=False)
+    work: Work = field(init=False)
+    snapshot: Snapshot = field(init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _first: Plan | None = field(default=None, init=False)
+    _orders: Sequence[Order] = field(default=(), init=False)
+    _planner: Planner = field(init=False)
+    _flight: Flight = field(init=False)
+    _queue: Queue = field(init=False)
+    _begun: bool = field(default=False, init=False)
+    _looked: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        return self.file.pipeline.name
+
+    def step(self) -> None:
+        """Do what can be done now; sets `finished`, or `wake_at` for the next step."""
+        if not self._begun:
+            self._begin()
+        self._refuse_paused()
+        self._flight.look(force=not self._looked)
+        self._looked = True
+        if self._flight.stop is not None:
+            raise ProviderError(
+                self._flight.stop,
+                where=self.name,
+                hint="Mend the cause, then run the same command again: no row is marked failed, none is lost.",
+            )
+        self._plan_what_is_due()
+        if not self.finished:
+            self._queue.submit(self._flight)
+            self.open = self._flight.open
+            self._settle()
+
+    def _begin(self) -> None:
+        context, database = self.context, self.context.database
+        database.make_folder("spill")
+        locks = database.make_folder("locks")
+        self._stack.enter_context(pipeline_lock(locks, self.name, context.clock()))
+        self._begun = True
+        self.work = context.work()
+        self._stack.callback(self.work.close)
+        with database.reading(self.work) as session:
+            paused = session.one(query("paused", pipelines=f"'{self.name}'"))[0]
+        if paused and not self.options.resume:
+            self._refuse_paused()
+        with database.writing(self.work, None) as session:
+            self.run_id = str(session.one("SELECT uuidv7()")[0])
+            facts = {"version": __version__}
+            add_event(session, self.name, "run_started", facts, run_id=self.run_id)
+            if paused:
+                add_event(session, self.name, "resumed", {}, run_id=self.run_id)
+        self._read_input()
+        self._prepare_parts()
+
+    def _read_input(self) -> None:
+        """Resolve the file, make the output table, then read the input once into the snapshot."""
+        context = self.context
+        with context.source(self.file, self.options.params) as source:
+            self.resolved = context.resolve(self.file, source)
+            source.release_databases()
+            with context.database.writing(self.work, self.run_id) as session:
+                record_version(session, self.resolved, self.run_id, context.git_commit())
+                ensure_output(session, self.resolved, self.run_id)
+            folder = context.database.make_folder("work", self.name)
+            for old in folder.glob("*.parquet"):
+                old.unlink()
+            self.snapshot = source.snapshot(folder / "input.parquet", self.resolved.input_columns)
+
+    def _prepare_parts(self) -> None:
+        context, database = self.context, self.context.database
+        asked = self.options.orders
+        with database.writing(self.work, self.run_id) as session:
+            self._orders = record_orders(session, self.resolved, self.run_id, asked, self.options.where)
+        prices = context.prices()
+        folder = database.make_folder("work", self.name)
+        self._planner = Planner(
+            resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices
+        )
+        parts: dict[str, Any] = {
+            "resolved": self.resolved,
+            "database": database,
+            "work": self.work,
+            "provider": self._provider,
+            "run_id": self.run_id,
+        }
+        self._flight = Flight(
+            collector=Collector(prices=prices, poll_interval=context.settings.poll_interval, **parts),
+            reconciler=Reconciler(reconcile_wait=context.reconcile_wait, **parts),
+            context=context,
+            tell=lambda text: self.tell(self.name, text),
+        )
+        self._queue = Queue(
+            submitter=Submitter(account_url=context.account_url, **parts),
+            planner=self._planner,
+            context=context,
+            max_usd=self.options.max_usd,
+            tell=lambda text: self.tell(self.name, text),
+        )
+
+    def _provider(self) -> Provider:
+        return self.context.provider(self.file)
+
+    def _refuse_paused(self) -> None:
+        with self.context.database.reading(self.work) as session:
+            paused = session.one(query("paused", pipelines=f"'{self.name}'"))[0]
+            resumed = self.options.resume and not self._looked
+        if paused and not resumed:
+            raise GateError(
+                f"{self.name} is paused by `batchpipe cancel`",
+                where=self.name,
+                hint=f"To go on: batchpipe run {self.name} --resume",
+            )
+
+    def _plan_what_is_due(self) -> None:
+        if self.plan is None or (self._flight.dropped and self._queue.exhausted):
+            self._flight.dropped = False
+            self._take(self.options.plan)
+        elif self._queue.exhausted and self._flight.decided:
+            self._flight.decided = False
+            self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))
+
+    def _take(self, options: PlanOptions) -> None:
+        plan = self._planner.plan(self.snapshot, self._orders, options)
+        if self._first is None:
+            self._first = plan
+            if plan.keys_changed and not self.options.approve:
+                raise GateError(
+                    f"{plan.vanished:,} of {plan.known:,} known keys left the input and {plan.appeared:,} appeared",
+                    where=self.file.where("[input] key"),
+                    hint="If that is meant, run with --approve; if not, correct the key: rows would be paid for again.",
+                )
+            if not self.confirm(self.resolved, plan):
+                raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
+        self.plan = plan
+        record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
+        self._queue.load(plan)
+
+    def _settle(self) -> None:
+        """Finished, or when to look again."""
+        waiting = self._waiting_until()
+        if not self._queue.exhausted and self._queue.gate is not None and not self.open:
+            self.gate = self._queue.gate
+            self.finished = True
+        elif self._queue.exhausted and not self.open and waiting is None and not self._flight.decided:
+            self.finished = True
+        elif self.options.no_wait and not (self._queue.exhausted and (self._flight.decided or self._flight.dropped)):
+            self.finished = True
+        moments = [each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None]
+        self.wake_at = min(moments, default=None)
+        if self._flight.decided and self._queue.exhausted:
+            self.wake_at = None
+
+    def _waiting_until(self) -> datetime | None:
+        """When the next row that pauses after a transient error is due; None where none pauses."""
+        names = f"'{self.name}'"
+        with self.context.database.reading(self.work) as session:
+            moment: datetime | None = session.one(query("waiting_until", pipelines=names))[0]
+        if moment is not None and moment <= self.context.clock() and self._queue.exhausted:
+            self._flight.decided = True
+        return moment
+
+    def end(self) -> RunResult:
+        """Record the end and sum up; releases the lock."""
+        try:
+            return self._sum_up()
+        finally:
+            self._stack.close()
+
+    def _sum_up(self) -> RunResult:
+        if self._first is None:
+            if self.run_id:
+                database, status = self.context.database, "gate" if self.gate else "error"
+                close_run(database, self.work, self.name, self.run_id, status, self.error, 0)
+            return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+        facts = RunFacts(
+            run_id=self.run_id,
+            snapshot=self.snapshot,
+            first=self._first,
+            options=self.options.plan,
+            submitted=self._queue.submitted,
+            batches=self._queue.batches,
+            gate=self.gate,
+            error=self.error,
+        )
+        database = self.context.database
+        result = result_of(database, self.work, self.resolved, self._planner, facts)
+        close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted)
+        return result
+
+
+def wait_seconds(text: str | None) -> float | None:
+    """`45m`, `2h`, `90s` or `90` as seconds; UsageError for anything else."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error
+

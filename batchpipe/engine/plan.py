@@ -1,0 +1,277 @@
+"""The diff: which rows are due and why, computed in SQL; only rows that may be due are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from batchpipe.chunking import Chunk, ChunkLimits, partition
+from batchpipe.conditions import Condition
+from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder
+from batchpipe.engine.judge import judge_answers, validate_documents
+from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
+from batchpipe.engine.render import render_rows
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Snapshot
+from batchpipe.sql import quote_literal
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+DUE_WORDS = (
+    "redo",
+    "new",
+    "input_changed",
+    "schema_changed",
+    "prompt_changed",
+    "check_failed",
+    "escalated",
+    "retry",
+)
+WORDS = ("pending", *DUE_WORDS, "carried_over", "kept", "failed", "unchanged")
+STAYS = (
+    "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
+    "AND c.state IN ('accepted', 'kept', 'failed'))"
+)
+CONTINUES = (
+    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What a call asks of the plan. `since` restricts it to rows decided after that commit: a later round of a run."""
+
+    limit: int | None = None
+    where: str | None = None
+    no_new: bool = False
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Rows by reason, and the chunks that a run would send. The rows themselves are in `work.plan` and `work.leading`."""
+
+    words: Mapping[str, int]
+    removed: int
+    known: int
+    vanished: int
+    appeared: int
+    requests: int
+    followers: int
+    chunks: Sequence[Chunk]
+    estimate: Estimate
+    rendered: Path
+    snapshot: Snapshot
+    seq: int
+
+    @property
+    def input(self) -> int:
+        return sum(self.words.values())
+
+    @property
+    def due(self) -> int:
+        return sum(self.words[word] for word in DUE_WORDS)
+
+    @property
+    def keys_changed(self) -> bool:
+        """More than half of the known keys vanished and as many new ones appeared."""
+        return self.vanished * 2 > self.known and self.appeared >= self.vanished
+
+
+@dataclass(slots=True, kw_only=True)
+class Planner:
+    """Plans one pipeline. Each phase that needs the ledger opens it for a moment; rendering and judging do not."""
+
+    resolved: Resolved
+    database: Database
+    work: Work
+    folder: Path
+    prices: PriceBook
+    rounds: int = 0
+    planned_seq: int = 0
+    _column_lists: list[list[str]] = field(default_factory=list)
+
+    def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
+        """Rows by reason and the requests that are due, under `orders`."""
+        self.rounds += 1
+        rendered = self.folder / f"rendered-{self.rounds}.parquet"
+        with self.database.reading(self.work) as session:
+            self.compare(session, snapshot, orders, options)
+            seq = session.seq
+            session.execute(query("to_judge", stays=STAYS, **self._judging(snapshot)))
+            session.execute(query("stored_answers", wanted="work.to_judge"))
+        self._judge("work.rejudged")
+        connection = self.work.connection
+        connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
+        render_rows(connection, self.resolved, snapshot, rendered)
+        with self.database.reading(self.work) as session:
+            redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
+            session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
+            session.execute(query("matches_to_judge", **self._judging(snapshot)))
+            session.execute(query("stored_answers", wanted="work.to_judge"))
+        self._judge("work.judged")
+        connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
+        if options.since is None:
+            connection.execute(f"CREATE OR REPLACE TABLE work.due_words AS SELECT key_id FROM work.plan WHERE word IN ({_listed(DUE_WORDS)})")
+            self.planned_seq = seq
+        self._fill_due(options, self.database.clock())
+        with self.database.reading(self.work) as session:
+            session.execute(query("leaders", pipelines=self._pipelines))
+        self.number_sends()
+        return self._result(snapshot, rendered, seq)
+
+    @property
+    def _pipelines(self) -> str:
+        return ", ".join(quote_literal(each) for each in self.resolved.names)
+
+    def compare(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
+        """Fill `work.compared` and `work.candidates`: what can be said of each row before anything is rendered."""
+        pipelines, version = self._pipelines, self.resolved.version
+        session.execute(query("standing", pipelines=pipelines))
+        self._read_input(session, snapshot, options)
+        session.execute(query("pending", pipelines=pipelines))
+        identities = {
+            "prompt_version": version.prompt_version,
+            "visible_hash": version.visible_hash,
+            "schema_hash": version.schema_hash,
+            "judge_hash": self.resolved.judge_hash,
+        }
+        session.execute(query("identities", pipelines=pipelines), identities)
+        if options.where is not None or any(each.needs_output for each in orders):
+            session.execute(query("present_outputs", pipelines=pipelines))
+        if options.where is not None:
+            self._select(session, snapshot, options.where)
+        fill_redo(session, self.resolved, snapshot, orders)
+        session.execute(query("compared", same_input=self._same_input(session)))
+        masks = rungs_sql(self.resolved.whens)
+        used = {name for when in self.resolved.whens if when for name in when.inputs}
+        join = f"JOIN {snapshot.typed(used)} s2 ON s2.position = c.position" if used else ""
+        session.execute(query("candidates", pipelines=pipelines, rungs=masks, snapshot_join=join))
+        self._fill_next_rungs(session)
+        fill_keep(session, self.resolved, snapshot, orders)
+        fill_ladder(session, self.resolved, self.prices)
+
+    def _read_input(self, session: Session, snapshot: Snapshot, options: PlanOptions) -> None:
+        """`work.input` with one hash per list of columns that a standing decision was made over."""
+        present = {each.name: each for each in self.resolved.input_columns}
+        lists = [[each.name for each in self.resolved.hash_columns]]
+        for columns, _ in session.rows(query("past_columns", pipelines=self._pipelines)):
+            if columns not in lists and all(name in present for name in columns):
+                lists.append(columns)
+        self._column_lists = lists
+        hashes = []
+        for number, names in enumerate(lists):
+            texts = ", ".join(present[name].text for name in names)
+            alias = "input_hash" if number == 0 else f"input_hash_{number}"
+            hashes.append(f"md5_number(to_json([{texts}]::VARCHAR[])::VARCHAR) AS {alias}")
+        session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
+        if options.since is None:
+            session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id FROM work.input")
+        else:
+            session.execute(
+                "DELETE FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.standing "
+                "WHERE state IN ('retry', 'escalated') AND (seq > $1 OR not_before IS NOT NULL))",
+                [options.since],
+            )
+
+    def _same_input(self, session: Session) -> str:
+        """SQL: whether the row's input is the one decided on, over the columns of that decision; NULL if unknown."""
+        cases = []
+        for number, names in enumerate(self._column_lists):
+            listed = ", ".join(quote_literal(name) for name in names)
+            alias = "input_hash" if number == 0 else f"input_hash_{number}"
+            cases.append(f"WHEN v.columns = [{listed}]::VARCHAR[] THEN i.{alias} = s.input_hash")
+        return f"CASE {' '.join(cases)} END"
+
+    def _select(self, session: Session, snapshot: Snapshot, where: str) -> None:
+        condition = order_condition(self.resolved, session.connection, where, "--where")
+        session.execute(
+            "UPDATE work.input SET selected = key_id IN "
+            f"(SELECT key_id FROM ({output_relation(self.resolved, snapshot, condition)}) WHERE {condition.truth})"
+        )
+
+    def _judging(self, snapshot: Snapshot) -> dict[str, str]:
+        values = ", ".join(f"s.{each.stored}::VARCHAR" for each in self.resolved.hash_columns)
+        return {"values": f"[{values}]::VARCHAR[]", "snapshot": snapshot.relation}
+
+    def _judge(self, table: str) -> None:
+        """Judge `work.to_judge` by `work.answers` under today's policy into `table`."""
+        connection = self.work.connection
+        validate_documents(connection, self.resolved.judge, "work.answers")
+        judge_answers(connection, self.resolved.judge, "work.to_judge")
+        if table != "work.judged":
+            connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM work.judged")
+        name = table.replace("work.", "work.documents_of_")
+        connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM work.documents WHERE output IS NOT NULL")
+
+    def _fill_next_rungs(self, session: Session) -> None:
+        """`work.next_rungs`: for each mask of usable rungs, the rung above each rung (0: the first)."""
+        masks = [mask for (mask,) in session.rows("SELECT DISTINCT rungs FROM work.candidates")]
+        count = len(self.resolved.rungs)
+        session.execute(
+            "CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)"
+        )
+        for mask in masks:
+            for rung in range(count + 1):
+                above = next((each for each in range(rung + 1, count + 1) if mask >> (each - 1) & 1), None)
+                session.execute("INSERT INTO work.next_rungs VALUES ($1, $2, $3)", [mask, rung, above])
+
+    def _fill_due(self, options: PlanOptions, now: datetime) -> None:
+        words = ("escalated", "retry") if options.no_new else DUE_WORDS
+        limit = f"ORDER BY key_id LIMIT {int(options.limit)}" if options.limit is not None else ""
+        parameters = {"now": now, "overhead_bytes": OVERHEAD_TOKENS}
+        self.work.connection.execute(query("due", due_words=_listed(words), limit=limit), parameters)
+
+    def number_sends(self) -> None:
+        """`work.sends`: how many requests were ever prepared for each key that is due."""
+        with self.database.reading(self.work) as session:
+            session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
+
+    def _result(self, snapshot: Snapshot, rendered: Path, seq: int) -> Plan:
+        connection = self.work.connection
+        session = Session(connection=connection, seq=seq, now=self.database.clock())
+        words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
+        known, vanished, appeared = session.one(query("vanished"))
+        session.execute(query("number_requests"))
+        sizes = session.rows("SELECT bytes, grouping FROM work.queue ORDER BY number")
+        requests, followers = session.one(
+            "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
+        )
+        return Plan(
+            words=words,
+            removed=session.one(query("removed"))[0],
+            known=known,
+            vanished=vanished,
+            appeared=appeared,
+            requests=requests,
+            followers=followers,
+            chunks=tuple(partition(sizes, self.limits())),
+            estimate=estimate(session),
+            rendered=rendered,
+            snapshot=snapshot,
+            seq=seq,
+        )
+
+    def limits(self) -> ChunkLimits:
+        """The pipeline's limits of a chunk, within the provider's own."""
+        chunking, limits = self.resolved.file.pipeline.chunking, self.resolved.rules.limits
+        return ChunkLimits(
+            max_requests=min(chunking.max_requests, limits.max_requests),
+            max_bytes=min(chunking.max_bytes, limits.max_bytes),
+            max_in_flight=chunking.max_in_flight,
+        )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(quote_literal(word) for word in words)
+
+
+def rungs_sql(whens: Sequence[Condition | None]) -> str:
+    """SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when` or it holds."""
+    bits = []
+    for number, when in enumerate(whens):
+        bit = str(1 << number)
+        bits.append(bit if when is None else f"CASE WHEN {when.truth} THEN {bit} ELSE 0 END")
+    return f"({' + '.join(bits)})"

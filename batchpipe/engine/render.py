@@ -1,0 +1,128 @@
+"""Rendering and encoding: each row to be sent becomes request params, streamed in blocks to a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow
+import pyarrow.parquet
+
+from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import InputColumn, Snapshot
+from batchpipe.fingerprint import fingerprinter
+from batchpipe.providers import Message
+from batchpipe.sql import quote_identifier, quote_literal
+
+BLOCK_ROWS = 5_000
+MAX_SHOWN_ANSWER = 4_000
+
+RENDERED = pyarrow.schema(
+    [
+        ("position", pyarrow.int64()),
+        ("continues", pyarrow.bool_()),
+        ("next_rung", pyarrow.int16()),
+        ("max_tokens", pyarrow.int32()),
+        ("fingerprint", pyarrow.string()),
+        ("bytes", pyarrow.int32()),
+        ("params", pyarrow.binary()),
+    ]
+)
+
+
+def render_rows(connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path) -> None:
+    """Render every row of `work.to_render` into `path`, and describe them in `work.rendered`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = _template_columns(resolved)
+    with pyarrow.parquet.ParquetWriter(path, RENDERED, compression="zstd", compression_level=1) as writer:
+        for block in _blocks(connection, snapshot, columns):
+            writer.write_table(_rendered(block, columns, resolved))
+    groups = [f"s.{each.text}" for each in resolved.group_columns]
+    group = f"to_json([{', '.join(groups)}])::VARCHAR" if groups else "''"
+    join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.rendered AS "
+        "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
+        f"md5_number(f.fingerprint) AS fingerprint, f.bytes, {group} AS request_group "
+        f"FROM read_parquet({quote_literal(str(path))}) f "
+        f"JOIN work.to_render t USING (position, continues) {join}"
+    )
+
+
+def render_row(resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1) -> tuple[Message, bytes]:
+    """One row as the model would see it, and its params on `rung`."""
+    message = resolved.templates.render(row)
+    settings = resolved.rungs[rung - 1]
+    encode = resolved.rules.encoder(
+        settings, output_format=resolved.file.pipeline.output.format, sent_schema=resolved.sent_schema
+    )
+    return message, encode(message, max_tokens=settings.max_tokens)
+
+
+def feedback_text(answer: str, error: str) -> str:
+    """What the model is shown on a retry after an invalid answer."""
+    shown = answer if len(answer) <= MAX_SHOWN_ANSWER else answer[:MAX_SHOWN_ANSWER] + " [...]"
+    return (
+        "Your previous answer to this was:\n<previous_answer>\n"
+        f"{shown}\n</previous_answer>\nIt was not valid: {error}\nAnswer again, and follow every instruction above."
+    )
+
+
+def _template_columns(resolved: Resolved) -> Sequence[InputColumn]:
+    used = resolved.templates.columns
+    return [each for each in resolved.input_columns if each.name in used]
+
+
+def _blocks(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, columns: Sequence[InputColumn]
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
+    values = "".join(f", {_python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
+    reader = connection.cursor()
+    reader.execute(
+        "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
+        f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) ORDER BY t.position, t.continues"
+    )
+    while block := reader.fetchmany(BLOCK_ROWS):
+        yield block
+
+
+def _python_value(column: InputColumn) -> str:
+    """A time with a zone comes as naive UTC: fetching it otherwise needs another package."""
+    if column.type == "TIMESTAMP WITH TIME ZONE":
+        return f"CAST(s.{column.stored} AS TIMESTAMP)"
+    return f"s.{column.stored}"
+
+
+def _rendered(block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved) -> pyarrow.Table:
+    names = [each.name for each in columns]
+    output_format = resolved.file.pipeline.output.format
+    fingerprint = fingerprinter(output_format, resolved.visible_schema)
+    encoders = [
+        resolved.rules.encoder(rung, output_format=output_format, sent_schema=resolved.sent_schema)
+        for rung in resolved.rungs
+    ]
+    render = resolved.templates.render
+    prints, params = [], []
+    for _, _, rung, room, answer, error, *values in block:
+        message = render(dict(zip(names, values, strict=True)))
+        prints.append(fingerprint(message.system, message.user))
+        if error is not None:
+            feedback = feedback_text(answer or "", error)
+            message = Message(system=message.system, user=message.user, feedback=feedback)
+        params.append(encoders[rung - 1](message, max_tokens=room or resolved.rungs[rung - 1].max_tokens))
+    return pyarrow.table(
+        {
+            "position": [row[0] for row in block],
+            "continues": [row[1] for row in block],
+            "next_rung": [row[2] for row in block],
+            "max_tokens": [row[3] for row in block],
+            "fingerprint": prints,
+            "bytes": [len(each) for each in params],
+            "params": params,
+        },
+        schema=RENDERED,
+    )

@@ -1,0 +1,317 @@
+"""A pipeline resolved against its source: templates compiled, schemas built, conditions bound, identities computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from batchpipe.conditions import Condition, bind_condition, parse_condition
+from batchpipe.engine.judge import Judge
+from batchpipe.engine.source import InputColumn, Source
+from batchpipe.errors import PipelineError, Problem
+from batchpipe.fingerprint import digest, prompt_hash, schema_hash
+from batchpipe.pipeline.load import dump
+from batchpipe.pipeline.model import Output, PipelineFile
+from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_provider_module
+from batchpipe.schema.build import enum_queries, field_facts, full_schema
+from batchpipe.schema.columns import Column, output_columns
+from batchpipe.schema.reduce import schema_problems, sent_schema
+from batchpipe.template import Templates, compile_templates
+
+STRUCTURED_FORMATS = ("json_schema", "tool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersion:
+    """Everything that makes an answer what it is, less the row and the model. Hashes are 128-bit numbers as decimal text."""
+
+    prompt_version: str
+    prompt_hash: str
+    schema_hash: str
+    visible_hash: str
+    sources: tuple[tuple[str, str], ...]
+    variables: Mapping[str, Any]
+    queries: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A pipeline with nothing left to look up. `hash_columns` are those of the input hash, in its order."""
+
+    file: PipelineFile
+    rules: ProviderRules
+    rungs: tuple[RungSettings, ...]
+    templates: Templates
+    input_columns: tuple[InputColumn, ...]
+    hash_columns: tuple[InputColumn, ...]
+    columns: tuple[Column, ...]
+    full_schema: Mapping[str, Any]
+    sent_schema: Mapping[str, Any] | None
+    visible_schema: str
+    judge: Judge
+    whens: tuple[Condition | None, ...]
+    version: PromptVersion
+    policy_hash: str
+    judge_hash: str
+    policy: Mapping[str, Any]
+    toml: str
+    warnings: tuple[RuleProblem, ...]
+
+    @property
+    def name(self) -> str:
+        return self.file.pipeline.name
+
+    @property
+    def names(self) -> list[str]:
+        """The pipeline's name and the older one whose history it carries."""
+        older = self.file.pipeline.renamed_from
+        return [self.name, older] if older else [self.name]
+
+    @property
+    def table(self) -> str:
+        """The output table, `name` or `schema.name`."""
+        return self.file.pipeline.output.table or self.name
+
+    @property
+    def key_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.input.key)
+
+    @property
+    def include_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.output.include)
+
+    @property
+    def group_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.chunking.group_by)
+
+
+def split_model(model: str, default_provider: str) -> tuple[str, str]:
+    """`provider:model` as its two parts; a bare model is the default provider's."""
+    provider, separator, name = model.partition(":")
+    return (provider, name) if separator else (default_provider, model)
+
+
+def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolved:
+    """Resolve `file`; PipelineError with every problem that was found, in the order of the file."""
+    pipeline, output = file.pipeline, file.pipeline.output
+    rules, rungs = _rungs(file, default_provider)
+    input_columns = source.columns()
+    content = _schema_file(file)
+    enums = {
+        path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
+        for path, query in enum_queries(output).items()
+    }
+    full = full_schema(output, enums, content)
+    sent = None if output.format == "text" else sent_schema(full)
+    queries = {
+        name: source.table(query, f"[prompt.queries] {name}") for name, query in pipeline.prompt.queries.items()
+    }
+    templates = compile_templates(
+        pipeline.prompt,
+        root=file.root,
+        where=file.where,
+        columns=[each.name for each in input_columns],
+        vars=pipeline.prompt.vars,
+        queries=queries,
+        fields=field_facts(output, enums, content),
+    )
+    columns = _columns(file, full)
+    problems = [*_schema_problems(file, full), *_rung_problems(file, rules, rungs, sent, "error")]
+    accepts, whens, checks = _conditions(file, source.connection, columns, input_columns, problems)
+    if problems:
+        raise PipelineError.from_problems(problems)
+    visible = rules.visible_schema(output_format=output.format, sent_schema=sent)
+    version = _version(file, templates, queries, full, visible)
+    used = set(templates.columns).union(
+        *(each.inputs for each in (*accepts, *whens, *checks.values()) if each is not None)
+    )
+    hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
+    policy = _policy(output, full, hash_columns, pipeline_accepts=[each.accept for each in pipeline.models])
+    return Resolved(
+        file=file,
+        rules=rules,
+        rungs=rungs,
+        templates=templates,
+        input_columns=input_columns,
+        hash_columns=hash_columns,
+        columns=columns,
+        full_schema=full,
+        sent_schema=sent,
+        visible_schema=visible,
+        judge=Judge(
+            output_format=output.format,
+            full_schema=full,
+            columns=columns,
+            input_columns=tuple((each.name, each.type) for each in hash_columns),
+            checks=checks,
+            accepts=accepts,
+        ),
+        whens=tuple(whens),
+        version=version,
+        policy_hash=digest(["policy", version.schema_hash, policy]),
+        judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),
+        policy=policy,
+        toml=dump(pipeline),
+        warnings=tuple(_rule_problems(rules, rungs, file, sent, "warning")),
+    )
+
+
+def judge_of_policy(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> Judge:
+    """The judge of a policy out of the ledger, for answers to an older prompt version."""
+    output = Output.model_validate(policy["output"])
+    columns = output_columns(policy["full_schema"], output)
+    names = [name for name, _ in policy["columns"]]
+    fields = [each.name for each in columns]
+
+    def condition(text: str) -> Condition:
+        return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")
+
+    return Judge(
+        output_format=output.format,
+        full_schema=policy["full_schema"],
+        columns=columns,
+        input_columns=tuple((name, kind) for name, kind in policy["columns"]),
+        checks={name: condition(text) for name, text in policy["checks"].items()},
+        accepts=[condition(text) if text else None for text in policy["accept"]],
+    )
+
+
+def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tuple[RungSettings, ...]]:
+    rungs, providers = [], []
+    for rung in file.pipeline.models:
+        provider, model = split_model(rung.model, default_provider)
+        providers.append(provider)
+        rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings))
+    if len(set(providers)) > 1:
+        what = f"the ladder mixes providers: {', '.join(dict.fromkeys(providers))}"
+        raise PipelineError(what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline.")
+    module = get_provider_module(providers[0], where=file.where("[[models]] model"))
+    return module.RULES, tuple(rungs)
+
+
+def _schema_file(file: PipelineFile) -> Mapping[str, Any] | None:
+    name = file.pipeline.output.schema_file
+    if name is None:
+        return None
+    try:
+        content = json.loads((file.root / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "Write a JSON Schema whose type is object."
+        raise PipelineError(f"the schema cannot be read: {error}", where=name, hint=hint) from error
+    if not isinstance(content, dict) or content.get("type") != "object":
+        raise PipelineError("the schema is not of an object", where=name, hint='Begin with {"type": "object", ...}.')
+    return content
+
+
+def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
+    try:
+        return output_columns(full, file.pipeline.output)
+    except ValueError as error:
+        hint = "Write a DuckDB type, such as DECIMAL(12,2)."
+        raise PipelineError(str(error), where=file.where("[output.fields] column"), hint=hint) from error
+
+
+def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Problem]:
+    if file.pipeline.output.format not in STRUCTURED_FORMATS:
+        return []
+    return [
+        Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint)
+        for path, what, hint in schema_problems(full)
+    ]
+
+
+def _rule_problems(
+    rules: ProviderRules, rungs: tuple[RungSettings, ...], file: PipelineFile, sent: Mapping[str, Any] | None, level: str
+) -> list[RuleProblem]:
+    output_format = file.pipeline.output.format
+    return [
+        each
+        for rung in rungs
+        for each in rules.problems(rung, output_format=output_format, sent_schema=sent)
+        if each.level == level
+    ]
+
+
+def _rung_problems(
+    file: PipelineFile, rules: ProviderRules, rungs: tuple[RungSettings, ...], sent: Mapping[str, Any] | None, level: str
+) -> list[Problem]:
+    problems = []
+    for number, rung in enumerate(rungs, start=1):
+        for each in _rule_problems(rules, (rung,), file, sent, level):
+            where = file.where(f"[[models]] {number} {each.key}".rstrip())
+            problems.append(Problem(what=each.what, where=where, hint=each.hint))
+    return problems
+
+
+def _conditions(
+    file: PipelineFile,
+    connection: duckdb.DuckDBPyConnection,
+    columns: tuple[Column, ...],
+    input_columns: tuple[InputColumn, ...],
+    problems: list[Problem],
+) -> tuple[list[Condition | None], list[Condition | None], dict[str, Condition]]:
+    """The ladder's `accept` and `when` by rung, and the checks; what is wrong with them is added to `problems`."""
+    field_types = {each.name: each.type for each in columns}
+    column_types = {each.name: each.type for each in input_columns}
+
+    def condition(text: str, toml_path: str, fields: Mapping[str, str]) -> Condition | None:
+        where = file.where(toml_path)
+        try:
+            parsed = parse_condition(connection, text, fields=fields, columns=column_types, where=where)
+            bind_condition(connection, parsed, field_types=field_types, column_types=column_types, where=where)
+        except PipelineError as error:
+            problems.extend(error.problems)
+            return None
+        return parsed
+
+    accepts, whens = [], []
+    for number, rung in enumerate(file.pipeline.models, start=1):
+        accepts.append(rung.accept and condition(rung.accept, f"[[models]] {number} accept", field_types) or None)
+        whens.append(rung.when and condition(rung.when, f"[[models]] {number} when", {}) or None)
+    checks = {
+        name: parsed
+        for name, text in file.pipeline.output.checks.items()
+        if (parsed := condition(text, f"[output.checks] {name}", field_types)) is not None
+    }
+    return accepts, whens, checks
+
+
+def _version(
+    file: PipelineFile, templates: Templates, queries: Mapping[str, Any], full: Mapping[str, Any], visible: str
+) -> PromptVersion:
+    prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries)
+    schema = schema_hash(file.pipeline.output.format, full)
+    return PromptVersion(
+        prompt_version=digest(["version", prompt, schema]),
+        prompt_hash=prompt,
+        schema_hash=schema,
+        visible_hash=digest(["visible", prompt, file.pipeline.output.format, visible]),
+        sources=templates.sources,
+        variables=file.pipeline.prompt.vars,
+        queries=queries,
+    )
+
+
+def _policy(
+    output: Output,
+    full: Mapping[str, Any],
+    hash_columns: tuple[InputColumn, ...],
+    *,
+    pipeline_accepts: list[str | None],
+) -> dict[str, Any]:
+    return {
+        "output": output.model_dump(
+            mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}
+        ),
+        "full_schema": full,
+        "columns": [(each.name, each.type) for each in hash_columns],
+        "checks": dict(output.checks),
+        "accept": pipeline_accepts,
+    }

@@ -1,0 +1,74 @@
+"""The loop: several pipelines advance side by side, and one's error does not stop the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.pipeline_run import PipelineRun
+from batchpipe.engine.totals import RunResult
+from batchpipe.errors import BatchpipeError, GateError
+
+LONGEST_SLEEP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One pipeline's result; `error` is what stopped it, if anything did."""
+
+    result: RunResult
+    error: BatchpipeError | None
+
+
+def run_pipelines(
+    context: Context,
+    runs: Sequence[PipelineRun],
+    *,
+    wait_seconds: float | None,
+    show: Callable[[Sequence[PipelineRun]], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Outcome]:
+    """Step every run until all have finished, or `wait_seconds` have passed; `show` is called about once a second.
+
+    KeyboardInterrupt leaves everything resumable: the results so far are recorded, the locks released.
+    """
+    deadline = context.clock() + timedelta(seconds=wait_seconds) if wait_seconds is not None else None
+    try:
+        while active := [run for run in runs if not run.finished]:
+            for run in active:
+                if run.wake_at is None or context.clock() >= run.wake_at:
+                    _step(run)
+            show(runs)
+            if deadline is not None and context.clock() >= deadline:
+                break
+            _pause(context, runs, sleep)
+    finally:
+        outcomes = [Outcome(result=run.end(), error=run.error) for run in runs]
+    return outcomes
+
+
+def _step(run: PipelineRun) -> None:
+    try:
+        run.step()
+    except GateError as error:
+        run.gate, run.finished = error.what, True
+        run.gate_hint = error.hint
+    except BatchpipeError as error:
+        run.error, run.finished = error, True
+
+
+def _pause(
+    context: Context,
+    runs: Sequence[PipelineRun],
+    sleep: Callable[[float], None],
+) -> None:
+    """Sleep until the first run wants to go on, at most a second, so that the display stays alive."""
+    active = [run for run in runs if not run.finished]
+    if not active or any(run.wake_at is None for run in active):
+        return
+    now = context.clock()
+    soonest = min(run.wake_at for run in active if run.wake_at is not None)
+    sleep(min(max((soonest - now).total_seconds(), 0.0), LONGEST_SLEEP_SECONDS))

@@ -1,0 +1,351 @@
+"""The input: read once per call, in a DuckDB session of its own, into a Parquet snapshot beside the database."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.conditions import INPUT_PREFIX, first_line
+from batchpipe.errors import InputError, PipelineError
+from batchpipe.pipeline.load import expand_variables
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.store.database import attach, opening
+
+# Types that Parquet does not give back as they were travel as text.
+_TEXT_ONLY = re.compile(r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT")
+
+
+META_NAMES = (
+    "_model",
+    "_rung",
+    "_prompt_version",
+    "_custom_id",
+    "_batch_id",
+    "_completed_at",
+    "_cost_usd",
+    "_review",
+    "_current",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputColumn:
+    """A column of the input query and its DuckDB type; `as_text` where the snapshot holds it as text."""
+
+    name: str
+    type: str
+    as_text: bool
+
+    @property
+    def stored(self) -> str:
+        """Its name in the snapshot."""
+        return quote_identifier(INPUT_PREFIX + self.name)
+
+    @property
+    def text(self) -> str:
+        """SQL for its value as text, over the snapshot."""
+        return f"CAST({self.stored} AS VARCHAR)"
+
+    @property
+    def value(self) -> str:
+        """SQL for its value in its own type, over the snapshot."""
+        return f"CAST({self.stored} AS {self.type})" if self.as_text else self.stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The input as this call read it: a Parquet file of `position`, `key` (a JSON list of texts) and the columns."""
+
+    path: Path
+    columns: tuple[InputColumn, ...]
+    rows: int
+
+    @property
+    def relation(self) -> str:
+        """SQL: the file as it is, `position`, `key` and the columns as they are stored."""
+        return f"read_parquet({quote_literal(str(self.path))})"
+
+    def typed(self, names: Iterable[str]) -> str:
+        """SQL: `position` and the columns called `names` in their own types, as conditions read them."""
+        by_name = {each.name: each for each in self.columns}
+        chosen = [f"{by_name[name].value} AS {by_name[name].stored}" for name in sorted(set(names))]
+        return f"(SELECT {', '.join(['position', *chosen])} FROM {self.relation})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDatabases:
+    """The databases that the input may read: the first is searched first; those that do not exist are left out."""
+
+    paths: tuple[Path, ...]
+    wait_seconds: float
+
+
+class Source:
+    """An open session over the input. Make it with `open_source`."""
+
+    def __init__(
+        self,
+        file: PipelineFile,
+        connection: duckdb.DuckDBPyConnection,
+        databases: SourceDatabases,
+        params: Mapping[str, Any],
+    ) -> None:
+        self.file = file
+        self.connection = connection
+        self._databases = databases
+        self._attached = False
+        self._aliases: list[str] = []
+        self._held: list[threading.RLock] = []
+        self._query = _input_query(file)
+        self._params = self._chosen_params(params)
+
+    def columns(self) -> tuple[InputColumn, ...]:
+        """The columns of the input query, bound with no rows."""
+        rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
+        columns = tuple(InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows)
+        known = [each.name for each in columns]
+        for name in (*self.file.pipeline.input.key, *self.file.pipeline.output.include):
+            if name not in known:
+                key = "[input] key" if name in self.file.pipeline.input.key else "[output] include"
+                raise self._no_column(name, known, key)
+        for name in self.file.pipeline.chunking.group_by:
+            if name not in known:
+                raise self._no_column(name, known, "[chunking] group_by")
+        return columns
+
+    def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
+        """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small."""
+        statement = _one_select(query, self.file.where(toml_path))
+        self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
+        names = [each[0] for each in self.connection.description or ()]
+        rows = self.connection.fetchall()
+        if len(rows) > limit:
+            what = f"the query gives more than {limit:,} rows; it is meant for small tables"
+            raise PipelineError(what, where=self.file.where(toml_path), hint="Add a LIMIT or a WHERE.")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def snapshot(self, path: Path, columns: tuple[InputColumn, ...]) -> Snapshot:
+        """Write the input to `path` and check its keys; InputError lists null or duplicate ones."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        by_name = {each.name: each for each in columns}
+        key = ", ".join(f"CAST({quote_identifier(name)} AS VARCHAR)" for name in self.file.pipeline.input.key)
+        stored = ", ".join(
+            f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"
+            if each.as_text
+            else f"{quote_identifier(each.name)} AS {each.stored}"
+            for each in by_name.values()
+        )
+        select = (
+            f"SELECT row_number() OVER () - 1 AS position, to_json([{key}])::VARCHAR AS key, {stored} "
+            f"FROM ({self._query}\n)"
+        )
+        copy = f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        self._run(copy, self._params, self._query_place())
+        snapshot = Snapshot(path=path, columns=columns, rows=self._check_keys(path))
+        return snapshot
+
+    def non_deterministic(self) -> str | None:
+        """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
+        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
+        called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
+        volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
+        if volatile:
+            return f"it calls {', '.join(volatile)}()"
+        if '"LIMIT_MODIFIER"' in tree and '"ORDER_MODIFIER"' not in tree.replace('"orders":[]', ""):
+            return "it has a LIMIT without an ORDER BY"
+        return None
+
+    def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
+        """Run `setup` or `after`, `${NAME}` replaced from `environment` only now; errors keep the `${NAME}`."""
+        for number, statement in enumerate(statements):
+            place = self.file.where(f"{toml_path}[{number}]")
+            expanded = expand_variables(statement, environment, place)
+            try:
+                self.connection.execute(expanded)
+            except duckdb.Error as error:
+                message = first_line(error)
+                for name in re.findall(r"\$\{(\w+)\}", statement):
+                    message = message.replace(environment.get(name, "\0"), "${" + name + "}")
+                what = f"the statement failed: {message}"
+                raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from error
+
+    def attach_databases(self) -> None:
+        """Attach the project's databases read-only and search them; they are released with the session."""
+        if self._attached:
+            return
+        self._attached = True
+        for number, path in enumerate(self._databases.paths):
+            if not path.exists():
+                continue
+            alias = path.stem if number == 0 else f"{path.stem}_project"
+            lock = opening(path)
+            lock.acquire()
+            self._held.append(lock)
+            attach(self.connection, path, alias, read_only=True, wait_seconds=self._databases.wait_seconds)
+            self._aliases.append(alias)
+        path = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+        self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
+
+    def release_databases(self) -> None:
+        """Let go of the project's databases and of the stand-in, so that the output table can be made."""
+        self.connection.execute("SET search_path = 'memory.main'")
+        for alias in self._aliases:
+            self.connection.execute(f"DETACH {quote_identifier(alias)}")
+        self._aliases.clear()
+        self._attached = False
+        self.connection.execute("DROP SCHEMA IF EXISTS stand_in CASCADE")
+        while self._held:
+            self._held.pop().release()
+
+    def close(self) -> None:
+        self.connection.close()
+        while self._held:
+            self._held.pop().release()
+
+    def _stand_in(self) -> None:
+        """An empty stand-in for the output table before it is made, so that the input may read it."""
+        pipeline = self.file.pipeline
+        schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
+        columns = dict.fromkeys([*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *META_NAMES])
+        nothing = ", ".join(f"NULL AS {quote_identifier(column)}" for column in columns)
+        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema or 'stand_in')}")
+        view = quote_table(f"{schema or 'stand_in'}.{name}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW memory.{view} AS SELECT {nothing} WHERE false")
+        path = ["memory.main", "memory.stand_in", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS stand_in")
+        self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
+
+    def _run(self, statement: str, params: Any, place: str, *, fetch: bool = True) -> list[tuple[Any, ...]]:
+        """Run a statement of the user's; a table that is not found is looked for in the project's databases."""
+        for mend in (self.attach_databases, self._stand_in):
+            try:
+                return self._fetched(statement, params, fetch)
+            except duckdb.CatalogException:
+                mend()
+            except duckdb.Error as error:
+                raise self._failed(error, place) from error
+        try:
+            return self._fetched(statement, params, fetch)
+        except duckdb.Error as error:
+            raise self._failed(error, place) from error
+
+    def _fetched(self, statement: str, params: Any, fetch: bool) -> list[tuple[Any, ...]]:
+        cursor = self.connection.execute(statement, params)
+        return cursor.fetchall() if fetch else []
+
+    def _failed(self, error: duckdb.Error, place: str) -> PipelineError:
+        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
+        return PipelineError(f"the query failed: {first_line(error)}", where=place, hint=hint)
+
+    def _query_place(self) -> str:
+        given = self.file.pipeline.input
+        return self.file.where("[input] query") if given.query else str(given.query_file)
+
+    def _chosen_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        known = dict(self.file.pipeline.input.params)
+        for name in params:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                hint = f"Did you mean {near[0]!r}?" if near else "Declare it under [input] params."
+                raise PipelineError(f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint)
+        known.update(params)
+        named = {str(each) for each in duckdb.extract_statements(self._query)[0].named_parameters}
+        for name in sorted(named - set(known)):
+            what = f"the query uses ${name}, which has no value"
+            hint = f'Add it to params: {name} = "...", or give --param {name}=...'
+            raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
+        return {name: value for name, value in known.items() if name in named}
+
+    def _no_column(self, name: str, known: list[str], toml_path: str) -> PipelineError:
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"Did you mean {near[0]!r}?" if near else f"The query gives: {', '.join(known)}."
+        return PipelineError(f"the input has no column {name!r}", where=self.file.where(toml_path), hint=hint)
+
+    def _check_keys(self, path: Path) -> int:
+        names = self.file.pipeline.input.key
+        parquet = f"read_parquet({quote_literal(str(path))})"
+        null = " OR ".join(f"{quote_identifier(INPUT_PREFIX + name)} IS NULL" for name in names)
+        counts = self.connection.execute(
+            f"SELECT count(*), count(*) FILTER ({null}), count(DISTINCT md5_number(key)) FROM {parquet}"
+        ).fetchone()
+        assert counts is not None
+        total, nulls, distinct = counts
+        place, shown = self.file.where("[input] key"), ", ".join(names)
+        if nulls:
+            what = f"{nulls:,} of {total:,} rows have no {shown}"
+            hint = f"A key must not be null: add WHERE {names[0]} IS NOT NULL, or choose another key."
+            raise InputError(what, where=place, hint=hint)
+        if distinct < total:
+            offenders = self.connection.execute(
+                f"SELECT key, count(*) FROM {parquet} GROUP BY key HAVING count(*) > 1 ORDER BY count(*) DESC, key LIMIT 5"
+            ).fetchall()
+            listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
+            what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
+            hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
+            raise InputError(what, where=place, hint=hint)
+        return int(total)
+
+
+@contextmanager
+def open_source(
+    file: PipelineFile,
+    databases: SourceDatabases,
+    environment: Mapping[str, str],
+    params: Mapping[str, Any],
+    *,
+    memory_limit: str = "400MB",
+    spill: Path | None = None,
+) -> Iterator[Source]:
+    """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC."""
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET TimeZone = 'UTC'")
+    if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
+        connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
+    connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
+    if spill is not None:
+        connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
+    try:
+        source = Source(file, connection, databases, params)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        source.run_statements(file.pipeline.input.setup, "[input] setup", environment)
+        yield source
+    finally:
+        source.close()
+
+
+def _input_query(file: PipelineFile) -> str:
+    given = file.pipeline.input
+    if given.query is not None:
+        return _one_select(given.query, file.where("[input] query"))
+    path = file.root / str(given.query_file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        what = f"the query file cannot be read: {error.strerror}"
+        raise PipelineError(what, where=file.where("[input] query_file"), hint=f"Make {given.query_file}.") from error
+    return _one_select(text, str(given.query_file))
+
+
+def _one_select(text: str, place: str) -> str:
+    """`text` as one SELECT without its final `;`; PipelineError where it is anything else."""
+    try:
+        statements = duckdb.extract_statements(text)
+    except duckdb.Error as error:
+        raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(each.type.name for each in statements) or "nothing"
+        hint = "Write one SELECT; statements before it belong under [input] setup."
+        raise PipelineError(f"one SELECT is wanted, this is {kinds}", where=place, hint=hint)
+    return statements[0].query.strip().rstrip(";")

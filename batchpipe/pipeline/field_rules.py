@@ -1,0 +1,212 @@
+"""Rules of `[output.fields]` that span several keys.
+
+They read the raw tables, so that all problems show at once: a value of the wrong type is reported by the
+models and passed over here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from batchpipe.pipeline.places import Path
+from batchpipe.pipeline.problems import nearest
+from batchpipe.schema.types import parse_type
+
+Finding = tuple[Path, str, str]
+
+TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+OUTPUT_COLUMNS = (
+    "_model",
+    "_rung",
+    "_prompt_version",
+    "_custom_id",
+    "_batch_id",
+    "_completed_at",
+    "_cost_usd",
+    "_review",
+    "_current",
+)
+KEYWORDS_OF = {
+    "string": ("format", "pattern", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "array": ("minItems", "maxItems", "uniqueItems"),
+}
+RANGES = (("minLength", "maxLength"), ("minimum", "maximum"), ("minItems", "maxItems"))
+PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "boolean": bool,
+}
+
+
+def table(data: Any, key: str) -> Mapping[str, Any]:
+    """The table under `key`; empty where there is none."""
+    found = data.get(key) if isinstance(data, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def texts(data: Mapping[str, Any], key: str) -> list[str]:
+    """The strings under `key`, which may be one or a list."""
+    value = data.get(key)
+    values = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    return [each for each in values if isinstance(each, str)]
+
+
+def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) -> Iterator[Finding]:
+    """Names of top-level fields: no two alike, none of ours, none that is a key or `include` column.
+
+    `taken` maps the lower-case names of other output columns to what they are.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        lower = name.lower()
+        if name.startswith("_"):
+            hint = (
+                f'Write "{name.lstrip("_") or "name"}": names that begin with _ are batchpipe\'s own columns.'
+            )
+            yield (*path, name), f'the field name "{name}" begins with _', hint
+        elif not name:
+            yield (*path, name), "a field has an empty name", "Give it a name."
+        if lower in seen:
+            what = f'the field "{name}" differs from "{seen[lower]}" only in case'
+            yield (*path, name), what, "Rename one of them: columns in SQL ignore case."
+        elif lower in taken:
+            what = f'the field "{name}" is also {taken[lower]}'
+            yield (
+                (*path, name),
+                what,
+                "Rename the field, or the column in the input query (SELECT ... AS ...).",
+            )
+        seen.setdefault(lower, name)
+
+
+def field_findings(fields: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """What is wrong within each field, at every depth."""
+    for name, field in fields.items():
+        if isinstance(field, Mapping):
+            yield from _field(field, (*path, name))
+
+
+def types_of(field: Mapping[str, Any]) -> list[str]:
+    """The types that a field names, or that follow from its other keys; empty where neither says."""
+    if "type" in field:
+        return texts(field, "type")
+    if "fields" in field:
+        return ["object"]
+    return ["array"] if "items" in field else []
+
+
+def _field(field: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    types = types_of(field)
+    if not types and "type" not in field and "enum" not in field and "const" not in field:
+        yield (
+            path,
+            "the field has no type",
+            'Add type = "string" (or number, integer, boolean, object, array).',
+        )
+    for name in types:
+        if name not in TYPES:
+            close = nearest(name, list(TYPES))
+            hint = f'Did you mean "{close}"?' if close else f"Write one of {', '.join(TYPES)}."
+            yield (*path, "type"), f'"{name}" is not a JSON Schema type', hint
+    if "type" in field and not texts(field, "type") and field["type"] == []:
+        yield (*path, "type"), "the list of types is empty", f"Write one of {', '.join(TYPES)}."
+    yield from _containers(field, types, path)
+    yield from _keywords(field, types, path)
+    yield from _enum(field, types, path)
+    if isinstance(field.get("column"), str):
+        yield from _column(field["column"], (*path, "column"))
+    yield from field_findings(table(field, "fields"), (*path, "fields"))
+    if isinstance(field.get("items"), Mapping):
+        yield from _item(field["items"], (*path, "items"))
+
+
+def _item(item: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    yield from _field(item, path)
+    if item.get("optional"):
+        yield (
+            (*path, "optional"),
+            "an item cannot be optional",
+            "Remove it; a list may have any number of items.",
+        )
+
+
+def _containers(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Finding]:
+    for kind, key, word in (("object", "fields", "an object"), ("array", "items", "an array")):
+        if kind in types and not field.get(key):
+            shown = ".".join(str(part) for part in (*path, key))
+            example = (
+                f'[{shown}.name] with type = "string"' if key == "fields" else f'[{shown}] type = "string"'
+            )
+            yield path, f"{word} needs `{key}`", f"Add {example}, or what each of them is."
+        elif key in field and types and kind not in types:
+            shown_types = " or ".join(types)
+            hint = f'Write type = "{kind}", or remove {key}.'
+            yield (*path, key), f"`{key}` belongs to {word}, and the type is {shown_types}", hint
+
+
+def _keywords(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Finding]:
+    kinds = {"number" if name == "integer" else name for name in types}
+    for kind, keywords in KEYWORDS_OF.items():
+        for keyword in keywords:
+            if keyword in field and kinds and kind not in kinds:
+                what = f"`{keyword}` says nothing about a value of type {' or '.join(types)}"
+                yield (*path, keyword), what, f"Remove it, or make the type {kind}."
+    for low, high in RANGES:
+        least, most = field.get(low), field.get(high)
+        if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+            what = f"{low} = {least} is more than {high} = {most}: no value is valid"
+            yield (*path, low), what, "Exchange them."
+    for keyword in ("minLength", "maxLength", "minItems", "maxItems"):
+        if isinstance(field.get(keyword), int) and field[keyword] < 0:
+            yield (*path, keyword), f"{field[keyword]} is not a count", "Write a whole number from 0 up."
+
+
+def _enum(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Finding]:
+    values = field.get("enum")
+    here = (*path, "enum")
+    if values in ([], {}):
+        yield here, "the enum has no values", "List the allowed values, or remove it."
+    if "enum" in field and "const" in field:
+        yield (*path, "const"), "a field has either `enum` or `const`", "Remove one of them."
+    if isinstance(values, Mapping):
+        is_query = set(values) == {"query"} and isinstance(values["query"], str)
+        if not is_query and types and "string" not in types:
+            hint = 'Write a list of values, and their meanings into "description".'
+            yield here, "values with meanings are strings", hint
+    if isinstance(values, list):
+        if len({(type(value), value) for value in values if not isinstance(value, list | dict)}) < len(
+            values
+        ):
+            yield here, "the enum lists a value twice", "List every value once."
+        yield from _mistyped([value for value in values if not isinstance(value, list | dict)], types, here)
+    if "const" in field:
+        yield from _mistyped([field["const"]], types, (*path, "const"))
+
+
+def _mistyped(values: Sequence[Any], types: list[str], path: Path) -> Iterator[Finding]:
+    if not types or any(name not in PYTHON_TYPES and name != "null" for name in types):
+        return
+    for value in values:
+        if not any(_is_of(value, name) for name in types):
+            shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+            yield path, f"{shown} is not of type {' or '.join(types)}", "Correct the value or the type."
+
+
+def _is_of(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    return name in PYTHON_TYPES and isinstance(value, PYTHON_TYPES[name])
+
+
+def _column(text: str, path: Path) -> Iterator[Finding]:
+    try:
+        parse_type(text)
+    except ValueError as error:
+        yield (
+            path,
+            f'"{text}" is not a column type: {error}',
+            "Write a DuckDB type such as DECIMAL(12,2) or DATE[].",
+        )

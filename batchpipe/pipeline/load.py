@@ -1,0 +1,179 @@
+"""A pipeline file to frozen values, and back. All problems of a file are reported at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from batchpipe.errors import PipelineError
+from batchpipe.pipeline import rules
+from batchpipe.pipeline.field_rules import name_findings, table
+from batchpipe.pipeline.model import Pipeline, PipelineFile
+from batchpipe.pipeline.places import find_lines, shown_path
+from batchpipe.pipeline.problems import Report
+from batchpipe.pipeline.variables import expand_variables
+
+__all__ = ["dump", "expand_variables", "load", "parse"]
+
+
+def load(path: Path, root: Path) -> PipelineFile:
+    """The pipeline in `path`; files that it names resolve against `root`.
+
+    Raises PipelineError with every problem found; templates and SQL are not looked at.
+    """
+    shown = _shown(path, root)
+    text = _read(path, shown)
+    data, report = _tables(text, path.stem, shown)
+    source, output = table(data, "input"), table(data, "output")
+    query = _text_of(source.get("query_file"), root, report, ("input", "query_file"), "a SELECT")
+    content = _schema_content(output, source, root, report)
+    pipeline = _validated(data, report)
+    lines = {shown_path(place, data): line for place, line in report.lines.items()}
+    return PipelineFile(
+        pipeline=pipeline,
+        path=path,
+        root=root,
+        query=pipeline.input.query or query or "",
+        schema_content=content,
+        lines=lines,
+    )
+
+
+def parse(text: str, *, name: str = "", where: str = "pipeline") -> Pipeline:
+    """The pipeline that `text` holds; it looks at no other file.
+
+    `name` is the default of its name and `where` what messages call the file. Raises PipelineError with every
+    problem found.
+    """
+    data, report = _tables(text, name, where)
+    return _validated(data, report)
+
+
+def dump(pipeline: Pipeline) -> str:
+    """`pipeline` as TOML, defaults included; `parse(dump(pipeline)) == pipeline`."""
+    return tomli_w.dumps(_toml(pipeline.model_dump(by_alias=True, exclude_none=True)))
+
+
+def _toml(value: Any) -> Any:
+    """Tables last and tuples as lists, as TOML wants them."""
+    if isinstance(value, Mapping):
+        return {key: _toml(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_toml(each) for each in value]
+    return value
+
+
+def _shown(path: Path, root: Path) -> str:
+    try:
+        return str(path.relative_to(root))
+    except ValueError:
+        return str(path)
+
+
+def _read(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = f"Save it as UTF-8 (byte {error.start} is not)."
+        raise PipelineError("the file is not UTF-8 text", where=shown, hint=hint) from error
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror}"
+        raise PipelineError(what, where=shown, hint="Check the path and its permissions.") from error
+
+
+def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], Report]:
+    """The raw tables with the default name filled in, and the report that problems go to."""
+    try:
+        raw = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        number = int(found[1]) if found else max(1, len(text.splitlines()))
+        where = f"{shown}:{number}"
+        line = "".join(text.splitlines()[number - 1 : number]).strip()
+        what = f"not valid TOML: {str(error).split(' (at ')[0]}" + (f": {line}" if line else "")
+        hint = 'Strings need quotes, tables [brackets], lists commas: key = "text".'
+        raise PipelineError(what, where=where, hint=hint) from error
+    data = {key: value if key == "budget" else _with_floats(value) for key, value in raw.items()}
+    output = table(data, "output")
+    if output.get("format") == "text" and not output.get("fields"):
+        data["output"] = {**output, "fields": {"text": {"type": "string"}}}
+    if name and "name" not in data:
+        data = {"name": name, **data}
+    report = Report(file=shown, data=data, lines=find_lines(text))
+    return data, report
+
+
+def _with_floats(value: Any) -> Any:
+    """Decimals are for money; every other number is a float."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _with_floats(each) for key, each in value.items()}
+    return [_with_floats(each) for each in value] if isinstance(value, list) else value
+
+
+def _validated(data: dict[str, Any], report: Report) -> Pipeline:
+    """The models out of `data`. Raises PipelineError where `report` holds a problem, then or before."""
+    for finding in (*rules.unavailable(data), *rules.findings(data)):
+        report.add(*finding)
+    for *parents, key in rules.UNAVAILABLE:
+        table_of_key = table(data, parents[0]) if parents else data
+        if isinstance(table_of_key, dict):
+            table_of_key.pop(key, None)
+    if isinstance(data.get("models"), dict):
+        hint = "Write [[models]] with two brackets, once for each rung."
+        report.add(("models",), "[models] is one table, and the ladder is a list of tables", hint)
+        data["models"] = [data["models"]]
+    try:
+        pipeline = Pipeline.model_validate(data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        report.add_validation(error)
+        raise PipelineError.from_problems(report.problems) from error
+    if report.problems:
+        raise PipelineError.from_problems(report.problems)
+    return pipeline
+
+
+def _text_of(name: Any, root: Path, report: Report, key: tuple[str, ...], what: str) -> str | None:
+    """The text of a file that the pipeline names; None, and a problem, where it cannot be read."""
+    if not isinstance(name, str) or not name.strip():
+        return None
+    try:
+        return (root / name).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        report.add(key, f"{name}: {error.strerror}", f"Paths start at the project root; write {what} there.")
+    except UnicodeDecodeError:
+        report.add(key, f"{name} is not UTF-8 text", "Save it as UTF-8.")
+    return None
+
+
+def _schema_content(
+    output: Mapping[str, Any], source: Mapping[str, Any], root: Path, report: Report
+) -> dict[str, Any] | None:
+    """The parsed `schema_file`: an object with named properties."""
+    key = ("output", "schema_file")
+    name = output.get("schema_file")
+    text = _text_of(name, root, report, key, "the JSON Schema")
+    if text is None:
+        return None
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        report.add(key, f"{name} is not JSON: {error}", "Correct the file.")
+        return None
+    properties = table(content, "properties")
+    if not properties or table(content, "") or content.get("type", "object") != "object":
+        hint = 'Write {"type": "object", "properties": {...}}: each property is a column.'
+        report.add(key, f"{name} describes no object with properties", hint)
+        return None
+    for _, what, hint in name_findings(list(properties), (), rules.taken_names(output, source)):
+        report.add(key, f"{name}: {what}", hint)
+    return dict(content)

@@ -1,0 +1,279 @@
+"""The pipeline file as frozen values: what a key is called, its type, its default and what it means.
+
+The models are the one list of keys: the parser, the JSON Schema and the README's table are made from them.
+Field descriptions are written for the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?\s*$"
+SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def _listed(value: Any) -> Any:
+    """A single string where a list is meant."""
+    return (value,) if isinstance(value, str) else value
+
+
+def parse_size(value: Any) -> Any:
+    """Bytes out of `"32MB"`, `"1 GB"` or `"16 MiB"`; what is not text is handed back. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", value, re.IGNORECASE)
+    if found is None:
+        raise ValueError(value)
+    return int(Decimal(found[1]) * SIZE_UNITS[(found[2] or "").lower()])
+
+
+Whole = Annotated[int, Strict()]
+Number = Annotated[Annotated[int, Strict()] | Annotated[float, Strict()], WithJsonSchema({"type": "number"})]
+Share = Annotated[
+    Annotated[int, Strict()] | Annotated[float, Strict()],
+    Field(ge=0, le=1),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
+]
+Flag = Annotated[bool, Strict()]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
+Size = Annotated[
+    int,
+    Strict(),
+    Field(gt=0),
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": SIZE_PATTERN},
+            ],
+            "words": 'a number of bytes above 0, or a size like "32MB"',
+        }
+    ),
+]
+Scalar = str | int | float | bool
+Dollars = Annotated[Decimal, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class Input(Frozen):
+    """`[input]`: the rows."""
+
+    query: str | None = Field(default=None, description="One DuckDB SELECT; its rows are the input.")
+    query_file: str | None = Field(
+        default=None, description="The same, from a file (path from the project root)."
+    )
+    key: Names = Field(
+        min_length=1, description="Column or columns that name a row: stable, unique, not null."
+    )
+    setup: tuple[str, ...] = Field(
+        default=(), description="Statements before the query: ATTACH, LOAD, CREATE SECRET."
+    )
+    params: Mapping[str, Any] = Field(
+        default_factory=dict, description="`$name` in the query; `--param name=value` overrides."
+    )
+
+
+class Prompt(Frozen):
+    """`[prompt]`: Jinja templates, under `prompts/` or inline."""
+
+    system: str | None = Field(
+        default=None, description="Template file of the system prompt, under `prompts/`."
+    )
+    system_text: str | None = Field(default=None, description="The system prompt, inline.")
+    user: str | None = Field(default=None, description="Template file of the user message, under `prompts/`.")
+    user_text: str | None = Field(default=None, description="The user message, inline.")
+    cache: Literal["auto", "off", "5m", "1h"] = Field(default="auto", description="Prompt caching.")
+    vars: Mapping[str, Any] = Field(default_factory=dict, description="Constants for the templates.")
+    queries: Mapping[str, str] = Field(
+        default_factory=dict, description="Small tables for the templates, as lists of rows."
+    )
+
+
+class EnumQuery(Frozen):
+    """An enum whose values come from a table: a query of one or two columns (value, meaning)."""
+
+    query: str
+
+
+def _enum(value: Any) -> Any:
+    """`{query = "..."}` is a query; any other table holds meanings."""
+    if isinstance(value, Mapping) and set(value) == {"query"} and isinstance(value["query"], str):
+        return EnumQuery(query=value["query"])
+    return value
+
+
+Enum = Annotated[
+    EnumQuery | tuple[Scalar | None, ...] | Mapping[str, str],
+    Field(union_mode="left_to_right"),
+    BeforeValidator(_enum),
+]
+
+
+class OutputField(Frozen):
+    """`[output.fields.NAME]`: one field, in JSON Schema's own words."""
+
+    type: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="JSON Schema type: string, number, integer, boolean, object, array; or a list of them.",
+    )
+    description: str | None = Field(default=None, description="Shown to the model; the column's comment.")
+    enum: Enum | None = Field(
+        default=None,
+        description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
+        json_schema_extra={
+            "words": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'
+        },
+    )
+    const: Scalar | None = Field(default=None, description="The only value.")
+    format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
+    pattern: str | None = Field(default=None, description="Regular expression that a string matches.")
+    min_length: Whole | None = Field(default=None, alias="minLength", description="Shortest string.")
+    max_length: Whole | None = Field(default=None, alias="maxLength", description="Longest string.")
+    minimum: Number | None = Field(default=None, description="Smallest number.")
+    maximum: Number | None = Field(default=None, description="Largest number.")
+    exclusive_minimum: Number | None = Field(
+        default=None, alias="exclusiveMinimum", description="Numbers above."
+    )
+    exclusive_maximum: Number | None = Field(
+        default=None, alias="exclusiveMaximum", description="Numbers below."
+    )
+    multiple_of: Number | None = Field(
+        default=None, alias="multipleOf", description="A divisor of the number."
+    )
+    min_items: Whole | None = Field(default=None, alias="minItems", description="Shortest array.")
+    max_items: Whole | None = Field(default=None, alias="maxItems", description="Longest array.")
+    unique_items: Flag | None = Field(
+        default=None, alias="uniqueItems", description="No value twice in the array."
+    )
+    optional: Flag = Field(default=False, description="The model may leave it out.")
+    column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
+    fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
+    items: OutputField | None = Field(default=None, description="The items of an array.")
+
+
+class Output(Frozen):
+    """`[output]`: the answer's shape and its table."""
+
+    table: str | None = Field(
+        default=None, description="Output table, `name` or `schema.name`; default: the pipeline's name."
+    )
+    format: Literal["json_schema", "tool", "json", "text"] = Field(
+        default="json_schema", description="How the model is asked."
+    )
+    include: Names = Field(default=(), description="Input columns copied beside the fields.")
+    after: tuple[str, ...] = Field(default=(), description="Statements after each commit of results.")
+    schema_file: str | None = Field(default=None, description="A whole JSON Schema instead of `fields`.")
+    fields: Mapping[str, OutputField] = Field(default_factory=dict, description="Fields by name.")
+    checks: Mapping[str, str] = Field(
+        default_factory=dict, description="SQL conditions; a row that fails one is invalid."
+    )
+
+
+class Rung(BaseModel):
+    """`[[models]]`: one rung of the ladder. Keys beyond these are the provider's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    model: str = Field(description="Model, or `provider:model`.")
+    max_tokens: Whole = Field(gt=0, description="Room for the answer, in tokens.")
+    accept: str | None = Field(
+        default=None, description="SQL; an answer that does not satisfy it goes up a rung."
+    )
+    when: str | None = Field(
+        default=None, description="SQL over input columns; only such rows use this rung."
+    )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The provider's settings of this rung: temperature, effort, thinking, stop_sequences, ..."""
+        return dict(self.model_extra or {})
+
+
+class Chunking(Frozen):
+    """`[chunking]`: how requests are packed into batches."""
+
+    max_requests: Whole = Field(default=10_000, gt=0, description="Requests per batch.")
+    max_bytes: Size = Field(default=32_000_000, description="Bytes per batch; a number, or like `32MB`.")
+    max_in_flight: Whole = Field(default=8, gt=0, description="Batches at once.")
+    max_queued: Whole = Field(
+        default=200_000, gt=0, description="Requests waiting at the provider, all batches together."
+    )
+    group_by: Names = Field(default=(), description="Input columns that a batch must not mix.")
+
+
+class Retry(Frozen):
+    """`[retry]`: how often a row is tried."""
+
+    attempts: Whole = Field(default=3, ge=1, description="Tries of a row on one rung.")
+    transient: Whole = Field(default=5, ge=1, description="Expired or provider's errors in a row.")
+    max_failed: Share = Field(
+        default=0.0, description="Share of a run's rows that may end failed before exit 1."
+    )
+
+
+class Budget(Frozen):
+    """`[budget]`: US dollars."""
+
+    max_usd: Dollars | None = Field(
+        default=None, description="All that this pipeline ever spends, until raised."
+    )
+    max_usd_per_day: Dollars | None = Field(default=None, description="The same within a day (UTC).")
+    max_usd_per_month: Dollars | None = Field(
+        default=None, description="The same within a calendar month (UTC)."
+    )
+
+
+class Pipeline(Frozen):
+    """A pipeline file."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Default: the file's stem.")
+    description: str = Field(default="", description="For people.")
+    renamed_from: str | None = Field(
+        default=None, pattern=NAME_PATTERN, description="Carries the history of an older name over."
+    )
+    input: Input
+    prompt: Prompt
+    output: Output
+    models: tuple[Rung, ...] = Field(min_length=1, description="The ladder, cheapest first.")
+    chunking: Chunking = Chunking()
+    retry: Retry = Retry()
+    budget: Budget = Budget()
+
+    @property
+    def table(self) -> str:
+        """The output table: `name` or `schema.name`."""
+        return self.output.table or self.name
+
+
+class PipelineFile(Frozen):
+    """A pipeline, the file it was read from and the project root that relative paths start at.
+
+    `query` is the input query's text, also where a file holds it; `schema_content` the parsed `schema_file`.
+    """
+
+    pipeline: Pipeline
+    path: Path
+    root: Path
+    query: str = ""
+    schema_content: Mapping[str, Any] | None = None
+    lines: Mapping[str, int] = Field(default_factory=dict, repr=False)
+
+    def where(self, toml_path: str = "") -> str:
+        """The place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""
+        try:
+            shown = self.path.relative_to(self.root)
+        except ValueError:
+            shown = self.path
+        line = self.lines.get(toml_path)
+        return f"{shown}{f':{line}' if line else ''} {toml_path}".rstrip()

@@ -1,0 +1,124 @@
+"""What is wrong in a pipeline file, collected: each with its place, the value and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from batchpipe.errors import Problem
+from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
+from batchpipe.pipeline.words import key_names, node_at, options, type_words
+
+MAX_VALUE = 60
+TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget")
+
+
+def shown_value(value: Any) -> str:
+    """`value` as TOML would show it, cut to a length for a message."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+
+
+def nearest(name: str, names: list[str]) -> str | None:
+    """The one of `names` that `name` is a likely misspelling of."""
+    folded = {each.lower().replace("_", ""): each for each in names}
+    found = difflib.get_close_matches(name.lower().replace("_", ""), list(folded), 1, 0.7)
+    return folded[found[0]] if found else None
+
+
+@dataclass
+class Report:
+    """The problems of one file, in the order of its lines."""
+
+    file: str
+    data: Mapping[str, Any]
+    lines: Mapping[Path, int]
+    found: list[tuple[int, Problem]] = field(default_factory=list)
+    reported: set[Path] = field(default_factory=set)
+
+    def add(self, path: Path, what: str, hint: str) -> None:
+        line = line_of(path, self.lines)
+        shown = shown_path(path, self.data)
+        where = f"{self.file}{f':{line}' if line else ''} {shown}".rstrip()
+        self.reported.add(path)
+        self.found.append((line or 0, Problem(what=what, where=where, hint=hint)))
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Each problem once, by line."""
+        ordered = sorted(self.found, key=lambda each: each[0])
+        return list(dict.fromkeys(problem for _, problem in ordered))
+
+    def add_validation(self, error: ValidationError) -> None:
+        """The errors of the models in our words, one for each key."""
+        for each in error.errors(include_url=False):
+            path = self._key_path(each["loc"], missing=each["type"] in ("missing", "extra_forbidden"))
+            # A list counts as too short for the models when its items failed, which is reported already.
+            if path in self.reported or (each["type"] == "too_short" and value_at(path, self.data)):
+                continue
+            match each["type"]:
+                case "missing":
+                    self._missing(path)
+                case "extra_forbidden":
+                    self._unknown(path)
+                case _:
+                    self._bad_value(path)
+
+    def _key_path(self, location: tuple[int | str, ...], *, missing: bool) -> Path:
+        """The part of pydantic's location that names keys: the branches of unions are left out."""
+        path: Path = ()
+        for position, part in enumerate(location):
+            there = value_at(path, self.data)
+            known = isinstance(there, Mapping) and part in there
+            known = known or (isinstance(there, list) and isinstance(part, int))
+            if known or (missing and position == len(location) - 1):
+                path = (*path, part)
+        return path
+
+    def _missing(self, path: Path) -> None:
+        key, node = str(path[-1]), node_at(path) or {}
+        about = node.get("description", "")
+        if len(path) == 1 and key != "name":
+            bracketed = f"[[{key}]]" if key == "models" else f"[{key}]"
+            self.add(path, f"the table {bracketed} is missing", f"Add {bracketed} and its keys.")
+            return
+        given = [name for name in value_at(path[:-1], self.data) or {} if name not in key_names(path[:-1])]
+        typed = nearest(key, given)
+        hint = f'"{typed}" is there: did you mean "{key}"?' if typed else f"Add {key} = ... ({about})"
+        self.add(path, f"{key} is missing", hint)
+
+    def _unknown(self, path: Path) -> None:
+        key, table = str(path[-1]), path[:-1]
+        names = key_names(table)
+        close = nearest(key, names)
+        homes = [each for each in TABLES if key in key_names((each, 0) if each == "models" else (each,))]
+        if close:
+            hint = f'Did you mean "{close}"?'
+        elif homes and table != (homes[0],):
+            hint = f"It belongs in {'[[models]]' if homes[0] == 'models' else f'[{homes[0]}]'}."
+        else:
+            hint = f"Remove it. Known keys here: {', '.join(names)}."
+        self.add(path, f'unknown key "{key}"', hint)
+
+    def _bad_value(self, path: Path) -> None:
+        value, node = value_at(path, self.data), node_at(path) or {}
+        what = f"cannot be {shown_value(value)}"
+        if path in (("name",), ("renamed_from",)) and isinstance(value, str):
+            plain = (
+                re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_").lstrip("0123456789_") or "my_pipeline"
+            )
+            given = "" if path in self.lines else "; without `name` it is the file's"
+            hint = f'Lower-case letters, digits and _, a letter first{given}. Write {path[0]} = "{plain}".'
+            self.add(path, what, hint)
+            return
+        choices = [choice for option in options(node) for choice in option.get("enum", [])]
+        close = nearest(value, choices) if isinstance(value, str) else None
+        words = f'"{close}"' if close else type_words(node)
+        about = node.get("description", "")
+        self.add(path, what, f"Write {words}." + (f" ({about.rstrip('.')}.)" if about else ""))

@@ -1,0 +1,199 @@
+"""Rules of a pipeline file that span several keys, over the raw tables (see `field_rules`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from batchpipe.pipeline.field_rules import (
+    OUTPUT_COLUMNS,
+    Finding,
+    field_findings,
+    name_findings,
+    table,
+    texts,
+    types_of,
+)
+from batchpipe.pipeline.places import Path
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+UNAVAILABLE = (("pilot",), ("rerun",), ("eval",), ("review",), ("check",), ("input", "columns"))
+RESERVED_NAMES = ("row", "fields")
+
+
+def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything that several keys of `data` together have wrong, as (path, what, hint)."""
+    if isinstance(data.get("renamed_from"), str) and data["renamed_from"] == data.get("name"):
+        hint = "Write the older name, or remove renamed_from."
+        yield ("renamed_from",), "renamed_from is the pipeline's own name", hint
+    yield from _input(table(data, "input"))
+    yield from _prompt(table(data, "prompt"))
+    if isinstance(data.get("output"), Mapping):
+        yield from _output(data["output"], table(data, "input"))
+    yield from _models(data.get("models"))
+    yield from _not_finite(data, ())
+
+
+def unavailable(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Tables that are planned and not there yet: refused by name, never ignored."""
+    for path in UNAVAILABLE:
+        *parents, key = path
+        parent: Mapping[str, Any] = data
+        for name in parents:
+            parent = table(parent, name)
+        if key in parent:
+            shown = f"[{parents[0]}] {key}" if parents else f"[{key}]"
+            yield path, f"{shown} is not available in this version", f"Remove {shown}."
+
+
+def _input(data: Mapping[str, Any]) -> Iterator[Finding]:
+    if not data:
+        return
+    yield from _one_of(data, ("input",), "query", "query_file")
+    if data.get("key") == []:
+        yield ("input", "key"), "the key names no column", 'Write key = "column" or ["column", "column"].'
+    yield from _names(texts(data, "key"), ("input", "key"))
+    yield from _blank(data, ("input",), ("key", "setup"))
+    for name in table(data, "params"):
+        if not IDENTIFIER.fullmatch(name):
+            hint = "Use letters, digits and _: it is $name in the query."
+            yield ("input", "params", name), f'"{name}" cannot be a parameter\'s name', hint
+
+
+def _prompt(data: Mapping[str, Any]) -> Iterator[Finding]:
+    if not data:
+        return
+    yield from _one_of(data, ("prompt",), "user", "user_text")
+    if "system" in data and "system_text" in data:
+        hint = "Keep system (a file under prompts/) or system_text."
+        yield ("prompt", "system_text"), "there is both system and system_text", hint
+    for key in ("system", "user"):
+        value = data.get(key)
+        if isinstance(value, str) and value.startswith("prompts/"):
+            hint = f'Write "{value.removeprefix("prompts/")}".'
+            yield ("prompt", key), "template paths start below prompts/", hint
+    names = (("vars", table(data, "vars")), ("queries", table(data, "queries")))
+    for key, entries in names:
+        for name in entries:
+            if not IDENTIFIER.fullmatch(name):
+                hint = "Use letters, digits and _."
+                yield ("prompt", key, name), f'a template cannot name "{name}"', hint
+            elif name in RESERVED_NAMES:
+                hint = f'Rename it: templates see "{name}" as something else.'
+                yield ("prompt", key, name), f'"{name}" is a name of batchpipe\'s own', hint
+            elif key == "queries" and name in names[0][1]:
+                hint = "Rename one of them."
+                yield ("prompt", key, name), f'"{name}" is also in [prompt.vars]', hint
+
+
+def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Finding]:
+    fields, is_text = table(data, "fields"), data.get("format") == "text"
+    name = data.get("table")
+    if isinstance(name, str):
+        yield from _table_name(name)
+    if is_text:
+        yield from _text_format(data, fields)
+    elif fields and "schema_file" in data:
+        yield ("output", "schema_file"), "there is both schema_file and fields", "Keep one of them."
+    elif not fields and "schema_file" not in data:
+        hint = 'Add [output.fields.NAME] with a type, or schema_file, or format = "text".'
+        yield ("output",), "the output has no fields", hint
+    yield from _names(texts(data, "include"), ("output", "include"))
+    keys = {key.lower() for key in texts(source, "key")}
+    for column in texts(data, "include"):
+        if column.lower() in keys:
+            what = f'"{column}" is a key column, which the output has anyway'
+            yield ("output", "include"), what, "Remove it from include."
+    yield from name_findings(list(fields), ("output", "fields"), taken_names(data, source))
+    yield from field_findings(fields, ("output", "fields"))
+    yield from _blank(data, ("output",), ("after", "include"))
+    for check, condition in table(data, "checks").items():
+        if not IDENTIFIER.fullmatch(check):
+            hint = "Use letters, digits and _."
+            yield ("output", "checks", check), f'"{check}" cannot be a check\'s name', hint
+        if isinstance(condition, str) and not condition.strip():
+            yield ("output", "checks", check), "the check is empty", "Write a SQL condition, or remove it."
+
+
+def taken_names(output: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, str]:
+    """The output's columns that are no fields, in lower case, and what they are."""
+    return {column.lower(): "an `include` column" for column in texts(output, "include")} | {
+        column.lower(): "a key column" for column in texts(source, "key")
+    }
+
+
+def _table_name(name: str) -> Iterator[Finding]:
+    path = ("output", "table")
+    if not TABLE_NAME.fullmatch(name):
+        hint = 'Write "name" or "schema.name" with letters, digits and _.'
+        yield path, f'"{name}" cannot be a table\'s name', hint
+    elif name.lower().startswith("ledger."):
+        yield path, "the schema ledger is batchpipe's own", "Choose another schema, or none."
+
+
+def _text_format(data: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[Finding]:
+    if "schema_file" in data:
+        hint = "Remove schema_file, or choose another format."
+        yield ("output", "schema_file"), 'format = "text" has one string field and no schema', hint
+    if len(fields) > 1:
+        hint = 'Keep one field, or write format = "json_schema".'
+        yield ("output", "fields"), f'format = "text" has one field, not {len(fields)}', hint
+    for name, field in fields.items():
+        if isinstance(field, Mapping) and types_of(field) not in ([], ["string"]):
+            path = ("output", "fields", name, "type")
+            yield path, 'the field of format = "text" is a string', 'Write type = "string".'
+        if isinstance(field, Mapping) and field.get("optional"):
+            path = ("output", "fields", name, "optional")
+            yield path, 'the field of format = "text" is always there', "Remove optional."
+
+
+def _models(data: Any) -> Iterator[Finding]:
+    for index, rung in enumerate(data if isinstance(data, list) else ()):
+        if not isinstance(rung, Mapping):
+            continue
+        model = rung.get("model")
+        if isinstance(model, str) and (not model.strip() or model.startswith(":") or model.endswith(":")):
+            hint = 'Write "model" or "provider:model".'
+            yield ("models", index, "model"), f'"{model}" names no model', hint
+        yield from _blank(rung, ("models", index), ("accept", "when"))
+
+
+def _one_of(data: Mapping[str, Any], path: Path, inline: str, file: str) -> Iterator[Finding]:
+    """Exactly one of two keys."""
+    if inline in data and file in data:
+        yield (*path, file), f"there is both {inline} and {file}", "Keep one of them."
+    elif inline not in data and file not in data:
+        yield path, f"there is neither {inline} nor {file}", f"Add {inline} = ... or {file} = ..."
+    yield from _blank(data, path, (inline, file))
+
+
+def _blank(data: Mapping[str, Any], path: Path, keys: Sequence[str]) -> Iterator[Finding]:
+    for key in keys:
+        if any(not text.strip() for text in texts(data, key)):
+            yield (*path, key), f"{key} is empty", "Write a value, or remove it."
+
+
+def _names(columns: Sequence[str], path: Path) -> Iterator[Finding]:
+    """Input columns that become output columns: each once, none of ours."""
+    seen: set[str] = set()
+    for column in columns:
+        if column.lower() in seen:
+            yield path, f'"{column}" is there twice', "Name every column once."
+        if column.lower() in OUTPUT_COLUMNS:
+            hint = "Give it another name in the input query (SELECT ... AS ...)."
+            yield path, f'"{column}" is a column that batchpipe adds to the output', hint
+        seen.add(column.lower())
+
+
+def _not_finite(data: Any, path: Path) -> Iterator[Finding]:
+    if isinstance(data, float) and not math.isfinite(data):
+        yield path, f"{data} is not a number that can be used", "Write a finite number."
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _not_finite(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _not_finite(value, (*path, index))

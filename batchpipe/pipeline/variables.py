@@ -1,0 +1,27 @@
+"""`${NAME}`: kept as it is everywhere, and replaced from the environment only at the moment of use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from batchpipe.errors import UsageError
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def expand_variables(text: str, environment: Mapping[str, str], where: str) -> str:
+    """`text` with each `${NAME}` replaced. Raises UsageError that names the variable and `where`."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if not _NAME.fullmatch(name):
+            hint = "Write ${NAME} with letters, digits and _."
+            raise UsageError(f"${{{name}}} is not the name of a variable", where=where, hint=hint)
+        if name not in environment:
+            hint = f"Set it: export {name}=... (or a line in .env), then run the same command again."
+            raise UsageError(f"the environment variable {name} is not set", where=where, hint=hint)
+        return environment[name]
+
+    return _VARIABLE.sub(value, text)

@@ -1,0 +1,103 @@
+"""Types in words: what a key takes, out of the JSON Schema that the models give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from batchpipe.pipeline.model import Pipeline
+
+PLAIN = {
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a table",
+}
+MANY = {
+    "string": "strings",
+    "integer": "whole numbers",
+    "number": "numbers",
+    "boolean": "true or false",
+    "object": "tables",
+}
+
+Node = Mapping[str, Any]
+
+
+@cache
+def models_schema() -> dict[str, Any]:
+    """JSON Schema of the models, as pydantic writes it."""
+    return Pipeline.model_json_schema()
+
+
+def resolved(node: Node) -> Node:
+    """`node`, or the definition that it refers to."""
+    reference = node.get("$ref")
+    return models_schema()["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def options(node: Node) -> list[Node]:
+    """The alternatives of a node, references resolved, without null."""
+    alternatives = node.get("anyOf", [node])
+    return [resolved(each) for each in alternatives if each.get("type") != "null"]
+
+
+def node_at(path: Sequence[str | int]) -> Node | None:
+    """The schema of the key at `path`; None where the models know no such key."""
+    node: Node = models_schema()
+    for part in path:
+        found = (_child(option, part) for option in options(node))
+        child = next((each for each in found if each is not None), None)
+        if child is None:
+            return None
+        node = child
+    return node
+
+
+def key_names(path: Sequence[str | int]) -> list[str]:
+    """The keys that the table at `path` may have; empty where it may have any."""
+    node = node_at(path)
+    names = [name for option in options(node or {}) for name in option.get("properties", {})]
+    return names if node is not None else []
+
+
+def type_words(node: Node) -> str:
+    """What `node` takes: "a whole number above 0", "a string or a list of strings"."""
+    if "words" in node:
+        return str(node["words"])
+    return " or ".join(dict.fromkeys(_words(option) for option in options(node)))
+
+
+def _child(option: Node, part: str | int) -> Node | None:
+    if isinstance(part, int):
+        items = option.get("items")
+        return items if isinstance(items, Mapping) else None
+    properties = option.get("properties", {})
+    if part in properties:
+        return properties[part]  # type: ignore[no-any-return]
+    others = option.get("additionalProperties")
+    return others if isinstance(others, Mapping) else None
+
+
+def _words(node: Node) -> str:
+    if "enum" in node:
+        *first, last = (f'"{value}"' for value in node["enum"])
+        return f"{', '.join(first)} or {last}" if first else last
+    kind = node.get("type", "")
+    if kind == "array":
+        items = node.get("items", {})
+        many = {MANY.get(option.get("type", ""), "values") for option in options(items)}
+        return f"a list of {many.pop() if len(many) == 1 else 'values'}"
+    if kind == "object" and node.get("additionalProperties") == {"type": "string"}:
+        return "a table of strings"
+    return PLAIN.get(kind, "any value") + _range(node)
+
+
+def _range(node: Node) -> str:
+    if "exclusiveMinimum" in node:
+        return f" above {node['exclusiveMinimum']}"
+    if "minimum" in node and "maximum" in node:
+        return f" from {node['minimum']} to {node['maximum']}"
+    return f" from {node['minimum']} up" if "minimum" in node else ""

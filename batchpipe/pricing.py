@@ -1,0 +1,334 @@
+"""Unit prices by model, day and tier, exact and with their source; a user's own price file comes first.
+
+A price file is TOML or JSON, in US dollars per million tokens (`web_search`: per thousand searches):
+
+    source = "our contract"             # optional; default: the file's name
+
+    [[prices]]
+    model = "claude-haiku-4-5"          # as reported or as asked for; `*` stands for anything
+    tier = "batch"                      # default; "realtime" is for comparison only
+    from = 2026-01-01                   # optional: the first day of this price
+    above_input_tokens = 200_000        # optional: for requests with more input than this, cached or not
+    input = 0.5
+    output = 2.5
+    cache_write_5m = 0.625              # default: input, as for the next two
+    cache_write_1h = 1.0
+    cache_read = 0.05
+    web_search = 10                     # default: 0
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from batchpipe.errors import PipelineError, Problem
+
+Tier = Literal["batch", "realtime"]
+
+TOKEN_KINDS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
+ALL_INPUT = -1  # `above_input_tokens` of the lowest step: every request has more
+_MILLION = Decimal(1_000_000)
+_THOUSAND = Decimal(1_000)
+_PLACES = Decimal("1e-15")
+_PRICE_TABLE = "genai-prices"
+_BATCH_CONTEXT = {"processing": "batch"}
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "input": ("input_mtok",),
+    "cache_write_5m": ("cache_write_mtok", "input_mtok"),
+    "cache_write_1h": ("cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
+    "cache_read": ("cache_read_mtok", "input_mtok"),
+    "output": ("output_mtok",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What one request used. `input` is the part that no cache read or wrote."""
+
+    input: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_read: int = 0
+    output: int = 0
+    web_searches: int = 0
+
+    @property
+    def all_input(self) -> int:
+        return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """US dollars per token, and per search, of requests with more input than `above_input_tokens`."""
+
+    above_input_tokens: int
+    input: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+    cache_read: Decimal
+    output: Decimal
+    web_search: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """The price of a model on a day; a request falls as a whole under the last step that it exceeds.
+
+    `exact` is False where no batch price is known and the realtime price stands in for it: an upper bound.
+    """
+
+    provider: str
+    model: str
+    day: date
+    tier: Tier
+    steps: tuple[Step, ...]  # by `above_input_tokens`, the first is ALL_INPUT
+    source: str
+    exact: bool = True
+
+    def step(self, all_input: int) -> Step:
+        """The step of a request with `all_input` tokens, cached ones included."""
+        return next(each for each in reversed(self.steps) if all_input > each.above_input_tokens)
+
+
+class _FilePrice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    tier: Tier = "batch"
+    since: Annotated[date, Field(alias="from")] = date.min
+    above_input_tokens: int = ALL_INPUT
+    input: Annotated[Decimal, Field(ge=0)]
+    output: Annotated[Decimal, Field(ge=0)]
+    cache_write_5m: Annotated[Decimal | None, Field(ge=0)] = None
+    cache_write_1h: Annotated[Decimal | None, Field(ge=0)] = None
+    cache_read: Annotated[Decimal | None, Field(ge=0)] = None
+    web_search: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+
+    def step(self) -> Step:
+        by_kind = {kind: getattr(self, kind) for kind in TOKEN_KINDS}
+        per_token = {
+            kind: (self.input if value is None else value) / _MILLION for kind, value in by_kind.items()
+        }
+        return Step(
+            above_input_tokens=self.above_input_tokens, web_search=self.web_search / _THOUSAND, **per_token
+        )
+
+
+class PriceFile(BaseModel):
+    """A user's own prices, read by `read_prices`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = ""
+    prices: tuple[_FilePrice, ...]
+
+    def find(self, provider: str, model: str, day: date, tier: Tier) -> Price | None:
+        """The newest prices on `day`; an exact name goes before a pattern, a pattern before a later one."""
+        known = [each for each in self.prices if each.tier == tier and each.since <= day]
+        patterns = [each.model for each in known if fnmatchcase(model, each.model)]
+        name = model if model in patterns else next(iter(patterns), None)
+        named = [each for each in known if each.model == name]
+        newest = max((each.since for each in named if each.above_input_tokens == ALL_INPUT), default=None)
+        if newest is None:
+            return None
+        steps = {each.above_input_tokens: each.step() for each in named if each.since >= newest}
+        ordered = tuple(steps[above] for above in sorted(steps))
+        return Price(provider=provider, model=model, day=day, tier=tier, steps=ordered, source=self.source)
+
+
+def read_prices(path: Path) -> PriceFile:
+    """The price file at `path`. Raises PipelineError with everything that is wrong in it."""
+    hint = "Write it as the head of batchpipe/pricing.py shows: [[prices]] with model, input, output."
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".json":
+            content = json.loads(text, parse_float=Decimal)
+        else:
+            content = tomllib.loads(text, parse_float=Decimal)
+        file = PriceFile.model_validate(content)
+    except ValidationError as error:
+        raise PipelineError.from_problems(
+            [
+                Problem(what=each["msg"], where=f"{path} {'.'.join(map(str, each['loc']))}", hint=hint)
+                for each in error.errors()
+            ]
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"the prices cannot be read: {error}", where=str(path), hint=hint) from error
+    bases = {(each.model, each.tier) for each in file.prices if each.above_input_tokens == ALL_INPUT}
+    lonely = [each for each in file.prices if (each.model, each.tier) not in bases]
+    if lonely:
+        what = f"`{lonely[0].model}` has prices above a size, and none for smaller requests"
+        raise PipelineError(what, where=str(path), hint="Add an entry without above_input_tokens.")
+    return file if file.source else file.model_copy(update={"source": path.name})
+
+
+def unit_price(
+    provider: str,
+    model: str,
+    day: date,
+    tier: Tier = "batch",
+    *,
+    file: PriceFile | None = None,
+    price_factor: Decimal = Decimal(1),
+) -> Price | None:
+    """The price of `model` on `day` (UTC), or None where nobody knows it.
+
+    `price_factor` multiplies everything: what a gateway adds or takes off.
+    """
+    found = file.find(provider, model, day, tier) if file is not None else None
+    found = found or _from_table(provider, model, day, tier)
+    if found is None or price_factor == 1:
+        return found
+    return replace(found, steps=tuple(_times(step, price_factor) for step in found.steps))
+
+
+def _times(step: Step, factor: Decimal) -> Step:
+    prices = {kind: getattr(step, kind) * factor for kind in (*TOKEN_KINDS, "web_search")}
+    return replace(step, **prices)
+
+
+@cache
+def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | None:
+    """The price out of the package's table.
+
+    A context that the table does not know is silently the full price, so a batch price is believed only where
+    it differs from the realtime one.
+    """
+    realtime = _model_price(provider, model, day, {})
+    if realtime is None:
+        return None
+    used, exact = realtime, True
+    if tier == "batch":
+        used = _model_price(provider, model, day, _BATCH_CONTEXT)
+        exact = used != realtime
+    source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}"
+    return Price(
+        provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact
+    )
+
+
+def _model_price(provider: str, model: str, day: date, context: Mapping[str, str]) -> Any:
+    """The table's own price object. A gateway's prefix (`vendor/model`) is no part of the model."""
+    from genai_prices import Usage, calc_price
+
+    noon = datetime.combine(day, time(12), UTC)
+    for name in dict.fromkeys((model, model.rpartition("/")[2])):
+        try:
+            found = calc_price(
+                Usage(), name, provider_id=provider, genai_request_timestamp=noon, price_context=context
+            )
+        except LookupError:
+            continue
+        return found.model_price
+    return None
+
+
+def _steps(price: Any) -> tuple[Step, ...]:
+    values = {
+        kind: next((found for key in keys if (found := getattr(price, key)) is not None), Decimal(0))
+        for kind, keys in _KEYS.items()
+    }
+    starts = {tier.start for value in values.values() for tier in getattr(value, "tiers", ())}
+    searches = (price.web_searches_kcount or Decimal(0)) / _THOUSAND
+    return tuple(
+        Step(
+            above_input_tokens=above,
+            web_search=searches,
+            **{kind: _at(value, above) / _MILLION for kind, value in values.items()},
+        )
+        for above in sorted({ALL_INPUT, *starts})
+    )
+
+
+def _at(value: Any, above: int) -> Decimal:
+    """A price of the table at a threshold: a number, or a base with dearer tiers."""
+    if isinstance(value, Decimal):
+        return value
+    reached = [tier.price for tier in value.tiers if tier.start <= above]
+    found: Decimal = reached[-1] if reached else value.base
+    return found
+
+
+def cost_usd(
+    price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1), billed: bool = True
+) -> Decimal:
+    """What one request cost. `token_factor` is the line's own: a region that costs more."""
+    if not billed:
+        return Decimal(0)
+    step = price.step(tokens.all_input)
+    for_tokens = sum((getattr(step, kind) * getattr(tokens, kind) for kind in TOKEN_KINDS), Decimal(0))
+    return for_tokens * token_factor + step.web_search * tokens.web_searches
+
+
+class PriceRow(NamedTuple):
+    """US dollars per token to 15 decimals, from `from_day` until the model's next day, for requests with more
+    input (of all kinds) than `above_input_tokens`."""
+
+    provider: str
+    model: str
+    tier: str
+    from_day: date
+    above_input_tokens: int
+    input: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+    cache_read: Decimal
+    output: Decimal
+    web_search: Decimal
+    source: str
+    exact: bool
+
+
+def prices_table(
+    models: Iterable[tuple[str, str]],
+    days: Iterable[date],
+    *,
+    tiers: Iterable[Tier] = ("batch", "realtime"),
+    file: PriceFile | None = None,
+    price_factor: Decimal = Decimal(1),
+) -> list[PriceRow]:
+    """The prices of (provider, model) pairs on `days`, as rows to join with.
+
+    A day whose prices are those of the day before it in `days` has no rows of its own; a model whose price is
+    unknown has none at all.
+    """
+    ordered, wanted = sorted(set(days)), tuple(tiers)
+    rows = []
+    for provider, model in sorted(set(models)):
+        for tier in wanted:
+            last: Price | None = None
+            for day in ordered:
+                price = unit_price(provider, model, day, tier, file=file, price_factor=price_factor)
+                if price is not None and (last is None or replace(price, day=last.day) != last):
+                    rows.extend(_rows(price))
+                    last = price
+    return rows
+
+
+def _rows(price: Price) -> list[PriceRow]:
+    return [
+        PriceRow(
+            provider=price.provider,
+            model=price.model,
+            tier=price.tier,
+            from_day=price.day,
+            above_input_tokens=step.above_input_tokens,
+            **{kind: getattr(step, kind).quantize(_PLACES) for kind in (*TOKEN_KINDS, "web_search")},
+            source=price.source,
+            exact=price.exact,
+        )
+        for step in price.steps
+    ]

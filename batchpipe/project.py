@@ -1,0 +1,157 @@
+"""The project root, and the pipelines that the command line names."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchpipe.errors import PipelineError, Problem, UsageError
+from batchpipe.pipeline.model import PipelineFile
+
+MARKERS = ("pyproject.toml", "batchpipe.toml", ".git")
+FOLDER = "pipelines"
+NOT_PIPELINES = ("data", "schemas")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The pipeline files of a command. `single`: one, named by file or name (`--json` is an object)."""
+
+    paths: tuple[Path, ...]
+    single: bool
+
+
+def find_root(start: Path) -> Path:
+    """The project root of `start`, a pipeline file or the working folder.
+
+    The nearest folder upward that holds a pyproject.toml, batchpipe.toml or .git, else the parent of the
+    folder `pipelines`, else the folder itself.
+    """
+    place = start.absolute()
+    folder = place if place.is_dir() else place.parent
+    upward = (folder, *folder.parents)
+    for each in upward:
+        if any((each / marker).exists() for marker in MARKERS):
+            return each
+    return next((each.parent for each in upward if each.name == FOLDER), folder)
+
+
+def pipeline_files(folder: Path) -> list[Path]:
+    """The pipeline files in `folder` and below, sorted; not those under data/, schemas/ or hidden folders."""
+    found = []
+    for path in sorted(folder.rglob("*.toml")):
+        parents = path.relative_to(folder).parts[:-1]
+        if path.is_file() and not any(part in NOT_PIPELINES or part.startswith(".") for part in parents):
+            found.append(path)
+    return found
+
+
+def find_pipelines(
+    arguments: Sequence[str], root: Path, all: bool = False, start: Path | None = None
+) -> Selection:
+    """The files that `arguments` name, each once, in order: a file, a folder or a name under `pipelines/`.
+
+    Paths are relative to `start` (default: `root`), then to `root`. `all` takes every pipeline of the
+    project. Raises UsageError where one is not found, or where nothing is named.
+    """
+    folder = root / FOLDER
+    if all:
+        if arguments:
+            what = f"--all and {arguments[0]!r} together"
+            raise UsageError(what, where="the command line", hint="Name pipelines, or give --all.")
+        return Selection(paths=_some(folder, root), single=False)
+    if not arguments:
+        hint = "Name one, or give --all." + _known(root)
+        raise UsageError("no pipeline is named", where="the command line", hint=hint)
+    paths: dict[Path, None] = {}
+    by_folder = False
+    for argument in arguments:
+        found = _found(argument, root, start or root)
+        by_folder = by_folder or found.is_dir()
+        paths |= dict.fromkeys(_some(found, root) if found.is_dir() else [found])
+    return Selection(paths=tuple(paths), single=len(arguments) == 1 and not by_folder)
+
+
+def refuse_same_names(files: Sequence[PipelineFile]) -> None:
+    """Raises PipelineError where two files hold pipelines of one name: they would share a history."""
+    first: dict[str, PipelineFile] = {}
+    problems = []
+    for file in files:
+        name = file.pipeline.name
+        other = first.setdefault(name, file)
+        if other is not file:
+            what = f'the pipeline name "{name}" is also that of {other.where()}'
+            problems.append(
+                Problem(what=what, where=file.where("name"), hint="Give one of them another name.")
+            )
+    if problems:
+        raise PipelineError.from_problems(problems)
+
+
+def _found(argument: str, root: Path, start: Path) -> Path:
+    """The file or folder that `argument` names; a name wins over a folder of the same name in `start`."""
+    if argument.endswith(".toml") or "/" in argument or "\\" in argument or argument in (".", ".."):
+        for base in (start, root):
+            if (base / argument).exists():
+                return (base / argument).absolute()
+    named = _by_name(argument, root)
+    if named is not None:
+        return named
+    for base in (start, root, root / FOLDER):
+        if (base / argument).is_dir():
+            return (base / argument).absolute()
+    raise UsageError(
+        f"there is no pipeline {argument!r}", where=str(root / FOLDER), hint=_not_found_hint(argument, root)
+    )
+
+
+def _by_name(name: str, root: Path) -> Path | None:
+    """The file `pipelines/NAME.toml`, else the one whose `name` it is."""
+    folder = root / FOLDER
+    direct = folder / f"{name}.toml"
+    if direct.is_file():
+        return direct.absolute()
+    files = pipeline_files(folder)
+    matches = [path for path in files if path.stem == name] or [
+        path for path in files if _declared_name(path) == name
+    ]
+    if len(matches) > 1:
+        shown = ", ".join(str(path.relative_to(root)) for path in matches)
+        raise UsageError(f"{name!r} names several files: {shown}", where=str(folder), hint="Name the file.")
+    return matches[0].absolute() if matches else None
+
+
+def _declared_name(path: Path) -> str | None:
+    """The `name` key of a file, None where it cannot be read: other commands say what is wrong with it."""
+    try:
+        name = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("name")
+    except (OSError, ValueError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _some(folder: Path, root: Path) -> tuple[Path, ...]:
+    paths = tuple(path.absolute() for path in pipeline_files(folder)) if folder.is_dir() else ()
+    if not paths:
+        hint = "Make the first one: batchpipe new NAME (or a whole project: batchpipe init)."
+        raise UsageError("there is no pipeline", where=str(folder), hint=hint)
+    return paths
+
+
+def _names(root: Path) -> list[str]:
+    return [path.stem for path in pipeline_files(root / FOLDER)]
+
+
+def _known(root: Path) -> str:
+    names = _names(root)
+    return f" There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}." if names else ""
+
+
+def _not_found_hint(argument: str, root: Path) -> str:
+    stem = Path(argument).name.removesuffix(".toml")
+    close = difflib.get_close_matches(stem, _names(root), 3, 0.6)
+    guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip()
+    return f"{guess} To make it: batchpipe new {stem}".strip()

@@ -1,0 +1,52 @@
+"""The Message Batches API of Anthropic; the only place that names it. The first call imports the SDK."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from batchpipe.errors import CredentialsError
+from batchpipe.providers.anthropic.calls import Calls
+from batchpipe.providers.anthropic.rules import Rules
+
+__all__ = ["KEY_VARIABLE", "RULES", "VARIABLES", "provider"]
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+RULES = Rules()
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+VARIABLES = (KEY_VARIABLE, "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")
+
+
+def provider(
+    credentials: Mapping[str, str],
+    *,
+    base_url: str | None,
+    timeout_seconds: float = 600,
+    auth_header: Literal["bearer", "x-api-key"] = "bearer",
+) -> Calls:
+    """The provider bound to a key: ANTHROPIC_API_KEY, else ANTHROPIC_AUTH_TOKEN; ANTHROPIC_BASE_URL where no
+    `base_url` is given. `auth_header` is for gateways that read only `x-api-key`; a token always goes as
+    Bearer. Raises CredentialsError without a key, or for a key or URL that no request can carry.
+    """
+    name = "ANTHROPIC_API_KEY" if credentials.get("ANTHROPIC_API_KEY") else "ANTHROPIC_AUTH_TOKEN"
+    key = (credentials.get(name) or "").strip()
+    if not key:
+        raise CredentialsError(
+            "there is no key for the provider anthropic",
+            where="ANTHROPIC_API_KEY",
+            hint="Set ANTHROPIC_API_KEY in the environment or in .env; `--emulator` needs none.",
+        )
+    if not re.fullmatch(r"[!-~]+", key):
+        raise CredentialsError(
+            f"{name} holds characters that no header can carry", where=name, hint="Copy the key again."
+        )
+    url = base_url or credentials.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
+    if not re.fullmatch(r"https?://[^/\s?#@]+[^\s?#@]*", url):
+        raise CredentialsError(
+            "ANTHROPIC_BASE_URL, or the base URL given, is no address",
+            where="ANTHROPIC_BASE_URL",
+            hint="Write it like https://gateway.example/path",
+        )
+    bearer = auth_header == "bearer" or name == "ANTHROPIC_AUTH_TOKEN"
+    return Calls(key=key, base_url=url, timeout_seconds=timeout_seconds, bearer=bearer)

@@ -1,0 +1,85 @@
+"""A results file, from the network to the disk: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchpipe.providers import UnavailableError
+
+if TYPE_CHECKING:
+    import httpx2
+
+ENCODINGS = "gzip"
+_CHUNK_BYTES = 65_536
+
+
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The plain bytes of a gzip stream of one or more members; being cut off is an error, not an end."""
+    decoder = zlib.decompressobj(wbits=31)
+    fresh = True
+    for chunk in chunks:
+        data = chunk
+        while data:
+            if decoder.eof:
+                decoder, fresh = zlib.decompressobj(wbits=31), True
+            fresh = False
+            yield decoder.decompress(data)
+            data = decoder.unused_data
+    if not fresh and not decoder.eof:
+        raise UnavailableError("the results ended in the middle of their gzip stream")
+
+
+def _plain(response: httpx2.Response) -> Iterator[bytes]:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    chunks = response.iter_raw(_CHUNK_BYTES)
+    if encoding == "gzip":
+        return _gunzip(chunks)
+    if encoding in ("identity", ""):
+        return chunks
+    raise UnavailableError(f"the results came in the encoding `{encoding}`, which was not asked for")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable; systems that cannot open a folder do without."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save(response: httpx2.Response, path: Path) -> None:
+    """Write the body of `response` to `path`, which appears only when the body is whole and on the disk.
+
+    Raises UnavailableError for a body that is short, cut off, empty, or no JSON lines; OSError for the disk.
+    """
+    import httpx2
+
+    part = path.with_name(path.name + ".part")
+    first = b""
+    try:
+        with part.open("wb") as file:
+            for chunk in _plain(response):
+                first = first or chunk.lstrip()[:1]
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except (httpx2.HTTPError, httpx2.StreamError, zlib.error) as error:
+        part.unlink(missing_ok=True)
+        raise UnavailableError(f"the download broke off ({type(error).__name__}: {error})") from error
+    except UnavailableError:
+        part.unlink(missing_ok=True)
+        raise
+    if first != b"{":
+        part.unlink(missing_ok=True)
+        raise UnavailableError(
+            "what came instead of results is no JSON lines (an empty body, or a page of a proxy)"
+        )
+    part.replace(path)
+    _sync_folder(path.parent)

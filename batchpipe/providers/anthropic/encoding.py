@@ -1,0 +1,148 @@
+"""Messages to request params: the static parts are encoded once, a row costs its own text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from batchpipe.providers import Message, RungSettings
+from batchpipe.providers.anthropic.facts import data
+
+SAMPLING = ("temperature", "top_p", "top_k")
+TOOL_NAME = "answer"
+_TOOL_DESCRIPTION = "Give the answer."
+_JSON_ONLY = (
+    "Reply with one JSON value that is valid against this JSON Schema and with nothing else: no text before "
+    "or after it, no code fence.\n\n```json\n{schema}\n```"
+)
+# Settings that are not a key of params under their own name.
+_ELSEWHERE = frozenset({"effort", "thinking", "betas"})
+
+
+def thinking_of(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The `thinking` table; `thinking = "adaptive"` is short for `{ type = "adaptive" }`."""
+    value = settings.get("thinking")
+    if isinstance(value, str):
+        return {"type": value}
+    return value if isinstance(value, Mapping) else None
+
+
+def long_output_from(max_output: int | None, long_output: int | None, max_tokens: int) -> bool:
+    """Whether `max_tokens` needs the beta for long output."""
+    return max_output is not None and long_output is not None and max_tokens > max_output
+
+
+def batch_headers(rung: RungSettings, *, long_output: bool) -> dict[str, str]:
+    """Version and betas: they are headers of the whole batch, so that batches never mix them."""
+    sampling = any(key in rung.settings for key in SAMPLING)
+    headers = {"anthropic-version": str(data()["versions"]["sampling" if sampling else "default"])}
+    betas = [*rung.settings.get("betas", ())]
+    if long_output and data()["betas"]["long_output"] not in betas:
+        betas.append(data()["betas"]["long_output"])
+    if betas:
+        headers["anthropic-beta"] = ",".join(betas)
+    return headers
+
+
+def _tool(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": TOOL_NAME, "description": _TOOL_DESCRIPTION, "input_schema": schema, "strict": True}
+
+
+def _instruction(schema: Mapping[str, Any]) -> str:
+    return _JSON_ONLY.replace("{schema}", orjson.dumps(schema).decode())
+
+
+def visible_schema(output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
+    """What the model sees of the schema, as it is sent; key order counts, for it orders the answer."""
+    if sent_schema is None or output_format == "text":
+        return ""
+    if output_format == "json":
+        return _instruction(sent_schema)
+    shown = _tool(sent_schema) if output_format == "tool" else sent_schema
+    return orjson.dumps(shown).decode()
+
+
+def static_params(
+    rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Everything in params that does not depend on the row: model, settings, schema."""
+    settings = rung.settings
+    params: dict[str, Any] = {"model": rung.model}
+    params.update((key, value) for key, value in settings.items() if key not in _ELSEWHERE)
+    thinking = thinking_of(settings)
+    if thinking is not None:
+        params["thinking"] = thinking
+    output_config: dict[str, Any] = {}
+    if "effort" in settings:
+        output_config["effort"] = settings["effort"]
+    if sent_schema is not None and output_format == "json_schema":
+        output_config["format"] = {"type": "json_schema", "schema": sent_schema}
+    if output_config:
+        params["output_config"] = output_config
+    if sent_schema is not None and output_format == "tool":
+        params["tools"] = [_tool(sent_schema)]
+        params["tool_choice"] = {"type": "tool", "name": TOOL_NAME}
+    return params
+
+
+def _text(text: str) -> bytes:
+    """`text` as a JSON string; half a surrogate pair, which no JSON may hold, becomes U+FFFD."""
+    try:
+        return orjson.dumps(text)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _blocks(texts: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(b'{"type":"text","text":' + text + b"}" for text in texts) + b"]"
+
+
+class ParamsEncoder:
+    """Encodes the messages of one rung. Remembers the last system prompt: one per thread."""
+
+    def __init__(
+        self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+    ) -> None:
+        static = orjson.dumps(static_params(rung, output_format=output_format, sent_schema=sent_schema))
+        self._head = static[:-1] + b',"max_tokens":'
+        self._instruction: bytes | None = None
+        if output_format == "json" and sent_schema is not None:
+            self._instruction = _text(_instruction(sent_schema))
+        self._system: str | None = None
+        self._system_member = self._encode_system(None)
+
+    def __call__(self, message: Message, *, max_tokens: int) -> bytes:
+        if message.system != self._system:
+            self._system_member = self._encode_system(message.system)
+            self._system = message.system
+        content = _text(message.user)
+        if message.feedback is not None:
+            content = _blocks((content, _text(message.feedback)))
+        return b'%s%d%s,"messages":[{"role":"user","content":%s}]}' % (
+            self._head,
+            max_tokens,
+            self._system_member,
+            content,
+        )
+
+    def _encode_system(self, system: str | None) -> bytes:
+        """The `system` member. A blank prompt is left out: the API refuses empty text."""
+        text = _text(system) if system is not None and system.strip() else None
+        if self._instruction is not None:
+            texts = [self._instruction] if text is None else [text, self._instruction]
+            return b',"system":' + _blocks(texts)
+        return b"" if text is None else b',"system":' + text
+
+
+def assemble(requests: Sequence[tuple[str, bytes]]) -> bytes:
+    """The body of a batch."""
+    return (
+        b'{"requests":['
+        + b",".join(
+            b'{"custom_id":%s,"params":%s}' % (orjson.dumps(custom_id), params)
+            for custom_id, params in requests
+        )
+        + b"]}"
+    )

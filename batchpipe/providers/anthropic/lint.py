@@ -1,0 +1,248 @@
+"""What a rung is known to be refused for, before anything is sent: the API checks params only when a batch
+runs, so that a mistake is a thousand errors an hour later."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from batchpipe.providers import RuleProblem, RungSettings
+from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
+from batchpipe.providers.anthropic.facts import Facts, data, facts_of, listed_models, retires
+from batchpipe.providers.anthropic.schema_lint import schema_problems
+
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
+_MIN_BUDGET = 1024
+_SMALL_ROOM = 1024
+
+_NOT_IN_BATCHES = "batches do not take it; remove the line"
+_BATCHPIPE_OWN = "batchpipe sets it itself; remove the line"
+# Keys of the API or its SDK that a rung cannot set, and what to write instead.
+REFUSED: Mapping[str, str] = {
+    "stream": _NOT_IN_BATCHES,
+    "speed": _NOT_IN_BATCHES,
+    "store": _NOT_IN_BATCHES,
+    "previous_thread_event_id": _NOT_IN_BATCHES,
+    "cache_hint": _NOT_IN_BATCHES,
+    "context_hint": _NOT_IN_BATCHES,
+    "research_preview_2026_02": _NOT_IN_BATCHES,
+    "fallbacks": "batches do not take it; add another [[models]] rung",
+    "container": "a row has no state to go on from; remove the line",
+    "diagnostics": "a row has no earlier message; remove the line",
+    "messages": "write the prompt in [prompt]",
+    "system": "write it as [prompt] system or system_text",
+    "tool_choice": 'batchpipe sets it itself; for a forced tool call write [output] format = "tool"',
+    "output_config": "write `effort = ...`; the format is [output] format",
+    "output_format": "write [output] format",
+    "cache_control": "write [prompt] cache",
+    "extra_body": "it is an argument of the SDK, not a parameter of the API; write the parameters themselves",
+    "extra_headers": "it is an argument of the SDK; write `betas = [...]` for beta headers",
+    "extra_query": "it is an argument of the SDK, not a parameter of the API; remove the line",
+    "workspace_id": "the key belongs to a workspace; remove the line",
+    "custom_id": _BATCHPIPE_OWN,
+    "n": "one answer per request; remove the line",
+}
+
+
+def _is_number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    )
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) and each.strip() for each in value)
+
+
+def _is_server_tools(value: Any) -> bool:
+    """Tools that the provider runs itself; a call of a caller's tool would end the line without an answer."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(each, Mapping) and each.get("type") not in (None, "custom") for each in value
+    )
+
+
+# Each setting: whether a value is right, and what a right value is.
+SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (_is_number(0, 1), "a number from 0 to 1"),
+    "top_p": (_is_number(0, 1), "a number from 0 to 1"),
+    "top_k": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
+        "a whole number above 0",
+    ),
+    "effort": (lambda value: value in EFFORTS, "one of " + ", ".join(EFFORTS)),
+    "thinking": (
+        lambda value: isinstance(value, str | Mapping),
+        'a table such as { type = "adaptive" }, or that type alone',
+    ),
+    "stop_sequences": (_is_words, "a list of strings that are not blank"),
+    "inference_geo": (lambda value: isinstance(value, str) and bool(value), 'a region, such as "us"'),
+    "metadata": (
+        lambda value: isinstance(value, Mapping) and set(value) <= {"user_id"},
+        'a table such as { user_id = "..." }',
+    ),
+    "service_tier": (lambda value: value in ("auto", "standard_only"), '"auto" or "standard_only"'),
+    "user_profile_id": (lambda value: isinstance(value, str) and bool(value), "a string"),
+    "betas": (_is_words, "a list of beta names"),
+    "tools": (_is_server_tools, "a list of server tools, each with its `type`"),
+}
+
+
+def problems(
+    rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+) -> list[RuleProblem]:
+    """Everything in this rung or schema that is refused ("error") or looks like a mistake ("warning")."""
+    facts = facts_of(rung.model)
+    return [
+        *_model(rung.model),
+        *_keys(rung.settings),
+        *_room(rung, facts),
+        *_sampling(rung, facts),
+        *_effort(rung, facts),
+        *_thinking(rung, facts, output_format),
+        *_other(rung, facts, output_format),
+        *schema_problems(output_format, sent_schema),
+    ]
+
+
+def _model(model: str) -> Iterator[RuleProblem]:
+    near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
+    meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
+    gone = retires(model)
+    if data()["model_pattern"] not in model.lower():
+        yield RuleProblem(key="model", what=f"`{model}` is no model of this provider", hint=meant)
+    elif gone is not None:
+        what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
+        yield RuleProblem(
+            key="model", what=what, hint="Move to a newer model before that day.", level="warning"
+        )
+    elif facts_of(model) == Facts():
+        what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
+        yield RuleProblem(
+            key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning"
+        )
+
+
+def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
+    for key, value in settings.items():
+        if key in REFUSED:
+            yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=_sentence(REFUSED[key]))
+        elif key not in SETTINGS:
+            near = difflib.get_close_matches(
+                key, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6
+            )
+            known = f"Settings are: {', '.join(SETTINGS)}."
+            hint = f"Did you mean `{near[0]}`?" if near else known
+            yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
+        elif not SETTINGS[key][0](value):
+            yield RuleProblem(
+                key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}")
+            )
+
+
+def _room(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
+    cap = facts.long_output or facts.max_output
+    if cap is not None and rung.max_tokens > cap:
+        what = f"`{rung.model}` writes at most {cap:,} tokens in a batch; max_tokens is {rung.max_tokens:,}"
+        yield RuleProblem(key="max_tokens", what=what, hint=f"Write max_tokens = {cap} or less.")
+    elif facts.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _SMALL_ROOM:
+        what = f"`{rung.model}` thinks unless told not to, which counts into max_tokens = {rung.max_tokens}"
+        off = 'write thinking = "disabled", or ' if "disabled" in (facts.thinking or ()) else ""
+        hint = _sentence(f"{off}give it more room, or answers will be cut off")
+        yield RuleProblem(key="max_tokens", what=what, hint=hint, level="warning")
+
+
+def _sampling(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
+    used = [key for key in SAMPLING if key in rung.settings]
+    if facts.sampling is False:
+        for key in used:
+            yield RuleProblem(
+                key=key,
+                what=f"`{rung.model}` does not take {key}",
+                hint="Remove the line; models up to Claude 4.6 take it.",
+            )
+    elif facts.one_sampling and {"temperature", "top_p"} <= set(used):
+        yield RuleProblem(
+            key="top_p",
+            what=f"`{rung.model}` takes temperature or top_p, not both",
+            hint="Remove one of the two lines.",
+        )
+
+
+def _effort(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
+    if "effort" in rung.settings and facts.effort is False:
+        yield RuleProblem(key="effort", what=f"`{rung.model}` does not take effort", hint="Remove the line.")
+
+
+def _thinking(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[RuleProblem]:
+    thinking = thinking_of(rung.settings)
+    if thinking is None:
+        return
+    kind = thinking.get("type")
+    if kind not in _THINKING_TYPES:
+        near = difflib.get_close_matches(str(kind), _THINKING_TYPES, 1, 0.6)
+        hint = f"Did you mean `{near[0]}`?" if near else f"Write one of {', '.join(_THINKING_TYPES)}."
+        yield RuleProblem(key="thinking", what=f"thinking cannot be of the type {kind!r}", hint=hint)
+        return
+    if facts.thinking is not None and kind not in facts.thinking and kind != "between_tools":
+        known = " or ".join(f'"{each}"' for each in facts.thinking)
+        yield RuleProblem(
+            key="thinking",
+            what=f'`{rung.model}` does not take thinking of the type "{kind}"',
+            hint=f"Write thinking of the type {known}"
+            + (", and `effort` for how much." if kind == "enabled" else "."),
+        )
+    elif kind in facts.thinking_deprecated:
+        what = f'thinking of the type "{kind}" is deprecated on `{rung.model}`'
+        hint = 'Write thinking = "adaptive", and `effort` for how much.'
+        yield RuleProblem(key="thinking", what=what, hint=hint, level="warning")
+    if kind == "enabled":
+        yield from _enabled(rung, thinking, output_format)
+    high = rung.settings.get("effort") in ("xhigh", "max")
+    if kind == "disabled" and facts.disabled_up_to_high and high:
+        yield RuleProblem(
+            key="thinking",
+            what=f'`{rung.model}` can go without thinking only up to effort "high"',
+            hint='Write effort = "high" or less, or leave thinking on.',
+        )
+
+
+def _enabled(rung: RungSettings, thinking: Mapping[str, Any], output_format: str) -> Iterator[RuleProblem]:
+    budget = thinking.get("budget_tokens")
+    if not isinstance(budget, int) or isinstance(budget, bool) or not _MIN_BUDGET <= budget < rung.max_tokens:
+        yield RuleProblem(
+            key="thinking",
+            what=f"thinking needs budget_tokens from {_MIN_BUDGET} to below max_tokens = {rung.max_tokens}, "
+            f"not {budget!r}",
+            hint=f'Write thinking = {{ type = "enabled", budget_tokens = {_MIN_BUDGET} }}; raise max_tokens.',
+        )
+    if output_format == "tool":
+        yield RuleProblem(
+            key="thinking",
+            what='a forced tool call (format = "tool") fails with thinking of the type "enabled"',
+            hint='Write [output] format = "json_schema", or thinking of another type.',
+        )
+    for key in ("temperature", "top_k"):
+        if key in rung.settings and rung.settings[key] != 1:
+            yield RuleProblem(
+                key=key, what=f"{key} cannot be set with thinking on", hint=f"Remove {key} or thinking."
+            )
+
+
+def _other(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[RuleProblem]:
+    if "inference_geo" in rung.settings and facts.inference_geo is False:
+        what = f"`{rung.model}` does not take inference_geo"
+        yield RuleProblem(
+            key="inference_geo", what=what, hint="Remove the line; models from Claude 4.6 on take it."
+        )
+    if "tools" in rung.settings and output_format == "tool":
+        what = 'with format = "tool" the answer is a forced tool call, so other tools are never used'
+        yield RuleProblem(
+            key="tools", what=what, hint='Remove tools, or write [output] format = "json_schema".'
+        )
+
+
+def _sentence(text: str) -> str:
+    return re.sub(r"^.", lambda first: first.group().upper(), text) + "."

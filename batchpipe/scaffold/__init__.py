@@ -1,0 +1,67 @@
+"""What `init` and `new` write: files to start from. An existing file is never touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import NAME_PATTERN
+from batchpipe.scaffold import project, rows
+from batchpipe.scaffold.files import write_files
+
+__all__ = ["init", "new", "next_steps"]
+
+
+def init(directory: Path) -> list[Path]:
+    """Write a project to start from into `directory`; the paths written. UsageError where one exists."""
+    return write_files(
+        directory,
+        project.files(),
+        hint="Choose a new folder: `batchpipe init DIR`; or add to this one: `batchpipe new NAME`.",
+    )
+
+
+def next_steps(directory: Path) -> str:
+    """What to do after `init`, for people."""
+    return project.next_steps(directory)
+
+
+def new(name: str, *, root: Path, source: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
+    """Write a pipeline called `name` into the project at `root`; the paths written.
+
+    Its rows are those of `source` (a relative path starts at the working folder), or a few made-up ones. With
+    `labels` it classifies, without it writes one sentence a row. UsageError before anything is written.
+    """
+    _check_name(name)
+    wanted = _checked_labels(labels)
+    if source is None:
+        files = rows.made_up_files(name, wanted)
+    else:
+        files = rows.source_files(name, root, source, wanted)
+    return write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
+
+
+def _check_name(name: str) -> None:
+    if re.fullmatch(NAME_PATTERN, name):
+        return
+    near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
+    rule = "A name begins with a small letter, then small letters, digits and `_`"
+    hint = f"{rule}: `batchpipe new {near or 'my_rows'}`."
+    raise UsageError(f"{name!r} cannot be the name of a pipeline", hint=hint)
+
+
+def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    trimmed = tuple(label.strip() for label in labels)
+    hint = "Write labels like `--labels billing,bug,other`: at least two, each once."
+    if any(not label for label in trimmed):
+        raise UsageError("one of the labels is empty", hint=hint)
+    if len(trimmed) == 1:
+        raise UsageError(f"{trimmed[0]!r} is the only label", hint=hint)
+    # An answer is mapped to a label whatever its capitals are, so two labels may not differ in those alone.
+    folded = [label.casefold() for label in trimmed]
+    doubled = sorted({label for label in trimmed if folded.count(label.casefold()) > 1})
+    if doubled:
+        raise UsageError(f"labels that are the same but for capitals: {', '.join(doubled)}", hint=hint)
+    return trimmed

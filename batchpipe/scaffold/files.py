@@ -1,0 +1,31 @@
+"""Writing a set of new files: all of them, or none where one is in the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchpipe.errors import UsageError
+
+
+def write_files(root: Path, files: Mapping[str, str], *, hint: str) -> list[Path]:
+    """Write `files` (path below `root` to text) and return their paths; UsageError lists all that exist."""
+    present = [name for name in files if os.path.lexists(root / name)]
+    if present:
+        listed = ", ".join(present)
+        verb = "exists" if len(present) == 1 else "exist"
+        raise UsageError(f"{listed} {verb} already; nothing was written", where=str(root), hint=hint)
+    return [_write(root / name, text) for name, text in files.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # "x" refuses a file that appeared since it was looked for.
+        with path.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise UsageError(what, where=str(path), hint="Choose a folder that you may write to.") from error
+    return path

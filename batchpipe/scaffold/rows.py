@@ -1,0 +1,123 @@
+"""The rows of a new pipeline: a few made-up ones with answers for the emulator, or those of a data file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
+from batchpipe.scaffold.sources import Source, read_source
+from batchpipe.sql import quote_identifier
+
+MADE_UP = {
+    "The delivery came two days late, but the driver was friendly and carried the parcel upstairs.": (
+        "A delivery was two days late, but the driver was helpful."
+    ),
+    "I followed the manual to the letter and the lamp still flickers. Is there a newer manual?": (
+        "A lamp flickers although it was set up by the manual."
+    ),
+    "Third order with you, and every time exactly what I hoped for. Please never change the tea.": (
+        "A regular customer is happy with every order, above all with the tea."
+    ),
+}
+# What templates call by these names is not a column.
+TEMPLATE_NAMES = frozenset(("fields", "row"))
+LINE_LENGTH = 100
+
+
+def made_up_files(name: str, labels: Sequence[str]) -> dict[str, str]:
+    """A pipeline on a few rows of its own, so that it runs at once."""
+    data = f"pipelines/data/{name}.csv"
+    draft = Draft(
+        name=name,
+        description=_description(labels),
+        query=f"SELECT id, text FROM read_csv('{data}')",
+        key=("id",),
+        columns=("id", "text"),
+        shown=("text",),
+        labels=labels,
+        task=_task(labels),
+    )
+    outputs: dict[str, dict[str, Any]]
+    if labels:
+        outputs = {f"A made-up text about {each}.": {"label": each, "confidence": 0.9} for each in labels}
+    else:
+        outputs = {text: {"answer": sentence} for text, sentence in MADE_UP.items()}
+    return {
+        **pipeline_files(draft),
+        data: csv_text(("id", "text"), enumerate(outputs, start=1)),
+        f"pipelines/data/answers/{name}.jsonl": answer_lines(outputs),
+    }
+
+
+def source_files(name: str, root: Path, path: Path, labels: Sequence[str]) -> dict[str, str]:
+    """A pipeline on the rows of a data file.
+
+    It comes without answers for the emulator, which makes up some that fit the schema: nobody knows right
+    ones yet, and rows of the file are not copied to where they would be checked in.
+    """
+    source = read_source(root, path)
+    names = _column_names(source.columns)
+    key = tuple(names[column] for column in source.key)
+    content = tuple(names[column] for column in source.columns if column not in source.key)
+    draft = Draft(
+        name=name,
+        description=_description(labels),
+        query=_query(source, names),
+        key=key,
+        columns=tuple(names.values()),
+        shown=content if content and source.key_is_named else tuple(names.values()),
+        labels=labels,
+        task=_task(labels),
+    )
+    return pipeline_files(draft)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def answer_lines(outputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Answers for the emulator: to a prompt that holds the text, the output."""
+    lines = [{"match": text, "output": output} for text, output in outputs.items()]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _description(labels: Sequence[str]) -> str:
+    return "Choose a label for each row" if labels else "Write a sentence about each row"
+
+
+def _task(labels: Sequence[str]) -> str:
+    return "You sort the rows of a table." if labels else "You describe the rows of a table."
+
+
+def _column_names(columns: Sequence[str]) -> dict[str, str]:
+    """What the pipeline calls each column of the file: the names that templates and tables keep change."""
+    names: dict[str, str] = {}
+    for column in columns:
+        wanted = column.lstrip("_") or "column"
+        if wanted in TEMPLATE_NAMES:
+            wanted = f"{wanted}_column"
+        others = {*names.values(), *(each for each in columns if each != column)}
+        names[column] = wanted if wanted == column else free_name(wanted, others)
+    return names
+
+
+def _query(source: Source, names: Mapping[str, str]) -> str:
+    selected = [
+        sql if names[column] == column else f"{sql} AS {quote_identifier(names[column])}"
+        for column, sql in zip(source.columns, source.expressions, strict=True)
+    ]
+    line = f"SELECT {', '.join(selected)}"
+    if len(line) > LINE_LENGTH:
+        line = "SELECT\n    " + ",\n    ".join(selected)
+    return f"{line}\nFROM {source.relation}\n"

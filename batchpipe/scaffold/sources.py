@@ -1,0 +1,130 @@
+"""What a data file holds: how DuckDB reads it, its columns, and which of them name a row."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.errors import UsageError
+from batchpipe.sql import quote_identifier, quote_literal
+
+READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".parquet": "read_parquet",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+}
+COMPRESSED = (".gz", ".zst")
+# Pairs of columns are tried where no single one will do; more columns than these would be a guess.
+PAIRED_COLUMNS = 8
+KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
+BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Numbers that are rounded, and values without an obvious text, do not name a row.
+NO_KEY_TYPE = re.compile(
+    r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A readable file: the SQL that reads it, its columns in order, each one's SQL, and the key."""
+
+    relation: str
+    columns: tuple[str, ...]
+    expressions: tuple[str, ...]
+    key: tuple[str, ...]
+
+    @property
+    def key_is_named(self) -> bool:
+        """Whether the key's name says that it is one; otherwise its values are content as well."""
+        return all(KEY_NAME.fullmatch(column) for column in self.key)
+
+
+def read_source(root: Path, path: Path) -> Source:
+    """Look into the file at `path`; the SQL reads it from `root`. Raises UsageError."""
+    reader = _reader(path)
+    here = _call(reader, path.resolve().as_posix())
+    with duckdb.connect() as session:
+        try:
+            described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
+            columns = {str(row[0]): str(row[1]) for row in described}
+            key = _key(session, here, columns, path)
+            expressions = _expressions(session, columns)
+        except duckdb.Error as error:
+            what = f"DuckDB cannot read it: {str(error).splitlines()[0]}"
+            raise UsageError(what, where=str(path), hint=f"Try it in DuckDB first: FROM {here}") from error
+    relation = _call(reader, Path(os.path.relpath(path.resolve(), root.resolve())).as_posix())
+    return Source(relation=relation, columns=tuple(columns), expressions=expressions, key=key)
+
+
+def _reader(path: Path) -> str:
+    if not path.is_file():
+        hint = "Give `--input` the path of a data file."
+        raise UsageError("there is no such file", where=str(path), hint=hint)
+    kept = [each.lower() for each in path.suffixes if each.lower() not in COMPRESSED]
+    reader = READERS.get(kept[-1]) if kept else None
+    if reader is None:
+        known = ", ".join(READERS)
+        hint = f"Known are {known}. For other sources leave `--input` out and edit the query in the new file."
+        raise UsageError("this kind of file is not known", where=str(path), hint=hint)
+    return reader
+
+
+def _call(reader: str, path: str) -> str:
+    # DuckDB takes *, ? and [ for a pattern; in brackets they stand for themselves.
+    literal = re.sub(r"([*?[])", r"[\1]", path)
+    return f"{reader}({quote_literal(literal)})"
+
+
+def _key(
+    session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, str], path: Path
+) -> tuple[str, ...]:
+    fit = [name for name, kind in columns.items() if not NO_KEY_TYPE.match(kind)]
+    fit.sort(key=lambda name: KEY_NAME.fullmatch(name) is None)
+    singles = [(name,) for name in fit]
+    rows, full = _count(session, relation, [f"count({quote_identifier(name)})" for name in fit])
+    if rows == 0:
+        hint = "Give `--input` a file with at least one row."
+        raise UsageError("the file has no rows", where=str(path), hint=hint)
+    filled = [name for name, count in zip(fit, full, strict=True) if count == rows]
+    for candidates in (singles, list(itertools.combinations(filled[:PAIRED_COLUMNS], 2))):
+        usable = [each for each in candidates if set(each) <= set(filled)]
+        _, distinct = _count(session, relation, [_distinct(each) for each in usable])
+        for candidate, count in zip(usable, distinct, strict=True):
+            if count == rows:
+                return candidate
+    what = "no column names a row, nor does a pair of columns: each has a value twice, or NULL"
+    hint = "Add a column with an id of its own for each row; where whole rows are doubled, remove those."
+    raise UsageError(what, where=str(path), hint=hint)
+
+
+def _expressions(session: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> tuple[str, ...]:
+    """The columns in SQL, in quotes only where they are needed."""
+    reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+    words = {str(row[0]) for row in session.execute(reserved).fetchall()}
+    return tuple(
+        name if BARE_NAME.fullmatch(name) and name.lower() not in words else quote_identifier(name)
+        for name in columns
+    )
+
+
+def _distinct(columns: Sequence[str]) -> str:
+    # As text, the way keys are compared in a run.
+    texts = ", ".join(f"CAST({quote_identifier(name)} AS VARCHAR)" for name in columns)
+    return f"count(DISTINCT ({texts}))"
+
+
+def _count(
+    session: duckdb.DuckDBPyConnection, relation: str, expressions: Sequence[str]
+) -> tuple[int, list[int]]:
+    row = session.execute(f"SELECT {', '.join(['count(*)', *expressions])} FROM {relation}").fetchone()
+    assert row is not None
+    return int(row[0]), [int(count) for count in row[1:]]

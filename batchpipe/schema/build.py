@@ -1,0 +1,292 @@
+"""The full JSON Schema of an answer, and what templates see of it, out of `[output]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.errors import InternalError, PipelineError
+from batchpipe.pipeline.model import EnumQuery, Output, OutputField
+
+EnumValues = Mapping[str, Sequence[Sequence[Any]]]
+
+KEYWORDS = (
+    ("const", "const"),
+    ("format", "format"),
+    ("pattern", "pattern"),
+    ("min_length", "minLength"),
+    ("max_length", "maxLength"),
+    ("minimum", "minimum"),
+    ("maximum", "maximum"),
+    ("exclusive_minimum", "exclusiveMinimum"),
+    ("exclusive_maximum", "exclusiveMaximum"),
+    ("multiple_of", "multipleOf"),
+    ("min_items", "minItems"),
+    ("max_items", "maxItems"),
+    ("unique_items", "uniqueItems"),
+)
+
+
+def child_path(path: str, name: str) -> str:
+    """The path of field `name` under `path`: `label`, `address.city`, `tags[].name`."""
+    return f"{path}.{name}" if path else name
+
+
+def enum_queries(output: Output) -> dict[str, str]:
+    """The queries that enums take their values from, by field path."""
+    queries: dict[str, str] = {}
+
+    def visit(field: OutputField, path: str) -> None:
+        if isinstance(field.enum, EnumQuery):
+            queries[path] = field.enum.query
+        for name, child in (field.fields or {}).items():
+            visit(child, child_path(path, name))
+        if field.items is not None:
+            visit(field.items, f"{path}[]")
+
+    for name, field in output.fields.items():
+        visit(field, name)
+    return queries
+
+
+def column_overrides(output: Output) -> dict[str, str]:
+    """The `column = ` types by field path."""
+    overrides: dict[str, str] = {}
+
+    def visit(field: OutputField, path: str) -> None:
+        if field.column is not None:
+            overrides[path] = field.column
+        for name, child in (field.fields or {}).items():
+            visit(child, child_path(path, name))
+        if field.items is not None:
+            visit(field.items, f"{path}[]")
+
+    for name, field in output.fields.items():
+        visit(field, name)
+    return overrides
+
+
+def full_schema(
+    output: Output,
+    enum_values: EnumValues | None = None,
+    schema_file_content: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The JSON Schema that answers are validated against.
+
+    `enum_values` holds the rows of each of `enum_queries(output)` by field path, as (value, meaning) or
+    (value,); None leaves such enums open, which is enough to know names and types. `schema_file_content` is
+    the parsed `schema_file`, taken as it is. Raises PipelineError for an enum query that gives no rows or a
+    NULL value.
+    """
+    if schema_file_content is not None:
+        return dict(schema_file_content)
+    return _object_schema(output.fields, "", enum_values)
+
+
+def field_facts(
+    output: Output,
+    enum_values: EnumValues | None = None,
+    schema_file_content: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What templates see as `fields`: plain dicts by field name.
+
+    Each has `name`, `type`, `description`, `optional` and, where given, `enum` (a list, without null),
+    `meanings` (value to meaning), `fields`, `items` and JSON Schema's keywords under their own names.
+    """
+    if schema_file_content is not None:
+        return _facts_of_schema(schema_file_content)
+    return {name: _facts(name, field, name, enum_values) for name, field in output.fields.items()}
+
+
+def _object_schema(
+    fields: Mapping[str, OutputField], path: str, enum_values: EnumValues | None
+) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            name: _field_schema(field, child_path(path, name), enum_values) for name, field in fields.items()
+        },
+        "required": [name for name, field in fields.items() if not field.optional],
+        "additionalProperties": False,
+    }
+
+
+def _field_schema(field: OutputField, path: str, enum_values: EnumValues | None) -> dict[str, Any]:
+    values, meanings = _enum(field, path, enum_values)
+    schema: dict[str, Any] = {}
+    types = _types(field, values)
+    if types:
+        schema["type"] = types[0] if len(types) == 1 else list(types)
+    description = _described(field.description, values, meanings)
+    if description:
+        schema["description"] = description
+    if values is not None:
+        # TOML has no null, so a nullable type is the only way to say that null is among the values.
+        nullable = "null" in types and None not in values
+        schema["enum"] = [*values, None] if nullable else list(values)
+    schema |= _keywords(field)
+    if field.fields is not None:
+        schema |= {
+            key: value
+            for key, value in _object_schema(field.fields, path, enum_values).items()
+            if key != "type"
+        }
+    if field.items is not None:
+        schema["items"] = _field_schema(field.items, f"{path}[]", enum_values)
+    return schema
+
+
+def _keywords(field: OutputField) -> dict[str, Any]:
+    given = ((keyword, getattr(field, name)) for name, keyword in KEYWORDS)
+    return {keyword: value for keyword, value in given if value is not None}
+
+
+def _types(field: OutputField, values: Sequence[Any] | None) -> tuple[str, ...]:
+    if field.type is not None:
+        return (field.type,) if isinstance(field.type, str) else field.type
+    if field.fields is not None:
+        return ("object",)
+    if field.items is not None:
+        return ("array",)
+    if field.const is not None:
+        return value_types([field.const])
+    return value_types(values or [""]) if field.enum is not None else ()
+
+
+def value_types(values: Sequence[Any]) -> tuple[str, ...]:
+    """The JSON Schema types of `values`, each once; integers among other numbers are numbers."""
+    names: dict[str, None] = {}
+    for value in values:
+        match value:
+            case None:
+                names["null"] = None
+            case bool():
+                names["boolean"] = None
+            case int():
+                names["integer"] = None
+            case float():
+                names["number"] = None
+            case str():
+                names["string"] = None
+            case list():
+                names["array"] = None
+            case _:
+                names["object"] = None
+    if "number" in names:
+        names.pop("integer", None)
+    return tuple(names)
+
+
+def _enum(
+    field: OutputField, path: str, enum_values: EnumValues | None
+) -> tuple[list[Any] | None, dict[str, str]]:
+    """The allowed values (None where there is no enum, or where its query was not run) and their meanings."""
+    match field.enum:
+        case None:
+            return None, {}
+        case EnumQuery():
+            return (None, {}) if enum_values is None else _queried(path, enum_values, field.type)
+        case Mapping() as table:
+            return list(table), {value: meaning for value, meaning in table.items() if meaning}
+        case values:
+            return list(values), {}
+
+
+def _queried(
+    path: str, enum_values: EnumValues, declared: str | tuple[str, ...] | None
+) -> tuple[list[Any], dict[str, str]]:
+    if path not in enum_values:
+        raise InternalError(f"BUG: the rows of the enum query of {path} were not passed on")
+    where = f"[output.fields.{path}] enum"
+    rows = enum_values[path]
+    if not rows:
+        raise PipelineError("the enum's query gives no rows", where=where, hint="Give it at least one value.")
+    if any(row[0] is None for row in rows):
+        raise PipelineError(
+            "the enum's query gives a NULL value", where=where, hint="Add WHERE ... IS NOT NULL to the query."
+        )
+    values: dict[Any, None] = {}
+    meanings: dict[str, str] = {}
+    for row in rows:
+        value = _json_value(row[0], declared, where)
+        values[value] = None
+        if len(row) > 1 and row[1] not in (None, ""):
+            meanings.setdefault(str(value), str(row[1]))
+    return list(values), meanings
+
+
+def _json_value(value: Any, declared: str | tuple[str, ...] | None, where: str) -> Any:
+    """A DuckDB value as one of the field's types. Raises PipelineError where it is none of them."""
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if not isinstance(value, str | int | float | bool):
+        value = str(value)
+    types = (declared,) if isinstance(declared, str) else declared or ()
+    [own] = value_types([value])
+    if not types or own in types or (own == "integer" and "number" in types):
+        return value
+    if "string" in types:
+        return str(value)
+    what = f"the enum's query gives {value!r}, which is not of type {' or '.join(types)}"
+    raise PipelineError(
+        what, where=where, hint="Correct the type of the field, or cast the value in the query."
+    )
+
+
+def _described(
+    description: str | None, values: Sequence[Any] | None, meanings: Mapping[str, str]
+) -> str | None:
+    """The description with a line for each value, where values have meanings."""
+    if not meanings or values is None:
+        return description
+    lines = [
+        f"- {value}: {meanings[str(value)]}" if str(value) in meanings else f"- {value}" for value in values
+    ]
+    return "\n".join([*([description] if description else []), "Values:", *lines])
+
+
+def _facts(name: str, field: OutputField, path: str, enum_values: EnumValues | None) -> dict[str, Any]:
+    values, meanings = _enum(field, path, enum_values)
+    types = _types(field, values)
+    facts: dict[str, Any] = {
+        "name": name,
+        "type": types[0] if len(types) == 1 else list(types),
+        "description": field.description or "",
+        "optional": field.optional,
+        **_keywords(field),
+    }
+    if values is not None:
+        facts["enum"] = [value for value in values if value is not None]
+    if meanings:
+        facts["meanings"] = meanings
+    if field.fields is not None:
+        facts["fields"] = {
+            child: _facts(child, each, child_path(path, child), enum_values)
+            for child, each in field.fields.items()
+        }
+    if field.items is not None:
+        facts["items"] = _facts("items", field.items, f"{path}[]", enum_values)
+    return facts
+
+
+def _facts_of_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same view of a `schema_file`; references are left as they are."""
+    required = schema.get("required", ())
+    facts: dict[str, Any] = {}
+    for name, node in schema.get("properties", {}).items():
+        facts[name] = _node_facts(name, node if isinstance(node, Mapping) else {})
+        facts[name]["optional"] = name not in required
+    return facts
+
+
+def _node_facts(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    known = {keyword: node[keyword] for _, keyword in KEYWORDS if keyword in node}
+    facts = {"name": name, "type": node.get("type", []), "description": node.get("description", ""), **known}
+    if isinstance(node.get("enum"), list):
+        facts["enum"] = [value for value in node["enum"] if value is not None]
+    if isinstance(node.get("properties"), Mapping):
+        facts["fields"] = _facts_of_schema(node)
+    if isinstance(node.get("items"), Mapping):
+        facts["items"] = _node_facts("items", node["items"])
+    return facts

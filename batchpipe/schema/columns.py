@@ -1,0 +1,228 @@
+"""The columns of the output table out of the full schema, and the SQL that reads an answer into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.pipeline.model import Output
+from batchpipe.schema.build import child_path, column_overrides, value_types
+from batchpipe.schema.types import (
+    INTEGERS,
+    TIMESTAMPS,
+    Json,
+    Many,
+    Scalar,
+    Shape,
+    Struct,
+    parse_type,
+)
+from batchpipe.sql import quote_identifier, quote_literal
+
+STRING_FORMATS = {"date": "DATE", "date-time": "TIMESTAMP", "uuid": "UUID"}
+SCALARS = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN"}
+
+_DAY = r"\d{4,6}-\d\d-\d\d"
+_CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
+_NAIVE = rf"\s*{_DAY}([ T]{_CLOCK})?\s*"
+_WITH_OFFSET = rf"\s*{_DAY}[ T]{_CLOCK}\s*(Z|[+-]\d\d(:?\d\d)?)\s*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One field as a column. `type` is DuckDB's, `comment` the field's description."""
+
+    name: str
+    type: str
+    comment: str | None
+    optional: bool
+    shape: Shape
+
+
+def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...]:
+    """The columns of the fields, in the schema's order.
+
+    `full` is `full_schema(...)`; `output` gives the `column = ` types, and the descriptions as they were
+    written. Raises ValueError for a type that cannot be a column's.
+    """
+    overrides = column_overrides(output)
+    required = full.get("required", ())
+    columns = []
+    for name, node in full.get("properties", {}).items():
+        shape = _shape(node, name, overrides)
+        written = output.fields.get(name)
+        comment = written.description if written is not None else _description(node)
+        columns.append(
+            Column(name=name, type=shape.sql, comment=comment, optional=name not in required, shape=shape)
+        )
+    return tuple(columns)
+
+
+def value_sql(column: Column, document_sql: str) -> str:
+    """The typed value of `column` out of the JSON document `document_sql` (JSON, or VARCHAR that holds JSON).
+
+    NULL where it is absent, null, or does not cast (within a LIST or STRUCT: that part of it).
+    """
+    return _value(column.shape, _Place(document_sql, (column.name,)))
+
+
+def uncast_sql(column: Column, document_sql: str) -> str:
+    """Whether the document holds a value for `column`, not null, that does not cast; never NULL."""
+    found = _uncast(column.shape, _Place(document_sql, (column.name,)))
+    return f"coalesce({found}, false)" if found else "false"
+
+
+def _description(node: Any) -> str | None:
+    return node.get("description") if isinstance(node, Mapping) else None
+
+
+def _shape(node: Any, path: str, overrides: Mapping[str, str]) -> Shape:
+    if path in overrides:
+        return parse_type(overrides[path])
+    if not isinstance(node, Mapping):
+        return Json()
+    if any(keyword in node for keyword in ("$ref", "oneOf", "allOf", "not", "if")):
+        return Json()
+    if "anyOf" in node:
+        return _any_of(node["anyOf"], path, overrides)
+    types = _types(node)
+    match types:
+        case ["string"]:
+            return Scalar(STRING_FORMATS.get(node.get("format", ""), "VARCHAR"))
+        case ["number" | "integer" | "boolean"]:
+            return Scalar(SCALARS[types[0]])
+        case ["array"]:
+            return (
+                Json() if "prefixItems" in node else Many(_shape(node.get("items"), f"{path}[]", overrides))
+            )
+        case ["object"]:
+            return _struct(node, path, overrides)
+        case _:
+            return Json()
+
+
+def _any_of(branches: Any, path: str, overrides: Mapping[str, str]) -> Shape:
+    """A union is JSON, unless it is one type or null."""
+    real = [branch for branch in branches if branch != {"type": "null"}]
+    return _shape(real[0], path, overrides) if len(real) == 1 and len(branches) == 2 else Json()
+
+
+def _types(node: Mapping[str, Any]) -> list[str]:
+    """The types of a node without null; those of its values where it names none."""
+    declared = node.get("type")
+    if declared is None:
+        values = [node["const"]] if "const" in node else node.get("enum", [])
+        declared = list(value_types(values))
+    names = [declared] if isinstance(declared, str) else list(declared)
+    return [name for name in names if name != "null"]
+
+
+def _struct(node: Mapping[str, Any], path: str, overrides: Mapping[str, str]) -> Shape:
+    properties = node.get("properties") or {}
+    names = {name.lower() for name in properties}
+    open_object = node.get("additionalProperties", False) is not False or "patternProperties" in node
+    if not properties or open_object or len(names) < len(properties) or "" in names:
+        return Json()
+    return Struct(
+        tuple((name, _shape(child, child_path(path, name), overrides)) for name, child in properties.items())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A value in a JSON document: the document's SQL and the keys that lead to the value."""
+
+    document: str
+    keys: tuple[str, ...] = ()
+    depth: int = 0
+
+    @property
+    def _path(self) -> str:
+        """A JSON pointer, whose keys need no quoting; the document itself is `$`."""
+        pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in self.keys)
+        return quote_literal(pointer or "$")
+
+    @property
+    def text(self) -> str:
+        return f"json_extract_string({self.document}, {self._path})"
+
+    @property
+    def json(self) -> str:
+        return f"json_extract({self.document}, {self._path})"
+
+    @property
+    def kind(self) -> str:
+        return f"json_type({self.document}, {self._path})"
+
+    @property
+    def items(self) -> str:
+        return f"TRY_CAST({self.json} AS JSON[])"
+
+    @property
+    def item(self) -> _Place:
+        return _Place(f"item{self.depth}", (), self.depth + 1)
+
+    def child(self, key: str) -> _Place:
+        return _Place(self.document, (*self.keys, key), self.depth)
+
+
+def _value(shape: Shape, place: _Place) -> str:
+    match shape:
+        case Json():
+            return f"nullif({place.json}, 'null')"
+        case Scalar():
+            return _scalar(shape.type, place.text)
+        case Many():
+            item = place.item
+            return f"list_transform({place.items}, lambda {item.document}: {_value(shape.item, item)})"
+        case Struct():
+            parts = (
+                f"{quote_identifier(name)} := {_value(each, place.child(name))}"
+                for name, each in shape.fields
+            )
+            return f"CASE WHEN {place.kind} = 'OBJECT' THEN struct_pack({', '.join(parts)}) END"
+
+
+def _scalar(name: str, text: str) -> str:
+    if name == "VARCHAR":
+        return text
+    if name in TIMESTAMPS:
+        moment = _utc(text)
+        return moment if name == "TIMESTAMP" else f"TRY_CAST({moment} AS {name})"
+    if name in INTEGERS:
+        # Without the comparison '5.7' would be rounded to 6, and '0x10' be 16.
+        number = f"TRY_CAST({text} AS DOUBLE)"
+        return f"CASE WHEN {number} = trunc({number}) THEN TRY_CAST({text} AS {name}) END"
+    return f"TRY_CAST({text} AS {name})"
+
+
+def _utc(text: str) -> str:
+    """A moment as UTC: a cast to TIMESTAMP drops the offset, one to TIMESTAMPTZ depends on the session."""
+    upper = f"upper({text})"
+    with_offset = f"make_timestamp(epoch_us(TRY_CAST({upper} AS TIMESTAMPTZ)))"
+    return (
+        f"CASE WHEN regexp_full_match({upper}, {quote_literal(_WITH_OFFSET)}) THEN {with_offset} "
+        f"WHEN regexp_full_match({upper}, {quote_literal(_NAIVE)}) THEN TRY_CAST({upper} AS TIMESTAMP) END"
+    )
+
+
+def _uncast(shape: Shape, place: _Place) -> str:
+    """The condition, possibly NULL, that something at `place` does not cast; empty where everything does."""
+    match shape:
+        case Json() | Scalar(type="VARCHAR"):
+            return ""
+        case Scalar():
+            return f"({place.text} IS NOT NULL AND {_value(shape, place)} IS NULL)"
+        case Many():
+            item = place.item
+            inner = _uncast(shape.item, item)
+            other = f"coalesce({place.kind} NOT IN ('ARRAY', 'NULL'), false)"
+            if not inner:
+                return other
+            offenders = f"list_filter({place.items}, lambda {item.document}: {inner})"
+            return f"({other} OR coalesce(len({offenders}) > 0, false))"
+        case Struct():
+            other = f"coalesce({place.kind} NOT IN ('OBJECT', 'NULL'), false)"
+            parts = [_uncast(each, place.child(name)) for name, each in shape.fields]
+            return f"({' OR '.join([other, *(part for part in parts if part)])})"

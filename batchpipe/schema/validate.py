@@ -1,0 +1,202 @@
+"""A model's answer to the output document, or to the error that the model is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from batchpipe.schema.describe import MAX_LENGTH, branches, brief, describe_errors, kind_name, path_text
+
+Format = Literal["json_schema", "tool", "json", "text"]
+
+_FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+_LONG_NUMBER = re.compile(r"\d{19}")
+TOO_DEEP = "the answer is nested too deeply"
+
+_MAX_OBJECTS = 50
+_REPAIR_ROUNDS = 3
+
+
+class AnswerValidator:
+    """Validates answers against one full schema; made once, used for every answer."""
+
+    def __init__(self, full_schema: Mapping[str, Any], format: Format) -> None:
+        """Raises ValueError for a schema that is not valid JSON Schema, or refers to another file."""
+        self._validator = compiled(full_schema)
+        self._is_valid: Callable[[Any], bool] = self._validator.is_valid
+        self._format = format
+        self._text_field = next(iter(full_schema.get("properties", {})), "text")
+
+    def validate(self, answer: str) -> tuple[str | None, str | None]:
+        """The output document as JSON text and no error, or None and the error in words for the model.
+
+        Formats json_schema and tool: `answer` is one JSON object; json: it holds one; text: it is the field.
+        A string that differs only in case from exactly one allowed value is set to that value's spelling.
+        """
+        if self._format == "text":
+            document: Any = {self._text_field: answer}
+        else:
+            try:
+                document = _parse(answer) if self._format != "json" else _parse_within(answer)
+            except ValueError as error:
+                return None, str(error)[:MAX_LENGTH]
+        if not self._is_valid(document):
+            self._respell(document)
+            if not self._is_valid(document):
+                return None, describe_errors(self._validator.iter_errors(document))
+        return _written(document)
+
+    def _respell(self, document: Any) -> None:
+        """Set enum and const values to their own spelling, in place; later rounds see what the first hid."""
+        for _ in range(_REPAIR_ROUNDS):
+            spellings = _spellings(self._validator.iter_errors(document))
+            if not spellings:
+                break
+            for path, spelling in spellings:
+                _set(document, path, spelling)
+
+
+def compiled(full_schema: Mapping[str, Any]) -> Any:
+    """The jsonschema_rs validator. Raises ValueError("path: what") for a schema that is not valid."""
+    import jsonschema_rs  # 25 ms that a run with nothing due does without
+
+    def refuse(uri: str) -> Any:
+        raise ValueError(uri)
+
+    try:
+        return jsonschema_rs.validator_for(dict(full_schema), validate_formats=True, retriever=refuse)
+    except jsonschema_rs.ValidationError as error:
+        if kind_name(error) == "Referencing":
+            raise ValueError(
+                f"the schema: a $ref leaves the file or leads nowhere ({error.message})"
+            ) from error
+        place = path_text(list(error.instance_path)).replace("the answer", "the schema")
+        raise ValueError(f"{place}: {brief(error.instance)} is not valid JSON Schema") from error
+
+
+def schema_errors(full_schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What is not valid JSON Schema, as (path, what, hint): a bad pattern, a type that does not exist."""
+    try:
+        compiled(full_schema)
+    except ValueError as error:
+        path, _, what = str(error).partition(": ")
+        return [
+            (
+                path,
+                what,
+                "Correct it; every keyword is explained on json-schema.org/understanding-json-schema.",
+            )
+        ]
+    return []
+
+
+def _parse(answer: str) -> dict[str, Any]:
+    """The one JSON object that `answer` is. Raises ValueError in words for the model."""
+    try:
+        parsed = orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        what = f"{error.msg} (line {error.lineno}, column {error.colno})"
+        raise ValueError(f"the answer is not JSON: {what}") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"the answer is {brief(parsed)}, not one JSON object")
+    if _LONG_NUMBER.search(answer) is None:
+        return parsed
+    # orjson reads an integer beyond 64 bits as a float and so loses digits.
+    try:
+        exact: dict[str, Any] = json.loads(answer)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    return exact
+
+
+def _written(document: Any) -> tuple[str | None, str | None]:
+    """The document as JSON text and no error, or None and the error."""
+    try:
+        return orjson.dumps(document).decode(), None
+    except orjson.JSONEncodeError as error:
+        if "ecursion" in str(error):
+            return None, TOO_DEEP
+    # What is left is an integer beyond 64 bits.
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")), None
+    except RecursionError:
+        return None, TOO_DEEP
+
+
+def _parse_within(answer: str) -> dict[str, Any]:
+    """The JSON object in `answer`: the whole text, else the one fenced block, else the one outermost object.
+
+    Raises ValueError in words for the model.
+    """
+    text = answer.strip()
+    try:
+        return _parse(text)
+    except ValueError:
+        if text.startswith("{") and text.endswith("}"):
+            raise
+    for found in (_objects(_FENCE.findall(text)), _outermost(text)):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueError(f"the answer holds {len(found)} JSON objects; give one and nothing else")
+    raise ValueError("the answer holds no JSON object; give one JSON object and nothing else")
+
+
+def _objects(texts: Iterable[str]) -> list[dict[str, Any]]:
+    objects = []
+    for text in texts:
+        try:
+            objects.append(_parse(text))
+        except ValueError:
+            continue
+    return objects
+
+
+def _outermost(text: str) -> list[dict[str, Any]]:
+    """The objects in `text` that lie in no other; braces that begin no JSON are passed over."""
+    decoder = json.JSONDecoder()
+    spans: list[str] = []
+    start = text.find("{")
+    for _ in range(_MAX_OBJECTS):
+        if start < 0:
+            break
+        try:
+            _, end = decoder.raw_decode(text, start)
+            spans.append(text[start:end])
+        except (ValueError, RecursionError):
+            end = start + 1
+        start = text.find("{", end)
+    return _objects(spans)
+
+
+def _spellings(errors: Iterable[Any]) -> list[tuple[list[str | int], str]]:
+    """(path, allowed spelling) of each string that differs only in case from exactly one allowed value."""
+    choices: dict[tuple[str | int, ...], set[str]] = {}
+    for error in _flattened(errors):
+        kind = kind_name(error)
+        if kind not in ("Enum", "Constant") or not isinstance(error.instance, str):
+            continue
+        allowed = error.kind.options if kind == "Enum" else [error.kind.expected_value]
+        folded = error.instance.casefold()
+        same = {each for each in allowed if isinstance(each, str) and each.casefold() == folded}
+        choices.setdefault(tuple(error.instance_path), set()).update(same)
+    return [(list(path), same.pop()) for path, same in choices.items() if len(same) == 1]
+
+
+def _flattened(errors: Iterable[Any]) -> Iterator[Any]:
+    """The errors, and those under the alternatives of a union."""
+    for error in errors:
+        yield error
+        for branch in branches(error):
+            yield from _flattened(branch)
+
+
+def _set(document: Any, path: Sequence[str | int], value: str) -> None:
+    *parents, last = path
+    for part in parents:
+        document = document[part]
+    document[last] = value

@@ -1,0 +1,247 @@
+"""Settings of a machine or a team: where the database is, which provider, how often to poll.
+
+First found wins: command line, `BATCHPIPE_*` variables, the root's `.env`, `[tool.batchpipe.env.NAME]`,
+`[tool.batchpipe]`, defaults. The two tables stand in `batchpipe.toml` or `pyproject.toml`; in the former the
+keys may stand at the top level instead, with `[env.NAME]` beside them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.variables import expand_variables
+
+PREFIX = "BATCHPIPE_"
+EMULATOR_POLL_SECONDS = 0.2
+POLL_SECONDS = 60.0
+
+
+def _poll_seconds(earlier: dict[str, Any]) -> float:
+    return EMULATOR_POLL_SECONDS if earlier.get("emulator") else POLL_SECONDS
+
+
+class Settings(BaseSettings):
+    """The settings of one call, `${NAME}` not yet replaced: see `text` and `path`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    database: Path = Field(default=Path("batchpipe.duckdb"), description="The DuckDB file, from the root.")
+    emulator: bool = Field(default=False, description="Work against the built-in emulator.")
+    emulator_answers: Path | None = Field(default=None, description="File of answers for the emulator.")
+    emulator_faults: Path | None = Field(default=None, description="File of faults for the emulator.")
+    emulator_delay: float | None = Field(default=None, ge=0, description="Seconds until a batch ends.")
+    poll_interval: float = Field(
+        default_factory=_poll_seconds,
+        gt=0,
+        description="Seconds between polls of a batch: 60; with the emulator 0.2.",
+    )
+    reconcile_wait: float = Field(
+        default=600.0, ge=0, description="Seconds until an unknown submit without a batch is believed lost."
+    )
+    confirm_above_usd: Decimal = Field(
+        default=Decimal(5), ge=0, description="On a terminal, ask above this many US dollars."
+    )
+    provider: str | None = Field(default=None, description="Provider of models without a prefix.")
+    base_url: str | None = Field(default=None, description="Base URL of the provider's API.")
+    log_format: Literal["text", "json"] = Field(default="text", description="How log lines look.")
+    price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price.")
+    prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")
+
+    def text(self, key: str, environment: Mapping[str, str]) -> str | None:
+        """The setting `key` as text with `${NAME}` replaced; None where it is not set. Raises UsageError."""
+        value = getattr(self, key)
+        return None if value is None else expand_variables(str(value), environment, f"the setting {key}")
+
+    def path(self, key: str, root: Path, environment: Mapping[str, str]) -> Path | None:
+        """The file that `key` names, absolute; relative ones start at `root`. Raises UsageError."""
+        text = self.text(key, environment)
+        return None if text is None else root / Path(text).expanduser()
+
+    def database_path(self, root: Path, environment: Mapping[str, str]) -> Path:
+        """The database file, absolute. Raises UsageError for a file called ledger.duckdb."""
+        path = root / Path(self.text("database", environment) or "").expanduser()
+        if path.stem.lower() == "ledger":
+            what = f"the database cannot be called {path.name}"
+            hint = (
+                "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it."
+            )
+            raise UsageError(what, where="the setting database", hint=hint)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of settings: raw values by key, and how a message names the source of a key."""
+
+    name: str
+    values: Mapping[str, Any]
+    prefix: str = ""
+
+    def where(self, key: str) -> str:
+        shown = f"{self.prefix}{key.upper()}" if self.prefix else key
+        return f"{self.name} {shown}".strip()
+
+
+class _LayerSource(PydanticBaseSettingsSource):
+    """A layer as pydantic-settings takes it."""
+
+    def __init__(self, settings: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings)
+        self.layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self.layer.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self.layer.values)
+
+
+def load_settings(
+    root: Path,
+    *,
+    environment: Mapping[str, str],
+    command_line: Mapping[str, Any] | None = None,
+    env: str | None = None,
+) -> Settings:
+    """The settings of the project at `root`.
+
+    `command_line` values of None do not count; `env` is `--env NAME`. Nothing else is read than `environment`
+    and files in `root`. Raises UsageError that names the source of an unknown key or of a bad value.
+    """
+    layers = _layers(root, environment, command_line or {}, env)
+    for layer in layers:
+        _refuse_unknown(layer)
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
+
+    try:
+        settings = Layered()
+    except ValidationError as error:
+        raise _bad_value(error, layers) from error
+    if "${" not in str(settings.database):
+        settings.database_path(root, {})
+    return settings
+
+
+def credentials(
+    environment: Mapping[str, str], root: Path, variable_names: Sequence[str]
+) -> dict[str, SecretStr]:
+    """Those of `variable_names` that are set, in the environment or the root's `.env`; empty is unset."""
+    dotenv = _dotenv(root)
+    found = {name: environment.get(name) or dotenv.get(name) for name in variable_names}
+    return {name: SecretStr(value) for name, value in found.items() if value}
+
+
+def _layers(
+    root: Path, environment: Mapping[str, str], command_line: Mapping[str, Any], env: str | None
+) -> list[Layer]:
+    given = {key: value for key, value in command_line.items() if value is not None}
+    return [
+        Layer("the command line", given),
+        Layer("the environment variable", _prefixed(environment), PREFIX),
+        Layer(".env", _prefixed(_dotenv(root)), PREFIX),
+        *_file_layers(root, env),
+    ]
+
+
+def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
+    """The `BATCHPIPE_*` variables by setting; empty ones are unset."""
+    return {
+        name[len(PREFIX) :].lower(): value
+        for name, value in variables.items()
+        if name.upper().startswith(PREFIX) and value
+    }
+
+
+def _dotenv(root: Path) -> dict[str, str]:
+    path = root / ".env"
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # only where there is such a file
+
+    return {
+        name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
+    }
+
+
+def _file_layers(root: Path, env: str | None) -> list[Layer]:
+    """`[tool.batchpipe.env.NAME]`, then `[tool.batchpipe]`, from the first file that has settings."""
+    shown, table = _tool_table(root)
+    environments = table.get("env", {})
+    if not isinstance(environments, dict) or not all(
+        isinstance(each, dict) for each in environments.values()
+    ):
+        raise UsageError("env is not a table of tables", where=shown, hint="Write [tool.batchpipe.env.NAME].")
+    layers = [Layer(shown, {key: value for key, value in table.items() if key != "env"})]
+    if env is None:
+        return layers
+    if env not in environments:
+        known = ", ".join(sorted(environments)) or "none"
+        hint = f"There are: {known}. To add it: [tool.batchpipe.env.{env}]."
+        raise UsageError(f"there is no environment {env!r}", where=shown, hint=hint)
+    return [Layer(f"{shown}, env {env},", environments[env]), *layers]
+
+
+def _tool_table(root: Path) -> tuple[str, dict[str, Any]]:
+    """The settings of the project's files and what a message calls them."""
+    own = _toml(root / "batchpipe.toml")
+    tool = own.pop("tool", {}).get("batchpipe", {})
+    shared = _toml(root / "pyproject.toml").get("tool", {}).get("batchpipe", {})
+    sources = {
+        "batchpipe.toml": own,
+        "batchpipe.toml [tool.batchpipe]": tool,
+        "pyproject.toml [tool.batchpipe]": shared,
+    }
+    given = {name: table for name, table in sources.items() if table}
+    if len(given) > 1:
+        shown = " and ".join(given)
+        hint = "Move them into one place."
+        raise UsageError("settings stand in two places", where=shown, hint=hint)
+    return next(iter(given.items()), ("pyproject.toml [tool.batchpipe]", {}))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
+    except ValueError as error:
+        raise UsageError(f"not valid TOML: {error}", where=path.name, hint="Correct the file.") from error
+
+
+def _refuse_unknown(layer: Layer) -> None:
+    names = list(Settings.model_fields)
+    for key in layer.values:
+        if key in names:
+            continue
+        close = difflib.get_close_matches(key, names, 1, 0.6)
+        shown = f"{layer.prefix}{close[0].upper()}" if close and layer.prefix else "".join(close)
+        hint = f"Did you mean {shown}?" if close else f"Known settings: {', '.join(names)}."
+        raise UsageError("there is no such setting", where=layer.where(key), hint=hint)
+
+
+def _bad_value(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
+    """The first error, with the source that its value came from."""
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0])
+    layer = next((each for each in layers if key in each.values), layers[-1])
+    value = layer.values.get(key)
+    what = f"{repr(value) if isinstance(value, str) else value} is not valid"
+    about = Settings.model_fields[key].description
+    return UsageError(what, where=layer.where(key), hint=f"{first['msg']}. {key}: {about}")

@@ -1,0 +1,326 @@
+"""The one class that owns the database file: opened for moments, never during a network call or a sleep.
+
+DuckDB lets no second process read a file that is held open for writing, so every opening retries with jitter and a
+session ends as soon as its work is done. A `Work` is an in-memory DuckDB of this process; the database is attached to
+it for a session, so that what a run has at hand and what the ledger knows meet in one statement.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.errors import DatabaseError, InternalError, LockedError
+from batchpipe.sql import quote_identifier, quote_literal
+
+CATALOG = "store"
+LOCK_MESSAGE = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+ANNOUNCE_AFTER_SECONDS = 1.0
+
+_openings: dict[Path, threading.RLock] = {}
+_openings_guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An open database: `execute` runs one statement. `seq` and `now` stamp what a writing session appends."""
+
+    connection: duckdb.DuckDBPyConnection
+    seq: int
+    now: datetime
+    empty: bool = False
+
+    def execute(self, statement: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
+        """Run `statement`; the cursor holds its rows."""
+        return self.connection.execute(statement, parameters)
+
+    def rows(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
+        """All rows of `statement`."""
+        return self.connection.execute(statement, parameters).fetchall()
+
+    def one(self, statement: str, parameters: object = None) -> tuple[Any, ...]:
+        """The one row of `statement`; InternalError where there is none."""
+        row = self.connection.execute(statement, parameters).fetchone()
+        if row is None:
+            raise InternalError("a query that must give a row gave none", hint="Please report this.")
+        return tuple(row)
+
+    def dictionaries(self, statement: str, parameters: object = None) -> list[dict[str, Any]]:
+        """All rows as dicts by column name."""
+        cursor = self.connection.execute(statement, parameters)
+        columns = [each[0] for each in cursor.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@dataclass(slots=True, kw_only=True)
+class Database:
+    """A database file and how long to wait for it.
+
+    `clock` gives naive UTC; `wait_seconds` is how long an opening is tried; `announce` is told once who holds it.
+    """
+
+    path: Path
+    clock: Callable[[], datetime]
+    wait_seconds: float = 30.0
+    announce: Callable[[str], None] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    _migrated: bool = field(default=False, init=False)
+
+    @property
+    def folder(self) -> Path:
+        """The working folder beside the database; it ignores itself in git."""
+        return self.path.parent / ".batchpipe"
+
+    def make_folder(self, *names: str) -> Path:
+        """A folder below the working folder, made if it is not there."""
+        folder = self.folder.joinpath(*names)
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        return folder
+
+    @contextmanager
+    def reading(self, work: Work) -> Iterator[Session]:
+        """A session that cannot write. Where there is no database yet it sees an empty ledger."""
+        if not self.path.exists():
+            with _empty_ledger(work, self.clock()) as session:
+                yield session
+            return
+        if not self._migrated:
+            self._migrate(work)
+        with self._attached(work, read_only=True):
+            yield Session(connection=work.connection, seq=_last_seq(work), now=self.clock())
+
+    @contextmanager
+    def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
+        """A session that is one transaction: committed whole at its end, or not at all."""
+        if not self._migrated:
+            self._migrate(work)
+        with self._attached(work, read_only=False):
+            connection = work.connection
+            connection.execute("BEGIN TRANSACTION")
+            try:
+                session = Session(connection=connection, seq=_last_seq(work) + 1, now=self.clock())
+                yield session
+                connection.execute(
+                    "INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now]
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
+
+    def _migrate(self, work: Work) -> None:
+        if self.path.stem.lower() == "ledger":
+            what = f"a database file cannot be called {self.path.name}"
+            hint = "DuckDB names the catalog after the file, and `ledger.x` would be ambiguous: use another name."
+            raise DatabaseError(what, where=str(self.path), hint=hint)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        present = self.path.exists()
+        if present:
+            with self._attached(work, read_only=True):
+                version = _schema_version(work)
+        if not present or version < len(migrations()):
+            with self._attached(work, read_only=False):
+                apply_migrations(work.connection, self.clock(), self.path)
+        elif version > len(migrations()):
+            what = f"the database has schema version {version}, this batchpipe knows {len(migrations())}"
+            raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
+        self._migrated = True
+
+    @contextmanager
+    def _attached(self, work: Work, *, read_only: bool) -> Iterator[None]:
+        with opening(self.path):
+            attach(
+                work.connection,
+                self.path,
+                CATALOG,
+                read_only=read_only,
+                wait_seconds=self.wait_seconds,
+                announce=self.announce,
+                sleep=self.sleep,
+            )
+            try:
+                work.connection.execute(f"USE {CATALOG}")
+                yield
+            finally:
+                work.connection.execute("USE memory")
+                self._detach(work)
+
+    def _detach(self, work: Work) -> None:
+        try:
+            work.connection.execute(f"DETACH {CATALOG}")
+        except duckdb.Error as error:
+            raise _database_error(error, self.path) from error
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """An in-memory DuckDB of this process that spills to `folder`; one pipeline's working tables live here."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    @classmethod
+    def open(cls, *, memory_limit: str = "400MB", folder: Path | None = None) -> Work:
+        connection = duckdb.connect(":memory:")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
+        if folder is not None:
+            connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
+        connection.execute("ATTACH ':memory:' AS work")
+        return cls(connection=connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    alias: str,
+    *,
+    read_only: bool,
+    wait_seconds: float,
+    announce: Callable[[str], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Attach the file at `path`, trying for `wait_seconds` while another process holds it (then LockedError).
+
+    `announce` is told once, after a second, who holds it.
+    """
+    mode = " (READ_ONLY)" if read_only else ""
+    statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
+    pause, waited, announced = 0.005, 0.0, False
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except duckdb.Error as error:
+            held = LOCK_MESSAGE.search(str(error))
+            if held is None:
+                raise _database_error(error, path) from error
+            holder = f"{Path(held['program']).name} (process {held['pid']})"
+            if waited >= wait_seconds:
+                what = f"the database is held by {holder}"
+                hint = "Close it there (a notebook holds a file until its connection is closed), then run again."
+                raise LockedError(what, where=str(path), hint=hint) from error
+            if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
+                announced = True
+                announce(f"waiting for {path.name}: it is held by {holder}")
+        pause = min(pause * 1.5, 0.5)
+        moment = pause * (0.5 + random.random())
+        sleep(moment)
+        waited += moment
+
+
+def migrations() -> Sequence[str]:
+    """The numbered SQL files in order; the schema version is how many were applied."""
+    folder = resources.files(__package__).joinpath("migrations")
+    files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
+    return [each.read_text(encoding="utf-8") for each in files]
+
+
+def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path: Path | None = None) -> None:
+    """Bring the attached database to the present schema, each migration in a transaction of its own."""
+    work = Work(connection=connection)
+    for number, text in enumerate(migrations(), start=1):
+        connection.execute("BEGIN TRANSACTION")
+        try:
+            if _schema_version(work) < number:
+                _refuse_foreign_ledger(connection, number, path)
+                connection.execute(text)
+                if number == 1:
+                    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+                    drawn = "".join(random.SystemRandom().choice(letters) for _ in range(8))
+                    _set_meta(connection, "database", drawn, now)
+                _set_meta(connection, "schema_version", str(number), now)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+
+def _refuse_foreign_ledger(connection: duckdb.DuckDBPyConnection, number: int, path: Path | None) -> None:
+    if number > 1:
+        return
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_catalog() AND schema_name = 'ledger'"
+    ).fetchone()
+    if found:
+        what = "this database has a schema `ledger` that batchpipe did not make"
+        hint = "Set another database: `database = \"other.duckdb\"` under [tool.batchpipe], or BATCHPIPE_DATABASE."
+        raise DatabaseError(what, where=str(path or ""), hint=hint)
+
+
+def _set_meta(connection: duckdb.DuckDBPyConnection, name: str, value: str, now: datetime) -> None:
+    connection.execute("INSERT INTO ledger.meta VALUES ($1, $2, $3)", [name, value, now])
+
+
+def _schema_version(work: Work) -> int:
+    found = work.connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() AND schema_name = 'ledger' "
+        "AND table_name = 'meta'"
+    ).fetchone()
+    if not found:
+        return 0
+    statement = "SELECT coalesce(max(value::INTEGER), 0) FROM ledger.meta WHERE name = 'schema_version'"
+    row = work.connection.execute(statement).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _last_seq(work: Work) -> int:
+    row = work.connection.execute("SELECT coalesce(max(seq), 0) FROM ledger.commits").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:  # the failed statement has already ended the transaction
+        return
+
+
+@contextmanager
+def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
+    work.connection.execute(f"ATTACH ':memory:' AS {CATALOG}; USE {CATALOG}")
+    try:
+        apply_migrations(work.connection, now)
+        yield Session(connection=work.connection, seq=0, now=now, empty=True)
+    finally:
+        work.connection.execute(f"USE memory; DETACH {CATALOG}")
+
+
+def opening(path: Path) -> threading.RLock:
+    """One opener of a file per process: DuckDB refuses a second configuration of a file that is open."""
+    with _openings_guard:
+        return _openings.setdefault(path.resolve(), threading.RLock())
+
+
+def _database_error(error: duckdb.Error, path: Path) -> DatabaseError:
+    message = str(error).split("\n", 1)[0]
+    if "not a valid DuckDB database" in message or "orrupt" in message or "serialize" in message:
+        hint = "Restore it from a backup; raw results are safe under .batchpipe/raw."
+    elif "No space left" in message:
+        hint = "Free some disk space, then run the same command again: nothing is lost."
+    elif "ermission denied" in message or "read-only" in message:
+        hint = "Make the file and its folder writable, or set another `database`."
+    else:
+        hint = "Run the same command again; with --debug it shows more."
+    return DatabaseError(message, where=str(path), hint=hint)
+
+
+def quoted(*names: str) -> str:
+    """Identifiers, quoted and joined by commas."""
+    return ", ".join(quote_identifier(each) for each in names)

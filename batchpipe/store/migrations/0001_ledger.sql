@@ -1,0 +1,300 @@
+-- The ledger: facts are only ever appended, and what a row, batch or run is now is a view over them.
+-- No keys and no sequences, so that the same statements run on a lake format that has neither.
+-- `seq` is the number of the commit that wrote a fact; newest wins.
+
+CREATE SCHEMA ledger;
+
+CREATE TABLE ledger.meta (
+    name VARCHAR NOT NULL,
+    value VARCHAR NOT NULL,
+    recorded_at TIMESTAMP NOT NULL
+);
+
+CREATE TABLE ledger.prompt_versions (
+    pipeline VARCHAR NOT NULL,
+    prompt_version UHUGEINT NOT NULL,
+    version VARCHAR NOT NULL,             -- v1, v2, ... of this pipeline
+    prompt_hash UHUGEINT NOT NULL,        -- templates, vars and queries
+    schema_hash UHUGEINT NOT NULL,        -- full output schema and format
+    visible_hash UHUGEINT NOT NULL,       -- what the model can see of both
+    format VARCHAR NOT NULL,
+    sources JSON NOT NULL,                -- [{"name", "text"}]
+    vars JSON NOT NULL,
+    queries JSON NOT NULL,
+    full_schema JSON NOT NULL,
+    pipeline_toml VARCHAR NOT NULL,       -- the pipeline as it was resolved
+    git_commit VARCHAR,
+    run_id UUID NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.commits (
+    seq BIGINT NOT NULL,
+    run_id UUID,
+    recorded_at TIMESTAMP NOT NULL
+);
+
+-- What judges an answer and names the columns of an input hash; the model never sees it.
+CREATE TABLE ledger.policies (
+    pipeline VARCHAR NOT NULL,
+    policy_hash UHUGEINT NOT NULL,
+    columns VARCHAR[] NOT NULL,           -- of the input hash, in its order
+    types VARCHAR[] NOT NULL,
+    judge_hash UHUGEINT NOT NULL,         -- of full schema and checks: answers are judged again when it changes
+    policy JSON NOT NULL,                 -- what the judge needs: format, full schema, fields, checks, accept
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.requests (
+    pipeline VARCHAR NOT NULL,
+    key_id UHUGEINT NOT NULL,
+    key VARCHAR NOT NULL,                 -- JSON list of the key columns as text
+    part VARCHAR NOT NULL,
+    custom_id VARCHAR NOT NULL,
+    leads BOOLEAN NOT NULL,               -- bears the id and the cost; others share its answer
+    chunk_id UUID NOT NULL,
+    run_id UUID NOT NULL,
+    prompt_version UHUGEINT NOT NULL,
+    policy_hash UHUGEINT NOT NULL,
+    input_hash UHUGEINT NOT NULL,
+    fingerprint UHUGEINT NOT NULL,
+    request_hash UHUGEINT NOT NULL,       -- fingerprint, model, settings, room and feedback
+    reason VARCHAR NOT NULL,
+    rung SMALLINT NOT NULL,
+    model VARCHAR NOT NULL,
+    settings VARCHAR NOT NULL,            -- JSON of the model and its settings, less max_tokens
+    send INTEGER NOT NULL,                -- requests ever prepared for this key, this one included
+    attempt SMALLINT NOT NULL,            -- tries on this rung, this one included
+    transients SMALLINT NOT NULL,         -- expired or provider's errors in a row before it
+    max_tokens INTEGER NOT NULL,
+    rungs UINTEGER NOT NULL,              -- bit r - 1: the row may use rung r
+    earlier_answer VARCHAR,               -- custom id of the newest valid answer from a lower rung
+    started BIGINT NOT NULL,              -- commit in which this row last began at its first rung
+    bytes INTEGER NOT NULL,
+    input_values VARCHAR[] NOT NULL,      -- columns of the policy, as text
+    include_values VARCHAR[] NOT NULL,    -- columns of [output] include, as text
+    include_columns VARCHAR[] NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.results (
+    pipeline VARCHAR NOT NULL,
+    custom_id VARCHAR NOT NULL,
+    chunk_id UUID NOT NULL,
+    batch_id VARCHAR,
+    run_id UUID NOT NULL,
+    outcome VARCHAR NOT NULL,
+    model VARCHAR,
+    stop_reason VARCHAR,
+    answer VARCHAR,                       -- as the model gave it
+    output JSON,                          -- the validated document
+    error VARCHAR,                        -- why it is not valid, or the provider's words
+    error_type VARCHAR,
+    input_tokens BIGINT NOT NULL,
+    cache_write_5m_tokens BIGINT NOT NULL,
+    cache_write_1h_tokens BIGINT NOT NULL,
+    cache_read_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    thinking_tokens BIGINT NOT NULL,
+    web_searches BIGINT NOT NULL,
+    service_tier VARCHAR,
+    cost_usd DECIMAL(38, 15),             -- NULL where the model's price is not known
+    realtime_usd DECIMAL(38, 15),
+    judged_again BOOLEAN NOT NULL,        -- the same answer under a later policy; bears no tokens and no cost
+    completed_at TIMESTAMP,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.decisions (
+    pipeline VARCHAR NOT NULL,
+    key_id UHUGEINT NOT NULL,
+    input_hash UHUGEINT NOT NULL,
+    prompt_version UHUGEINT NOT NULL,
+    policy_hash UHUGEINT NOT NULL,
+    fingerprint UHUGEINT NOT NULL,
+    custom_id VARCHAR,                    -- the request that answered, or the last that did not
+    state VARCHAR NOT NULL,               -- accepted, kept, failed, retry, escalated
+    review BOOLEAN NOT NULL,
+    reason VARCHAR NOT NULL,
+    rung SMALLINT NOT NULL,               -- that answered, or that is next
+    attempts SMALLINT NOT NULL,           -- on that rung so far
+    transients SMALLINT NOT NULL,         -- in a row
+    max_tokens INTEGER,                   -- room of the next request; NULL: as the rung says
+    not_before TIMESTAMP,
+    earlier_answer VARCHAR,
+    error VARCHAR,                        -- why it is not accepted
+    started BIGINT NOT NULL,
+    run_id UUID NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.orders (
+    pipeline VARCHAR NOT NULL,
+    order_id UUID NOT NULL,
+    kind VARCHAR NOT NULL,                -- redo, keep, retry_failed
+    argument VARCHAR NOT NULL,            -- all, model, accept or SQL
+    selection VARCHAR,                    -- the --where that it was given with
+    run_id UUID NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.events (
+    pipeline VARCHAR NOT NULL,
+    run_id UUID,
+    chunk_id UUID,
+    kind VARCHAR NOT NULL,
+    data JSON NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE TABLE ledger.prices (
+    provider VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    processing VARCHAR NOT NULL,          -- batch or realtime
+    from_day DATE NOT NULL,
+    above_input_tokens BIGINT NOT NULL,   -- the tier: applies to requests with more input than this
+    input_usd DECIMAL(20, 15) NOT NULL,   -- US dollars per token, web_search_usd per search
+    cache_write_5m_usd DECIMAL(20, 15) NOT NULL,
+    cache_write_1h_usd DECIMAL(20, 15) NOT NULL,
+    cache_read_usd DECIMAL(20, 15) NOT NULL,
+    output_usd DECIMAL(20, 15) NOT NULL,
+    web_search_usd DECIMAL(20, 15) NOT NULL,
+    source VARCHAR NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+CREATE VIEW ledger.batches AS
+WITH facts AS (
+    SELECT
+        chunk_id,
+        max(pipeline) AS pipeline,
+        max(run_id::VARCHAR) FILTER (kind = 'chunk_prepared')::UUID AS run_id,
+        max(data) FILTER (kind = 'chunk_prepared') AS prepared,
+        max(recorded_at) FILTER (kind = 'chunk_prepared') AS prepared_at,
+        max(recorded_at) FILTER (kind = 'chunk_unknown') AS unknown_at,
+        arg_max(data, seq) FILTER (kind IN ('chunk_submitted', 'chunk_adopted')) AS submitted,
+        max(recorded_at) FILTER (kind IN ('chunk_submitted', 'chunk_adopted')) AS submitted_at,
+        arg_max(data, seq) FILTER (kind = 'chunk_presumed') AS presumed,
+        max(seq) FILTER (kind = 'chunk_presumed') AS presumed_seq,
+        max(seq) FILTER (kind = 'batch_foreign') AS foreign_seq,
+        arg_max(data, seq) FILTER (kind = 'batch_ended') AS ended,
+        max(recorded_at) FILTER (kind = 'batch_collected') AS collected_at,
+        max(recorded_at) FILTER (kind = 'cancel_requested') AS cancel_requested_at,
+        max(recorded_at) FILTER (kind = 'batch_gone') AS gone_at,
+        max(kind) FILTER (kind IN ('chunk_refused', 'chunk_not_sent', 'chunk_not_found', 'chunk_abandoned')) AS dropped,
+        max(seq) AS seq
+    FROM ledger.events
+    WHERE chunk_id IS NOT NULL
+    GROUP BY chunk_id
+)
+SELECT
+    pipeline,
+    chunk_id,
+    coalesce(submitted ->> 'batch_id', CASE WHEN presumed_seq > coalesce(foreign_seq, 0) THEN presumed ->> 'batch_id' END)
+        AS batch_id,
+    CASE
+        WHEN collected_at IS NOT NULL THEN 'collected'
+        WHEN gone_at IS NOT NULL THEN 'gone'
+        WHEN dropped IS NOT NULL THEN substr(dropped, 7)
+        WHEN submitted IS NOT NULL AND ended IS NOT NULL THEN 'ended'
+        WHEN submitted IS NOT NULL AND cancel_requested_at IS NOT NULL THEN 'canceling'
+        WHEN submitted IS NOT NULL THEN 'in_flight'
+        WHEN presumed_seq > coalesce(foreign_seq, 0) THEN 'presumed'
+        WHEN unknown_at IS NOT NULL THEN 'held'
+        ELSE 'prepared'
+    END AS state,
+    collected_at IS NULL AND gone_at IS NULL AND dropped IS NULL AS is_open,
+    run_id,
+    (prepared ->> 'prompt_version')::UHUGEINT AS prompt_version,
+    (prepared ->> 'rung')::SMALLINT AS rung,
+    prepared ->> 'model' AS model,
+    (prepared ->> 'requests')::INTEGER AS requests,
+    (prepared ->> 'bytes')::BIGINT AS bytes,
+    (prepared ->> 'max_usd')::DECIMAL(38, 15) AS max_usd,
+    (prepared ->> 'expected_usd')::DECIMAL(38, 15) AS expected_usd,
+    prepared ->> 'provider' AS provider,
+    prepared ->> 'base_url' AS base_url,
+    prepared ->> 'key_hash' AS key_hash,
+    submitted ->> 'organization' AS organization,
+    submitted ->> 'workspace' AS workspace,
+    prepared_at,
+    unknown_at,
+    submitted_at,
+    (submitted ->> 'created_at')::TIMESTAMP AS created_at,
+    (submitted ->> 'expires_at')::TIMESTAMP AS expires_at,
+    (ended ->> 'ended_at')::TIMESTAMP AS ended_at,
+    ended -> 'counts' AS counts,
+    cancel_requested_at,
+    collected_at
+FROM facts
+WHERE prepared IS NOT NULL;
+
+CREATE VIEW ledger.runs AS
+SELECT
+    run_id,
+    pipeline,
+    min(recorded_at) FILTER (kind = 'run_started') AS started_at,
+    max(recorded_at) FILTER (kind = 'run_ended') AS ended_at,
+    max(data ->> 'version') FILTER (kind = 'run_started') AS version,
+    coalesce(max(data ->> 'status') FILTER (kind = 'run_ended'), 'open') AS status,
+    max(data ->> 'message') FILTER (kind = 'run_ended') AS message,
+    coalesce((max(data ->> 'submitted') FILTER (kind = 'run_ended'))::BIGINT, 0) AS submitted
+FROM ledger.events
+WHERE run_id IS NOT NULL
+GROUP BY run_id, pipeline
+HAVING min(recorded_at) FILTER (kind = 'run_started') IS NOT NULL;
+
+CREATE VIEW ledger.row_state AS
+WITH newest AS (
+    SELECT d.*
+    FROM ledger.decisions d
+    JOIN (SELECT pipeline, key_id, max(seq) AS seq FROM ledger.decisions GROUP BY ALL) USING (pipeline, key_id, seq)
+),
+last_request AS (
+    SELECT r.pipeline, r.key_id, r.key, r.model, r.rung, r.attempt, r.reason, b.is_open
+    FROM ledger.requests r
+    JOIN (SELECT pipeline, key_id, max(seq) AS seq FROM ledger.requests GROUP BY ALL) USING (pipeline, key_id, seq)
+    LEFT JOIN ledger.batches b USING (chunk_id)
+)
+SELECT
+    coalesce(r.pipeline, n.pipeline) AS pipeline,
+    coalesce(r.key_id, n.key_id) AS key_id,
+    r.key,
+    CASE WHEN r.is_open THEN 'pending' ELSE coalesce(n.state, 'new') END AS state,
+    CASE WHEN r.is_open THEN r.reason ELSE coalesce(n.reason, r.reason) END AS reason,
+    r.model,
+    CASE WHEN r.is_open THEN r.rung ELSE coalesce(n.rung, r.rung) END AS rung,
+    CASE WHEN r.is_open THEN r.attempt ELSE coalesce(n.attempts, 0) END AS attempts,
+    coalesce(n.review, false) AS review,
+    n.error,
+    n.custom_id,
+    n.recorded_at AS decided_at
+FROM last_request r
+FULL JOIN newest n ON n.pipeline = r.pipeline AND n.key_id = r.key_id;
+
+CREATE VIEW ledger.spend AS
+SELECT
+    r.pipeline,
+    r.run_id,
+    coalesce(b.model, r.model) AS model,
+    count(*) AS requests,
+    sum(r.input_tokens)::BIGINT AS input_tokens,
+    sum(r.cache_write_5m_tokens)::BIGINT AS cache_write_5m_tokens,
+    sum(r.cache_write_1h_tokens)::BIGINT AS cache_write_1h_tokens,
+    sum(r.cache_read_tokens)::BIGINT AS cache_read_tokens,
+    sum(r.output_tokens)::BIGINT AS output_tokens,
+    sum(r.thinking_tokens)::BIGINT AS thinking_tokens,
+    coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
+    coalesce(sum(r.realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
+FROM ledger.results r
+LEFT JOIN ledger.batches b USING (chunk_id)
+WHERE NOT r.judged_again
+GROUP BY r.pipeline, r.run_id, coalesce(b.model, r.model);

@@ -1,0 +1,34 @@
+"""The statements on our tables, by name, from the `.sql` files beside this module.
+
+A block begins with `-- name: NAME` and may hold `{parts}`, which callers fill with SQL that was quoted by
+`batchpipe.sql`; values are always bound parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+
+_BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@cache
+def _blocks() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in resources.files(__package__).joinpath("queries").iterdir():
+        if file.name.endswith(".sql"):
+            pieces = _BLOCK.split(file.read_text(encoding="utf-8"))
+            found.update(zip(pieces[1::2], (piece.strip() for piece in pieces[2::2]), strict=True))
+    return found
+
+
+def query(name: str, **parts: str) -> str:
+    """The statement called `name` with its `{parts}` filled in; KeyError for an unknown name or a missing part."""
+    text = _blocks()[name]
+    return text.format(**parts) if parts else text
+
+
+def names() -> frozenset[str]:
+    """Every name, for the test that each is used."""
+    return frozenset(_blocks())

@@ -1,0 +1,141 @@
+-- A batch's results: checked against what was sent, judged, priced and recorded.
+
+-- name: sent
+CREATE OR REPLACE TABLE work.sent AS
+SELECT
+    key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt, transients,
+    max_tokens, rungs, earlier_answer, started, input_values
+FROM ledger.requests
+WHERE chunk_id = $chunk_id::UUID
+
+-- name: line_faults
+SELECT
+    (SELECT count(*) FROM work.lines WHERE custom_id IS NULL) AS malformed,
+    (SELECT count(*) FROM work.lines WHERE custom_id IS NOT NULL AND custom_id NOT IN (SELECT custom_id FROM work.sent))
+        AS strange,
+    (SELECT count(*) - count(DISTINCT custom_id) FROM work.lines WHERE custom_id IN (SELECT custom_id FROM work.sent))
+        AS doubled,
+    (SELECT count(*) FROM work.sent WHERE leads AND custom_id NOT IN
+        (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)) AS missing
+
+-- name: received
+CREATE OR REPLACE TABLE work.received AS
+SELECT * EXCLUDE (line_number)
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY custom_id ORDER BY outcome = 'unknown', line_number) AS place
+    FROM (SELECT *, row_number() OVER () AS line_number FROM work.lines)
+    WHERE custom_id IN (SELECT custom_id FROM work.sent)
+)
+WHERE place = 1
+UNION ALL BY NAME
+SELECT DISTINCT custom_id, 'missing' AS outcome, true AS billed
+FROM work.sent
+WHERE leads AND custom_id NOT IN (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)
+
+
+-- name: uniform_error
+SELECT any_value(error_message), count(*)
+FROM work.received
+HAVING count(*) >= 20 AND bool_and(outcome = 'permanent') AND count(DISTINCT error_message) = 1
+
+-- name: account_error
+SELECT any_value(error_message), count(*) FROM work.received WHERE outcome = 'account' HAVING count(*) > 0
+
+-- name: answers_received
+CREATE OR REPLACE TABLE work.answers AS
+SELECT r.custom_id, r.answer
+FROM work.received r
+WHERE r.outcome = 'answered' AND r.custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = $policy_hash::UHUGEINT)
+
+-- name: sent_under_policy
+CREATE OR REPLACE TABLE work.to_judge AS
+SELECT key_id, custom_id, rung, input_values FROM work.sent WHERE policy_hash = $policy_hash::UHUGEINT
+
+-- name: outcomes
+CREATE OR REPLACE TABLE work.outcomes AS
+SELECT
+    s.*, r.error_message, j.error AS judged_error,
+    CASE
+        WHEN r.outcome <> 'answered' THEN r.outcome
+        WHEN NOT coalesce(j.valid, false) THEN 'invalid'
+        WHEN j.accepts THEN 'accepted'
+        ELSE 'unaccepted'
+    END AS judged
+FROM work.sent s
+JOIN work.received r USING (custom_id)
+LEFT JOIN work.all_judged j ON j.custom_id = s.custom_id AND j.key_id = s.key_id
+WHERE r.outcome NOT IN ('canceled', 'account') AND NOT ($uniform AND r.outcome = 'permanent')
+
+-- name: standings
+SELECT DISTINCT judged, rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL FROM work.outcomes
+
+-- name: insert_results
+INSERT INTO ledger.results BY NAME
+WITH priced AS (
+    SELECT r.*,
+        coalesce(r.input_tokens, 0) AS uncached, coalesce(r.cache_write_5m_tokens, 0) AS write_5m,
+        coalesce(r.cache_write_1h_tokens, 0) AS write_1h, coalesce(r.cache_read_tokens, 0) AS reads,
+        coalesce(r.output_tokens, 0) AS written, coalesce(r.web_searches, 0) AS searches,
+        CASE WHEN r.service_tier IS NULL OR r.service_tier = 'batch' THEN 'batch' ELSE 'realtime' END AS tier
+    FROM work.received r
+),
+stepped AS (
+    SELECT p.*,
+        (SELECT max(above_input_tokens) FROM work.prices b WHERE b.model = p.model
+            AND b.above_input_tokens < p.uncached + p.write_5m + p.write_1h + p.reads) AS step
+    FROM priced p
+)
+SELECT
+    $pipeline AS pipeline, s.custom_id, $chunk_id::UUID AS chunk_id, $batch_id AS batch_id, $run_id::UUID AS run_id,
+    s.outcome, s.model, s.stop_reason, s.answer, d.output,
+    CASE WHEN s.outcome = 'answered' THEN d.error ELSE s.error_message END AS error, s.error_type,
+    s.uncached AS input_tokens, s.write_5m AS cache_write_5m_tokens, s.write_1h AS cache_write_1h_tokens,
+    s.reads AS cache_read_tokens, s.written AS output_tokens, coalesce(s.thinking_tokens, 0) AS thinking_tokens,
+    s.searches AS web_searches, s.service_tier,
+    CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {cost} END AS cost_usd,
+    CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {realtime} END AS realtime_usd,
+    false AS judged_again, $completed_at::TIMESTAMP AS completed_at, $now AS recorded_at, $seq AS seq
+FROM stepped s
+LEFT JOIN work.all_documents d USING (custom_id)
+LEFT JOIN work.prices b ON b.model = s.model AND b.tier = s.tier AND b.above_input_tokens = s.step
+LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above_input_tokens = s.step
+
+-- name: insert_decisions
+INSERT INTO ledger.decisions BY NAME
+SELECT
+    $pipeline AS pipeline, o.key_id, o.input_hash, o.prompt_version, o.policy_hash, o.fingerprint,
+    CASE v.answer WHEN 'earlier' THEN CASE WHEN v.state = 'accepted' THEN o.earlier_answer ELSE o.custom_id END
+        ELSE o.custom_id END AS custom_id,
+    v.state, v.review, o.reason,
+    CASE WHEN v.answer = 'earlier' AND v.state = 'accepted' THEN coalesce(e.rung, v.rung) ELSE v.rung END AS rung,
+    v.attempts, v.transients, v.next_max_tokens AS max_tokens,
+    CASE WHEN v.pause_doublings IS NOT NULL
+        THEN $now + to_seconds(($poll_interval * power(2, v.pause_doublings))::DOUBLE) END AS not_before,
+    CASE v.answer WHEN 'this' THEN CASE WHEN v.state = 'escalated' THEN o.custom_id END
+        WHEN 'earlier' THEN o.earlier_answer ELSE o.earlier_answer END AS earlier_answer,
+    CASE WHEN v.state = 'accepted' AND NOT v.review THEN NULL
+        ELSE coalesce(o.judged_error, o.error_message, {outcome_words}) END AS error,
+    o.started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
+FROM work.outcomes o
+JOIN work.verdicts v ON v.judged = o.judged AND v.of_rung = o.rung AND v.of_attempt = o.attempt
+    AND v.of_transients = o.transients AND v.of_max_tokens = o.max_tokens AND v.rungs = o.rungs
+    AND v.has_earlier = (o.earlier_answer IS NOT NULL)
+LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE pipeline IN ({pipelines})
+    AND custom_id IN (SELECT earlier_answer FROM work.outcomes) GROUP BY custom_id) e ON e.custom_id = o.earlier_answer
+
+-- name: insert_prices
+INSERT INTO ledger.prices BY NAME
+SELECT provider, p.model, tier AS processing, from_day, above_input_tokens, input_usd, cache_write_5m_usd,
+    cache_write_1h_usd, cache_read_usd, output_usd, web_search_usd, source, $now AS recorded_at, $seq AS seq
+FROM work.prices p
+WHERE NOT EXISTS (
+    SELECT 1 FROM ledger.prices k WHERE k.provider = p.provider AND k.model = p.model AND k.processing = p.tier
+        AND k.from_day = p.from_day AND k.above_input_tokens = p.above_input_tokens AND k.input_usd = p.input_usd
+        AND k.output_usd = p.output_usd AND k.source = p.source
+)
+
+-- name: unpriced
+SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND model NOT IN (SELECT model FROM work.prices)
+
+-- name: not_batch_tier
+SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_tier <> 'batch'

@@ -1,0 +1,71 @@
+-- The output table, out of decisions, requests and results.
+
+-- name: output_source
+SELECT
+    {columns},
+    r.model AS _model,
+    a.rung AS _rung,
+    v.version AS _prompt_version,
+    a.custom_id AS _custom_id,
+    r.batch_id AS _batch_id,
+    r.completed_at AS _completed_at,
+    CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
+    a.review AS _review,
+    true AS _current
+FROM (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
+        arg_max(prompt_version, seq) AS prompt_version
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
+    GROUP BY key_id
+) a
+JOIN (
+    SELECT key_id, arg_max(key, seq) AS key, arg_max(custom_id, seq) AS custom_id,
+        arg_max(include_values, seq) AS include_values, arg_max(include_columns, seq) AS include_columns,
+        bool_or(leads AND custom_id = answered) AS leads
+    FROM (
+        SELECT q.*, d.custom_id AS answered
+        FROM ledger.requests q
+        JOIN (
+            SELECT key_id, arg_max(custom_id, seq) AS custom_id FROM ledger.decisions
+            WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among} GROUP BY key_id
+        ) d USING (key_id)
+        WHERE q.pipeline IN ({pipelines}) {among}
+    )
+    GROUP BY key_id
+) q USING (key_id)
+JOIN (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
+        max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL
+    GROUP BY custom_id
+) r ON r.custom_id = a.custom_id
+LEFT JOIN ledger.prompt_versions v ON v.prompt_version = a.prompt_version AND v.pipeline IN ({pipelines})
+
+-- name: refresh_current
+UPDATE {table} AS t SET _current = w.is_current
+FROM (
+    WITH accepted AS (
+        SELECT key_id, arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
+        FROM ledger.decisions
+        WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+            AND key_id IN (SELECT key_id FROM work.compared WHERE word <> 'unchanged')
+        GROUP BY key_id
+    )
+    SELECT t.rowid AS row_number,
+        CASE
+            WHEN i.key_id IS NULL THEN false
+            WHEN c.word = 'unchanged' THEN true
+            ELSE coalesce(a.input_hash = i.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false)
+        END AS is_current,
+        t._current AS was_current
+    FROM (SELECT rowid, _current, {key_id} AS key_id FROM {table}) t
+    LEFT JOIN work.input i USING (key_id)
+    LEFT JOIN work.compared c USING (key_id)
+    LEFT JOIN accepted a USING (key_id)
+) w
+WHERE t.rowid = w.row_number AND w.is_current IS DISTINCT FROM w.was_current
+
+-- name: stale_rows
+SELECT count(*) FROM {table} WHERE NOT _current

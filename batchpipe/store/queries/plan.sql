@@ -1,0 +1,307 @@
+-- The diff: what each input row's standing is against what is known, as sets.
+
+-- name: standing
+CREATE OR REPLACE TABLE work.standing AS
+SELECT
+    d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.fingerprint, d.state, d.review, d.rung, d.attempts,
+    d.transients, d.max_tokens, d.not_before, d.started, d.custom_id IS NULL AS never_sent, d.seq
+FROM ledger.decisions d
+JOIN (
+    SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id
+) newest USING (key_id, seq)
+WHERE d.pipeline IN ({pipelines})
+
+-- name: past_columns
+SELECT DISTINCT p.columns, p.types
+FROM (SELECT DISTINCT policy_hash FROM work.standing) s
+JOIN ledger.policies p USING (policy_hash)
+WHERE p.pipeline IN ({pipelines})
+
+-- name: input
+CREATE OR REPLACE TABLE work.input AS
+SELECT position, key, md5_number(key) AS key_id, {hashes}, true AS selected
+FROM {snapshot}
+
+-- name: pending
+CREATE OR REPLACE TABLE work.pending AS
+SELECT key_id, any_value(r.started) AS started
+FROM ledger.requests r
+WHERE r.pipeline IN ({pipelines})
+    AND r.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+GROUP BY key_id
+
+-- name: identities
+CREATE OR REPLACE TABLE work.identities AS
+SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
+    s.prompt_version,
+    s.policy_hash,
+    s.prompt_version = $prompt_version::UHUGEINT AS same_version,
+    coalesce(v.visible_hash = $visible_hash::UHUGEINT, false) AS same_visible,
+    coalesce(v.schema_hash = $schema_hash::UHUGEINT, false) AS same_schema,
+    coalesce(p.judge_hash = $judge_hash::UHUGEINT, false) AS same_judge,
+    p.columns
+FROM (SELECT DISTINCT prompt_version, policy_hash FROM work.standing) s
+LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
+LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
+
+-- name: compared
+CREATE OR REPLACE TABLE work.compared AS
+SELECT
+    key_id, position, known, same_input, same_version, same_visible, same_schema, same_judge, redo,
+    CASE
+        WHEN NOT selected THEN 'not_selected'
+        WHEN is_pending THEN 'pending'
+        WHEN redo IS NOT NULL OR NOT known THEN 'candidate'
+        WHEN same_input AND same_version AND state = 'kept' THEN 'kept'
+        WHEN same_input AND same_version AND same_judge AND state = 'accepted' THEN 'unchanged'
+        WHEN same_input AND same_version AND same_judge AND state = 'failed' AND NOT never_sent THEN 'failed'
+        ELSE 'candidate'
+    END AS word
+FROM (
+    SELECT
+        i.key_id, i.position, i.selected, s.state, s.never_sent,
+        s.key_id IS NOT NULL AS known,
+        p.key_id IS NOT NULL AS is_pending,
+        coalesce({same_input}, true) AS same_input,
+        coalesce(v.same_version, false) AS same_version,
+        coalesce(v.same_visible, false) AS same_visible,
+        coalesce(v.same_schema, false) AS same_schema,
+        coalesce(v.same_judge, false) AS same_judge,
+        r.kind AS redo
+    FROM work.input i
+    LEFT JOIN work.standing s USING (key_id)
+    LEFT JOIN work.pending p USING (key_id)
+    LEFT JOIN work.identities v USING (prompt_version, policy_hash)
+    LEFT JOIN work.redo r USING (key_id)
+)
+
+-- name: candidates
+CREATE OR REPLACE TABLE work.candidates AS
+SELECT
+    c.*, i.key, i.input_hash,
+    s.state, s.review, s.rung, s.attempts, s.transients, s.max_tokens, s.not_before, s.started,
+    s.fingerprint AS own_fingerprint, coalesce(s.never_sent, false) AS never_sent, s.seq AS standing_seq,
+    d.custom_id, d.earlier_answer,
+    f.answer AS feedback_answer, f.error AS feedback_error,
+    {rungs}::UINTEGER AS rungs
+FROM work.compared c
+JOIN work.input i USING (key_id)
+LEFT JOIN work.standing s USING (key_id)
+LEFT JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
+LEFT JOIN (
+    SELECT d.key_id, d.seq, r.answer, coalesce(d.error, r.error) AS error
+    FROM ledger.decisions d
+    JOIN ledger.results r ON r.custom_id = d.custom_id AND r.outcome = 'answered' AND NOT r.judged_again
+    WHERE d.state = 'retry' AND d.transients = 0 AND d.pipeline IN ({pipelines})
+) f ON f.key_id = s.key_id AND f.seq = s.seq
+{snapshot_join}
+WHERE c.word = 'candidate'
+
+-- name: stored_answers
+CREATE OR REPLACE TABLE work.answers AS
+SELECT r.custom_id, arg_max(r.answer, r.seq) AS answer, arg_max(r.output, r.seq) AS output
+FROM ledger.results r
+WHERE r.custom_id IN (SELECT custom_id FROM {wanted}) AND r.outcome = 'answered' AND r.answer IS NOT NULL
+GROUP BY r.custom_id
+
+-- name: present_outputs
+CREATE OR REPLACE TABLE work.present AS
+SELECT a.key_id, a.custom_id, a.rung, r.output
+FROM (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+    GROUP BY key_id
+) a
+JOIN (
+    SELECT custom_id, arg_max(output, seq) AS output FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL GROUP BY custom_id
+) r USING (custom_id)
+
+-- name: matches
+CREATE OR REPLACE TABLE work.matches AS
+WITH wanted AS (
+    SELECT DISTINCT c.key_id, f.fingerprint, c.known AND f.fingerprint = c.own_fingerprint AND NOT c.never_sent AS own,
+        c.custom_id AS own_custom_id, c.rung AS own_rung, c.review AS own_review, c.state, c.redo
+    FROM work.candidates c JOIN work.rendered f USING (key_id)
+),
+library AS (
+    SELECT fingerprint, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung,
+        arg_max(review, seq) AS review, max(started) AS started
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+        AND fingerprint IN (SELECT fingerprint FROM work.rendered)
+    GROUP BY fingerprint
+)
+SELECT key_id, own_custom_id AS custom_id, own_rung AS rung, own_review AS review, true AS own
+FROM wanted
+WHERE own AND redo IS NULL AND state IN ('accepted', 'failed') AND own_custom_id IS NOT NULL
+UNION ALL
+SELECT w.key_id, l.custom_id, l.rung, l.review, false
+FROM wanted w
+JOIN library l USING (fingerprint)
+WHERE (w.redo IS NULL AND (NOT w.own OR w.state = 'kept'))
+    OR (w.redo = 'fresh' AND l.started > $redo_seq AND l.custom_id IS DISTINCT FROM w.own_custom_id)
+
+-- name: to_judge
+CREATE OR REPLACE TABLE work.to_judge AS
+SELECT c.key_id, c.custom_id, c.rung, {values} AS input_values
+FROM work.candidates c
+JOIN {snapshot} s USING (position)
+WHERE {stays} AND c.state IN ('accepted', 'failed') AND NOT c.same_judge AND c.custom_id IS NOT NULL
+
+-- name: matches_to_judge
+CREATE OR REPLACE TABLE work.to_judge AS
+SELECT m.key_id, m.custom_id, m.rung, {values} AS input_values
+FROM work.matches m
+JOIN work.candidates c USING (key_id)
+JOIN {snapshot} s USING (position)
+WHERE NOT (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
+
+-- name: to_render
+CREATE OR REPLACE TABLE work.to_render AS
+WITH wanted AS (
+    SELECT c.*, {continues} AS continues, c.same_input AND (c.same_version OR c.same_visible) AS certain
+    FROM work.candidates c
+    LEFT JOIN work.rejudged j USING (key_id)
+    WHERE NOT ({stays}) OR (c.state = 'accepted' AND NOT coalesce(j.valid, true))
+),
+variants AS (
+    SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung ELSE 0 END AS above FROM wanted
+    UNION ALL
+    SELECT * REPLACE (false AS continues), 0 AS above FROM wanted WHERE continues AND NOT certain
+)
+SELECT
+    v.key_id, v.position, v.continues, n.next_rung,
+    CASE WHEN v.continues AND v.state = 'retry' THEN v.max_tokens END AS max_tokens,
+    CASE WHEN v.continues THEN v.feedback_answer END AS feedback_answer,
+    CASE WHEN v.continues THEN v.feedback_error END AS feedback_error
+FROM variants v
+JOIN work.next_rungs n ON n.rungs = v.rungs AND n.rung = v.above
+WHERE n.next_rung IS NOT NULL
+
+-- name: plan
+CREATE OR REPLACE TABLE work.plan AS
+SELECT
+    p.* EXCLUDE (word),
+    CASE
+        WHEN stays AND rejudged_valid THEN
+            CASE WHEN same_version AND state = 'accepted' THEN 'unchanged' ELSE 'carried_over' END
+        WHEN stays AND state = 'accepted' THEN CASE WHEN same_judge THEN 'carried_over' ELSE 'check_failed' END
+        WHEN stays THEN state
+        WHEN redo = 'escalate' AND fingerprint IS NULL THEN 'unchanged'
+        WHEN match_passes THEN 'carried_over'
+        WHEN fingerprint IS NULL THEN 'failed'
+        WHEN redo IS NOT NULL THEN 'redo'
+        WHEN NOT known OR never_sent THEN 'new'
+        WHEN own AND state = 'accepted' AND same_input THEN 'check_failed'
+        WHEN own AND state = 'failed' AND same_input THEN 'failed'
+        WHEN own AND state IN ('retry', 'escalated') THEN state
+        WHEN to_keep THEN 'kept'
+        WHEN NOT same_input THEN 'input_changed'
+        WHEN NOT same_version AND NOT same_schema THEN 'schema_changed'
+        ELSE 'prompt_changed'
+    END AS word
+FROM (
+    SELECT
+        c.*, f.fingerprint, f.continues AS may_continue,
+        {stays} AS stays,
+        coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,
+        b.valid AS rejudged_valid,
+        k.key_id IS NOT NULL AS to_keep,
+        m.custom_id AS match_custom_id,
+        m.rung AS match_rung,
+        coalesce(m.own, false) AS match_own,
+        CASE WHEN m.own AND c.same_input THEN m.review ELSE NOT coalesce(j.accepts, false) END AS match_review,
+        coalesce(
+            (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
+            OR (j.valid AND ((m.own AND c.same_input) OR j.accepts OR m.review)),
+            false
+        ) AS match_passes
+    FROM work.candidates c
+    LEFT JOIN work.rendered f ON f.key_id = c.key_id AND f.continues = ({continues})
+    LEFT JOIN work.matches m ON m.key_id = c.key_id
+    LEFT JOIN work.judged j ON j.key_id = c.key_id
+    LEFT JOIN work.rejudged b ON b.key_id = c.key_id
+    LEFT JOIN work.to_keep k ON k.key_id = c.key_id
+) p
+
+-- name: due
+CREATE OR REPLACE TABLE work.due AS
+SELECT
+    d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.word AS reason, d.continues, f.next_rung AS rung,
+    CASE WHEN d.continues AND d.state = 'retry' THEN d.attempts ELSE 0 END + 1 AS attempt,
+    CASE WHEN d.continues THEN d.transients ELSE 0 END AS transients,
+    coalesce(f.max_tokens, l.max_tokens) AS max_tokens,
+    d.rungs,
+    CASE WHEN d.continues THEN d.earlier_answer WHEN d.redo = 'escalate' THEN d.custom_id END AS earlier_answer,
+    CASE WHEN d.continues THEN d.started END AS started,
+    f.bytes,
+    f.request_group,
+    l.model,
+    l.settings,
+    (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.most_input_usd
+        + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.most_output_usd AS max_usd,
+    ceil(f.bytes / l.bytes_per_token)::BIGINT AS expected_input_tokens,
+    least(l.expected_output_tokens, coalesce(f.max_tokens, l.max_tokens))::BIGINT AS expected_output_tokens,
+    md5_number(to_json([
+        d.fingerprint::VARCHAR, l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR,
+        f.feedback_answer, f.feedback_error, f.request_group
+    ])::VARCHAR) AS request_hash
+FROM (
+    SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues
+    FROM work.plan
+    WHERE word IN ({due_words}) AND (not_before IS NULL OR word <> 'retry' OR not_before <= $now)
+    {limit}
+) d
+JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
+JOIN work.ladder l ON l.rung = f.next_rung
+
+-- name: leaders
+CREATE OR REPLACE TABLE work.leading AS
+SELECT
+    d.*,
+    first_value(d.key_id) OVER same AS leader_key_id,
+    row_number() OVER same = 1 AND q.custom_id IS NULL AS leads,
+    q.custom_id AS in_flight_custom_id,
+    q.chunk_id AS in_flight_chunk_id
+FROM work.due d
+LEFT JOIN (
+    SELECT request_hash, any_value(custom_id) AS custom_id, any_value(chunk_id) AS chunk_id
+    FROM ledger.requests
+    WHERE leads AND pipeline IN ({pipelines})
+        AND chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+    GROUP BY request_hash
+) q USING (request_hash)
+WINDOW same AS (PARTITION BY d.request_hash ORDER BY d.position)
+
+-- name: sends
+SELECT key_id, count(*) AS sends FROM ledger.requests
+WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.leading)
+GROUP BY key_id
+
+-- name: word_counts
+SELECT word, count(*) FROM (
+    SELECT word FROM work.compared WHERE word NOT IN ('candidate', 'not_selected')
+    UNION ALL
+    SELECT word FROM work.plan
+) GROUP BY word
+
+-- name: removed
+SELECT count(*) FROM work.standing s
+WHERE s.state IN ('accepted', 'kept') AND s.key_id NOT IN (SELECT key_id FROM work.input)
+
+-- name: vanished
+SELECT
+    (SELECT count(*) FROM work.standing),
+    (SELECT count(*) FROM work.standing WHERE key_id NOT IN (SELECT key_id FROM work.input)),
+    (SELECT count(*) FROM work.compared WHERE NOT known AND word <> 'pending')
+
+-- name: number_requests
+CREATE OR REPLACE TABLE work.queue AS
+SELECT
+    key_id, position, rung, rungs, bytes, max_usd, expected_input_tokens, expected_output_tokens,
+    row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
+    dense_rank() OVER (ORDER BY rung, request_group) AS grouping
+FROM work.leading
+WHERE leads

@@ -1,0 +1,177 @@
+-- What a plan itself decides: rows that are carried over, kept, failed or judged again at no cost.
+
+-- name: record_decisions
+INSERT INTO ledger.decisions BY NAME
+SELECT
+    $pipeline AS pipeline, p.key_id, p.input_hash, $prompt_version::UHUGEINT AS prompt_version,
+    $policy_hash::UHUGEINT AS policy_hash,
+    CASE WHEN p.word = 'kept' THEN p.own_fingerprint ELSE coalesce(p.fingerprint, p.own_fingerprint, 0) END AS fingerprint,
+    CASE WHEN p.match_passes AND NOT p.stays THEN p.match_custom_id ELSE p.custom_id END AS custom_id,
+    CASE
+        WHEN p.word = 'carried_over' OR p.word = 'unchanged' THEN 'accepted'
+        ELSE p.word
+    END AS state,
+    CASE
+        WHEN p.redo = 'escalate' THEN true
+        WHEN p.match_passes AND NOT p.stays THEN p.match_review
+        ELSE coalesce(p.review, false)
+    END AS review,
+    p.word AS reason,
+    CASE WHEN p.match_passes AND NOT p.stays THEN p.match_rung ELSE coalesce(p.rung, 1) END AS rung,
+    coalesce(p.attempts, 0) AS attempts,
+    0 AS transients,
+    NULL::INTEGER AS max_tokens,
+    NULL::TIMESTAMP AS not_before,
+    p.earlier_answer,
+    CASE WHEN p.word = 'failed' THEN coalesce(d.error, 'no rung of the ladder takes this row') END AS error,
+    CASE WHEN p.redo IS NOT NULL OR p.started IS NULL THEN $seq ELSE p.started END AS started,
+    $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
+FROM work.plan p
+LEFT JOIN ledger.decisions d ON d.key_id = p.key_id AND d.seq = p.standing_seq AND d.pipeline IN ({pipelines})
+WHERE p.word IN ('carried_over', 'unchanged', 'kept', 'failed')
+    AND NOT (p.word = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
+
+-- name: record_judged_again
+INSERT INTO ledger.results BY NAME
+SELECT
+    r.* REPLACE (
+        d.output AS output, NULL AS error, 0 AS input_tokens, 0 AS cache_write_5m_tokens, 0 AS cache_write_1h_tokens,
+        0 AS cache_read_tokens, 0 AS output_tokens, 0 AS thinking_tokens, 0 AS web_searches, 0 AS cost_usd,
+        0 AS realtime_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
+FROM (
+    SELECT DISTINCT ON (custom_id) * FROM ledger.results
+    WHERE custom_id IN (SELECT custom_id FROM work.documents_of_rejudged UNION SELECT custom_id FROM work.documents_of_judged)
+    ORDER BY custom_id, seq DESC
+) r
+JOIN (SELECT * FROM work.documents_of_rejudged UNION SELECT * FROM work.documents_of_judged) d USING (custom_id)
+WHERE d.output IS DISTINCT FROM r.output
+
+-- name: record_followers
+INSERT INTO ledger.requests BY NAME
+SELECT
+    $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
+    $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash, f.input_hash, f.fingerprint,
+    q.request_hash, f.reason, q.rung, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
+    f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
+    {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
+    $now AS recorded_at, $seq AS seq
+FROM (
+    SELECT key_id, key, position, match_custom_id AS custom_id, input_hash, fingerprint, word AS reason, 1 AS attempt,
+        0 AS transients, rungs, NULL::VARCHAR AS earlier_answer, started
+    FROM work.plan WHERE word = 'carried_over' AND match_passes AND NOT stays AND NOT (match_own AND same_input)
+    UNION ALL
+    SELECT key_id, key, position, in_flight_custom_id, input_hash, fingerprint, reason, attempt, transients, rungs,
+        earlier_answer, started
+    FROM work.leading WHERE in_flight_custom_id IS NOT NULL
+) f
+JOIN (SELECT DISTINCT ON (custom_id) * FROM ledger.requests WHERE leads) q USING (custom_id)
+JOIN {snapshot} s ON s.position = f.position
+
+-- name: insert_version
+INSERT INTO ledger.prompt_versions BY NAME
+SELECT
+    $pipeline AS pipeline, $prompt_version::UHUGEINT AS prompt_version,
+    'v' || (SELECT count(DISTINCT prompt_version) + 1 FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})) AS version,
+    $prompt_hash::UHUGEINT AS prompt_hash, $schema_hash::UHUGEINT AS schema_hash, $visible_hash::UHUGEINT AS visible_hash,
+    $format AS format, $sources AS sources, $vars AS vars, $queries AS queries, $full_schema AS full_schema,
+    $pipeline_toml AS pipeline_toml, $git_commit AS git_commit, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
+WHERE NOT EXISTS (
+    SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+)
+
+-- name: insert_policy
+INSERT INTO ledger.policies BY NAME
+SELECT
+    $pipeline AS pipeline, $policy_hash::UHUGEINT AS policy_hash, $columns AS columns, $types AS types,
+    $judge_hash::UHUGEINT AS judge_hash, $policy AS policy, $now AS recorded_at, $seq AS seq
+WHERE NOT EXISTS (
+    SELECT 1 FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT AND pipeline IN ({pipelines})
+)
+
+-- name: version_number
+SELECT version FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+ORDER BY seq LIMIT 1
+
+-- name: next_version_number
+SELECT 'v' || (count(DISTINCT prompt_version) + 1) FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})
+
+-- name: redo_left
+SELECT count(*) FROM work.redo r WHERE r.key_id IN (SELECT key_id FROM work.all_keys)
+
+-- name: pending_before
+SELECT count(*) FROM work.pending WHERE started < $seq
+
+-- name: standings_of_all
+CREATE OR REPLACE TABLE work.standings_of_all AS
+WITH newest AS (
+    SELECT d.key_id, d.state, d.review, d.seq
+    FROM ledger.decisions d
+    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id)
+        USING (key_id, seq)
+    WHERE d.pipeline IN ({pipelines})
+),
+pending AS (
+    SELECT DISTINCT key_id FROM ledger.requests
+    WHERE pipeline IN ({pipelines})
+        AND chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+)
+SELECT
+    k.key_id,
+    coalesce(n.review, false) AS review,
+    CASE
+        WHEN p.key_id IS NOT NULL THEN 'pending'
+        WHEN n.key_id IS NULL OR n.state IN ('retry', 'escalated') THEN 'due'
+        WHEN w.key_id IS NOT NULL AND n.seq <= $seq THEN 'due'
+        ELSE n.state
+    END AS word
+FROM work.all_keys k
+LEFT JOIN newest n USING (key_id)
+LEFT JOIN pending p USING (key_id)
+LEFT JOIN work.due_words w USING (key_id)
+
+-- name: decided_by_run
+SELECT
+    count(DISTINCT key_id) FILTER (state = 'failed'),
+    count(DISTINCT key_id)
+FROM (
+    SELECT d.key_id, d.state
+    FROM ledger.decisions d
+    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id)
+        USING (key_id, seq)
+    WHERE d.pipeline IN ({pipelines}) AND d.run_id::VARCHAR = $run_id AND d.state IN ('accepted', 'failed')
+        AND (d.reason <> 'failed' OR d.custom_id IS NULL)
+        AND d.key_id IN (SELECT key_id FROM work.all_keys)
+)
+
+-- name: run_totals
+SELECT
+    count(*)::BIGINT AS attempts,
+    coalesce(sum(input_tokens), 0)::BIGINT AS input,
+    coalesce(sum(output_tokens), 0)::BIGINT AS output,
+    coalesce(sum(cache_read_tokens), 0)::BIGINT AS cache_read,
+    coalesce(sum(cache_write_5m_tokens + cache_write_1h_tokens), 0)::BIGINT AS cache_write,
+    coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
+    coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
+FROM ledger.results
+WHERE run_id::VARCHAR = $run_id AND pipeline IN ({pipelines}) AND NOT judged_again
+
+-- name: waiting_until
+SELECT min(not_before) FROM (
+    SELECT d.not_before, d.state
+    FROM ledger.decisions d
+    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
+        AND key_id IN (SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND not_before IS NOT NULL)
+        GROUP BY key_id) USING (key_id, seq)
+    WHERE d.pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.all_keys)
+)
+WHERE state = 'retry'
+
+-- name: paused
+SELECT coalesce(arg_max(kind, seq) = 'paused', false) FROM ledger.events
+WHERE kind IN ('paused', 'resumed') AND pipeline IN ({pipelines})
+
+-- name: stopped_by_batch
+SELECT coalesce(max(seq) FILTER (data ->> 'stop' IS NOT NULL), 0)
+    > coalesce(max(seq) FILTER (data ->> 'stop' IS NULL), 0)
+FROM ledger.events
+WHERE kind = 'batch_collected' AND pipeline IN ({pipelines})

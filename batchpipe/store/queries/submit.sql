@@ -1,0 +1,86 @@
+-- Intents, and what became of them.
+
+-- name: chunk
+CREATE OR REPLACE TABLE work.chunk AS
+WITH ids AS (
+    SELECT
+        l.key_id,
+        coalesce(n.sends, 0) + 1 AS send,
+        $database || '-' || md5(to_json([
+            $pipeline, l.key, '', l.fingerprint::VARCHAR, l.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
+        ])::VARCHAR) AS custom_id
+    FROM work.queue q
+    JOIN work.leading l USING (key_id)
+    LEFT JOIN work.sends n USING (key_id)
+    WHERE q.number >= $start AND q.number < $stop
+)
+SELECT
+    l.key_id, l.key, l.position, l.continues, i.custom_id, l.leads, l.input_hash, l.fingerprint, l.request_hash, l.reason,
+    l.rung, l.model, l.settings, CASE WHEN l.leads THEN i.send ELSE coalesce(n.sends, 0) + 1 END AS send,
+    l.attempt, l.transients, l.max_tokens, l.rungs, l.earlier_answer, l.started, l.bytes, l.max_usd,
+    l.expected_input_tokens, l.expected_output_tokens
+FROM work.leading l
+JOIN ids i ON i.key_id = l.leader_key_id
+LEFT JOIN work.sends n ON n.key_id = l.key_id
+WHERE l.in_flight_custom_id IS NULL
+
+-- name: insert_requests
+INSERT INTO ledger.requests BY NAME
+SELECT
+    $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, $chunk_id::UUID AS chunk_id,
+    $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash,
+    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, c.model, c.settings, c.send, c.attempt, c.transients,
+    c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
+    {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
+    $now AS recorded_at, $seq AS seq
+FROM work.chunk c
+JOIN {snapshot} s ON s.position = c.position
+WHERE s.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(position) FROM work.chunk)
+
+-- name: chunk_params
+SELECT c.custom_id, f.params
+FROM work.chunk c
+JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
+WHERE c.leads
+    AND f.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(position) FROM work.chunk)
+ORDER BY c.position
+
+-- name: open_sizes
+SELECT requests FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
+
+-- name: open_load
+SELECT
+    count(*) FILTER (pipeline IN ({pipelines})),
+    coalesce(sum(requests), 0)::BIGINT,
+    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15),
+    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id::VARCHAR = $run_id), 0)::DECIMAL(38, 15)
+FROM ledger.batches
+WHERE is_open
+
+-- name: spent
+SELECT
+    coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15),
+    coalesce(sum(r.cost_usd) FILTER (b.run_id::VARCHAR = $run_id), 0)::DECIMAL(38, 15),
+    coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $day), 0)::DECIMAL(38, 15),
+    coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $month), 0)::DECIMAL(38, 15)
+FROM ledger.results r
+LEFT JOIN ledger.batches b USING (chunk_id)
+WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again
+
+-- name: insert_event
+INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $now, $seq)
+
+-- name: open_batches
+SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER BY prepared_at, chunk_id
+
+-- name: known_batch_ids
+SELECT DISTINCT data ->> 'batch_id' FROM ledger.events WHERE data ->> 'batch_id' IS NOT NULL
+
+-- name: fail_chunk
+INSERT INTO ledger.decisions BY NAME
+SELECT
+    pipeline, key_id, input_hash, prompt_version, policy_hash, fingerprint, custom_id, 'failed' AS state, false AS review,
+    reason, rung, attempt AS attempts, transients, NULL::INTEGER AS max_tokens, NULL::TIMESTAMP AS not_before,
+    earlier_answer, $error AS error, started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
+FROM ledger.requests
+WHERE chunk_id = $chunk_id::UUID

@@ -1,0 +1,216 @@
+"""Compiling: templates are read with all they include, and every problem is found before one is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+
+from batchpipe.errors import PipelineError, Problem
+from batchpipe.pipeline.model import Prompt
+from batchpipe.template.names import FIELDS, ROW, Names, Usage, Walker
+from batchpipe.template.references import near
+from batchpipe.template.render import Environment, Members, Place, Templates
+
+PROMPTS = "prompts"
+
+
+class _Sources:
+    """The texts of the templates, read once: a file that changes during a run changes nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / PROMPTS
+        self.texts: dict[str, str] = {}
+        self.places: dict[str, Place] = {}
+
+    def add_inline(self, name: str, text: str, shown: str) -> None:
+        self.texts[name] = text.replace("\r\n", "\n")
+        self.places[name] = Place(shown, inline=True)
+
+    def add_file(self, name: str) -> tuple[str, str] | None:
+        """Read `prompts/<name>`; what is wrong and a hint where that cannot be."""
+        if name in self.texts:
+            return None
+        path = self.folder / name
+        try:
+            resolved = path.resolve()
+            if not resolved.is_relative_to(self.folder.resolve()):
+                return f"`{name}` lies outside {PROMPTS}/", f"Copy the file into {PROMPTS}/."
+            text = resolved.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return f"{PROMPTS}/{name} is not UTF-8 text", "Save the file as UTF-8."
+        except (OSError, ValueError, RuntimeError):
+            return f"there is no template {PROMPTS}/{name}", near(name, self.files())
+        self.texts[name] = text.replace("\r\n", "\n")
+        self.places[name] = Place(f"{PROMPTS}/{name}", inline=False)
+        return None
+
+    def add_all(self) -> None:
+        """Every file that could be included by a name that is computed."""
+        for name in self.files():
+            self.add_file(name)
+
+    def files(self) -> list[str]:
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+
+class _Compiler:
+    """Collects every problem of a pipeline's templates before one error is raised."""
+
+    def __init__(self, root: Path, where: Callable[[str], str]) -> None:
+        self.problems: list[Problem] = []
+        self.sources = _Sources(root)
+        self.environment = Environment(self.sources.texts)
+        self.where = where
+        self._trees: dict[str, nodes.Template | None] = {}
+
+    def problem(self, what: str, where: str, hint: str) -> None:
+        self.problems.append(Problem(what=what, where=where, hint=hint))
+
+    def clashes(self, columns: Collection[str], vars: Collection[str], queries: Collection[str]) -> None:
+        """A name that means two things."""
+        kinds = (
+            ("an input column", "[input] query", {*columns}),
+            ("a var", "[prompt.vars]", {*vars}),
+            ("a query", "[prompt.queries]", {*queries}),
+            ("batchpipe's own name for the whole row or the output fields", "[prompt]", {ROW, FIELDS}),
+        )
+        for index, (first, first_place, names) in enumerate(kinds):
+            for second, second_place, others in kinds[index + 1 :]:
+                place = first_place if second_place == "[prompt]" else second_place
+                for name in sorted(names & others):
+                    what = f"`{name}` is {first} and {second}: a template could not tell them apart"
+                    self.problem(what, self.where(f"{place} {name}"), "Rename one of them.")
+
+    def part(self, kind: str, file: str | None, text: str | None) -> str | None:
+        """The template name of `system` or `user`, from its file or inline."""
+        if file is not None and text is not None:
+            where = self.where(f"[prompt] {kind}_text")
+            self.problem(f"`{kind}` and `{kind}_text` are both given", where, "Remove one of the two.")
+        if file is not None:
+            trouble = self.sources.add_file(file)
+            if trouble:
+                self.problem(trouble[0], self.where(f"[prompt] {kind}"), trouble[1])
+            return None if trouble else file
+        if text is None:
+            return None
+        name = f"<{kind}_text>"
+        self.sources.add_inline(name, text, self.where(f"[prompt] {kind}_text"))
+        return name
+
+    def load(self, name: str, template: str, line: int, optional: bool) -> nodes.Template | None:
+        """The parsed template `name`, which `template` refers to on `line`."""
+        trouble = self.sources.add_file(name)
+        if trouble is None:
+            return self.parse(name)
+        if not optional:
+            self.problem(trouble[0], self.sources.places[template].at(line), trouble[1])
+        return None
+
+    def parse(self, name: str) -> nodes.Template | None:
+        if name not in self._trees:
+            try:
+                self._trees[name] = self.environment.parse(self.sources.texts[name], name)
+            except jinja2.TemplateSyntaxError as error:
+                self._trees[name] = None
+                self._syntax(error, name)
+        return self._trees[name]
+
+    def compiled(self, name: str) -> None:
+        """Whatever Jinja refuses only when it compiles: a block that is defined twice, and the like."""
+        try:
+            self.environment.get_template(name)
+        except jinja2.TemplateSyntaxError as error:
+            self._syntax(error, name)
+
+    def _syntax(self, error: jinja2.TemplateSyntaxError, name: str) -> None:
+        place = self.sources.places[error.name or name].at(error.lineno)
+        self.problem(f"the template's syntax: {error.message}", place, "Mend the template.")
+
+    def usage(self, name: str, names: Names) -> Usage:
+        walker = Walker(self.environment, names, self.load)
+        tree = self.parse(name)
+        if tree is not None:
+            walker.walk(name, tree)
+        return walker.usage
+
+    def report(self, usages: Collection[Usage]) -> None:
+        """What was found; a name that a template tests for is no problem where another one sets it."""
+        stored: set[str] = set().union(*(usage.stored for usage in usages))
+        for usage in usages:
+            doubtful = [finding for finding, name in usage.doubtful.items() if name not in stored]
+            for finding in [*usage.findings, *doubtful]:
+                place = self.sources.places[finding.template].at(finding.line)
+                self.problem(finding.what, place, finding.hint)
+
+    def check(self) -> None:
+        if self.problems:
+            raise PipelineError.from_problems(list(dict.fromkeys(self.problems)))
+
+
+def compile_templates(
+    prompt: Prompt,
+    *,
+    root: Path,
+    where: Callable[[str], str],
+    columns: Collection[str],
+    vars: Mapping[str, Any],
+    queries: Mapping[str, list[dict[str, Any]]],
+    fields: Mapping[str, Any],
+) -> Templates:
+    """The templates of `prompt`, with all that they include under `root`/prompts/.
+
+    `columns` are the names of the input's columns, `where` gives the place of a TOML path for messages.
+    Raises PipelineError with every problem found: syntax, unknown names, missing files, names that clash.
+    """
+    compiler = _Compiler(root, where)
+    compiler.clashes(columns, vars, queries)
+    system = compiler.part("system", prompt.system, prompt.system_text)
+    user = compiler.part("user", prompt.user, prompt.user_text)
+    if prompt.user is None and prompt.user_text is None:
+        compiler.problem("there is no user prompt", where("[prompt]"), "Write `user` or `user_text`.")
+    names = Names(
+        columns=frozenset(columns),
+        constants=frozenset(vars) | frozenset(queries),
+        fields=frozenset(fields),
+        globals=frozenset(compiler.environment.globals),
+    )
+    parts = {name: compiler.usage(name, names) for name in (system, user) if name is not None}
+    compiler.report(parts.values())
+    if any(usage.dynamic for usage in parts.values()):
+        compiler.sources.add_all()
+    compiler.check()
+    compiler.environment.globals.update({**vars, **queries, FIELDS: Members(fields)})
+    for name in parts:
+        compiler.compiled(name)
+    compiler.check()
+    assert user is not None
+    total = _merged(parts.values())
+    compiler.environment.fresh_modules = total.stateful_imports
+    system_usage = parts[system] if system is not None else Usage()
+    return Templates(
+        compiler.environment,
+        user=user,
+        system=system,
+        usage=total,
+        columns=names.columns if total.all_columns else frozenset(total.columns),
+        sources=tuple(sorted(compiler.sources.texts.items())),
+        places=compiler.sources.places,
+        system_is_static=not (system_usage.columns or system_usage.row or system_usage.dynamic),
+    )
+
+
+def _merged(usages: Collection[Usage]) -> Usage:
+    total = Usage()
+    for usage in usages:
+        total.columns |= usage.columns
+        total.constants |= usage.constants
+        total.all_columns |= usage.all_columns
+        total.row |= usage.row
+        total.dynamic |= usage.dynamic
+        total.stateful_imports |= usage.stateful_imports
+    return total

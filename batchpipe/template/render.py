@@ -1,0 +1,215 @@
+"""Rendering: a sandboxed environment in which the same row always gives the same text."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import jinja2
+from jinja2 import DictLoader, StrictUndefined
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from batchpipe.errors import TemplateError
+from batchpipe.providers import Message
+from batchpipe.template.names import ROW, Usage
+
+_REFUSED_GLOBALS = ("lipsum",)
+_REFUSED_FILTERS = ("random",)
+_ROW_ERRORS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)
+
+
+class Members(Mapping[str, Any]):
+    """A mapping whose keys come before its methods: `row.items` is the column `items` where there is one."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(dict(self._values))
+
+
+def _shown(value: Any) -> Any:
+    """NULL renders as nothing, bytes as the text that they hold."""
+    if value is None:
+        return ""
+    return value.decode() if type(value) is bytes else value
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no type for: dates as ISO 8601, bytes as base64, decimals as numbers where a double holds
+    every digit, else as strings."""
+    if isinstance(value, Decimal):
+        number = float(value)
+        if value.is_finite() and Decimal(repr(number)) == value:
+            return int(value) if value == value.to_integral_value() else number
+        return str(value)
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, UUID | timedelta):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # raises UndefinedError
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, default=_plain)
+
+
+class _Template(jinja2.Template):
+    environment: Environment
+
+    def _get_default_module(self, ctx: Context | None = None) -> Any:
+        """An imported module is kept from row to row, unless it holds a counter that would run on."""
+        return self.make_module() if self.environment.fresh_modules else super()._get_default_module(ctx)
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    template_class = _Template
+    fresh_modules = False
+
+    def __init__(self, sources: dict[str, str]) -> None:
+        super().__init__(
+            loader=DictLoader(sources),
+            undefined=StrictUndefined,
+            finalize=_shown,
+            auto_reload=False,
+            cache_size=-1,
+        )
+        for name in _REFUSED_GLOBALS:
+            del self.globals[name]
+        for name in _REFUSED_FILTERS:
+            del self.filters[name]
+        self.filters["tojson"] = _to_json
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if type(obj) is Members and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the text of a template is from."""
+
+    shown: str
+    inline: bool
+
+    def at(self, line: int) -> str:
+        return f"{self.shown} line {line}" if self.inline else f"{self.shown}:{line}"
+
+
+class Templates:
+    """The compiled templates of one pipeline.
+
+    `columns` are the input columns used, `sources` every template with what it includes as (name, text),
+    sorted, and `names_used` the vars and queries used.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        user: str,
+        system: str | None,
+        usage: Usage,
+        columns: frozenset[str],
+        sources: tuple[tuple[str, str], ...],
+        places: Mapping[str, Place],
+        system_is_static: bool,
+    ) -> None:
+        self.columns = columns
+        self.sources = sources
+        self.names_used = frozenset(usage.constants)
+        self.system_is_static = system_is_static
+        self._environment = environment
+        self._globals: dict[str, Any] = dict(environment.globals)
+        self._places = places
+        self._user = environment.get_template(user)
+        self._system = environment.get_template(system) if system is not None else None
+        self._with_row = usage.row or usage.dynamic
+        self.static_system: str | None = None
+        if system_is_static and self._system is not None:
+            self.static_system = self._one(self._system, self._globals)
+
+    def render(self, row: Mapping[str, Any]) -> Message:
+        """The request of one row, which holds at least `columns`.
+
+        Raises TemplateError with the template's line.
+        """
+        names = {**self._globals, **row}
+        if self._with_row:
+            names[ROW] = Members(row)
+        user = self._one(self._user, names)
+        if self.system_is_static or self._system is None:
+            return Message(system=self.static_system, user=user)
+        return Message(system=self._one(self._system, names), user=user)
+
+    def _one(self, template: jinja2.Template, names: dict[str, Any]) -> str:
+        try:
+            # Template.render would copy the globals once more for each row.
+            context = Context(self._environment, names, template.name, template.blocks)
+            return "".join(template.root_render_func(context))
+        except _ROW_ERRORS as error:
+            raise self._failure(error, template.name or "") from error
+
+    def _failure(self, error: Exception, name: str) -> TemplateError:
+        line = 0
+        if isinstance(error, jinja2.TemplateSyntaxError):
+            name, line = error.name or name, error.lineno
+        else:
+            for template, number in _template_frames(error.__traceback__):
+                name, line = template.name or name, number
+        if isinstance(error, jinja2.UndefinedError):
+            hint = "Test it with `is defined`, give a `default(...)`, or mend the input query."
+        elif isinstance(error, SecurityError):
+            hint = "Templates cannot do this; compute it in the input query."
+        else:
+            hint = "It does not work for this row's values: guard it with `if`, or mend the input query."
+        what = (
+            f"the template does not render: {error}"
+            if str(error)
+            else f"the template raises {type(error).__name__}"
+        )
+        return TemplateError(what, where=self._places[name].at(line), hint=hint)
+
+
+def _template_frames(traceback: TracebackType | None) -> Iterator[tuple[jinja2.Template, int]]:
+    """The templates on the stack of an error, outermost first, with their own line numbers."""
+    while traceback is not None:
+        template = traceback.tb_frame.f_globals.get("__jinja_template__")
+        if template is not None:
+            yield template, template.get_corresponding_lineno(traceback.tb_lineno)
+        traceback = traceback.tb_next

@@ -1,0 +1,221 @@
+"""Settings: precedence, where a bad one comes from, and that credentials stay out of sight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchpipe.errors import UsageError
+from batchpipe.settings import Settings, credentials, load_settings
+
+TOOL = "[tool.batchpipe]\n"
+
+
+def settings_of(
+    root: Path,
+    pyproject: str = "",
+    dotenv: str = "",
+    environment: Mapping[str, str] | None = None,
+    env: str | None = None,
+    **command_line: Any,
+) -> Settings:
+    (root / "pyproject.toml").write_text(pyproject)
+    (root / ".env").write_text(dotenv)
+    return load_settings(root, environment=environment or {}, command_line=command_line, env=env)
+
+
+def error(root: Path, **sources: Any) -> tuple[str, str | None, str | None]:
+    with pytest.raises(UsageError) as raised:
+        settings_of(root, **sources)
+    return raised.value.what, raised.value.where, raised.value.hint
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, environment={})
+    assert settings.database_path(tmp_path, {}) == tmp_path / "batchpipe.duckdb"
+    assert (settings.poll_interval, settings.reconcile_wait) == (60, 600)
+    assert (settings.confirm_above_usd, settings.price_factor) == (Decimal(5), Decimal(1))
+    assert (settings.provider, settings.base_url, settings.prices) == (None, None, None)
+    assert (settings.log_format, settings.emulator) == ("text", False)
+
+
+def test_the_emulator_polls_at_once(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, emulator=True).poll_interval == 0.2
+    assert settings_of(tmp_path, environment={"BATCHPIPE_EMULATOR": "1"}).poll_interval == 0.2
+    assert settings_of(tmp_path, emulator=True, poll_interval=7).poll_interval == 7
+
+
+def test_first_found_wins(tmp_path: Path) -> None:
+    pyproject = "[tool.batchpipe]\nprovider = 'e'\nbase_url = 'e'\n[tool.batchpipe.env.ci]\nprovider = 'd'\n"
+    dotenv = "BATCHPIPE_PROVIDER=c\nOTHER=x\n"
+    environment = {"BATCHPIPE_PROVIDER": "b", "PATH": "/bin"}
+
+    def provider(**sources: Any) -> str | None:
+        return settings_of(tmp_path, pyproject, **sources).provider
+
+    assert provider(dotenv=dotenv, environment=environment, env="ci", provider="a") == "a"
+    assert provider(dotenv=dotenv, environment=environment, env="ci", provider=None) == "b"
+    assert provider(dotenv=dotenv, environment={"BATCHPIPE_PROVIDER": ""}, env="ci") == "c"
+    assert provider(env="ci") == "d"
+    assert provider() == "e"
+    assert settings_of(tmp_path, pyproject, env="ci").base_url == "e"
+    assert settings_of(tmp_path).provider is None
+
+
+@pytest.mark.parametrize("text", ["poll_interval = 0.5", f"{TOOL}poll_interval = 0.5"])
+def test_batchpipe_toml_with_or_without_the_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "batchpipe.toml").write_text(
+        f"{text}\n[{'tool.batchpipe.' if TOOL in text else ''}env.ci]\nprices = 'p'"
+    )
+    settings = settings_of(tmp_path, env="ci")
+    assert (settings.poll_interval, settings.path("prices", tmp_path, {})) == (0.5, tmp_path / "p")
+
+
+def test_settings_in_two_files(tmp_path: Path) -> None:
+    (tmp_path / "batchpipe.toml").write_text("provider = 'x'")
+    assert error(tmp_path, pyproject=f"{TOOL}provider = 'y'") == (
+        "settings stand in two places",
+        "batchpipe.toml and pyproject.toml [tool.batchpipe]",
+        "Move them into one place.",
+    )
+
+
+def test_the_process_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHPIPE_PROVIDER", "x")
+    monkeypatch.setenv("PROVIDER", "x")
+    assert settings_of(tmp_path).provider is None
+
+
+def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f"{TOOL}price_factor = 1.1\nconfirm_above_usd = 0.30")
+    assert (settings.price_factor, settings.confirm_above_usd) == (Decimal("1.1"), Decimal("0.30"))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.provider = "x"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (
+            {"pyproject": f"{TOOL}poll_intervall = 5"},
+            (
+                "there is no such setting",
+                "pyproject.toml [tool.batchpipe] poll_intervall",
+                "Did you mean poll_interval?",
+            ),
+        ),
+        (
+            {"environment": {"BATCHPIPE_DATBASE": "x"}},
+            (
+                "there is no such setting",
+                "the environment variable BATCHPIPE_DATBASE",
+                "Did you mean BATCHPIPE_DATABASE?",
+            ),
+        ),
+        (
+            {"dotenv": "BATCHPIPE_DATBASE=x"},
+            ("there is no such setting", ".env BATCHPIPE_DATBASE", "Did you mean BATCHPIPE_DATABASE?"),
+        ),
+        (
+            {"pyproject": f"{TOOL}[tool.batchpipe.env.prod]\nlog_format = 'xml'", "env": "prod"},
+            (
+                "'xml' is not valid",
+                "pyproject.toml [tool.batchpipe], env prod, log_format",
+                "Input should be 'text' or 'json'. log_format: How log lines look.",
+            ),
+        ),
+        (
+            {"environment": {"BATCHPIPE_POLL_INTERVAL": "often"}},
+            (
+                "'often' is not valid",
+                "the environment variable BATCHPIPE_POLL_INTERVAL",
+                "Input should be a valid number, unable to parse string as a number. "
+                "poll_interval: Seconds between polls of a batch: 60; with the emulator 0.2.",
+            ),
+        ),
+        (
+            {"reconcile_wait": -1},
+            (
+                "-1 is not valid",
+                "the command line reconcile_wait",
+                "Input should be greater than or equal to 0. "
+                "reconcile_wait: Seconds until an unknown submit without a batch is believed lost.",
+            ),
+        ),
+        (
+            {"pyproject": f"{TOOL}[tool.batchpipe.env.ci]\n[tool.batchpipe.env.prod]", "env": "prd"},
+            (
+                "there is no environment 'prd'",
+                "pyproject.toml [tool.batchpipe]",
+                "There are: ci, prod. To add it: [tool.batchpipe.env.prd].",
+            ),
+        ),
+        (
+            {"env": "ci"},
+            (
+                "there is no environment 'ci'",
+                "pyproject.toml [tool.batchpipe]",
+                "There are: none. To add it: [tool.batchpipe.env.ci].",
+            ),
+        ),
+        (
+            {"pyproject": f"{TOOL}env = 'ci'"},
+            (
+                "env is not a table of tables",
+                "pyproject.toml [tool.batchpipe]",
+                "Write [tool.batchpipe.env.NAME].",
+            ),
+        ),
+        (
+            {"database": "data/Ledger.duckdb"},
+            (
+                "the database cannot be called Ledger.duckdb",
+                "the setting database",
+                "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it.",
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_names_its_source(
+    tmp_path: Path, sources: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    assert error(tmp_path, **sources) == expected
+
+
+def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
+    what, where, _ = error(tmp_path, pyproject="[tool")
+    assert what.startswith("not valid TOML: ")
+    assert where == "pyproject.toml"
+
+
+def test_variables_are_replaced_only_when_used(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path, dotenv="BATCHPIPE_BASE_URL=https://${HOST}/v1", database="${DATA}/x.duckdb"
+    )
+    assert settings.base_url == "https://${HOST}/v1"
+    assert settings.text("base_url", {"HOST": "h"}) == "https://h/v1"
+    assert settings.text("provider", {}) is None
+    assert settings.database_path(tmp_path, {"DATA": "/data"}) == Path("/data/x.duckdb")
+    assert settings.database_path(tmp_path, {"DATA": "data"}) == tmp_path / "data/x.duckdb"
+    with pytest.raises(UsageError) as raised:
+        settings.text("base_url", {})
+    assert raised.value.what == "the environment variable HOST is not set"
+    assert raised.value.where == "the setting base_url"
+    with pytest.raises(UsageError, match=r"cannot be called ledger\.duckdb"):
+        settings_of(tmp_path, database="${DATA}.duckdb").database_path(tmp_path, {"DATA": "ledger"})
+
+
+def test_credentials_come_from_the_environment_then_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_KEY=from_file\nOTHER_KEY='with ${X}'\nEMPTY=\n")
+    found = credentials({"API_KEY": ""}, tmp_path, ["API_KEY", "OTHER_KEY", "EMPTY", "MISSING"])
+    assert {name: value.get_secret_value() for name, value in found.items()} == {
+        "API_KEY": "from_file",
+        "OTHER_KEY": "with ${X}",
+    }
+    assert credentials({"API_KEY": "first"}, tmp_path, ["API_KEY"])["API_KEY"].get_secret_value() == "first"
+    assert "from_file" not in repr(found) + str(found)
+    assert credentials({}, tmp_path / "none", ["API_KEY"]) == {}
