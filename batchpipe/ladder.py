@@ -124,7 +124,8 @@ def _settle(standing: Standing, *, answered: bool) -> Verdict:
 
 
 def _more_room(standing: Standing, ladder: Ladder) -> Verdict:
-    cap = ladder.caps[standing.rung - 1]
+    # A rung beyond the end was taken off the ladder while its request was in flight.
+    cap = ladder.caps[standing.rung - 1] if standing.rung <= len(ladder.caps) else None
     room = standing.max_tokens * 2 if cap is None else min(standing.max_tokens * 2, cap)
     if room > standing.max_tokens and standing.attempt < ladder.attempts:
         return _again(standing, max_tokens=room)

@@ -21,7 +21,7 @@ from batchpipe.store.queries import query
 
 DOWNLOADS = 3
 MIN_OBJECT_BYTES = 16_777_216
-UNIFORM_ROWS = 20
+MAX_KEPT_LINE = 4_000
 
 OUTCOME_WORDS = {
     "refused": "the model refused",
@@ -200,6 +200,7 @@ class Collector:
             data = {"counts": state.counts, "ended_at": state.ended_at, "batch_id": batch.batch_id}
             self._event(session, batch, "batch_ended", data)
             self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
+            self._note_unknown(session, batch)
             merge_output(session, self.resolved, f"SELECT key_id FROM ledger.decisions WHERE seq = {session.seq} AND state = 'accepted'")
         return Collected(
             accepted=counts.get("accepted", 0),
@@ -272,6 +273,13 @@ class Collector:
                 verdict.pause_doublings,
             ]
             connection.execute(f"INSERT INTO work.verdicts VALUES ({', '.join('?' * 15)})", values)
+
+    def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
+        """One event for the results of a type or shape that the protocol does not have, with one of them."""
+        count, custom_id, line = session.one(query("unknown_results"))
+        if count:
+            data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
+            self._event(session, batch, "results_unknown", data)
 
     def _warnings(self, faults: dict[str, int]) -> list[str]:
         connection = self.work.connection

@@ -57,13 +57,18 @@ def settings_text(rung: RungSettings) -> str:
 
 
 def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None:
-    """`work.ladder`: a row per rung with its model, room, prices per token and what to expect of a request."""
+    """`work.ladder`: a row per rung with its model, room, prices per token and what to expect of a request.
+
+    It stays empty where nothing was rendered: nothing will be sent, and no price is needed.
+    """
     session.execute(
         "CREATE OR REPLACE TABLE work.ladder (rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER, "
         "input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15), "
         "most_output_usd DECIMAL(20, 15), realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15), "
         "bytes_per_token DOUBLE, expected_output_tokens BIGINT)"
     )
+    if not session.one("SELECT count(*) FROM work.rendered")[0]:
+        return
     day = session.now.date()
     pipelines = ", ".join(quote_literal(each) for each in resolved.names)
     for number, rung in enumerate(resolved.rungs, start=1):

@@ -74,7 +74,13 @@ class Flight:
         return now + timedelta(seconds=self.context.settings.poll_interval)
 
     def _search(self) -> None:
-        if any(each.state == "held" for each in self.open) and self.reconciler.search():
+        if not any(each.state == "held" for each in self.open):
+            return
+        try:
+            found = self.reconciler.search()
+        except RefusedError as error:
+            raise refusal(error, self.collector.provider().key_hash) from error
+        if found:
             before = {each.chunk_id for each in self.open}
             self.refresh()
             if before - {each.chunk_id for each in self.open}:

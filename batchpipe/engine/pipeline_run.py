@@ -94,6 +94,7 @@ class PipelineRun:
     _planner: Planner = field(init=False)
     _flight: Flight = field(init=False)
     _queue: Queue = field(init=False)
+    _since: int = field(default=0, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
 
@@ -117,6 +118,7 @@ class PipelineRun:
         self._plan_what_is_due()
         if not self.finished:
             self._queue.submit(self._flight)
+            self._run_after()
             self.open = self._flight.open
             self._settle()
 
@@ -134,6 +136,7 @@ class PipelineRun:
             self._refuse_paused()
         with database.writing(self.work, None) as session:
             self.run_id = str(session.one("SELECT uuidv7()")[0])
+            self._since = session.seq
             facts = {"version": __version__}
             add_event(session, self.name, "run_started", facts, run_id=self.run_id)
             if paused:
@@ -224,6 +227,22 @@ class PipelineRun:
         record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         self._queue.load(plan)
 
+    def _run_after(self) -> None:
+        """The statements after a commit of results; run again where a crash came between the two."""
+        statements = self.file.pipeline.output.after
+        if not statements:
+            return
+        names = f"'{self.name}'"
+        with self.context.database.reading(self.work) as session:
+            if not session.one(query("after_is_due", pipelines=names))[0]:
+                return
+            seq = session.seq
+        with self.context.source(self.file, self.options.params) as source:
+            source.attach_databases()
+            source.run_statements(statements, "[output] after", self.context.environment)
+        with self.context.database.writing(self.work, self.run_id) as session:
+            add_event(session, self.name, "after_done", {"up_to": seq}, run_id=self.run_id)
+
     def _settle(self) -> None:
         """Finished, or when to look again."""
         waiting = self._waiting_until()
@@ -263,6 +282,7 @@ class PipelineRun:
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
         facts = RunFacts(
             run_id=self.run_id,
+            since=self._since,
             snapshot=self.snapshot,
             first=self._first,
             options=self.options.plan,

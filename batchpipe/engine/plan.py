@@ -111,6 +111,7 @@ class Planner:
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
             session.execute(query("matches_to_judge", **self._judging(snapshot)))
             session.execute(query("stored_answers", wanted="work.to_judge"))
+            fill_ladder(session, self.resolved, self.prices)
         self._judge("work.judged")
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         if options.since is None:
@@ -151,7 +152,6 @@ class Planner:
         session.execute(query("candidates", pipelines=pipelines, rungs=masks, snapshot_join=join))
         self._fill_next_rungs(session)
         fill_keep(session, self.resolved, snapshot, orders)
-        fill_ladder(session, self.resolved, self.prices)
 
     def _read_input(self, session: Session, snapshot: Snapshot, options: PlanOptions) -> None:
         """`work.input` with one hash per list of columns that a standing decision was made over."""

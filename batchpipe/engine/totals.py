@@ -57,6 +57,7 @@ class RunFacts:
     """What the run itself knows of its end."""
 
     run_id: str
+    since: int  # the commit that began it
     snapshot: Snapshot
     first: Plan
     options: PlanOptions
@@ -75,7 +76,7 @@ def result_of(
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
         review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[0]
-        failed, decided = session.one(query("decided_by_run", pipelines=names), {"run_id": facts.run_id})
+        failed, decided = session.one(query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since})
         totals = session.dictionaries(query("run_totals", pipelines=names), {"run_id": facts.run_id})[0]
         version = session.rows(
             query("version_number", pipelines=names), {"prompt_version": resolved.version.prompt_version}

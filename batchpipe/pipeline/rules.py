@@ -19,7 +19,7 @@ from batchpipe.pipeline.field_rules import (
 from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
 UNAVAILABLE = (("pilot",), ("rerun",), ("eval",), ("review",), ("check",), ("input", "columns"))
 RESERVED_NAMES = ("row", "fields")
 
@@ -128,7 +128,7 @@ def taken_names(output: Mapping[str, Any], source: Mapping[str, Any]) -> dict[st
 def _table_name(name: str) -> Iterator[Finding]:
     path = ("output", "table")
     if not TABLE_NAME.fullmatch(name):
-        hint = 'Write "name" or "schema.name" with letters, digits and _.'
+        hint = 'Write "name" or "schema.name", without further dots.'
         yield path, f'"{name}" cannot be a table\'s name', hint
     elif name.lower().startswith("ledger."):
         yield path, "the schema ledger is batchpipe's own", "Choose another schema, or none."

@@ -86,8 +86,8 @@ class Walker:
 
     def __init__(self, environment: Environment, names: Names, load: Load) -> None:
         self.usage = Usage()
-        self._environment = environment
-        self._names = names
+        self.environment = environment
+        self.names = names
         self._load = load
         self._seen: set[tuple[str, frozenset[str], bool]] = set()
 
@@ -113,7 +113,7 @@ class Walker:
         """Walk the templates of a reference; their names, or None where they are not known."""
         if found.dynamic:
             self.usage.dynamic = self.usage.all_columns = True
-            self.usage.constants |= self._names.constants
+            self.usage.constants |= self.names.constants
         exported: set[str] = set()
         known = not found.dynamic
         for name in found.names:
@@ -136,8 +136,8 @@ class _TemplateWalk:
     ) -> None:
         self._walker = walker
         self._usage = walker.usage
-        self._names = walker._names
-        self._environment = walker._environment
+        self._names = walker.names
+        self._environment = walker.environment
         self._name = name
         self._tree = tree
         self._root = root

@@ -103,12 +103,8 @@ class Calls(Rules):
         return hashlib.sha256(self._key.encode()).hexdigest()[:8]
 
     def submit(self, body: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> BatchState:
-        import anthropic
-
-        try:
+        with failures.mapped(failures.of_submit, self._redact):
             response = self._post(_PATH, body=body, headers=headers, timeout_seconds=timeout_seconds)
-        except anthropic.AnthropicError as error:
-            raise failures.of_submit(error, self._redact) from error
         try:
             return batch_state(_json(response), response.headers)
         except NotABatchError as error:
@@ -125,28 +121,20 @@ class Calls(Rules):
 
     def collect(self, batch_id: str, path: Path) -> None:
         """Download to `path`, from under the base URL: `results_url` may name any host, and is not used."""
-        import anthropic
-
         headers = {"accept-encoding": download.ENCODINGS}
-        try:
+        with failures.mapped(failures.of_repeatable, self._redact):
             response = self._get(self._path(batch_id, "results"), headers=headers, stream=True)
-        except anthropic.AnthropicError as error:
-            raise failures.of_repeatable(error, self._redact) from error
         try:
             download.save(response, path)
         finally:
             response.close()
 
     def recent(self, since: datetime) -> Iterator[BatchState]:
-        import anthropic
-
         after: str | None = None
         while True:
             params = {"limit": _PAGE, **({"after_id": after} if after else {})}
-            try:
+            with failures.mapped(failures.of_list, self._redact):
                 response = self._get(_PATH, params=params)
-            except anthropic.AnthropicError as error:
-                raise failures.of_repeatable(error, self._redact, listing=True) from error
             states, following = self._page(response)
             yield from (state for state in states if state.created_at >= since)
             if following is None or following == after or not states or states[-1].created_at < since:
@@ -169,12 +157,8 @@ class Calls(Rules):
             raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
 
     def _state(self, call: Callable[[], httpx2.Response]) -> BatchState:
-        import anthropic
-
-        try:
+        with failures.mapped(failures.of_repeatable, self._redact):
             response = call()
-        except anthropic.AnthropicError as error:
-            raise failures.of_repeatable(error, self._redact) from error
         try:
             return batch_state(_json(response), response.headers)
         except NotABatchError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -98,9 +99,7 @@ def _words(error: BaseException) -> str:
     return f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
 
 
-def of_submit(
-    error: anthropic.AnthropicError, redact: Redact
-) -> RefusedError | NotSentError | UnknownOutcomeError:
+def of_submit(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
     """What a failed submit means.
 
     A 413 may come from a proxy with any body; other refusals are believed only in the provider's own words;
@@ -119,27 +118,53 @@ def of_submit(
     return UnknownOutcomeError(redact(_words(error)))
 
 
-def of_repeatable(
-    error: anthropic.AnthropicError, redact: Redact, *, listing: bool = False
-) -> RefusedError | NotSentError | UnavailableError:
-    """What a failed poll, list, cancel or download means; a list with 404 or 405 has no batch endpoint."""
+def of_repeatable(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
+    """What a failed poll, cancel or download means."""
     import anthropic
 
     if isinstance(error, anthropic.APIStatusError):
-        status = error.status_code
-        if listing and status in (404, 405):
-            return refused(error, redact, kind="no_batch_endpoint")
-        if status in _RETRYABLE and _kind(error) != "account":
-            return UnavailableError(redact(_said(error)))
-        if 300 <= status < 400:
-            place = error.response.headers.get("location", "another address")
-            message = (
-                f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
-            )
-            return RefusedError(redact(message), status=status, kind="invalid")
-        if 400 <= status < 500:
-            return refused(error, redact)
-        return UnavailableError(redact(_said(error)))
+        return _of_status(error, redact)
     if isinstance(error, anthropic.APIConnectionError) and never_sent(error.__cause__):
         return NotSentError(redact(_words(error)))
     return UnavailableError(redact(_words(error)))
+
+
+def of_list(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
+    """The same for the list, whose 404 or 405 says that there is no batch endpoint."""
+    import anthropic
+
+    if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 405):
+        return refused(error, redact, kind="no_batch_endpoint")
+    return of_repeatable(error, redact)
+
+
+def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError | UnavailableError:
+    status = error.status_code
+    if status in _RETRYABLE and _kind(error) != "account":
+        return UnavailableError(redact(_said(error)))
+    if 300 <= status < 400:
+        place = error.response.headers.get("location", "another address")
+        message = (
+            f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
+        )
+        return RefusedError(redact(message), status=status, kind="invalid")
+    if 400 <= status < 500:
+        return refused(error, redact)
+    return UnavailableError(redact(_said(error)))
+
+
+@contextmanager
+def mapped(to: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
+    """Raise what `to` makes of an error of the SDK or of its transport.
+
+    The SDK lets the transport's errors through while it reads the body of a streamed error. A cause that
+    repeats the key is left out.
+    """
+    import anthropic
+    import httpx2
+
+    try:
+        yield
+    except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+        shows_key = redact(str(error)) != str(error)
+        raise to(error, redact) from (None if shows_key else error)

@@ -139,3 +139,6 @@ SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND 
 
 -- name: not_batch_tier
 SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_tier <> 'batch'
+
+-- name: unknown_results
+SELECT count(*), min(custom_id), arg_min(raw, custom_id) FROM work.received WHERE outcome = 'unknown'

@@ -1,6 +1,29 @@
 -- The output table, out of decisions, requests and results.
 
 -- name: output_source
+WITH accepted AS (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
+        arg_max(prompt_version, seq) AS prompt_version
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
+    GROUP BY key_id
+),
+newest_request AS (
+    SELECT key_id, arg_max(q.key, q.seq) AS key, arg_max(q.include_values, q.seq) AS include_values,
+        arg_max(q.include_columns, q.seq) AS include_columns,
+        bool_or(q.leads AND q.custom_id = a.custom_id) AS leads
+    FROM ledger.requests q
+    JOIN accepted a USING (key_id)
+    WHERE q.pipeline IN ({pipelines})
+    GROUP BY key_id
+),
+answered AS (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
+        max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted)
+    GROUP BY custom_id
+)
 SELECT
     {columns},
     r.model AS _model,
@@ -12,35 +35,9 @@ SELECT
     CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
     a.review AS _review,
     true AS _current
-FROM (
-    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
-        arg_max(prompt_version, seq) AS prompt_version
-    FROM ledger.decisions
-    WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
-    GROUP BY key_id
-) a
-JOIN (
-    SELECT key_id, arg_max(key, seq) AS key, arg_max(custom_id, seq) AS custom_id,
-        arg_max(include_values, seq) AS include_values, arg_max(include_columns, seq) AS include_columns,
-        bool_or(leads AND custom_id = answered) AS leads
-    FROM (
-        SELECT q.*, d.custom_id AS answered
-        FROM ledger.requests q
-        JOIN (
-            SELECT key_id, arg_max(custom_id, seq) AS custom_id FROM ledger.decisions
-            WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among} GROUP BY key_id
-        ) d USING (key_id)
-        WHERE q.pipeline IN ({pipelines}) {among}
-    )
-    GROUP BY key_id
-) q USING (key_id)
-JOIN (
-    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
-        max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
-    FROM ledger.results
-    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL
-    GROUP BY custom_id
-) r ON r.custom_id = a.custom_id
+FROM accepted a
+JOIN newest_request q USING (key_id)
+JOIN answered r ON r.custom_id = a.custom_id
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = a.prompt_version AND v.pipeline IN ({pipelines})
 
 -- name: refresh_current

@@ -48,14 +48,7 @@ WHERE d.output IS DISTINCT FROM r.output
 
 -- name: record_followers
 INSERT INTO ledger.requests BY NAME
-SELECT
-    $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
-    $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash, f.input_hash, f.fingerprint,
-    q.request_hash, f.reason, q.rung, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
-    f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
-    {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
-    $now AS recorded_at, $seq AS seq
-FROM (
+WITH followers AS (
     SELECT key_id, key, position, match_custom_id AS custom_id, input_hash, fingerprint, word AS reason, 1 AS attempt,
         0 AS transients, rungs, NULL::VARCHAR AS earlier_answer, started
     FROM work.plan WHERE word = 'carried_over' AND match_passes AND NOT stays AND NOT (match_own AND same_input)
@@ -63,8 +56,20 @@ FROM (
     SELECT key_id, key, position, in_flight_custom_id, input_hash, fingerprint, reason, attempt, transients, rungs,
         earlier_answer, started
     FROM work.leading WHERE in_flight_custom_id IS NOT NULL
-) f
-JOIN (SELECT DISTINCT ON (custom_id) * FROM ledger.requests WHERE leads) q USING (custom_id)
+)
+SELECT
+    $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
+    $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash, f.input_hash, f.fingerprint,
+    q.request_hash, f.reason, q.rung, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
+    f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
+    {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
+    $now AS recorded_at, $seq AS seq
+FROM followers f
+JOIN (
+    SELECT DISTINCT ON (custom_id) custom_id, chunk_id, request_hash, rung, model, settings, max_tokens
+    FROM ledger.requests
+    WHERE leads AND custom_id IN (SELECT custom_id FROM followers)
+) q USING (custom_id)
 JOIN {snapshot} s ON s.position = f.position
 
 -- name: insert_version
@@ -103,12 +108,16 @@ SELECT count(*) FROM work.pending WHERE started < $seq
 
 -- name: standings_of_all
 CREATE OR REPLACE TABLE work.standings_of_all AS
-WITH newest AS (
-    SELECT d.key_id, d.state, d.review, d.seq
-    FROM ledger.decisions d
-    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id)
-        USING (key_id, seq)
-    WHERE d.pipeline IN ({pipelines})
+WITH later AS (
+    SELECT key_id, arg_max(state, seq) AS state, arg_max(review, seq) AS review, max(seq) AS seq
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND seq > $seq
+    GROUP BY key_id
+),
+newest AS (
+    SELECT * FROM later
+    UNION ALL
+    SELECT key_id, state, review, seq FROM work.standing WHERE key_id NOT IN (SELECT key_id FROM later)
 ),
 pending AS (
     SELECT DISTINCT key_id FROM ledger.requests
@@ -130,18 +139,17 @@ LEFT JOIN pending p USING (key_id)
 LEFT JOIN work.due_words w USING (key_id)
 
 -- name: decided_by_run
-SELECT
-    count(DISTINCT key_id) FILTER (state = 'failed'),
-    count(DISTINCT key_id)
-FROM (
-    SELECT d.key_id, d.state
-    FROM ledger.decisions d
-    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id)
-        USING (key_id, seq)
-    WHERE d.pipeline IN ({pipelines}) AND d.run_id::VARCHAR = $run_id AND d.state IN ('accepted', 'failed')
-        AND (d.reason <> 'failed' OR d.custom_id IS NULL)
-        AND d.key_id IN (SELECT key_id FROM work.all_keys)
+WITH mine AS (
+    SELECT key_id, max(seq) AS seq
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND run_id = $run_id::UUID AND seq >= $since
+    GROUP BY key_id
 )
+SELECT count(*) FILTER (d.state = 'failed'), count(*)
+FROM ledger.decisions d
+JOIN mine USING (key_id, seq)
+WHERE d.pipeline IN ({pipelines}) AND d.seq >= $since AND d.state IN ('accepted', 'failed') AND (d.reason <> 'failed' OR d.custom_id IS NULL)
+    AND d.key_id IN (SELECT key_id FROM work.all_keys)
 
 -- name: run_totals
 SELECT
@@ -153,7 +161,7 @@ SELECT
     coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.results
-WHERE run_id::VARCHAR = $run_id AND pipeline IN ({pipelines}) AND NOT judged_again
+WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again
 
 -- name: waiting_until
 SELECT min(not_before) FROM (
@@ -175,3 +183,9 @@ SELECT coalesce(max(seq) FILTER (data ->> 'stop' IS NOT NULL), 0)
     > coalesce(max(seq) FILTER (data ->> 'stop' IS NULL), 0)
 FROM ledger.events
 WHERE kind = 'batch_collected' AND pipeline IN ({pipelines})
+
+-- name: after_is_due
+SELECT
+    coalesce((SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state = 'accepted'), 0)
+    > coalesce((SELECT max((data ->> 'up_to')::BIGINT) FROM ledger.events
+        WHERE kind = 'after_done' AND pipeline IN ({pipelines})), 0)

@@ -53,14 +53,14 @@ SELECT
     count(*) FILTER (pipeline IN ({pipelines})),
     coalesce(sum(requests), 0)::BIGINT,
     coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15),
-    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id::VARCHAR = $run_id), 0)::DECIMAL(38, 15)
+    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id = $run_id::UUID), 0)::DECIMAL(38, 15)
 FROM ledger.batches
 WHERE is_open
 
 -- name: spent
 SELECT
     coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15),
-    coalesce(sum(r.cost_usd) FILTER (b.run_id::VARCHAR = $run_id), 0)::DECIMAL(38, 15),
+    coalesce(sum(r.cost_usd) FILTER (b.run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $day), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $month), 0)::DECIMAL(38, 15)
 FROM ledger.results r

@@ -1,0 +1,234 @@
+"""The one place where errors are caught: a command line becomes an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchpipe.commands.options import Task
+from batchpipe.errors import BatchpipeError, UsageError
+
+if TYPE_CHECKING:
+    from typer import TyperException
+
+    from batchpipe.commands.call import Call
+
+COMMAND_LINE = "the command line"
+GLOBAL_FLAGS = ("--emulator", "--debug")
+GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults")
+BUG = 70
+INTERRUPTED = 130
+
+
+@dataclass(slots=True, kw_only=True)
+class Handled:
+    """One call, as far as the handler of its errors has to know it."""
+
+    arguments: Sequence[str]
+    logs: Path | None = None
+    signals: list[int] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """The call as it can be typed again."""
+        return shlex.join(["batchpipe", *self.arguments])
+
+    def given(self, flag: str) -> bool:
+        """Whether `flag` was typed, also where the rest could not be understood."""
+        words = list(self.arguments)
+        return flag in (words[: words.index("--")] if "--" in words else words)
+
+    def interrupted(self) -> bool:
+        return bool(self.signals)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own); its exit code."""
+    call = Handled(arguments=list(sys.argv[1:] if argv is None else argv))
+    with _signals(call):
+        try:
+            return _run(call)
+        except KeyboardInterrupt:
+            return _interrupted(call)
+        except BatchpipeError as error:
+            return _interrupted(call) if call.interrupted() else _failed(call, error)
+        except BrokenPipeError:
+            return _unread()
+        except Exception as error:  # noqa: BLE001 - the one broad handler: the unexpected is a bug
+            return _interrupted(call) if call.interrupted() else _bug(call, error)
+
+
+def understood(arguments: Sequence[str]) -> Task | int:
+    """The task that `arguments` ask for; an exit code where help or the version was shown.
+
+    UsageError with the nearest name for what is not known.
+    """
+    import typer
+
+    from batchpipe.arguments import PROGRAM, app
+
+    try:
+        found = app(args=hoisted(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except typer.TyperException as error:
+        raise _usage_error(error) from error
+    return found if isinstance(found, Task) else int(found or 0)
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the options of batchpipe itself before the command, and `--json` after it."""
+    front: list[str] = []
+    rest: list[str] = []
+    late: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--json" and not rest:
+            late.append(word)
+        elif word in GLOBAL_FLAGS or (equals and name in GLOBAL_VALUES):
+            front.append(word)
+        elif word in GLOBAL_VALUES:
+            value = next(words, None)
+            if value is None:
+                raise UsageError(f"{word} needs a value", where=COMMAND_LINE, hint="See: batchpipe --help")
+            front += [word, value]
+        else:
+            rest.append(word)
+    return [*front, *rest[:1], *late, *rest[1:]]
+
+
+def _usage_error(error: TyperException) -> UsageError:
+    what = error.format_message().replace("\n\t", " ")
+    place = getattr(getattr(error, "ctx", None), "command_path", "batchpipe")
+    near = sorted(getattr(error, "possibilities", None) or ())
+    if hasattr(error, "possibilities"):
+        what = f"there is no option {getattr(error, 'option_name', '')}"
+    elif " Did you mean " in what:
+        what, guess = what.split(" Did you mean ", 1)
+        near = [each.strip("'?") for each in guess.split(", ")]
+    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(what, where=COMMAND_LINE, hint=f"{guess}See: {place} --help")
+
+
+def _run(call: Handled) -> int:
+    task = understood(call.arguments)
+    if isinstance(task, int):
+        return task
+    from batchpipe.commands.begin import make_talk
+
+    if not task.in_project:
+        return task.act(make_talk(json=task.json))
+    begun = _begin(call, task)
+    call.logs = begun.root / ".batchpipe" / "logs"
+    call.logs = begun.settings.database_path(begun.root, begun.environment).parent / ".batchpipe" / "logs"
+    with contextlib.chdir(begun.root):
+        return task.act(begun)
+
+
+def _begin(call: Handled, task: Task) -> Call:
+    from batchpipe.commands.begin import make_call
+
+    return make_call(
+        task.given,
+        task.pipelines,
+        json=task.json,
+        start=Path.cwd(),
+        environment=dict(os.environ),
+        command=call.command,
+        interrupted=call.interrupted,
+        serves=task.serves,
+    )
+
+
+def _failed(call: Handled, error: BatchpipeError) -> int:
+    from batchpipe.commands.failure import failure, failure_text
+
+    if error.exit_code == BUG:
+        return _bug(call, error)
+    if call.given("--debug"):
+        _say("".join(traceback.format_exception(error)).rstrip())
+    if call.given("--json"):
+        _print_json({"error": failure(error)})
+    else:
+        _say(failure_text(error))
+    return error.exit_code
+
+
+def _bug(call: Handled, error: Exception) -> int:
+    from batchpipe.commands.failure import write_bug_report
+
+    path = write_bug_report(error, call.logs, call.command)
+    if call.given("--debug"):
+        _say("".join(traceback.format_exception(error)).rstrip())
+    hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
+    if call.given("--json"):
+        message = "this is a bug in batchpipe"
+        _print_json({"error": {"code": "bug", "message": message, "where": str(path), "hint": hint}})
+    else:
+        _say(f"error: this is a bug in batchpipe; its report is in {path}\n  {hint}")
+    return BUG
+
+
+def _interrupted(call: Handled) -> int:
+    message, hint = "interrupted: nothing is lost", f"Run the same command again: {call.command}"
+    if call.given("--json"):
+        error = {"code": "interrupted", "message": message, "where": None, "hint": hint}
+        _print_json({"error": error})
+    else:
+        _say(f"\n{message}; run the same command again: {call.command}")
+    return INTERRUPTED
+
+
+def _unread() -> int:
+    """Whoever read our output has gone: that is no error of ours."""
+    from batchpipe.commands.call import silence
+
+    silence(sys.stdout)
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    from batchpipe.commands.text import json_text
+
+    sys.stdout.write(json_text(value) + "\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _signals(call: Handled) -> Iterator[None]:
+    """An interrupt and a polite kill both end the work at once, and are remembered.
+
+    Libraries turn an interrupt into errors of their own; what they say then is no news.
+    """
+
+    def stop(number: int, _: object) -> None:
+        call.signals.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,254 @@
+"""`batchpipe cancel`: pause a pipeline and ask the provider to stop its batches; what is finished is kept.
+
+It takes no lock: a `run` that waits sees the pause at its next look and leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from batchpipe.commands.call import Call
+from batchpipe.commands.failure import failure, failure_text
+from batchpipe.commands.text import count
+from batchpipe.engine.context import Context
+from batchpipe.engine.facts import OpenBatch, add_event, open_batches, quoted_names
+from batchpipe.errors import ProviderError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+Outcome = Literal["canceling", "ended", "asked_before", "failed"]
+
+CANCELABLE = ("in_flight", "canceling")
+LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the provider said about one batch; `message` are its words where it would not or could not.
+
+    "ended" was over before; "asked_before" took an earlier request to cancel and was not asked again.
+    """
+
+    chunk_id: str
+    batch_id: str
+    requests: int
+    outcome: Outcome
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canceled:
+    """One pipeline: paused, `newly` in this call, its batches asked; `unsure` chunks may have no batch."""
+
+    pipeline: str
+    newly: bool
+    batches: Sequence[Asked]
+    unsure: int
+    error: ProviderError | None = None
+
+
+def cancel(call: Call, arguments: Sequence[str]) -> int:
+    """Pause the pipelines and cancel what they have in flight; 3 where a batch could not be canceled.
+
+    Repeating it changes nothing: a batch that took the request is not asked again.
+    """
+    if not arguments:
+        hint = f"Name it: {call.suggest('cancel NAME')}"
+        raise UsageError("no pipeline is named", where="the command line", hint=hint)
+    files, single = call.pipelines(arguments)
+    with call.context() as context:
+        work = context.work()
+        try:
+            found = [cancel_pipeline(context, work, file, call.say) for file in files]
+        finally:
+            work.close()
+    if call.json:
+        call.emit([_as_json(each) for each in found], single)
+    else:
+        for each in found:
+            call.out(_text(each, call.suggest))
+    errors = [each.error for each in found if each.error is not None]
+    for error in errors if not call.json else ():
+        call.say(failure_text(error))
+    return errors[0].exit_code if errors else 0
+
+
+def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Callable[[str], None]) -> Canceled:
+    """Pause `file`'s pipeline, then ask for the end of each batch in flight: intent first, outcome after.
+
+    Batches that a run submits meanwhile are looked for again. Raises DatabaseError, and no provider's error.
+    """
+    names = _names(file)
+    newly = _pause(context, work, file)
+    done: dict[str, Asked] = {}
+    error: ProviderError | None = None
+    for _ in range(LOOKS):
+        batches, answered = _in_flight(context, work, names)
+        fresh = [each for each in batches if each.chunk_id not in done and each.state in CANCELABLE]
+        done |= {each.chunk_id: _asked(each, "asked_before") for each in fresh if each.chunk_id in answered}
+        fresh = [each for each in fresh if each.chunk_id not in answered]
+        if not fresh:
+            break
+        say(f"canceling {count(len(fresh), 'batch', 'batches')} of {file.pipeline.name}")
+        try:
+            provider = context.provider(file)
+        except ProviderError as problem:
+            error = problem
+            done |= {each.chunk_id: _asked(each, "failed", problem.what) for each in fresh}
+            break
+        done |= _cancel_each(context, work, file, provider, fresh)
+    batches, _ = _in_flight(context, work, names)
+    unsure = sum(each.state not in (*CANCELABLE, "ended") for each in batches)
+    return Canceled(
+        pipeline=file.pipeline.name,
+        newly=newly,
+        batches=list(done.values()),
+        unsure=unsure,
+        error=error or _failure(file.pipeline.name, list(done.values())),
+    )
+
+
+def _names(file: PipelineFile) -> list[str]:
+    older = file.pipeline.renamed_from
+    return [file.pipeline.name, *([older] if older else [])]
+
+
+def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
+    """Record the pause; False where the pipeline is paused already."""
+    name = file.pipeline.name
+    statement = query("paused", pipelines=quoted_names([name]))
+    with context.database.reading(work) as session:
+        if session.one(statement)[0]:
+            return False
+    with context.database.writing(work, None) as session:
+        if session.one(statement)[0]:
+            return False
+        add_event(session, name, "paused", {"by": "cancel"})
+    return True
+
+
+def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list[OpenBatch], set[str]]:
+    """The open chunks, and the ids of those whose batch took a request to cancel."""
+    with context.database.reading(work) as session:
+        answered = session.rows(query("cancel_answered", pipelines=quoted_names(names)))
+        return open_batches(session, names), {chunk_id for (chunk_id,) in answered}
+
+
+def _cancel_each(
+    context: Context, work: Work, file: PipelineFile, provider: Provider, batches: Sequence[OpenBatch]
+) -> dict[str, Asked]:
+    """Ask for each batch, the intents of all committed before; no session is open during a call."""
+    _record(
+        context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each in batches]
+    )
+    done: dict[str, Asked] = {}
+    for each in batches:
+        asked = _ask(provider, each)
+        kind = "cancel_failed" if asked.outcome == "failed" else "cancel_answered"
+        facts = {"batch_id": asked.batch_id, "outcome": asked.outcome, "message": asked.message}
+        _record(context, work, file, [(each, kind, facts)])
+        done[each.chunk_id] = asked
+    return done
+
+
+def _ask(provider: Provider, batch: OpenBatch) -> Asked:
+    assert batch.batch_id is not None
+    try:
+        state = provider.cancel(batch.batch_id)
+        return _asked(batch, "ended" if state.ended else "canceling")
+    except RefusedError as refused:
+        return _ended_before(provider, batch, refused)
+    except (NotSentError, UnavailableError) as error:
+        return _asked(batch, "failed", str(error))
+
+
+def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -> Asked:
+    """A batch that is over refuses to be canceled: that is no failure."""
+    assert batch.batch_id is not None
+    place = f" (workspace {batch.workspace or 'unknown'}, made with key {batch.key_hash})"
+    words = refused.message + (place if refused.kind == "not_found" else "")
+    if refused.kind != "invalid":
+        return _asked(batch, "failed", words)
+    try:
+        ended = provider.poll(batch.batch_id).ended
+    except (RefusedError, NotSentError, UnavailableError):
+        ended = False
+    return _asked(batch, "ended") if ended else _asked(batch, "failed", words)
+
+
+def _asked(batch: OpenBatch, outcome: Outcome, message: str | None = None) -> Asked:
+    return Asked(
+        chunk_id=batch.chunk_id,
+        batch_id=batch.batch_id or "",
+        requests=batch.requests,
+        outcome=outcome,
+        message=message,
+    )
+
+
+def _record(
+    context: Context,
+    work: Work,
+    file: PipelineFile,
+    facts: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]],
+) -> None:
+    with context.database.writing(work, None) as session:
+        for batch, kind, data in facts:
+            add_event(session, file.pipeline.name, kind, data, chunk_id=batch.chunk_id)
+
+
+def _failure(name: str, asked: Sequence[Asked]) -> ProviderError | None:
+    failed = [each for each in asked if each.outcome == "failed"]
+    if not failed:
+        return None
+    what = (
+        f"{len(failed)} of {count(len(asked), 'batch', 'batches')} could not be canceled: {failed[0].message}"
+    )
+    hint = "The pipeline is paused all the same. Mend the cause, then run the same command again."
+    return ProviderError(what, where=name, hint=hint)
+
+
+def _as_json(found: Canceled) -> dict[str, Any]:
+    return {
+        "pipeline": found.pipeline,
+        "paused": True,
+        "newly_paused": found.newly,
+        "batches": [asdict(each) for each in found.batches],
+        "unsure": found.unsure,
+        "error": None if found.error is None else failure(found.error),
+    }
+
+
+def _text(found: Canceled, suggest: Callable[[str], str]) -> str:
+    lines = [f"{found.pipeline}: {'paused' if found.newly else 'was paused already'}"]
+    words = {
+        "canceling": "being canceled",
+        "ended": "already ended",
+        "asked_before": "asked before, not ended yet",
+        "failed": "not canceled",
+    }
+    for outcome, phrase in words.items():
+        of_kind = [each for each in found.batches if each.outcome == outcome]
+        if of_kind:
+            requests = sum(each.requests for each in of_kind)
+            lines.append(
+                f"  {count(len(of_kind), 'batch', 'batches')} with {count(requests, 'request')} {phrase}"
+            )
+    if not found.batches:
+        lines.append("  nothing was in flight")
+    if found.unsure:
+        lines.append(
+            f"  {count(found.unsure, 'submit')} of unknown outcome left alone: the next run searches for it"
+        )
+    lines.append(
+        "  What is finished is kept and paid for; requests not begun cost nothing and are due again."
+    )
+    lines.append(f"  To collect it and go on: {suggest(f'run {found.pipeline} --resume')}")
+    lines.append(
+        f"  To collect it and send nothing new: {suggest(f'run {found.pipeline} --resume --no-new')}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,193 @@
+"""`batchpipe check`: everything that can be known about a pipeline without spending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.call import Call, load_each
+from batchpipe.commands.exits import DONE, WRONG
+from batchpipe.commands.failure import problem_text
+from batchpipe.commands.params import split_params, typed_params
+from batchpipe.conditions import first_line
+from batchpipe.engine.context import Context
+from batchpipe.engine.render import render_row
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import InputColumn, Source
+from batchpipe.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.pipeline.load import expand_variables
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project import refuse_same_names
+from batchpipe.sql import quote_identifier
+
+FIRST_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A file and what was found: problems keep it from running, warnings do not."""
+
+    pipeline: str
+    file: str
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+
+
+def check(call: Call, arguments: Sequence[str], params: Sequence[str] = ()) -> int:
+    """Check the files that are named, or all of the project; 2 where one has a problem."""
+    selection = call.select(arguments, all=not arguments)
+    files, broken = load_each(selection, call.root)
+    given = typed_params(files, split_params(params))
+    twice = _same_names(files)
+    by_path = {file.path: file for file in files}
+    found = []
+    with call.context() as context:
+        for path in selection.paths:
+            if path in broken:
+                found.append(Checked(pipeline=path.stem, file=_shown(path, call), problems=broken[path]))
+                continue
+            file = by_path[path]
+            one = check_file(context, file, given[file.pipeline.name])
+            problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
+            found.append(
+                Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings)
+            )
+    if call.json:
+        call.emit([_object(each) for each in found], selection.single)
+    else:
+        call.out("\n".join(_text(each) for each in found))
+    return WRONG if any(each.problems for each in found) else DONE
+
+
+def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any]) -> Checked:
+    """What is wrong with one file that could be read."""
+    warnings: list[Problem] = []
+    problems: Sequence[Problem] = ()
+    try:
+        with context.source(file, params) as source:
+            resolved = context.resolve(file, source)
+            warnings += _warnings(context, resolved, source)
+            _render_first_rows(resolved, source, params)
+        problems = list(_unpriced(context, resolved))
+    except PipelineError as error:
+        problems = error.problems
+    except BatchpipeError as error:
+        if error.exit_code != WRONG:
+            raise
+        where = error.where or file.where()
+        problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
+    return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warnings)
+
+
+def _warnings(context: Context, resolved: Resolved, source: Source) -> Iterator[Problem]:
+    file = resolved.file
+    why = source.non_deterministic()
+    if why is not None:
+        hint = "Two runs may see different rows; add an ORDER BY or a parameter, if that is not meant."
+        place = file.where("[input] query")
+        yield Problem(what=f"the query is not deterministic: {why}", where=place, hint=hint)
+    for each in resolved.warnings:
+        yield Problem(what=each.what, where=file.where(f"[[models]] {each.key}".rstrip()), hint=each.hint)
+    for number, statement in enumerate(file.pipeline.output.after):
+        place = file.where(f"[output] after[{number}]")
+        try:
+            expand_variables(statement, context.environment, place)
+        except BatchpipeError as error:
+            yield Problem(what=error.what, where=place, hint=error.hint or "")
+    if not _has_budget(file):
+        for model in _models_without_price(context, resolved):
+            hint = 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
+            what = f"no price is known for {model}: costs will be unknown"
+            yield Problem(what=what, where=file.where("[[models]]"), hint=hint)
+
+
+def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
+    """A budget cannot be kept where a price is not known."""
+    if _has_budget(resolved.file):
+        for model in _models_without_price(context, resolved):
+            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+            what = f"the budget cannot be kept: no price is known for {model}"
+            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=hint)
+
+
+def _models_without_price(context: Context, resolved: Resolved) -> list[str]:
+    prices, day = context.prices(), context.clock().date()
+    return [rung.model for rung in resolved.rungs if prices.price(resolved, rung, day) is None]
+
+
+def _has_budget(file: PipelineFile) -> bool:
+    budget = file.pipeline.budget
+    return any(
+        each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month)
+    )
+
+
+def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:
+    """Render some real rows, so that a template that fails on a NULL is found before a run."""
+    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
+    names = [each.name for each in columns]
+    for row in _first_rows(resolved.file, source, columns, params):
+        render_row(resolved, dict(zip(names, row, strict=True)))
+
+
+def _first_rows(
+    file: PipelineFile, source: Source, columns: Sequence[InputColumn], params: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    query = file.query.strip().rstrip(";")
+    named = {str(each) for each in duckdb.extract_statements(query)[0].named_parameters}
+    values = {**file.pipeline.input.params, **params}
+    chosen = ", ".join(_value(each) for each in columns) or "1"
+    statement = f"SELECT {chosen} FROM ({query}\n) LIMIT {FIRST_ROWS}"
+    try:
+        rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
+    except duckdb.Error as error:
+        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
+        what = f"the query failed: {first_line(error)}"
+        raise PipelineError(what, where=file.where("[input] query"), hint=hint) from error
+    return rows if columns else [() for _ in rows]
+
+
+def _value(column: InputColumn) -> str:
+    name = quote_identifier(column.name)
+    if column.as_text:
+        return f"CAST({name} AS VARCHAR)"
+    return f"CAST({name} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else name
+
+
+def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:
+    try:
+        refuse_same_names(files)
+    except PipelineError as error:
+        return error.problems
+    return ()
+
+
+def _shown(path: Path, call: Call) -> str:
+    return str(path.relative_to(call.root)) if path.is_relative_to(call.root) else str(path)
+
+
+def _object(found: Checked) -> dict[str, Any]:
+    return {
+        "pipeline": found.pipeline,
+        "file": found.file,
+        "ok": not found.problems,
+        "problems": [_problem(each) for each in found.problems],
+        "warnings": [_problem(each) for each in found.warnings],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {"message": problem.what, "where": problem.where, "hint": problem.hint}
+
+
+def _text(found: Checked) -> str:
+    number = len(found.problems)
+    verdict = "ok" if not number else f"{number} problem{'s' if number > 1 else ''}"
+    lines = [f"{found.file}: {verdict}"]
+    lines += [problem_text(each) for each in found.problems]
+    lines += [f"warning: {problem_text(each)}" for each in found.warnings]
+    return "\n".join(lines)

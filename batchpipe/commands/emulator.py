@@ -1,0 +1,52 @@
+"""`batchpipe emulator`: the Batch API on loopback, until it is interrupted."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from batchpipe.commands.call import Call
+from batchpipe.emulator import Emulator, EmulatorError
+from batchpipe.errors import UsageError
+
+
+def emulator(call: Call, *, port: int, folder: str | None, delay: float) -> int:
+    """Serve until an interrupt, which is how it ends; UsageError for a file, folder or port it cannot use."""
+    kept: AbstractContextManager[str] = (
+        nullcontext(str(call.path(folder))) if folder is not None else tempfile.TemporaryDirectory()
+    )
+    with kept as place:
+        service = Emulator(
+            Path(place),
+            port=port,
+            answers=call.settings.path("emulator_answers", call.root, call.environment),
+            faults=call.settings.path("emulator_faults", call.root, call.environment),
+            delay_seconds=delay,
+        )
+        try:
+            service.start()
+        except EmulatorError as error:
+            hint = "See: batchpipe emulator --help"
+            raise UsageError(f"the emulator cannot start: {error}", where="emulator", hint=hint) from error
+        try:
+            _serve(call, service)
+        finally:
+            service.stop()
+    return 0
+
+
+def _serve(call: Call, service: Emulator) -> None:
+    if call.json:
+        call.out({"base_url": service.base_url})
+    else:
+        call.out(service.base_url)
+        call.say(
+            "To use it: ANTHROPIC_BASE_URL=" + service.base_url + " ANTHROPIC_API_KEY=any batchpipe run NAME"
+        )
+        call.say("To end it: Ctrl-C")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        call.say("")

@@ -1,0 +1,24 @@
+"""`batchpipe init`: a project to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchpipe.commands.call import Talk
+from batchpipe.commands.text import count
+from batchpipe.scaffold import init as write_project
+from batchpipe.scaffold import next_steps
+
+
+def init(talk: Talk, directory: str) -> int:
+    """Write the project into `directory`; UsageError where a file of it is there already."""
+    target = Path(directory).expanduser().absolute()
+    written = write_project(target)
+    if talk.json:
+        talk.out({"root": str(target), "files": [str(path.relative_to(target)) for path in written]})
+        return 0
+    talk.say(f"wrote {count(len(written), 'file')} to {target}")
+    for path in written:
+        talk.say(f"  {path.relative_to(target)}")
+    talk.out(next_steps(Path(directory)).rstrip("\n"))
+    return 0

@@ -1,0 +1,88 @@
+"""What was typed on the command line, before anything is looked up. It imports nothing heavy."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Globals:
+    """The options that may stand before or after any command."""
+
+    directory: str | None = None
+    env: str | None = None
+    debug: bool = False
+    database: str | None = None
+    emulator: bool = False
+    answers: str | None = None
+    faults: str | None = None
+
+    @property
+    def typed(self) -> str:
+        """The options as they are typed again."""
+        pairs = {
+            "-C": self.directory,
+            "--env": self.env,
+            "--database": self.database,
+            "--answers": self.answers,
+            "--faults": self.faults,
+        }
+        words = [word for name, value in pairs.items() if value is not None for word in (name, value)]
+        return shlex.join([*words, *(["--emulator"] if self.emulator else [])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A command that was understood. `act` takes a `Call`, or a `Talk` where it needs no project.
+
+    `pipelines` are the arguments that tell the root, `serves` says that it is the emulator that is asked for.
+    """
+
+    act: Callable[[Any], int]
+    given: Globals = Globals()
+    json: bool = False
+    pipelines: Sequence[str] = ()
+    in_project: bool = True
+    serves: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """The options of `run`, as typed."""
+
+    pipelines: Sequence[str] = ()
+    all: bool = False
+    no_wait: bool = False
+    wait: str | None = None
+    no_new: bool = False
+    limit: int | None = None
+    where: str | None = None
+    max_usd: str | None = None
+    redo: str | None = None
+    keep: str | None = None
+    retry_failed: bool = False
+    pending_ok: bool = False
+    approve: bool = False
+    resume: bool = False
+    yes: bool = False
+    pilot: int | None = None
+    params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """The options of `plan`, as typed."""
+
+    pipelines: Sequence[str] = ()
+    all: bool = False
+    no_new: bool = False
+    limit: int | None = None
+    where: str | None = None
+    redo: str | None = None
+    keep: str | None = None
+    retry_failed: bool = False
+    rows: bool = False
+    params: Sequence[str] = field(default=())

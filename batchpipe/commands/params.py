@@ -1,0 +1,65 @@
+"""`--param name=value`: values for `$name` in the input query, in the type that the file gives them."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import PipelineFile
+
+WHERE = "--param"
+
+
+def split_params(texts: Sequence[str]) -> dict[str, str]:
+    """`["since=2026-01-01"]` by name; UsageError for one without `=`."""
+    params: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            what = f"{text!r} is not a parameter"
+            raise UsageError(what, where=WHERE, hint="Write it like --param since=2026-01-01.")
+        params[name.strip()] = value
+    return params
+
+
+def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The parameters of each pipeline by its name: those of `given` that its file declares, in the file's types.
+
+    UsageError for one that no file declares, or that is not of the declared type.
+    """
+    for name in given:
+        if not any(name in file.pipeline.input.params for file in files):
+            known = sorted({each for file in files for each in file.pipeline.input.params})
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            hint = f"Did you mean {near[0]}?" if near else f"Declare it: [input] params = {{ {name} = ... }}"
+            raise UsageError(f"there is no parameter {name!r}", where=WHERE, hint=hint)
+    return {
+        file.pipeline.name: {
+            name: _typed(name, value, file.pipeline.input.params[name])
+            for name, value in given.items()
+            if name in file.pipeline.input.params
+        }
+        for file in files
+    }
+
+
+def _typed(name: str, value: str, declared: Any) -> Any:
+    """`value` as the type of `declared`, written as TOML writes it."""
+    if isinstance(declared, str):
+        return value
+    try:
+        parsed = tomllib.loads(f"value = {value}\n")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        parsed = None
+    if type(parsed) is type(declared):
+        return parsed
+    if isinstance(declared, float) and type(parsed) is int:
+        return float(parsed)
+    kind = {bool: "true or false", int: "a whole number", float: "a number", list: "a list"}.get(
+        type(declared)
+    )
+    hint = f"The file gives it as {declared!r}: write {kind or 'a value of that kind'}."
+    raise UsageError(f"{value!r} does not fit the parameter {name}", where=WHERE, hint=hint)

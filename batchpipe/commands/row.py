@@ -1,0 +1,170 @@
+"""One row as it is now: read from the source, planned and rendered by the steps of a run, and never sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.orders import open_orders
+from batchpipe.engine.plan import Planner, PlanOptions
+from batchpipe.engine.render import feedback_text, render_row
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Snapshot
+from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.database import Database, Work
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The request that the next run would send. `shares`: the custom id of one in flight that answers it."""
+
+    rung: int
+    model: str
+    attempt: int
+    max_tokens: int
+    shares: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowNow:
+    """The row in the input as it is read now, its columns as text. `word` says how it stands, as `plan` does.
+
+    `system`, `user` and `feedback` are the prompt as it would be sent; `params` is the whole request less its
+    custom id, on the rung that is due, else on the first.
+    """
+
+    input: Mapping[str, str | None]
+    word: str
+    due: Due | None
+    system: str | None
+    user: str
+    feedback: str | None
+    params: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was found of a row in the input; `row` is None where it has no such key or `problem` is set.
+
+    `near` are keys of the input like the one that was not found, with their likeness from 0 to 1.
+    """
+
+    key: str | None = None
+    row: RowNow | None = None
+    problem: str | None = None
+    near: Sequence[tuple[str, float]] = ()
+
+
+def read_row(
+    context: Context, work: Work, file: PipelineFile, params: Mapping[str, Any], keys: Sequence[str]
+) -> Reading:
+    """Look for the first of `keys` (JSON lists of texts) that the input has; a broken input is no error."""
+    with _folder(context.database) as temporary:
+        try:
+            with context.source(file, params) as source:
+                resolved = context.resolve(file, source)
+                snapshot = source.snapshot(temporary / "input.parquet", resolved.input_columns)
+            for key in keys:
+                one = _one_row(work, snapshot, key, temporary / "row.parquet")
+                if one is not None:
+                    return Reading(key=key, row=_read(context, work, resolved, one))
+            listed = query("near_keys", keys=f"SELECT key FROM {snapshot.relation}")
+            near = work.connection.execute(listed, {"key": keys[0]}).fetchall()
+            return Reading(near=[(key, likeness) for key, likeness in near])
+        except (PipelineError, InputError, UsageError, DatabaseError) as error:
+            return Reading(problem=str(error))
+
+
+@contextmanager
+def _folder(database: Database) -> Iterator[Path]:
+    """A folder for the snapshot, beside the database; a temporary one where nothing may be written there."""
+    try:
+        beside: Path | None = database.make_folder("work")
+    except OSError:
+        beside = None
+    with TemporaryDirectory(prefix="show-", dir=beside) as folder:
+        yield Path(folder)
+
+
+def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot | None:
+    """A snapshot of the row called `key` alone; None where there is none."""
+    select = f"SELECT * FROM {snapshot.relation} WHERE key = {quote_literal(key)}"
+    work.connection.execute(f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet)")
+    one = Snapshot(path=path, columns=snapshot.columns, rows=1)
+    found = work.connection.execute(f"SELECT count(*) FROM {one.relation}").fetchone()
+    return one if found == (1,) else None
+
+
+def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> RowNow:
+    planner = Planner(
+        resolved=resolved,
+        database=context.database,
+        work=work,
+        folder=one.path.parent,
+        prices=context.prices(),
+    )
+    with context.database.reading(work) as session:
+        orders = open_orders(session, resolved)
+    plan = planner.plan(one, orders, PlanOptions())
+    due = _due(work)
+    values = _values(work, one, resolved)
+    message, params = render_row(resolved, values, rung=due.rung if due else 1)
+    if due is not None:
+        rendered = work.connection.execute(
+            f"SELECT f.params FROM read_parquet({quote_literal(str(plan.rendered))}) f "
+            "JOIN work.leading l ON l.continues = f.continues"
+        ).fetchone()
+        params = rendered[0] if rendered else params
+    return RowNow(
+        input=_texts(work, one),
+        word=next(word for word, number in plan.words.items() if number),
+        due=due,
+        system=message.system,
+        user=message.user,
+        feedback=_feedback(work),
+        params=json.loads(params),
+    )
+
+
+def _due(work: Work) -> Due | None:
+    row = work.connection.execute(
+        "SELECT rung, model, attempt, max_tokens, in_flight_custom_id FROM work.leading"
+    ).fetchone()
+    if row is None:
+        return None
+    return Due(rung=row[0], model=row[1], attempt=row[2], max_tokens=row[3], shares=row[4])
+
+
+def _feedback(work: Work) -> str | None:
+    """What a retry shows of the answer before it."""
+    row = work.connection.execute(
+        "SELECT t.feedback_answer, t.feedback_error FROM work.to_render t "
+        "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"
+    ).fetchone()
+    return feedback_text(row[0] or "", row[1]) if row else None
+
+
+def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
+    """The columns that the templates use, as they are given to them: a time with a zone is naive UTC."""
+    columns = [each for each in one.columns if each.name in resolved.templates.columns]
+    chosen = [
+        f"CAST({each.stored} AS TIMESTAMP)" if each.type == "TIMESTAMP WITH TIME ZONE" else each.stored
+        for each in columns
+    ]
+    row = work.connection.execute(f"SELECT {', '.join(['1', *chosen])} FROM {one.relation}").fetchone()
+    return dict(zip([each.name for each in columns], row[1:], strict=True)) if row else {}
+
+
+def _texts(work: Work, one: Snapshot) -> dict[str, str | None]:
+    chosen = [f"{each.text} AS {quote_identifier(each.name)}" for each in one.columns]
+    row = work.connection.execute(f"SELECT {', '.join(chosen)} FROM {one.relation}").fetchone()
+    return dict(zip([each.name for each in one.columns], row, strict=True)) if row else {}

@@ -1,0 +1,162 @@
+"""`batchpipe run`: submit what is due, wait, collect, and go on until nothing is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.call import WAIT_SECONDS, Call, load_each
+from batchpipe.commands.exits import INTERRUPTED, worst
+from batchpipe.commands.failure import failure_text
+from batchpipe.commands.options import RunRequest
+from batchpipe.commands.params import split_params, typed_params
+from batchpipe.commands.run_result import Ended, code_of, interrupted_text, result_object, result_text
+from batchpipe.commands.run_views import Watcher
+from batchpipe.display import Display, Lines, live_view
+from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions, wait_seconds
+from batchpipe.engine.runner import run_pipelines
+from batchpipe.engine.totals import RunResult
+from batchpipe.errors import PipelineError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project import refuse_same_names
+
+COMMAND_LINE = "the command line"
+PATIENCE_SECONDS = 1_800.0
+
+
+class RecordedRun(PipelineRun):
+    """A run that remembers its end, so that an interrupt does not lose what was done."""
+
+    result: RunResult | None = None
+
+    def end(self) -> RunResult:
+        self.result = super().end()
+        return self.result
+
+    @property
+    def ended(self) -> Ended:
+        result = self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+        return Ended(
+            result=result, table=self.file.pipeline.table, gate_hint=self.gate_hint, batches=tuple(self.open)
+        )
+
+
+def run(call: Call, request: RunRequest) -> int:
+    """Run the pipelines that `request` names and print what they came to."""
+    wait = _checked_wait(request)
+    max_usd = _dollars(request.max_usd)
+    files, broken, single = _files(call, request)
+    params = typed_params(files, split_params(request.params))
+    patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
+    with _display(call) as display:
+        watcher = Watcher(call=call, display=display, yes=request.yes)
+        with call.context(patience, say=lambda text: display.tell("", text)) as context:
+            runs = [
+                RecordedRun(
+                    context=context,
+                    file=file,
+                    options=_options(request, params[file.pipeline.name], max_usd),
+                    tell=watcher.tell,
+                    confirm=watcher.confirm,
+                )
+                for file in files
+            ]
+            _run_all(call, context, runs, wait, watcher)
+            database = context.database.path
+    ended = [*(each.ended for each in runs), *broken]
+    _print(call, ended, single, database)
+    if call.interrupted():
+        call.say(interrupted_text(ended, call))
+        return INTERRUPTED
+    return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
+
+
+def _run_all(
+    call: Call, context: Context, runs: Sequence[RecordedRun], wait: float | None, watcher: Watcher
+) -> None:
+    """Run to the end, or to an interrupt, out of which DuckDB makes an error of its own: `runs` hold the rest."""
+    try:
+        run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
+    except (KeyboardInterrupt, RuntimeError, duckdb.Error):
+        if not call.interrupted():
+            raise
+
+
+def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:
+    if not call.json:
+        for each in ended:
+            if each.result.error is not None and not call.interrupted():
+                call.say(failure_text(each.result.error))
+        call.out("\n\n".join(result_text(each, call, database) for each in ended))
+        return
+    first = ended[0]
+    if single and first.not_begun and not call.interrupted():
+        assert first.result.error is not None
+        raise first.result.error
+    call.emit([result_object(each, call) for each in ended], single)
+
+
+def _files(call: Call, request: RunRequest) -> tuple[list[PipelineFile], list[Ended], bool]:
+    """The files to run; one that cannot be read does not stop the others, unless it is the only one."""
+    selection = call.select(request.pipelines, all=request.all)
+    files, problems = load_each(selection, call.root)
+    refuse_same_names(files)
+    broken = []
+    for path, found in problems.items():
+        error = PipelineError.from_problems(found)
+        if not files and len(problems) == 1:
+            raise error
+        broken.append(Ended(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem))
+    return files, broken, selection.single
+
+
+def _display(call: Call) -> AbstractContextManager[Display]:
+    if call.talks_to_person:
+        return live_view(call.stderr, utc_now)
+    lines = Lines(write=call.say, clock=utc_now, log_format=call.settings.log_format)
+    return nullcontext(lines)
+
+
+def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | None) -> RunOptions:
+    return RunOptions(
+        params=params,
+        limit=request.limit,
+        where=request.where,
+        no_new=request.no_new,
+        redo=request.redo,
+        keep=request.keep,
+        retry_failed=request.retry_failed,
+        max_usd=max_usd,
+        no_wait=request.no_wait,
+        approve=request.approve,
+        resume=request.resume,
+    )
+
+
+def _checked_wait(request: RunRequest) -> float | None:
+    """The seconds of `--wait`; UsageError for options that do not go together or do not exist yet."""
+    if request.pilot is not None:
+        hint = f"To begin with a few rows: --limit {request.pilot}"
+        raise UsageError("--pilot is not available yet", where=COMMAND_LINE, hint=hint)
+    if request.wait is not None and request.no_wait:
+        raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+    return wait_seconds(request.wait)
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        hint = "Write US dollars like --max-usd 2.50."
+        raise UsageError(f"{text!r} is no amount of money", where="--max-usd", hint=hint)
+    return value

@@ -1,0 +1,15 @@
+"""`batchpipe schema`: the JSON Schema of the pipeline file, for editors."""
+
+from __future__ import annotations
+
+import json
+
+from batchpipe.commands.call import Talk
+from batchpipe.pipeline.reference import json_schema
+
+
+def schema(talk: Talk) -> int:
+    """Print it."""
+    value = json_schema()
+    talk.out(value if talk.json else json.dumps(value, indent=2))
+    return 0

@@ -1,0 +1,183 @@
+"""How values look to people and to programs: money, counts, durations, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+# Categories that a terminal may act on instead of showing: controls, format (bidi), surrogates, line separators.
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Joiners inside words and emoji of many scripts are harmless.
+_HARMLESS = "\u200c\u200d"
+
+
+def money(value: Decimal | None) -> str:
+    """US dollars: `$12.30`, `$0.0123`, `under $0.0001`; None is unknown."""
+    if value is None:
+        return "unknown"
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    if size >= 1 or not size:
+        return f"{sign}${size:,.2f}"
+    return f"{sign}${size:.4f}" if size >= Decimal("0.00005") else "under $0.0001"
+
+
+def count(number: int, noun: str | None = None, plural: str | None = None) -> str:
+    """`1,234`; with a noun `1 row`, `1,234 rows`, `2 batches`."""
+    if noun is None:
+        return f"{number:,}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = max(0, round(seconds))
+    for size, name, below, below_name in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
+    return f"{whole} s"
+
+
+def moment(value: datetime | None) -> str:
+    """A time of the ledger (naive UTC): `2026-07-01 12:30 UTC`."""
+    return f"{value:%Y-%m-%d %H:%M} UTC" if value is not None else ""
+
+
+def share(part: float, whole: float) -> str:
+    """`87.5%`; empty where there is nothing to share."""
+    return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def safe(text: object, *, lines: bool = False) -> str:
+    """`text` that came from a model or from data, as it can be shown: nothing in it steers the terminal.
+
+    With `lines` line breaks and tabs stay.
+    """
+    kept = "\n\t" if lines else ""
+    shown = str(text).replace("\r\n", "\n")
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(
+        each
+        if each in kept or each in _HARMLESS or unicodedata.category(each) not in _UNSHOWN
+        else _escaped(each)
+        for each in shown
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` cut to `width` characters."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    terminal: bool = False,
+    right: Sequence[int] = (),
+) -> str:
+    """A table as text: in colours for a terminal, else plain columns. `right` are the columns set flush right.
+
+    Cells are made `safe`, None is empty; no cell is read as markup.
+    """
+    cells = [["" if each is None else safe(each) for each in row] for row in rows]
+    return _rich_table(header, cells, right) if terminal else _plain_table(header, cells, right)
+
+
+def pairs(rows: Sequence[tuple[str, object]], *, indent: str = "  ") -> str:
+    """Lines of a name and a value, aligned; rows whose value is None or empty are left out."""
+    shown = [(name, safe(value)) for name, value in rows if value not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{indent}{name:<{width}}  {value}" for name, value in shown)
+
+
+def json_text(value: Any) -> str:
+    """`value` as one line of JSON: money is a number with all its digits, a time is ISO 8601 in UTC."""
+    if isinstance(value, Mapping):
+        return (
+            "{" + ", ".join(f"{json.dumps(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
+        )
+    if isinstance(value, list | tuple | set | frozenset):
+        return "[" + ", ".join(json_text(each) for each in value) + "]"
+    return _json_scalar(value)
+
+
+def _json_scalar(value: Any) -> str:
+    match value:
+        case Decimal():
+            return _number(value) if value.is_finite() else "null"
+        case float():
+            return json.dumps(value) if math.isfinite(value) else "null"
+        case None | bool() | int() | str():
+            return json.dumps(value)
+        case datetime():
+            return json.dumps(value.isoformat() + ("Z" if value.tzinfo is None else ""))
+        case date() | time():
+            return json.dumps(value.isoformat())
+        case bytes():
+            return json.dumps(value.decode("utf-8", "backslashreplace"))
+    return json.dumps(str(value))
+
+
+def _number(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character)
+    return short or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    )
+
+
+def _plain_table(header: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+    lines = [list(header), *(list(row) for row in cells)]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            " " * (widths[column] - _width(cell)) + cell
+            if column in right
+            else cell + " " * (widths[column] - _width(cell))
+            for column, cell in enumerate(line)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    """How many columns a terminal gives `text`: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        for each in text
+    )
+
+
+def _rich_table(header: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column, name in enumerate(header):
+        shown.add_column(Text(name), justify="right" if column in right else "left", overflow="fold")
+    for row in cells:
+        shown.add_row(*(Text(cell) for cell in row))
+    text = StringIO()
+    Console(file=text, force_terminal=True).print(shown)
+    return text.getvalue().strip("\n")

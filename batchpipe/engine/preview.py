@@ -1,0 +1,150 @@
+"""What a run would do: the plan with the orders that are open and those that are only asked about. Records nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from batchpipe.engine.budget import Limit, limits
+from batchpipe.engine.context import Context
+from batchpipe.engine.facts import load, quoted_names, spent
+from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
+from batchpipe.engine.pipeline_run import RunOptions
+from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Snapshot
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+NO_RUN = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRow:
+    """A row that is due: its key as a JSON list of texts, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A plan, and what surrounds it: `version` is the prompt's (`v3`), new where no run has recorded it yet."""
+
+    resolved: Resolved
+    plan: Plan
+    version: str
+    version_is_new: bool
+    open_orders: Sequence[Order]
+    limits: Sequence[Limit]
+    spent_usd: Decimal
+    in_flight_usd: Decimal
+    batches_in_flight: int
+    paused: bool
+    due_rows: Sequence[DueRow]
+
+    @property
+    def over(self) -> Sequence[Limit]:
+        """The limits that the expected cost does not fit."""
+        cost = self.plan.estimate.cost_usd
+        return [each for each in self.limits if cost is not None and cost > each.left_usd]
+
+
+def preview(context: Context, file: PipelineFile, options: RunOptions, *, due_rows: bool = False) -> Preview:
+    """What `run` with `options` would do with `file` now. PipelineError and InputError as there."""
+    work = context.work()
+    try:
+        with _folder(context.database) as folder:
+            resolved, snapshot = _read_input(context, file, options, folder)
+            return _planned(context, work, resolved, snapshot, options, folder, due_rows)
+    finally:
+        work.close()
+
+
+def _read_input(
+    context: Context, file: PipelineFile, options: RunOptions, folder: Path
+) -> tuple[Resolved, Snapshot]:
+    with context.source(file, options.params) as source:
+        resolved = context.resolve(file, source)
+        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns)
+
+
+def _planned(
+    context: Context,
+    work: Work,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    options: RunOptions,
+    folder: Path,
+    due_rows: bool,
+) -> Preview:
+    database = context.database
+    with database.reading(work) as session:
+        recorded = open_orders(session, resolved)
+        orders = [*recorded, *_imagined(session, resolved, recorded, options)]
+    planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
+    plan = planner.plan(snapshot, orders, options.plan)
+    with database.reading(work) as session:
+        version, is_new = _version(session, resolved)
+        busy = load(session, resolved.names, NO_RUN)
+        money = spent(session, resolved.names, NO_RUN)
+        paused = session.one(query("paused", pipelines=f"'{resolved.name}'"))[0]
+    return Preview(
+        resolved=resolved,
+        plan=plan,
+        version=version,
+        version_is_new=is_new,
+        open_orders=recorded,
+        limits=tuple(limits(resolved.file.pipeline.budget, None, money, busy)),
+        spent_usd=money.ever,
+        in_flight_usd=busy.max_usd,
+        batches_in_flight=busy.batches,
+        paused=paused,
+        due_rows=_due_rows(work) if due_rows else (),
+    )
+
+
+def _imagined(
+    session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions
+) -> list[Order]:
+    """The orders that `run` would record: those asked for that are not open already."""
+    known = {(each.kind, each.argument, each.selection) for each in recorded}
+    asked: list[tuple[OrderKind, str]] = options.orders
+    return [
+        make_order(resolved, session.connection, kind, argument, options.where)
+        for kind, argument in asked
+        if (kind, argument, options.where) not in known
+    ]
+
+
+def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
+    names = quoted_names(resolved.names)
+    identity = {"prompt_version": resolved.version.prompt_version}
+    found = session.rows(query("version_number", pipelines=names), identity)
+    if found:
+        return str(found[0][0]), False
+    return str(session.one(query("next_version_number", pipelines=names))[0]), True
+
+
+def _due_rows(work: Work) -> list[DueRow]:
+    words = ", ".join(f"'{word}'" for word in DUE_WORDS)
+    found = work.connection.execute(
+        f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position"
+    )
+    return [DueRow(key=key, reason=word) for key, word in found.fetchall()]
+
+
+@contextmanager
+def _folder(database: Database) -> Iterator[Path]:
+    """A folder for the snapshot, beside the database; a temporary one where nothing may be written there."""
+    try:
+        beside: str | None = str(database.make_folder("work"))
+    except OSError:
+        beside = None
+    with tempfile.TemporaryDirectory(prefix="plan-", dir=beside) as folder:
+        yield Path(folder)

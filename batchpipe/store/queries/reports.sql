@@ -1,0 +1,196 @@
+-- What people ask of the ledger: where rows stand, one row's story, what was spent.
+
+-- name: known_pipelines
+SELECT DISTINCT pipeline FROM ledger.events ORDER BY pipeline
+
+-- name: rows_by_state
+-- A renamed pipeline may know a key under both names: the present one is the newer.
+SELECT state, coalesce(review, false) AND state = 'accepted', count(*)
+FROM (
+    SELECT key_id, arg_max(state, pipeline = $pipeline) AS state, arg_max(review, pipeline = $pipeline) AS review
+    FROM ledger.row_state
+    WHERE pipeline IN ({pipelines})
+    GROUP BY key_id
+)
+GROUP BY ALL
+
+-- name: last_runs
+SELECT
+    r.run_id::VARCHAR AS run_id, r.started_at, r.ended_at, r.status, r.message, r.submitted,
+    coalesce(s.requests, 0)::BIGINT AS results,
+    coalesce(s.cost_usd, 0)::DECIMAL(38, 15) AS cost_usd,
+    coalesce(s.realtime_usd, 0)::DECIMAL(38, 15) AS realtime_usd
+FROM ledger.runs r
+LEFT JOIN (
+    SELECT run_id, sum(requests) AS requests, sum(cost_usd) AS cost_usd, sum(realtime_usd) AS realtime_usd
+    FROM ledger.spend
+    WHERE pipeline IN ({pipelines})
+    GROUP BY run_id
+) s USING (run_id)
+WHERE r.pipeline IN ({pipelines})
+ORDER BY r.started_at DESC, r.run_id DESC
+LIMIT $count
+
+-- name: orders_waiting
+SELECT kind, argument, selection, recorded_at
+FROM ledger.orders
+WHERE pipeline IN ({pipelines})
+    AND order_id::VARCHAR NOT IN (
+        SELECT data ->> 'order_id' FROM ledger.events WHERE kind = 'order_done' AND pipeline IN ({pipelines})
+    )
+ORDER BY seq
+
+-- name: chunk_ids
+SELECT chunk_id::VARCHAR FROM ledger.batches WHERE pipeline IN ({pipelines})
+
+-- name: total_cost
+SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 15), count(*) FILTER (cost_usd IS NULL)
+FROM ledger.results
+WHERE pipeline IN ({pipelines}) AND NOT judged_again
+
+-- name: cancel_answered
+SELECT DISTINCT chunk_id::VARCHAR FROM ledger.events WHERE kind = 'cancel_answered' AND pipeline IN ({pipelines})
+
+-- name: key_text
+SELECT to_json($texts::VARCHAR[])::VARCHAR
+
+-- name: key_is_known
+SELECT count(*) > 0 FROM (
+    SELECT 1 FROM ledger.requests WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+    UNION ALL
+    SELECT 1 FROM ledger.decisions WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+)
+
+-- name: near_keys
+SELECT key, jaro_winkler_similarity(left(key, 200), left($key, 200)) AS likeness
+FROM ({keys})
+ORDER BY likeness DESC, key
+LIMIT 3
+
+-- name: sent_keys
+SELECT DISTINCT key FROM ledger.requests WHERE pipeline IN ({pipelines})
+
+-- name: row_now
+SELECT
+    arg_max(state, pipeline = $pipeline) AS state, arg_max(reason, pipeline = $pipeline) AS reason,
+    arg_max(model, pipeline = $pipeline) AS model, arg_max(rung, pipeline = $pipeline) AS rung,
+    arg_max(attempts, pipeline = $pipeline) AS attempts, arg_max(review, pipeline = $pipeline) AS review,
+    arg_max_null(error, pipeline = $pipeline) AS error, arg_max_null(custom_id, pipeline = $pipeline) AS custom_id,
+    arg_max_null(decided_at, pipeline = $pipeline) AS decided_at
+FROM ledger.row_state
+WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+GROUP BY key_id
+
+-- name: row_attempts
+-- A verdict is committed together with the result that it was made on.
+WITH mine AS (
+    SELECT * FROM ledger.requests WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+),
+leaders AS (
+    SELECT
+        custom_id,
+        any_value(key) FILTER (leads) AS leader_key,
+        count(DISTINCT key_id) FILTER (NOT leads) AS followers
+    FROM ledger.requests
+    WHERE custom_id IN (SELECT custom_id FROM mine)
+    GROUP BY custom_id
+)
+SELECT
+    q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.model, q.attempt, q.transients, q.send,
+    q.max_tokens, v.version AS prompt_version, q.recorded_at AS prepared_at, q.input_values, p.columns AS input_columns,
+    b.state AS batch_state, b.is_open, b.batch_id, b.submitted_at,
+    r.outcome, r.model AS answered_by, r.stop_reason, r.answer, r.error, r.error_type,
+    r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens, r.output_tokens,
+    r.thinking_tokens, CASE WHEN q.leads THEN r.cost_usd WHEN r.outcome IS NOT NULL THEN 0 END AS cost_usd,
+    r.completed_at, r.recorded_at AS collected_at,
+    d.state AS verdict, d.review, d.error AS verdict_error
+FROM mine q
+LEFT JOIN leaders l ON l.custom_id = q.custom_id
+LEFT JOIN ledger.batches b ON b.chunk_id = q.chunk_id
+LEFT JOIN (SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
+    WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq) v ON v.prompt_version = q.prompt_version
+LEFT JOIN (SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
+    WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq) p ON p.policy_hash = q.policy_hash
+LEFT JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again
+LEFT JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines})
+ORDER BY q.seq, q.send
+
+-- name: row_decisions
+SELECT d.recorded_at, d.state, d.reason, d.review, d.rung, d.attempts, d.custom_id, v.version AS prompt_version,
+    d.not_before, d.error, d.run_id::VARCHAR AS run_id
+FROM ledger.decisions d
+LEFT JOIN (SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
+    WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq) v USING (prompt_version)
+WHERE d.key_id = md5_number($key) AND d.pipeline IN ({pipelines})
+ORDER BY d.seq
+
+-- name: columns_of_table
+SELECT column_name, data_type
+FROM duckdb_columns()
+WHERE database_name = current_catalog() AND schema_name = $schema AND table_name = $table
+ORDER BY column_index
+
+-- name: take_rows
+CREATE OR REPLACE TABLE work.taken AS
+SELECT {columns} FROM {table} WHERE {condition} ORDER BY {order} {limit}
+
+-- name: count_rows
+SELECT count(*) FROM {table} WHERE {condition}
+
+-- name: row_of_output
+SELECT {values} FROM {table} WHERE to_json([{texts}])::VARCHAR = $key
+
+-- name: paid
+-- One row per result that was paid for or might have been, with what it led to for the row that led the request.
+CREATE OR REPLACE TABLE work.paid AS
+SELECT
+    r.run_id, r.recorded_at, r.outcome, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
+    r.cache_read_tokens, r.output_tokens, r.thinking_tokens, r.cost_usd, r.realtime_usd,
+    q.model, q.rung, q.prompt_version, q.reason = 'retry' AS is_retry, d.state, coalesce(d.review, false) AS review,
+    coalesce((d.state = 'accepted' AND d.custom_id = r.custom_id)
+        OR (d.state = 'escalated' AND d.earlier_answer = r.custom_id), false) AS valid
+FROM ledger.results r
+LEFT JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
+LEFT JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines})
+WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again
+
+-- name: paid_sums
+SELECT
+    {groups}
+    count(*) AS requests,
+    count(*) FILTER (outcome = 'answered') AS answered,
+    count(*) FILTER (valid) AS valid,
+    count(*) FILTER (valid AND state = 'accepted' AND NOT review) AS accepted,
+    count(*) FILTER (valid AND state = 'accepted' AND review) AS review,
+    count(*) FILTER (state = 'escalated') AS escalated,
+    count(*) FILTER (state = 'failed') AS failed,
+    count(*) FILTER (is_retry) AS retries,
+    count(*) FILTER (cost_usd IS NULL) AS unpriced,
+    coalesce(sum(input_tokens), 0)::BIGINT AS input_tokens,
+    coalesce(sum(cache_write_5m_tokens), 0)::BIGINT AS cache_write_5m_tokens,
+    coalesce(sum(cache_write_1h_tokens), 0)::BIGINT AS cache_write_1h_tokens,
+    coalesce(sum(cache_read_tokens), 0)::BIGINT AS cache_read_tokens,
+    coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens,
+    coalesce(sum(thinking_tokens), 0)::BIGINT AS thinking_tokens,
+    coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
+    coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
+FROM work.paid
+{grouped}
+
+-- name: paid_versions
+CREATE OR REPLACE TABLE work.versions AS
+SELECT DISTINCT ON (prompt_version) prompt_version, version, git_commit, seq
+FROM ledger.prompt_versions
+WHERE pipeline IN ({pipelines})
+ORDER BY prompt_version, seq
+
+-- name: estimates
+SELECT
+    count(*) FILTER (is_open),
+    coalesce(sum(requests) FILTER (is_open), 0)::BIGINT,
+    (sum(max_usd) FILTER (is_open))::DECIMAL(38, 15),
+    (sum(expected_usd) FILTER (state = 'collected' AND expected_usd IS NOT NULL))::DECIMAL(38, 15),
+    (SELECT sum(r.cost_usd) FROM ledger.results r JOIN ledger.batches c USING (chunk_id)
+        WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again AND c.expected_usd IS NOT NULL)::DECIMAL(38, 15)
+FROM ledger.batches
+WHERE pipeline IN ({pipelines})

@@ -1,0 +1,79 @@
+"""Commands as a person or a program calls them, in a test's project, with what they printed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from projects import Project
+
+from batchpipe.commands.call import Call
+from batchpipe.settings import load_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What a command left: exit code, data, talk."""
+
+    code: int
+    out: str
+    talk: str
+
+    @property
+    def value(self) -> Any:
+        """The one JSON value on stdout, numbers as they were written."""
+        return json.loads(self.out, parse_float=Decimal)
+
+
+def environment(project: Project) -> dict[str, str]:
+    return {"ANTHROPIC_API_KEY": "test-key", "ANTHROPIC_BASE_URL": project.emulator.base_url}
+
+
+def ask(
+    project: Project,
+    command: Callable[..., int],
+    *arguments: Any,
+    as_json: bool = False,
+    terminal: bool = False,
+    start: Path | None = None,
+    **options: Any,
+) -> Printed:
+    """Call `command` as the command line does."""
+    out, talk = io.StringIO(), io.StringIO()
+    call = Call(
+        root=project.root,
+        start=start or project.root,
+        settings=load_settings(project.root, environment={}, command_line=project.settings),
+        environment=environment(project),
+        json=as_json,
+        terminal=terminal,
+        talks_to_person=False,
+        stdout=out,
+        stderr=talk,
+        command="batchpipe",
+        options="",
+        interrupted=lambda: False,
+    )
+    code = command(call, *arguments, **options)
+    return Printed(code=code, out=out.getvalue(), talk=talk.getvalue())
+
+
+def spawn(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """`batchpipe ARGUMENTS` in a process of its own."""
+    settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "batchpipe", *arguments],
+        cwd=project.root,
+        env={**os.environ, **environment(project), **settings, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

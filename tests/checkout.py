@@ -1,0 +1,79 @@
+"""The checkout that the tests belong to: its files, copies of its examples, and the command line as people call it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "batchpipe"
+DATA = ROOT.parent / "shared" / "data"
+
+PARTS = ("pyproject.toml", "pipelines", "prompts")
+
+
+def module_files() -> dict[str, Path]:
+    """Every module of the package by its name, less the leading `batchpipe.`; the package itself is ""."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def tracked_files() -> list[Path]:
+    """The files of the repository, as git lists them; where there is no git, all that are not hidden."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        names = [name for name in listed.stdout.decode().split("\0") if name]
+        return [path for name in names if (path := ROOT / name).is_file()]
+    return [
+        path
+        for path in sorted(ROOT.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
+    ]
+
+
+def copy_examples(folder: Path) -> Path:
+    """A copy of the example project in `folder`: pipelines, prompts and the file that marks the root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part)
+        else:
+            shutil.copy(source, folder / part)
+    return folder
+
+
+def batchpipe(
+    *arguments: str, cwd: Path, timeout_seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a process of its own, without a terminal."""
+    return python(["-m", "batchpipe", *arguments], cwd=cwd, timeout_seconds=timeout_seconds)
+
+
+def python(
+    arguments: Sequence[str], *, cwd: Path, timeout_seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Call this Python in a process of its own; it finds this checkout's package."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
+    )

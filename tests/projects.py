@@ -1,0 +1,169 @@
+"""A project for tests: files, runs through the real engine, SDK and emulator, and questions to the database."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.emulator import Emulator
+from batchpipe.engine.context import Context
+from batchpipe.engine.orders import make_order, open_orders
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.plan import Plan, Planner
+from batchpipe.engine.runner import Outcome, run_pipelines
+from batchpipe.engine.totals import RunResult
+from batchpipe.pipeline.load import load
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.settings import load_settings
+
+BASIC = """
+[input]
+query = "SELECT id, body, lang, amount FROM read_csv('rows.csv', types = {'id': 'BIGINT', 'amount': 'INTEGER'})"
+key = "id"
+
+[prompt]
+user_text = "{{ body }}{% if lang == 'de' %} Auf Deutsch.{% endif %}"
+
+[output.fields.label]
+type = "string"
+enum = ["billing", "bug", "other"]
+[output.fields.score]
+type = "number"
+minimum = 0
+maximum = 1
+
+[[models]]
+model = "claude-haiku-4-5"
+max_tokens = 200
+"""
+
+
+class Project:
+    """`run` and `plan` go through the engine; `emulator` serves on loopback and counts what it was asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "batchpipe.toml").touch()
+        (root / "pipelines").mkdir(exist_ok=True)
+        self.emulator = Emulator(root / ".emulator")
+        self.emulator.start()
+        self.said: list[str] = []
+        self.settings: dict[str, Any] = {"poll_interval": 0.02, "reconcile_wait": 0.3}
+
+    def close(self) -> None:
+        self.emulator.stop()
+
+    def pipeline(self, text: str = BASIC, name: str = "demo") -> PipelineFile:
+        """Write a pipeline file and read it."""
+        path = self.root / "pipelines" / f"{name}.toml"
+        path.write_text(text, encoding="utf-8")
+        return load(path, self.root)
+
+    def rows(self, rows: Sequence[Mapping[str, Any]], file: str = "rows.csv") -> None:
+        """Write the input, as CSV with every column quoted."""
+        names = list(rows[0])
+        lines = [",".join(names)]
+        for row in rows:
+            lines.append(",".join('"' + str(row[name]).replace('"', '""') + '"' for name in names))
+        (self.root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def context(self) -> Context:
+        environment = {"ANTHROPIC_API_KEY": "test-key", "ANTHROPIC_BASE_URL": self.emulator.base_url}
+        settings = load_settings(self.root, environment={}, command_line=self.settings)
+        return Context(
+            root=self.root, settings=settings, environment=environment, say=self.said.append, wait_seconds=5.0
+        )
+
+    def outcomes(
+        self, names: Sequence[str] = ("demo",), *, wait_seconds: float = 60.0, **options: Any
+    ) -> list[Outcome]:
+        """Run pipelines to their end in one loop."""
+        context = self.context()
+        runs = [
+            PipelineRun(
+                context=context,
+                file=load(self.root / "pipelines" / f"{name}.toml", self.root),
+                options=RunOptions(**options),
+                tell=lambda name, text: self.said.append(f"{name}: {text}"),
+                confirm=lambda resolved, plan: True,
+            )
+            for name in names
+        ]
+        try:
+            return run_pipelines(context, runs, wait_seconds=wait_seconds, show=lambda runs: None)
+        finally:
+            context.close()
+
+    def run(self, name: str = "demo", **options: Any) -> RunResult:
+        """Run one pipeline to its end; its error is raised."""
+        (outcome,) = self.outcomes([name], **options)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result
+
+    def plan(self, name: str = "demo", **options: Any) -> Plan:
+        """What a run would do, recording nothing."""
+        asked = RunOptions(**options)
+        context = self.context()
+        file = load(self.root / "pipelines" / f"{name}.toml", self.root)
+        work = context.work()
+        try:
+            with context.source(file, asked.params) as source:
+                resolved = context.resolve(file, source)
+                snapshot = source.snapshot(self.root / "plan" / "input.parquet", resolved.input_columns)
+            with context.database.reading(work) as session:
+                orders = open_orders(session, resolved)
+            orders += [make_order(resolved, work.connection, *each, asked.where) for each in asked.orders]
+            planner = Planner(
+                resolved=resolved,
+                database=context.database,
+                work=work,
+                folder=self.root / "plan",
+                prices=context.prices(),
+            )
+            return planner.plan(snapshot, orders, asked.plan)
+        finally:
+            work.close()
+            context.close()
+
+    def sql(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
+        """Ask the database as any DuckDB user would."""
+        with duckdb.connect(str(self.root / "batchpipe.duckdb"), read_only=True) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def log(self) -> dict[str, Any]:
+        """What the emulator was asked."""
+        with urllib.request.urlopen(f"{self.emulator.base_url}/emulator/log") as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def requests_sent(self) -> int:
+        """Requests of all batches that the emulator ever took."""
+        return sum(batch["total"] for batch in self.log()["batches"].values())
+
+    def faults(self, rules: Mapping[str, Any]) -> None:
+        """Replace the emulator's fault rules."""
+        self.control("faults", rules)
+
+    def control(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.emulator.base_url}/emulator/{what}",
+            data=json.dumps(value).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def numbered(count: int, *, german: int = 0) -> list[dict[str, Any]]:
+    """Rows with ids from 1; the first `german` are in German."""
+    return [
+        {"id": n, "body": f"text number {n}", "lang": "de" if n <= german else "en", "amount": n % 10}
+        for n in range(1, count + 1)
+    ]

@@ -1,0 +1,510 @@
+"""The rules of the house: who may import whom, how long things may be, where SQL, errors and print belong."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+from checkout import PACKAGE, ROOT, batchpipe, copy_examples, module_files, python, tracked_files
+
+from batchpipe import errors
+from batchpipe.pipeline.load import load
+from batchpipe.project import pipeline_files
+from batchpipe.store.queries import names as query_names
+
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 60
+HELP_CPU_SECONDS = 0.3
+
+# Which module may import which others of the package. `x.*` is the package x with all that is in it; what stands
+# first counts for a module that fits several. Modules of one package may import one another, but for cycles.
+PURE = ("chunking", "conditions", "errors", "fingerprint", "ladder", "schema.*", "sql", "template.*")
+SPEC = ("pipeline.model", "pipeline.load")
+SHELL = ("project", "settings", "store.*", "engine.*", "providers", "pricing", "pipeline.*")
+MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
+    # values and rules that everything stands on
+    "": (),
+    "errors": (),
+    "sql": (),
+    "chunking": (),
+    "fingerprint": (),
+    "ladder": (),
+    "conditions": ("errors", "sql"),
+    "pricing": ("errors",),
+    # the pipeline file, the settings, and which files are meant
+    "pipeline.model": (),
+    "pipeline.variables": ("errors",),
+    "pipeline.*": ("errors", "schema.types"),
+    "settings": ("errors", "pipeline.variables"),
+    "project": ("errors", "pipeline.model"),
+    # schema and prompt
+    "schema.*": ("errors", "pipeline.model", "sql"),
+    "template.*": ("errors", "pipeline.model", "providers"),
+    # the outside world
+    "providers": ("errors",),
+    "providers.anthropic.*": ("errors", "providers"),
+    "store.*": ("errors", "sql"),
+    "emulator.*": (),
+    # the steps of a run
+    "engine.context": (*PURE, *SHELL, "emulator"),
+    "engine.*": ("", *PURE, *SPEC, "pricing", "providers", "store.*"),
+    # files to start from
+    "scaffold.*": ("errors", "pipeline.model", "sql"),
+    # a command is a query, then a printer
+    "commands.options": (),
+    "commands.text": (),
+    "commands.emulator": ("commands.*", "emulator", "errors"),
+    "commands.init": ("commands.*", "errors", "scaffold"),
+    "commands.new": ("commands.*", "errors", "scaffold"),
+    "commands.*": ("", *PURE, *SHELL, "display"),
+    "display": ("commands.text", "engine.*", "store.*"),
+    "arguments": ("", "commands.*", "errors"),
+    "cli": ("arguments", "commands.*", "errors"),
+    "__main__": ("cli",),
+}
+
+# Which modules may import a library.
+MAY_USE: Mapping[str, tuple[str, ...]] = {
+    "anthropic": ("providers.anthropic.*",),
+    "dotenv": ("settings",),
+    "duckdb": ("conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "filelock": ("engine.locks",),
+    "genai_prices": ("pricing",),
+    "httpx2": ("providers.anthropic.*",),
+    "jinja2": ("template.*", "scaffold.drafts"),
+    "jsonschema_rs": ("schema.validate", "emulator.*"),
+    "orjson": ("fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
+    "pyarrow": ("engine.*",),
+    "pydantic": ("pipeline.*", "pricing", "settings"),
+    "pydantic_settings": ("settings",),
+    "rich": ("commands.*", "display"),
+    "tomli_w": ("pipeline.load", "scaffold.layout"),
+    "typer": ("arguments", "cli"),
+}
+
+# Decisions read no clock and no environment, draw nothing and touch no file or socket.
+DECIDING = (
+    "chunking",
+    "conditions",
+    "engine.budget",
+    "errors",
+    "fingerprint",
+    "ladder",
+    "pipeline.model",
+    "pipeline.field_rules",
+    "pipeline.rules",
+    "pipeline.places",
+    "providers",
+    "providers.anthropic.encoding",
+    "providers.anthropic.lint",
+    "providers.anthropic.rules",
+    "providers.anthropic.schema_lint",
+    "schema.*",
+    "sql",
+    "template.names",
+    "template.references",
+    "template.render",
+)
+IMPURE_LIBRARIES = {"os", "random", "socket", "subprocess", "tempfile", "threading", "time", "urllib", "http"}
+IMPURE_CALLS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "now", "today", "utcnow", "mkdir"}
+
+# The process's surroundings are arguments everywhere but at its edge.
+SURROUNDINGS = {
+    "environ": ("cli",),
+    "argv": ("cli",),
+    "stdin": ("cli", "commands.begin"),
+    "stdout": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
+    "stderr": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
+}
+
+BROAD_HANDLER = ("cli", "main")
+PRINTERS = ("cli", "commands.*", "display")
+
+HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic")
+SDKS = ("anthropic", "httpx2", "openai")
+
+TOP_LEVEL = {"pyproject.toml", "README.md", "batchpipe", "pipelines", "prompts", "tests"}
+
+LEDGER_STATEMENT = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|VIEW)\s+ledger\.", re.IGNORECASE)
+# Written so that this file does not hold what it forbids.
+FORBIDDEN = {
+    "an absolute path of a machine": re.compile(r"(?<![\w.])/(?:home|root|Users|work|opt|mnt)/[\w.-]+"),
+    "the host of a package registry": re.compile(r"py" + r"pi\.org|python" + r"hosted\.org|index" + r"-url"),
+    "a note to do something later": re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"),
+}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in module_files().items()}
+
+
+def fits(module: str, pattern: str) -> bool:
+    if pattern.endswith(".*"):
+        return module == pattern[:-2] or module.startswith(pattern[:-1])
+    return module == pattern
+
+
+def in_room(module: str, patterns: tuple[str, ...]) -> bool:
+    return any(fits(module, each) for each in patterns)
+
+
+def imports(tree: ast.Module, *, while_loading: bool = False) -> Iterator[str]:
+    """The full names that a module imports; with `while_loading` only those that its own loading needs."""
+    hidden = set(_unloaded(tree)) if while_loading else set()
+    for node in ast.walk(tree):
+        if node in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import: {ast.unparse(node)}"
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def _unloaded(tree: ast.Module) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if typing_only or isinstance(node, ast.FunctionDef):
+            yield from ast.walk(node)
+
+
+def own(names: Iterator[str]) -> set[str]:
+    """Those of our modules that the names mean, less `batchpipe.`"""
+    found = set()
+    for name in names:
+        if name == "batchpipe" or name.startswith("batchpipe."):
+            short = name.removeprefix("batchpipe").removeprefix(".")
+            while short not in trees():
+                short = short.rpartition(".")[0]
+            found.add(short)
+    return found
+
+
+def room_of(module: str) -> str:
+    """The first line of the table that the module fits."""
+    found = next((pattern for pattern in MAY_IMPORT if fits(module, pattern)), None)
+    assert found is not None, f"{module} has no line in MAY_IMPORT: give it one"
+    return found
+
+
+def test_modules_import_only_what_the_table_allows() -> None:
+    wrong = []
+    for module, tree in trees().items():
+        room = room_of(module)
+        for target in sorted(own(imports(tree))):
+            package = module.partition(".")[0] if room.endswith(".*") else None
+            inside = package is not None and fits(target, room if room.count(".") > 1 else f"{package}.*")
+            if target != module and not inside and not in_room(target, MAY_IMPORT[room]):
+                wrong.append(f"{module} imports {target}")
+    assert wrong == []
+
+
+def test_every_line_of_the_table_is_of_modules_that_there_are() -> None:
+    rooms = {room_of(module) for module in trees()}
+    assert [pattern for pattern in MAY_IMPORT if pattern not in rooms] == []
+    named = {each for allowed in MAY_IMPORT.values() for each in allowed}
+    assert [each for each in named if not any(fits(module, each) for module in trees())] == []
+
+
+def test_libraries_are_used_where_the_table_allows() -> None:
+    wrong, used = [], set()
+    for module, tree in trees().items():
+        for name in sorted({name.partition(".")[0] for name in imports(tree)}):
+            if name == "batchpipe" or name in sys.stdlib_module_names:
+                continue
+            used.add(name)
+            if not in_room(module, MAY_USE.get(name, ())):
+                wrong.append(f"{module} uses {name}")
+    assert wrong == []
+    assert used == set(MAY_USE)
+
+
+def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in project["dependencies"]}
+    brought_by_others = {"dotenv", "httpx2"}  # pydantic-settings and the SDK choose their versions
+    assert declared == set(MAY_USE) - brought_by_others
+
+
+def test_no_import_cycles() -> None:
+    graph = {module: own(imports(tree, while_loading=True)) - {module} for module, tree in trees().items()}
+    left = dict(graph)
+    while leaves := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in leaves:
+            del left[module]
+    assert left == {}
+
+
+def test_no_module_is_too_long() -> None:
+    long = {
+        module: lines
+        for module, path in module_files().items()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_MODULE
+    }
+    assert long == {}
+
+
+def test_no_function_is_too_long() -> None:
+    long = {
+        f"{module}.{node.name}": lines
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+    }
+    assert long == {}
+
+
+def test_only_the_top_level_handler_catches_everything() -> None:
+    found = []
+    for module, tree in trees().items():
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for handler in (node for node in ast.walk(function) if isinstance(node, ast.ExceptHandler)):
+                caught = "" if handler.type is None else ast.unparse(handler.type)
+                broad = caught in ("", "Exception", "BaseException")
+                again = any(isinstance(node, ast.Raise) and node.exc is None for node in ast.walk(handler))
+                if broad and not again:
+                    found.append((module, function.name))
+    assert found == [BROAD_HANDLER]
+
+
+def test_nothing_but_a_printer_prints() -> None:
+    found = [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and not in_room(module, PRINTERS)
+    ]
+    assert found == []
+
+
+def test_decisions_do_no_io_and_read_no_clock() -> None:
+    found = []
+    for module, tree in trees().items():
+        if not in_room(module, DECIDING):
+            continue
+        libraries = {name.partition(".")[0] for name in imports(tree)} & IMPURE_LIBRARIES
+        found += [f"{module} imports {each}" for each in sorted(libraries)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).rpartition(".")[2]
+                if called in IMPURE_CALLS:
+                    found.append(f"{module}:{node.lineno} calls {called}")
+    assert found == []
+
+
+def test_the_surroundings_of_the_process_are_read_at_its_edge_only() -> None:
+    found = []
+    for module, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("os", "sys"):
+                allowed = SURROUNDINGS.get(node.attr)
+                if allowed is not None and not in_room(module, allowed):
+                    found.append(f"{module}:{node.lineno} reads {ast.unparse(node)}")
+    assert found == []
+
+
+def test_a_providers_name_is_said_in_its_own_folder_and_in_the_registry() -> None:
+    """The emulator speaks the protocol of that name, so it says it too; comments and docstrings may."""
+    found = []
+    for module, tree in trees().items():
+        if in_room(module, ("providers.anthropic.*", "emulator.*")):
+            continue
+        documentation = set(_docstrings(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+                words = {node.value} if re.search("anthropic", node.value, re.IGNORECASE) else set()
+            elif isinstance(node, ast.Name | ast.Attribute):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                words = {name} if "anthropic" in name.lower() else set()
+            else:
+                continue
+            found += [f"{module}: {each[:60]}" for each in words]
+    # The registry, and what `init` tells people to set.
+    registry = ["providers: anthropic", "providers: batchpipe.providers.anthropic", "providers: anthropic"]
+    assert [each for each in found if not each.startswith("scaffold.project: ")] == registry
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def test_statements_on_the_ledger_live_with_the_store() -> None:
+    found = []
+    for module, tree in trees().items():
+        if in_room(module, ("store.*",)):
+            continue
+        documentation = set(_docstrings(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+                found += [f"{module}:{node.lineno}" for _ in LEDGER_STATEMENT.finditer(node.value)]
+    assert found == []
+
+
+def test_every_named_statement_is_used_and_every_used_one_is_named() -> None:
+    texts = {
+        node.value
+        for module, tree in trees().items()
+        if module != "store.queries"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert sorted(query_names() - texts) == []
+    called = {
+        node.args[0].value
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "query"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert sorted(called - query_names()) == []
+
+
+def test_a_statement_has_one_name() -> None:
+    written = [
+        name
+        for path in (PACKAGE / "store" / "queries").glob("*.sql")
+        for name in re.findall(r"^-- name: (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert len(written) == len(set(written))
+
+
+def test_json_arrows_are_in_parentheses_where_they_are_compared() -> None:
+    """`a ->> 'b' = c` is `a ->> ('b' = c)` for the oldest DuckDB that we take."""
+    operator = re.compile(r"(?<!\()\b\w+ ->>? '\w+' (?:=|<>|IS|IN|NOT|<|>|LIKE)")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.sql")}
+    texts |= {module: path.read_text(encoding="utf-8") for module, path in module_files().items()}
+    found = [f"{name}: {match[0]}" for name, text in texts.items() for match in operator.finditer(text)]
+    assert found == []
+
+
+def error_classes() -> list[type[errors.BatchpipeError]]:
+    return [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.BatchpipeError)
+    ]
+
+
+def test_every_error_class_has_an_exit_code_and_a_code() -> None:
+    assert {each.exit_code for each in error_classes()} <= {2, 3, 4, 6, 70}
+    for each in error_classes():
+        assert "code" in vars(each), each.__name__
+        assert each.__doc__
+
+
+def test_every_error_is_defined_in_one_file() -> None:
+    known = {each.__name__ for each in error_classes()}
+    elsewhere = [
+        f"{module}.{node.name}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and module != "errors"
+        and any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
+    ]
+    assert elsewhere == []
+
+
+def test_every_error_says_what_to_do() -> None:
+    known = {each.__name__ for each in error_classes()}
+    silent = [
+        f"{module}:{node.lineno} {ast.unparse(node)[:60]}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in known
+        and not any(keyword.arg in ("hint", None) for keyword in node.keywords)
+    ]
+    assert silent == []
+
+
+def loaded_by(code: str, names: tuple[str, ...], cwd: Path) -> list[str]:
+    """Which of the modules `names` are loaded once `code` has run in a new process."""
+    ending = f"\nimport json, sys\nsys.stderr.write('\\n' + json.dumps([n for n in {names!r} if n in sys.modules]))"
+    ended = python(["-c", code + ending], cwd=cwd)
+    found: list[str] = json.loads(ended.stderr.rpartition("\n")[2])
+    return found
+
+
+def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded_by("import batchpipe", (*HEAVY, "typer", "rich"), tmp_path) == []
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = "from batchpipe.cli import main\nassert main(['--help']) == 0"
+    assert loaded_by(code, HEAVY, tmp_path) == []
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    def cpu_seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = batchpipe("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert ended.returncode == 0, ended.stderr
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu_seconds() for _ in range(3)) < HELP_CPU_SECONDS
+
+
+def test_a_run_that_finds_nothing_due_loads_no_sdk(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    first = batchpipe("run", "ticket_triage", "--emulator", cwd=root)
+    assert first.returncode == 0, first.stderr
+    code = "from batchpipe.cli import main\nassert main(['run', 'ticket_triage', '--emulator']) == 0"
+    assert loaded_by(code, SDKS, root) == []
+
+
+def test_the_top_level_holds_only_what_it_should() -> None:
+    tops = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    assert {each for each in tops if not each.startswith(".")} == TOP_LEVEL
+
+
+def test_every_pipeline_file_parses() -> None:
+    files = pipeline_files(ROOT / "pipelines")
+    assert files
+    for path in files:
+        load(path, ROOT)
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_tracked_file_holds(what: str) -> None:
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            if match := FORBIDDEN[what].search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {match[0]}")
+    assert found == []
+
+
+def test_the_package_ships_its_data_files(tmp_path: Path) -> None:
+    """The build takes every file of the package that git does not ignore."""
+    shipped = {path.suffix for path in tracked_files() if path.is_relative_to(PACKAGE)}
+    assert {".py", ".sql", ".toml", ".typed"} <= shipped
+    ignored = subprocess.run(
+        ["git", "check-ignore", *(os.fspath(path) for path in PACKAGE.rglob("*.sql"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ignored.stdout == ""
