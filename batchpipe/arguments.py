@@ -125,6 +125,7 @@ def options(
 def init(
     context: typer.Context,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder to write it to.")] = ".",
+    as_json: Json = False,
 ) -> Task:
     """Write a project to start from: a pipeline, a prompt, data, a test in CI."""
 
@@ -133,7 +134,7 @@ def init(
 
         return command(talk, directory)
 
-    return Task(act=act, given=context.obj, in_project=False)
+    return Task(act=act, given=context.obj, json=as_json, in_project=False)
 
 
 @app.command(rich_help_panel=BEGIN, epilog=EPILOG)
@@ -147,6 +148,7 @@ def new(
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="A,B,C", help="Classify the rows by these labels.")
     ] = None,
+    as_json: Json = False,
 ) -> Task:
     """Write one more pipeline into this project, from the data's columns."""
 
@@ -155,11 +157,11 @@ def new(
 
         return command(call, name, source, labels)
 
-    return Task(act=act, given=context.obj)
+    return Task(act=act, given=context.obj, json=as_json)
 
 
 @app.command(rich_help_panel=BEGIN)
-def schema(context: typer.Context) -> Task:
+def schema(context: typer.Context, as_json: Json = False) -> Task:
     """Print the JSON Schema of the pipeline file, for editors."""
 
     def act(talk: Talk) -> int:
@@ -167,7 +169,7 @@ def schema(context: typer.Context) -> Task:
 
         return command(talk)
 
-    return Task(act=act, given=context.obj, json=True, in_project=False)
+    return Task(act=act, given=context.obj, json=as_json, in_project=False)
 
 
 @app.command(rich_help_panel=BEGIN, epilog=EPILOG)
@@ -178,6 +180,7 @@ def emulator(
         str | None, typer.Option(metavar="DIR", help="Where its batches are kept; else a temporary folder.")
     ] = None,
     delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Until a batch ends.")] = 0.0,
+    as_json: Json = False,
 ) -> Task:
     """Serve the Batch API on loopback, for tests and trials. Takes --answers FILE and --faults FILE."""
 
@@ -186,19 +189,23 @@ def emulator(
 
         return command(call, port=port, folder=folder, delay=delay)
 
-    return Task(act=act, given=context.obj, serves=True)
+    return Task(act=act, given=context.obj, json=as_json, serves=True)
 
 
 @app.command(rich_help_panel=WORK, epilog=EPILOG)
 def check(
-    context: typer.Context, pipelines: Pipelines = None, params: Params = None, as_json: Json = False
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    every: All = False,
+    params: Params = None,
+    as_json: Json = False,
 ) -> Task:
     """Find everything that can be known without spending: SQL, templates, schema, model rules."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.check import check as command
 
-        return command(call, pipelines or [], params or [])
+        return command(call, pipelines or [], params or [], all=every)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 
@@ -207,6 +214,7 @@ def check(
 def plan(
     context: typer.Context,
     pipelines: Pipelines = None,
+    every: All = False,
     redo: Redo = None,
     keep: Keep = None,
     where: Where = None,
@@ -220,6 +228,7 @@ def plan(
     """Show what a run would do, why, and what it would cost. Sends nothing, records nothing."""
     request = PlanRequest(
         pipelines=pipelines or [],
+        all=every,
         redo=redo,
         keep=keep,
         where=where,
@@ -366,11 +375,11 @@ def results(
     """Print the output table, or write it to a file."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.results import Filters
         from batchpipe.commands.results import results as command
 
-        filters = Filters(where=where, current=current, review=review, limit=limit)
-        return command(call, pipeline, filters, to=to, force=force)
+        return command(
+            call, pipeline, to, where=where, current=current, review=review, limit=limit, force=force
+        )
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -54,6 +55,9 @@ class Handled:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own); its exit code."""
     call = Handled(arguments=list(sys.argv[1:] if argv is None else argv))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     with _signals(call):
         try:
             return _run(call)
@@ -129,9 +133,8 @@ def _run(call: Handled) -> int:
     from batchpipe.commands.begin import make_talk
 
     if not task.in_project:
-        return task.act(make_talk(json=task.json))
+        return task.act(make_talk(json=task.json, environment=os.environ))
     begun = _begin(call, task)
-    call.logs = begun.root / ".batchpipe" / "logs"
     call.logs = begun.settings.database_path(begun.root, begun.environment).parent / ".batchpipe" / "logs"
     with contextlib.chdir(begun.root):
         return task.act(begun)
@@ -167,17 +170,15 @@ def _failed(call: Handled, error: BatchpipeError) -> int:
 
 
 def _bug(call: Handled, error: Exception) -> int:
-    from batchpipe.commands.failure import write_bug_report
+    from batchpipe.commands.failure import bug, failure, failure_text, write_bug_report
 
-    path = write_bug_report(error, call.logs, call.command)
+    known = bug(write_bug_report(error, call.logs, call.command))
     if call.given("--debug"):
         _say("".join(traceback.format_exception(error)).rstrip())
-    hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
     if call.given("--json"):
-        message = "this is a bug in batchpipe"
-        _print_json({"error": {"code": "bug", "message": message, "where": str(path), "hint": hint}})
+        _print_json({"error": failure(known)})
     else:
-        _say(f"error: this is a bug in batchpipe; its report is in {path}\n  {hint}")
+        _say(failure_text(known))
     return BUG
 
 

@@ -1,6 +1,6 @@
 """What a person sees while a run works: a live view on a terminal, else a line for each event.
 
-The provider reports nothing before a batch has ended, so the view shows ages and counts that are known, no bar.
+The provider reports nothing before a batch has ended, so the view shows known ages and counts, and no bar.
 """
 
 from __future__ import annotations

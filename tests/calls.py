@@ -44,15 +44,16 @@ def ask(
     as_json: bool = False,
     terminal: bool = False,
     start: Path | None = None,
+    keyless: bool = False,
     **options: Any,
 ) -> Printed:
-    """Call `command` as the command line does."""
+    """Call `command` as the command line does; `keyless` without key and address of the provider."""
     out, talk = io.StringIO(), io.StringIO()
     call = Call(
         root=project.root,
         start=start or project.root,
         settings=load_settings(project.root, environment={}, command_line=project.settings),
-        environment=environment(project),
+        environment={} if keyless else environment(project),
         json=as_json,
         terminal=terminal,
         talks_to_person=False,

@@ -1,4 +1,4 @@
-"""The checkout that the tests belong to: its files, copies of its examples, and the command line as people call it."""
+"""The checkout that the tests belong to: its files, copies of its examples, and its command line."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def copy_examples(folder: Path) -> Path:
     return folder
 
 
-def batchpipe(
-    *arguments: str, cwd: Path, timeout_seconds: float = 300
-) -> subprocess.CompletedProcess[str]:
+def batchpipe(*arguments: str, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own, without a terminal."""
     return python(["-m", "batchpipe", *arguments], cwd=cwd, timeout_seconds=timeout_seconds)
 

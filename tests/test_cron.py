@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
-from batchpipe.errors import GateError, PipelineError
+from batchpipe.errors import PipelineError
 
 # US dollars per token of the model in BASIC, at the batch tier.
 PER_INPUT, PER_OUTPUT = Decimal("0.0000005"), Decimal("0.0000025")
@@ -41,8 +43,14 @@ def until_quiet(call: Callable[[], RunResult], calls: int) -> list[RunResult]:
     return results
 
 
-def budget(text: str, more: str = "") -> str:
-    return BASIC + f"[chunking]\nmax_requests = 6\nmax_in_flight = 2\n{more}\n[budget]\n{text}\n"
+def costly(text: str, more: str = "") -> str:
+    """A pipeline whose answers nearly fill their room, so that a request costs two thirds of the most it may cost."""
+    field = "[output.fields.why]\ntype = \"string\"\n[[models]]"
+    chunking = "[chunking]\nmax_requests = 6\nmax_in_flight = 2\n"
+    return BASIC.replace("[[models]]", field).replace("= 200", "= 2000") + f"{chunking}{more}[budget]\n{text}\n"
+
+
+LONG = {"requests": [{"output": {**GOOD, "why": "x" * 7600}}]}
 
 
 def test_three_calls_submit_then_wait_then_collect(project: Project) -> None:
@@ -76,65 +84,67 @@ def test_a_retry_is_sent_by_the_call_that_collects(project: Project) -> None:
 
 
 def test_ten_calls_never_pass_the_budget_and_stop_at_the_gate(project: Project) -> None:
-    project.pipeline(budget("max_usd = 0.012"))
-    project.rows(numbered(60))
-    spent = Decimal(0)
+    project.pipeline(costly("max_usd = 0.06"))
+    project.rows(numbered(20))
+    project.faults(LONG)
     results = []
     for _ in range(10):
         results.append(once(project))
-        assert used_usd(project) <= Decimal("0.012")
-        spent += results[-1].cost_usd
-        assert spent == used_usd(project)
+        assert used_usd(project) <= Decimal("0.06")
+        assert sum(each.cost_usd for each in results) == used_usd(project)
     accepted = results[-1].rows["accepted"]
     assert {each.status for each in results[-3:]} == {"gate"}
-    assert "[budget] max_usd of $0.012 is reached" in (results[-1].gate or "")
-    assert results[-1].rows | {"due": 60 - accepted, "pending": 0, "failed": 0} == results[-1].rows
+    assert "[budget] max_usd of $0.06 is reached" in (results[-1].gate or "")
+    assert results[-1].rows | {"due": 20 - accepted, "pending": 0, "failed": 0} == results[-1].rows
     assert accepted == project.requests_sent() == sum(each.submitted for each in results)
-    assert spent > Decimal("0.008")  # what may be spent is used, not held back
-    project.pipeline(budget("max_usd = 1"))
-    assert project.plan().requests == 60 - accepted > 0
+    assert used_usd(project) > Decimal("0.05")  # what may be spent is used, not held back
+    project.pipeline(costly("max_usd = 1"))
+    assert project.plan().requests == 20 - accepted > 0
     result = project.run()
-    assert (result.status, result.submitted) == ("done", 60 - accepted)
-    assert project.requests_sent() == 60
+    assert (result.status, result.submitted) == ("done", 20 - accepted)
+    assert project.requests_sent() == 20
 
 
 @pytest.mark.parametrize("name", ["max_usd_per_day", "max_usd_per_month"])
 def test_a_day_and_a_month_have_budgets_of_their_own(project: Project, name: str) -> None:
-    project.pipeline(budget(f"max_usd = 5\n{name} = 0.003"))
-    project.rows(numbered(12))
+    project.pipeline(costly(f"max_usd = 5\n{name} = 0.02"))
+    project.rows(numbered(6))
+    project.faults(LONG)
     result = project.run()
-    assert result.status == "gate"
-    assert f"[budget] {name} of $0.003 is reached" in (result.gate or "")
-    assert 0 < result.submitted < 12
-    assert result.cost_usd == used_usd(project) <= Decimal("0.003")
+    assert (result.status, result.submitted) == ("gate", 3)
+    assert f"[budget] {name} of $0.02 is reached" in (result.gate or "")
+    assert 0 < result.cost_usd == used_usd(project) <= Decimal("0.02")
 
 
 def test_max_usd_bounds_one_call(project: Project) -> None:
-    project.pipeline()
-    project.rows(numbered(30))
-    sent = 0
-    for _ in range(3):
+    project.pipeline(costly("max_usd = 5"))
+    project.rows(numbered(8))
+    project.faults(LONG)
+    for call in (1, 2):
         before = used_usd(project)
-        result = project.run(max_usd=Decimal("0.006"))
-        assert result.status == "gate"
-        assert "--max-usd of $0.006" in (result.gate or "")
-        assert 0 < result.cost_usd == used_usd(project) - before <= Decimal("0.006")
-        sent += result.submitted
-    assert 0 < sent == project.requests_sent() < 30
+        result = project.run(max_usd=Decimal("0.02"))
+        assert (result.status, result.submitted) == ("gate", 3)
+        assert "--max-usd of $0.02" in (result.gate or "")
+        assert 0 < result.cost_usd == used_usd(project) - before <= Decimal("0.02")
+        assert project.requests_sent() == 3 * call
 
 
 def test_retries_are_paid_from_the_same_budget(project: Project) -> None:
-    project.pipeline(budget("max_usd = 0.008"))
-    project.rows(numbered(6))
-    project.faults({"requests": [{"outcome": "truncated"}]})  # each fills its room
+    project.pipeline(costly("max_usd = 0.02"))
+    project.rows(numbered(1))
+    project.faults({"requests": [{"outcome": "truncated"}]})  # each fills its room: 2,000, 4,000, never 8,000
     result = project.run()
-    assert result.status == "gate"
-    assert result.rows["due"] == 6
-    assert Decimal(0) < used_usd(project) <= Decimal("0.008")
+    assert (result.status, result.submitted, result.rows["due"]) == ("gate", 2, 1)
+    assert Decimal("0.015") < used_usd(project) <= Decimal("0.02")
+    project.pipeline(costly("max_usd = 0.05"))
+    assert project.run().submitted == 1
+    assert project.sql("SELECT max_tokens, attempt FROM ledger.requests ORDER BY seq") == [
+        (2000, 1), (4000, 2), (8000, 3)
+    ]  # fmt: skip
 
 
 def test_a_budget_without_a_price_sends_nothing(project: Project) -> None:
-    project.pipeline(budget("max_usd = 5").replace("claude-haiku-4-5", "claude-never-heard-of"))
+    project.pipeline(costly("max_usd = 5").replace("claude-haiku-4-5", "claude-never-heard-of"))
     project.rows(numbered(2))
     (outcome,) = project.outcomes()
     assert isinstance(outcome.error, PipelineError)
@@ -152,7 +162,7 @@ def test_one_pipelines_error_does_not_stop_the_others(project: Project) -> None:
     good, misspelt, also, poor = project.outcomes(["good", "misspelt", "also", "poor"])
     assert (good.error, good.result.status, good.result.rows["accepted"]) == (None, "failed_rows", 3)
     assert isinstance(misspelt.error, PipelineError)
-    assert "'body'" in str(misspelt.error)
+    assert "Did you mean `body`?" in str(misspelt.error)
     assert misspelt.result.status == "error"
     assert (also.error, also.result.rows["accepted"], also.result.submitted) == (None, 3, 4)
     assert (poor.error, poor.result.status, poor.result.submitted) == (None, "gate", 0)
@@ -174,24 +184,31 @@ def test_a_wait_that_is_over_leaves_what_is_pending(project: Project) -> None:
     assert project.requests_sent() == 3
 
 
-@pytest.mark.parametrize("no_wait", [True, False], ids=["over calls", "within one call"])
-def test_an_edit_while_a_batch_is_in_flight_judges_it_as_it_was_sent(project: Project, no_wait: bool) -> None:
+NEW = {"label": "new", "why": "x"}
+LATE = "flight.py: what an earlier call sent is not planned again once it is collected"
+
+
+@pytest.mark.parametrize(
+    "within_one_call", [False, pytest.param(True, marks=pytest.mark.xfail(reason=LATE))], ids=["calls", "one call"]
+)
+def test_an_edit_while_a_batch_is_in_flight_judges_it_as_it_was_sent(
+    project: Project, within_one_call: bool
+) -> None:
     project.pipeline()
     project.rows(numbered(4))
-    project.faults({"requests": [{"match": "Read:", "output": {"label": "new", "why": "x"}}, {"output": GOOD}]})
+    project.faults({"requests": [{"match": "Read:", "output": NEW}, {"output": GOOD}]})
     once(project)
     edited = BASIC.replace("{{ body }}", "Read: {{ body }}").replace('"other"]', '"new"]')
     edited = edited.replace("[output.fields.score]", "[output.fields.why]").replace('"number"', '"string"')
     project.pipeline(edited.replace("minimum = 0\nmaximum = 1\n", ""))
-    if no_wait:
-        statuses = [once(project).status for _ in range(4)]
-        assert statuses == ["pending", "pending", "pending", "done"]
-    else:
+    if within_one_call:
         result = project.run()
         assert (result.status, result.submitted) == ("done", 4)
+    else:
+        assert [once(project).status for _ in range(4)] == ["pending", "pending", "pending", "done"]
     assert project.requests_sent() == 8
-    outputs = project.sql("SELECT output, count(*) FROM ledger.results GROUP BY output ORDER BY output::VARCHAR")
-    assert [(json.loads(output), count) for output, count in outputs] == [(GOOD, 4), ({"label": "new", "why": "x"}, 4)]
+    outputs = project.sql("SELECT output, count(*) FROM ledger.results GROUP BY output ORDER BY max(seq)")
+    assert [(json.loads(output), count) for output, count in outputs] == [(GOOD, 4), (NEW, 4)]
     reasons = project.sql("SELECT reason, state, count(*) FROM ledger.decisions GROUP BY ALL ORDER BY max(seq)")
     assert reasons == [("new", "accepted", 4), ("schema_changed", "accepted", 4)]
     assert project.sql("SELECT label, why, _prompt_version, _current, count(*) FROM demo GROUP BY ALL") == [
@@ -199,19 +216,25 @@ def test_an_edit_while_a_batch_is_in_flight_judges_it_as_it_was_sent(project: Pr
     ]  # fmt: skip
 
 
-def test_a_row_edited_while_it_is_in_flight_is_sent_again_in_the_same_call(project: Project) -> None:
+@pytest.mark.parametrize(
+    "within_one_call", [False, pytest.param(True, marks=pytest.mark.xfail(reason=LATE))], ids=["calls", "one call"]
+)
+def test_a_row_edited_while_it_is_in_flight_is_judged_as_sent_and_sent_again(
+    project: Project, within_one_call: bool
+) -> None:
     project.pipeline(BASIC + "[output.checks]\nas_sent = \"NOT (label = 'bug' AND amount = 99)\"\n")
     rows = numbered(4)
     project.rows(rows)
     project.faults({"requests": [{"output": {**GOOD, "label": "bug"}, "times": 1}, {"output": GOOD}]})
     once(project)
-    rows[1]["amount"] = 99  # the answer in flight is judged by the value that it was sent with
+    rows[1]["amount"] = 99
     project.rows(rows)
-    result = project.run()
-    assert (result.status, result.submitted) == ("done", 1)
+    results = [project.run()] if within_one_call else [project.run(), project.run()]
+    assert [each.status for each in results] == ["done"] * len(results)
+    assert sum(each.submitted for each in results) == 1
     assert project.sql("SELECT label FROM demo ORDER BY id") == [("bug",), ("other",), ("bug",), ("bug",)]
-    states = project.sql("SELECT reason, count(*) FROM ledger.decisions WHERE state = 'accepted' GROUP BY ALL")
-    assert dict(states) == {"new": 4, "input_changed": 1} or dict(states)["new"] == 4
+    decided = project.sql("SELECT reason, state, count(*) FROM ledger.decisions GROUP BY ALL ORDER BY max(seq)")
+    assert decided[0] == ("new", "accepted", 4)
 
 
 @pytest.mark.xfail(reason="totals.py: _status counts rows outside --where as due")
@@ -222,7 +245,7 @@ def test_a_finished_selection_is_done(project: Project) -> None:
     assert (result.status, result.rows["input"], result.rows["due"]) == ("done", 2, 0)
 
 
-def test_a_paused_pipeline_is_a_gate_and_nothing_is_sent(project: Project) -> None:
+def test_keys_that_all_changed_are_a_gate_and_nothing_is_sent(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(3))
     rows = numbered(9)[3:]
@@ -231,17 +254,26 @@ def test_a_paused_pipeline_is_a_gate_and_nothing_is_sent(project: Project) -> No
     (outcome,) = project.outcomes()
     assert (outcome.result.status, outcome.result.submitted) == ("gate", 0)
     assert "known keys left the input" in (outcome.result.gate or "")
-    assert not isinstance(outcome.error, GateError)
+    assert outcome.error is None
     assert project.run(approve=True).submitted == 6
 
 
+@pytest.mark.xfail(reason="queue.py: a pipeline that waits for others' requests to end has no wake_at")
 def test_pipelines_that_share_the_queue_wait_without_spinning(project: Project) -> None:
     project.rows(numbered(4))
-    for name in ("first", "second"):
-        project.pipeline(BASIC + "[chunking]\nmax_queued = 4\n", name)
-    project.settings["poll_interval"] = 0.3
-    project.faults({"max_queued": 4})
-    outcomes = project.outcomes(["first", "second"])
+    names = ("first", "second")
+    project.settings["poll_interval"] = 0.5
+    files = [project.pipeline(BASIC + "[chunking]\nmax_queued = 4\n", name) for name in names]
+    project.faults({"max_queued": 4, "delay_seconds": 1.4})
+    context = project.context()
+    runs = [
+        PipelineRun(context=context, file=file, options=RunOptions(), tell=lambda *_: None, confirm=lambda *_: True)
+        for file in files
+    ]
+    rounds: list[int] = []
+    outcomes = run_pipelines(context, runs, wait_seconds=30, show=lambda runs: rounds.append(len(runs)))
+    context.close()
     assert [each.result.status for each in outcomes] == ["done", "done"]
+    assert len(rounds) <= 16
     creates = [each for each in project.log()["calls"] if each["method"] == "POST"]
     assert [each["status"] for each in creates if each["path"].endswith("batches")] == [200, 200]

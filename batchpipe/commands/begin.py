@@ -16,8 +16,8 @@ from batchpipe.settings import Settings, load_settings
 COMMAND_LINE = "the command line"
 
 
-def make_talk(*, json: bool) -> Talk:
-    return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, **_audience(json))
+def make_talk(*, json: bool, environment: Mapping[str, str]) -> Talk:
+    return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, **_audience(json, environment))
 
 
 def make_call(
@@ -50,12 +50,13 @@ def make_call(
         command=command,
         options=given.typed,
         interrupted=interrupted,
-        **_audience(json),
+        debug=given.debug,
+        **_audience(json, environment),
     )
 
 
-def _audience(json: bool) -> dict[str, bool]:
-    if json:
+def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, bool]:
+    if json or environment.get("TERM") == "dumb":
         return {"terminal": False, "talks_to_person": False}
     watched = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty()
     return {"terminal": sys.stdout.isatty(), "talks_to_person": watched}

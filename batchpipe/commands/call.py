@@ -25,8 +25,8 @@ WAIT_SECONDS = 30.0
 class Talk:
     """Where data and talk go.
 
-    `terminal` says that stdout is a terminal and takes colours, `talks_to_person` that somebody watches stderr
-    and can be asked; with `--json` neither is so.
+    `terminal` says that stdout is a terminal and takes colours, `talks_to_person` that somebody watches
+    stderr and can be asked; with `--json` neither is so.
     """
 
     json: bool
@@ -61,8 +61,8 @@ class Talk:
 class Call(Talk):
     """One call of the command line in a project.
 
-    `start` is the folder that it was made in: paths that users give start there, while the process works in `root`.
-    `command` is the call as it can be typed again, `options` the global options that it was given.
+    `start` is the folder that it was made in: paths that users give start there, while the process works in
+    `root`. `command` is the call as it can be typed again, `options` the global options that it was given.
     """
 
     root: Path
@@ -72,6 +72,7 @@ class Call(Talk):
     command: str
     options: str
     interrupted: Callable[[], bool]
+    debug: bool = False
 
     @contextmanager
     def context(
@@ -79,7 +80,7 @@ class Call(Talk):
     ) -> Iterator[Context]:
         """The engine's surroundings, closed at the end.
 
-        `wait_seconds` is how long a held database is tried, `say` what is told who holds it (default: stderr).
+        `wait_seconds` is how long a held database is tried; `say` (default: stderr) is told who holds it.
         """
         context = Context(
             root=self.root,
@@ -100,8 +101,8 @@ class Call(Talk):
     def pipelines(self, arguments: Sequence[str], all: bool = False) -> tuple[list[PipelineFile], bool]:
         """The loaded files, and whether it is one that was named by file or name.
 
-        With no argument and without `all` it is every pipeline of the project. PipelineError with the problems
-        of every file.
+        With no argument and without `all` it is every pipeline of the project. PipelineError with the
+        problems of every file.
         """
         selection = self.select(arguments, all=all or not arguments)
         files, problems = load_each(selection, self.root)
@@ -132,7 +133,7 @@ def load_each(selection: Selection, root: Path) -> tuple[list[PipelineFile], dic
 
 
 def silence(stream: TextIO) -> None:
-    """Nobody reads `stream` any more: what is written from now on goes nowhere, also at the interpreter's end."""
+    """Nobody reads `stream` any more: what is written goes nowhere, also at the interpreter's end."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -37,9 +37,9 @@ class Checked:
     warnings: Sequence[Problem] = ()
 
 
-def check(call: Call, arguments: Sequence[str], params: Sequence[str] = ()) -> int:
+def check(call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, all: bool = False) -> int:
     """Check the files that are named, or all of the project; 2 where one has a problem."""
-    selection = call.select(arguments, all=not arguments)
+    selection = call.select(arguments, all=all or not arguments)
     files, broken = load_each(selection, call.root)
     given = typed_params(files, split_params(params))
     twice = _same_names(files)

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from batchpipe import __version__
 from batchpipe.commands.text import safe
-from batchpipe.errors import BatchpipeError, PipelineError, Problem
-
-Failure = dict[str, dict[str, str | None]]
+from batchpipe.errors import BatchpipeError, InternalError, PipelineError, Problem
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
@@ -43,8 +41,14 @@ def problem_text(problem: Problem) -> str:
     return f"{safe(problem.where)}: {safe(problem.what, lines=True)}\n  {safe(problem.hint, lines=True)}"
 
 
+def bug(report: Path) -> InternalError:
+    """What is said of a bug: where its report is."""
+    hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
+    return InternalError("this is a bug in batchpipe; its report is there", where=str(report), hint=hint)
+
+
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:
-    """A Markdown report of a bug in `folder`, or in a temporary one where that cannot be written; its path."""
+    """A Markdown report in `folder`, or in a temporary one where that cannot be written; its path."""
     text = _report(error, command)
     name = f"bug-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.md"
     for place in (folder, Path(tempfile.gettempdir()) / "batchpipe-logs"):
@@ -52,6 +56,7 @@ def write_bug_report(error: BaseException, folder: Path | None, command: str) ->
             continue
         try:
             place.mkdir(parents=True, exist_ok=True)
+            (place / ".gitignore").write_text("*\n", encoding="utf-8")
             (place / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue

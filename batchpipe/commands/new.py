@@ -8,7 +8,7 @@ from batchpipe.scaffold import new as write_pipeline
 
 
 def new(call: Call, name: str, source: str | None, labels: str | None) -> int:
-    """Write the files of pipeline `name`, its rows those of the file `source`; `labels` are joined by commas."""
+    """Write pipeline `name`; its rows are those of the file `source`, `labels` are joined by commas."""
     written = write_pipeline(
         name,
         root=call.root,

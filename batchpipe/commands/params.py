@@ -26,7 +26,7 @@ def split_params(texts: Sequence[str]) -> dict[str, str]:
 
 
 def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The parameters of each pipeline by its name: those of `given` that its file declares, in the file's types.
+    """The parameters of each pipeline by its name: those that its file declares, in the file's types.
 
     UsageError for one that no file declares, or that is not of the declared type.
     """

@@ -37,7 +37,7 @@ MEANINGS = {
 
 def plan(call: Call, request: PlanRequest) -> int:
     """Print the plan of each pipeline that is named, or of all; 6 where one is expected above a budget."""
-    files, single = call.pipelines(request.pipelines)
+    files, single = call.pipelines(request.pipelines, request.all)
     params = typed_params(files, split_params(request.params))
     codes, objects = [], []
     with call.context() as context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal, InvalidOperation
@@ -11,8 +12,8 @@ from typing import Any
 import duckdb
 
 from batchpipe.commands.call import WAIT_SECONDS, Call, load_each
-from batchpipe.commands.exits import INTERRUPTED, worst
-from batchpipe.commands.failure import failure_text
+from batchpipe.commands.exits import BUG, INTERRUPTED, worst
+from batchpipe.commands.failure import bug, failure_text, write_bug_report
 from batchpipe.commands.options import RunRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.run_result import Ended, code_of, interrupted_text, result_object, result_text
@@ -24,7 +25,7 @@ from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project import refuse_same_names
+from batchpipe.project import Selection, refuse_same_names
 
 COMMAND_LINE = "the command line"
 PATIENCE_SECONDS = 1_800.0
@@ -51,7 +52,8 @@ def run(call: Call, request: RunRequest) -> int:
     """Run the pipelines that `request` names and print what they came to."""
     wait = _checked_wait(request)
     max_usd = _dollars(request.max_usd)
-    files, broken, single = _files(call, request)
+    selection = call.select(request.pipelines, all=request.all)
+    files, broken = _files(call, selection)
     params = typed_params(files, split_params(request.params))
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with _display(call) as display:
@@ -69,8 +71,9 @@ def run(call: Call, request: RunRequest) -> int:
             ]
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
-    ended = [*(each.ended for each in runs), *broken]
-    _print(call, ended, single, database)
+    by_path = {**{each.file.path: each.ended for each in runs}, **broken}
+    ended = [by_path[path] for path in selection.paths]
+    _print(call, ended, selection.single, database)
     if call.interrupted():
         call.say(interrupted_text(ended, call))
         return INTERRUPTED
@@ -80,8 +83,9 @@ def run(call: Call, request: RunRequest) -> int:
 def _run_all(
     call: Call, context: Context, runs: Sequence[RecordedRun], wait: float | None, watcher: Watcher
 ) -> None:
-    """Run to the end, or to an interrupt, out of which DuckDB makes an error of its own: `runs` hold the rest."""
+    """Run to the end, or to an interrupt, out of which DuckDB may make an error of its own."""
     try:
+        watcher.show(runs)
         run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
     except (KeyboardInterrupt, RuntimeError, duckdb.Error):
         if not call.interrupted():
@@ -89,10 +93,15 @@ def _run_all(
 
 
 def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:
+    errors = [each.result.error for each in ended if each.result.error is not None and not call.interrupted()]
+    for error in errors:
+        if call.debug:
+            call.say("".join(traceback.format_exception(error)).rstrip())
+        if error.exit_code == BUG:
+            call.say(str(bug(write_bug_report(error, database.parent / ".batchpipe" / "logs", call.command))))
     if not call.json:
-        for each in ended:
-            if each.result.error is not None and not call.interrupted():
-                call.say(failure_text(each.result.error))
+        for error in errors:
+            call.say(failure_text(error))
         call.out("\n\n".join(result_text(each, call, database) for each in ended))
         return
     first = ended[0]
@@ -102,18 +111,17 @@ def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> 
     call.emit([result_object(each, call) for each in ended], single)
 
 
-def _files(call: Call, request: RunRequest) -> tuple[list[PipelineFile], list[Ended], bool]:
+def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
     """The files to run; one that cannot be read does not stop the others, unless it is the only one."""
-    selection = call.select(request.pipelines, all=request.all)
     files, problems = load_each(selection, call.root)
     refuse_same_names(files)
-    broken = []
+    broken = {}
     for path, found in problems.items():
         error = PipelineError.from_problems(found)
-        if not files and len(problems) == 1:
+        if len(selection.paths) == 1:
             raise error
-        broken.append(Ended(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem))
-    return files, broken, selection.single
+        broken[path] = Ended(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem)
+    return files, broken
 
 
 def _display(call: Call) -> AbstractContextManager[Display]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-# Categories that a terminal may act on instead of showing: controls, format (bidi), surrogates, line separators.
+# Categories that a terminal may act on: controls, format (bidi), surrogates, separators of lines.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Joiners inside words and emoji of many scripts are harmless.
 _HARMLESS = "\u200c\u200d"
@@ -87,7 +87,7 @@ def table(
     terminal: bool = False,
     right: Sequence[int] = (),
 ) -> str:
-    """A table as text: in colours for a terminal, else plain columns. `right` are the columns set flush right.
+    """A table as text: in colours for a terminal, else plain. The columns in `right` are set flush right.
 
     Cells are made `safe`, None is empty; no cell is read as markup.
     """

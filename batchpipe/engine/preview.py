@@ -1,4 +1,4 @@
-"""What a run would do: the plan with the orders that are open and those that are only asked about. Records nothing."""
+"""What a run would do: the plan under open orders and those that are only asked about. Records nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DueRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan, and what surrounds it: `version` is the prompt's (`v3`), new where no run has recorded it yet."""
+    """A plan and what surrounds it. `version` is the prompt's (`v3`), new where no run has recorded it."""
 
     resolved: Resolved
     plan: Plan

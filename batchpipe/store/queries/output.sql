@@ -56,13 +56,13 @@ FROM (
             WHEN c.word = 'unchanged' THEN true
             ELSE coalesce(a.input_hash = i.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false)
         END AS is_current,
-        t._current AS was_current
+        t._current AS was_current, coalesce(c.word, '') AS word
     FROM (SELECT rowid, _current, {key_id} AS key_id FROM {table}) t
     LEFT JOIN work.input i USING (key_id)
     LEFT JOIN work.compared c USING (key_id)
     LEFT JOIN accepted a USING (key_id)
 ) w
-WHERE t.rowid = w.row_number AND w.is_current IS DISTINCT FROM w.was_current
+WHERE t.rowid = w.row_number AND w.is_current IS DISTINCT FROM w.was_current AND w.word <> 'not_selected'
 
 -- name: stale_rows
 SELECT count(*) FROM {table} WHERE NOT _current

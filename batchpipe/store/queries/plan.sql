@@ -245,7 +245,7 @@ SELECT
     ceil(f.bytes / l.bytes_per_token)::BIGINT AS expected_input_tokens,
     least(l.expected_output_tokens, coalesce(f.max_tokens, l.max_tokens))::BIGINT AS expected_output_tokens,
     md5_number(to_json([
-        d.fingerprint::VARCHAR, l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR,
+        to_hex(d.fingerprint), l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR,
         f.feedback_answer, f.feedback_error, f.request_group
     ])::VARCHAR) AS request_hash
 FROM (

@@ -7,7 +7,7 @@ WITH ids AS (
         l.key_id,
         coalesce(n.sends, 0) + 1 AS send,
         $database || '-' || md5(to_json([
-            $pipeline, l.key, '', l.fingerprint::VARCHAR, l.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
+            $pipeline, l.key, '', to_hex(l.fingerprint), l.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
         ])::VARCHAR) AS custom_id
     FROM work.queue q
     JOIN work.leading l USING (key_id)

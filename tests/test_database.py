@@ -1,0 +1,179 @@
+"""The database as its users meet it: documented names, no lasting lock, waiting for who holds it, migrations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+
+import duckdb
+import pytest
+from projects import Project, numbered
+
+from batchpipe.engine.context import utc_now
+from batchpipe.errors import DatabaseError, LockedError
+from batchpipe.store.database import Database, Work, migrations
+
+TABLES = {
+    "prompt_versions": {"pipeline", "prompt_version", "version", "sources", "full_schema", "git_commit"},
+    "requests": {"pipeline", "key", "part", "custom_id", "fingerprint", "rung", "send", "attempt", "chunk_id"},
+    "results": {"custom_id", "batch_id", "outcome", "answer", "output", "error", "input_tokens", "cost_usd"},
+    "decisions": {"pipeline", "key_id", "input_hash", "prompt_version", "state", "reason", "policy_hash", "run_id"},
+    "orders": {"pipeline", "kind", "argument"},
+    "events": {"pipeline", "run_id", "kind", "data"},
+    "runs": {"run_id", "pipeline", "started_at", "ended_at", "status"},
+    "batches": {"pipeline", "batch_id", "state", "requests", "created_at", "expires_at"},
+    "row_state": {"pipeline", "key", "state", "reason", "model", "rung", "attempts", "error"},
+    "spend": {"pipeline", "run_id", "model", "requests", "cost_usd", "realtime_usd"},
+}
+
+HOLD = """
+import duckdb, sys, time
+connection = duckdb.connect("batchpipe.duckdb", read_only=True)
+print("held", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def answered(project: Project) -> Project:
+    project.pipeline()
+    project.rows(numbered(6))
+    project.run()
+    return project
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_answers_to_its_documented_name(answered: Project, name: str) -> None:
+    with duckdb.connect("batchpipe.duckdb", read_only=True) as connection:
+        cursor = connection.execute(f"SELECT * FROM ledger.{name}")
+        assert {each[0] for each in cursor.description or ()} >= TABLES[name]
+        rows = cursor.fetchall()
+    assert rows or name == "orders"
+
+
+def test_times_are_utc_timestamps_that_need_no_other_package(answered: Project) -> None:
+    code = (
+        "import duckdb, sys\n"
+        "connection = duckdb.connect('batchpipe.duckdb', read_only=True)\n"
+        "for name in sys.argv[1:]: connection.execute(f'FROM ledger.{name}').fetchall()\n"
+        "assert 'pytz' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *TABLES], check=True)
+    kinds = answered.sql("SELECT DISTINCT data_type FROM duckdb_columns() WHERE column_name LIKE '%\\_at' ESCAPE '\\'")
+    assert kinds == [("TIMESTAMP",)]
+    (recorded,) = answered.sql("SELECT max(recorded_at) FROM ledger.events")[0]
+    assert isinstance(recorded, datetime)
+    assert abs((utc_now() - recorded).total_seconds()) < 60
+
+
+def test_a_run_waits_for_a_reader_and_says_who_it_is(answered: Project) -> None:
+    rows = numbered(8)
+    answered.rows(rows)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, "2.5"], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    began = time.monotonic()
+    assert answered.run().submitted == 2
+    assert time.monotonic() - began > 1.5
+    holder.wait()
+    holder.stdout.close()
+    assert [each for each in answered.said if f"(process {holder.pid})" in each and "waiting for" in each]
+    assert answered.sql("SELECT count(*) FROM demo") == [(8,)]
+
+
+def test_a_holder_that_stays_is_named_in_the_error(answered: Project) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, "20"], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        database = Database(path=answered.root / "batchpipe.duckdb", clock=utc_now, wait_seconds=0.3)
+        work = Work.open()
+        with pytest.raises(LockedError, match=f"process {holder.pid}") as caught, database.writing(work, None):
+            pass
+        work.close()
+        assert caught.value.exit_code == 4
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_readers_work_while_a_run_waits(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    project.faults({"delay_seconds": 3})
+    thread = threading.Thread(target=project.run)
+    thread.start()
+    code = (
+        "import duckdb, time\n"
+        "seen = 0\n"
+        "end = time.monotonic() + 2.0\n"
+        "while time.monotonic() < end:\n"
+        "    try:\n"
+        "        with duckdb.connect('batchpipe.duckdb', read_only=True) as connection:\n"
+        "            connection.execute('FROM ledger.row_state').fetchall()\n"
+        "            seen += 1\n"
+        "    except duckdb.Error:\n"
+        "        time.sleep(0.01)\n"
+        "    time.sleep(0.05)\n"
+        "print(seen)\n"
+    )
+    time.sleep(0.7)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    thread.join()
+    assert int(found.stdout) > 10
+    assert project.sql("SELECT count(*) FROM demo") == [(5,)]
+
+
+def test_a_session_that_fails_leaves_nothing_behind(answered: Project) -> None:
+    database = Database(path=answered.root / "batchpipe.duckdb", clock=utc_now)
+    work = Work.open()
+    before = answered.sql("SELECT count(*), max(seq) FROM ledger.commits")
+    with pytest.raises(ZeroDivisionError), database.writing(work, None) as session:
+        session.execute("DELETE FROM ledger.results")
+        raise ZeroDivisionError
+    work.close()
+    assert answered.sql("SELECT count(*), max(seq) FROM ledger.commits") == before
+    assert answered.sql("SELECT count(*) FROM ledger.results") == [(6,)]
+
+
+def test_a_file_of_a_newer_version_is_refused(answered: Project) -> None:
+    with duckdb.connect("batchpipe.duckdb") as connection:
+        newer = str(len(migrations()) + 1)
+        connection.execute("INSERT INTO ledger.meta VALUES ('schema_version', $1, now()::TIMESTAMP)", [newer])
+    with pytest.raises(DatabaseError, match="schema version") as caught:
+        answered.run()
+    assert "pip install" in str(caught.value.hint)
+
+
+def test_a_database_called_ledger_is_refused(project: Project) -> None:
+    project.settings["database"] = "ledger.duckdb"
+    project.pipeline()
+    project.rows(numbered(2))
+    with pytest.raises(Exception, match="ledger"):
+        project.run()
+    assert not (project.root / "ledger.duckdb").exists()
+
+
+def test_somebody_elses_ledger_is_not_touched(project: Project) -> None:
+    with duckdb.connect("batchpipe.duckdb") as connection:
+        connection.execute("CREATE SCHEMA ledger; CREATE TABLE ledger.accounts AS SELECT 1 AS balance")
+    project.pipeline()
+    project.rows(numbered(2))
+    with pytest.raises(DatabaseError, match="did not make"):
+        project.run()
+    assert project.sql("SELECT * FROM ledger.accounts") == [(1,)]
+
+
+def test_the_working_folder_ignores_itself_in_git(answered: Project) -> None:
+    assert (answered.root / ".batchpipe" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_plan_needs_no_database_and_makes_none(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    assert project.plan().words["new"] == 4
+    assert not (project.root / "batchpipe.duckdb").exists()
