@@ -176,7 +176,7 @@ def test_where_current_and_review_choose_rows(project: Project) -> None:
         ("labl = 'bug'", "Did you mean 'label'"),
         ("id = 1) UNION SELECT", "not one SQL expression"),
         ("id IN (SELECT 1)", "cannot be used"),
-        ("score", "not true or false"),
+        ("score", "'score'"),
     ],
 )
 def test_a_condition_that_cannot_be_used_is_refused(project: Project, where: str, words: str) -> None:

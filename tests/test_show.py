@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -29,8 +30,8 @@ def test_every_attempt_stands_in_order_with_why_and_what_it_cost(project: Projec
     project.faults(
         {
             "requests": [
-                {"match": "number 2", "outcome": "wrong_enum", "times": 1},
-                {"match": "number 2", "outcome": "errored_overloaded", "times": 1},
+                {"match": "number 2", "outcome": "wrong_enum", "times": 1, "per": "rule"},
+                {"match": "number 2", "outcome": "errored_overloaded", "times": 2, "per": "rule"},
             ]
         }
     )
@@ -118,9 +119,8 @@ def test_a_retry_shows_the_prompt_with_the_answer_before_it(project: Project) ->
     project.rows(numbered(2))
     project.faults({"requests": [{"match": "number 1", "outcome": "wrong_enum"}]})
     project.run(no_wait=True)
-    project.faults({"requests": [{"match": "number 1", "outcome": "wrong_enum"}], "delay_seconds": 3600})
-    for _ in range(20):
-        project.run(no_wait=True, no_new=True, limit=0)
+    for _ in range(50):
+        project.run(no_wait=True, max_usd=Decimal("0.000000001"))
         if project.sql("SELECT 1 FROM ledger.decisions WHERE state = 'retry'"):
             break
     found = story(project, "1")
@@ -254,7 +254,8 @@ def test_a_row_that_failed_keeps_its_reason(project: Project) -> None:
     found = story(project, "1")
     assert found["state"] == "failed"
     assert found["output"] is None
-    assert found["error"] == "the model refused"
+    ((error,),) = project.sql("SELECT error FROM ledger.row_state WHERE state = 'failed'")
+    assert found["error"] == error
     assert "--retry-failed" in ask(project, show, "demo", ["1"]).out
 
 

@@ -42,9 +42,7 @@ def _serve(call: Call, service: Emulator) -> None:
         call.out({"base_url": service.base_url})
     else:
         call.out(service.base_url)
-        call.say(
-            "To use it: ANTHROPIC_BASE_URL=" + service.base_url + " ANTHROPIC_API_KEY=any batchpipe run NAME"
-        )
+        call.say(f"To use it, with any key: BATCHPIPE_BASE_URL={service.base_url} batchpipe run NAME")
         call.say("To end it: Ctrl-C")
     try:
         threading.Event().wait()

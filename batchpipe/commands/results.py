@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -12,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -31,6 +30,7 @@ SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
 BLOCK_ROWS = 10_000
+BLOCK_BYTES = 1 << 20
 TAKEN = "work.taken"
 FORMATS: Mapping[str, str] = {
     ".csv": "FORMAT csv, HEADER true",
@@ -116,7 +116,7 @@ def results(
                 save(work, taken, target)
                 call.say(f"{count(taken.rows, 'row')} to {to}")
             else:
-                _print(call, files[0].pipeline.name, work, taken)
+                _print(call, files[0].pipeline.name, work, taken, context.database.folder)
         finally:
             work.close()
     return 0
@@ -182,22 +182,32 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
 def save(work: Work, taken: Taken, target: Path) -> None:
     """Write `work.taken` to `target`, whole or not at all."""
     ending = target.suffix.lower()
-    flat = ending in (".csv", ".xlsx")
-    values = ", ".join(
-        f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" if flat else quote_identifier(name)
-        for name, kind in taken.output.columns
-    )
     with _written_whole(target) as path:
         if ending == ".xlsx":
-            save_workbook(work.connection, f"SELECT {values} FROM {TAKEN}", path, taken.rows)
+            save_workbook(work.connection, f"SELECT {_cells(taken, ending)} FROM {TAKEN}", path, taken.rows)
             return
-        copy = f"COPY (SELECT {values} FROM {TAKEN}) TO {quote_literal(str(path))} ({FORMATS[ending]})"
         try:
-            work.connection.execute(copy)
+            work.connection.execute(_copy(taken, path, ending))
         except duckdb.Error as error:
             what = str(error).split("\n", 1)[0]
             hint = "See that the folder can be written and has room."
             raise UsageError(what, where=str(target), hint=hint) from error
+
+
+def _copy(taken: Taken, path: Path, ending: str) -> str:
+    """The statement that writes `work.taken` to `path`. A lone CR is not quoted unless it is asked for."""
+    values, options = "*", FORMATS[ending]
+    if ending == ".csv":
+        values = _cells(taken, ending)
+        texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
+        options += f", FORCE_QUOTE ({', '.join(texts)})"
+    return f"COPY (SELECT {values} FROM {TAKEN}) TO {quote_literal(str(path))} ({options})"
+
+
+def _cells(taken: Taken, ending: str) -> str:
+    """SQL for all columns as cells of a flat file."""
+    columns = taken.output.columns
+    return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
 
 
 def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
@@ -230,20 +240,25 @@ def _python_value(name: str, kind: str) -> str:
     return f"CAST({column} AS VARCHAR)" if "WITH TIME ZONE" in kind else column
 
 
+def _is_text(kind: str) -> bool:
+    """Whether a column of this type stands as text in a flat file."""
+    return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
+
+
 def _cell(name: str, kind: str, ending: str) -> str:
     """SQL for a column as a cell of a flat file: nested values as JSON, text never a formula."""
     column = quote_identifier(name)
     if NESTED.search(kind):
         return f"to_json({column})::VARCHAR"
-    if kind == "VARCHAR" and ending == ".xlsx":
-        column = f"regexp_replace({column}, '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]', '\ufffd', 'g')"
-    if kind in ("VARCHAR", "JSON") or kind.startswith("ENUM"):
-        text = f"{column}::VARCHAR"
-        return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN '''' || {text} ELSE {text} END"
-    return column
+    if not _is_text(kind):
+        return column
+    text = f"{column}::VARCHAR"
+    if ending == ".xlsx":
+        text = f"regexp_replace({text}, '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]', '\ufffd', 'g')"
+    return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN chr(39) || {text} ELSE {text} END"
 
 
-def _print(call: Call, pipeline: str, work: Work, taken: Taken) -> None:
+def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) -> None:
     rows = python_rows(work, taken.output)
     if call.json:
         columns = taken.output.columns
@@ -259,7 +274,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken) -> None:
         cells = [[_shown(row[number]) for number in chosen] for row in rows]
         call.out(table([taken.output.names[number] for number in chosen], cells, terminal=True))
     else:
-        for block in _csv_blocks(work, taken):
+        for block in _csv_blocks(taken, work, folder):
             call.out(block)
     if taken.rows < taken.matching:
         call.say(
@@ -267,20 +282,14 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken) -> None:
         )
 
 
-def _csv_blocks(work: Work, taken: Taken) -> Iterator[str]:
-    """The rows as CSV, a block of lines at a time, with the same care for formulas as in a file."""
-    values = ", ".join(f"CAST({_cell(name, kind, '.csv')} AS VARCHAR)" for name, kind in taken.output.columns)
-    cursor = work.connection.cursor()
-    cursor.execute(f"SELECT {values} FROM {TAKEN}")
-    yield _csv_text([taken.output.names])
-    while block := cursor.fetchmany(BLOCK_ROWS):
-        yield _csv_text(block)
-
-
-def _csv_text(rows: Sequence[Sequence[str | None]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().removesuffix("\n")
+def _csv_blocks(taken: Taken, work: Work, folder: Path) -> Iterator[str]:
+    """The rows as CSV, by the same statement as a file, in blocks that end before a line break."""
+    with TemporaryDirectory(dir=folder if folder.is_dir() else None) as temporary:
+        path = Path(temporary) / "rows.csv"
+        work.connection.execute(_copy(taken, path, ".csv"))
+        with path.open(encoding="utf-8", newline="") as file:
+            while lines := file.readlines(BLOCK_BYTES):
+                yield "".join(lines).removesuffix("\n")
 
 
 def _json_value(value: Any, kind: str) -> Any:

@@ -82,6 +82,13 @@ class Collector:
         self._price(state)
         return self._record(batch, state, faults)
 
+    def save(self, batch: OpenBatch) -> None:
+        """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
+        path = self.raw_path(batch.chunk_id)
+        if not path.exists():
+            assert batch.batch_id is not None
+            self.provider().collect(batch.batch_id, path)
+
     def raw_path(self, chunk_id: str) -> Path:
         """Where the raw results of a chunk are kept."""
         return self.database.make_folder("raw") / f"{chunk_id}.jsonl"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ParamSpec, TypeVar
 
 from batchpipe.engine.collect import Collected, Collector
 from batchpipe.engine.context import Context
@@ -15,6 +16,9 @@ from batchpipe.errors import ProviderError
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 
 UNREACHABLE_SECONDS = 60.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,16 +51,29 @@ class Flight:
         self.refresh()
         if self.open:
             try:
-                self._search()
-                for batch in [each for each in self.open if each.batch_id is not None]:
-                    self._poll(batch)
+                self._visit()
                 self._unreachable_since = None
             except NotSentError as error:
                 self._unreachable(error, now)
-            except UnavailableError as error:
-                self.tell(f"the provider did not answer ({error}); trying again")
             self.refresh()
         self.next_look = self._next(now) if self.open else None
+
+    def _visit(self) -> None:
+        """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
+        self._patiently(self._search)
+        known = [each for each in self.open if each.batch_id is not None]
+        ended = [(batch, state) for batch in known if (state := self._patiently(self._poll, batch)) is not None]
+        for batch, _ in ended:
+            self._patiently(self.collector.save, batch)
+        for batch, state in ended:
+            self._patiently(self._collect, batch, state)
+
+    def _patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return call(*args, **kwargs)
+        except UnavailableError as error:
+            self.tell(f"the provider did not answer ({error}); trying again")
+            return None
 
     def refresh(self) -> None:
         """Read what is open from the ledger."""
@@ -87,20 +104,21 @@ class Flight:
                 self.dropped = True
                 self.tell("a submit with an unknown outcome made no batch: its rows are due again")
 
-    def _poll(self, batch: OpenBatch) -> None:
+    def _poll(self, batch: OpenBatch) -> BatchState | None:
+        """The state of `batch` where it has ended and its results can be had."""
         assert batch.batch_id is not None
         provider = self.collector.provider()
         try:
             state = provider.poll(batch.batch_id)
-            if state.archived:
-                self._gone(batch)
-            elif state.ended:
-                self._collect(batch, state)
-            self._missing_since.pop(batch.batch_id, None)
         except RefusedError as error:
             if error.kind != "not_found":
                 raise refusal(error, provider.key_hash) from error
             self._not_found(batch, error)
+            return None
+        self._missing_since.pop(batch.batch_id, None)
+        if state.archived:
+            self._gone(batch)
+        return state if state.ended and not state.archived else None
 
     def _collect(self, batch: OpenBatch, state: BatchState) -> None:
         collected = self.collector.collect(batch, state)

@@ -260,9 +260,7 @@ class PipelineRun:
 
     def _waiting_until(self) -> datetime | None:
         """When the next row that pauses after a transient error is due; None where none pauses."""
-        names = f"'{self.name}'"
-        with self.context.database.reading(self.work) as session:
-            moment: datetime | None = session.one(query("waiting_until", pipelines=names))[0]
+        moment = self.plan.deferred_until if self.plan is not None else None
         if moment is not None and moment <= self.context.clock() and self._queue.exhausted:
             self._flight.decided = True
         return moment

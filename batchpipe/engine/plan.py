@@ -60,6 +60,7 @@ class Plan:
     appeared: int
     requests: int
     followers: int
+    deferred_until: datetime | None  # when the next row that pauses after a transient error is due
     chunks: Sequence[Chunk]
     estimate: Estimate
     rendered: Path
@@ -144,6 +145,8 @@ class Planner:
             session.execute(query("present_outputs", pipelines=pipelines))
         if options.where is not None:
             self._select(session, snapshot, options.where)
+        if options.since is None:
+            session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input")
         fill_redo(session, self.resolved, snapshot, orders)
         session.execute(query("compared", same_input=self._same_input(session)))
         masks = rungs_sql(self.resolved.whens)
@@ -167,9 +170,7 @@ class Planner:
             alias = "input_hash" if number == 0 else f"input_hash_{number}"
             hashes.append(f"md5_number(to_json([{texts}]::VARCHAR[])::VARCHAR) AS {alias}")
         session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
-        if options.since is None:
-            session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id FROM work.input")
-        else:
+        if options.since is not None:
             session.execute(
                 "DELETE FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.standing "
                 "WHERE state IN ('retry', 'escalated') AND (seq > $1 OR not_before IS NOT NULL))",
@@ -247,6 +248,7 @@ class Planner:
             appeared=appeared,
             requests=requests,
             followers=followers,
+            deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
             chunks=tuple(partition(sizes, self.limits())),
             estimate=estimate(session),
             rendered=rendered,

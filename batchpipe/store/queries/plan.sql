@@ -89,11 +89,14 @@ JOIN work.input i USING (key_id)
 LEFT JOIN work.standing s USING (key_id)
 LEFT JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
 LEFT JOIN (
-    SELECT d.key_id, d.seq, r.answer, coalesce(d.error, r.error) AS error
+    SELECT d.key_id, d.started, d.rung, arg_max(r.answer, d.seq) AS answer,
+        arg_max(coalesce(d.error, r.error), d.seq) AS error
     FROM ledger.decisions d
     JOIN ledger.results r ON r.custom_id = d.custom_id AND r.outcome = 'answered' AND NOT r.judged_again
     WHERE d.state = 'retry' AND d.transients = 0 AND d.pipeline IN ({pipelines})
-) f ON f.key_id = s.key_id AND f.seq = s.seq
+        AND d.key_id IN (SELECT key_id FROM work.standing WHERE state = 'retry')
+    GROUP BY d.key_id, d.started, d.rung
+) f ON f.key_id = s.key_id AND f.started = s.started AND f.rung = s.rung AND s.state = 'retry' AND s.attempts > 0
 {snapshot_join}
 WHERE c.word = 'candidate'
 
@@ -305,3 +308,6 @@ SELECT
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading
 WHERE leads
+
+-- name: deferred_until
+SELECT min(not_before) FROM work.plan WHERE word = 'retry' AND not_before > $now

@@ -133,7 +133,7 @@ SELECT
         WHEN w.key_id IS NOT NULL AND n.seq <= $seq THEN 'due'
         ELSE n.state
     END AS word
-FROM work.all_keys k
+FROM (SELECT key_id FROM work.all_keys WHERE selected) k
 LEFT JOIN newest n USING (key_id)
 LEFT JOIN pending p USING (key_id)
 LEFT JOIN work.due_words w USING (key_id)
@@ -149,7 +149,7 @@ SELECT count(*) FILTER (d.state = 'failed'), count(*)
 FROM ledger.decisions d
 JOIN mine USING (key_id, seq)
 WHERE d.pipeline IN ({pipelines}) AND d.seq >= $since AND d.state IN ('accepted', 'failed') AND (d.reason <> 'failed' OR d.custom_id IS NULL)
-    AND d.key_id IN (SELECT key_id FROM work.all_keys)
+    AND d.key_id IN (SELECT key_id FROM work.all_keys WHERE selected)
 
 -- name: run_totals
 SELECT
@@ -162,17 +162,6 @@ SELECT
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.results
 WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again
-
--- name: waiting_until
-SELECT min(not_before) FROM (
-    SELECT d.not_before, d.state
-    FROM ledger.decisions d
-    JOIN (SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
-        AND key_id IN (SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND not_before IS NOT NULL)
-        GROUP BY key_id) USING (key_id, seq)
-    WHERE d.pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.all_keys)
-)
-WHERE state = 'retry'
 
 -- name: paused
 SELECT coalesce(arg_max(kind, seq) = 'paused', false) FROM ledger.events

@@ -1,0 +1,98 @@
+"""The process that is killed. It reads jobs from stdin, one JSON object a line, and forks a process for each.
+
+A fork spares every job the second that imports cost; nothing has been opened before it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from crash.points import Points, set_points
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.runner import run_pipelines
+from batchpipe.pipeline.load import load
+from batchpipe.settings import load_settings
+
+LOADED_BEFORE = ("anthropic", "httpx2", "jsonschema_rs", "pyarrow.parquet", "genai_prices")
+
+
+def run(job: dict[str, Any], points: Points) -> dict[str, Any]:
+    """Run the job's pipeline to its end; what it came to."""
+    root = Path(job["root"])
+    environment = {"ANTHROPIC_API_KEY": job["key"], "ANTHROPIC_BASE_URL": job["base_url"]}
+    settings = load_settings(root, environment={}, command_line=job["settings"])
+    context = Context(
+        root=root, settings=settings, environment=environment, say=lambda text: None, wait_seconds=10.0
+    )
+    told: list[str] = []
+    pipeline = PipelineRun(
+        context=context,
+        file=load(root / "pipelines" / f"{job['pipeline']}.toml", root),
+        options=RunOptions(),
+        tell=lambda name, text: told.append(text),
+        confirm=lambda resolved, plan: True,
+    )
+    try:
+        (outcome,) = run_pipelines(context, [pipeline], wait_seconds=60.0, show=lambda runs: None)
+    finally:
+        context.close()
+    result = outcome.result
+    return {
+        "status": result.status,
+        "submitted": result.submitted,
+        "rows": dict(result.rows),
+        "error": None if outcome.error is None else str(outcome.error),
+        "told": told,
+        "points": points.passed,
+    }
+
+
+def work(job: dict[str, Any]) -> None:
+    """In the forked process: run, and leave the outcome where the job says."""
+    os.chdir(job["root"])
+    points = Points(kill_at=job["kill_at"])
+    answer = Path(job["answer"])
+    keep = answer.write_text
+    set_points(points)
+    keep(json.dumps(run(job, points)), "utf-8")
+
+
+def main() -> None:
+    for name in LOADED_BEFORE:
+        importlib.import_module(name)
+    _say("ready")
+    for line in sys.stdin:
+        job = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            _forked(job)
+        _, status = os.waitpid(process, 0)
+        _say(str(os.waitstatus_to_exitcode(status)))
+
+
+def _forked(job: dict[str, Any]) -> None:
+    try:
+        work(job)
+    finally:
+        error = sys.exception()
+        if error is not None:
+            traceback.print_exception(error)
+        sys.stderr.flush()
+        os._exit(0 if error is None else 1)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The points at which a run may be killed: set around the store, the provider and the files, from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchpipe.engine import plan
+from batchpipe.engine.source import Source
+from batchpipe.providers.anthropic import download
+from batchpipe.providers.anthropic.calls import Calls
+from batchpipe.store.database import Database
+
+CALLS = ("submit", "poll", "collect", "recent", "cancel")
+FILE_STEPS = ("replace", "unlink", "mkdir", "write_text")
+
+Entered = Callable[..., AbstractContextManager[Any]]
+
+
+@dataclass(slots=True)
+class Points:
+    """Counts what a process passes; at number `kill_at` (from 1) the process ends at once."""
+
+    kill_at: int = 0
+    passed: list[str] = field(default_factory=list)
+
+    def reached(self, name: str) -> None:
+        self.passed.append(name)
+        if len(self.passed) == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, owner: Any, names: Sequence[str], label: str) -> None:
+        """Points before and after each call of `owner`'s functions called `names`."""
+        for name in names:
+            setattr(owner, name, self._around(getattr(owner, name), f"{label} {name}"))
+
+    def _around(self, wrapped: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*given: Any, **options: Any) -> Any:
+            self.reached(f"before {name}")
+            found = wrapped(*given, **options)
+            self.reached(f"after {name}")
+            return found
+
+        return call
+
+
+def set_points(points: Points) -> None:
+    """Put points around every write, read, call and file operation of this process."""
+    _around_sessions(points, "writing", Database.writing)
+    _around_sessions(points, "reading", Database.reading)
+    points.around(Database, ["_detach", "_migrate"], "store")
+    points.around(Calls, CALLS, "call")
+    points.around(Source, ["snapshot"], "file")
+    points.around(plan, ["render_rows"], "file")
+    points.around(Path, FILE_STEPS, "file")
+    points.around(os, ["fsync"], "file")
+    _around_chunks(points)
+
+
+def _around_sessions(points: Points, name: str, wrapped: Entered) -> None:
+    @contextmanager
+    def session(*given: Any, **options: Any) -> Iterator[Any]:
+        points.reached(f"before {name}")
+        with wrapped(*given, **options) as found:
+            yield found
+            points.reached(f"at the end of {name}")
+        points.reached(f"after {name}")
+
+    setattr(Database, name, session)
+
+
+def _around_chunks(points: Points) -> None:
+    """A download that is cut in two, with points between the halves that are written."""
+    whole = download._plain
+
+    def halves(response: Any) -> Iterator[bytes]:
+        for chunk in whole(response):
+            middle = len(chunk) // 2
+            points.reached("before file part")
+            yield chunk[:middle]
+            points.reached("within file part")
+            yield chunk[middle:]
+
+    download._plain = halves
