@@ -11,39 +11,27 @@ import typer
 
 from batchpipe import __version__
 from batchpipe.commands.options import Globals, PlanRequest, RunRequest, Task
-from batchpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from batchpipe.commands.call import Call, Talk
 
 PROGRAM = "batchpipe"
-COMMAND_LINE = "the command line"
-EPILOG = (
-    "--emulator and the other options of batchpipe itself may stand here too; they are in batchpipe --help."
-)
+EPILOG = "--emulator and the other options of batchpipe itself may stand here too; they are in batchpipe --help."
 BEGIN, WORK, LOOK = "Begin", "Work", "Look"
 
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="One JSON value on stdout, nothing else there.")
-]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, nothing else there.")]
 Pipelines: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(metavar="PIPELINE", help="Files, folders or names under pipelines/."),
 ]
-Pipeline: TypeAlias = Annotated[
-    str, typer.Argument(metavar="PIPELINE", help="A file, or a name under pipelines/.")
-]
+Pipeline: TypeAlias = Annotated[str, typer.Argument(metavar="PIPELINE", help="A file, or a name under pipelines/.")]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="Every pipeline of the project.")]
 Params: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="A value for $NAME in the input query."),
 ]
-NoNew: TypeAlias = Annotated[
-    bool, typer.Option("--no-new", help="Only collect, retry and escalate what is under way.")
-]
-Limit: TypeAlias = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="Only the next N due rows.")
-]
+NoNew: TypeAlias = Annotated[bool, typer.Option("--no-new", help="Only collect, retry and escalate what is under way.")]
+Limit: TypeAlias = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the next N due rows.")]
 Where: TypeAlias = Annotated[
     str | None,
     typer.Option("--where", metavar="SQL", help="Only rows that this condition holds for."),
@@ -58,9 +46,7 @@ Keep: TypeAlias = Annotated[
         "--keep", metavar="WHAT", help="Keep results though input or prompt changed: all or an SQL condition."
     ),
 ]
-RetryFailed: TypeAlias = Annotated[
-    bool, typer.Option("--retry-failed", help="Rows that ended failed are due again.")
-]
+RetryFailed: TypeAlias = Annotated[bool, typer.Option("--retry-failed", help="Rows that ended failed are due again.")]
 
 app = typer.Typer(
     name=PROGRAM,
@@ -81,21 +67,13 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     directory: Annotated[str | None, typer.Option("-C", metavar="DIR", help="The project's root.")] = None,
-    env: Annotated[
-        str | None, typer.Option("--env", metavar="NAME", help="The settings of one environment.")
-    ] = None,
-    database: Annotated[
-        str | None, typer.Option("--database", metavar="FILE", help="Another DuckDB file.")
-    ] = None,
+    env: Annotated[str | None, typer.Option("--env", metavar="NAME", help="The settings of one environment.")] = None,
+    database: Annotated[str | None, typer.Option("--database", metavar="FILE", help="Another DuckDB file.")] = None,
     emulator: Annotated[
         bool, typer.Option("--emulator", help="Work against the built-in emulator: no key, no cost.")
     ] = False,
-    answers: Annotated[
-        str | None, typer.Option("--answers", metavar="FILE", help="Answers for the emulator.")
-    ] = None,
-    faults: Annotated[
-        str | None, typer.Option("--faults", metavar="FILE", help="Faults of the emulator.")
-    ] = None,
+    answers: Annotated[str | None, typer.Option("--answers", metavar="FILE", help="Answers for the emulator.")] = None,
+    faults: Annotated[str | None, typer.Option("--faults", metavar="FILE", help="Faults of the emulator.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -114,11 +92,6 @@ def options(
         faults=faults,
         debug=debug,
     )
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        raise UsageError(
-            "no command is given", where=COMMAND_LINE, hint="To begin: batchpipe init my_project"
-        )
 
 
 @app.command(rich_help_panel=BEGIN)
@@ -252,12 +225,8 @@ def run(
     context: typer.Context,
     pipelines: Pipelines = None,
     every: All = False,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")
-    ] = False,
-    wait: Annotated[
-        str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")
-    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
+    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
     pending_ok: Annotated[
         bool, typer.Option("--pending-ok", help="Exit 0, not 5, while batches are in flight.")
     ] = False,
@@ -270,9 +239,7 @@ def run(
     redo: Redo = None,
     keep: Keep = None,
     retry_failed: RetryFailed = False,
-    approve: Annotated[
-        bool, typer.Option("--approve", help="Go on though most keys of the input changed.")
-    ] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Go on though most keys of the input changed.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     params: Params = None,
@@ -324,6 +291,31 @@ def cancel(
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 
 
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def recover(
+    context: typer.Context,
+    pipeline: Pipeline,
+    adopt: Annotated[
+        str | None, typer.Option("--adopt", metavar="BATCH_ID", help="This batch is a held chunk's.")
+    ] = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up held chunks and lost batches: their rows are due again.")
+    ] = False,
+    from_raw: Annotated[
+        bool, typer.Option("--from-raw", help="Bring back from raw files what the database lost.")
+    ] = False,
+    as_json: Json = False,
+) -> Task:
+    """Decide about submits of unknown outcome; without options, list them."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.recover import recover as command
+
+        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
+
+
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
 def status(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
     """Show rows by state, batches in flight, held chunks and the last runs."""
@@ -363,13 +355,9 @@ def results(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     where: Where = None,
-    current: Annotated[
-        bool, typer.Option("--current", help="Only rows of the present input and prompt.")
-    ] = False,
+    current: Annotated[bool, typer.Option("--current", help="Only rows of the present input and prompt.")] = False,
     review: Annotated[bool, typer.Option("--review", help="Only rows that a person should look at.")] = False,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")] = None,
     as_json: Json = False,
 ) -> Task:
     """Print the output table, or write it to a file."""
@@ -377,9 +365,7 @@ def results(
     def act(call: Call) -> int:
         from batchpipe.commands.results import results as command
 
-        return command(
-            call, pipeline, to, where=where, current=current, review=review, limit=limit, force=force
-        )
+        return command(call, pipeline, to, where=where, current=current, review=review, limit=limit, force=force)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
 

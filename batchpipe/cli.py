@@ -86,7 +86,11 @@ def understood(arguments: Sequence[str]) -> Task | int:
         raise KeyboardInterrupt from error
     except typer.TyperException as error:
         raise _usage_error(error) from error
-    return found if isinstance(found, Task) else int(found or 0)
+    if found is None:
+        with contextlib.redirect_stdout(sys.stderr):
+            app(args=["--help"], prog_name=PROGRAM, standalone_mode=False)
+        raise UsageError("no command is given", where=COMMAND_LINE, hint="To begin: batchpipe init my_project")
+    return found if isinstance(found, Task) else int(found)
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

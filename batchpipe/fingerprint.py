@@ -32,12 +32,14 @@ def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | No
         state = start.copy()
         state.update(b"\x00" if system is None else b"\x01%d:" % len(system) + system.encode())
         state.update(user.encode())
-        return state.hexdigest()
+        return str(state.hexdigest())
 
     return fingerprint
 
 
-def prompt_hash(sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]) -> str:
+def prompt_hash(
+    sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]
+) -> str:
     return digest(["prompt", [list(each) for each in sources], variables, queries])
 
 

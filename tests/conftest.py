@@ -22,7 +22,11 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
             raise ThisTestTriedToReachTheNetworkError(address)
         connect(self, address)
 
@@ -35,6 +39,16 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "BATCHPIPE_", "OPENAI_")) or name in ("FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(name)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not a sample")
+
+
+@pytest.fixture
+def full_sweep(request: pytest.FixtureRequest) -> bool:
+    """Whether the sweeps are to try everything."""
+    return bool(request.config.getoption("--full-sweep"))
 
 
 @pytest.fixture

@@ -24,9 +24,7 @@ def in_flight(project: Project, count: int = 10, **rules: Any) -> None:
 
 def events(project: Project) -> list[str]:
     kinds = "('paused', 'cancel_requested', 'cancel_answered', 'cancel_failed', 'resumed')"
-    return [
-        kind for (kind,) in project.sql(f"SELECT kind FROM ledger.events WHERE kind IN {kinds} ORDER BY seq")
-    ]
+    return [kind for (kind,) in project.sql(f"SELECT kind FROM ledger.events WHERE kind IN {kinds} ORDER BY seq")]
 
 
 def cancels(project: Project) -> int:

@@ -21,7 +21,8 @@ FIELDS = {
     "doc": "JSON",
     "sure": "BOOLEAN",
 }
-COLUMNS = {"body": "VARCHAR", "score": "INTEGER", "Plan Name": "VARCHAR", "seen": "DATE", "meta": "JSON", "x": "INTEGER"}
+COLUMNS = {"body": "VARCHAR", "score": "INTEGER", "Plan Name": "VARCHAR", "seen": "DATE", "x": "INTEGER"}
+COLUMNS["meta"] = "JSON"
 ROW: dict[str, Any] = {
     "o:label": "bug", "o:score": 0.75, "o:tags": ["a", "b"], "o:place": {"city": "Bern", "size": 3},
     "o:doc": '{"a": 1}', "o:sure": None,
@@ -66,7 +67,7 @@ def refused(text: str) -> PipelineError:
         ("OUTPUT.Score = 0.75 AND Input.X = 0", True),
         ("body LIKE '%--%'", True),
         ("body = 'it''s -- text'", True),
-        ('"plan name" = \'gold\'', True),
+        ("\"plan name\" = 'gold'", True),
         ("place.city = 'Bern'", True),
         ("output.place.size = 3", True),
         ("place['city'] = 'Zug'", False),

@@ -18,9 +18,28 @@ from batchpipe.store.database import Database, Work, migrations
 
 TABLES = {
     "prompt_versions": {"pipeline", "prompt_version", "version", "sources", "full_schema", "git_commit"},
-    "requests": {"pipeline", "key", "part", "custom_id", "fingerprint", "rung", "send", "attempt", "chunk_id"},
+    "requests": {
+        "pipeline",
+        "key",
+        "part",
+        "custom_id",
+        "fingerprint",
+        "rung",
+        "send",
+        "attempt",
+        "chunk_id",
+    },
     "results": {"custom_id", "batch_id", "outcome", "answer", "output", "error", "input_tokens", "cost_usd"},
-    "decisions": {"pipeline", "key_id", "input_hash", "prompt_version", "state", "reason", "policy_hash", "run_id"},
+    "decisions": {
+        "pipeline",
+        "key_id",
+        "input_hash",
+        "prompt_version",
+        "state",
+        "reason",
+        "policy_hash",
+        "run_id",
+    },
     "orders": {"pipeline", "kind", "argument"},
     "events": {"pipeline", "run_id", "kind", "data"},
     "runs": {"run_id", "pipeline", "started_at", "ended_at", "status"},
@@ -62,7 +81,9 @@ def test_times_are_utc_timestamps_that_need_no_other_package(answered: Project) 
         "assert 'pytz' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, *TABLES], check=True)
-    kinds = answered.sql("SELECT DISTINCT data_type FROM duckdb_columns() WHERE column_name LIKE '%\\_at' ESCAPE '\\'")
+    kinds = answered.sql(
+        "SELECT DISTINCT data_type FROM duckdb_columns() WHERE column_name LIKE '%\\_at' ESCAPE '\\'"
+    )
     assert kinds == [("TIMESTAMP",)]
     (recorded,) = answered.sql("SELECT max(recorded_at) FROM ledger.events")[0]
     assert isinstance(recorded, datetime)
@@ -91,7 +112,10 @@ def test_a_holder_that_stays_is_named_in_the_error(answered: Project) -> None:
     try:
         database = Database(path=answered.root / "batchpipe.duckdb", clock=utc_now, wait_seconds=0.3)
         work = Work.open()
-        with pytest.raises(LockedError, match=f"process {holder.pid}") as caught, database.writing(work, None):
+        with (
+            pytest.raises(LockedError, match=f"process {holder.pid}") as caught,
+            database.writing(work, None),
+        ):
             pass
         work.close()
         assert caught.value.exit_code == 4

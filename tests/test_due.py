@@ -27,7 +27,9 @@ def test_the_second_run_sends_nothing(project: Project) -> None:
     project.rows(numbered(50))
     expect(project, 50, new=50)
     expect(project, 0, unchanged=50)
-    assert project.sql("SELECT count(*), count(DISTINCT id), typeof(any_value(id)) FROM demo") == [(50, 50, "BIGINT")]
+    assert project.sql("SELECT count(*), count(DISTINCT id), typeof(any_value(id)) FROM demo") == [
+        (50, 50, "BIGINT")
+    ]
 
 
 def test_every_row_counts_under_exactly_one_word() -> None:
@@ -55,7 +57,9 @@ def test_an_edited_branch_is_the_rows_that_take_it(project: Project) -> None:
     project.pipeline(BASIC.replace("Auf Deutsch.", "Bitte auf Deutsch."))
     expect(project, 3, prompt_changed=3, carried_over=97)
     expect(project, 0, unchanged=100)
-    assert project.sql("SELECT _prompt_version, count(*) FROM demo WHERE _current GROUP BY ALL") == [("v2", 100)]
+    assert project.sql("SELECT _prompt_version, count(*) FROM demo WHERE _current GROUP BY ALL") == [
+        ("v2", 100)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,9 @@ def test_identical_rows_are_sent_once(project: Project) -> None:
         row["body"] = "the same text"
     project.rows(rows)
     expect(project, 3, new=6)
-    assert project.sql("SELECT count(DISTINCT label), count(DISTINCT _custom_id) FROM demo WHERE id <= 4") == [(1, 1)]
+    assert project.sql(
+        "SELECT count(DISTINCT label), count(DISTINCT _custom_id) FROM demo WHERE id <= 4"
+    ) == [(1, 1)]
     assert project.sql("SELECT count(*) FROM demo WHERE _cost_usd > 0") == [(3,)]
     rows.append({"id": 7, "body": "the same text", "lang": "en", "amount": 1})
     project.rows(rows)
@@ -227,7 +233,9 @@ def test_redo_model_and_accept(project: Project) -> None:
     project.pipeline(BASIC.replace("haiku-4-5", "sonnet-4-6"))
     assert project.run(redo="model").submitted == 20
     low = project.sql("SELECT count(*) FROM demo WHERE score < 0.5")[0][0]
-    two = BASIC.replace("haiku-4-5", "sonnet-4-6").replace("max_tokens = 200", 'max_tokens = 200\naccept = "score >= 0.5"')
+    two = BASIC.replace("haiku-4-5", "sonnet-4-6").replace(
+        "max_tokens = 200", 'max_tokens = 200\naccept = "score >= 0.5"'
+    )
     project.pipeline(two + '[[models]]\nmodel = "claude-opus-4-8"\nmax_tokens = 300\n')
     expect(project, 0, unchanged=20)
     assert project.plan(redo="accept").words["redo"] == low
@@ -258,9 +266,13 @@ def test_where_looks_at_some_rows_only(project: Project) -> None:
 
 
 def test_a_null_is_not_an_empty_text(project: Project) -> None:
-    text = BASIC.replace("read_csv('rows.csv', types = {'id': 'BIGINT', 'amount': 'INTEGER'})", "'rows.parquet'")
+    text = BASIC.replace(
+        "read_csv('rows.csv', types = {'id': 'BIGINT', 'amount': 'INTEGER'})", "'rows.parquet'"
+    )
     project.pipeline(text.replace("{{ body }}", "Text: {{ body }}"))
-    duckdb.sql("SELECT 1 AS id, NULL::VARCHAR AS body, 'en' AS lang, 1 AS amount").write_parquet("rows.parquet")
+    duckdb.sql("SELECT 1 AS id, NULL::VARCHAR AS body, 'en' AS lang, 1 AS amount").write_parquet(
+        "rows.parquet"
+    )
     expect(project, 1, new=1)
     duckdb.sql("SELECT 1 AS id, '' AS body, 'en' AS lang, 1 AS amount").write_parquet("rows.parquet")
     expect(project, 0, carried_over=1)

@@ -108,7 +108,6 @@ DECIDING = (
     "providers.anthropic.encoding",
     "providers.anthropic.lint",
     "providers.anthropic.rules",
-    "providers.anthropic.schema_lint",
     "schema.*",
     "sql",
     "template.names",

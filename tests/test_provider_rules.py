@@ -223,52 +223,6 @@ def test_every_deprecated_model_of_the_sdk_has_its_day() -> None:
     assert missing == []
 
 
-def closed(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
-
-
-def many(number: int, *, required: bool, of: dict[str, Any]) -> dict[str, Any]:
-    schema = closed(**{f"field_{each}": of for each in range(number)})
-    return schema if required else {**schema, "required": []}
-
-
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [
-        (closed(a={"type": "integer", "minimum": 0}), "`minimum`"),
-        (closed(a={"type": "string", "maxLength": 5}), "`maxLength`"),
-        (closed(a={"type": "array", "items": {"type": "string"}, "minItems": 2}), "`minItems`"),
-        (closed(a={"type": "object", "properties": {}}), "closed objects"),
-        (closed(a={"type": "string", "pattern": "(?=x)"}), "look-around"),
-        (closed(a={"enum": [["x"]]}), "plain values"),
-        (closed(a={"$ref": "https://example.org/x.json"}), "outside `$ref`"),
-        ({**closed(a={"$ref": "#/$defs/n"}), "$defs": {"n": closed(k={"$ref": "#/$defs/n"})}}, "recursive"),
-        (closed(a={"$ref": "#"}), "recursive"),
-        (many(25, required=False, of={"enum": ["x"]}), "25 fields are optional"),
-        (many(17, required=True, of={"type": ["string", "null"]}), "17 fields have several types"),
-    ],
-)  # fmt: skip
-def test_schemas_that_structured_outputs_refuse(schema: dict[str, Any], words: str) -> None:
-    for output_format in ("json_schema", "tool"):
-        assert any(words in each.what for each in found("claude-haiku-4-5", output_format, schema))
-    for output_format in ("json", "text"):
-        assert found("claude-haiku-4-5", output_format, schema) == []
-
-
-def test_a_good_schema_has_no_problem() -> None:
-    schema = closed(
-        a={"type": "array", "items": closed(b={"enum": ["x", 1, None]}), "minItems": 1},
-        c={"anyOf": [{"$ref": "#/$defs/d"}, {"type": "null"}]},
-    )
-    schema["$defs"] = {"d": closed(e={"type": "string", "format": "date"})}
-    assert found("claude-haiku-4-5", "json_schema", schema) == []
-
-
 def test_every_setting_is_encoded_or_a_header() -> None:
     assert set(SETTINGS).isdisjoint(REFUSED)
 

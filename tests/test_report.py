@@ -36,8 +36,8 @@ def test_the_ladder_is_counted_by_rung(project: Project) -> None:
     found = reported(project)
     by_hand = project.sql(
         """
-        SELECT q.rung, q.model, count(*), count(*) FILTER (q.reason = 'retry'), sum(r.cost_usd), sum(r.realtime_usd),
-            sum(r.input_tokens), sum(r.output_tokens), count(*) FILTER (r.outcome = 'answered')
+        SELECT q.rung, q.model, count(*), count(*) FILTER (q.reason = 'retry'), sum(r.cost_usd),
+            sum(r.realtime_usd), sum(r.input_tokens), sum(r.output_tokens), count(*) FILTER (r.outcome = 'answered')
         FROM ledger.results r JOIN ledger.requests q USING (custom_id) WHERE q.leads GROUP BY ALL ORDER BY ALL
         """
     )
@@ -122,13 +122,10 @@ def test_answers_without_a_price_are_counted(project: Project) -> None:
     project.run()
     with duckdb.connect(str(project.root / "batchpipe.duckdb")) as connection:
         connection.execute(
-            "UPDATE ledger.results SET cost_usd = NULL "
-            "WHERE custom_id <> (SELECT min(custom_id) FROM ledger.results)"
+            "UPDATE ledger.results SET cost_usd = NULL WHERE custom_id <> (SELECT min(custom_id) FROM ledger.results)"
         )
     found = reported(project)
-    ((cost, unpriced),) = project.sql(
-        "SELECT sum(cost_usd), count(*) FILTER (cost_usd IS NULL) FROM ledger.results"
-    )
+    ((cost, unpriced),) = project.sql("SELECT sum(cost_usd), count(*) FILTER (cost_usd IS NULL) FROM ledger.results")
     assert found["total"]["unpriced"] == unpriced == 3
     assert found["total"]["cost_usd"] == cost
     assert "3 results not in these sums" in ask(project, report, ["demo"]).out

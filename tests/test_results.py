@@ -1,10 +1,11 @@
-"""`results` shows the output table or writes it to a file; no cell of it can steer a terminal or a spreadsheet."""
+"""`results` shows the output table or writes it to a file; no cell steers a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ import pytest
 from calls import ask
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands import spreadsheet
 from batchpipe.commands.results import results
 from batchpipe.errors import PipelineError, UsageError
 
@@ -54,9 +56,7 @@ def answered(project: Project) -> None:
 def hostile(project: Project) -> None:
     """Rows whose answers are meant to do harm."""
     project.pipeline(FREE)
-    project.rows(
-        [{"id": n, "body": f"row <{n}>", "plan": "=1+1" if n == 0 else "team"} for n in range(len(HOSTILE))]
-    )
+    project.rows([{"id": n, "body": f"row <{n}>", "plan": "=1+1" if n == 0 else "team"} for n in range(len(HOSTILE))])
     project.faults(
         {
             "requests": [
@@ -106,9 +106,7 @@ def test_no_cell_of_a_csv_is_a_formula(project: Project) -> None:
         assert [row["words"] for row in rows] == [*("'" + each for each in HOSTILE[:6]), *HOSTILE[6:]]
         assert rows[0]["plan"] == "'=1+1"
         assert json.loads(rows[1]["parts"]) == [HOSTILE[1], "b"]
-        assert all(
-            not value.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for value in row.values()
-        )
+        assert all(not value.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for value in row.values())
 
 
 def test_a_terminal_shows_what_was_said_and_obeys_none_of_it(project: Project) -> None:
@@ -127,27 +125,32 @@ def test_files_for_programs_hold_the_values_as_they_are(project: Project, ending
     assert "8 rows to out." in printed.talk
     reader = "read_parquet" if ending == "parquet" else "read_json"
     with duckdb.connect() as connection:
-        rows = connection.execute(
-            f"SELECT words, parts FROM {reader}('{project.root}/out.{ending}')"
-        ).fetchall()
+        rows = connection.execute(f"SELECT words, parts FROM {reader}('{project.root}/out.{ending}')").fetchall()
     assert rows == [(words, [words, "b"]) for words in HOSTILE]
     if ending == "json":
         assert len(json.loads((project.root / "out.json").read_text("utf-8"))) == len(HOSTILE)
 
 
-def test_a_workbook_needs_what_can_write_one_and_holds_no_formula(project: Project) -> None:
-    hostile(project)
-    try:
+def test_a_workbook_needs_what_can_write_one(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(project)
+    monkeypatch.setattr(spreadsheet, "_has_extension", lambda connection: False)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(UsageError, match="neither is here") as caught:
         ask(project, results, "demo", "out.xlsx")
-    except UsageError as error:
-        assert "openpyxl" in error.what
-        assert not (project.root / "out.xlsx").exists()
-        return
+    assert "openpyxl" in str(caught.value.hint)
+    assert not (project.root / "out.xlsx").exists()
+
+
+def test_no_cell_of_a_workbook_is_a_formula(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     openpyxl = pytest.importorskip("openpyxl")
+    monkeypatch.setattr(spreadsheet, "_has_extension", lambda connection: False)
+    hostile(project)
+    ask(project, results, "demo", "out.xlsx")
     header, *rows = openpyxl.load_workbook(project.root / "out.xlsx").active.iter_rows()
     words = [cell.value for cell in header].index("words")
     assert all(cell.data_type != "f" for row in rows for cell in row)
     assert rows[0][words].value == "'" + HOSTILE[0]
+    assert rows[6][words].value == HOSTILE[6].replace("\x1b", "\ufffd")
     assert rows[7][words].value == "plain"
 
 
@@ -225,9 +228,7 @@ def test_a_foreign_table_of_that_name_is_not_shown(project: Project) -> None:
 
 
 def test_a_table_in_a_schema_is_found(project: Project) -> None:
-    project.pipeline(
-        BASIC.replace("[output.fields.label]", '[output]\ntable = "mart.labels"\n[output.fields.label]')
-    )
+    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ntable = "mart.labels"\n[output.fields.label]'))
     project.rows(numbered(2))
     project.run()
     found = ask(project, results, "demo", as_json=True).value

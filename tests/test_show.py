@@ -40,7 +40,8 @@ def test_every_attempt_stands_in_order_with_why_and_what_it_cost(project: Projec
     attempts = found["attempts"]
     by_hand = project.sql(
         """
-        SELECT q.rung, q.reason, q.attempt, r.outcome, r.cost_usd, r.input_tokens, q.custom_id, r.batch_id, r.answer
+        SELECT q.rung, q.reason, q.attempt, r.outcome, r.cost_usd, r.input_tokens, q.custom_id, r.batch_id,
+            r.answer
         FROM ledger.requests q JOIN ledger.results r USING (custom_id) WHERE q.key = '["2"]' ORDER BY q.seq
         """
     )
@@ -208,9 +209,7 @@ def test_a_composite_key_is_several_arguments_or_a_list(project: Project) -> Non
 
 def test_an_unknown_key_is_answered_with_the_nearest(project: Project) -> None:
     project.pipeline(BASIC.replace("types = {'id': 'BIGINT', 'amount': 'INTEGER'}", "all_varchar = true"))
-    project.rows(
-        [{"id": key, "body": key, "lang": "en", "amount": 1} for key in ("T-1001", "T-1002", "other")]
-    )
+    project.rows([{"id": key, "body": key, "lang": "en", "amount": 1} for key in ("T-1001", "T-1002", "other")])
     with pytest.raises(UsageError, match="there is no row T-1003") as caught:
         story(project, "T-1003")
     assert "T-1001, T-1002" in str(caught.value.hint)

@@ -1,4 +1,4 @@
-"""Results that say something of more than their row: a ladder of one rung, shares of failures, batches that all fail."""
+"""A ladder of one rung, shares of failures, batches that fail as a whole, ladders that change in flight."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def test_a_ladder_of_one_rung_ends_where_another_would_go_up(project: Project) -
     result = project.run()
     assert (result.status, result.submitted) == ("failed_rows", 8 + 3)
     assert result.rows | {"accepted": 3, "review": 1, "failed": 5, "due": 0, "pending": 0} == result.rows
-    found = project.sql(
-        "SELECT (key ->> 0)::INTEGER, state, rung, attempts, error FROM ledger.row_state ORDER BY 1"
-    )
+    found = project.sql("SELECT (key ->> 0)::INTEGER, state, rung, attempts, error FROM ledger.row_state ORDER BY 1")
     assert [row[1] for row in found] == ["failed"] * 5 + ["accepted"] * 3
     assert [row[3] for row in found] == [1, 1, 1, 2, 2, 1, 2, 1]
     errors = ["declined", "declined", "context window was exceeded", "cut off at max_tokens", "label"]
@@ -106,9 +104,7 @@ def test_nineteen_lines_with_one_error_are_nineteen_failed_rows(project: Project
     ],
     ids=["credit", "permission", "a good batch after it"],
 )
-def test_no_credit_on_any_line_stops_the_run_and_keeps_the_others(
-    project: Project, kind: str, starved: range
-) -> None:
+def test_no_credit_on_any_line_stops_the_run_and_keeps_the_others(project: Project, kind: str, starved: range) -> None:
     project.pipeline(BASIC + "[chunking]\nmax_requests = 30\n")
     project.rows([row | {"body": f"case:{row['id']};"} for row in numbered(55)])
     project.faults({"requests": [{"match": f"case:{n};", "outcome": kind} for n in starved]})

@@ -142,9 +142,7 @@ def _cancel_each(
     context: Context, work: Work, file: PipelineFile, provider: Provider, batches: Sequence[OpenBatch]
 ) -> dict[str, Asked]:
     """Ask for each batch, the intents of all committed before; no session is open during a call."""
-    _record(
-        context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each in batches]
-    )
+    _record(context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each in batches])
     done: dict[str, Asked] = {}
     for each in batches:
         asked = _ask(provider, each)
@@ -205,9 +203,7 @@ def _failure(name: str, asked: Sequence[Asked]) -> ProviderError | None:
     failed = [each for each in asked if each.outcome == "failed"]
     if not failed:
         return None
-    what = (
-        f"{len(failed)} of {count(len(asked), 'batch', 'batches')} could not be canceled: {failed[0].message}"
-    )
+    what = f"{len(failed)} of {count(len(asked), 'batch', 'batches')} could not be canceled: {failed[0].message}"
     hint = "The pipeline is paused all the same. Mend the cause, then run the same command again."
     return ProviderError(what, where=name, hint=hint)
 
@@ -235,20 +231,15 @@ def _text(found: Canceled, suggest: Callable[[str], str]) -> str:
         of_kind = [each for each in found.batches if each.outcome == outcome]
         if of_kind:
             requests = sum(each.requests for each in of_kind)
-            lines.append(
-                f"  {count(len(of_kind), 'batch', 'batches')} with {count(requests, 'request')} {phrase}"
-            )
+            lines.append(f"  {count(len(of_kind), 'batch', 'batches')} with {count(requests, 'request')} {phrase}")
     if not found.batches:
         lines.append("  nothing was in flight")
     if found.unsure:
-        lines.append(
-            f"  {count(found.unsure, 'submit')} of unknown outcome left alone: the next run searches for it"
-        )
-    lines.append(
-        "  What is finished is kept and paid for; requests not begun cost nothing and are due again."
-    )
-    lines.append(f"  To collect it and go on: {suggest(f'run {found.pipeline} --resume')}")
-    lines.append(
-        f"  To collect it and send nothing new: {suggest(f'run {found.pipeline} --resume --no-new')}"
-    )
+        lines.append(f"  {count(found.unsure, 'submit')} of unknown outcome left alone: the next run searches for it")
+    resume = suggest(f"run {found.pipeline} --resume")
+    if not found.batches:
+        return "\n".join([*lines, f"  To go on: {resume}"])
+    lines.append("  What is finished is kept and paid for; what was not begun costs nothing and is due again.")
+    lines.append(f"  To collect it and go on: {resume}")
+    lines.append(f"  To collect it and send nothing new: {suggest(f'run {found.pipeline} --resume --no-new')}")
     return "\n".join(lines)

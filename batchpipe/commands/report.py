@@ -167,9 +167,7 @@ def _read(session: Session, named: Named) -> Report:
         rows_answered=answered,
         usd_per_1000_accepted=(total.cost_usd * 1000 / answered).quantize(PLACES) if answered else None,
         in_flight=InFlight(batches=batches, requests=requests, max_usd=max_usd if batches else Decimal(0)),
-        estimate=Estimate(expected_usd=expected, actual_usd=actual or Decimal(0))
-        if expected is not None
-        else None,
+        estimate=Estimate(expected_usd=expected, actual_usd=actual or Decimal(0)) if expected is not None else None,
         rungs=_rungs(session),
         versions=_versions(session),
         runs=last_runs(session, named, LAST),
@@ -179,10 +177,7 @@ def _read(session: Session, named: Named) -> Report:
 
 def _rungs(session: Session) -> list[Rung]:
     statement = query("paid_sums", groups="rung, model,", grouped="GROUP BY rung, model ORDER BY rung, model")
-    return [
-        Rung(rung=each["rung"], model=each["model"], sums=_sums(each))
-        for each in session.dictionaries(statement)
-    ]
+    return [Rung(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)]
 
 
 def _versions(session: Session) -> list[Version]:
@@ -220,25 +215,19 @@ def _as_json(found: Report) -> dict[str, Any]:
 def _with_shares(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Shares are of `requests`, None where there are none."""
     whole = sums["requests"]
-    shares = {
-        f"{name}_share": sums[name] / whole if whole else None for name in ("valid", "accepted", "escalated")
-    }
+    shares = {f"{name}_share": sums[name] / whole if whole else None for name in ("valid", "accepted", "escalated")}
     return {**sums, **shares}
 
 
 def _text(found: Report, terminal: bool) -> str:
     total = found.total
     if not total.requests:
-        waiting = (
-            f", {count(found.in_flight.requests, 'request')} in flight" if found.in_flight.batches else ""
-        )
+        waiting = f", {count(found.in_flight.requests, 'request')} in flight" if found.in_flight.batches else ""
         return f"{found.pipeline}\n  nothing was spent yet{waiting}"
     parts = [found.pipeline, _summary(found)]
     parts.append(_sums_table("by rung", [(_rung_name(each), each.sums) for each in found.rungs], terminal))
     if len(found.versions) > 1:
-        parts.append(
-            _sums_table("by prompt", [(_version_name(each), each.sums) for each in found.versions], terminal)
-        )
+        parts.append(_sums_table("by prompt", [(_version_name(each), each.sums) for each in found.versions], terminal))
     parts.append(_runs_table(found.runs, terminal))
     parts.append(_days_table(found.days, terminal))
     return "\n".join(parts)
@@ -259,9 +248,7 @@ def _summary(found: Report) -> str:
             ("tokens", _tokens(total)),
             (
                 "in flight",
-                f"{count(flying.requests, 'request')}, at most {money(flying.max_usd)}"
-                if flying.batches
-                else None,
+                f"{count(flying.requests, 'request')}, at most {money(flying.max_usd)}" if flying.batches else None,
             ),
             (
                 "estimated",
@@ -269,9 +256,7 @@ def _summary(found: Report) -> str:
             ),
             (
                 "no price",
-                f"{count(total.unpriced, 'result')} not in these sums: set `prices`"
-                if total.unpriced
-                else None,
+                f"{count(total.unpriced, 'result')} not in these sums: set `prices`" if total.unpriced else None,
             ),
         ]
     )

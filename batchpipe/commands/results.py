@@ -174,9 +174,7 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
     rows = session.rows(query("row_of_output", values=values, table=output.sql, texts=texts), {"key": key})
     if not rows:
         return None
-    return {
-        name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)
-    }
+    return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}
 
 
 def save(work: Work, taken: Taken, target: Path) -> None:
@@ -216,9 +214,7 @@ def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
     parts += ["_review"] if filters.review else []
     if filters.where is not None:
         types = dict(output.columns)
-        parsed = parse_condition(
-            session.connection, filters.where, fields=types, columns=types, where="--where"
-        )
+        parsed = parse_condition(session.connection, filters.where, fields=types, columns=types, where="--where")
         bind_condition(session.connection, parsed, field_types=types, column_types=types, where="--where")
         parts.append(parsed.truth)
     return " AND ".join(parts) or "true"
@@ -263,8 +259,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) ->
     if call.json:
         columns = taken.output.columns
         listed = [
-            {name: _json_value(value, kind) for (name, kind), value in zip(columns, row, strict=True)}
-            for row in rows
+            {name: _json_value(value, kind) for (name, kind), value in zip(columns, row, strict=True)} for row in rows
         ]
         shown = {"pipeline": pipeline, "table": taken.output.name, "matching": taken.matching, "rows": listed}
         call.out(shown)
@@ -277,9 +272,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) ->
         for block in _csv_blocks(taken, work, folder):
             call.out(block)
     if taken.rows < taken.matching:
-        call.say(
-            f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv"
-        )
+        call.say(f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv")
 
 
 def _csv_blocks(taken: Taken, work: Work, folder: Path) -> Iterator[str]:
@@ -302,9 +295,7 @@ def _shown(value: Any) -> str | None:
         return None
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = (
-        json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-    )
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
     return shortened(text, SCREEN_CELL)
 
 

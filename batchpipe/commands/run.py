@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from batchpipe.commands.run_result import Ended, code_of, interrupted_text, resu
 from batchpipe.commands.run_views import Watcher
 from batchpipe.display import Display, Lines, live_view
 from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.facts import open_batches
 from batchpipe.engine.pipeline_run import PipelineRun, RunOptions, wait_seconds
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.errors import LockedError, PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import Selection, refuse_same_names
 
 COMMAND_LINE = "the command line"
 PATIENCE_SECONDS = 1_800.0
+LAST_LOOK_SECONDS = 3.0
 
 
 class RecordedRun(PipelineRun):
@@ -43,9 +46,7 @@ class RecordedRun(PipelineRun):
     @property
     def ended(self) -> Ended:
         result = self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
-        return Ended(
-            result=result, table=self.file.pipeline.table, gate_hint=self.gate_hint, batches=tuple(self.open)
-        )
+        return Ended(result=result, table=self.file.pipeline.table, gate_hint=self.gate_hint, batches=tuple(self.open))
 
 
 def run(call: Call, request: RunRequest) -> int:
@@ -80,9 +81,7 @@ def run(call: Call, request: RunRequest) -> int:
     return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
 
 
-def _run_all(
-    call: Call, context: Context, runs: Sequence[RecordedRun], wait: float | None, watcher: Watcher
-) -> None:
+def _run_all(call: Call, context: Context, runs: Sequence[RecordedRun], wait: float | None, watcher: Watcher) -> None:
     """Run to the end, or to an interrupt, out of which DuckDB may make an error of its own."""
     try:
         watcher.show(runs)
@@ -90,6 +89,19 @@ def _run_all(
     except (KeyboardInterrupt, RuntimeError, duckdb.Error):
         if not call.interrupted():
             raise
+        if call.debug:
+            call.say(traceback.format_exc().rstrip())
+        _look_again(context, runs)
+
+
+def _look_again(context: Context, runs: Sequence[RecordedRun]) -> None:
+    """After an interrupt, see in the ledger what is in flight: the run may have been about to note it."""
+    context.database.wait_seconds = LAST_LOOK_SECONDS
+    work = context.work()
+    with contextlib.suppress(LockedError), closing(work.connection), context.database.reading(work) as session:
+        for run in runs:
+            older = run.file.pipeline.renamed_from
+            run.open = open_batches(session, [run.name, older] if older else [run.name])
 
 
 def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:

@@ -46,9 +46,7 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
     return 0
 
 
-def tell(
-    context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]
-) -> Story:
+def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> Story:
     """The story of a row, from the present input and the ledger. Raises UsageError for an unknown key."""
     wanted = possible_keys(work, file, key)
     names = _names(file)
@@ -107,9 +105,7 @@ def _is_known(session: Session, names: Sequence[str], key: str) -> bool:
     return bool(session.one(statement, {"key": key})[0])
 
 
-def _unknown(
-    session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading
-) -> UsageError:
+def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> UsageError:
     """The error for a key that neither the ledger nor the input has."""
     keys = query("sent_keys", pipelines=quoted_names(names))
     sent = session.rows(query("near_keys", keys=keys), {"key": key})

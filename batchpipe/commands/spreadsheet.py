@@ -19,9 +19,7 @@ def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path
     """Write `select` (`rows` rows) to `path`; UsageError where it does not fit or nothing can write it."""
     if rows > MOST_ROWS:
         what = f"{rows:,} rows do not fit a sheet, which takes {MOST_ROWS:,}"
-        raise UsageError(
-            what, where="--to", hint="Write .csv or .parquet, or choose rows with --where or --limit."
-        )
+        raise UsageError(what, where="--to", hint="Write .csv or .parquet, or choose rows with --where or --limit.")
     fitting = _fitting(connection, select)
     if _has_extension(connection):
         connection.execute(f"COPY ({fitting}) TO {quote_literal(str(path))} (FORMAT xlsx, HEADER true)")

@@ -6,7 +6,7 @@ It reads the ledger alone, neither the input nor the provider, so that it works 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, open_batches, quoted_names
+from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
 from batchpipe.project import FOLDER, pipeline_files
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -79,7 +80,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One pipeline. `rows` counts keys by state, `review` being part of `accepted`; `raw`: files and bytes.
+    """One pipeline. `rows` counts keys by state, `review` being part of `accepted`; `raw`: files of
+    results, and the bytes of all that is kept of their chunks.
 
     `holder` names the process that holds the pipeline's lock, as it wrote it down.
     """
@@ -101,7 +103,7 @@ def status(call: Call, arguments: Sequence[str]) -> int:
     named, single = chosen(call, arguments)
     with call.context() as context:
         found = read_statuses(context, named, everything=not arguments)
-        now, path = context.clock(), context.database.path
+        now, path, folder = context.clock(), context.database.path, context.database.folder
     if call.json:
         call.emit([asdict(each) for each in found], single)
         return 0
@@ -110,6 +112,8 @@ def status(call: Call, arguments: Sequence[str]) -> int:
     for number, each in enumerate(found):
         call.out(("\n" if number else "") + _text(each, now, call))
     call.say(f"database: {_shown_path(path, call.start)}" + ("" if path.exists() else " (not made yet)"))
+    if folder.is_dir():
+        call.say(f"working folder: {_shown_path(folder, call.start)}, {_folder_line(folder)}")
     return 0
 
 
@@ -149,7 +153,7 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
     try:
         with database.reading(work) as session:
             chosen_ones = with_ledger(session, named) if everything else named
-            raw = _file_sizes(database.folder / "raw")
+            raw = RawFolder(path=database.folder / "raw").sizes()
             return [_read(session, each, context, raw) for each in chosen_ones]
     finally:
         work.close()
@@ -171,22 +175,20 @@ def last_runs(session: Session, named: Named, number: int) -> list[Run]:
     return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
 
 
-def _read(session: Session, named: Named, context: Context, raw: Mapping[str, int]) -> Status:
+def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
     pipelines = quoted_names(named.names)
-    sizes = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
+    kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
     return Status(
         pipeline=named.name,
         paused=session.one(query("paused", pipelines=quoted_names([named.name])))[0],
         rows=rows_by_state(session, named),
-        batches=[
-            _chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)
-        ],
+        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)],
         orders=[Order(**each) for each in session.dictionaries(query("orders_waiting", pipelines=pipelines))],
         runs=last_runs(session, named, LAST_RUNS),
         cost_usd=cost,
         unpriced=unpriced,
-        raw={"files": len(sizes), "bytes": sum(sizes)},
+        raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
     )
 
@@ -194,11 +196,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, in
 def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
     begun = batch.created_at or batch.submitted_at or batch.prepared_at
     left = (batch.expires_at - now).total_seconds() if batch.expires_at else None
-    held = (
-        batch.unknown_at + timedelta(seconds=reconcile_wait)
-        if batch.unknown_at and batch.state == "held"
-        else None
-    )
+    held = batch.unknown_at + timedelta(seconds=reconcile_wait) if batch.unknown_at and batch.state == "held" else None
     return Chunk(
         chunk_id=batch.chunk_id,
         batch_id=batch.batch_id,
@@ -214,19 +212,6 @@ def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
         expires_in_seconds=left,
         held_until=held,
     )
-
-
-def _file_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each raw file by its chunk id; a file that goes away meanwhile is left out."""
-    return dict(_sizes(folder)) if folder.is_dir() else {}
-
-
-def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    for path in folder.glob("*.jsonl"):
-        try:
-            yield path.stem, path.stat().st_size
-        except FileNotFoundError:
-            continue
 
 
 def _holder(path: Path) -> str | None:
@@ -330,9 +315,14 @@ def _runs_table(runs: Sequence[Run], terminal: bool) -> str:
         )
         for each in runs
     ]
-    return table(
-        ("last runs", "status", "sent", "collected", "cost", ""), rows, terminal=terminal, right=(2, 3, 4)
-    )
+    return table(("last runs", "status", "sent", "collected", "cost", ""), rows, terminal=terminal, right=(2, 3, 4))
+
+
+def _folder_line(folder: Path) -> str:
+    """`12,345 bytes (raw 12,000, work 345)`."""
+    parts = {each.name: folder_bytes(each) for each in sorted(folder.iterdir()) if each.is_dir()}
+    shown = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
+    return f"{folder_bytes(folder):,} bytes" + (f" ({shown})" if shown else "")
 
 
 def _shown_path(path: Path, start: Path) -> str:

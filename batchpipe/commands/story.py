@@ -130,9 +130,7 @@ def story_text(story: Story, suggest: Callable[[str], str]) -> str:
 
 
 def _head(story: Story) -> str:
-    state = {"new": "not answered yet"}.get(story.state, story.state) + (
-        ", for review" if story.review else ""
-    )
+    state = {"new": "not answered yet"}.get(story.state, story.state) + (", for review" if story.review else "")
     facts = [
         ("state", state),
         ("because", story.reason if story.state not in ("accepted", "new") else None),
@@ -152,9 +150,7 @@ def _now(story: Story, suggest: Callable[[str], str]) -> str:
     if story.paused:
         lines.append(f"  the pipeline is paused; to go on: {suggest(f'run {story.pipeline} --resume')}")
     lines.append("  input")
-    lines.append(
-        pairs([(safe(name), _cut(value)) for name, value in now.input.items() if value], indent="    ")
-    )
+    lines.append(pairs([(safe(name), _cut(value)) for name, value in now.input.items() if value], indent="    "))
     for title, text in (("system", now.system), ("user", now.user), ("after the last answer", now.feedback)):
         if text:
             lines.append(f"  {title}\n{_block(text)}")
@@ -178,9 +174,7 @@ def _coming(story: Story, now: RowNow) -> str:
 
 
 def _attempt(number: int, each: Attempt) -> str:
-    head = (
-        f"request {number}: rung {each.rung}, {safe(each.model)}, try {each.attempt}, because {each.reason}"
-    )
+    head = f"request {number}: rung {each.rung}, {safe(each.model)}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
     tokens = _tokens(each)
     facts = [
@@ -254,9 +248,7 @@ def _value(value: Any) -> str | None:
         return None
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    text = (
-        json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-    )
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
     return _cut(text)
 
 

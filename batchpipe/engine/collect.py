@@ -12,7 +12,9 @@ from batchpipe.engine.estimate import PriceBook
 from batchpipe.engine.facts import OpenBatch, add_event, quoted_names
 from batchpipe.engine.judge import Judge, judge_answers, validate_documents
 from batchpipe.engine.output import merge_output
+from batchpipe.engine.raw import RawFolder, open_results, saving
 from batchpipe.engine.resolve import Resolved, judge_of_policy
+from batchpipe.engine.submit import submitted_facts
 from batchpipe.ladder import Ladder, Standing, decide
 from batchpipe.pricing import prices_table
 from batchpipe.providers import BatchState, Provider
@@ -57,51 +59,70 @@ class Collected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Collects batches of one pipeline. `poll_interval` (seconds) is the first pause before a transient retry."""
+    """Collects batches of one pipeline. `poll_interval` (seconds) is the first pause before a transient retry.
+
+    `rebuilding` takes what the raw folder holds and asks nobody; the database's clock then gives the time at which
+    the results came.
+    """
 
     resolved: Resolved
     database: Database
     work: Work
+    raw: RawFolder
     provider: Callable[[], Provider]
     prices: PriceBook
     run_id: str
     poll_interval: float
+    rebuilding: bool = False
 
     def collect(self, batch: OpenBatch, state: BatchState) -> Collected:
         """Download, check, judge and record `batch`; collecting twice changes nothing.
 
         Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
         """
-        path = self.raw_path(batch.chunk_id)
-        faults = self._read_checked(batch, path)
+        faults = self._read_checked(batch, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
             return Collected(
                 accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None, foreign=True
             )
+        if not self.rebuilding:
+            self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
         self._judge()
         self._price(state)
-        return self._record(batch, state, faults)
+        collected = self._record(batch, state, faults)
+        self.raw.compress(batch.chunk_id)
+        return collected
+
+    def tidy(self) -> None:
+        """Compress what a killed process left plain after its lines were in the database."""
+        left = self.raw.uncompressed()
+        if left:
+            with self.database.reading(self.work) as session:
+                done = session.rows(query("collected_chunks"), {"chunk_ids": left})
+            for (chunk_id,) in done:
+                self.raw.compress(chunk_id)
 
     def save(self, batch: OpenBatch) -> None:
         """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
-        path = self.raw_path(batch.chunk_id)
-        if not path.exists():
-            assert batch.batch_id is not None
+        if self.raw.results(batch.chunk_id) is None:
+            self._download(batch)
+
+    def _download(self, batch: OpenBatch) -> None:
+        assert batch.batch_id is not None
+        path = self.raw.download(batch.chunk_id)
+        with saving(path):
             self.provider().collect(batch.batch_id, path)
 
-    def raw_path(self, chunk_id: str) -> Path:
-        """Where the raw results of a chunk are kept."""
-        return self.database.make_folder("raw") / f"{chunk_id}.jsonl"
-
-    def _read_checked(self, batch: OpenBatch, path: Path) -> dict[str, int] | None:
-        """Read the raw file, downloading it up to three times until it holds what was sent; None where it is foreign."""
-        assert batch.batch_id is not None
+    def _read_checked(self, batch: OpenBatch, looks: int) -> dict[str, int] | None:
+        """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
         with self.database.reading(self.work) as session:
             session.execute(query("sent"), {"chunk_id": batch.chunk_id})
         faults: dict[str, int] = {}
-        for attempt in range(DOWNLOADS):
-            if attempt or not path.exists():
-                self.provider().collect(batch.batch_id, path)
+        for attempt in range(looks):
+            path = self.raw.results(batch.chunk_id)
+            if attempt or path is None:
+                self._download(batch)
+                path = self.raw.download(batch.chunk_id)
             self._read(path)
             connection = self.work.connection
             cursor = connection.execute(query("line_faults"))
@@ -115,13 +136,14 @@ class Collector:
             "SELECT count(*) FROM work.lines WHERE custom_id IN (SELECT custom_id FROM work.sent)"
         ).fetchone()
         if faults["strange"] and ours == (0,):
-            path.unlink()
+            if not self.rebuilding:
+                self.raw.download(batch.chunk_id).unlink()
             return None
         self.work.connection.execute(query("received"))
         return faults
 
     def _read(self, path: Path) -> None:
-        with path.open("rb") as file:
+        with open_results(path) as file:
             longest = max((len(line) for line in file), default=0)
         parameters = {"path": str(path), "maximum_object_size": max(MIN_OBJECT_BYTES, 2 * longest)}
         statement = f"CREATE OR REPLACE TABLE work.lines AS {self.resolved.rules.lines_sql()}"
@@ -165,7 +187,9 @@ class Collector:
         today = self.resolved.judge
         at_hand = {name for name, _ in recorded.input_columns}
         conditions = [*today.checks.values(), *(each for each in today.accepts if each)]
-        if prompt_version == self.resolved.version.prompt_version and all(c.inputs <= at_hand for c in conditions):
+        if prompt_version == self.resolved.version.prompt_version and all(
+            c.inputs <= at_hand for c in conditions
+        ):
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 
@@ -195,20 +219,35 @@ class Collector:
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
+        if self.rebuilding:
+            self._forget_judged_since()
         self._decide()
         warnings = self._warnings(faults)
         with self.database.writing(self.work, self.run_id) as session:
-            if session.one("SELECT count(*) FROM ledger.events WHERE kind = 'batch_collected' AND chunk_id = $1::UUID", [batch.chunk_id])[0]:
+            if session.one(
+                "SELECT count(*) FROM ledger.events WHERE kind = 'batch_collected' AND chunk_id = $1::UUID",
+                [batch.chunk_id],
+            )[0]:
                 return Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
             self._insert(session, batch, state)
-            counts = dict(session.rows("SELECT state, count(*) FROM ledger.decisions WHERE seq = $1 GROUP BY state", [session.seq]))
+            if batch.state == "presumed":
+                self._event(session, batch, "chunk_adopted", submitted_facts(state))
+            counts = dict(
+                session.rows(
+                    "SELECT state, count(*) FROM ledger.decisions WHERE seq = $1 GROUP BY state",
+                    [session.seq],
+                )
+            )
             canceled = session.one("SELECT count(*) FROM work.received WHERE outcome = 'canceled'")[0]
             stop = _stop_words(uniform, account)
-            data = {"counts": state.counts, "ended_at": state.ended_at, "batch_id": batch.batch_id}
-            self._event(session, batch, "batch_ended", data)
+            self._event(session, batch, "batch_ended", ended_facts(state))
             self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, batch)
-            merge_output(session, self.resolved, f"SELECT key_id FROM ledger.decisions WHERE seq = {session.seq} AND state = 'accepted'")
+            merge_output(
+                session,
+                self.resolved,
+                f"SELECT key_id FROM ledger.decisions WHERE seq = {session.seq} AND state = 'accepted'",
+            )
         return Collected(
             accepted=counts.get("accepted", 0),
             failed=counts.get("failed", 0),
@@ -217,6 +256,12 @@ class Collector:
             warnings=warnings,
             stop=stop,
         )
+
+    def _forget_judged_since(self) -> None:
+        """A row that was decided after these results came keeps its later standing."""
+        statement = query("forget_judged_since", pipelines=quoted_names(self.resolved.names))
+        with self.database.reading(self.work) as session:
+            session.execute(statement, {"moment": session.now})
 
     def _insert(self, session: Session, batch: OpenBatch, state: BatchState) -> None:
         stamp: dict[str, Any] = {
@@ -229,7 +274,11 @@ class Collector:
         session.execute(
             query("insert_results", cost=_COST.format(p="b"), realtime=_COST.format(p="n")),
             stamp
-            | {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id, "completed_at": state.ended_at or session.now},
+            | {
+                "chunk_id": batch.chunk_id,
+                "batch_id": batch.batch_id,
+                "completed_at": state.ended_at or session.now,
+            },
         )
         words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
         session.execute(
@@ -296,7 +345,9 @@ class Collector:
             warnings.append(f"no price is known for {', '.join(models)}: set `prices`; its cost is left open")
         other = connection.execute(query("not_batch_tier")).fetchone()
         if other and other[0]:
-            warnings.append(f"{other[0]:,} results were not processed at the batch tier: the discount was not applied")
+            warnings.append(
+                f"{other[0]:,} results were not processed at the batch tier: the discount was not applied"
+            )
         return warnings
 
     def _event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
@@ -309,3 +360,8 @@ def _stop_words(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None
     if uniform is not None:
         return f"all {uniform[1]:,} requests of a batch failed with the same error: {uniform[0]}"
     return None
+
+
+def ended_facts(state: BatchState) -> dict[str, Any]:
+    """What is recorded of a batch whose results are kept."""
+    return {"counts": state.counts, "ended_at": state.ended_at, "batch_id": state.batch_id}

@@ -81,7 +81,9 @@ class Context:
         if self.settings.emulator:
             paths.append(self._project_database)
         databases = SourceDatabases(paths=tuple(paths), wait_seconds=self.wait_seconds)
-        with open_source(file, databases, self.environment, params, spill=self.database.folder / "spill") as source:
+        with open_source(
+            file, databases, self.environment, params, spill=self.database.folder / "spill"
+        ) as source:
             yield source
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:
@@ -127,14 +129,25 @@ class Context:
             emulator.start()
         except EmulatorError as error:
             hint = "Correct the file, or leave it out."
-            raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
+            raise ProviderError(
+                f"the emulator cannot start: {error}", where="--emulator", hint=hint
+            ) from error
         self._stack.callback(emulator.stop)
         return emulator.base_url
 
     def git_commit(self) -> str | None:
         """The commit that is checked out, with `+` where files differ from it; None outside a repository."""
         try:
-            run = ["git", "-C", str(self.root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+            run = [
+                "git",
+                "-C",
+                str(self.root),
+                "describe",
+                "--always",
+                "--dirty=+",
+                "--abbrev=12",
+                "--exclude=*",
+            ]
             found = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -142,4 +155,3 @@ class Context:
 
     def close(self) -> None:
         self._stack.close()
-

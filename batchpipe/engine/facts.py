@@ -85,10 +85,12 @@ def quoted_names(names: Sequence[str]) -> str:
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     """The open chunks of the pipelines called `names`, oldest first."""
     rows = session.dictionaries(query("open_batches", pipelines=quoted_names(names)))
-    fields = OpenBatch.__dataclass_fields__
-    return [
-        OpenBatch(**{name: str(row[name]) if name == "chunk_id" else row[name] for name in fields}) for row in rows
-    ]
+    return [_open_batch(row) for row in rows]
+
+
+def _open_batch(row: dict[str, Any]) -> OpenBatch:
+    values: dict[str, Any] = {name: row[name] for name in OpenBatch.__dataclass_fields__}
+    return OpenBatch(**values | {"chunk_id": str(row["chunk_id"])})
 
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:

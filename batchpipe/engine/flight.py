@@ -11,11 +11,14 @@ from batchpipe.engine.collect import Collected, Collector
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.reconcile import Reconciler
-from batchpipe.engine.submit import refusal
+from batchpipe.engine.submit import refusal, submitted_facts
 from batchpipe.errors import ProviderError
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
+from batchpipe.store.queries import query
 
 UNREACHABLE_SECONDS = 60.0
+EXPIRES_SOON = timedelta(hours=2)
+GONE_SOON = timedelta(days=3)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +26,10 @@ R = TypeVar("R")
 
 @dataclass(slots=True, kw_only=True)
 class Flight:
-    """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help."""
+    """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help.
+
+    `unclear` are chunks and batches that a person has to decide about.
+    """
 
     collector: Collector
     reconciler: Reconciler
@@ -34,9 +40,11 @@ class Flight:
     decided: bool = False
     dropped: bool = False
     stop: str | None = None
+    unclear: dict[str, str] = field(default_factory=dict)
     accepted: int = 0
     failed: int = 0
     _marked: bool = field(default=False, init=False)
+    _warned: set[str] = field(default_factory=set, init=False)
     _missing_since: dict[str, datetime] = field(default_factory=dict, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
 
@@ -48,6 +56,7 @@ class Flight:
         if not self._marked:
             self._marked = True
             self.reconciler.mark_orphans()
+            self.collector.tidy()
         self.refresh()
         if self.open:
             try:
@@ -62,7 +71,9 @@ class Flight:
         """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
         self._patiently(self._search)
         known = [each for each in self.open if each.batch_id is not None]
-        ended = [(batch, state) for batch in known if (state := self._patiently(self._poll, batch)) is not None]
+        ended = [
+            (batch, state) for batch in known if (state := self._patiently(self._poll, batch)) is not None
+        ]
         for batch, _ in ended:
             self._patiently(self.collector.save, batch)
         for batch, state in ended:
@@ -97,7 +108,8 @@ class Flight:
             found = self.reconciler.search()
         except RefusedError as error:
             raise refusal(error, self.collector.provider().key_hash) from error
-        if found:
+        self.unclear |= found.gone
+        if found.changed:
             before = {each.chunk_id for each in self.open}
             self.refresh()
             if before - {each.chunk_id for each in self.open}:
@@ -116,14 +128,16 @@ class Flight:
             self._not_found(batch, error)
             return None
         self._missing_since.pop(batch.batch_id, None)
-        if state.archived:
+        if state.archived and self.collector.raw.results(batch.chunk_id) is None:
             self._gone(batch)
-        return state if state.ended and not state.archived else None
+            return None
+        self._warn(batch, state)
+        return state if state.ended else None
 
     def _collect(self, batch: OpenBatch, state: BatchState) -> None:
         collected = self.collector.collect(batch, state)
         if collected.foreign:
-            self._foreign(batch)
+            self._foreign(batch, state)
             return
         self.accepted += collected.accepted
         self.failed += collected.failed
@@ -133,36 +147,42 @@ class Flight:
             self.tell(f"warning: {warning} ({batch.batch_id})")
         self.tell(f"collected {batch.batch_id}: {_counts(collected)}")
 
-    def _foreign(self, batch: OpenBatch) -> None:
+    def _foreign(self, batch: OpenBatch, state: BatchState) -> None:
         """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on."""
         collector = self.collector
-        facts = {"batch_id": batch.batch_id, "created_at": batch.created_at}
-        name = collector.resolved.name
-        with collector.database.writing(collector.work, collector.run_id) as session:
-            add_event(session, name, "batch_foreign", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
-            owners = session.rows(
-                "SELECT DISTINCT chunk_id FROM ledger.requests WHERE leads "
-                "AND custom_id IN (SELECT custom_id FROM work.lines)"
-            )
-            for (owner,) in owners:
-                add_event(
-                    session, name, "chunk_adopted", facts, run_id=collector.run_id, chunk_id=str(owner)
-                )
+        facts = submitted_facts(state)
+        name, run_id = collector.resolved.name, collector.run_id
+        with collector.database.writing(collector.work, run_id) as session:
+            add_event(session, name, "batch_foreign", facts, run_id=run_id, chunk_id=batch.chunk_id)
+            for owner, chunk_id in session.rows(query("owners_of_lines")):
+                add_event(session, owner, "chunk_adopted", facts, run_id=run_id, chunk_id=chunk_id)
 
     def _gone(self, batch: OpenBatch) -> None:
         collector = self.collector
         name = collector.resolved.name
         if batch.state == "presumed":
-            raise ProviderError(
-                f"the batch {batch.batch_id} may be ours, and its results are gone",
-                where=name,
-                hint=f"Decide with: batchpipe recover {name} --abandon",
-            )
+            self.unclear[batch.chunk_id] = str(batch.batch_id)
+            return
         with collector.database.writing(collector.work, collector.run_id) as session:
             facts = {"why": "the provider no longer keeps its results"}
             add_event(session, name, "batch_gone", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
         self.dropped = True
         self.tell(f"the results of {batch.batch_id} are gone (kept 29 days): its rows are due again")
+
+    def _warn(self, batch: OpenBatch, state: BatchState) -> None:
+        """Once in a run: a batch that soon expires, or results that soon are gone."""
+        if batch.chunk_id in self._warned:
+            return
+        now = self.context.clock()
+        kept_until = state.created_at + timedelta(seconds=self.collector.resolved.rules.limits.results_seconds)
+        if not state.ended and state.expires_at is not None and state.expires_at - now <= EXPIRES_SOON:
+            what = f"{batch.batch_id} expires at {state.expires_at:%Y-%m-%d %H:%M} UTC, unfinished requests with it"
+        elif state.ended and kept_until - now <= GONE_SOON:
+            what = f"the results of {batch.batch_id} are kept until {kept_until:%Y-%m-%d %H:%M} UTC only"
+        else:
+            return
+        self._warned.add(batch.chunk_id)
+        self.tell(f"warning: {what}")
 
     def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
         """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again."""
@@ -188,7 +208,9 @@ class Flight:
         self._unreachable_since = since
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
             hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
-            raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
+            raise ProviderError(
+                f"the provider cannot be reached: {error}", where="provider", hint=hint
+            ) from error
         self.tell(f"the provider cannot be reached ({error}); trying again")
 
 

@@ -42,7 +42,9 @@ class Judge:
 
 def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
     """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer)."""
-    connection.execute("CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)")
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)"
+    )
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
     reader.execute(f"SELECT custom_id, answer FROM {answers}")
@@ -78,7 +80,9 @@ def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str
         for column in judge.columns
         if column.name in needed_outputs
     ]
-    select = ", ".join(["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs])
+    select = ", ".join(
+        ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs]
+    )
     connection.execute(
         f"CREATE OR REPLACE TABLE work.judged AS SELECT key_id, custom_id, problem IS NULL AS valid, "
         f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
@@ -115,6 +119,8 @@ def _failed_check(judge: Judge) -> str:
 
 def _accept(judge: Judge) -> str:
     cases = [
-        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(judge.accepts, start=1) if accept is not None
+        f"WHEN {rung} THEN {accept.truth}"
+        for rung, accept in enumerate(judge.accepts, start=1)
+        if accept is not None
     ]
     return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"

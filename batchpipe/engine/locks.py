@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from batchpipe.errors import LockedError
+from batchpipe.store.database import disk_error
 
 
 @contextmanager
@@ -23,12 +24,22 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise _held(pipeline, holder) from error
+    except OSError as error:
+        raise disk_error(error, folder) from error
     try:
-        holder.write_text(json.dumps({"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}), "utf-8")
+        _write_holder(holder, now)
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _write_holder(holder: Path, now: datetime) -> None:
+    facts = {"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}
+    try:
+        holder.write_text(json.dumps(facts), "utf-8")
+    except OSError as error:
+        raise disk_error(error, holder) from error
 
 
 def _held(pipeline: str, holder: Path) -> LockedError:

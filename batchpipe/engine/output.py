@@ -49,7 +49,9 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str) -> bool:
     ]
     if present and not _made_by_us(session, resolved):
         what = f"the database has a table {resolved.table} that this pipeline did not make; it is not touched"
-        raise PipelineError(what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."')
+        raise PipelineError(
+            what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."'
+        )
     wanted = _described(session, resolved)
     if present == wanted:
         return False
@@ -159,4 +161,3 @@ def _split(table: str) -> tuple[str, str]:
 def output_table(resolved: Resolved) -> str:
     """The output table's two-part name, quoted."""
     return quote_table(".".join(_split(resolved.table)))
-

@@ -16,20 +16,21 @@ from typing import Any
 from batchpipe import __version__
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.facts import OpenBatch, add_event
 from batchpipe.engine.flight import Flight
 from batchpipe.engine.locks import pipeline_lock
 from batchpipe.engine.orders import Order, OrderKind
 from batchpipe.engine.output import ensure_output
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.queue import Queue
+from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.reconcile import Reconciler
 from batchpipe.engine.record import record_orders, record_plan, record_version
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
-from batchpipe.errors import BatchpipeError, GateError, ProviderError, UsageError
+from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
 from batchpipe.store.database import Work
@@ -172,6 +173,7 @@ class PipelineRun:
             "resolved": self.resolved,
             "database": database,
             "work": self.work,
+            "raw": RawFolder(path=database.make_folder("raw")),
             "provider": self._provider,
             "run_id": self.run_id,
         }
@@ -222,7 +224,9 @@ class PipelineRun:
                     hint="If that is meant, run with --approve; if not, correct the key: rows would be paid for again.",
                 )
             if not self.confirm(self.resolved, plan):
-                raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
+                raise GateError(
+                    "not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes."
+                )
         self.plan = plan
         record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         self._queue.load(plan)
@@ -249,14 +253,34 @@ class PipelineRun:
         if not self._queue.exhausted and self._queue.gate is not None and not self.open:
             self.gate = self._queue.gate
             self.finished = True
-        elif self._queue.exhausted and not self.open and waiting is None and not self._flight.decided:
+        elif self._queue.exhausted and self._nothing_flies() and waiting is None and not self._flight.decided:
             self.finished = True
-        elif self.options.no_wait and not (self._queue.exhausted and (self._flight.decided or self._flight.dropped)):
-            self.finished = True
-        moments = [each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None]
+        elif self.options.no_wait:
+            due_again = self._flight.decided or self._flight.dropped
+            self.finished = not (self._queue.exhausted and due_again)
+        if self.finished and self._flight.unclear:
+            self._ask_a_person()
+        moments = [
+            each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None
+        ]
         self.wake_at = min(moments, default=None)
         if self._flight.decided and self._queue.exhausted:
             self.wake_at = None
+
+    def _nothing_flies(self) -> bool:
+        """Whether no open chunk can be waited for: what is left needs a person."""
+        return all(each.chunk_id in self._flight.unclear for each in self.open)
+
+    def _ask_a_person(self) -> None:
+        batch_id = next(iter(self._flight.unclear.values()))
+        self.gate = (
+            f"{len(self._flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
+            f"({batch_id}): their rows are held"
+        )
+        self.gate_hint = (
+            f"If it was yours: batchpipe recover {self.name} --adopt {batch_id}; to send the rows again: "
+            f"batchpipe recover {self.name} --abandon"
+        )
 
     def _waiting_until(self) -> datetime | None:
         """When the next row that pauses after a transient error is due; None where none pauses."""
@@ -266,9 +290,12 @@ class PipelineRun:
         return moment
 
     def end(self) -> RunResult:
-        """Record the end and sum up; releases the lock."""
+        """Record the end and sum up; releases the lock. A database that cannot be written to is the run's error."""
         try:
             return self._sum_up()
+        except DatabaseError as error:
+            self.error = self.error or error
+            return RunResult.begun_only(self.name, self.run_id, None, self.error)
         finally:
             self._stack.close()
 
@@ -304,5 +331,6 @@ def wait_seconds(text: str | None) -> float | None:
     try:
         return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
     except ValueError as error:
-        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error
-
+        raise UsageError(
+            f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s."
+        ) from error

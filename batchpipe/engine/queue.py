@@ -54,14 +54,18 @@ class Queue:
             return
         self.wake_at = None
         cautious = self._cautious()
-        while not self.exhausted and self._plan is not None:
-            count = self._room(cautious)
-            if not count:
-                break
-            self._after(self.submitter.send(self._plan, self._number, count))
-            if self.wake_at is not None or cautious:
-                break
+        while self._send_next(cautious):
+            pass
         flight.account()
+
+    def _send_next(self, cautious: bool) -> bool:
+        """Send one chunk where there is room; whether another may follow at once."""
+        if self._plan is None or self.exhausted:
+            return False
+        count = self._room(cautious)
+        if count:
+            self._after(self.submitter.send(self._plan, self._number, count))
+        return count > 0 and self.wake_at is None and not cautious
 
     def _cautious(self) -> bool:
         """After a batch that no row survived, only a few requests go first."""
@@ -100,7 +104,7 @@ class Queue:
         ).fetchone() or (0, 0)
         if unpriced:
             what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
-            hint = "Give its price in a file: prices = \"prices.toml\" under [tool.batchpipe]."
+            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
             raise PipelineError(what, where=self.submitter.resolved.file.where("[[models]]"), hint=hint)
         if not fitting and not busy.batches:
             self.gate = (
@@ -117,19 +121,25 @@ class Queue:
             self.submitted += sent.count
             self.batches += 1
             self._not_sent_since = None
-            held = "" if sent.outcome == "sent" else f", outcome unknown ({sent.words}): held until it is known"
+            held = (
+                "" if sent.outcome == "sent" else f", outcome unknown ({sent.words}): held until it is known"
+            )
             self.tell(f"submitted {sent.count:,} requests{held}")
         elif sent.outcome == "refused_size":
             self._smaller(sent)
         elif sent.outcome == "wait":
-            seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
+            seconds = min(
+                sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS
+            )
             self.wake_at = now + timedelta(seconds=seconds)
             self.tell(f"the provider asks to wait: {sent.words}")
         else:
             self._not_sent_since = self._not_sent_since or now
             if (now - self._not_sent_since).total_seconds() >= UNREACHABLE_SECONDS:
                 hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-                raise ProviderError(f"the provider cannot be reached: {sent.words}", where="provider", hint=hint)
+                raise ProviderError(
+                    f"the provider cannot be reached: {sent.words}", where="provider", hint=hint
+                )
             self.wake_at = now + timedelta(seconds=min(self.context.settings.poll_interval, 5.0))
             self.tell(f"the provider cannot be reached ({sent.words}); trying again")
         if sent.outcome not in ("sent", "unknown"):

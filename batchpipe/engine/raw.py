@@ -15,9 +15,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from batchpipe.store.database import disk_error
+import duckdb
+
+from batchpipe.sql import quote_literal
+from batchpipe.store.database import Session, disk_error
+from batchpipe.store.queries import query
 
 RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.gz", ".requests.parquet", ".json", ".part"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
@@ -126,7 +130,7 @@ class RawFolder:
         """Keep the facts of a chunk, in the place of what was kept before."""
         path = self.path / f"{facts.chunk_id}{FACTS}"
         part = _part(path)
-        text = json.dumps(asdict(facts), default=str, ensure_ascii=False)
+        text = json.dumps(asdict(facts), default=str)
         with saving(path):
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -175,6 +179,43 @@ def saving(path: Path) -> Iterator[None]:
     except OSError as error:
         _part(path).unlink(missing_ok=True)
         raise disk_error(error, path) from error
+    except duckdb.Error:
+        _part(path).unlink(missing_ok=True)
+        raise
+
+
+def open_results(path: Path) -> IO[bytes]:
+    """A file of results, as the provider sent it."""
+    packed = path.name.endswith(COMPRESSED)
+    return cast(IO[bytes], gzip.GzipFile(path)) if packed else path.open("rb")
+
+
+def keep_chunk(session: Session, folder: RawFolder, chunk_id: str, file: str) -> None:
+    """Keep what the ledger knows of a chunk: its requests, its events, and what judges its answers."""
+
+    def write(path: Path) -> None:
+        chunk, target = quote_literal(chunk_id), quote_literal(str(path))
+        session.execute(query("save_requests", chunk_id=chunk, path=target))
+
+    folder.write_requests(chunk_id, write)
+    folder.write_facts(_facts_of(session, chunk_id, file))
+
+
+def _facts_of(session: Session, chunk_id: str, file: str) -> ChunkFacts:
+    found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
+    pipeline = {"pipeline": found["pipeline"]}
+    version = pipeline | {"prompt_version": found.pop("prompt_version")}
+    policy = pipeline | {"policy_hash": found.pop("policy_hash")}
+    return ChunkFacts(
+        **found,
+        file=file,
+        version=session.dictionaries(query("version_row"), version)[0],
+        policy=session.dictionaries(query("policy_row"), policy)[0],
+        notes=tuple(
+            Note(kind=kind, data=json.loads(data), recorded_at=recorded_at)
+            for kind, data, recorded_at in session.rows(query("chunk_events"), {"chunk_id": chunk_id})
+        ),
+    )
 
 
 def folder_bytes(folder: Path) -> int:

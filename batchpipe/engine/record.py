@@ -52,7 +52,11 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
 
 
 def record_orders(
-    session: Session, resolved: Resolved, run_id: str, asked: Sequence[tuple[OrderKind, str]], selection: str | None
+    session: Session,
+    resolved: Resolved,
+    run_id: str,
+    asked: Sequence[tuple[OrderKind, str]],
+    selection: str | None,
 ) -> list[Order]:
     """Record what was asked, unless the same order is still open, and return every open order."""
     known = {(each.kind, each.argument, each.selection) for each in open_orders(session, resolved)}
@@ -113,7 +117,9 @@ def record_plan(
         return session.seq
 
 
-def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:
+def close_orders(
+    session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool
+) -> None:
     """An order is done when nothing is due under it and nothing sent before it is still in flight.
 
     Reads `work.redo` and `work.pending`. `whole` says that the plan looked at every row, as a `keep` needs.
@@ -127,4 +133,3 @@ def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequ
 
 def _json(value: Any) -> str:
     return json.dumps(value, default=str)
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_pr
 from batchpipe.schema.build import enum_queries, field_facts, full_schema
 from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.reduce import schema_problems, sent_schema
+from batchpipe.schema.validate import schema_errors
 from batchpipe.template import Templates, compile_templates
 
 STRUCTURED_FORMATS = ("json_schema", "tool")
@@ -103,7 +103,7 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     pipeline, output = file.pipeline, file.pipeline.output
     rules, rungs = _rungs(file, default_provider)
     input_columns = source.columns()
-    content = _schema_file(file)
+    content = file.schema_content
     enums = {
         path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
         for path, query in enum_queries(output).items()
@@ -111,7 +111,8 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     full = full_schema(output, enums, content)
     sent = None if output.format == "text" else sent_schema(full)
     queries = {
-        name: source.table(query, f"[prompt.queries] {name}") for name, query in pipeline.prompt.queries.items()
+        name: source.table(query, f"[prompt.queries] {name}")
+        for name, query in pipeline.prompt.queries.items()
     }
     templates = compile_templates(
         pipeline.prompt,
@@ -132,7 +133,9 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     used = set(templates.columns).union(
         *(each.inputs for each in (*accepts, *whens, *checks.values()) if each is not None)
     )
-    hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
+    hash_columns = tuple(
+        sorted((each for each in input_columns if each.name in used), key=lambda each: each.name)
+    )
     policy = _policy(output, full, hash_columns, pipeline_accepts=[each.accept for each in pipeline.models])
     return Resolved(
         file=file,
@@ -191,23 +194,11 @@ def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tu
         rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings))
     if len(set(providers)) > 1:
         what = f"the ladder mixes providers: {', '.join(dict.fromkeys(providers))}"
-        raise PipelineError(what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline.")
+        raise PipelineError(
+            what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline."
+        )
     module = get_provider_module(providers[0], where=file.where("[[models]] model"))
     return module.RULES, tuple(rungs)
-
-
-def _schema_file(file: PipelineFile) -> Mapping[str, Any] | None:
-    name = file.pipeline.output.schema_file
-    if name is None:
-        return None
-    try:
-        content = json.loads((file.root / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        hint = "Write a JSON Schema whose type is object."
-        raise PipelineError(f"the schema cannot be read: {error}", where=name, hint=hint) from error
-    if not isinstance(content, dict) or content.get("type") != "object":
-        raise PipelineError("the schema is not of an object", where=name, hint='Begin with {"type": "object", ...}.')
-    return content
 
 
 def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
@@ -219,16 +210,21 @@ def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Problem]:
-    if file.pipeline.output.format not in STRUCTURED_FORMATS:
-        return []
+    """What is no valid schema, and what structured outputs could not be told even in its reduced form."""
+    found = schema_errors(full)
+    if file.pipeline.output.format in STRUCTURED_FORMATS:
+        found = [*found, *schema_problems(full)]
     return [
-        Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint)
-        for path, what, hint in schema_problems(full)
+        Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found
     ]
 
 
 def _rule_problems(
-    rules: ProviderRules, rungs: tuple[RungSettings, ...], file: PipelineFile, sent: Mapping[str, Any] | None, level: str
+    rules: ProviderRules,
+    rungs: tuple[RungSettings, ...],
+    file: PipelineFile,
+    sent: Mapping[str, Any] | None,
+    level: str,
 ) -> list[RuleProblem]:
     output_format = file.pipeline.output.format
     return [
@@ -240,7 +236,11 @@ def _rule_problems(
 
 
 def _rung_problems(
-    file: PipelineFile, rules: ProviderRules, rungs: tuple[RungSettings, ...], sent: Mapping[str, Any] | None, level: str
+    file: PipelineFile,
+    rules: ProviderRules,
+    rungs: tuple[RungSettings, ...],
+    sent: Mapping[str, Any] | None,
+    level: str,
 ) -> list[Problem]:
     problems = []
     for number, rung in enumerate(rungs, start=1):
@@ -265,7 +265,9 @@ def _conditions(
         where = file.where(toml_path)
         try:
             parsed = parse_condition(connection, text, fields=fields, columns=column_types, where=where)
-            bind_condition(connection, parsed, field_types=field_types, column_types=column_types, where=where)
+            bind_condition(
+                connection, parsed, field_types=field_types, column_types=column_types, where=where
+            )
         except PipelineError as error:
             problems.extend(error.problems)
             return None
@@ -273,8 +275,9 @@ def _conditions(
 
     accepts, whens = [], []
     for number, rung in enumerate(file.pipeline.models, start=1):
-        accepts.append(rung.accept and condition(rung.accept, f"[[models]] {number} accept", field_types) or None)
-        whens.append(rung.when and condition(rung.when, f"[[models]] {number} when", {}) or None)
+        accept, when = f"[[models]] {number} accept", f"[[models]] {number} when"
+        accepts.append(condition(rung.accept, accept, field_types) if rung.accept else None)
+        whens.append(condition(rung.when, when, {}) if rung.when else None)
     checks = {
         name: parsed
         for name, text in file.pipeline.output.checks.items()
@@ -284,7 +287,11 @@ def _conditions(
 
 
 def _version(
-    file: PipelineFile, templates: Templates, queries: Mapping[str, Any], full: Mapping[str, Any], visible: str
+    file: PipelineFile,
+    templates: Templates,
+    queries: Mapping[str, Any],
+    full: Mapping[str, Any],
+    visible: str,
 ) -> PromptVersion:
     prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries)
     schema = schema_hash(file.pipeline.output.format, full)

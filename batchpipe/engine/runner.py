@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import duckdb
+
 from batchpipe.engine.context import Context
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import BatchpipeError, GateError
+from batchpipe.store.database import disk_error, is_of_disk, is_of_storage, storage_error
 
 LONGEST_SLEEP_SECONDS = 1.0
 
@@ -58,6 +61,14 @@ def _step(run: PipelineRun) -> None:
         run.gate_hint = error.hint
     except BatchpipeError as error:
         run.error, run.finished = error, True
+    except OSError as error:
+        if not is_of_disk(error):
+            raise
+        run.error, run.finished = disk_error(error), True
+    except duckdb.Error as error:
+        if not is_of_storage(error):
+            raise
+        run.error, run.finished = storage_error(error, run.context.database.folder), True
 
 
 def _pause(

@@ -14,14 +14,16 @@ from typing import Any
 import duckdb
 
 from batchpipe.conditions import INPUT_PREFIX, first_line
-from batchpipe.errors import InputError, PipelineError
+from batchpipe.errors import BatchpipeError, InputError, PipelineError
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import attach, opening
+from batchpipe.store.database import attach, disk_is_full, opening, storage_error
 
 # Types that Parquet does not give back as they were travel as text.
-_TEXT_ONLY = re.compile(r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT")
+_TEXT_ONLY = re.compile(
+    r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT"
+)
 
 
 META_NAMES = (
@@ -111,7 +113,9 @@ class Source:
     def columns(self) -> tuple[InputColumn, ...]:
         """The columns of the input query, bound with no rows."""
         rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
-        columns = tuple(InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows)
+        columns = tuple(
+            InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows
+        )
         known = [each.name for each in columns]
         for name in (*self.file.pipeline.input.key, *self.file.pipeline.output.include):
             if name not in known:
@@ -125,7 +129,9 @@ class Source:
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
         """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small."""
         statement = _one_select(query, self.file.where(toml_path))
-        self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
+        self._run(
+            f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False
+        )
         names = [each[0] for each in self.connection.description or ()]
         rows = self.connection.fetchall()
         if len(rows) > limit:
@@ -150,21 +156,26 @@ class Source:
         )
         copy = f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
         self._run(copy, self._params, self._query_place())
-        snapshot = Snapshot(path=path, columns=columns, rows=self._check_keys(path))
-        return snapshot
+        return Snapshot(path=path, columns=columns, rows=self._check_keys(path))
 
     def non_deterministic(self) -> str | None:
         """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
-        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
+        tree = self._run(
+            f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place()
+        )[0][0]
         called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
-        volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
+        volatile = sorted(
+            called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"}
+        )
         if volatile:
             return f"it calls {', '.join(volatile)}()"
         if '"LIMIT_MODIFIER"' in tree and '"ORDER_MODIFIER"' not in tree.replace('"orders":[]', ""):
             return "it has a LIMIT without an ORDER BY"
         return None
 
-    def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
+    def run_statements(
+        self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]
+    ) -> None:
         """Run `setup` or `after`, `${NAME}` replaced from `environment` only now; errors keep the `${NAME}`."""
         for number, statement in enumerate(statements):
             place = self.file.where(f"{toml_path}[{number}]")
@@ -192,8 +203,8 @@ class Source:
             self._held.append(lock)
             attach(self.connection, path, alias, read_only=True, wait_seconds=self._databases.wait_seconds)
             self._aliases.append(alias)
-        path = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
-        self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
+        searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+        self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
 
     def release_databases(self) -> None:
         """Let go of the project's databases and of the stand-in, so that the output table can be made."""
@@ -215,12 +226,18 @@ class Source:
         """An empty stand-in for the output table before it is made, so that the input may read it."""
         pipeline = self.file.pipeline
         schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
-        columns = dict.fromkeys([*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *META_NAMES])
+        columns = dict.fromkeys(
+            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *META_NAMES]
+        )
         nothing = ", ".join(f"NULL AS {quote_identifier(column)}" for column in columns)
         self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema or 'stand_in')}")
         view = quote_table(f"{schema or 'stand_in'}.{name}")
         self.connection.execute(f"CREATE OR REPLACE VIEW memory.{view} AS SELECT {nothing} WHERE false")
-        path = ["memory.main", "memory.stand_in", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+        path = [
+            "memory.main",
+            "memory.stand_in",
+            *(f"{quote_identifier(each)}.main" for each in self._aliases),
+        ]
         self.connection.execute("CREATE SCHEMA IF NOT EXISTS stand_in")
         self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
 
@@ -242,7 +259,9 @@ class Source:
         cursor = self.connection.execute(statement, params)
         return cursor.fetchall() if fetch else []
 
-    def _failed(self, error: duckdb.Error, place: str) -> PipelineError:
+    def _failed(self, error: duckdb.Error, place: str) -> BatchpipeError:
+        if disk_is_full(error):
+            return storage_error(error, self.file.root)
         hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
         return PipelineError(f"the query failed: {first_line(error)}", where=place, hint=hint)
 
@@ -256,7 +275,9 @@ class Source:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1, 0.6)
                 hint = f"Did you mean {near[0]!r}?" if near else "Declare it under [input] params."
-                raise PipelineError(f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint)
+                raise PipelineError(
+                    f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint
+                )
         known.update(params)
         named = {str(each) for each in duckdb.extract_statements(self._query)[0].named_parameters}
         for name in sorted(named - set(known)):
@@ -290,7 +311,9 @@ class Source:
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
             what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
-            hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
+            hint = (
+                "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
+            )
             raise InputError(what, where=place, hint=hint)
         return int(total)
 
@@ -308,7 +331,9 @@ def open_source(
     """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC."""
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
-    if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
+    if "," not in str(
+        file.root
+    ):  # DuckDB splits this setting at commas; the command line is in the root anyway
         connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
     connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
     if spill is not None:
@@ -327,15 +352,7 @@ def open_source(
 
 def _input_query(file: PipelineFile) -> str:
     given = file.pipeline.input
-    if given.query is not None:
-        return _one_select(given.query, file.where("[input] query"))
-    path = file.root / str(given.query_file)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        what = f"the query file cannot be read: {error.strerror}"
-        raise PipelineError(what, where=file.where("[input] query_file"), hint=f"Make {given.query_file}.") from error
-    return _one_select(text, str(given.query_file))
+    return _one_select(file.query, given.query_file or file.where("[input] query"))
 
 
 def _one_select(text: str, place: str) -> str:
@@ -343,7 +360,9 @@ def _one_select(text: str, place: str) -> str:
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
+        raise PipelineError(
+            f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT."
+        ) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
         hint = "Write one SELECT; statements before it belong under [input] setup."

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from batchpipe.chunking import free_size
 from batchpipe.engine.facts import add_event
 from batchpipe.engine.plan import Plan
+from batchpipe.engine.raw import RawFolder, keep_chunk
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import InputColumn, Snapshot
 from batchpipe.errors import ProviderError
@@ -46,6 +47,7 @@ class Submitter:
     resolved: Resolved
     database: Database
     work: Work
+    raw: RawFolder
     provider: Callable[[], Provider]
     account_url: Callable[[Provider], str]
     run_id: str
@@ -57,6 +59,7 @@ class Submitter:
         """
         provider = self.provider()
         chunk_id, count = self._commit_intent(provider, plan, start, count)
+        self._keep_intent(chunk_id)
         body = self._body(provider, plan)
         headers = provider.batch_headers(self.resolved.rungs[self._rung() - 1])
         try:
@@ -109,6 +112,10 @@ class Submitter:
             self._intent(session, chunk_id, account | {"key_hash": provider.key_hash})
         return chunk_id, count
 
+    def _keep_intent(self, chunk_id: str) -> None:
+        with self.database.reading(self.work) as session:
+            keep_chunk(session, self.raw, chunk_id, self.database.path.name)
+
     def _choose(self, database: str, start: int, stop: int) -> None:
         """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
         cursor = self.work.connection.cursor()
@@ -148,8 +155,12 @@ class Submitter:
         raise refusal(error, self.provider().key_hash)
 
     def _event(self, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        with self.database.writing(self.work, self.run_id) as session:
-            add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
+        """The outcome, on the disk twice: where one of the two cannot be written, the other one knows."""
+        try:
+            self.raw.note(chunk_id, kind, data, self.database.clock())
+        finally:
+            with self.database.writing(self.work, self.run_id) as session:
+                add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
 
 
 def submitted_facts(state: BatchState) -> dict[str, Any]:
@@ -172,7 +183,9 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
         "not_found": "Check `base_url` and the workspace of the key.",
     }
     hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
-    return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
+    return ProviderError(
+        f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint
+    )
 
 
 def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
@@ -191,4 +204,3 @@ def _texts(columns: Sequence[InputColumn]) -> str:
 
 def _names(columns: Sequence[InputColumn]) -> str:
     return f"[{', '.join(quote_literal(each.name) for each in columns)}]::VARCHAR[]"
-

@@ -75,8 +75,12 @@ def result_of(
     with database.reading(work) as session:
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
-        review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[0]
-        failed, decided = session.one(query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since})
+        review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[
+            0
+        ]
+        failed, decided = session.one(
+            query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
+        )
         totals = session.dictionaries(query("run_totals", pipelines=names), {"run_id": facts.run_id})[0]
         version = session.rows(
             query("version_number", pipelines=names), {"prompt_version": resolved.version.prompt_version}

@@ -7,6 +7,8 @@ it for a session, so that what a run has at hand and what the ledger knows meet 
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 import threading
@@ -27,6 +29,38 @@ from batchpipe.sql import quote_identifier, quote_literal
 CATALOG = "store"
 LOCK_MESSAGE = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 ANNOUNCE_AFTER_SECONDS = 1.0
+
+_STORAGE_MESSAGE = re.compile(
+    "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"
+)
+_DISK_ERRORS = {
+    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
+}  # fmt: skip
+_FULL = re.compile("No space left|File too large|Disk quota")
+# The first that is found in what DuckDB or the system says.
+_HINTS = (
+    (
+        _FULL,
+        "Free some disk space, then run the same command again: nothing is lost, what was downloaded is used.",
+    ),
+    (
+        re.compile("ermission denied|[Rr]ead-only|not permitted"),
+        "Make the file and its folder writable, or set another `database`.",
+    ),
+    (
+        re.compile("not a valid DuckDB database"),
+        "Set another `database`, or move the file away: raw results are safe under .batchpipe/raw.",
+    ),
+    (
+        re.compile("version number|newer version|newer DuckDB"),
+        "The file was made by another version of DuckDB: pip install -U duckdb",
+    ),
+    (
+        re.compile("orrupt|checksum|serialize|read enough bytes|invalidated"),
+        "Restore the file from a backup (or move it away), then: batchpipe recover PIPELINE --from-raw",
+    ),
+)
+_OTHER_HINT = "Run the same command again; with --debug it shows more."
 
 _openings: dict[Path, threading.RLock] = {}
 _openings_guard = threading.Lock()
@@ -85,10 +119,13 @@ class Database:
     def make_folder(self, *names: str) -> Path:
         """A folder below the working folder, made if it is not there."""
         folder = self.folder.joinpath(*names)
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = self.folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise disk_error(error, folder) from error
         return folder
 
     @contextmanager
@@ -127,17 +164,23 @@ class Database:
             what = f"a database file cannot be called {self.path.name}"
             hint = "DuckDB names the catalog after the file, and `ledger.x` would be ambiguous: use another name."
             raise DatabaseError(what, where=str(self.path), hint=hint)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        present = self.path.exists()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            present = self.path.exists()
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        version = 0
         if present:
             with self._attached(work, read_only=True):
                 version = _schema_version(work)
-        if not present or version < len(migrations()):
+        if version < len(migrations()):
             with self._attached(work, read_only=False):
                 apply_migrations(work.connection, self.clock(), self.path)
         elif version > len(migrations()):
             what = f"the database has schema version {version}, this batchpipe knows {len(migrations())}"
-            raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
+            raise DatabaseError(
+                what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe"
+            )
         self._migrated = True
 
     @contextmanager
@@ -155,15 +198,19 @@ class Database:
             try:
                 work.connection.execute(f"USE {CATALOG}")
                 yield
+            except duckdb.Error as error:
+                if is_of_storage(error):
+                    raise storage_error(error, self.path) from error
+                raise
             finally:
-                work.connection.execute("USE memory")
                 self._detach(work)
 
     def _detach(self, work: Work) -> None:
         try:
+            work.connection.execute("USE memory")
             work.connection.execute(f"DETACH {CATALOG}")
         except duckdb.Error as error:
-            raise _database_error(error, self.path) from error
+            raise storage_error(error, self.path) from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -210,11 +257,13 @@ def attach(
         except duckdb.Error as error:
             held = LOCK_MESSAGE.search(str(error))
             if held is None:
-                raise _database_error(error, path) from error
+                raise storage_error(error, path) from error
             holder = f"{Path(held['program']).name} (process {held['pid']})"
             if waited >= wait_seconds:
                 what = f"the database is held by {holder}"
-                hint = "Close it there (a notebook holds a file until its connection is closed), then run again."
+                hint = (
+                    "Close it there (a notebook holds a file until its connection is closed), then run again."
+                )
                 raise LockedError(what, where=str(path), hint=hint) from error
             if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
                 announced = True
@@ -228,7 +277,9 @@ def attach(
 def migrations() -> Sequence[str]:
     """The numbered SQL files in order; the schema version is how many were applied."""
     folder = resources.files(__package__).joinpath("migrations")
-    files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
+    files = sorted(
+        (each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name
+    )
     return [each.read_text(encoding="utf-8") for each in files]
 
 
@@ -260,7 +311,9 @@ def _refuse_foreign_ledger(connection: duckdb.DuckDBPyConnection, number: int, p
     ).fetchone()
     if found:
         what = "this database has a schema `ledger` that batchpipe did not make"
-        hint = "Set another database: `database = \"other.duckdb\"` under [tool.batchpipe], or BATCHPIPE_DATABASE."
+        hint = (
+            'Set another database: `database = "other.duckdb"` under [tool.batchpipe], or BATCHPIPE_DATABASE.'
+        )
         raise DatabaseError(what, where=str(path or ""), hint=hint)
 
 
@@ -308,17 +361,34 @@ def opening(path: Path) -> threading.RLock:
         return _openings.setdefault(path.resolve(), threading.RLock())
 
 
-def _database_error(error: duckdb.Error, path: Path) -> DatabaseError:
+def is_of_storage(error: duckdb.Error) -> bool:
+    """Whether `error` is about the file or the disk, not about a statement."""
+    return isinstance(error, duckdb.IOException) or _STORAGE_MESSAGE.search(str(error)) is not None
+
+
+def disk_is_full(error: duckdb.Error) -> bool:
+    """Whether `error` says that nothing more can be written."""
+    return _FULL.search(str(error)) is not None
+
+
+def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
+    """What DuckDB says of the file at `path`, with the step that mends it."""
     message = str(error).split("\n", 1)[0]
-    if "not a valid DuckDB database" in message or "orrupt" in message or "serialize" in message:
-        hint = "Restore it from a backup; raw results are safe under .batchpipe/raw."
-    elif "No space left" in message:
-        hint = "Free some disk space, then run the same command again: nothing is lost."
-    elif "ermission denied" in message or "read-only" in message:
-        hint = "Make the file and its folder writable, or set another `database`."
-    else:
-        hint = "Run the same command again; with --debug it shows more."
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), _OTHER_HINT)
     return DatabaseError(message, where=str(path), hint=hint)
+
+
+def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
+    """What the system says of a file of ours, with the step that mends it."""
+    message = os.strerror(error.errno) if error.errno else str(error)
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(message)), _OTHER_HINT)
+    place = str(path or error.filename or "the working folder")
+    return DatabaseError(f"a file cannot be written: {message}", where=place, hint=hint)
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether `error` says that the disk is full, broken or not ours to write to."""
+    return error.errno in _DISK_ERRORS
 
 
 def quoted(*names: str) -> str:

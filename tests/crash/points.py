@@ -5,33 +5,33 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batchpipe.engine import plan
+from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.source import Source
 from batchpipe.providers.anthropic import download
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.store.database import Database
 
 CALLS = ("submit", "poll", "collect", "recent", "cancel")
-FILE_STEPS = ("replace", "unlink", "mkdir", "write_text")
-
-Entered = Callable[..., AbstractContextManager[Any]]
+FILE_STEPS = ("replace", "unlink", "write_text")
 
 
 @dataclass(slots=True)
 class Points:
-    """Counts what a process passes; at number `kill_at` (from 1) the process ends at once."""
+    """Counts what a process passes; at number `kill_at` (from 1), or at the first `kill_on`, it ends at once."""
 
     kill_at: int = 0
+    kill_on: str = ""
     passed: list[str] = field(default_factory=list)
 
     def reached(self, name: str) -> None:
         self.passed.append(name)
-        if len(self.passed) == self.kill_at:
+        if len(self.passed) == self.kill_at or name == self.kill_on:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, owner: Any, names: Sequence[str], label: str) -> None:
@@ -51,10 +51,11 @@ class Points:
 
 def set_points(points: Points) -> None:
     """Put points around every write, read, call and file operation of this process."""
-    _around_sessions(points, "writing", Database.writing)
-    _around_sessions(points, "reading", Database.reading)
-    points.around(Database, ["_detach", "_migrate"], "store")
+    _around_writes(points)
+    _around_reads(points)
+    points.around(Database, ["_migrate"], "store")
     points.around(Calls, CALLS, "call")
+    points.around(RawFolder, ["write_requests", "write_facts", "compress"], "file")
     points.around(Source, ["snapshot"], "file")
     points.around(plan, ["render_rows"], "file")
     points.around(Path, FILE_STEPS, "file")
@@ -62,16 +63,43 @@ def set_points(points: Points) -> None:
     _around_chunks(points)
 
 
-def _around_sessions(points: Points, name: str, wrapped: Entered) -> None:
+def _around_writes(points: Points) -> None:
+    """Before a write, before its commit, after its commit, and after the file is closed."""
+    wrapped, detach = Database.writing, Database._detach
+    committed = False
+
     @contextmanager
-    def session(*given: Any, **options: Any) -> Iterator[Any]:
-        points.reached(f"before {name}")
+    def writing(*given: Any, **options: Any) -> Iterator[Any]:
+        nonlocal committed
+        points.reached("before write")
         with wrapped(*given, **options) as found:
             yield found
-            points.reached(f"at the end of {name}")
-        points.reached(f"after {name}")
+            points.reached("before commit")
+            committed = True
+        points.reached("after write")
 
-    setattr(Database, name, session)
+    def detached(*given: Any) -> None:
+        nonlocal committed
+        if committed:
+            points.reached("after commit")
+            committed = False
+        detach(*given)
+
+    Database.writing = writing  # type: ignore[method-assign]
+    Database._detach = detached  # type: ignore[method-assign]
+
+
+def _around_reads(points: Points) -> None:
+    wrapped = Database.reading
+
+    @contextmanager
+    def reading(*given: Any, **options: Any) -> Iterator[Any]:
+        points.reached("before read")
+        with wrapped(*given, **options) as found:
+            yield found
+        points.reached("after read")
+
+    Database.reading = reading  # type: ignore[method-assign]
 
 
 def _around_chunks(points: Points) -> None:

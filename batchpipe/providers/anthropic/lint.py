@@ -11,7 +11,6 @@ from typing import Any
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
 from batchpipe.providers.anthropic.facts import Facts, data, facts_of, listed_models, retires
-from batchpipe.providers.anthropic.schema_lint import schema_problems
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
@@ -103,7 +102,6 @@ def problems(
         *_effort(rung, facts),
         *_thinking(rung, facts, output_format),
         *_other(rung, facts, output_format),
-        *schema_problems(output_format, sent_schema),
     ]
 
 

@@ -182,6 +182,7 @@ WITH facts AS (
         max(recorded_at) FILTER (kind = 'chunk_unknown') AS unknown_at,
         arg_max(data, seq) FILTER (kind IN ('chunk_submitted', 'chunk_adopted')) AS submitted,
         max(recorded_at) FILTER (kind IN ('chunk_submitted', 'chunk_adopted')) AS submitted_at,
+        max(seq) FILTER (kind IN ('chunk_submitted', 'chunk_adopted')) AS submitted_seq,
         arg_max(data, seq) FILTER (kind = 'chunk_presumed') AS presumed,
         max(seq) FILTER (kind = 'chunk_presumed') AS presumed_seq,
         max(seq) FILTER (kind = 'batch_foreign') AS foreign_seq,
@@ -194,6 +195,14 @@ WITH facts AS (
     FROM ledger.events
     WHERE chunk_id IS NOT NULL
     GROUP BY chunk_id
+),
+-- A batch that a person took for the chunk's, and that turned out to be somebody else's, is not its batch.
+believed AS (
+    SELECT * REPLACE (
+        CASE WHEN submitted_seq > coalesce(foreign_seq, 0) THEN submitted END AS submitted,
+        CASE WHEN submitted_seq > coalesce(foreign_seq, 0) THEN submitted_at END AS submitted_at
+    )
+    FROM facts
 )
 SELECT
     pipeline,
@@ -234,7 +243,7 @@ SELECT
     ended -> 'counts' AS counts,
     cancel_requested_at,
     collected_at
-FROM facts
+FROM believed
 WHERE prepared IS NOT NULL;
 
 CREATE VIEW ledger.runs AS

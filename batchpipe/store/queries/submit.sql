@@ -73,8 +73,17 @@ INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $
 -- name: open_batches
 SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER BY prepared_at, chunk_id
 
--- name: known_batch_ids
-SELECT DISTINCT data ->> 'batch_id' FROM ledger.events WHERE data ->> 'batch_id' IS NOT NULL
+-- name: decided_batch_ids
+-- Batches whose owner is known, or known to be nobody here. A presumed one is not: it may be another chunk's.
+SELECT DISTINCT data ->> 'batch_id' FROM ledger.events
+WHERE kind IN ('chunk_submitted', 'chunk_adopted', 'batch_foreign', 'batch_ended') AND data ->> 'batch_id' IS NOT NULL
+
+-- name: owners_of_lines
+SELECT DISTINCT pipeline, chunk_id::VARCHAR FROM ledger.requests
+WHERE leads AND custom_id IN (SELECT custom_id FROM work.lines)
+
+-- name: presumed_batches
+SELECT batch_id, requests FROM ledger.batches WHERE state = 'presumed'
 
 -- name: fail_chunk
 INSERT INTO ledger.decisions BY NAME

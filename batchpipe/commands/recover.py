@@ -1,0 +1,182 @@
+"""`batchpipe recover`: what a person decides about chunks of unknown outcome, and the ledger out of raw results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from batchpipe.commands.call import Call
+from batchpipe.commands.text import count, duration, moment, money, safe, table
+from batchpipe.engine.facts import OpenBatch
+from batchpipe.engine.rebuild import Rebuilt, rebuild
+from batchpipe.engine.recover import Abandoned, Recovery, Undecided, held_until
+from batchpipe.errors import UsageError
+
+STATES = {
+    "prepared": "being sent, or its run was killed",
+    "held": "outcome unknown",
+    "presumed": "a batch that may be its own is waited for",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What was done in one call; None where it was not asked for."""
+
+    rebuilt: Rebuilt | None = None
+    adopted: OpenBatch | None = None
+    abandoned: Abandoned | None = None
+
+
+def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool) -> int:
+    """Do what was asked for, else list what waits for a decision."""
+    if adopt is not None and abandon:
+        hint = "Give one of them; without both the chunks are listed."
+        raise UsageError("--adopt and --abandon together", where="the command line", hint=hint)
+    files, _ = call.pipelines([pipeline])
+    if len(files) != 1:
+        hint = "Name one pipeline by its file or its name."
+        raise UsageError(f"{pipeline!r} holds several pipelines", where="the command line", hint=hint)
+    with call.context() as context:
+        work = context.work()
+        try:
+            recovery = Recovery(context=context, file=files[0], work=work)
+            if adopt is None and not abandon and not from_raw:
+                _print_undecided(call, recovery)
+                return 0
+            with recovery.locked():
+                done = Done(
+                    rebuilt=rebuild(recovery) if from_raw else None,
+                    adopted=recovery.adopt(adopt) if adopt is not None else None,
+                    abandoned=recovery.abandon() if abandon else None,
+                )
+        finally:
+            work.close()
+    call.out(_done_json(recovery.name, done, adopt) if call.json else _done_text(recovery.name, done, adopt, call.suggest))
+    return 0
+
+
+def _print_undecided(call: Call, recovery: Recovery) -> None:
+    found = recovery.look()
+    wait = recovery.context.reconcile_wait
+    if call.json:
+        chunks = [_chunk_json(each, wait) for each in found.chunks]
+        candidates = None if found.candidates is None else [asdict(each) for each in found.candidates]
+        call.out({"pipeline": recovery.name, "held": chunks, "candidates": candidates})
+        return
+    call.out(_undecided_text(call, recovery, found, wait))
+
+
+def _chunk_json(chunk: OpenBatch, wait: float) -> dict[str, Any]:
+    return {
+        "chunk_id": chunk.chunk_id,
+        "state": chunk.state,
+        "batch_id": chunk.batch_id,
+        "requests": chunk.requests,
+        "model": chunk.model,
+        "rung": chunk.rung,
+        "max_usd": chunk.max_usd,
+        "since": chunk.prepared_at,
+        "held_until": held_until(chunk, wait),
+    }
+
+
+def _undecided_text(call: Call, recovery: Recovery, found: Undecided, wait: float) -> str:
+    name, now = recovery.name, recovery.context.clock()
+    if not found.chunks:
+        return f"{name}: nothing is held: the outcome of every submit is known"
+    rows = [
+        (
+            each.chunk_id,
+            STATES[each.state] + (f" ({each.batch_id})" if each.batch_id else ""),
+            count(each.requests),
+            f"{moment(each.prepared_at)} ({duration((now - each.prepared_at).total_seconds())})",
+            moment(held_until(each, wait)) or "-",
+        )
+        for each in found.chunks
+    ]
+    header = ("held chunk", "state", "requests", "since", "held until")
+    parts = [name, table(header, rows, terminal=call.terminal, right=(2,))]
+    if found.candidates:
+        listed = [
+            (safe(each.batch_id), count(each.requests), moment(each.created_at), "ended" if each.ended else "in progress")
+            for each in found.candidates
+        ]
+        parts += ["", table(("batch that nobody knows", "requests", "made", "state"), listed, right=(1,))]
+    else:
+        parts += ["", "The provider has no batch from that time that the database does not know."]
+    parts += [
+        "",
+        "A run searches for them itself and goes on; where it cannot decide, or you know better:",
+        f"  that batch is ours:     {call.suggest(f'recover {name} --adopt BATCH_ID')}",
+        f"  no batch was ever made: {call.suggest(f'recover {name} --abandon')}",
+    ]
+    return "\n".join(parts)
+
+
+def _done_json(name: str, done: Done, batch_id: str | None) -> dict[str, Any]:
+    abandoned = done.abandoned
+    return {
+        "pipeline": name,
+        "rebuilt": None if done.rebuilt is None else asdict(done.rebuilt),
+        "adopted": None
+        if done.adopted is None
+        else {"chunk_id": done.adopted.chunk_id, "batch_id": batch_id, "requests": done.adopted.requests},
+        "abandoned": None
+        if abandoned is None
+        else {
+            "chunks": [{"chunk_id": each.chunk_id, "requests": each.requests} for each in abandoned.chunks],
+            "kept": [{"chunk_id": each.chunk_id, "why": why} for each, why in abandoned.kept],
+            "requests": abandoned.requests,
+            "max_usd": abandoned.max_usd,
+        },
+    }
+
+
+def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[str], str]) -> str:
+    lines = []
+    if done.rebuilt is not None:
+        lines += _rebuilt_lines(name, done.rebuilt)
+    if done.adopted is not None:
+        lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
+        lines.append("  Its custom ids are checked when it is collected: if they are not ours, it is let go again.")
+    if done.abandoned is not None:
+        lines += _abandoned_lines(name, done.abandoned)
+    lines.append(f"  To go on: {suggest(f'run {name}')}")
+    return "\n".join(lines)
+
+
+def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
+    chunks, batches = count(found.chunks, "chunk"), count(found.batches, "batch", "batches")
+    lines = [f"{name}: {chunks} brought back, the results of {batches} taken in from raw files"]
+    rows = [
+        (found.accepted, "accepted"),
+        (found.failed, "failed"),
+        (found.due_again, "due again"),
+    ]
+    shown = ", ".join(f"{number:,} {word}" for number, word in rows if number)
+    if shown:
+        lines.append(f"  rows: {shown}")
+    if found.in_flight:
+        lines.append(f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them")
+    if found.others:
+        lines.append(f"  {count(found.others, 'chunk')} of another database in this folder left alone")
+    if found.damaged:
+        lines.append(f"  cannot be read, left where they are: {', '.join(found.damaged)}")
+    lines.append("  Orders (--redo, --keep) are not in the raw files: give them again where they still matter.")
+    return lines
+
+
+def _abandoned_lines(name: str, found: Abandoned) -> list[str]:
+    if found.chunks:
+        most = money(found.max_usd)
+        lines = [
+            f"{name}: {count(len(found.chunks), 'chunk')} with {count(found.requests, 'request')} given up: their rows are due again",
+            f"  If the provider did process them, they are paid for a second time: at most {most}.",
+        ]
+    else:
+        lines = [f"{name}: there is nothing to give up"]
+    for each, why in found.kept:
+        lines.append(f"  kept: {safe(each.batch_id)} with {count(each.requests, 'request')}: {safe(why)}")
+    return lines

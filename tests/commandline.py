@@ -1,0 +1,135 @@
+"""The command line as it is typed: in this process, in one of its own, and at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project
+
+from batchpipe.__main__ import main
+
+COMMAND = [sys.executable, "-m", "batchpipe"]
+FAST = {"BATCHPIPE_POLL_INTERVAL": "0.02", "BATCHPIPE_RECONCILE_WAIT": "0.3"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """What a command line left: exit code, data on stdout, talk on stderr."""
+
+    code: int
+    out: str
+    talk: str
+
+    @property
+    def value(self) -> Any:
+        """The one JSON value on stdout, money as it was written."""
+        return json.loads(self.out, parse_float=Decimal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """Calls `main` in this process, in the working folder; a `Project`'s emulator is the provider."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def provide(self, project: Project) -> None:
+        """Let the environment name the project's emulator and a key."""
+        for name, value in surroundings(project).items():
+            self.monkeypatch.setenv(name, value)
+
+    def __call__(self, *arguments: str) -> Typed:
+        self.capsys.readouterr()
+        code = main(list(arguments))
+        out, talk = self.capsys.readouterr()
+        return Typed(code=code, out=out, talk=talk)
+
+
+def surroundings(project: Project) -> dict[str, str]:
+    return {"ANTHROPIC_API_KEY": "test-key", "ANTHROPIC_BASE_URL": project.emulator.base_url, **FAST}
+
+
+def in_process_of_its_own(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 120
+) -> Typed:
+    """A call without a terminal."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    return Typed(code=done.returncode, out=done.stdout, talk=done.stderr)
+
+
+def interrupted(
+    folder: Path, *arguments: str, after: str, number: int = signal.SIGINT, environment: Mapping[str, str]
+) -> Typed:
+    """A call that gets the signal `number` once it has said `after` on stderr."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    while after not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended after {said!r}"
+        said += line
+    process.send_signal(number)
+    out, rest = process.communicate(timeout=60)
+    return Typed(code=process.returncode, out=out, talk=said + rest)
+
+
+def at_terminal(
+    folder: Path,
+    *arguments: str,
+    answers: Sequence[tuple[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 120,
+) -> tuple[int, str]:
+    """A call at a terminal of 120 columns: each of `answers` is typed once its prompt has been seen."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.environ.update({**(environment or {}), "COLUMNS": "120", "TERM": "xterm-256color"})
+        os.execv(COMMAND[0], [*COMMAND, *arguments])
+    shown, left, deadline = b"", list(answers), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not select.select([terminal], [], [], 0.1)[0]:
+            continue
+        try:
+            block = os.read(terminal, 65_536)
+        except OSError:  # the other end has closed
+            break
+        if not block:
+            break
+        shown += block
+        if left and left[0][0].encode() in shown:
+            os.write(terminal, left.pop(0)[1].encode())
+    else:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), shown.decode()

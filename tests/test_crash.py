@@ -1,0 +1,121 @@
+"""The test that defines the product: a run killed at any step goes on, loses nothing and pays for nothing twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+from crash.scenario import BODIES, RULES
+from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points, examine, fresh, try_point
+
+SEED = 20_261_122
+TRIED_IN_SHORT = 22
+TWICE_IN_SHORT = 4
+SHARE_KILLED_TWICE = 0.2
+JOBS = 2
+
+Print = Callable[[str], None]
+
+
+@pytest.fixture
+def runners() -> Iterator[SimpleQueue[Runner]]:
+    """Processes that fork the runs, for as many threads."""
+    made = [Runner() for _ in range(JOBS)]
+    free: SimpleQueue[Runner] = SimpleQueue()
+    for each in made:
+        free.put(each)
+    yield free
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Print:
+    def printed(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}")  # noqa: T201
+
+    return printed
+
+
+def test_a_run_killed_at_any_point_goes_on(
+    runners: SimpleQueue[Runner], tmp_path: Path, show: Print, full_sweep: bool
+) -> None:
+    runner = runners.get()
+    names, usual = count_points(runner, tmp_path / "uninterrupted")
+    runners.put(runner)
+    chance = random.Random(SEED)
+    points = list(range(1, len(names) + 1))
+    if not full_sweep:
+        points = sorted(chance.sample(points, TRIED_IN_SHORT))
+    share = SHARE_KILLED_TWICE if full_sweep else TWICE_IN_SHORT / TRIED_IN_SHORT
+    again = set(chance.sample(points, round(len(points) * share)))
+    tally = Tally()
+
+    def attempt(point: int) -> tuple[str, Findings, int]:
+        mine = runners.get()
+        try:
+            second = random.Random(point) if point in again else None
+            found, killed = try_point(mine, tmp_path / f"point-{point}", point, usual, second=second)
+        finally:
+            runners.put(mine)
+        return f"{point} {names[point - 1]}", found, killed
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        for name, found, killed in pool.map(attempt, points):
+            tally.add(found, name)
+            tally.killed += killed
+    show(tally.table())
+    assert tally.wrong == []
+    assert (tally.rows_lost, tally.paid_twice, tally.raw_lost) == (0, 0, 0)
+    assert tally.killed >= len(points) * 0.9
+
+
+def test_the_points_are_all_that_a_run_does(runners: SimpleQueue[Runner], tmp_path: Path) -> None:
+    names, usual = count_points(runners.get(), tmp_path / "uninterrupted")
+    kinds = Counter(names)
+    for kind in ("write", "commit", "read", "call submit", "call poll", "call collect", "file snapshot",
+                 "file render_rows", "file replace", "file fsync"):  # fmt: skip
+        assert kinds[f"before {kind}"] > 0, kind
+    assert kinds["within file part"] > 0
+    assert kinds["before call submit"] >= 6
+    # Retries, a second rung and a transient error are in it: more is sent than there are different rows.
+    assert usual.total() > len(set(BODIES))
+
+
+def test_killed_between_a_landed_post_and_its_reply(runners: SimpleQueue[Runner], tmp_path: Path) -> None:
+    runner = runners.get()
+    _, usual = count_points(runner, tmp_path / "uninterrupted")
+    late = {"calls": [{"call": "create", "fault": "accepted_late", "seconds": 60, "after": 1}]}
+    with fresh(tmp_path / "late", rules={**RULES, **late}) as project:
+        process = runner.begin(project)
+        while len(project.log()["batches"]) < 2:
+            time.sleep(0.02)
+        os.kill(process, signal.SIGKILL)
+        assert runner.end(project).code == KILLED
+        last, third = runner.run(project), runner.run(project)
+        found = examine(project, usual, last, third)
+        assert found == Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=[])
+        assert len(answered(project)) == len(usual)
+
+
+@pytest.mark.parametrize("step", ["before call recent", "after call recent", "before call poll", "before file part"])
+def test_killed_while_it_searches_for_what_it_sent(
+    runners: SimpleQueue[Runner], tmp_path: Path, step: str
+) -> None:
+    runner = runners.get()
+    _, usual = count_points(runner, tmp_path / "uninterrupted")
+    with fresh(tmp_path / "search") as project:
+        assert runner.run(project, kill_on="after call submit").code == KILLED
+        assert runner.run(project, kill_on=step).code == KILLED
+        last, third = runner.run(project), runner.run(project)
+        found = examine(project, usual, last, third)
+        assert found == Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=[])
