@@ -53,7 +53,10 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
                 )
         finally:
             work.close()
-    call.out(_done_json(recovery.name, done, adopt) if call.json else _done_text(recovery.name, done, adopt, call.suggest))
+    if call.json:
+        call.out(_done_json(recovery.name, done, adopt))
+    else:
+        call.out(_done_text(recovery.name, done, adopt, call.suggest))
     return 0
 
 
@@ -100,7 +103,12 @@ def _undecided_text(call: Call, recovery: Recovery, found: Undecided, wait: floa
     parts = [name, table(header, rows, terminal=call.terminal, right=(2,))]
     if found.candidates:
         listed = [
-            (safe(each.batch_id), count(each.requests), moment(each.created_at), "ended" if each.ended else "in progress")
+            (
+                safe(each.batch_id),
+                count(each.requests),
+                moment(each.created_at),
+                "ended" if each.ended else "in progress",
+            )
             for each in found.candidates
         ]
         parts += ["", table(("batch that nobody knows", "requests", "made", "state"), listed, right=(1,))]
@@ -140,7 +148,9 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
         lines += _rebuilt_lines(name, done.rebuilt)
     if done.adopted is not None:
         lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
-        lines.append("  Its custom ids are checked when it is collected: if they are not ours, it is let go again.")
+        lines.append(
+            "  Its custom ids are checked when it is collected: if they are not ours, it is let go again."
+        )
     if done.abandoned is not None:
         lines += _abandoned_lines(name, done.abandoned)
     lines.append(f"  To go on: {suggest(f'run {name}')}")
@@ -159,21 +169,25 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
     if shown:
         lines.append(f"  rows: {shown}")
     if found.in_flight:
-        lines.append(f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them")
+        lines.append(
+            f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them"
+        )
     if found.others:
         lines.append(f"  {count(found.others, 'chunk')} of another database in this folder left alone")
     if found.damaged:
         lines.append(f"  cannot be read, left where they are: {', '.join(found.damaged)}")
-    lines.append("  Orders (--redo, --keep) are not in the raw files: give them again where they still matter.")
+    lines.append(
+        "  Orders (--redo, --keep) are not in the raw files: give them again where they still matter."
+    )
     return lines
 
 
 def _abandoned_lines(name: str, found: Abandoned) -> list[str]:
     if found.chunks:
-        most = money(found.max_usd)
+        given_up = f"{count(len(found.chunks), 'chunk')} with {count(found.requests, 'request')}"
         lines = [
-            f"{name}: {count(len(found.chunks), 'chunk')} with {count(found.requests, 'request')} given up: their rows are due again",
-            f"  If the provider did process them, they are paid for a second time: at most {most}.",
+            f"{name}: {given_up} given up: their rows are due again",
+            f"  If the provider did process them, they are paid for twice: at most {money(found.max_usd)} more.",
         ]
     else:
         lines = [f"{name}: there is nothing to give up"]

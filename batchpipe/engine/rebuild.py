@@ -123,7 +123,11 @@ class Rebuilder:
             return
         with self.database.writing(self.work, facts.run_id) as session:
             if facts.run_id not in runs:
-                ended = [Note(kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at)]
+                ended = [
+                    Note(
+                        kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at
+                    )
+                ]
                 begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
                 self._append(session, facts, [*begun, *ended], None)
             if not known:

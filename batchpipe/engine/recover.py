@@ -102,7 +102,9 @@ class Recovery:
             raise refusal(error, self.context.provider(self.file).key_hash) from error
         except (NotSentError, UnavailableError) as error:
             hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
+            raise ProviderError(
+                f"the list of batches cannot be read: {error}", where=self.name, hint=hint
+            ) from error
         candidates = [_candidate(each) for each in listed if each.batch_id not in known]
         return Undecided(chunks=chunks, candidates=candidates)
 
@@ -139,7 +141,9 @@ class Recovery:
         for each in found:
             why, alive = self._why_lost(each)
             (kept if alive else lost).append((each, why))
-        self._record([(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost])
+        self._record(
+            [(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost]
+        )
         return Abandoned(chunks=[each for each, _ in lost], kept=kept)
 
     def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
@@ -181,7 +185,9 @@ class Recovery:
             raise ProviderError(what, where=self.name, hint=hint) from error
         except (NotSentError, UnavailableError) as error:
             hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
+            raise ProviderError(
+                f"the provider cannot be asked: {error}", where=self.name, hint=hint
+            ) from error
 
     def _undecided(self) -> tuple[list[OpenBatch], set[str]]:
         """The chunks of unknown outcome, and the ids of the batches that the ledger knows."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -21,6 +21,8 @@ from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.schema.validate import schema_errors
 from batchpipe.template import Templates, compile_templates
+
+T = TypeVar("T")
 
 STRUCTURED_FORMATS = ("json_schema", "tool")
 
@@ -98,45 +100,102 @@ def split_model(model: str, default_provider: str) -> tuple[str, str]:
     return (provider, name) if separator else (default_provider, model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """The answer's shape: its schemas, its columns, and what templates see of them."""
+
+    full: Mapping[str, Any]
+    sent: Mapping[str, Any] | None
+    columns: tuple[Column, ...]
+    facts: Mapping[str, Any]
+
+
+class _Findings:
+    """Problems so far; `attempt` goes on after one, so that a person sees them all at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except PipelineError as error:
+            self.problems.extend(error.problems)
+            return None
+
+
 def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolved:
-    """Resolve `file`; PipelineError with every problem that was found, in the order of the file."""
-    pipeline, output = file.pipeline, file.pipeline.output
-    rules, rungs = _rungs(file, default_provider)
-    input_columns = source.columns()
-    content = file.schema_content
+    """Resolve `file`; PipelineError with every problem that was found."""
+    findings = _Findings()
+    problems = findings.problems
+    ladder = findings.attempt(lambda: _rungs(file, default_provider))
+    shape = findings.attempt(lambda: _shape(file, source))
+    input_columns = findings.attempt(source.columns)
+    if shape is not None:
+        problems.extend(_schema_problems(file, shape.full))
+        if ladder is not None:
+            problems.extend(_rung_problems(file, *ladder, shape.sent, "error"))
+    queries = findings.attempt(lambda: _query_rows(file, source))
+    if input_columns is None or shape is None or queries is None:
+        raise PipelineError.from_problems(problems)
+    problems.extend(source.column_problems(input_columns))
+    templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
+    conditions = _conditions(file, source.connection, shape.columns, input_columns, problems)
+    if problems or ladder is None or templates is None:
+        raise PipelineError.from_problems(problems)
+    return _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
+
+
+def _shape(file: PipelineFile, source: Source) -> _Shape:
+    output, content = file.pipeline.output, file.schema_content
     enums = {
         path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
         for path, query in enum_queries(output).items()
     }
     full = full_schema(output, enums, content)
-    sent = None if output.format == "text" else sent_schema(full)
-    queries = {
-        name: source.table(query, f"[prompt.queries] {name}")
-        for name, query in pipeline.prompt.queries.items()
-    }
-    templates = compile_templates(
-        pipeline.prompt,
+    return _Shape(
+        full=full,
+        sent=None if output.format == "text" else sent_schema(full),
+        columns=_columns(file, full),
+        facts=field_facts(output, enums, content),
+    )
+
+
+def _query_rows(file: PipelineFile, source: Source) -> dict[str, list[dict[str, Any]]]:
+    queries = file.pipeline.prompt.queries
+    return {name: source.table(query, f"[prompt.queries] {name}") for name, query in queries.items()}
+
+
+def _templates(
+    file: PipelineFile, shape: _Shape, input_columns: tuple[InputColumn, ...], queries: dict[str, list[dict[str, Any]]]
+) -> Templates:
+    return compile_templates(
+        file.pipeline.prompt,
         root=file.root,
         where=file.where,
         columns=[each.name for each in input_columns],
-        vars=pipeline.prompt.vars,
+        vars=file.pipeline.prompt.vars,
         queries=queries,
-        fields=field_facts(output, enums, content),
+        fields=shape.facts,
     )
-    columns = _columns(file, full)
-    problems = [*_schema_problems(file, full), *_rung_problems(file, rules, rungs, sent, "error")]
-    accepts, whens, checks = _conditions(file, source.connection, columns, input_columns, problems)
-    if problems:
-        raise PipelineError.from_problems(problems)
-    visible = rules.visible_schema(output_format=output.format, sent_schema=sent)
-    version = _version(file, templates, queries, full, visible)
-    used = set(templates.columns).union(
-        *(each.inputs for each in (*accepts, *whens, *checks.values()) if each is not None)
-    )
-    hash_columns = tuple(
-        sorted((each for each in input_columns if each.name in used), key=lambda each: each.name)
-    )
-    policy = _policy(output, full, hash_columns, pipeline_accepts=[each.accept for each in pipeline.models])
+
+
+def _resolved(
+    file: PipelineFile,
+    ladder: tuple[ProviderRules, tuple[RungSettings, ...]],
+    shape: _Shape,
+    input_columns: tuple[InputColumn, ...],
+    templates: Templates,
+    queries: Mapping[str, Any],
+    conditions: _Conditions,
+) -> Resolved:
+    rules, rungs = ladder
+    output, models = file.pipeline.output, file.pipeline.models
+    visible = rules.visible_schema(output_format=output.format, sent_schema=shape.sent)
+    version = _version(file, templates, queries, shape.full, visible)
+    used = set(templates.columns) | conditions.inputs
+    hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
+    policy = _policy(output, shape.full, hash_columns, pipeline_accepts=[each.accept for each in models])
     return Resolved(
         file=file,
         rules=rules,
@@ -144,25 +203,25 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
         templates=templates,
         input_columns=input_columns,
         hash_columns=hash_columns,
-        columns=columns,
-        full_schema=full,
-        sent_schema=sent,
+        columns=shape.columns,
+        full_schema=shape.full,
+        sent_schema=shape.sent,
         visible_schema=visible,
         judge=Judge(
             output_format=output.format,
-            full_schema=full,
-            columns=columns,
+            full_schema=shape.full,
+            columns=shape.columns,
             input_columns=tuple((each.name, each.type) for each in hash_columns),
-            checks=checks,
-            accepts=accepts,
+            checks=conditions.checks,
+            accepts=conditions.accepts,
         ),
-        whens=tuple(whens),
+        whens=conditions.whens,
         version=version,
         policy_hash=digest(["policy", version.schema_hash, policy]),
         judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),
         policy=policy,
-        toml=dump(pipeline),
-        warnings=tuple(_rule_problems(rules, rungs, file, sent, "warning")),
+        toml=dump(file.pipeline),
+        warnings=tuple(_rule_problems(rules, rungs, file, shape.sent, "warning")),
     )
 
 
@@ -250,40 +309,54 @@ def _rung_problems(
     return problems
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conditions:
+    """The ladder's `accept` and `when` by rung, and the checks by name."""
+
+    accepts: tuple[Condition | None, ...]
+    whens: tuple[Condition | None, ...]
+    checks: Mapping[str, Condition]
+
+    @property
+    def inputs(self) -> set[str]:
+        """The input columns that any of them reads."""
+        every = (*self.accepts, *self.whens, *self.checks.values())
+        return {name for each in every if each is not None for name in each.inputs}
+
+
 def _conditions(
     file: PipelineFile,
     connection: duckdb.DuckDBPyConnection,
     columns: tuple[Column, ...],
     input_columns: tuple[InputColumn, ...],
     problems: list[Problem],
-) -> tuple[list[Condition | None], list[Condition | None], dict[str, Condition]]:
-    """The ladder's `accept` and `when` by rung, and the checks; what is wrong with them is added to `problems`."""
+) -> _Conditions:
+    """Every condition parsed and bound; what is wrong with them is added to `problems`."""
     field_types = {each.name: each.type for each in columns}
     column_types = {each.name: each.type for each in input_columns}
 
-    def condition(text: str, toml_path: str, fields: Mapping[str, str]) -> Condition | None:
+    def condition(text: str | None, toml_path: str, fields: Mapping[str, str]) -> Condition | None:
         where = file.where(toml_path)
+        if text is None:
+            return None
         try:
             parsed = parse_condition(connection, text, fields=fields, columns=column_types, where=where)
-            bind_condition(
-                connection, parsed, field_types=field_types, column_types=column_types, where=where
-            )
+            bind_condition(connection, parsed, field_types=field_types, column_types=column_types, where=where)
         except PipelineError as error:
             problems.extend(error.problems)
             return None
         return parsed
 
-    accepts, whens = [], []
-    for number, rung in enumerate(file.pipeline.models, start=1):
-        accept, when = f"[[models]] {number} accept", f"[[models]] {number} when"
-        accepts.append(condition(rung.accept, accept, field_types) if rung.accept else None)
-        whens.append(condition(rung.when, when, {}) if rung.when else None)
+    rungs = list(enumerate(file.pipeline.models, start=1))
     checks = {
-        name: parsed
+        name: condition(text, f"[output.checks] {name}", field_types)
         for name, text in file.pipeline.output.checks.items()
-        if (parsed := condition(text, f"[output.checks] {name}", field_types)) is not None
     }
-    return accepts, whens, checks
+    return _Conditions(
+        accepts=tuple(condition(rung.accept, f"[[models]] {number} accept", field_types) for number, rung in rungs),
+        whens=tuple(condition(rung.when, f"[[models]] {number} when", {}) for number, rung in rungs),
+        checks={name: parsed for name, parsed in checks.items() if parsed is not None},
+    )
 
 
 def _version(

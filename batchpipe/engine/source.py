@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.conditions import INPUT_PREFIX, first_line
-from batchpipe.errors import BatchpipeError, InputError, PipelineError
+from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
@@ -113,18 +113,19 @@ class Source:
     def columns(self) -> tuple[InputColumn, ...]:
         """The columns of the input query, bound with no rows."""
         rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
-        columns = tuple(
-            InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows
+        return tuple(InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows)
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """The columns that the file names and the input does not have."""
+        pipeline, known = self.file.pipeline, [each.name for each in columns]
+        named = (
+            ("[input] key", pipeline.input.key),
+            ("[output] include", pipeline.output.include),
+            ("[chunking] group_by", pipeline.chunking.group_by),
         )
-        known = [each.name for each in columns]
-        for name in (*self.file.pipeline.input.key, *self.file.pipeline.output.include):
-            if name not in known:
-                key = "[input] key" if name in self.file.pipeline.input.key else "[output] include"
-                raise self._no_column(name, known, key)
-        for name in self.file.pipeline.chunking.group_by:
-            if name not in known:
-                raise self._no_column(name, known, "[chunking] group_by")
-        return columns
+        return [
+            self._no_column(name, known, toml_path) for toml_path, names in named for name in names if name not in known
+        ]
 
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
         """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small."""
@@ -286,10 +287,10 @@ class Source:
             raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
         return {name: value for name, value in known.items() if name in named}
 
-    def _no_column(self, name: str, known: list[str], toml_path: str) -> PipelineError:
+    def _no_column(self, name: str, known: list[str], toml_path: str) -> Problem:
         near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"Did you mean {near[0]!r}?" if near else f"The query gives: {', '.join(known)}."
-        return PipelineError(f"the input has no column {name!r}", where=self.file.where(toml_path), hint=hint)
+        return Problem(what=f"the input has no column {name!r}", where=self.file.where(toml_path), hint=hint)
 
     def _check_keys(self, path: Path) -> int:
         names = self.file.pipeline.input.key
