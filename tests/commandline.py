@@ -22,6 +22,7 @@ from projects import Project
 from batchpipe.__main__ import main
 
 COMMAND = [sys.executable, "-m", "batchpipe"]
+SETTLED_SECONDS = 1.5
 FAST = {"BATCHPIPE_POLL_INTERVAL": "0.02", "BATCHPIPE_RECONCILE_WAIT": "0.3"}
 
 
@@ -81,11 +82,14 @@ def in_process_of_its_own(
 def interrupted(
     folder: Path, *arguments: str, after: str, number: int = signal.SIGINT, environment: Mapping[str, str]
 ) -> Typed:
-    """A call that gets the signal `number` once it has said `after` on stderr."""
+    """A call that gets the signal `number` when it waits, after it has said `after` on stderr.
+
+    It polls so rarely that it sleeps then.
+    """
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "BATCHPIPE_POLL_INTERVAL": "30"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -97,6 +101,7 @@ def interrupted(
         line = process.stderr.readline()
         assert line, f"it ended after {said!r}"
         said += line
+    time.sleep(SETTLED_SECONDS)
     process.send_signal(number)
     out, rest = process.communicate(timeout=60)
     return Typed(code=process.returncode, out=out, talk=said + rest)

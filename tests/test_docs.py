@@ -1,4 +1,4 @@
-"""The README is true: its tables are those of the code, its commands work, and its session prints what it shows."""
+"""The README is true: its tables are the code's, its commands work, its session prints what it shows."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ COMMANDS = (
     "results",
     "report",
     "cancel",
+    "recover",
     "emulator",
     "schema",
 )

@@ -59,7 +59,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.context": (*PURE, *SHELL, "emulator"),
     "engine.*": ("", *PURE, *SPEC, "pricing", "providers", "store.*"),
     # files to start from
-    "scaffold.*": ("errors", "pipeline.model", "sql"),
+    "scaffold.*": ("errors", "pipeline.model", "providers", "sql"),
     # a command is a query, then a printer
     "commands.options": (),
     "commands.text": (),

@@ -180,3 +180,17 @@ def test_limits_leave_slack_below_the_published_ones() -> None:
     assert RULES.max_output_tokens("claude-new-9") is None
     assert RULES.price_factor(rung("claude-opus-4-6", inference_geo="us")) * 10 == 11
     assert RULES.price_factor(rung("claude-opus-4-6", inference_geo="global")) == 1
+
+
+def test_a_marked_prompt_is_the_same_prompt_with_a_mark_on_its_end() -> None:
+    for output_format in ("json_schema", "json", "tool", "text"):
+        settings = RungSettings(model="claude-haiku-4-5", max_tokens=100)
+        closed = {"type": "object", "properties": {}, "additionalProperties": False}
+        schema = None if output_format == "text" else closed
+        message = Message(system="Be brief.", user="hello")
+        marked = RULES.encoder(settings, output_format=output_format, sent_schema=schema, cache="1h")
+        found = json.loads(marked(message, max_tokens=100))["system"]
+        assert found[-1].pop("cache_control") == {"type": "ephemeral", "ttl": "1h"}
+        plain = RULES.encoder(settings, output_format=output_format, sent_schema=schema)
+        system = json.loads(plain(message, max_tokens=100))["system"]
+        assert found == (system if isinstance(system, list) else [{"type": "text", "text": system}])

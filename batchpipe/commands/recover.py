@@ -148,9 +148,7 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
         lines += _rebuilt_lines(name, done.rebuilt)
     if done.adopted is not None:
         lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
-        lines.append(
-            "  Its custom ids are checked when it is collected: if they are not ours, it is let go again."
-        )
+        lines.append("  Its custom ids are checked when it is collected: if they are not ours, it is let go again.")
     if done.abandoned is not None:
         lines += _abandoned_lines(name, done.abandoned)
     lines.append(f"  To go on: {suggest(f'run {name}')}")
@@ -169,16 +167,12 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
     if shown:
         lines.append(f"  rows: {shown}")
     if found.in_flight:
-        lines.append(
-            f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them"
-        )
+        lines.append(f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them")
     if found.others:
         lines.append(f"  {count(found.others, 'chunk')} of another database in this folder left alone")
     if found.damaged:
         lines.append(f"  cannot be read, left where they are: {', '.join(found.damaged)}")
-    lines.append(
-        "  Orders (--redo, --keep) are not in the raw files: give them again where they still matter."
-    )
+    lines.append("  Orders (--redo, --keep) are not in the raw files: give them again where they still matter.")
     return lines
 
 

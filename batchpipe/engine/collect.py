@@ -179,9 +179,7 @@ class Collector:
         if policy_hash == self.resolved.policy_hash:
             return self.resolved.judge
         with self.database.reading(self.work) as session:
-            found = session.rows(
-                "SELECT policy FROM ledger.policies WHERE policy_hash = $1::UHUGEINT", [policy_hash]
-            )
+            found = session.rows(query("recorded_policy"), {"policy_hash": policy_hash})
         policy = json.loads(found[0][0])
         recorded = judge_of_policy(policy, self.work.connection)
         today = self.resolved.judge
@@ -224,30 +222,18 @@ class Collector:
         self._decide()
         warnings = self._warnings(faults)
         with self.database.writing(self.work, self.run_id) as session:
-            if session.one(
-                "SELECT count(*) FROM ledger.events WHERE kind = 'batch_collected' AND chunk_id = $1::UUID",
-                [batch.chunk_id],
-            )[0]:
+            if session.one(query("is_collected"), {"chunk_id": batch.chunk_id})[0]:
                 return Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
             self._insert(session, batch, state)
             if batch.state == "presumed":
                 self._event(session, batch, "chunk_adopted", submitted_facts(state))
-            counts = dict(
-                session.rows(
-                    "SELECT state, count(*) FROM ledger.decisions WHERE seq = $1 GROUP BY state",
-                    [session.seq],
-                )
-            )
+            counts = dict(session.rows(query("states_of_commit"), {"seq": session.seq}))
             canceled = session.one("SELECT count(*) FROM work.received WHERE outcome = 'canceled'")[0]
             stop = _stop_words(uniform, account)
             self._event(session, batch, "batch_ended", ended_facts(state))
             self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, batch)
-            merge_output(
-                session,
-                self.resolved,
-                f"SELECT key_id FROM ledger.decisions WHERE seq = {session.seq} AND state = 'accepted'",
-            )
+            merge_output(session, self.resolved, query("accepted_in_commit", seq=str(session.seq)))
         return Collected(
             accepted=counts.get("accepted", 0),
             failed=counts.get("failed", 0),

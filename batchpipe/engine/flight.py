@@ -71,13 +71,21 @@ class Flight:
         """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
         self._patiently(self._search)
         known = [each for each in self.open if each.batch_id is not None]
-        ended = [
-            (batch, state) for batch in known if (state := self._patiently(self._poll, batch)) is not None
-        ]
+        ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
         for batch, _ in ended:
-            self._patiently(self.collector.save, batch)
+            self._asked(batch, self.collector.save, batch)
         for batch, state in ended:
-            self._patiently(self._collect, batch, state)
+            self._asked(batch, self._collect, batch, state)
+
+    def _asked(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """What `call` gives for `batch`; None where the provider does not know the batch, or did not answer."""
+        try:
+            return self._patiently(call, *args, **kwargs)
+        except RefusedError as error:
+            if error.kind != "not_found":
+                raise refusal(error, self.collector.provider().key_hash) from error
+            self._not_found(batch, error)
+            return None
 
     def _patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
@@ -119,15 +127,9 @@ class Flight:
     def _poll(self, batch: OpenBatch) -> BatchState | None:
         """The state of `batch` where it has ended and its results can be had."""
         assert batch.batch_id is not None
-        provider = self.collector.provider()
-        try:
-            state = provider.poll(batch.batch_id)
-        except RefusedError as error:
-            if error.kind != "not_found":
-                raise refusal(error, provider.key_hash) from error
-            self._not_found(batch, error)
-            return None
-        self._missing_since.pop(batch.batch_id, None)
+        state = self.collector.provider().poll(batch.batch_id)
+        if not state.ended:
+            self._missing_since.pop(batch.batch_id, None)
         if state.archived and self.collector.raw.results(batch.chunk_id) is None:
             self._gone(batch)
             return None
@@ -136,6 +138,7 @@ class Flight:
 
     def _collect(self, batch: OpenBatch, state: BatchState) -> None:
         collected = self.collector.collect(batch, state)
+        self._missing_since.pop(state.batch_id, None)
         if collected.foreign:
             self._foreign(batch, state)
             return

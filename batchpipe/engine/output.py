@@ -140,9 +140,8 @@ def _values(resolved: Resolved) -> list[str]:
 def _made_by_us(session: Session, resolved: Resolved) -> bool:
     return bool(
         session.one(
-            "SELECT count(*) FROM ledger.events WHERE kind = 'output_made' AND data ->> 'table' = $1 "
-            f"AND pipeline IN ({quoted_names(resolved.names)})",
-            [".".join(_split(resolved.table))],
+            query("output_is_ours", pipelines=quoted_names(resolved.names)),
+            {"table": ".".join(_split(resolved.table))},
         )[0]
     )
 

@@ -96,9 +96,7 @@ class RawFolder:
         part = _part(packed)
         try:
             with plain.open("rb") as source, part.open("wb") as target:
-                with gzip.GzipFile(
-                    filename="", mode="wb", fileobj=target, compresslevel=COMPRESS_LEVEL
-                ) as gz:
+                with gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=COMPRESS_LEVEL) as gz:
                     shutil.copyfileobj(source, gz, 1 << 20)
                 os.fsync(target.fileno())
             part.replace(packed)

@@ -123,11 +123,7 @@ class Rebuilder:
             return
         with self.database.writing(self.work, facts.run_id) as session:
             if facts.run_id not in runs:
-                ended = [
-                    Note(
-                        kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at
-                    )
-                ]
+                ended = [Note(kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at)]
                 begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
                 self._append(session, facts, [*begun, *ended], None)
             if not known:
@@ -136,9 +132,7 @@ class Rebuilder:
                 self.found.chunks += 1
             self._append(session, facts, notes, facts.chunk_id)
 
-    def _append(
-        self, session: Session, facts: ChunkFacts, notes: Sequence[Note], chunk_id: str | None
-    ) -> None:
+    def _append(self, session: Session, facts: ChunkFacts, notes: Sequence[Note], chunk_id: str | None) -> None:
         for note in notes:
             at = replace(session, now=note.recorded_at)
             add_event(at, facts.pipeline, note.kind, note.data, run_id=facts.run_id, chunk_id=chunk_id)

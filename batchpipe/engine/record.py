@@ -107,7 +107,7 @@ def record_plan(
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)
-        decided = f"SELECT key_id FROM ledger.decisions WHERE seq = {session.seq} AND state = 'accepted'"
+        decided = query("accepted_in_commit", seq=str(session.seq))
         if session.one(f"SELECT count(*) FROM ({decided})")[0]:
             merge_output(session, resolved, decided)
         if first_look:

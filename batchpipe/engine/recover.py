@@ -102,9 +102,8 @@ class Recovery:
             raise refusal(error, self.context.provider(self.file).key_hash) from error
         except (NotSentError, UnavailableError) as error:
             hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(
-                f"the list of batches cannot be read: {error}", where=self.name, hint=hint
-            ) from error
+            raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
+        known |= {each.batch_id for each in chunks if each.batch_id is not None}
         candidates = [_candidate(each) for each in listed if each.batch_id not in known]
         return Undecided(chunks=chunks, candidates=candidates)
 
@@ -141,9 +140,7 @@ class Recovery:
         for each in found:
             why, alive = self._why_lost(each)
             (kept if alive else lost).append((each, why))
-        self._record(
-            [(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost]
-        )
+        self._record([(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost])
         return Abandoned(chunks=[each for each, _ in lost], kept=kept)
 
     def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
@@ -185,15 +182,13 @@ class Recovery:
             raise ProviderError(what, where=self.name, hint=hint) from error
         except (NotSentError, UnavailableError) as error:
             hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(
-                f"the provider cannot be asked: {error}", where=self.name, hint=hint
-            ) from error
+            raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
 
     def _undecided(self) -> tuple[list[OpenBatch], set[str]]:
-        """The chunks of unknown outcome, and the ids of the batches that the ledger knows."""
+        """The chunks of unknown outcome, and the ids of the batches whose owner is known."""
         with self.context.database.reading(self.work) as session:
             found = [each for each in open_batches(session, self.names) if each.state in UNDECIDED]
-            return found, {batch_id for (batch_id,) in session.rows(query("known_batch_ids"))}
+            return found, {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
 
     def _record(self, facts: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
         """Append the decisions; a chunk that a killed process left counts as one of unknown outcome from now on."""
@@ -218,6 +213,4 @@ def held_until(batch: OpenBatch, reconcile_wait: float) -> datetime | None:
 
 
 def _candidate(state: BatchState) -> Candidate:
-    return Candidate(
-        batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended
-    )
+    return Candidate(batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended)

@@ -14,7 +14,7 @@ from batchpipe.conditions import INPUT_PREFIX
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import InputColumn, Snapshot
 from batchpipe.fingerprint import fingerprinter
-from batchpipe.providers import Message
+from batchpipe.providers import Encoder, Message, RungSettings
 from batchpipe.sql import quote_identifier, quote_literal
 
 BLOCK_ROWS = 5_000
@@ -58,10 +58,7 @@ def render_row(resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1) -> 
     """One row as the model would see it, and its params on `rung`."""
     message = resolved.templates.render(row)
     settings = resolved.rungs[rung - 1]
-    encode = resolved.rules.encoder(
-        settings, output_format=resolved.file.pipeline.output.format, sent_schema=resolved.sent_schema
-    )
-    return message, encode(message, max_tokens=settings.max_tokens)
+    return message, _encoder(resolved, settings)(message, max_tokens=settings.max_tokens)
 
 
 def feedback_text(answer: str, error: str) -> str:
@@ -70,6 +67,18 @@ def feedback_text(answer: str, error: str) -> str:
     return (
         "Your previous answer to this was:\n<previous_answer>\n"
         f"{shown}\n</previous_answer>\nIt was not valid: {error}\nAnswer again, and follow every instruction above."
+    )
+
+
+def _encoder(resolved: Resolved, rung: RungSettings) -> Encoder:
+    """The encoder of a rung. `cache = "auto"` marks nothing: without knowing what hits, a mark may cost more."""
+    pipeline = resolved.file.pipeline
+    cache = pipeline.prompt.cache
+    return resolved.rules.encoder(
+        rung,
+        output_format=pipeline.output.format,
+        sent_schema=resolved.sent_schema,
+        cache=cache if cache == "5m" or cache == "1h" else None,
     )
 
 
@@ -107,10 +116,7 @@ def _rendered(
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = fingerprinter(output_format, resolved.visible_schema)
-    encoders = [
-        resolved.rules.encoder(rung, output_format=output_format, sent_schema=resolved.sent_schema)
-        for rung in resolved.rungs
-    ]
+    encoders = [_encoder(resolved, rung) for rung in resolved.rungs]
     render = resolved.templates.render
     prints, params = [], []
     for _, _, rung, room, answer, error, *values in block:

@@ -94,7 +94,7 @@ class Submitter:
         with self.database.writing(self.work, self.run_id) as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
             count = free_size(count, taken)
-            database = session.one("SELECT value FROM ledger.meta WHERE name = 'database'")[0]
+            database = session.one(query("database_id"))[0]
             chunk_id = str(session.one("SELECT uuidv7()")[0])
             self._choose(database, start, start + count)
             session.execute(

@@ -34,6 +34,9 @@ OutcomeKind = Literal[
 ]
 
 
+CacheTime = Literal["5m", "1h"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The provider's limits on one batch."""
@@ -151,11 +154,16 @@ class ProviderRules(Protocol):
         ...
 
     def encoder(
-        self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+        self,
+        rung: RungSettings,
+        *,
+        output_format: str,
+        sent_schema: Mapping[str, Any] | None,
+        cache: CacheTime | None = None,
     ) -> Encoder:
         """What turns messages into request params for this rung, with the static parts encoded once.
 
-        Make one per thread: it remembers the last system prompt that it encoded.
+        `cache` marks the system prompt for caching. Make one per thread: it remembers the last system prompt.
         """
         ...
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
 from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, Draft, pipeline_files
 from batchpipe.scaffold.layout import Block, document
 from batchpipe.scaffold.rows import csv_text
@@ -92,7 +93,7 @@ Then make it yours:
   batchpipe new NAME --input FILE       a pipeline on your own CSV, JSON or Parquet file
   batchpipe check                       all that can be known without spending
 
-For real answers set ANTHROPIC_API_KEY (or write it into .env) and leave --emulator out.
+For real answers set {{key}} (or write it into .env) and leave --emulator out.
 """
 
 
@@ -122,7 +123,9 @@ def next_steps(directory: Path) -> str:
     """What to do first in the project at `directory`."""
     here = directory.resolve() == Path.cwd()
     return NEXT_STEPS.format(
-        place="" if here else f" in {directory}", enter="" if here else f"\n  cd {directory}"
+        place="" if here else f" in {directory}",
+        enter="" if here else f"\n  cd {directory}",
+        key=get_provider_module(DEFAULT_PROVIDER).KEY_VARIABLE,
     )
 
 

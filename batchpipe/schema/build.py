@@ -197,7 +197,8 @@ def _queried(
     path: str, enum_values: EnumValues, declared: str | tuple[str, ...] | None
 ) -> tuple[list[Any], dict[str, str]]:
     if path not in enum_values:
-        raise InternalError(f"BUG: the rows of the enum query of {path} were not passed on")
+        what = f"BUG: the rows of the enum query of {path} were not passed on"
+        raise InternalError(what, hint="Please report this.")
     where = f"[output.fields.{path}] enum"
     rows = enum_values[path]
     if not rows:

@@ -27,7 +27,9 @@ from batchpipe.errors import DatabaseError, InternalError, LockedError
 from batchpipe.sql import quote_identifier, quote_literal
 
 CATALOG = "store"
-LOCK_MESSAGE = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+LOCK_MESSAGE = re.compile(
+    r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
+)
 ANNOUNCE_AFTER_SECONDS = 1.0
 
 _STORAGE_MESSAGE = re.compile(
@@ -258,7 +260,7 @@ def attach(
             held = LOCK_MESSAGE.search(str(error))
             if held is None:
                 raise storage_error(error, path) from error
-            holder = f"{Path(held['program']).name} (process {held['pid']})"
+            holder = _holder(held)
             if waited >= wait_seconds:
                 what = f"the database is held by {holder}"
                 hint = (
@@ -272,6 +274,13 @@ def attach(
         moment = pause * (0.5 + random.random())
         sleep(moment)
         waited += moment
+
+
+def _holder(held: re.Match[str]) -> str:
+    """Who holds a lock; a process that has just let go of it is not named."""
+    if held["program"] is None:
+        return "another process"
+    return f"{Path(held['program']).name} (process {held['pid']})"
 
 
 def migrations() -> Sequence[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from batchpipe.providers import Message, RungSettings
+from batchpipe.providers import CacheTime, Message, RungSettings
 from batchpipe.providers.anthropic.facts import data
 
 SAMPLING = ("temperature", "top_p", "top_k")
@@ -95,21 +95,29 @@ def _text(text: str) -> bytes:
         return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-def _blocks(texts: Iterable[bytes]) -> bytes:
-    return b"[" + b",".join(b'{"type":"text","text":' + text + b"}" for text in texts) + b"]"
+def _blocks(texts: Iterable[bytes], mark: bytes = b"") -> bytes:
+    """Text blocks; `mark` is added to the last one, whose prefix is then cached."""
+    blocks = [b'{"type":"text","text":' + text for text in texts]
+    return b"[" + b"},".join(blocks) + mark + b"}]"
 
 
 class ParamsEncoder:
     """Encodes the messages of one rung. Remembers the last system prompt: one per thread."""
 
     def __init__(
-        self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+        self,
+        rung: RungSettings,
+        *,
+        output_format: str,
+        sent_schema: Mapping[str, Any] | None,
+        cache: CacheTime | None = None,
     ) -> None:
         static = orjson.dumps(static_params(rung, output_format=output_format, sent_schema=sent_schema))
         self._head = static[:-1] + b',"max_tokens":'
         self._instruction: bytes | None = None
         if output_format == "json" and sent_schema is not None:
             self._instruction = _text(_instruction(sent_schema))
+        self._mark = b',"cache_control":{"type":"ephemeral","ttl":"%s"}' % cache.encode() if cache else b""
         self._system: str | None = None
         self._system_member = self._encode_system(None)
 
@@ -130,10 +138,11 @@ class ParamsEncoder:
     def _encode_system(self, system: str | None) -> bytes:
         """The `system` member. A blank prompt is left out: the API refuses empty text."""
         text = _text(system) if system is not None and system.strip() else None
-        if self._instruction is not None:
-            texts = [self._instruction] if text is None else [text, self._instruction]
-            return b',"system":' + _blocks(texts)
-        return b"" if text is None else b',"system":' + text
+        texts = [each for each in (text, self._instruction) if each is not None]
+        if not texts:
+            return b""
+        plain = len(texts) == 1 and not self._mark and self._instruction is None
+        return b',"system":' + (texts[0] if plain else _blocks(texts, self._mark))
 
 
 def assemble(requests: Sequence[tuple[str, bytes]]) -> bytes:

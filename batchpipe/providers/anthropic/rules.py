@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import Encoder, Limits, RuleProblem, RungSettings
+from batchpipe.providers import CacheTime, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.facts import data, facts_of
 from batchpipe.providers.anthropic.lint import problems
@@ -53,9 +53,14 @@ class Rules:
         return facts_of(model).max_output
 
     def encoder(
-        self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
+        self,
+        rung: RungSettings,
+        *,
+        output_format: str,
+        sent_schema: Mapping[str, Any] | None,
+        cache: CacheTime | None = None,
     ) -> Encoder:
-        return encoding.ParamsEncoder(rung, output_format=output_format, sent_schema=sent_schema)
+        return encoding.ParamsEncoder(rung, output_format=output_format, sent_schema=sent_schema, cache=cache)
 
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
         return encoding.visible_schema(output_format, sent_schema)

@@ -142,3 +142,12 @@ SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_ti
 
 -- name: unknown_results
 SELECT count(*), min(custom_id), arg_min(raw, custom_id) FROM work.received WHERE outcome = 'unknown'
+
+-- name: recorded_policy
+SELECT policy FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT
+
+-- name: is_collected
+SELECT count(*) > 0 FROM ledger.events WHERE kind = 'batch_collected' AND chunk_id = $chunk_id::UUID
+
+-- name: states_of_commit
+SELECT state, count(*) FROM ledger.decisions WHERE seq = $seq GROUP BY state

@@ -66,3 +66,10 @@ WHERE t.rowid = w.row_number AND w.is_current IS DISTINCT FROM w.was_current AND
 
 -- name: stale_rows
 SELECT count(*) FROM {table} WHERE NOT _current
+
+-- name: output_is_ours
+SELECT count(*) > 0 FROM ledger.events
+WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pipelines})
+
+-- name: accepted_in_commit
+SELECT key_id FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'

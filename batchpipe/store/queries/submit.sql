@@ -76,7 +76,7 @@ SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER B
 -- name: decided_batch_ids
 -- Batches whose owner is known, or known to be nobody here. A presumed one is not: it may be another chunk's.
 SELECT DISTINCT data ->> 'batch_id' FROM ledger.events
-WHERE kind IN ('chunk_submitted', 'chunk_adopted', 'batch_foreign', 'batch_ended') AND data ->> 'batch_id' IS NOT NULL
+WHERE kind IN ('chunk_submitted', 'chunk_adopted', 'batch_foreign', 'batch_ended') AND (data ->> 'batch_id') IS NOT NULL
 
 -- name: owners_of_lines
 SELECT DISTINCT pipeline, chunk_id::VARCHAR FROM ledger.requests

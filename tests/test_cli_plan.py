@@ -1,0 +1,246 @@
+"""`batchpipe plan` and `batchpipe check`: what is known before anything is spent."""
+
+from __future__ import annotations
+
+import pytest
+from commandline import CommandLine
+from projects import BASIC, Project, numbered
+
+from batchpipe.commands.plan import MEANINGS
+from batchpipe.engine.plan import DUE_WORDS, WORDS
+
+
+@pytest.fixture
+def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line in a project of ten rows, whose emulator is the provider."""
+    project.rows(numbered(10))
+    project.pipeline()
+    line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    line.provide(project)
+    return line
+
+
+class TestPlan:
+    def test_its_object(self, typed: CommandLine, project: Project) -> None:
+        found = typed("plan", "demo", "--json")
+        assert (found.code, found.talk) == (0, "")
+        value = found.value
+        assert list(value) == ["pipeline", "prompt_version", "rows", "due", "requests", "batches", "estimate"]
+        assert list(value["rows"]) == ["input", *WORDS, "removed"]
+        assert list(value["estimate"]) == ["input_tokens", "output_tokens", "cost_usd", "max_usd", "realtime_usd"]
+        assert (value["pipeline"], value["prompt_version"]) == ("demo", "v1")
+        assert (value["due"], value["requests"], value["batches"]) == (10, 10, 1)
+        assert sum(value["rows"][word] for word in WORDS) == value["rows"]["input"] == 10
+        assert 0 < value["estimate"]["cost_usd"] < value["estimate"]["max_usd"]
+        assert value["estimate"]["realtime_usd"] == 2 * value["estimate"]["cost_usd"]
+
+    def test_it_needs_no_database_and_makes_none(self, typed: CommandLine, project: Project) -> None:
+        typed("plan", "demo")
+        assert not list(project.root.rglob("*.duckdb"))
+        assert project.requests_sent() == 0
+
+    def test_it_needs_no_key(self, typed: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("ANTHROPIC_API_KEY")
+        assert typed("plan", "demo").code == 0
+
+    def test_it_says_what_a_run_then_does(self, typed: CommandLine, project: Project) -> None:
+        typed("run", "demo")
+        project.rows([*numbered(9, german=2), {"id": 11, "body": "new", "lang": "en", "amount": 1}])
+        plan = typed("plan", "demo", "--json").value
+        assert plan["rows"]["new"] == 1
+        assert plan["rows"]["input_changed"] == 2
+        assert plan["rows"]["unchanged"] == 7
+        assert plan["rows"]["removed"] == 1
+        assert plan["due"] == sum(plan["rows"][word] for word in DUE_WORDS) == 3
+        run = typed("run", "demo", "--json").value
+        assert (run["submitted"], run["prompt_version"]) == (plan["requests"], plan["prompt_version"])
+
+    def test_orders_are_only_imagined(self, typed: CommandLine, project: Project) -> None:
+        typed("run", "demo")
+        for words, due in (
+            (["--redo", "all"], 10),
+            (["--redo", "id <= 4"], 4),
+            (["--redo", "all", "--limit", "2"], 10),
+        ):
+            assert typed("plan", "demo", *words, "--json").value["due"] == due
+        assert typed("plan", "demo", "--redo", "all", "--limit", "2", "--json").value["requests"] == 2
+        assert typed("plan", "demo", "--redo", "all", "--where", "id = 1", "--json").value["rows"]["redo"] == 1
+        assert typed("plan", "demo", "--json").value["due"] == 0
+        assert project.sql("SELECT count(*) FROM ledger.orders") == [(0,)]
+
+    def test_keep_and_no_new(self, typed: CommandLine, project: Project) -> None:
+        typed("run", "demo")
+        project.pipeline(BASIC.replace("{{ body }}", "Please: {{ body }}"))
+        assert typed("plan", "demo", "--json").value["rows"]["prompt_changed"] == 10
+        assert typed("plan", "demo", "--keep", "id > 3", "--json").value["rows"]["kept"] == 7
+        assert typed("plan", "demo", "--no-new", "--json").value["requests"] == 0
+        value = typed("plan", "demo", "--json").value
+        assert value["prompt_version"] == "v2"
+
+    def test_for_people(self, typed: CommandLine) -> None:
+        text = typed("plan", "demo").out
+        assert text.startswith("demo (prompt v1, new)\n  10 rows in the input:\n    10 new  not answered yet\n")
+        assert "10 requests in 1 batch" in text
+        assert "saved" in text
+        assert "unchanged" not in text
+        typed("run", "demo")
+        text = typed("plan", "demo").out
+        assert "10 unchanged" in text
+        assert "nothing to send" in text
+
+    def test_every_reason_has_a_meaning(self) -> None:
+        assert tuple(MEANINGS) == WORDS
+
+    def test_waves_and_batches(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 2\nmax_queued = 4\n")
+        text = typed("plan", "demo").out
+        assert "10 requests in 5 batches, 2 at a time" in text
+        assert "3, for 4 may wait at the provider" in text
+
+    def test_above_a_budget(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC + "[budget]\nmax_usd = 0.000001\n")
+        found = typed("plan", "demo")
+        assert found.code == 6
+        assert "[budget] max_usd under $0.0001" in found.out
+        assert "the expected cost is above it" in found.out
+        project.pipeline(BASIC + "[budget]\nmax_usd = 1\n")
+        found = typed("plan", "demo")
+        assert found.code == 0
+        assert "[budget] max_usd $1.00: $1.00 left" in found.out
+
+    def test_an_order_in_force_and_a_pause(self, typed: CommandLine, project: Project) -> None:
+        typed("run", "demo")
+        project.faults({"delay_seconds": 3600})
+        typed("run", "demo", "--redo", "id < 3", "--no-wait")
+        typed("cancel", "demo")
+        text = typed("plan", "demo").out
+        assert "order in force: --redo id < 3" in text
+        assert "to go on: batchpipe run demo --resume" in text
+
+    def test_keys_that_changed(self, typed: CommandLine, project: Project) -> None:
+        typed("run", "demo")
+        project.rows([{**row, "id": row["id"] + 100} for row in numbered(10)])
+        assert "unless --approve is given" in typed("plan", "demo").out
+        assert typed("run", "demo").code == 6
+        assert typed("run", "demo", "--approve").code == 0
+
+    def test_due_keys(self, typed: CommandLine) -> None:
+        typed("run", "demo")
+        found = typed("plan", "demo", "--rows", "--redo", "id = 7")
+        assert '["7"]  redo' in found.out
+        value = typed("plan", "demo", "--rows", "--redo", "id = 7", "--json").value
+        assert value["due_rows"] == [{"key": '["7"]', "reason": "redo"}]
+
+    def test_several(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC.replace("{{ body }}", "{{ nothing }}"), name="wrong")
+        found = typed("plan", "--json")
+        assert found.code == 2
+        assert [each["pipeline"] for each in found.value] == ["demo", "wrong"]
+        assert found.value[0]["due"] == 10
+        assert "`nothing`" in found.value[1]["error"]["message"]
+        alone = typed("plan", "wrong", "--json")
+        assert (alone.code, list(alone.value)) == (2, ["error"])
+
+    def test_an_unpriced_model(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC.replace("claude-haiku-4-5", "claude-from-our-gateway"))
+        found = typed("plan", "demo")
+        assert found.code == 0
+        assert "cost    unknown expected, unknown at most" in found.out
+        assert "no price is known" in found.out
+        assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
+
+
+class TestCheck:
+    def test_all_is_well(self, typed: CommandLine) -> None:
+        found = typed("check")
+        assert (found.code, found.out) == (0, "pipelines/demo.toml: ok\n")
+
+    def test_its_object(self, typed: CommandLine) -> None:
+        value = typed("check", "demo", "--json").value
+        assert value == {
+            "pipeline": "demo",
+            "file": "pipelines/demo.toml",
+            "ok": True,
+            "problems": [],
+            "warnings": [],
+        }
+        assert typed("check", "--json").value == [value]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "expected"),
+        [
+            ("{{ body }}", "{{ bdy }}", "`bdy` is no input column"),
+            ("{{ body }}", "{{ amount.upper() }}", "the template does not render"),
+            ('key = "id"', 'key = "idd"', "the input has no column 'idd'"),
+            ('key = "id"', 'kye = "id"', 'unknown key "kye"'),
+            ("SELECT id", "SELEC id", "this is not SQL"),
+            ("SELECT id", "SELECT nothing, id", "the query failed"),
+            ("max_tokens = 200", "max_tokens = 200_000_000", "max_tokens"),
+            ("max_tokens = 200", 'max_tokens = 200\naccept = "score"', "not true or false"),
+            ("maximum = 1", 'maximum = 1\ncolumn = "NOPE"', "NOPE"),
+            ("[[models]]", "[pilot]\nrows = 1\n[[models]]", "pilot"),
+        ],
+        ids=lambda value: value[:30],
+    )
+    def test_a_problem(self, typed: CommandLine, project: Project, old: str, new: str, expected: str) -> None:
+        (project.root / "pipelines" / "demo.toml").write_text(BASIC.replace(old, new), encoding="utf-8")
+        found = typed("check")
+        assert found.code == 2
+        assert expected in found.out
+        assert "pipelines/demo.toml" in found.out
+        value = typed("check", "demo", "--json").value
+        assert not value["ok"]
+        assert any(expected in each["message"] for each in value["problems"])
+        assert all(each["where"] and each["hint"] for each in value["problems"])
+
+    def test_a_template_that_fails_on_null(self, typed: CommandLine, project: Project) -> None:
+        project.rows([{"id": 1, "body": "", "lang": "en", "amount": 1}])
+        project.pipeline(
+            BASIC.replace("{{ body }}", "{{ body.upper() }}").replace(
+                "SELECT id, body", "SELECT id, nullif(body, '') AS body"
+            )
+        )
+        found = typed("check")
+        assert found.code == 2
+        assert "the template does not render" in found.out
+
+    def test_each_file_is_checked(self, typed: CommandLine, project: Project) -> None:
+        (project.root / "pipelines" / "broken.toml").write_text("nonsense", encoding="utf-8")
+        project.pipeline('name = "demo"\n' + BASIC, name="again")
+        found = typed("check")
+        assert found.code == 2
+        assert 'the pipeline name "demo" is also that of' in found.out
+        assert "pipelines/broken.toml: 1 problem" in found.out
+
+    def test_a_query_that_is_not_deterministic_is_a_warning(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(BASIC.replace("'INTEGER'})\"", "'INTEGER'}) LIMIT 5\""))
+        found = typed("check")
+        assert found.code == 0
+        assert "warning: pipelines/demo.toml:3 [input] query: the query is not deterministic" in found.out
+        assert typed("run", "demo").talk.count("deterministic") == 0
+
+    def test_a_budget_without_a_price(self, typed: CommandLine, project: Project) -> None:
+        text = BASIC.replace("claude-haiku-4-5", "claude-from-our-gateway")
+        project.pipeline(text)
+        found = typed("check")
+        assert found.code == 0
+        assert "warning: " in found.out
+        project.pipeline(text + "[budget]\nmax_usd = 1\n")
+        found = typed("check")
+        assert found.code == 2
+        assert "the budget cannot be kept" in found.out
+
+    def test_a_variable_that_is_not_set(self, typed: CommandLine, project: Project) -> None:
+        text = BASIC.replace(
+            "[output.fields.label]", "[output]\nafter = [\"SELECT '${TARGET}'\"]\n[output.fields.label]"
+        )
+        project.pipeline(text)
+        found = typed("check")
+        assert found.code == 0
+        assert "TARGET" in found.out
+
+    def test_params(self, typed: CommandLine, project: Project) -> None:
+        text = BASIC.replace("SELECT id,", "SELECT $first + id AS id,")
+        project.pipeline(text.replace('key = "id"', 'key = "id"\nparams = { first = 1 }'))
+        assert typed("check", "--param", "first=5").code == 0
+        assert typed("check", "--param", "frist=5").code == 2

@@ -1,0 +1,262 @@
+"""A database that cannot be written or read is a clear error, exit 4, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from calls import ask, environment, spawn
+from checkout import ROOT
+from projects import Project, numbered
+
+from batchpipe.commands.recover import recover
+from batchpipe.commands.status import status
+from batchpipe.errors import DatabaseError
+
+ROWS = 60
+NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+def can_mount(folder: Path) -> bool:
+    script = 'mount -t tmpfs tmpfs "$1" && mount -o remount,ro "$1"'
+    try:
+        tried = subprocess.run([*NAMESPACE, "sh", "-ec", script, "sh", str(folder)], capture_output=True)
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+@pytest.fixture
+def small(project: Project) -> Path:
+    """A folder that a script of `shell` may mount something on, and that holds the database."""
+    folder = project.root / "small"
+    folder.mkdir()
+    if not can_mount(folder):
+        pytest.skip("needs a mount namespace")
+    project.settings["database"] = "small/batchpipe.duckdb"
+    return folder
+
+
+def shell(project: Project, script: str, namespace: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `script`, in which `batchpipe` is the command line; mounts are gone with it."""
+    settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
+    command = f'batchpipe() {{ "{sys.executable}" -m batchpipe "$@"; }}\n'
+    return subprocess.run(
+        [*(NAMESPACE if namespace else []), "sh", "-c", command + script],
+        cwd=project.root,
+        env={**os.environ, **environment(project), **settings, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def finished(project: Project, done: subprocess.CompletedProcess[str], codes: set[int]) -> str:
+    """What a failing run and the next one came to: a clear error, then every row once; the first one's talk."""
+    assert "Traceback" not in done.stderr
+    assert "a bug in batchpipe" not in done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    code = int(done.stdout.partition("exit ")[2].split()[0])
+    assert code in codes, done.stderr
+    if code:
+        assert first["error"]["code"] == "database"
+        assert first["error"]["hint"]
+    assert (second["status"], second["rows"]["accepted"]) == ("done", ROWS), done.stderr
+    assert project.requests_sent() == ROWS
+    return str(first["error"] and first["error"]["hint"])
+
+
+@pytest.mark.parametrize("free_kb", [0, 16, 64, 256, 400, 640, 900, 1200, 1500, 2000])
+def test_a_full_disk_stops_the_run_and_the_next_one_finishes_it(project: Project, small: Path, free_kb: int) -> None:
+    project.pipeline()
+    project.rows(numbered(ROWS))
+    done = shell(
+        project,
+        f"""
+        mount -t tmpfs -o size=16m tmpfs small
+        dd if=/dev/zero of=small/ballast bs=1024 count={16384 - free_kb} 2>&-
+        batchpipe run demo --json; echo "exit $?"
+        rm small/ballast
+        batchpipe run demo --json
+        """,
+    )
+    hint = finished(project, done, {0, 4})
+    if free_kb < 400:
+        assert "Free some disk space" in hint
+
+
+@pytest.mark.parametrize("free_kb", [0, 8, 100, 300, 600])
+def test_results_that_do_not_fit_are_taken_in_later(project: Project, small: Path, free_kb: int) -> None:
+    project.pipeline()
+    project.rows(numbered(ROWS))
+    project.faults({"delay_seconds": 2})
+    done = shell(
+        project,
+        f"""
+        mount -t tmpfs -o size=16m tmpfs small
+        batchpipe run demo --no-wait >/dev/null
+        free=$(df --output=avail -k small | tail -1)
+        dd if=/dev/zero of=small/ballast bs=1024 count=$((free - {free_kb})) 2>&-
+        batchpipe run demo --json; echo "exit $?"
+        rm small/ballast
+        batchpipe run demo --json
+        """,
+    )
+    finished(project, done, {0, 4})
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_read_only_place_is_told_and_can_still_be_read(project: Project, small: Path, what: str) -> None:
+    project.pipeline()
+    project.rows(numbered(ROWS))
+    place = {"folder": "small", "file": "small/batchpipe.duckdb"}[what]
+    done = shell(
+        project,
+        f"""
+        batchpipe run demo --limit 10 >/dev/null
+        mount --bind {place} {place} && mount -o remount,ro,bind {place}
+        batchpipe status demo >/dev/null || echo "status failed"
+        batchpipe run demo --json; echo "exit $?"
+        umount {place}
+        batchpipe run demo --json
+        """,
+    )
+    assert "status failed" not in done.stdout
+    assert "writable" in finished(project, done, {4})
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(ROWS))
+    script = """
+        (ulimit -f 100; batchpipe run demo --json; echo "exit $?")
+        batchpipe run demo --json
+        """
+    assert "Free some disk space" in finished(project, shell(project, script, namespace=False), {4})
+
+
+def worked(project: Project) -> Path:
+    project.pipeline()
+    project.rows(numbered(ROWS))
+    assert project.run().rows["accepted"] == ROWS
+    return project.root / "batchpipe.duckdb"
+
+
+CONTENTS = {
+    "text": b"this is a letter, and no database\n" * 500,
+    "empty": b"",
+    "short": b"\x00" * 100,
+    "sqlite": b"SQLite format 3\x00" + b"\x00" * 8000,
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_file_that_is_no_database_is_told_and_left_as_it_is(project: Project, content: bytes) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    path = project.root / "batchpipe.duckdb"
+    path.write_bytes(content)
+    for command in (["run", "demo"], ["status", "demo"], ["recover", "demo", "--from-raw"]):
+        running = spawn(project, *command)
+        _, talk = running.communicate(timeout=60)
+        assert running.returncode == 4, talk
+        assert talk.startswith("error: ")
+        assert str(path) in talk
+        assert "Traceback" not in talk
+    assert path.read_bytes() == content
+    assert not project.log()["batches"]
+
+
+def test_a_folder_in_the_place_of_the_database_is_told(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    (project.root / "batchpipe.duckdb").mkdir()
+    with pytest.raises(DatabaseError):
+        project.run()
+
+
+def test_a_database_of_a_newer_version_is_not_touched(project: Project) -> None:
+    path = worked(project)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO ledger.meta VALUES ('schema_version', '99', now()::TIMESTAMP)")
+    before = path.read_bytes()
+    for command in (["run", "demo"], ["status"], ["results", "demo"]):
+        running = spawn(project, *command)
+        _, talk = running.communicate(timeout=60)
+        assert running.returncode == 4, talk
+        assert "schema version 99" in talk
+        assert "pip install -U batchpipe" in talk
+    assert path.read_bytes() == before
+
+
+def test_a_corrupt_database_is_told_and_comes_back_from_the_raw_files(project: Project) -> None:
+    path = worked(project)
+    output = project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id")
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = b"\x55" * 4096
+    path.write_bytes(content)
+    running = spawn(project, "run", "demo")
+    _, talk = running.communicate(timeout=60)
+    assert running.returncode == 4, talk
+    assert "recover PIPELINE --from-raw" in talk
+    assert path.read_bytes() == content
+    path.rename(project.root / "broken.duckdb")
+    ask(project, recover, "demo", None, abandon=False, from_raw=True)
+    assert project.sql("SELECT * EXCLUDE (_completed_at) FROM demo ORDER BY id") == output
+    assert project.run().submitted == 0
+    assert project.requests_sent() == ROWS
+
+
+def test_bytes_that_rot_anywhere_are_told_or_do_no_harm(project: Project) -> None:
+    path = worked(project)
+    good = path.read_bytes()
+    wal = Path(f"{path}.wal")
+    draw = random.Random(20261122)
+    told = 0
+    for _ in range(40):
+        content = bytearray(good)
+        if draw.random() < 0.3:
+            del content[draw.randrange(len(content)) :]
+        else:
+            start = draw.randrange(len(content) - 64)
+            content[start : start + 64] = draw.randbytes(64)
+        path.write_bytes(content)
+        wal.unlink(missing_ok=True)
+        told += _told(project)
+    path.write_bytes(good)
+    assert told > 5
+    assert project.requests_sent() == ROWS
+    assert project.run().rows["accepted"] == ROWS
+
+
+def _told(project: Project) -> bool:
+    try:
+        ask(project, status, ["demo"])
+        (outcome,) = project.outcomes(no_new=True)
+    except DatabaseError as error:
+        assert error.exit_code == 4
+        assert error.hint
+        return True
+    assert outcome.error is None or isinstance(outcome.error, DatabaseError)
+    return outcome.error is not None
+
+
+def test_a_backup_can_be_put_back_at_any_time(project: Project) -> None:
+    path = worked(project)
+    shutil.copy(path, project.root / "backup.duckdb")
+    project.rows(numbered(ROWS + 10))
+    project.run()
+    shutil.copy(project.root / "backup.duckdb", path)
+    found: dict[str, Any] = ask(project, recover, "demo", None, abandon=False, from_raw=True, as_json=True).value[
+        "rebuilt"
+    ]
+    assert found["accepted"] == 10
+    assert project.run().submitted == 0
