@@ -126,17 +126,16 @@ def bind_condition(
         ),
     ]
     source = f"(SELECT {', '.join(values) or '1'})"
+    kind = ""
     try:
-        described = session.execute(
-            f"DESCRIBE SELECT {condition.sql} AS c, {condition.truth} FROM {source}"
-        ).fetchall()
+        for expression in (condition.sql, condition.truth):
+            kind = str(session.execute(f"DESCRIBE SELECT {expression} AS c FROM {source}").fetchall()[0][1])
+            if kind not in ("BOOLEAN", '"NULL"', "NULL"):
+                break
     except duckdb.Error as error:
         what = f"{condition.text!r} cannot be used as a condition: {first_line(error)}"
-        hint = (
-            "A condition looks at one row: no aggregates, windows, subqueries, parameters or random values."
-        )
+        hint = "A condition looks at one row: no aggregates, windows, subqueries, parameters or random values."
         raise PipelineError(what, where=where, hint=hint) from error
-    kind = described[0][1]
     if kind not in ("BOOLEAN", '"NULL"', "NULL"):
         what = f"{condition.text!r} is {kind}, not true or false"
         raise PipelineError(what, where=where, hint="Compare it with something, as in `confidence >= 0.8`.")
@@ -165,12 +164,13 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
         return
     if not isinstance(node, dict):
         return
-    if node.get("class") == "LAMBDA":
+    if node.get("class") == "LAMBDA" and not _is_json_arrow(node):
         _resolve(node["expr"], names, local | _parameters(node["lhs"]))
         return
-    if node.get("class") == "STAR":
+    if node.get("class") in ("STAR", "POSITIONAL_REFERENCE"):
+        shown = "`*`" if node["class"] == "STAR" else "a column's position"
         raise PipelineError(
-            "a condition cannot use `*`", where=names.where, hint="Name the columns it looks at."
+            f"a condition cannot use {shown}", where=names.where, hint="Name the columns it looks at."
         )
     if node.get("class") == "COLUMN_REF":
         if node["column_names"][0].lower() not in local:
@@ -178,6 +178,12 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
         return
     for each in node.values():
         _resolve(each, names, local)
+
+
+def _is_json_arrow(node: dict[str, Any]) -> bool:
+    """`doc -> 'a'` is parsed as a lambda; no lambda has a mere constant for its body."""
+    body = node["expr"]
+    return isinstance(body, dict) and body.get("class") == "CONSTANT"
 
 
 def _parameters(node: Any) -> frozenset[str]:

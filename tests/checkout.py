@@ -39,8 +39,7 @@ def tracked_files() -> list[Path]:
     return [
         path
         for path in sorted(ROOT.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
     ]
 
 
@@ -61,9 +60,7 @@ def batchpipe(*arguments: str, cwd: Path, timeout_seconds: float = 300) -> subpr
     return python(["-m", "batchpipe", *arguments], cwd=cwd, timeout_seconds=timeout_seconds)
 
 
-def python(
-    arguments: Sequence[str], *, cwd: Path, timeout_seconds: float = 300
-) -> subprocess.CompletedProcess[str]:
+def python(arguments: Sequence[str], *, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Call this Python in a process of its own; it finds this checkout's package."""
     return subprocess.run(
         [sys.executable, *arguments],

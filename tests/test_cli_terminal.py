@@ -12,7 +12,7 @@ from rich.console import Console
 
 from batchpipe.display import BatchView, RunView, batch_line, event_line, rows_line, view
 
-NOON = datetime(2026, 7, 1, 12)
+NOON = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - times are naive UTC
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from batchpipe.commands.text import (
     table,
 )
 
+HALF_PAST_TWELVE = datetime(2026, 7, 1, 12, 30)  # noqa: DTZ001 - times are naive UTC
+
 
 @pytest.mark.parametrize(
     ("value", "expected"),
@@ -61,7 +63,7 @@ def test_counts() -> None:
     assert count(2, "batch", "batches") == "2 batches"
     assert share(1, 8) == "12.5%"
     assert share(1, 0) == ""
-    assert moment(datetime(2026, 7, 1, 12, 30)) == "2026-07-01 12:30 UTC"
+    assert moment(HALF_PAST_TWELVE) == "2026-07-01 12:30 UTC"
     assert shortened("abcdef", 4) == "abc…"
 
 
@@ -109,7 +111,7 @@ def test_pairs_leave_out_what_is_empty() -> None:
         (Decimal("1E+2"), "100"),
         (Decimal("NaN"), "null"),
         (float("inf"), "null"),
-        (datetime(2026, 7, 1, 12, 0, 1), '"2026-07-01T12:00:01Z"'),
+        (HALF_PAST_TWELVE, '"2026-07-01T12:30:00Z"'),
         (date(2026, 7, 1), '"2026-07-01"'),
         (Path("a/b"), '"a/b"'),
         ({"a": [1, None, True, (2.5,)], "b": {}}, '{"a": [1, null, true, [2.5]], "b": {}}'),

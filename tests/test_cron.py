@@ -185,12 +185,9 @@ def test_a_wait_that_is_over_leaves_what_is_pending(project: Project) -> None:
 
 
 NEW = {"label": "new", "why": "x"}
-LATE = "flight.py: what an earlier call sent is not planned again once it is collected"
 
 
-@pytest.mark.parametrize(
-    "within_one_call", [False, pytest.param(True, marks=pytest.mark.xfail(reason=LATE))], ids=["calls", "one call"]
-)
+@pytest.mark.parametrize("within_one_call", [False, True], ids=["calls", "one call"])
 def test_an_edit_while_a_batch_is_in_flight_judges_it_as_it_was_sent(project: Project, within_one_call: bool) -> None:
     project.pipeline()
     project.rows(numbered(4))
@@ -214,9 +211,7 @@ def test_an_edit_while_a_batch_is_in_flight_judges_it_as_it_was_sent(project: Pr
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "within_one_call", [False, pytest.param(True, marks=pytest.mark.xfail(reason=LATE))], ids=["calls", "one call"]
-)
+@pytest.mark.parametrize("within_one_call", [False, True], ids=["calls", "one call"])
 def test_a_row_edited_while_it_is_in_flight_is_judged_as_sent_and_sent_again(
     project: Project, within_one_call: bool
 ) -> None:
@@ -233,6 +228,15 @@ def test_a_row_edited_while_it_is_in_flight_is_judged_as_sent_and_sent_again(
     assert project.sql("SELECT label FROM demo ORDER BY id") == [("bug",), ("other",), ("bug",), ("bug",)]
     decided = project.sql("SELECT reason, state, count(*) FROM ledger.decisions GROUP BY ALL ORDER BY max(seq)")
     assert decided[0] == ("new", "accepted", 4)
+
+
+def test_a_limit_holds_for_a_call_that_also_collects_what_an_earlier_one_sent(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(8))
+    assert once(project, limit=3).submitted == 3
+    result = project.run(limit=2)
+    assert (result.status, result.submitted) == ("done", 2)
+    assert result.rows | {"accepted": 5, "due": 3} == result.rows
 
 
 def test_a_finished_selection_is_done(project: Project) -> None:

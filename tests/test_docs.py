@@ -133,9 +133,7 @@ def test_every_option_of_run_is_in_the_readme_and_the_other_way_round(tmp_path: 
     help_text = batchpipe("run", "--help", cwd=tmp_path).stdout
     offered = set(re.findall(r"^│ (--[a-z-]+)", help_text, re.MULTILINE)) - {"--help", "--all", "--json"}
     named = {
-        word.split()[0]
-        for first, _ in table(README[README.index("What `run` takes") :])
-        for word in code_words(first)
+        word.split()[0] for first, _ in table(README[README.index("What `run` takes") :]) for word in code_words(first)
     }
     assert named == offered
 

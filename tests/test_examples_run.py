@@ -53,9 +53,7 @@ def test_an_example_runs_and_a_second_run_sends_nothing(examples: Path, run: Run
     assert rows["input"] == rows["accepted"] == len(example(name).rows)
     assert (rows["failed"], rows["pending"], rows["due"]) == (0, 0, 0)
     assert first["submitted"] > 0
-    assert ask(examples, f"SELECT count(*), count(*) FILTER (_current) FROM {name}") == [
-        (rows["input"], rows["input"])
-    ]
+    assert ask(examples, f"SELECT count(*), count(*) FILTER (_current) FROM {name}") == [(rows["input"], rows["input"])]
     second = run(name)
     assert (second["status"], second["submitted"], second["batches"], second["cost_usd"]) == ("done", 0, 0, 0)
     assert second["rows"]["unchanged"] == second["rows"]["accepted"] == rows["input"]

@@ -403,9 +403,7 @@ def test_json_arrows_are_in_parentheses_where_they_are_compared() -> None:
 
 def error_classes() -> list[type[errors.BatchpipeError]]:
     return [
-        value
-        for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, errors.BatchpipeError)
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.BatchpipeError)
     ]
 
 

@@ -81,7 +81,7 @@ INVALID_TWICE = "1.1 answered, 1.2 answered, 1.3 answered, 2.1 answered, 2.2 ans
 CASES = {
     "plain": Case([], "1.1 answered", "accepted", 1),
     "unsure": Case([unsure(LOW)], CLIMBED, "accepted", 2),
-    "never_sure": Case([unsure(LOW), unsure(HIGH, "billing")], CLIMBED, "review", 2, "no rung gave an answer"),
+    "never_sure": Case([unsure(LOW), unsure(HIGH, "billing")], CLIMBED, "review", 2, "`accept` does not hold"),
     "unsure_refused": Case([unsure(LOW), told("refused")], "1.1 answered, 2.1 refused", "review", 1, "declined"),
     "unsure_errored": Case(
         [unsure(LOW), told("errored_invalid")], "1.1 answered, 2.1 permanent", "review", 1, "told to refuse this"

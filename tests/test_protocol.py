@@ -68,17 +68,17 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def test_every_request_is_what_the_sdk_and_the_service_know(sent: Project) -> None:
-    request_type, params_type = get_type_hints(BatchCreateParams)["requests"], MessageCreateParamsNonStreaming
+    request_type: Any = get_type_hints(BatchCreateParams)["requests"]
     requests = list(bodies(sent))
     assert len(requests) == sent.requests_sent() > 40
     for request in requests:
         request["params"].pop("temperature", None)  # known to the older API version only
         assert set(request) == {"custom_id", "params"}
-        assert set(request["params"]) <= set(get_type_hints(params_type))
+        assert set(request["params"]) <= set(get_type_hints(MessageCreateParamsNonStreaming))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         TypeAdapter(request_type).validate_python(requests)
-        TypeAdapter(list[params_type]).validate_python([each["params"] for each in requests])
+        TypeAdapter(list[MessageCreateParamsNonStreaming]).validate_python([each["params"] for each in requests])
     kinds = {(each["params"]["model"], each["params"]["max_tokens"]) for each in requests}
     assert {("claude-haiku-4-5", 200), ("claude-haiku-4-5", 400), ("claude-opus-4-8", 3000)} <= kinds
     assert any(isinstance(each["params"]["messages"][0]["content"], list) for each in requests)
@@ -148,7 +148,7 @@ def test_any_key_is_a_key(project: Project) -> None:
     columns = {name: ["k"] for name in KEYS} | {"composite": list(WIDE)}
     for name, query in {**KEYS, "composite": COMPOSITE}.items():
         shown = ", ".join(f"typeof({each}), {each}::VARCHAR" for each in columns[name])
-        wanted = duckdb.sql(f"SELECT {shown} FROM ({query}) ORDER BY ALL").fetchall()
+        wanted = duckdb.execute(f"SELECT {shown} FROM ({query}) ORDER BY ALL").fetchall()
         assert project.sql(f"SELECT {shown} FROM {name} ORDER BY ALL") == wanted
     ids = [each["custom_id"] for each in bodies(project)]
     assert len(ids) == len(set(ids)) == sum(project.sql(f"SELECT count(*) FROM {name}")[0][0] for name in names)

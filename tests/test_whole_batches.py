@@ -100,7 +100,7 @@ def test_nineteen_lines_with_one_error_are_nineteen_failed_rows(project: Project
     [
         ("errored_credit", range(31, 53)),
         ("errored_permission", range(31, 53)),
-        pytest.param("errored_credit", range(1, 23), marks=pytest.mark.xfail(reason="record.sql: stopped_by_batch")),
+        ("errored_credit", range(1, 23)),
     ],
     ids=["credit", "permission", "a good batch after it"],
 )

@@ -32,7 +32,7 @@ OUTCOME_WORDS = {
     "expired": "the batch expired before the request was processed",
     "missing": "the results had no line for it",
     "unknown": "the result is of an unknown kind",
-    "unaccepted": "no rung gave an answer that `accept` holds for",
+    "unaccepted": "`accept` does not hold for the answer",
 }
 
 # Token prices have 15 places, a line's factor six: the product is rounded back to 15 places.

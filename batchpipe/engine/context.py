@@ -72,7 +72,11 @@ class Context:
 
     def work(self) -> Work:
         """A working DuckDB that spills beside the database."""
-        return Work.open(folder=self.database.folder / "spill")
+        return Work.open(folder=self._spill())
+
+    def _spill(self) -> Path | None:
+        """Where to spill; where nothing has been made beside the database yet, DuckDB chooses."""
+        return self.database.make_folder("spill") if self.database.folder.is_dir() else None
 
     @contextmanager
     def source(self, file: PipelineFile, params: Mapping[str, Any]) -> Iterator[Source]:
@@ -82,7 +86,7 @@ class Context:
             paths.append(self._project_database)
         databases = SourceDatabases(paths=tuple(paths), wait_seconds=self.wait_seconds)
         with open_source(
-            file, databases, self.environment, params, spill=self.database.folder / "spill"
+            file, databases, self.environment, params, spill=self._spill()
         ) as source:
             yield source
 

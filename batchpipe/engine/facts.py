@@ -19,6 +19,7 @@ class OpenBatch:
     """A chunk that is not closed yet, and its batch where it is known. Times are naive UTC."""
 
     chunk_id: str
+    run_id: str
     batch_id: str | None
     state: str
     requests: int
@@ -90,7 +91,7 @@ def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
 
 def _open_batch(row: dict[str, Any]) -> OpenBatch:
     values: dict[str, Any] = {name: row[name] for name in OpenBatch.__dataclass_fields__}
-    return OpenBatch(**values | {"chunk_id": str(row["chunk_id"])})
+    return OpenBatch(**values | {name: str(row[name]) for name in ("chunk_id", "run_id")})
 
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:

@@ -145,6 +145,8 @@ class Flight:
         self.accepted += collected.accepted
         self.failed += collected.failed
         self.decided = self.decided or collected.due_again > 0
+        # What an earlier run sent may be of another prompt or input: its rows are compared anew.
+        self.dropped = self.dropped or batch.run_id != self.collector.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
             self.tell(f"warning: {warning} ({batch.batch_id})")

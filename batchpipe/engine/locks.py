@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from batchpipe.errors import LockedError
-from batchpipe.store.database import disk_error
+from batchpipe.store.disk import disk_error
 
 
 @contextmanager

@@ -207,7 +207,7 @@ class PipelineRun:
 
     def _plan_what_is_due(self) -> None:
         if self.plan is None or (self._flight.dropped and self._queue.exhausted):
-            self._flight.dropped = False
+            self._flight.dropped = self._flight.decided = False
             self._take(self.options.plan)
         elif self._queue.exhausted and self._flight.decided:
             self._flight.decided = False

@@ -20,7 +20,8 @@ from typing import IO, Any, cast
 import duckdb
 
 from batchpipe.sql import quote_literal
-from batchpipe.store.database import Session, disk_error
+from batchpipe.store.database import Session
+from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
 RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.gz", ".requests.parquet", ".json", ".part"

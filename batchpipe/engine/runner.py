@@ -13,7 +13,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import BatchpipeError, GateError
-from batchpipe.store.database import disk_error, is_of_disk, is_of_storage, storage_error
+from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_error
 
 LONGEST_SLEEP_SECONDS = 1.0
 

@@ -18,7 +18,8 @@ from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import attach, disk_is_full, opening, storage_error
+from batchpipe.store.database import attach, opening
+from batchpipe.store.disk import disk_is_full, storage_error
 
 # Types that Parquet does not give back as they were travel as text.
 _TEXT_ONLY = re.compile(

@@ -124,10 +124,7 @@ class Submitter:
         cursor.close()
 
     def _intent(self, session: Session, chunk_id: str, account: Mapping[str, str]) -> None:
-        facts = session.dictionaries(
-            "SELECT count(*) AS requests, sum(bytes)::BIGINT AS bytes, any_value(rung) AS rung, "
-            "any_value(model) AS model, sum(max_usd)::VARCHAR AS max_usd FROM work.chunk WHERE leads"
-        )[0]
+        facts = session.dictionaries(query("chunk_facts"))[0]
         data = facts | dict(account) | {"prompt_version": self.resolved.version.prompt_version}
         add_event(session, self.resolved.name, "chunk_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
 

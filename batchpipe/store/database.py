@@ -25,44 +25,15 @@ import duckdb
 
 from batchpipe.errors import DatabaseError, InternalError, LockedError
 from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 
 CATALOG = "store"
 LOCK_MESSAGE = re.compile(
     r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
 )
 ANNOUNCE_AFTER_SECONDS = 1.0
-
-_STORAGE_MESSAGE = re.compile(
-    "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"
-)
-_DISK_ERRORS = {
-    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
-}  # fmt: skip
-_FULL = re.compile("No space left|File too large|Disk quota")
-# The first that is found in what DuckDB or the system says.
-_HINTS = (
-    (
-        _FULL,
-        "Free some disk space, then run the same command again: nothing is lost, what was downloaded is used.",
-    ),
-    (
-        re.compile("ermission denied|[Rr]ead-only|not permitted"),
-        "Make the file and its folder writable, or set another `database`.",
-    ),
-    (
-        re.compile("not a valid DuckDB database"),
-        "Set another `database`, or move the file away: raw results are safe under .batchpipe/raw.",
-    ),
-    (
-        re.compile("version number|newer version|newer DuckDB"),
-        "The file was made by another version of DuckDB: pip install -U duckdb",
-    ),
-    (
-        re.compile("orrupt|checksum|serialize|read enough bytes|invalidated"),
-        "Restore the file from a backup (or move it away), then: batchpipe recover PIPELINE --from-raw",
-    ),
-)
-_OTHER_HINT = "Run the same command again; with --debug it shows more."
+# What file systems without hard links say.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 _openings: dict[Path, threading.RLock] = {}
 _openings_guard = threading.Lock()
@@ -153,9 +124,7 @@ class Database:
             try:
                 session = Session(connection=connection, seq=_last_seq(work) + 1, now=self.clock())
                 yield session
-                connection.execute(
-                    "INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now]
-                )
+                connection.execute("INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now])
                 connection.execute("COMMIT")
             except BaseException:
                 _roll_back(connection)
@@ -171,26 +140,37 @@ class Database:
             present = self.path.exists()
         except OSError as error:
             raise disk_error(error, self.path) from error
-        version = 0
-        if present:
-            with self._attached(work, read_only=True):
-                version = _schema_version(work)
+        if not present:
+            self._make(work)
+        with self._attached(work, read_only=True):
+            version = _schema_version(work)
         if version < len(migrations()):
             with self._attached(work, read_only=False):
                 apply_migrations(work.connection, self.clock(), self.path)
         elif version > len(migrations()):
             what = f"the database has schema version {version}, this batchpipe knows {len(migrations())}"
-            raise DatabaseError(
-                what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe"
-            )
+            raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
         self._migrated = True
 
+    def _make(self, work: Work) -> None:
+        """A new database is made aside and put in its place whole: a full disk or a kill leaves no half one."""
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            with self._attached(work, read_only=False, path=part):
+                apply_migrations(work.connection, self.clock(), self.path)
+            _put(part, self.path)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        finally:
+            for leftover in (part, part.with_name(f"{part.name}.wal")):
+                leftover.unlink(missing_ok=True)
+
     @contextmanager
-    def _attached(self, work: Work, *, read_only: bool) -> Iterator[None]:
+    def _attached(self, work: Work, *, read_only: bool, path: Path | None = None) -> Iterator[None]:
         with opening(self.path):
             attach(
                 work.connection,
-                self.path,
+                path or self.path,
                 CATALOG,
                 read_only=read_only,
                 wait_seconds=self.wait_seconds,
@@ -263,9 +243,7 @@ def attach(
             holder = _holder(held)
             if waited >= wait_seconds:
                 what = f"the database is held by {holder}"
-                hint = (
-                    "Close it there (a notebook holds a file until its connection is closed), then run again."
-                )
+                hint = "Close it there (a notebook holds a file until its connection is closed), then run again."
                 raise LockedError(what, where=str(path), hint=hint) from error
             if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
                 announced = True
@@ -274,6 +252,21 @@ def attach(
         moment = pause * (0.5 + random.random())
         sleep(moment)
         waited += moment
+
+
+def _put(part: Path, path: Path) -> None:
+    """Give the file `part` the name `path`, unless another process was first."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if not path.exists():
+            part.rename(path)
 
 
 def _holder(held: re.Match[str]) -> str:
@@ -286,9 +279,7 @@ def _holder(held: re.Match[str]) -> str:
 def migrations() -> Sequence[str]:
     """The numbered SQL files in order; the schema version is how many were applied."""
     folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(
-        (each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name
-    )
+    files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
     return [each.read_text(encoding="utf-8") for each in files]
 
 
@@ -320,9 +311,7 @@ def _refuse_foreign_ledger(connection: duckdb.DuckDBPyConnection, number: int, p
     ).fetchone()
     if found:
         what = "this database has a schema `ledger` that batchpipe did not make"
-        hint = (
-            'Set another database: `database = "other.duckdb"` under [tool.batchpipe], or BATCHPIPE_DATABASE.'
-        )
+        hint = 'Set another database: `database = "other.duckdb"` under [tool.batchpipe], or BATCHPIPE_DATABASE.'
         raise DatabaseError(what, where=str(path or ""), hint=hint)
 
 
@@ -368,36 +357,6 @@ def opening(path: Path) -> threading.RLock:
     """One opener of a file per process: DuckDB refuses a second configuration of a file that is open."""
     with _openings_guard:
         return _openings.setdefault(path.resolve(), threading.RLock())
-
-
-def is_of_storage(error: duckdb.Error) -> bool:
-    """Whether `error` is about the file or the disk, not about a statement."""
-    return isinstance(error, duckdb.IOException) or _STORAGE_MESSAGE.search(str(error)) is not None
-
-
-def disk_is_full(error: duckdb.Error) -> bool:
-    """Whether `error` says that nothing more can be written."""
-    return _FULL.search(str(error)) is not None
-
-
-def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
-    """What DuckDB says of the file at `path`, with the step that mends it."""
-    message = str(error).split("\n", 1)[0]
-    hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), _OTHER_HINT)
-    return DatabaseError(message, where=str(path), hint=hint)
-
-
-def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
-    """What the system says of a file of ours, with the step that mends it."""
-    message = os.strerror(error.errno) if error.errno else str(error)
-    hint = next((hint for pattern, hint in _HINTS if pattern.search(message)), _OTHER_HINT)
-    place = str(path or error.filename or "the working folder")
-    return DatabaseError(f"a file cannot be written: {message}", where=place, hint=hint)
-
-
-def is_of_disk(error: OSError) -> bool:
-    """Whether `error` says that the disk is full, broken or not ours to write to."""
-    return error.errno in _DISK_ERRORS
 
 
 def quoted(*names: str) -> str:

@@ -188,7 +188,8 @@ WITH facts AS (
         max(seq) FILTER (kind = 'batch_foreign') AS foreign_seq,
         arg_max(data, seq) FILTER (kind = 'batch_ended') AS ended,
         max(recorded_at) FILTER (kind = 'batch_collected') AS collected_at,
-        max(recorded_at) FILTER (kind = 'cancel_requested') AS cancel_requested_at,
+        arg_max(CASE WHEN kind <> 'cancel_failed' THEN recorded_at END, seq)
+            FILTER (kind IN ('cancel_requested', 'cancel_answered', 'cancel_failed')) AS cancel_requested_at,
         max(recorded_at) FILTER (kind = 'batch_gone') AS gone_at,
         max(kind) FILTER (kind IN ('chunk_refused', 'chunk_not_sent', 'chunk_not_found', 'chunk_abandoned')) AS dropped,
         max(seq) AS seq

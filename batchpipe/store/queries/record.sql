@@ -168,10 +168,18 @@ SELECT coalesce(arg_max(kind, seq) = 'paused', false) FROM ledger.events
 WHERE kind IN ('paused', 'resumed') AND pipeline IN ({pipelines})
 
 -- name: stopped_by_batch
-SELECT coalesce(max(seq) FILTER (data ->> 'stop' IS NOT NULL), 0)
-    > coalesce(max(seq) FILTER (data ->> 'stop' IS NULL), 0)
-FROM ledger.events
-WHERE kind = 'batch_collected' AND pipeline IN ({pipelines})
+WITH stopped AS (
+    SELECT max(seq) AS seq FROM ledger.events
+    WHERE kind = 'batch_collected' AND pipeline IN ({pipelines}) AND (data ->> 'stop') IS NOT NULL
+)
+SELECT count(*) > 0
+FROM stopped
+WHERE stopped.seq IS NOT NULL AND NOT EXISTS (
+    SELECT 1
+    FROM ledger.events prepared
+    JOIN ledger.events collected ON collected.chunk_id = prepared.chunk_id AND collected.kind = 'batch_collected'
+    WHERE prepared.kind = 'chunk_prepared' AND prepared.seq > stopped.seq AND (collected.data ->> 'stop') IS NULL
+)
 
 -- name: after_is_due
 SELECT

@@ -93,3 +93,16 @@ SELECT
     earlier_answer, $error AS error, started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
+
+-- name: chunk_facts
+SELECT
+    count(*) AS requests,
+    sum(c.bytes)::BIGINT AS bytes,
+    any_value(c.rung) AS rung,
+    any_value(c.model) AS model,
+    sum(c.max_usd)::VARCHAR AS max_usd,
+    sum(c.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
+        + c.expected_output_tokens::DECIMAL(18, 0) * l.output_usd)::VARCHAR AS expected_usd
+FROM work.chunk c
+JOIN work.ladder l USING (rung)
+WHERE c.leads

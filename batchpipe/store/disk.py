@@ -1,0 +1,74 @@
+"""What goes wrong with files and disks, in words: DuckDB's errors and the system's as DatabaseError."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.errors import DatabaseError
+
+_STORAGE_MESSAGE = re.compile(
+    "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"
+)
+_DISK_ERRORS = {
+    errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
+}  # fmt: skip
+_FULL = re.compile("No space left|File too large|Disk quota")
+# The first that is found in what DuckDB or the system says.
+_HINTS = (
+    (
+        _FULL,
+        "Free some disk space, then run the same command again: nothing is lost, what was downloaded is used.",
+    ),
+    (
+        re.compile("ermission denied|[Rr]ead-only|not permitted"),
+        "Make the file and its folder writable, or set another `database`.",
+    ),
+    (
+        re.compile("not a valid DuckDB database"),
+        "Set another `database`, or move the file away: raw results are safe under .batchpipe/raw.",
+    ),
+    (
+        re.compile("version number|newer version|newer DuckDB"),
+        "The file was made by another version of DuckDB: pip install -U duckdb",
+    ),
+    (
+        re.compile("orrupt|checksum|serialize|read enough bytes|invalidated"),
+        "Restore the file from a backup (or move it away), then: batchpipe recover PIPELINE --from-raw",
+    ),
+)
+_OTHER_HINT = "Run the same command again; with --debug it shows more."
+
+
+def is_of_storage(error: duckdb.Error) -> bool:
+    """Whether `error` is about the file or the disk, not about a statement."""
+    return isinstance(error, duckdb.IOException) or _STORAGE_MESSAGE.search(str(error)) is not None
+
+
+def disk_is_full(error: duckdb.Error) -> bool:
+    """Whether `error` says that nothing more can be written."""
+    return _FULL.search(str(error)) is not None
+
+
+def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
+    """What DuckDB says of the file at `path`, with the step that mends it."""
+    message = str(error).split("\n", 1)[0]
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), _OTHER_HINT)
+    return DatabaseError(message, where=str(path), hint=hint)
+
+
+def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
+    """What the system says of a file of ours, with the step that mends it."""
+    message = os.strerror(error.errno) if error.errno else str(error)
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(message)), _OTHER_HINT)
+    place = str(path or error.filename or "the working folder")
+    return DatabaseError(f"a file cannot be written: {message}", where=place, hint=hint)
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether `error` says that the disk is full, broken or not ours to write to."""
+    return error.errno in _DISK_ERRORS

@@ -1,0 +1,63 @@
+"""Time that tests set: the engine's clock and the emulator's go together, and sleeping moves both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from projects import Project
+
+from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.runner import Outcome, run_pipelines
+from batchpipe.pipeline.load import load
+from batchpipe.settings import load_settings
+
+SETTINGS = {"poll_interval": 60.0, "reconcile_wait": 600.0}
+
+
+@dataclass(slots=True, kw_only=True)
+class Clock:
+    """`step` is the least (seconds) that a sleep of the engine moves the time."""
+
+    project: Project
+    step: float = 30.0
+    ahead: timedelta = timedelta()
+    at: list[Callable[[], None]] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return utc_now() + self.ahead
+
+    def advance(self, span: timedelta) -> None:
+        self.ahead += span
+        self.project.control("clock", {"advance_seconds": span.total_seconds()})
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(timedelta(seconds=max(seconds, self.step)))
+
+    def run(self, name: str = "demo", *, key: str = "test-key", wait: timedelta | None = None, **options: Any) -> Outcome:
+        """Run a pipeline at this clock, for up to `wait` of its time (30 h where it is not given)."""
+        project = self.project
+        context = Context(
+            root=project.root,
+            settings=load_settings(project.root, environment={}, command_line=SETTINGS),
+            environment={"ANTHROPIC_API_KEY": key, "ANTHROPIC_BASE_URL": project.emulator.base_url},
+            say=project.said.append,
+            wait_seconds=5.0,
+            clock=self.now,
+        )
+        run = PipelineRun(
+            context=context,
+            file=load(project.root / "pipelines" / f"{name}.toml", project.root),
+            options=RunOptions(**options),
+            tell=lambda name, text: project.said.append(f"{name}: {text}"),
+            confirm=lambda resolved, plan: True,
+        )
+        seconds = (wait or timedelta(hours=30)).total_seconds()
+        try:
+            (outcome,) = run_pipelines(context, [run], wait_seconds=seconds, show=lambda runs: None, sleep=self.sleep)
+        finally:
+            context.close()
+        return outcome

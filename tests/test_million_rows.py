@@ -1,0 +1,67 @@
+"""A million unchanged rows with five past prompt versions: rows are compared in SQL and none is rendered."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import duckdb
+import pytest
+from projects import BASIC, Project, numbered
+
+from batchpipe.cli import main
+
+ROWS = 1_000_000
+ANSWERED = 5
+PAST_VERSIONS = 5
+SECONDS = 30.0
+
+# What was recorded of row 1 is recorded of every other row, under each prompt version.
+COPIES = """
+CREATE TEMP TABLE others AS
+SELECT n, key, md5_number(key) AS key_id, input_values, md5_number(to_json(input_values)::VARCHAR) AS input_hash
+FROM (SELECT n, '["' || n || '"]' AS key, ['text number ' || n, 'en'] AS input_values FROM range({first}, {last}) t(n));
+INSERT INTO ledger.decisions SELECT d.* REPLACE (
+    o.key_id AS key_id, d.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
+    d.fingerprint + o.n AS fingerprint
+) FROM ledger.decisions d, others o WHERE d.key_id = md5_number('["1"]');
+INSERT INTO ledger.requests SELECT r.* REPLACE (
+    o.key_id AS key_id, o.key AS key, r.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
+    r.fingerprint + o.n AS fingerprint, o.input_values AS input_values
+) FROM ledger.requests r, others o WHERE r.key = '["1"]';
+INSERT INTO ledger.results SELECT r.* REPLACE (r.custom_id || '-' || o.n AS custom_id)
+FROM ledger.results r, others o
+WHERE r.custom_id IN (SELECT custom_id FROM ledger.requests WHERE key = '["1"]');
+"""
+
+
+def write_rows(count: int) -> None:
+    """The rows of `numbered`, by the million."""
+    duckdb.execute(
+        f"COPY (SELECT n AS id, 'text number ' || n AS body, 'en' AS lang, n % 10 AS amount "
+        f"FROM range(1, {count} + 1) t(n)) TO 'rows.csv' (HEADER)"
+    )
+
+
+def test_a_million_unchanged_rows_are_planned_in_seconds(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.rows(numbered(ANSWERED))
+    for version in range(PAST_VERSIONS + 1):
+        project.pipeline(BASIC.replace("{{ body }}", f"{{{{ body }}}} ({version})"))
+        assert project.run().submitted == ANSWERED
+    with duckdb.connect("batchpipe.duckdb") as database:
+        assert database.execute("SELECT count(*) FROM ledger.prompt_versions").fetchone() == (6,)
+        recipe = "SELECT bool_and(input_hash = md5_number(to_json(input_values)::VARCHAR)) FROM ledger.requests"
+        assert database.execute(recipe).fetchone() == (True,)
+        for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
+            database.execute(statement)
+    write_rows(ROWS)
+
+    began = time.monotonic()
+    assert main(["plan", "demo", "--json"]) == 0, capsys.readouterr().err
+    seconds = time.monotonic() - began
+    import sys; sys.stderr.write(f"PLAN {seconds}")
+
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["rows"]["input"], plan["rows"]["unchanged"], plan["due"], plan["requests"]) == (ROWS, ROWS, 0, 0)
+    assert project.sql("SELECT count(*) FROM ledger.requests") == [((PAST_VERSIONS + 1) * ROWS,)]
+    assert seconds < SECONDS
