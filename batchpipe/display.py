@@ -130,9 +130,7 @@ def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveVie
 def event_line(now: datetime, pipeline: str, text: str, log_format: str) -> str:
     """One event as one line: for people, or as JSON for a log collector."""
     if log_format == "json":
-        return json.dumps(
-            {"time": f"{now.isoformat(timespec='seconds')}Z", "pipeline": pipeline, "event": text}
-        )
+        return json.dumps({"time": f"{now.isoformat(timespec='seconds')}Z", "pipeline": pipeline, "event": text})
     name = f"{pipeline}: " if pipeline else ""
     return f"{now:%H:%M:%S} {name}{safe(text)}"
 

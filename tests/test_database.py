@@ -14,7 +14,7 @@ from projects import Project, numbered
 
 from batchpipe.engine.context import utc_now
 from batchpipe.errors import DatabaseError, LockedError
-from batchpipe.store.database import Database, Work, migrations
+from batchpipe.store.database import Database, Session, Work, migrations
 
 TABLES = {
     "prompt_versions": {"pipeline", "prompt_version", "version", "sources", "full_schema", "git_commit"},
@@ -152,13 +152,17 @@ def test_readers_work_while_a_run_waits(project: Project) -> None:
     assert project.sql("SELECT count(*) FROM demo") == [(5,)]
 
 
+def delete_and_fail(session: Session) -> None:
+    session.execute("DELETE FROM ledger.results")
+    raise ZeroDivisionError
+
+
 def test_a_session_that_fails_leaves_nothing_behind(answered: Project) -> None:
     database = Database(path=answered.root / "batchpipe.duckdb", clock=utc_now)
     work = Work.open()
     before = answered.sql("SELECT count(*), max(seq) FROM ledger.commits")
     with pytest.raises(ZeroDivisionError), database.writing(work, None) as session:
-        session.execute("DELETE FROM ledger.results")
-        raise ZeroDivisionError
+        delete_and_fail(session)
     work.close()
     assert answered.sql("SELECT count(*), max(seq) FROM ledger.commits") == before
     assert answered.sql("SELECT count(*) FROM ledger.results") == [(6,)]

@@ -74,7 +74,7 @@ def finished(project: Project, done: subprocess.CompletedProcess[str], codes: se
     return str(first["error"] and first["error"]["hint"])
 
 
-@pytest.mark.parametrize("free_kb", [0, 16, 64, 256, 400, 640, 900, 1200, 1500, 2000])
+@pytest.mark.parametrize("free_kb", [0, 16, 300, 900, 1500])
 def test_a_full_disk_stops_the_run_and_the_next_one_finishes_it(project: Project, small: Path, free_kb: int) -> None:
     project.pipeline()
     project.rows(numbered(ROWS))
@@ -93,7 +93,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_finishes_it(project: Project
         assert "Free some disk space" in hint
 
 
-@pytest.mark.parametrize("free_kb", [0, 8, 100, 300, 600])
+@pytest.mark.parametrize("free_kb", [0, 300])
 def test_results_that_do_not_fit_are_taken_in_later(project: Project, small: Path, free_kb: int) -> None:
     project.pipeline()
     project.rows(numbered(ROWS))
@@ -221,7 +221,7 @@ def test_bytes_that_rot_anywhere_are_told_or_do_no_harm(project: Project) -> Non
     wal = Path(f"{path}.wal")
     draw = random.Random(20261122)
     told = 0
-    for _ in range(40):
+    for _ in range(15):
         content = bytearray(good)
         if draw.random() < 0.3:
             del content[draw.randrange(len(content)) :]
@@ -232,7 +232,7 @@ def test_bytes_that_rot_anywhere_are_told_or_do_no_harm(project: Project) -> Non
         wal.unlink(missing_ok=True)
         told += _told(project)
     path.write_bytes(good)
-    assert told > 5
+    assert told >= 3
     assert project.requests_sent() == ROWS
     assert project.run().rows["accepted"] == ROWS
 

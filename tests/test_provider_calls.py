@@ -454,7 +454,7 @@ def test_only_the_mapping_counts_and_not_the_environment(monkeypatch: pytest.Mon
     assert "other" not in headers.values()
 
 
-def subclasses(of: type) -> Iterator[type]:
+def subclasses(of: type[Any]) -> Iterator[type[Any]]:
     for each in of.__subclasses__():
         yield each
         yield from subclasses(each)

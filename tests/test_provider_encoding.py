@@ -39,8 +39,15 @@ def encoded(
 
 def settings_for(model: str) -> dict[str, Any]:
     """Every setting that the model takes."""
-    asked = {"stop_sequences": ["END"], "metadata": {"user_id": "u"}, "inference_geo": "us", "effort": "low",
-             "temperature": 0.5, "thinking": {"type": "adaptive"}, "service_tier": "auto"}  # fmt: skip
+    asked: dict[str, Any] = {
+        "stop_sequences": ["END"],
+        "metadata": {"user_id": "u"},
+        "inference_geo": "us",
+        "effort": "low",
+        "temperature": 0.5,
+        "thinking": {"type": "adaptive"},
+        "service_tier": "auto",
+    }
     found = RULES.problems(rung(model, **asked), output_format="text", sent_schema=None)
     refused = {each.key for each in found if each.level == "error"}
     return {key: value for key, value in asked.items() if key not in refused}

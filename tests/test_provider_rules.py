@@ -148,7 +148,7 @@ def test_little_room_for_a_model_that_thinks_is_a_warning() -> None:
 
 @pytest.mark.parametrize("key", REFUSED)
 def test_what_no_batch_takes_is_refused_with_a_way_out(key: str) -> None:
-    (problem,) = found("claude-haiku-4-5", **{key: True})
+    (problem,) = found("claude-haiku-4-5", **dict[str, Any]({key: True}))
     assert (problem.key, problem.level) == (key, "error")
     assert problem.hint.endswith(".")
 

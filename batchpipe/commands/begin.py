@@ -84,7 +84,5 @@ def _root(directory: str | None, pipelines: Sequence[str], start: Path) -> Path:
     roots = list(dict.fromkeys(find_root(path) for path in named if path.exists()))
     if len(roots) > 1:
         what = f"the pipelines belong to several projects: {', '.join(str(each) for each in roots)}"
-        raise UsageError(
-            what, where=COMMAND_LINE, hint="Run them one project at a time, or name the root: -C DIR"
-        )
+        raise UsageError(what, where=COMMAND_LINE, hint="Run them one project at a time, or name the root: -C DIR")
     return roots[0] if roots else find_root(start)

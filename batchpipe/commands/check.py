@@ -53,9 +53,7 @@ def check(call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, a
             file = by_path[path]
             one = check_file(context, file, given[file.pipeline.name])
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
-            found.append(
-                Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings)
-            )
+            found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
         call.emit([_object(each) for each in found], selection.single)
     else:
@@ -121,9 +119,7 @@ def _models_without_price(context: Context, resolved: Resolved) -> list[str]:
 
 def _has_budget(file: PipelineFile) -> bool:
     budget = file.pipeline.budget
-    return any(
-        each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month)
-    )
+    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
 
 
 def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:

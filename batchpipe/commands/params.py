@@ -58,8 +58,6 @@ def _typed(name: str, value: str, declared: Any) -> Any:
         return parsed
     if isinstance(declared, float) and type(parsed) is int:
         return float(parsed)
-    kind = {bool: "true or false", int: "a whole number", float: "a number", list: "a list"}.get(
-        type(declared)
-    )
+    kind = {bool: "true or false", int: "a whole number", float: "a number", list: "a list"}.get(type(declared))
     hint = f"The file gives it as {declared!r}: write {kind or 'a value of that kind'}."
     raise UsageError(f"{value!r} does not fit the parameter {name}", where=WHERE, hint=hint)

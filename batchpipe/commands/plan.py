@@ -103,9 +103,7 @@ def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
         again = call.suggest(f"run {found.resolved.name} --resume")
         lines.append(f"  paused by `batchpipe cancel`; to go on: {again}")
     if found.plan.keys_changed:
-        lines.append(
-            "  most known keys left the input and as many appeared: a run stops unless --approve is given"
-        )
+        lines.append("  most known keys left the input and as many appeared: a run stops unless --approve is given")
     if rows and found.due_rows:
         shown = [(each.key, each.reason) for each in found.due_rows]
         lines += ["", table(("key", "reason"), shown, terminal=call.terminal)]

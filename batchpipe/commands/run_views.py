@@ -90,9 +90,7 @@ class Watcher:
         names = (run.name, older) if older else (run.name,)
         with run.context.database.reading(run.work) as session:
             seen.rows = rows_by_state(session, Named(name=run.name, names=names))
-            totals = session.dictionaries(
-                query("run_totals", pipelines=quoted_names(names)), {"run_id": run.run_id}
-            )
+            totals = session.dictionaries(query("run_totals", pipelines=quoted_names(names)), {"run_id": run.run_id})
         seen.cost_usd, seen.stale = totals[0]["cost_usd"], False
         seen.not_before = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
 

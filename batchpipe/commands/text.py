@@ -68,9 +68,7 @@ def safe(text: object, *, lines: bool = False) -> str:
     if shown.isascii() and shown.isprintable():
         return shown
     return "".join(
-        each
-        if each in kept or each in _HARMLESS or unicodedata.category(each) not in _UNSHOWN
-        else _escaped(each)
+        each if each in kept or each in _HARMLESS or unicodedata.category(each) not in _UNSHOWN else _escaped(each)
         for each in shown
     )
 
@@ -105,9 +103,7 @@ def pairs(rows: Sequence[tuple[str, object]], *, indent: str = "  ") -> str:
 def json_text(value: Any) -> str:
     """`value` as one line of JSON: money is a number with all its digits, a time is ISO 8601 in UTC."""
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{json.dumps(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
-        )
+        return "{" + ", ".join(f"{json.dumps(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple | set | frozenset):
         return "[" + ", ".join(json_text(each) for each in value) + "]"
     return _json_scalar(value)
@@ -138,9 +134,7 @@ def _number(value: Decimal) -> str:
 def _escaped(character: str) -> str:
     code = ord(character)
     short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character)
-    return short or (
-        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    )
+    return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
 
 
 def _plain_table(header: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[int]) -> str:
@@ -162,8 +156,7 @@ def _width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
-        for each in text
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
     )
 
 

@@ -34,7 +34,10 @@ STAYS = (
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
     "AND c.state IN ('accepted', 'kept', 'failed'))"
 )
-CONTINUES = "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
+CONTINUES = (
+    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
+    "AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Rows by reason, and the chunks that a run would send. The rows themselves are in `work.plan` and `work.leading`."""
+    """Rows by reason, and the chunks that a run would send. The rows are in `work.plan` and `work.leading`."""
 
     words: Mapping[str, int]
     removed: int
@@ -115,7 +118,8 @@ class Planner:
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         if options.since is None:
             connection.execute(
-                f"CREATE OR REPLACE TABLE work.due_words AS SELECT key_id FROM work.plan WHERE word IN ({_listed(DUE_WORDS)})"
+                "CREATE OR REPLACE TABLE work.due_words AS "
+                f"SELECT key_id FROM work.plan WHERE word IN ({_listed(DUE_WORDS)})"
             )
             self.planned_seq = seq
         self._fill_due(options, self.database.clock())

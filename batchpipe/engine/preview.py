@@ -66,9 +66,7 @@ def preview(context: Context, file: PipelineFile, options: RunOptions, *, due_ro
         work.close()
 
 
-def _read_input(
-    context: Context, file: PipelineFile, options: RunOptions, folder: Path
-) -> tuple[Resolved, Snapshot]:
+def _read_input(context: Context, file: PipelineFile, options: RunOptions, folder: Path) -> tuple[Resolved, Snapshot]:
     with context.source(file, options.params) as source:
         resolved = context.resolve(file, source)
         return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns)
@@ -109,9 +107,7 @@ def _planned(
     )
 
 
-def _imagined(
-    session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions
-) -> list[Order]:
+def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:
     """The orders that `run` would record: those asked for that are not open already."""
     known = {(each.kind, each.argument, each.selection) for each in recorded}
     asked: list[tuple[OrderKind, str]] = options.orders
@@ -133,9 +129,7 @@ def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
 
 def _due_rows(work: Work) -> list[DueRow]:
     words = ", ".join(f"'{word}'" for word in DUE_WORDS)
-    found = work.connection.execute(
-        f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position"
-    )
+    found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
     return [DueRow(key=key, reason=word) for key, word in found.fetchall()]
 
 

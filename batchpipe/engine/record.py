@@ -1,4 +1,4 @@
-"""Recording what a plan decides without sending anything, in one transaction: versions, orders, carried and kept rows."""
+"""Recording what a plan decides without sending anything: versions, orders, carried and kept rows."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def record_plan(
     orders: Sequence[Order],
     options: PlanOptions,
 ) -> int:
-    """Record every decision of `plan` that costs nothing; returns the commit's number, or the plan's if there was none."""
+    """Record every decision of `plan` that costs nothing; the commit's number, or the plan's if there was none."""
     changes = plan.input - plan.words["unchanged"] - plan.words["pending"]
     names = quoted_names(resolved.names)
     first_look = options.since is None

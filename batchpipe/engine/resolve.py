@@ -29,7 +29,7 @@ STRUCTURED_FORMATS = ("json_schema", "tool")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVersion:
-    """Everything that makes an answer what it is, less the row and the model. Hashes are 128-bit numbers as decimal text."""
+    """All that makes an answer what it is, less the row and the model. Hashes are 128-bit numbers as decimal text."""
 
     prompt_version: str
     prompt_hash: str

@@ -309,7 +309,8 @@ class Source:
             raise InputError(what, where=place, hint=hint)
         if distinct < total:
             offenders = self.connection.execute(
-                f"SELECT key, count(*) FROM {parquet} GROUP BY key HAVING count(*) > 1 ORDER BY count(*) DESC, key LIMIT 5"
+                f"SELECT key, count(*) FROM {parquet} GROUP BY key HAVING count(*) > 1 "
+                "ORDER BY count(*) DESC, key LIMIT 5"
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
             what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"

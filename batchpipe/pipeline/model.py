@@ -93,7 +93,10 @@ class Prompt(Frozen):
     system_text: str | None = Field(default=None, description="The system prompt, inline.")
     user: str | None = Field(default=None, description="Template file of the user message, under `prompts/`.")
     user_text: str | None = Field(default=None, description="The user message, inline.")
-    cache: Literal["auto", "off", "5m", "1h"] = Field(default="auto", description='Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.')
+    cache: Literal["auto", "off", "5m", "1h"] = Field(
+        default="auto",
+        description='Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.',
+    )
     vars: Mapping[str, Any] = Field(default_factory=dict, description="Constants for the templates.")
     queries: Mapping[str, str] = Field(
         default_factory=dict, description="Small tables for the templates, as lists of rows."

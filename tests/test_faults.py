@@ -1,0 +1,194 @@
+"""Every fault of the network, alone and in pairs: nothing is lost, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash.scenario import LABELS, PIPELINE, RULES, rows_csv
+from crash.sweep import answered
+from projects import Project
+
+from batchpipe.engine import submit
+
+SEED = 20_261_122
+PAIRS_IN_SHORT, PAIRS_IN_FULL = 6, 300
+LIST_LAG = 0.3
+SUBMIT_TIMEOUT = 3.0
+
+Fault = dict[str, Any]
+
+
+def fault(call: str, name: str, **more: Any) -> Fault:
+    return {"call": call, "fault": name, **more}
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "accepted then reset": [fault("create", "accepted_then_reset")],
+    "accepted then 500": [fault("create", "accepted_then_status:500")],
+    "accepted then 529": [fault("create", "accepted_then_status:529")],
+    "accepted then 408": [fault("create", "accepted_then_status:408")],
+    "accepted then an empty 200": [fault("create", "accepted_then_empty")],
+    "accepted then an HTML 200": [fault("create", "accepted_then_html")],
+    "accepted after our time-out": [fault("create", "accepted_late", seconds=2 * SUBMIT_TIMEOUT)],
+    "landed later": [fault("create", "landed_later", seconds=0.3)],
+    "landed later than a reset": [fault("create", "landed_later", seconds=0.3, answer="reset")],
+    "reset before it was taken": [fault("create", "reset")],
+    "500 before it was taken": [fault("create", "status:500")],
+    "an HTML 503 before it was taken": [fault("create", "status_html:503")],
+    "two in a row of unknown outcome": [fault("create", "accepted_then_reset", times=2)],
+    "three of which some landed": [
+        fault("create", "accepted_then_reset"),
+        fault("create", "reset", after=1),
+        fault("create", "accepted_then_empty", after=2),
+    ],
+    "429": [fault("create", "status:429", retry_after=0.05)],
+    "413": [fault("create", "status:413")],
+    "a list that lags": [
+        fault("create", "accepted_then_reset"),
+        fault("list", "list_lag", seconds=LIST_LAG, times=1000),
+    ],
+    "a list that fails": [
+        fault("create", "accepted_then_empty"),
+        fault("list", "status:500"),
+        fault("list", "reset", after=1),
+        fault("list", "html", after=2),
+        fault("list", "empty", after=3),
+    ],
+    "results cut at a line end": [fault("results", "results_cut_line_end")],
+    "results cut within a line": [fault("results", "results_cut_mid_line")],
+    "results short of their length": [fault("results", "results_cut_length")],
+    "results cut within a chunk": [fault("results", "results_cut_chunk")],
+    "a doubled line": [fault("results", "doubled_line")],
+    "a doubled line that stays": [fault("results", "doubled_line", times=3)],
+    "a differing double": [fault("results", "differing_double")],
+    "a foreign line": [fault("results", "foreign_line")],
+    "a foreign line that stays": [fault("results", "foreign_line", times=3)],
+    "a missing line": [fault("results", "missing_line")],
+    "a blank line": [fault("results", "blank_line")],
+    "a broken line": [fault("results", "bad_json_line")],
+    "results on another host": [fault("retrieve", "results_url_other_host", times=1000)],
+    "no results for a while": [fault("results", "status:404"), fault("results", "status:500", after=1)],
+    "results of a proxy": [fault("results", "html"), fault("results", "empty", after=1)],
+    "results reset": [fault("results", "reset", times=2)],
+    "404 after the create": [fault("retrieve", "status:404", times=2)],
+    "polls that fail": [
+        fault("retrieve", "status:500"),
+        fault("retrieve", "reset", after=1),
+        fault("retrieve", "html", after=2),
+        fault("retrieve", "status:429", after=3),
+        fault("retrieve", "empty", after=4),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """What an undisturbed run sends."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    try:
+        prepare(project, [])
+        assert project.run().status == "done"
+        return answered(project)
+    finally:
+        project.close()
+
+
+@pytest.fixture
+def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Project]]:
+    """Makes a project in a folder of its own."""
+    monkeypatch.setattr(submit, "SUBMIT_TIMEOUT_SECONDS", SUBMIT_TIMEOUT)
+    made: list[Project] = []
+
+    def make(name: str) -> Project:
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        made.append(Project(folder))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def prepare(project: Project, calls: Sequence[Fault], text: str = PIPELINE) -> None:
+    project.settings = {"poll_interval": 0.02, "reconcile_wait": 4 * LIST_LAG}
+    project.pipeline(text)
+    (project.root / "rows.csv").write_text(rows_csv(), encoding="utf-8")
+    project.faults({**RULES, "calls": list(calls)})
+
+
+def survives(project: Project, usual: Counter[str]) -> None:
+    """The run ends, has everything, has sent nothing twice, and a second run sends nothing."""
+    result = project.run()
+    assert (result.status, result.rows["accepted"], result.rows["failed"]) == ("done", len(LABELS), 0)
+    assert dict(project.sql("SELECT id, label FROM demo WHERE _current AND NOT _review")) == LABELS
+    sent = answered(project)
+    assert sent - usual == Counter(), "paid twice"
+    assert usual - sent == Counter(), "never sent"
+    assert project.run().submitted == 0
+    folder = project.root / ".batchpipe" / "raw"
+    for (chunk_id,) in project.sql("SELECT chunk_id::VARCHAR FROM ledger.batches WHERE state = 'collected'"):
+        assert list(folder.glob(f"{chunk_id}.jsonl*"))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_alone(disturbed: Callable[[str], Project], usual: Counter[str], name: str) -> None:
+    project = disturbed("alone")
+    prepare(project, FAULTS[name])
+    survives(project, usual)
+
+
+def test_faults_in_pairs(disturbed: Callable[[str], Project], usual: Counter[str], full_sweep: bool) -> None:
+    chance = random.Random(SEED)
+    pairs = list(itertools.combinations(FAULTS, 2))
+    for number, pair in enumerate(chance.sample(pairs, PAIRS_IN_FULL if full_sweep else PAIRS_IN_SHORT)):
+        calls = [
+            {**each, "after": each.get("after", 0) + chance.randint(0, 3)} for name in pair for each in FAULTS[name]
+        ]
+        project = disturbed(f"pair-{number}")
+        prepare(project, calls)
+        if chance.random() < 0.3:
+            project.control("stranger", {"requests": chance.randint(1, 4)})
+        try:
+            survives(project, usual)
+        except AssertionError as error:
+            raise AssertionError(f"{pair} as {calls}: {error}") from error
+        project.close()
+
+
+@pytest.mark.parametrize("strangers", [0, 2])
+def test_several_equal_orphans(
+    disturbed: Callable[[str], Project], usual: Counter[str], strangers: int
+) -> None:
+    """Single requests share their size: which batch is whose is known only by the ids in its results."""
+    project = disturbed("equal")
+    lost = [fault("create", name, after=number) for number, name in enumerate(
+        ("accepted_then_reset", "reset", "accepted_then_empty", "status:500", "accepted_then_html"))]  # fmt: skip
+    text = PIPELINE.replace("max_requests = 4", "max_requests = 1").replace("max_in_flight = 3", "max_in_flight = 8")
+    prepare(project, lost, text)
+    for _ in range(strangers):
+        project.control("stranger", {"requests": 1})
+    survives(project, usual)
+
+
+def test_equal_orphans_of_two_pipelines(disturbed: Callable[[str], Project]) -> None:
+    project = disturbed("two")
+    single = PIPELINE.replace("max_requests = 4", "max_requests = 1").replace("{{ body }}", "{{ body }} PLACE")
+    prepare(project, [fault("create", "accepted_then_reset", times=3), fault("create", "reset", after=3, times=3),
+                      fault("create", "accepted_then_empty", after=6, times=2)])  # fmt: skip
+    for name in ("alpha", "omega"):
+        project.pipeline(single.replace("PLACE", name), name)
+    outcomes = project.outcomes(["omega", "alpha"])
+    assert [(each.error, each.result.status) for each in outcomes] == [(None, "done")] * 2
+    for name in ("alpha", "omega"):
+        assert dict(project.sql(f"SELECT id, label FROM {name} WHERE _current AND NOT _review")) == LABELS
+    by_content = answered(project)
+    # The row with a transient error is sent once more in each pipeline; nothing else is.
+    assert sorted(count for count in by_content.values() if count > 1) == [2, 2]
