@@ -181,7 +181,9 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
 
 
 def _is_json_arrow(node: dict[str, Any]) -> bool:
-    """`doc -> 'a'` is parsed as a lambda; no lambda has a mere constant for its body."""
+    """`doc -> 'a'` is parsed as a lambda; older DuckDBs do not say which, but no lambda's body is a mere constant."""
+    if "syntax_type" in node:
+        return bool(node["syntax_type"] == "SINGLE_ARROW")
     body = node["expr"]
     return isinstance(body, dict) and body.get("class") == "CONSTANT"
 

@@ -230,7 +230,6 @@ def test_a_row_edited_while_it_is_in_flight_is_judged_as_sent_and_sent_again(
     assert decided[0] == ("new", "accepted", 4)
 
 
-@pytest.mark.xfail(reason="pipeline_run.py: the plan after an earlier call's batch takes the whole limit again")
 def test_a_limit_holds_for_a_call_that_also_collects_what_an_earlier_one_sent(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(8))

