@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from batchpipe.engine.runner import Outcome, run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.settings import load_settings
 
+LONGEST = timedelta(hours=30)
 SETTINGS = {"poll_interval": 60.0, "reconcile_wait": 600.0}
 
 
@@ -25,7 +25,6 @@ class Clock:
     project: Project
     step: float = 30.0
     ahead: timedelta = timedelta()
-    at: list[Callable[[], None]] = field(default_factory=list)
 
     def now(self) -> datetime:
         return utc_now() + self.ahead
@@ -37,8 +36,10 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.advance(timedelta(seconds=max(seconds, self.step)))
 
-    def run(self, name: str = "demo", *, key: str = "test-key", wait: timedelta | None = None, **options: Any) -> Outcome:
-        """Run a pipeline at this clock, for up to `wait` of its time (30 h where it is not given)."""
+    def run(
+        self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any
+    ) -> Outcome:
+        """Run a pipeline at this clock, for up to `wait` of its time."""
         project = self.project
         context = Context(
             root=project.root,
@@ -55,9 +56,10 @@ class Clock:
             tell=lambda name, text: project.said.append(f"{name}: {text}"),
             confirm=lambda resolved, plan: True,
         )
-        seconds = (wait or timedelta(hours=30)).total_seconds()
         try:
-            (outcome,) = run_pipelines(context, [run], wait_seconds=seconds, show=lambda runs: None, sleep=self.sleep)
+            (outcome,) = run_pipelines(
+                context, [run], wait_seconds=wait.total_seconds(), show=lambda runs: None, sleep=self.sleep
+            )
         finally:
             context.close()
         return outcome

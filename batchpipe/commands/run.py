@@ -34,19 +34,10 @@ PATIENCE_SECONDS = 1_800.0
 LAST_LOOK_SECONDS = 3.0
 
 
-class RecordedRun(PipelineRun):
-    """A run that remembers its end, so that an interrupt does not lose what was done."""
-
-    result: RunResult | None = None
-
-    def end(self) -> RunResult:
-        self.result = super().end()
-        return self.result
-
-    @property
-    def ended(self) -> Ended:
-        result = self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
-        return Ended(result=result, table=self.file.pipeline.table, gate_hint=self.gate_hint, batches=tuple(self.open))
+def _ended(run: PipelineRun) -> Ended:
+    """What is printed of a run's end, an interrupted one included."""
+    table, batches = run.file.pipeline.table, tuple(run.open)
+    return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches)
 
 
 def run(call: Call, request: RunRequest) -> int:
@@ -61,7 +52,7 @@ def run(call: Call, request: RunRequest) -> int:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", text)) as context:
             runs = [
-                RecordedRun(
+                PipelineRun(
                     context=context,
                     file=file,
                     options=_options(request, params[file.pipeline.name], max_usd),
@@ -72,7 +63,7 @@ def run(call: Call, request: RunRequest) -> int:
             ]
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
-    by_path = {**{each.file.path: each.ended for each in runs}, **broken}
+    by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
     ended = [by_path[path] for path in selection.paths]
     _print(call, ended, selection.single, database)
     if call.interrupted():
@@ -81,7 +72,7 @@ def run(call: Call, request: RunRequest) -> int:
     return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
 
 
-def _run_all(call: Call, context: Context, runs: Sequence[RecordedRun], wait: float | None, watcher: Watcher) -> None:
+def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: float | None, watcher: Watcher) -> None:
     """Run to the end, or to an interrupt, out of which DuckDB may make an error of its own."""
     try:
         watcher.show(runs)
@@ -94,7 +85,7 @@ def _run_all(call: Call, context: Context, runs: Sequence[RecordedRun], wait: fl
         _look_again(context, runs)
 
 
-def _look_again(context: Context, runs: Sequence[RecordedRun]) -> None:
+def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
     """After an interrupt, see in the ledger what is in flight: the run may have been about to note it."""
     context.database.wait_seconds = LAST_LOOK_SECONDS
     work = context.work()

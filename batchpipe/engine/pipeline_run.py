@@ -83,6 +83,7 @@ class PipelineRun:
     finished: bool = False
     gate: str | None = None
     gate_hint: str | None = None
+    result: RunResult | None = None
     error: BatchpipeError | None = None
     open: Sequence[OpenBatch] = ()
     wake_at: datetime | None = None
@@ -291,15 +292,18 @@ class PipelineRun:
             self._flight.decided = True
         return moment
 
-    def end(self) -> RunResult:
+    def end(self) -> None:
         """Record the end and sum up; releases the lock. A database that cannot be written to is the run's error."""
         try:
-            return self._sum_up()
+            self.result = self._sum_up()
         except DatabaseError as error:
             self.error = self.error or error
-            return RunResult.begun_only(self.name, self.run_id, None, self.error)
         finally:
             self._stack.close()
+
+    def ended(self) -> RunResult:
+        """What the run came to; what little is known of it where its end could not be summed up."""
+        return self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
 
     def _sum_up(self) -> RunResult:
         if self._first is None:

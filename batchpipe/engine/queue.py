@@ -124,7 +124,7 @@ class Queue:
             held = (
                 "" if sent.outcome == "sent" else f", outcome unknown ({sent.words}): held until it is known"
             )
-            self.tell(f"submitted {sent.count:,} requests{held}")
+            self.tell(f"submitted {sent.count:,} request{'' if sent.count == 1 else 's'}{held}")
         elif sent.outcome == "refused_size":
             self._smaller(sent)
         elif sent.outcome == "wait":

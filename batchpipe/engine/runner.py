@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,7 +40,9 @@ def run_pipelines(
     KeyboardInterrupt leaves everything resumable: the results so far are recorded, the locks released.
     """
     deadline = context.clock() + timedelta(seconds=wait_seconds) if wait_seconds is not None else None
-    try:
+    with ExitStack() as ending:
+        for run in runs:
+            ending.callback(run.end)
         while active := [run for run in runs if not run.finished]:
             for run in active:
                 if run.wake_at is None or context.clock() >= run.wake_at:
@@ -48,9 +51,7 @@ def run_pipelines(
             if deadline is not None and context.clock() >= deadline:
                 break
             _pause(context, runs, sleep)
-    finally:
-        outcomes = [Outcome(result=run.end(), error=run.error) for run in runs]
-    return outcomes
+    return [Outcome(result=run.ended(), error=run.error) for run in runs]
 
 
 def _step(run: PipelineRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -171,9 +172,7 @@ class Source:
         )
         if volatile:
             return f"it calls {', '.join(volatile)}()"
-        if '"LIMIT_MODIFIER"' in tree and '"ORDER_MODIFIER"' not in tree.replace('"orders":[]', ""):
-            return "it has a LIMIT without an ORDER BY"
-        return None
+        return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
 
     def run_statements(
         self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]
@@ -351,6 +350,18 @@ def open_source(
         yield source
     finally:
         source.close()
+
+
+def _limits_without_order(node: Any) -> bool:
+    """Whether any SELECT in a syntax tree cuts its rows off in no order."""
+    if isinstance(node, list):
+        return any(_limits_without_order(each) for each in node)
+    if not isinstance(node, dict):
+        return False
+    kinds = {each.get("type") for each in node.get("modifiers") or ()}
+    if "LIMIT_MODIFIER" in kinds and "ORDER_MODIFIER" not in kinds:
+        return True
+    return any(_limits_without_order(each) for each in node.values())
 
 
 def _input_query(file: PipelineFile) -> str:

@@ -86,7 +86,7 @@ def _around_writes(points: Points) -> None:
         detach(*given)
 
     Database.writing = writing  # type: ignore[method-assign]
-    Database._detach = detached  # type: ignore[method-assign]
+    Database._detach = detached  # type: ignore[method-assign, assignment]
 
 
 def _around_reads(points: Points) -> None:

@@ -65,6 +65,7 @@ RULES: dict[str, Any] = {
 }
 
 
-def rows_csv() -> str:
-    lines = [f'{number},"{body}"' for number, body in enumerate(BODIES, start=1)]
+def rows_csv(count: int = len(BODIES)) -> str:
+    """The first `count` rows."""
+    lines = [f'{number},"{body}"' for number, body in enumerate(BODIES[:count], start=1)]
     return "\n".join(["id,body", *lines]) + "\n"

@@ -17,7 +17,7 @@ SELECT
     CASE WHEN bool_and(l.input_usd IS NOT NULL) IS NOT false THEN coalesce(sum(
         q.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
         + q.expected_output_tokens::DECIMAL(18, 0) * l.output_usd), 0) END,
-    CASE WHEN bool_and(c.climb_usd IS NOT NULL) IS NOT false THEN coalesce(sum(q.max_usd + c.climb_usd), 0) END,
+    CASE WHEN bool_and(c.climb_usd IS NOT NULL AND q.max_usd IS NOT NULL) IS NOT false THEN coalesce(sum(q.max_usd + c.climb_usd), 0) END,
     CASE WHEN bool_and(l.realtime_input_usd IS NOT NULL) IS NOT false THEN coalesce(sum(
         q.expected_input_tokens::DECIMAL(18, 0) * l.realtime_input_usd
         + q.expected_output_tokens::DECIMAL(18, 0) * l.realtime_output_usd), 0) END
