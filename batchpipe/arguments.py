@@ -74,6 +74,9 @@ def options(
     ] = False,
     answers: Annotated[str | None, typer.Option("--answers", metavar="FILE", help="Answers for the emulator.")] = None,
     faults: Annotated[str | None, typer.Option("--faults", metavar="FILE", help="Faults of the emulator.")] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--log-format", metavar="FORMAT", help="How events on stderr look: text or json.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -90,6 +93,7 @@ def options(
         emulator=emulator,
         answers=answers,
         faults=faults,
+        log_format=log_format,
         debug=debug,
     )
 

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = "the command line"
 GLOBAL_FLAGS = ("--emulator", "--debug")
-GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults")
+GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 BUG = 70
 INTERRUPTED = 130
 
@@ -36,6 +37,7 @@ class Handled:
 
     arguments: Sequence[str]
     logs: Path | None = None
+    log_format: str = "text"
     signals: list[int] = field(default_factory=list)
 
     @property
@@ -139,6 +141,7 @@ def _run(call: Handled) -> int:
     if not task.in_project:
         return task.act(make_talk(json=task.json, environment=os.environ))
     begun = _begin(call, task)
+    call.log_format = begun.settings.log_format
     call.logs = begun.settings.database_path(begun.root, begun.environment).parent / ".batchpipe" / "logs"
     with contextlib.chdir(begun.root):
         return task.act(begun)
@@ -160,30 +163,32 @@ def _begin(call: Handled, task: Task) -> Call:
 
 
 def _failed(call: Handled, error: BatchpipeError) -> int:
-    from batchpipe.commands.failure import failure, failure_text
-
     if error.exit_code == BUG:
         return _bug(call, error)
-    if call.given("--debug"):
-        _say("".join(traceback.format_exception(error)).rstrip())
-    if call.given("--json"):
-        _print_json({"error": failure(error)})
-    else:
-        _say(failure_text(error))
+    _report(call, error, error)
     return error.exit_code
 
 
 def _bug(call: Handled, error: Exception) -> int:
-    from batchpipe.commands.failure import bug, failure, failure_text, write_bug_report
+    from batchpipe.commands.failure import bug, write_bug_report
 
-    known = bug(write_bug_report(error, call.logs, call.command))
+    _report(call, error, bug(write_bug_report(error, call.logs, call.command)))
+    return BUG
+
+
+def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
+    """Say what stopped the command: to a person or a log store on stderr, to a program on stdout."""
+    from batchpipe.commands.failure import failure, failure_event, failure_text
+    from batchpipe.logs import json_line
+
     if call.given("--debug"):
         _say("".join(traceback.format_exception(error)).rstrip())
+    if call.log_format == "json":
+        _say(json_line(datetime.now(UTC).replace(tzinfo=None), "", failure_event(known)))
+    elif not call.given("--json"):
+        _say(failure_text(known))
     if call.given("--json"):
         _print_json({"error": failure(known)})
-    else:
-        _say(failure_text(known))
-    return BUG
 
 
 def _interrupted(call: Handled) -> int:

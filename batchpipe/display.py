@@ -5,7 +5,6 @@ The provider reports nothing before a batch has ended, so the view shows known a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from batchpipe.commands.text import count, duration, money, safe
+from batchpipe.logs import Event, json_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -51,7 +51,7 @@ class RunView:
 class Display(Protocol):
     """Where a run's events and views go."""
 
-    def tell(self, pipeline: str, text: str) -> None:
+    def tell(self, pipeline: str, event: Event) -> None:
         """Something happened."""
         ...
 
@@ -72,8 +72,11 @@ class Lines:
     clock: Callable[[], datetime]
     log_format: str = "text"
 
-    def tell(self, pipeline: str, text: str) -> None:
-        self.write(event_line(self.clock(), pipeline, text, self.log_format))
+    def tell(self, pipeline: str, event: Event) -> None:
+        if self.log_format == "json":
+            self.write(json_line(self.clock(), pipeline, event))
+        elif str(event):
+            self.write(event_line(self.clock(), pipeline, event))
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
         return
@@ -91,10 +94,11 @@ class LiveView:
     console: Console
     clock: Callable[[], datetime]
 
-    def tell(self, pipeline: str, text: str) -> None:
+    def tell(self, pipeline: str, event: Event) -> None:
         from rich.text import Text
 
-        self.console.print(Text(event_line(self.clock(), pipeline, text, "text")), soft_wrap=True)
+        if str(event):
+            self.console.print(Text(event_line(self.clock(), pipeline, event)), soft_wrap=True)
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
         self.live.update(view(views, now), refresh=True)
@@ -127,12 +131,10 @@ def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveVie
         yield LiveView(live=live, console=console, clock=clock)
 
 
-def event_line(now: datetime, pipeline: str, text: str, log_format: str) -> str:
-    """One event as one line: for people, or as JSON for a log collector."""
-    if log_format == "json":
-        return json.dumps({"time": f"{now.isoformat(timespec='seconds')}Z", "pipeline": pipeline, "event": text})
+def event_line(now: datetime, pipeline: str, event: Event) -> str:
+    """One event as one line for people."""
     name = f"{pipeline}: " if pipeline else ""
-    return f"{now:%H:%M:%S} {name}{safe(text)}"
+    return f"{now:%H:%M:%S} {name}{safe(event)}"
 
 
 def view(views: Sequence[RunView], now: datetime) -> RenderableType:

@@ -36,9 +36,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.advance(timedelta(seconds=max(seconds, self.step)))
 
-    def run(
-        self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any
-    ) -> Outcome:
+    def run(self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any) -> Outcome:
         """Run a pipeline at this clock, for up to `wait` of its time."""
         project = self.project
         context = Context(

@@ -11,6 +11,7 @@ from projects import Project, numbered
 from rich.console import Console
 
 from batchpipe.display import BatchView, RunView, batch_line, event_line, rows_line, view
+from batchpipe.logs import Event
 
 NOON = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - times are naive UTC
 
@@ -117,8 +118,6 @@ class TestView:
         assert lines[-1] == "  and 1 more batches"
 
     def test_an_event_is_one_line(self) -> None:
-        assert event_line(NOON, "demo", "a\nb\x1b[31m", "text") == "12:00:00 demo: a\\nb\\x1b[31m"
-        assert event_line(NOON, "", "waiting", "text") == "12:00:00 waiting"
-        assert event_line(NOON, "demo", "a\nb", "json") == (
-            '{"time": "2026-07-01T12:00:00Z", "pipeline": "demo", "event": "a\\nb"}'
-        )
+        notice = Event(kind="notice", words="a\nb\x1b[31m")
+        assert event_line(NOON, "demo", notice) == "12:00:00 demo: a\\nb\\x1b[31m"
+        assert event_line(NOON, "", Event(kind="notice", words="waiting")) == "12:00:00 waiting"

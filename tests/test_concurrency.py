@@ -1,4 +1,4 @@
-"""Several processes at once: runs of one pipeline, of two, two databases of one account, and who else holds the file."""
+"""Several processes at once: two runs, two pipelines, two databases of one account, and others on the file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.engine.context import Context
 from batchpipe.engine.runner import Outcome
 from batchpipe.errors import LockedError
 
@@ -25,9 +26,14 @@ CHUNKS = BASIC + "[chunking]\nmax_requests = 5\nmax_in_flight = 3\n"
 
 HOLD = """
 import duckdb, sys, time
-connection = duckdb.connect("batchpipe.duckdb", read_only=True)
+while True:
+    try:
+        connection = duckdb.connect("batchpipe.duckdb", read_only=sys.argv[1] == "read")
+        break
+    except duckdb.Error:
+        time.sleep(0.01)
 print("held", flush=True)
-time.sleep(float(sys.argv[1]))
+time.sleep(600)
 """
 
 
@@ -58,11 +64,9 @@ def batchpipe(project: Project, *arguments: str) -> Iterator[subprocess.Popen[st
 
 
 @contextmanager
-def held(folder: Path, seconds: float) -> Iterator[int]:
-    """The database of `folder` held read-only by another process; its number."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(seconds)], cwd=folder, stdout=subprocess.PIPE, text=True
-    )
+def held(folder: Path, mode: str) -> Iterator[int]:
+    """The database of `folder` held by another process, to "read" or to "write"; its number."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, mode], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -70,6 +74,11 @@ def held(folder: Path, seconds: float) -> Iterator[int]:
     finally:
         process.kill()
         process.communicate()
+
+
+def patient(context: Context) -> Context:
+    context.database.wait_seconds = 120.0
+    return context
 
 
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -155,18 +164,26 @@ def test_two_databases_of_one_account_leave_each_other_alone(
         prod.emulator = own
 
 
-def test_a_run_waits_for_who_holds_the_database_and_goes_on_saving(project: Project) -> None:
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_a_run_waits_for_who_holds_the_database_and_goes_on_saving(
+    project: Project, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    # The project's runs wait 5 seconds; this one waits as the command line does.
+    context = project.context
+    monkeypatch.setattr(project, "context", lambda: patient(context()))
     project.pipeline(CHUNKS)
     project.rows(numbered(12))
     project.faults(WAITS)
     raw = project.root / ".batchpipe" / "raw"
     thread, outcomes = in_thread(project)
     until(lambda: len(project.log()["batches"]) == 3)
-    with held(project.root, 60.0) as holder:
-        until(lambda: any(f"(process {holder})" in each for each in project.said))
-        assert any("python" in each and "waiting for batchpipe.duckdb" in each for each in project.said)
+    with held(project.root, mode) as holder:
+        if mode == "write":
+            until(lambda: any(f"(process {holder})" in each for each in project.said))
         project.faults({})
         until(lambda: len(list(raw.glob("*.jsonl"))) == 3)
+        until(lambda: any(f"(process {holder})" in each for each in project.said))
+        assert any("waiting for batchpipe.duckdb: it is held by python" in each for each in project.said)
         assert thread.is_alive()
     thread.join()
     (outcome,) = outcomes

@@ -17,15 +17,15 @@ from crash.scenario import BODIES, RULES
 from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points, examine, fresh, try_point
 
 SEED = 20_261_122
-TRIED_IN_SHORT = 22
-TWICE_IN_SHORT = 4
+TRIED_IN_SHORT = 16
+TWICE_IN_SHORT = 3
 SHARE_KILLED_TWICE = 0.2
 JOBS = 2
 
 Print = Callable[[str], None]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runners() -> Iterator[SimpleQueue[Runner]]:
     """Processes that fork the runs, for as many threads."""
     made = [Runner() for _ in range(JOBS)]
@@ -38,6 +38,25 @@ def runners() -> Iterator[SimpleQueue[Runner]]:
 
 
 @pytest.fixture
+def runner(runners: SimpleQueue[Runner]) -> Iterator[Runner]:
+    """One of them, for a test that runs one thing after the other."""
+    taken = runners.get()
+    yield taken
+    runners.put(taken)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    runners: SimpleQueue[Runner], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], Counter[str]]:
+    """The points that a run passes, and what it sends."""
+    taken = runners.get()
+    found = count_points(taken, tmp_path_factory.mktemp("crash") / "uninterrupted")
+    runners.put(taken)
+    return found
+
+
+@pytest.fixture
 def show(capsys: pytest.CaptureFixture[str]) -> Print:
     def printed(text: str) -> None:
         with capsys.disabled():
@@ -47,11 +66,13 @@ def show(capsys: pytest.CaptureFixture[str]) -> Print:
 
 
 def test_a_run_killed_at_any_point_goes_on(
-    runners: SimpleQueue[Runner], tmp_path: Path, show: Print, full_sweep: bool
+    runners: SimpleQueue[Runner],
+    uninterrupted: tuple[list[str], Counter[str]],
+    tmp_path: Path,
+    show: Print,
+    full_sweep: bool,
 ) -> None:
-    runner = runners.get()
-    names, usual = count_points(runner, tmp_path / "uninterrupted")
-    runners.put(runner)
+    names, usual = uninterrupted
     chance = random.Random(SEED)
     points = list(range(1, len(names) + 1))
     if not full_sweep:
@@ -79,8 +100,8 @@ def test_a_run_killed_at_any_point_goes_on(
     assert tally.killed >= len(points) * 0.9
 
 
-def test_the_points_are_all_that_a_run_does(runners: SimpleQueue[Runner], tmp_path: Path) -> None:
-    names, usual = count_points(runners.get(), tmp_path / "uninterrupted")
+def test_the_points_are_all_that_a_run_does(uninterrupted: tuple[list[str], Counter[str]]) -> None:
+    names, usual = uninterrupted
     kinds = Counter(names)
     for kind in ("write", "commit", "read", "call submit", "call poll", "call collect", "file snapshot",
                  "file render_rows", "file replace", "file fsync"):  # fmt: skip
@@ -91,9 +112,10 @@ def test_the_points_are_all_that_a_run_does(runners: SimpleQueue[Runner], tmp_pa
     assert usual.total() > len(set(BODIES))
 
 
-def test_killed_between_a_landed_post_and_its_reply(runners: SimpleQueue[Runner], tmp_path: Path) -> None:
-    runner = runners.get()
-    _, usual = count_points(runner, tmp_path / "uninterrupted")
+def test_killed_between_a_landed_post_and_its_reply(
+    runner: Runner, uninterrupted: tuple[list[str], Counter[str]], tmp_path: Path
+) -> None:
+    _, usual = uninterrupted
     late = {"calls": [{"call": "create", "fault": "accepted_late", "seconds": 60, "after": 1}]}
     with fresh(tmp_path / "late", rules={**RULES, **late}) as project:
         process = runner.begin(project)
@@ -107,12 +129,11 @@ def test_killed_between_a_landed_post_and_its_reply(runners: SimpleQueue[Runner]
         assert len(answered(project)) == len(usual)
 
 
-@pytest.mark.parametrize("step", ["before call recent", "after call recent", "before call poll", "before file part"])
+@pytest.mark.parametrize("step", ["before call recent", "after call recent", "within file part"])
 def test_killed_while_it_searches_for_what_it_sent(
-    runners: SimpleQueue[Runner], tmp_path: Path, step: str
+    runner: Runner, uninterrupted: tuple[list[str], Counter[str]], tmp_path: Path, step: str
 ) -> None:
-    runner = runners.get()
-    _, usual = count_points(runner, tmp_path / "uninterrupted")
+    _, usual = uninterrupted
     with fresh(tmp_path / "search") as project:
         assert runner.run(project, kill_on="after call submit").code == KILLED
         assert runner.run(project, kill_on=step).code == KILLED

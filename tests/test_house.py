@@ -31,6 +31,7 @@ HELP_CPU_SECONDS = 0.3
 PURE = ("chunking", "conditions", "errors", "fingerprint", "ladder", "schema.*", "sql", "template.*")
 SPEC = ("pipeline.model", "pipeline.load")
 SHELL = ("project", "settings", "store.*", "engine.*", "providers", "pricing", "pipeline.*")
+TOLD = ("logs", "telemetry")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
     "": (),
@@ -41,6 +42,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "ladder": (),
     "conditions": ("errors", "sql"),
     "pricing": ("errors",),
+    "logs": (),
+    "telemetry": ("logs",),
     # the pipeline file, the settings, and which files are meant
     "pipeline.model": (),
     "pipeline.variables": ("errors",),
@@ -57,7 +60,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "emulator.*": (),
     # the steps of a run
     "engine.context": (*PURE, *SHELL, "emulator"),
-    "engine.*": ("", *PURE, *SPEC, "pricing", "providers", "store.*"),
+    "engine.*": ("", *PURE, *SPEC, *TOLD, "pricing", "providers", "store.*"),
     # files to start from
     "scaffold.*": ("errors", "pipeline.model", "providers", "sql"),
     # a command is a query, then a printer
@@ -66,10 +69,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.emulator": ("commands.*", "emulator", "errors"),
     "commands.init": ("commands.*", "errors", "scaffold"),
     "commands.new": ("commands.*", "errors", "scaffold"),
-    "commands.*": ("", *PURE, *SHELL, "display"),
-    "display": ("commands.text", "engine.*", "store.*"),
+    "commands.*": ("", *PURE, *SHELL, "display", "logs"),
+    "display": ("commands.text", "engine.*", "logs", "store.*"),
     "arguments": ("", "commands.*", "errors"),
-    "cli": ("arguments", "commands.*", "errors"),
+    "cli": ("arguments", "commands.*", "errors", "logs"),
     "__main__": ("cli",),
 }
 
@@ -83,6 +86,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "httpx2": ("providers.anthropic.*",),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
+    "opentelemetry": ("telemetry",),
     "orjson": ("fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
     "pyarrow": ("engine.*",),
     "pydantic": ("pipeline.*", "pricing", "settings"),
@@ -240,7 +244,7 @@ def test_libraries_are_used_where_the_table_allows() -> None:
 def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in project["dependencies"]}
-    brought_by_others = {"dotenv", "httpx2"}  # pydantic-settings and the SDK choose their versions
+    brought_by_others = {"dotenv", "httpx2", "opentelemetry"}  # pydantic-settings and the SDK choose their versions
     assert declared == set(MAY_USE) - brought_by_others
 
 

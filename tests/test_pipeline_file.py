@@ -211,7 +211,8 @@ input_changed = true
         (
             "pipeline:8 [prompt] cache",
             'cannot be "always"',
-            'Write "auto", "off", "5m" or "1h". (Prompt caching.)',
+            'Write "auto", "off", "5m" or "1h". '
+                '(Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.)',
         ),
         (
             "pipeline:10 [output.fields.label] type",

@@ -69,6 +69,8 @@ def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str,
     }
     if given.emulator:
         command_line["emulator"] = True
+    if given.log_format is not None:
+        command_line["log_format"] = given.log_format
     return load_settings(root, environment=environment, command_line=command_line, env=given.env)
 
 

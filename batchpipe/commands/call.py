@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from batchpipe.commands.failure import failure_event, failure_text
 from batchpipe.commands.text import json_text
-from batchpipe.engine.context import Context
-from batchpipe.errors import PipelineError, Problem
+from batchpipe.engine.context import Context, utc_now
+from batchpipe.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.logs import Event, json_line
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import Selection, find_pipelines, refuse_same_names
@@ -45,7 +47,11 @@ class Talk:
             silence(self.stdout)
 
     def say(self, text: str) -> None:
-        """Talk, on stderr. That nobody listens any more stops no work."""
+        """Talk, on stderr."""
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """A line on stderr as it is. That nobody listens any more stops no work."""
         try:
             self.stderr.write(text + "\n")
             self.stderr.flush()
@@ -73,6 +79,19 @@ class Call(Talk):
     options: str
     interrupted: Callable[[], bool]
     debug: bool = False
+
+    def say(self, text: str) -> None:
+        """Talk, on stderr; with the log format "json" as an event."""
+        if self.settings.log_format == "json":
+            text = json_line(utc_now(), "", Event(kind="notice", words=text))
+        self.write(text)
+
+    def complain(self, error: BatchpipeError) -> None:
+        """An error that does not end the command, on stderr."""
+        if self.settings.log_format == "json":
+            self.write(json_line(utc_now(), "", failure_event(error)))
+        else:
+            self.write(failure_text(error))
 
     @contextmanager
     def context(

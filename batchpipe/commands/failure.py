@@ -12,6 +12,7 @@ from pathlib import Path
 from batchpipe import __version__
 from batchpipe.commands.text import safe
 from batchpipe.errors import BatchpipeError, InternalError, PipelineError, Problem
+from batchpipe.logs import Event
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
@@ -23,6 +24,13 @@ def failure(error: BatchpipeError) -> dict[str, str | None]:
         message = f"{len(error.problems)} problems:\n{listed}"
         hint = "\n".join(dict.fromkeys(each.hint for each in error.problems))
     return {"code": error.code, "message": message, "where": error.where, "hint": hint}
+
+
+def failure_event(error: BatchpipeError) -> Event:
+    """What stops a command, for a log store."""
+    found = failure(error)
+    place = f"{found['where']}: " if found["where"] else ""
+    return Event(kind="error", level="error", error_code=error.code, words=f"{place}{found['message']}")
 
 
 def failure_text(error: BatchpipeError) -> str:

@@ -19,6 +19,7 @@ class Globals:
     emulator: bool = False
     answers: str | None = None
     faults: str | None = None
+    log_format: str | None = None
 
     @property
     def typed(self) -> str:
@@ -29,6 +30,7 @@ class Globals:
             "--database": self.database,
             "--answers": self.answers,
             "--faults": self.faults,
+            "--log-format": self.log_format,
         }
         words = [word for name, value in pairs.items() if value is not None for word in (name, value)]
         return shlex.join([*words, *(["--emulator"] if self.emulator else [])])

@@ -19,9 +19,8 @@ from batchpipe.commands.call import Call
 from batchpipe.commands.spreadsheet import save_workbook
 from batchpipe.commands.text import count, shortened, table
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
-from batchpipe.engine.source import META_NAMES
 from batchpipe.errors import UsageError
-from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -129,7 +128,7 @@ def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
     rows = session.rows(query("columns_of_table"), {"schema": schema, "table": table_name})
     columns = [(column, kind) for column, kind in rows]
     names = {column for column, _ in columns}
-    if not names.issuperset((*META_NAMES, *file.pipeline.input.key)):
+    if not names.issuperset((*dict(FACT_COLUMNS), *file.pipeline.input.key)):
         return None
     return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
 

@@ -14,7 +14,7 @@ import duckdb
 
 from batchpipe.commands.call import WAIT_SECONDS, Call, load_each
 from batchpipe.commands.exits import BUG, INTERRUPTED, worst
-from batchpipe.commands.failure import bug, failure_text, write_bug_report
+from batchpipe.commands.failure import bug, write_bug_report
 from batchpipe.commands.options import RunRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.run_result import Ended, code_of, interrupted_text, result_object, result_text
@@ -26,6 +26,7 @@ from batchpipe.engine.pipeline_run import PipelineRun, RunOptions, wait_seconds
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import LockedError, PipelineError, UsageError
+from batchpipe.logs import Event
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import Selection, refuse_same_names
 
@@ -50,7 +51,7 @@ def run(call: Call, request: RunRequest) -> int:
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with _display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
-        with call.context(patience, say=lambda text: display.tell("", text)) as context:
+        with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", words=text))) as context:
             runs = [
                 PipelineRun(
                     context=context,
@@ -104,7 +105,7 @@ def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> 
             call.say(str(bug(write_bug_report(error, database.parent / ".batchpipe" / "logs", call.command))))
     if not call.json:
         for error in errors:
-            call.say(failure_text(error))
+            call.complain(error)
         call.out("\n\n".join(result_text(each, call, database) for each in ended))
         return
     first = ended[0]
@@ -128,9 +129,9 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
 
 
 def _display(call: Call) -> AbstractContextManager[Display]:
-    if call.talks_to_person:
+    if call.talks_to_person and call.settings.log_format == "text":
         return live_view(call.stderr, utc_now)
-    lines = Lines(write=call.say, clock=utc_now, log_format=call.settings.log_format)
+    lines = Lines(write=call.write, clock=utc_now, log_format=call.settings.log_format)
     return nullcontext(lines)
 
 

@@ -17,6 +17,7 @@ from batchpipe.engine.facts import OpenBatch, quoted_names
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.plan import Plan
 from batchpipe.engine.resolve import Resolved
+from batchpipe.logs import Event
 from batchpipe.store.queries import query
 
 # Counting rows again may take this share of the time at most.
@@ -43,9 +44,9 @@ class Watcher:
     yes: bool
     _seen: dict[str, Seen] = field(default_factory=dict, init=False)
 
-    def tell(self, pipeline: str, text: str) -> None:
+    def tell(self, pipeline: str, event: Event) -> None:
         self._of(pipeline).stale = True
-        self.display.tell(pipeline, text)
+        self.display.tell(pipeline, event)
 
     def confirm(self, resolved: Resolved, plan: Plan) -> bool:
         """Show the first plan to the person at the terminal; ask above the cost that the settings name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Collected:
     warnings: Sequence[str]
     stop: str | None
     foreign: bool = False
+    cost_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +231,7 @@ class Collector:
                 self._event(session, batch, "chunk_adopted", submitted_facts(state))
             counts = dict(session.rows(query("states_of_commit"), {"seq": session.seq}))
             canceled = session.one("SELECT count(*) FROM work.received WHERE outcome = 'canceled'")[0]
+            cost = session.one(query("cost_of_commit"), {"seq": session.seq})[0]
             stop = _stop_words(uniform, account)
             self._event(session, batch, "batch_ended", ended_facts(state))
             self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
@@ -241,6 +244,7 @@ class Collector:
             canceled=canceled,
             warnings=warnings,
             stop=stop,
+            cost_usd=cost,
         )
 
     def _forget_judged_since(self) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
+from batchpipe import telemetry
 from batchpipe.engine.collect import Collected, Collector
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.reconcile import Reconciler
 from batchpipe.engine.submit import refusal, submitted_facts
 from batchpipe.errors import ProviderError
+from batchpipe.logs import Event, Level, Tell
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 
@@ -34,7 +37,7 @@ class Flight:
     collector: Collector
     reconciler: Reconciler
     context: Context
-    tell: Callable[[str], None]
+    tell: Tell
     open: Sequence[OpenBatch] = ()
     next_look: datetime | None = None
     decided: bool = False
@@ -47,6 +50,7 @@ class Flight:
     _warned: set[str] = field(default_factory=set, init=False)
     _missing_since: dict[str, datetime] = field(default_factory=dict, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
+    _saved_at: datetime | None = field(default=None, init=False)
 
     def look(self, *, force: bool) -> None:
         """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
@@ -77,6 +81,19 @@ class Flight:
         for batch, state in ended:
             self._asked(batch, self._collect, batch, state)
 
+    def save_ended(self) -> None:
+        """Once per poll interval, while the database is held by another process: save raw what has ended."""
+        now = self.context.clock()
+        if self._saved_at is not None and now < self._next(self._saved_at):
+            return
+        self._saved_at = now
+        for batch in self.open:
+            if batch.batch_id is None or self.collector.raw.results(batch.chunk_id) is not None:
+                continue
+            with suppress(NotSentError, UnavailableError, RefusedError):
+                if self.collector.provider().poll(batch.batch_id).ended:
+                    self.collector.save(batch)
+
     def _asked(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """What `call` gives for `batch`; None where the provider does not know the batch, or did not answer."""
         try:
@@ -91,7 +108,7 @@ class Flight:
         try:
             return call(*args, **kwargs)
         except UnavailableError as error:
-            self.tell(f"the provider did not answer ({error}); trying again")
+            self.tell(Event(kind="unavailable", level="warning", words=str(error)))
             return None
 
     def refresh(self) -> None:
@@ -122,12 +139,13 @@ class Flight:
             self.refresh()
             if before - {each.chunk_id for each in self.open}:
                 self.dropped = True
-                self.tell("a submit with an unknown outcome made no batch: its rows are due again")
+                self.tell(Event(kind="submit_lost"))
 
     def _poll(self, batch: OpenBatch) -> BatchState | None:
         """The state of `batch` where it has ended and its results can be had."""
         assert batch.batch_id is not None
-        state = self.collector.provider().poll(batch.batch_id)
+        with telemetry.span("poll", self.collector.resolved.name, batch_id=batch.batch_id):
+            state = self.collector.provider().poll(batch.batch_id)
         if not state.ended:
             self._missing_since.pop(batch.batch_id, None)
         if state.archived and self.collector.raw.results(batch.chunk_id) is None:
@@ -137,7 +155,8 @@ class Flight:
         return state if state.ended else None
 
     def _collect(self, batch: OpenBatch, state: BatchState) -> None:
-        collected = self.collector.collect(batch, state)
+        with telemetry.span("collect", self.collector.resolved.name, batch_id=state.batch_id):
+            collected = self.collector.collect(batch, state)
         self._missing_since.pop(state.batch_id, None)
         if collected.foreign:
             self._foreign(batch, state)
@@ -149,16 +168,21 @@ class Flight:
         self.dropped = self.dropped or batch.run_id != self.collector.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
-            self.tell(f"warning: {warning} ({batch.batch_id})")
-        self.tell(f"collected {batch.batch_id}: {_counts(collected)}")
+            self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, words=warning))
+        self.tell(_collected_event(state.batch_id, collected))
 
     def _foreign(self, batch: OpenBatch, state: BatchState) -> None:
-        """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on."""
+        """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on.
+
+        The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
+        """
         collector = self.collector
         facts = submitted_facts(state)
         name, run_id = collector.resolved.name, collector.run_id
         with collector.database.writing(collector.work, run_id) as session:
-            add_event(session, name, "batch_foreign", facts, run_id=run_id, chunk_id=batch.chunk_id)
+            ids = {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id}
+            loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
+            add_event(session, name, "batch_foreign", facts, run_id=run_id, chunk_id=loses)
             for owner, chunk_id in session.rows(query("owners_of_lines")):
                 add_event(session, owner, "chunk_adopted", facts, run_id=run_id, chunk_id=chunk_id)
 
@@ -172,7 +196,7 @@ class Flight:
             facts = {"why": "the provider no longer keeps its results"}
             add_event(session, name, "batch_gone", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
         self.dropped = True
-        self.tell(f"the results of {batch.batch_id} are gone (kept 29 days): its rows are due again")
+        self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
 
     def _warn(self, batch: OpenBatch, state: BatchState) -> None:
         """Once in a run: a batch that soon expires, or results that soon are gone."""
@@ -187,7 +211,7 @@ class Flight:
         else:
             return
         self._warned.add(batch.chunk_id)
-        self.tell(f"warning: {what}")
+        self.tell(Event(kind="warning", level="warning", words=what))
 
     def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
         """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again."""
@@ -206,24 +230,23 @@ class Flight:
                 hint="Use the key of the workspace that made it; its rows stay pending. "
                 f"To give it up: batchpipe recover {self.collector.resolved.name} --abandon",
             ) from error
-        self.tell(f"{batch.batch_id} is not found for now; looking again")
+        self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 
     def _unreachable(self, error: NotSentError, now: datetime) -> None:
         since = self._unreachable_since or now
         self._unreachable_since = since
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
             hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
-            raise ProviderError(
-                f"the provider cannot be reached: {error}", where="provider", hint=hint
-            ) from error
-        self.tell(f"the provider cannot be reached ({error}); trying again")
+            raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
+        self.tell(Event(kind="unreachable", level="warning", words=str(error)))
 
 
-def _counts(collected: Collected) -> str:
-    named = (
-        (collected.accepted, "accepted"),
-        (collected.due_again, "due again"),
-        (collected.failed, "failed"),
-        (collected.canceled, "canceled"),
-    )
-    return ", ".join(f"{count:,} {name}" for count, name in named if count) or "nothing new"
+def _collected_event(batch_id: str, collected: Collected) -> Event:
+    rows = {
+        "accepted": collected.accepted,
+        "due again": collected.due_again,
+        "failed": collected.failed,
+        "canceled": collected.canceled,
+    }
+    level: Level = "error" if collected.stop else "info"
+    return Event(kind="collected", level=level, batch_id=batch_id, rows=rows, cost_usd=collected.cost_usd)

@@ -5,22 +5,11 @@ from __future__ import annotations
 from batchpipe.engine.facts import add_event, quoted_names
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import PipelineError
+from batchpipe.pipeline.model import FACT_COLUMNS
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
-
-META_COLUMNS = (
-    ("_model", "VARCHAR"),
-    ("_rung", "SMALLINT"),
-    ("_prompt_version", "VARCHAR"),
-    ("_custom_id", "VARCHAR"),
-    ("_batch_id", "VARCHAR"),
-    ("_completed_at", "TIMESTAMP"),
-    ("_cost_usd", "DECIMAL(38, 15)"),
-    ("_review", "BOOLEAN"),
-    ("_current", "BOOLEAN"),
-)
 
 
 def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
@@ -29,7 +18,7 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
         *((each.name, each.type) for each in resolved.key_columns),
         *((each.name, each.type) for each in resolved.columns),
         *((each.name, each.type) for each in resolved.include_columns),
-        *META_COLUMNS,
+        *FACT_COLUMNS,
     ]
 
 

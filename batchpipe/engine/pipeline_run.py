@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from batchpipe import __version__
+from batchpipe import __version__, telemetry
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event
@@ -31,6 +31,7 @@ from batchpipe.engine.source import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
 from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError, UsageError
+from batchpipe.logs import Event, Level
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
 from batchpipe.store.database import Work
@@ -76,7 +77,7 @@ class PipelineRun:
     context: Context
     file: PipelineFile
     options: RunOptions
-    tell: Callable[[str, str], None]
+    tell: Callable[[str, Event], None]
     confirm: Callable[[Resolved, Plan], bool]
     run_id: str = ""
     plan: Plan | None = None
@@ -99,13 +100,25 @@ class PipelineRun:
     _since: int = field(default=0, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
+    _span: telemetry.Running | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
         return self.file.pipeline.name
 
+    def _tell(self, event: Event) -> None:
+        telemetry.measure(self.name, event)
+        self.tell(self.name, event.of_run(self.run_id))
+
     def step(self) -> None:
         """Do what can be done now; sets `finished`, or `wake_at` for the next step."""
+        if self._span is None:
+            self._span = telemetry.begin("run", self.name)
+            self._stack.callback(self._span.end)
+        with self._span.at_work():
+            self._advance()
+
+    def _advance(self) -> None:
         if not self._begun:
             self._begin()
         self._refuse_paused()
@@ -143,6 +156,7 @@ class PipelineRun:
             add_event(session, self.name, "run_started", facts, run_id=self.run_id)
             if paused:
                 add_event(session, self.name, "resumed", {}, run_id=self.run_id)
+        self._tell(Event(kind="run_started"))
         self._read_input()
         self._prepare_parts()
 
@@ -167,9 +181,7 @@ class PipelineRun:
             self._orders = record_orders(session, self.resolved, self.run_id, asked, self.options.where)
         prices = context.prices()
         folder = database.make_folder("work", self.name)
-        self._planner = Planner(
-            resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices
-        )
+        self._planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
         parts: dict[str, Any] = {
             "resolved": self.resolved,
             "database": database,
@@ -182,14 +194,16 @@ class PipelineRun:
             collector=Collector(prices=prices, poll_interval=context.settings.poll_interval, **parts),
             reconciler=Reconciler(reconcile_wait=context.reconcile_wait, **parts),
             context=context,
-            tell=lambda text: self.tell(self.name, text),
+            tell=self._tell,
         )
+        database.meanwhile.append(self._flight.save_ended)
+        self._stack.callback(database.meanwhile.remove, self._flight.save_ended)
         self._queue = Queue(
             submitter=Submitter(account_url=context.account_url, **parts),
             planner=self._planner,
             context=context,
             max_usd=self.options.max_usd,
-            tell=lambda text: self.tell(self.name, text),
+            tell=self._tell,
         )
 
     def _provider(self) -> Provider:
@@ -227,9 +241,7 @@ class PipelineRun:
                     hint="If that is meant, run with --approve; if not, correct the key: rows would be paid for again.",
                 )
             if not self.confirm(self.resolved, plan):
-                raise GateError(
-                    "not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes."
-                )
+                raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan = plan
         record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         self._queue.load(plan)
@@ -263,9 +275,7 @@ class PipelineRun:
             self.finished = not (self._queue.exhausted and due_again)
         if self.finished and self._flight.unclear:
             self._ask_a_person()
-        moments = [
-            each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None
-        ]
+        moments = [each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None]
         self.wake_at = min(moments, default=None)
         if self._flight.decided and self._queue.exhausted:
             self.wake_at = None
@@ -299,7 +309,22 @@ class PipelineRun:
         except DatabaseError as error:
             self.error = self.error or error
         finally:
+            self._tell(self._end_event())
             self._stack.close()
+
+    def _end_event(self) -> Event:
+        """The run's end, with the rows as they stand and what was paid in this call."""
+        error, ended = self.error, self.ended()
+        level: Level = "error" if error is not None else "warning" if self.gate else "info"
+        return Event(
+            kind="run_ended",
+            level=level,
+            requests=ended.submitted,
+            rows=ended.rows,
+            cost_usd=ended.cost_usd,
+            error_code=error.code if error is not None else "gate" if self.gate else None,
+            words=error.what if error is not None else self.gate or "",
+        )
 
     def ended(self) -> RunResult:
         """What the run came to; what little is known of it where its end could not be summed up."""
@@ -337,6 +362,4 @@ def wait_seconds(text: str | None) -> float | None:
     try:
         return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
     except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s."
-        ) from error
+        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error

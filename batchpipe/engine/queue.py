@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from batchpipe import telemetry
 from batchpipe.engine.budget import Limit, tightest
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import Load, load, spent
@@ -14,6 +14,7 @@ from batchpipe.engine.flight import UNREACHABLE_SECONDS, Flight
 from batchpipe.engine.plan import Plan, Planner
 from batchpipe.engine.submit import Sent, Submitter
 from batchpipe.errors import PipelineError, ProviderError
+from batchpipe.logs import Event, Tell
 from batchpipe.store.queries import query
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -28,7 +29,7 @@ class Queue:
     planner: Planner
     context: Context
     max_usd: Decimal | None
-    tell: Callable[[str], None]
+    tell: Tell
     gate: str | None = None
     wake_at: datetime | None = None
     submitted: int = 0
@@ -64,7 +65,9 @@ class Queue:
             return False
         count = self._room(cautious)
         if count:
-            self._after(self.submitter.send(self._plan, self._number, count))
+            with telemetry.span("submit", self.submitter.resolved.name, requests=count):
+                sent = self.submitter.send(self._plan, self._number, count)
+            self._after(sent)
         return count > 0 and self.wake_at is None and not cautious
 
     def _cautious(self) -> bool:
@@ -121,27 +124,21 @@ class Queue:
             self.submitted += sent.count
             self.batches += 1
             self._not_sent_since = None
-            held = (
-                "" if sent.outcome == "sent" else f", outcome unknown ({sent.words}): held until it is known"
-            )
-            self.tell(f"submitted {sent.count:,} request{'' if sent.count == 1 else 's'}{held}")
+            kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
+            self.tell(Event(kind=kind, requests=sent.count, words=sent.words))
         elif sent.outcome == "refused_size":
             self._smaller(sent)
         elif sent.outcome == "wait":
-            seconds = min(
-                sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS
-            )
+            seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
             self.wake_at = now + timedelta(seconds=seconds)
-            self.tell(f"the provider asks to wait: {sent.words}")
+            self.tell(Event(kind="asked_to_wait", words=sent.words))
         else:
             self._not_sent_since = self._not_sent_since or now
             if (now - self._not_sent_since).total_seconds() >= UNREACHABLE_SECONDS:
                 hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-                raise ProviderError(
-                    f"the provider cannot be reached: {sent.words}", where="provider", hint=hint
-                )
+                raise ProviderError(f"the provider cannot be reached: {sent.words}", where="provider", hint=hint)
             self.wake_at = now + timedelta(seconds=min(self.context.settings.poll_interval, 5.0))
-            self.tell(f"the provider cannot be reached ({sent.words}); trying again")
+            self.tell(Event(kind="unreachable", level="warning", words=sent.words))
         if sent.outcome not in ("sent", "unknown"):
             self.planner.number_sends()
 
@@ -149,9 +146,9 @@ class Queue:
         """Halve a chunk that was refused whole until the offender is found; a single one has failed."""
         if sent.count > 1:
             self._size_cap = sent.count // 2
-            self.tell(f"refused ({sent.words}): trying {self._size_cap:,} requests")
+            self.tell(Event(kind="chunk_refused", level="warning", requests=self._size_cap, words=sent.words))
             return
         self.submitter.fail_single(sent.chunk_id, sent.words)
         self._number += 1
         self._size_cap = None
-        self.tell(f"one request is refused: {sent.words}")
+        self.tell(Event(kind="request_refused", level="warning", words=sent.words))

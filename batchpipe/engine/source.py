@@ -17,7 +17,7 @@ import duckdb
 from batchpipe.conditions import INPUT_PREFIX, first_line
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
-from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import attach, opening
 from batchpipe.store.disk import disk_is_full, storage_error
@@ -25,19 +25,6 @@ from batchpipe.store.disk import disk_is_full, storage_error
 # Types that Parquet does not give back as they were travel as text.
 _TEXT_ONLY = re.compile(
     r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT"
-)
-
-
-META_NAMES = (
-    "_model",
-    "_rung",
-    "_prompt_version",
-    "_custom_id",
-    "_batch_id",
-    "_completed_at",
-    "_cost_usd",
-    "_review",
-    "_current",
 )
 
 
@@ -228,7 +215,7 @@ class Source:
         pipeline = self.file.pipeline
         schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
         columns = dict.fromkeys(
-            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *META_NAMES]
+            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *dict(FACT_COLUMNS)]
         )
         nothing = ", ".join(f"NULL AS {quote_identifier(column)}" for column in columns)
         self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema or 'stand_in')}")

@@ -16,17 +16,6 @@ from batchpipe.schema.types import parse_type
 Finding = tuple[Path, str, str]
 
 TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
-OUTPUT_COLUMNS = (
-    "_model",
-    "_rung",
-    "_prompt_version",
-    "_custom_id",
-    "_batch_id",
-    "_completed_at",
-    "_cost_usd",
-    "_review",
-    "_current",
-)
 KEYWORDS_OF = {
     "string": ("format", "pattern", "minLength", "maxLength"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),

@@ -14,6 +14,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
+# The columns of every output table beside the key, the fields and what is included, with their DuckDB types.
+FACT_COLUMNS = (
+    ("_model", "VARCHAR"),
+    ("_rung", "SMALLINT"),
+    ("_prompt_version", "VARCHAR"),
+    ("_custom_id", "VARCHAR"),
+    ("_batch_id", "VARCHAR"),
+    ("_completed_at", "TIMESTAMP"),
+    ("_cost_usd", "DECIMAL(38, 15)"),
+    ("_review", "BOOLEAN"),
+    ("_current", "BOOLEAN"),
+)
+
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?\s*$"
 SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}

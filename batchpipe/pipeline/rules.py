@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batchpipe.pipeline.field_rules import (
-    OUTPUT_COLUMNS,
     Finding,
     field_findings,
     name_findings,
@@ -16,6 +15,7 @@ from batchpipe.pipeline.field_rules import (
     texts,
     types_of,
 )
+from batchpipe.pipeline.model import FACT_COLUMNS
 from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -182,7 +182,7 @@ def _names(columns: Sequence[str], path: Path) -> Iterator[Finding]:
     for column in columns:
         if column.lower() in seen:
             yield path, f'"{column}" is there twice', "Name every column once."
-        if column.lower() in OUTPUT_COLUMNS:
+        if column.lower() in dict(FACT_COLUMNS):
             hint = "Give it another name in the input query (SELECT ... AS ...)."
             yield path, f'"{column}" is a column that batchpipe adds to the output', hint
         seen.add(column.lower())

@@ -74,7 +74,8 @@ class Session:
 class Database:
     """A database file and how long to wait for it.
 
-    `clock` gives naive UTC; `wait_seconds` is how long an opening is tried; `announce` is told once who holds it.
+    `clock` gives naive UTC; `wait_seconds` is how long an opening is tried; `announce` is told once who holds it;
+    what is in `meanwhile` is called while an opening has to wait, and may not open the database.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Database:
     wait_seconds: float = 30.0
     announce: Callable[[str], None] | None = None
     sleep: Callable[[float], None] = time.sleep
+    meanwhile: list[Callable[[], None]] = field(default_factory=list)
     _migrated: bool = field(default=False, init=False)
 
     @property
@@ -176,6 +178,7 @@ class Database:
                 wait_seconds=self.wait_seconds,
                 announce=self.announce,
                 sleep=self.sleep,
+                meanwhile=self._while_waiting,
             )
             try:
                 work.connection.execute(f"USE {CATALOG}")
@@ -186,6 +189,10 @@ class Database:
                 raise
             finally:
                 self._detach(work)
+
+    def _while_waiting(self) -> None:
+        for each in tuple(self.meanwhile):
+            each()
 
     def _detach(self, work: Work) -> None:
         try:
@@ -224,10 +231,11 @@ def attach(
     wait_seconds: float,
     announce: Callable[[str], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Attach the file at `path`, trying for `wait_seconds` while another process holds it (then LockedError).
 
-    `announce` is told once, after a second, who holds it.
+    `announce` is told once, after a second, who holds it; from then on `meanwhile` is called between the tries.
     """
     mode = " (READ_ONLY)" if read_only else ""
     statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
@@ -248,6 +256,8 @@ def attach(
             if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
                 announced = True
                 announce(f"waiting for {path.name}: it is held by {holder}")
+            if waited >= ANNOUNCE_AFTER_SECONDS and meanwhile:
+                meanwhile()
         pause = min(pause * 1.5, 0.5)
         moment = pause * (0.5 + random.random())
         sleep(moment)

@@ -44,9 +44,7 @@ BODIES = (
     "12 is bug; long;",
     "13 is other;",
 )
-LABELS = {
-    number: body.partition(" is ")[2].partition(";")[0] for number, body in enumerate(BODIES, start=1)
-}
+LABELS = {number: body.partition(" is ")[2].partition(";")[0] for number, body in enumerate(BODIES, start=1)}
 
 
 def said(label: str, score: float, **more: Any) -> dict[str, Any]:

@@ -151,3 +151,6 @@ SELECT count(*) > 0 FROM ledger.events WHERE kind = 'batch_collected' AND chunk_
 
 -- name: states_of_commit
 SELECT state, count(*) FROM ledger.decisions WHERE seq = $seq GROUP BY state
+
+-- name: cost_of_commit
+SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) FROM ledger.results WHERE seq = $seq

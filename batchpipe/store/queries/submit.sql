@@ -78,6 +78,13 @@ SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER B
 SELECT DISTINCT data ->> 'batch_id' FROM ledger.events
 WHERE kind IN ('chunk_submitted', 'chunk_adopted', 'batch_foreign', 'batch_ended') AND (data ->> 'batch_id') IS NOT NULL
 
+-- name: may_lose_batch
+-- Whether a chunk still has this batch, and not from the reply to its own submit, which is certain.
+SELECT
+    EXISTS (SELECT 1 FROM ledger.batches WHERE chunk_id = $chunk_id::UUID AND batch_id = $batch_id)
+    AND NOT EXISTS (SELECT 1 FROM ledger.events WHERE chunk_id = $chunk_id::UUID AND kind = 'chunk_submitted'
+        AND (data ->> 'batch_id') = $batch_id)
+
 -- name: owners_of_lines
 SELECT DISTINCT pipeline, chunk_id::VARCHAR FROM ledger.requests
 WHERE leads AND custom_id IN (SELECT custom_id FROM work.lines)

@@ -1,0 +1,88 @@
+"""What happens in a run, as events: one place turns an event into a sentence for people or a line for a log store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+Level = Literal["info", "warning", "error"]
+
+ROW_WORDS = ("accepted", "due again", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened. `rows` are counts by what became of them; `words` are the provider's or an error's."""
+
+    kind: str
+    level: Level = "info"
+    run_id: str | None = None
+    batch_id: str | None = None
+    requests: int | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    cost_usd: Decimal | None = None
+    error_code: str | None = None
+    words: str = ""
+
+    def __str__(self) -> str:
+        """The sentence for people; empty for what only a log store is told."""
+        return SENTENCES[self.kind](self)
+
+    def of_run(self, run_id: str) -> Event:
+        return replace(self, run_id=run_id or None)
+
+
+Tell = Callable[[Event], None]
+
+SENTENCES: Mapping[str, Callable[[Event], str]] = {
+    "run_started": lambda event: "",
+    "run_ended": lambda event: "",
+    "notice": lambda event: event.words,
+    "error": lambda event: event.words,
+    "warning": lambda event: f"warning: {event.words}" + (f" ({event.batch_id})" if event.batch_id else ""),
+    "submitted": lambda event: f"submitted {_requests(event)}",
+    "submit_unknown": lambda event: (
+        f"submitted {_requests(event)}, outcome unknown ({event.words}): held until it is known"
+    ),
+    "submit_lost": lambda event: "a submit with an unknown outcome made no batch: its rows are due again",
+    "chunk_refused": lambda event: f"refused ({event.words}): trying {event.requests or 0:,} requests",
+    "request_refused": lambda event: f"one request is refused: {event.words}",
+    "asked_to_wait": lambda event: f"the provider asks to wait: {event.words}",
+    "unavailable": lambda event: f"the provider did not answer ({event.words}); trying again",
+    "unreachable": lambda event: f"the provider cannot be reached ({event.words}); trying again",
+    "collected": lambda event: f"collected {event.batch_id}: {_rows(event)}",
+    "batch_gone": lambda event: f"the results of {event.batch_id} are gone (kept 29 days): its rows are due again",
+    "batch_not_found": lambda event: f"{event.batch_id} is not found for now; looking again",
+}
+
+
+def json_line(now: datetime, pipeline: str, event: Event) -> str:
+    """One event as one JSON value on one line; `now` is naive UTC, money is a string with every digit."""
+    found: dict[str, Any] = {
+        "time": f"{now.isoformat(timespec='milliseconds')}Z",
+        "level": event.level,
+        "event": event.kind,
+        "pipeline": pipeline or None,
+        "run_id": event.run_id,
+        "batch_id": event.batch_id,
+        "requests": event.requests,
+        "rows": {name.replace(" ", "_"): number for name, number in event.rows.items()} or None,
+        "cost_usd": None if event.cost_usd is None else f"{event.cost_usd:f}",
+        "error_code": event.error_code,
+        "message": str(event) or event.words or None,
+    }
+    return json.dumps({name: value for name, value in found.items() if value is not None})
+
+
+def _requests(event: Event) -> str:
+    number = event.requests or 0
+    return f"{number:,} request{'' if number == 1 else 's'}"
+
+
+def _rows(event: Event) -> str:
+    named = [(event.rows.get(word, 0), word) for word in ROW_WORDS]
+    return ", ".join(f"{count:,} {word}" for count, word in named if count) or "nothing new"

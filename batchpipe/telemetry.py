@@ -1,0 +1,68 @@
+"""Spans and metrics through the OpenTelemetry API; without a configured SDK they go nowhere and cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchpipe.logs import Event
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+NAME = "batchpipe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A span that outlives the call that begins it: a run advances in steps, several of them side by side."""
+
+    span: Span
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """What is begun here is a part of it."""
+        from opentelemetry import trace
+
+        with trace.use_span(self.span, end_on_exit=False, record_exception=True):
+            yield
+
+    def end(self) -> None:
+        self.span.end()
+
+
+def begin(name: str, pipeline: str) -> Running:
+    from opentelemetry import trace
+
+    attributes = {"batchpipe.pipeline": pipeline}
+    return Running(span=trace.get_tracer(NAME).start_span(f"{NAME}.{name}", attributes=attributes))
+
+
+@contextmanager
+def span(name: str, pipeline: str, **attributes: str | int) -> Iterator[None]:
+    """A step of a run: its time, its attributes, and the error that ended it."""
+    from opentelemetry import trace
+
+    named = {f"batchpipe.{key}": value for key, value in attributes.items()}
+    found = {"batchpipe.pipeline": pipeline, **named}
+    with trace.get_tracer(NAME).start_as_current_span(f"{NAME}.{name}", attributes=found):
+        yield
+
+
+def measure(pipeline: str, event: Event) -> None:
+    """Add what `event` says to the counters: requests submitted, rows accepted and failed, US dollars."""
+    if event.kind not in ("submitted", "submit_unknown", "collected"):
+        return
+    from opentelemetry import metrics
+
+    meter = metrics.get_meter(NAME)
+    attributes = {"batchpipe.pipeline": pipeline}
+    if event.requests is not None:
+        meter.create_counter("batchpipe.requests.submitted").add(event.requests, attributes)
+    for word in ("accepted", "failed"):
+        if word in event.rows:
+            meter.create_counter(f"batchpipe.rows.{word}").add(event.rows[word], attributes)
+    if event.cost_usd is not None:
+        meter.create_counter("batchpipe.cost", unit="USD").add(float(event.cost_usd), attributes)
