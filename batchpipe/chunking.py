@@ -51,9 +51,7 @@ def partition(sizes: Iterable[tuple[int, int]], limits: ChunkLimits) -> Iterator
     while start < len(requests):
         count = _fit(requests, start, limits)
         count = free_size(count, recent)
-        total = ENVELOPE_BYTES + sum(
-            size + REQUEST_OVERHEAD_BYTES for size, _ in requests[start : start + count]
-        )
+        total = ENVELOPE_BYTES + sum(size + REQUEST_OVERHEAD_BYTES for size, _ in requests[start : start + count])
         yield Chunk(start=start, count=count, bytes=total)
         recent.append(count)
         if not spacious:

@@ -53,9 +53,7 @@ class _Names:
         """`path` of a column reference with its first part turned into a prefixed column."""
         first = path[0].lower()
         if len(path) > 1 and first in ("output", "input"):
-            known, prefix = (
-                (self.fields, OUTPUT_PREFIX) if first == "output" else (self.columns, INPUT_PREFIX)
-            )
+            known, prefix = (self.fields, OUTPUT_PREFIX) if first == "output" else (self.columns, INPUT_PREFIX)
             if path[1].lower() in known:
                 return [self._use(prefix, known[path[1].lower()]), *path[2:]]
         if first in self.fields:
@@ -70,13 +68,9 @@ class _Names:
 
     def _unknown(self, shown: str, path: list[str]) -> PipelineError:
         known = [*self.fields.values(), *self.columns.values()]
-        near = difflib.get_close_matches(
-            path[-1] if path[0] in ("input", "output") else path[0], known, 1, 0.6
-        )
+        near = difflib.get_close_matches(path[-1] if path[0] in ("input", "output") else path[0], known, 1, 0.6)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(known) or 'none'}."
-        return PipelineError(
-            f"no output field or input column is called {shown!r}", where=self.where, hint=hint
-        )
+        return PipelineError(f"no output field or input column is called {shown!r}", where=self.where, hint=hint)
 
 
 def parse_condition(
@@ -116,14 +110,8 @@ def bind_condition(
 ) -> None:
     """Bind `condition` with no rows: raises PipelineError where DuckDB refuses it or it is not boolean."""
     values = [
-        *(
-            f"NULL::{field_types[name]} AS {quote_identifier(OUTPUT_PREFIX + name)}"
-            for name in condition.outputs
-        ),
-        *(
-            f"NULL::{column_types[name]} AS {quote_identifier(INPUT_PREFIX + name)}"
-            for name in condition.inputs
-        ),
+        *(f"NULL::{field_types[name]} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in condition.outputs),
+        *(f"NULL::{column_types[name]} AS {quote_identifier(INPUT_PREFIX + name)}" for name in condition.inputs),
     ]
     source = f"(SELECT {', '.join(values) or '1'})"
     kind = ""
@@ -169,9 +157,7 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
         return
     if node.get("class") in ("STAR", "POSITIONAL_REFERENCE"):
         shown = "`*`" if node["class"] == "STAR" else "a column's position"
-        raise PipelineError(
-            f"a condition cannot use {shown}", where=names.where, hint="Name the columns it looks at."
-        )
+        raise PipelineError(f"a condition cannot use {shown}", where=names.where, hint="Name the columns it looks at.")
     if node.get("class") == "COLUMN_REF":
         if node["column_names"][0].lower() not in local:
             node["column_names"] = names.resolve(node["column_names"])

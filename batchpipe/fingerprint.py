@@ -37,9 +37,7 @@ def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | No
     return fingerprint
 
 
-def prompt_hash(
-    sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]
-) -> str:
+def prompt_hash(sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]) -> str:
     return digest(["prompt", [list(each) for each in sources], variables, queries])
 
 

@@ -118,12 +118,8 @@ class _FilePrice(BaseModel):
 
     def step(self) -> Step:
         by_kind = {kind: getattr(self, kind) for kind in TOKEN_KINDS}
-        per_token = {
-            kind: (self.input if value is None else value) / _MILLION for kind, value in by_kind.items()
-        }
-        return Step(
-            above_input_tokens=self.above_input_tokens, web_search=self.web_search / _THOUSAND, **per_token
-        )
+        per_token = {kind: (self.input if value is None else value) / _MILLION for kind, value in by_kind.items()}
+        return Step(above_input_tokens=self.above_input_tokens, web_search=self.web_search / _THOUSAND, **per_token)
 
 
 class PriceFile(BaseModel):
@@ -215,9 +211,7 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
         used = _model_price(provider, model, day, _BATCH_CONTEXT)
         exact = used != realtime
     source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}"
-    return Price(
-        provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact
-    )
+    return Price(provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact)
 
 
 def _model_price(provider: str, model: str, day: date, context: Mapping[str, str]) -> Any:
@@ -227,9 +221,7 @@ def _model_price(provider: str, model: str, day: date, context: Mapping[str, str
     noon = datetime.combine(day, time(12), UTC)
     for name in dict.fromkeys((model, model.rpartition("/")[2])):
         try:
-            found = calc_price(
-                Usage(), name, provider_id=provider, genai_request_timestamp=noon, price_context=context
-            )
+            found = calc_price(Usage(), name, provider_id=provider, genai_request_timestamp=noon, price_context=context)
         except LookupError:
             continue
         return found.model_price
@@ -262,9 +254,7 @@ def _at(value: Any, above: int) -> Decimal:
     return found
 
 
-def cost_usd(
-    price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1), billed: bool = True
-) -> Decimal:
+def cost_usd(price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1), billed: bool = True) -> Decimal:
     """What one request cost. `token_factor` is the line's own: a region that costs more."""
     if not billed:
         return Decimal(0)

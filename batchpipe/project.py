@@ -49,9 +49,7 @@ def pipeline_files(folder: Path) -> list[Path]:
     return found
 
 
-def find_pipelines(
-    arguments: Sequence[str], root: Path, all: bool = False, start: Path | None = None
-) -> Selection:
+def find_pipelines(arguments: Sequence[str], root: Path, all: bool = False, start: Path | None = None) -> Selection:
     """The files that `arguments` name, each once, in order: a file, a folder or a name under `pipelines/`.
 
     Paths are relative to `start` (default: `root`), then to `root`. `all` takes every pipeline of the
@@ -84,9 +82,7 @@ def refuse_same_names(files: Sequence[PipelineFile]) -> None:
         other = first.setdefault(name, file)
         if other is not file:
             what = f'the pipeline name "{name}" is also that of {other.where()}'
-            problems.append(
-                Problem(what=what, where=file.where("name"), hint="Give one of them another name.")
-            )
+            problems.append(Problem(what=what, where=file.where("name"), hint="Give one of them another name."))
     if problems:
         raise PipelineError.from_problems(problems)
 
@@ -115,9 +111,7 @@ def _by_name(name: str, root: Path) -> Path | None:
     if direct.is_file():
         return direct.absolute()
     files = pipeline_files(folder)
-    matches = [path for path in files if path.stem == name] or [
-        path for path in files if _declared_name(path) == name
-    ]
+    matches = [path for path in files if path.stem == name] or [path for path in files if _declared_name(path) == name]
     if len(matches) > 1:
         shown = ", ".join(str(path.relative_to(root)) for path in matches)
         raise UsageError(f"{name!r} names several files: {shown}", where=str(folder), hint="Name the file.")

@@ -73,9 +73,7 @@ class Settings(BaseSettings):
         path = root / Path(self.text("database", environment) or "").expanduser()
         if path.stem.lower() == "ledger":
             what = f"the database cannot be called {path.name}"
-            hint = (
-                "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it."
-            )
+            hint = "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it."
             raise UsageError(what, where="the setting database", hint=hint)
         return path
 
@@ -139,9 +137,7 @@ def load_settings(
     return settings
 
 
-def credentials(
-    environment: Mapping[str, str], root: Path, variable_names: Sequence[str]
-) -> dict[str, SecretStr]:
+def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequence[str]) -> dict[str, SecretStr]:
     """Those of `variable_names` that are set, in the environment or the root's `.env`; empty is unset."""
     dotenv = _dotenv(root)
     found = {name: environment.get(name) or dotenv.get(name) for name in variable_names}
@@ -175,18 +171,14 @@ def _dotenv(root: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values  # only where there is such a file
 
-    return {
-        name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
-    }
+    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
 
 
 def _file_layers(root: Path, env: str | None) -> list[Layer]:
     """`[tool.batchpipe.env.NAME]`, then `[tool.batchpipe]`, from the first file that has settings."""
     shown, table = _tool_table(root)
     environments = table.get("env", {})
-    if not isinstance(environments, dict) or not all(
-        isinstance(each, dict) for each in environments.values()
-    ):
+    if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
         raise UsageError("env is not a table of tables", where=shown, hint="Write [tool.batchpipe.env.NAME].")
     layers = [Layer(shown, {key: value for key, value in table.items() if key != "env"})]
     if env is None:

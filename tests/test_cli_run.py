@@ -274,8 +274,9 @@ class TestTalk:
     def test_events_as_json(self, typed: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BATCHPIPE_LOG_FORMAT", "json")
         events = [json.loads(line) for line in typed("run", "demo").talk.splitlines()]
-        assert [each["pipeline"] for each in events] == ["demo", "demo"]
-        assert events[0]["event"] == "submitted 10 requests"
+        assert {each["pipeline"] for each in events} == {"demo"}
+        assert [each["event"] for each in events] == ["run_started", "submitted", "collected", "run_ended"]
+        assert events[1]["message"] == "submitted 10 requests"
 
     def test_nobody_is_asked_without_a_terminal(self, typed: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BATCHPIPE_CONFIRM_ABOVE_USD", "0")

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -19,6 +20,7 @@ from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points,
 SEED = 20_261_122
 TRIED_IN_SHORT = 16
 TWICE_IN_SHORT = 3
+MOMENTS_IN_SHORT, MOMENTS_IN_FULL = 3, 100
 SHARE_KILLED_TWICE = 0.2
 JOBS = 2
 
@@ -110,6 +112,24 @@ def test_the_points_are_all_that_a_run_does(uninterrupted: tuple[list[str], Coun
     assert kinds["before call submit"] >= 6
     # Retries, a second rung and a transient error are in it: more is sent than there are different rows.
     assert usual.total() > len(set(BODIES))
+
+
+def test_killed_at_moments_that_are_no_points(
+    runner: Runner, uninterrupted: tuple[list[str], Counter[str]], tmp_path: Path, full_sweep: bool
+) -> None:
+    """Within a statement of the database, within its commit, within a call."""
+    _, usual = uninterrupted
+    chance = random.Random(SEED)
+    for number in range(MOMENTS_IN_FULL if full_sweep else MOMENTS_IN_SHORT):
+        with fresh(tmp_path / f"moment-{number}") as project:
+            process = runner.begin(project)
+            time.sleep(chance.uniform(0.05, 1.5))
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            runner.end(project)
+            last, third = runner.run(project), runner.run(project)
+            found = examine(project, usual, last, third)
+            assert found == Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=[])
 
 
 def test_killed_between_a_landed_post_and_its_reply(

@@ -27,9 +27,7 @@ def test_the_second_run_sends_nothing(project: Project) -> None:
     project.rows(numbered(50))
     expect(project, 50, new=50)
     expect(project, 0, unchanged=50)
-    assert project.sql("SELECT count(*), count(DISTINCT id), typeof(any_value(id)) FROM demo") == [
-        (50, 50, "BIGINT")
-    ]
+    assert project.sql("SELECT count(*), count(DISTINCT id), typeof(any_value(id)) FROM demo") == [(50, 50, "BIGINT")]
 
 
 def test_every_row_counts_under_exactly_one_word() -> None:
@@ -57,9 +55,7 @@ def test_an_edited_branch_is_the_rows_that_take_it(project: Project) -> None:
     project.pipeline(BASIC.replace("Auf Deutsch.", "Bitte auf Deutsch."))
     expect(project, 3, prompt_changed=3, carried_over=97)
     expect(project, 0, unchanged=100)
-    assert project.sql("SELECT _prompt_version, count(*) FROM demo WHERE _current GROUP BY ALL") == [
-        ("v2", 100)
-    ]
+    assert project.sql("SELECT _prompt_version, count(*) FROM demo WHERE _current GROUP BY ALL") == [("v2", 100)]
 
 
 @pytest.mark.parametrize(
@@ -167,9 +163,7 @@ def test_identical_rows_are_sent_once(project: Project) -> None:
         row["body"] = "the same text"
     project.rows(rows)
     expect(project, 3, new=6)
-    assert project.sql(
-        "SELECT count(DISTINCT label), count(DISTINCT _custom_id) FROM demo WHERE id <= 4"
-    ) == [(1, 1)]
+    assert project.sql("SELECT count(DISTINCT label), count(DISTINCT _custom_id) FROM demo WHERE id <= 4") == [(1, 1)]
     assert project.sql("SELECT count(*) FROM demo WHERE _cost_usd > 0") == [(3,)]
     rows.append({"id": 7, "body": "the same text", "lang": "en", "amount": 1})
     project.rows(rows)

@@ -70,9 +70,7 @@ def test_defaults_of_numbers(desk: Desk) -> None:
 
 def test_a_forced_tool_is_called(desk: Desk) -> None:
     tool = {"name": "answer", "input_schema": RICH, "strict": True}
-    message = desk.message(
-        params(tools=[tool], tool_choice={"type": "tool", "name": "answer"}, max_tokens=2000)
-    )
+    message = desk.message(params(tools=[tool], tool_choice={"type": "tool", "name": "answer"}, max_tokens=2000))
     (block,) = message["content"]
     assert (message["stop_reason"], block["type"], block["name"]) == ("tool_use", "tool_use", "answer")
     assert jsonschema_rs.is_valid(RICH, block["input"])
@@ -110,10 +108,7 @@ def test_same_question_same_answer(tmp_path: Path) -> None:
         first, second, other = (
             [result["message"]["content"] for result in desk.results(*asked)] for desk in (one, two, three)
         )
-        sonnet = [
-            r["message"]["content"]
-            for r in one.results(*[{**p, "model": "claude-sonnet-4-6"} for p in asked])
-        ]
+        sonnet = [r["message"]["content"] for r in one.results(*[{**p, "model": "claude-sonnet-4-6"} for p in asked])]
     assert first == second
     assert first != other
     assert first != sonnet
@@ -159,13 +154,9 @@ def test_stop_sequences(desk: Desk) -> None:
 
 
 def test_the_cache_shows_in_usage(desk: Desk) -> None:
-    system = [
-        {"type": "text", "text": "Policy. " * 1000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
-    ]
+    system = [{"type": "text", "text": "Policy. " * 1000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     primer = desk.message(params("first", system=system))["usage"]
-    assert (
-        primer["cache_creation"]["ephemeral_1h_input_tokens"] == primer["cache_creation_input_tokens"] == 2000
-    )
+    assert primer["cache_creation"]["ephemeral_1h_input_tokens"] == primer["cache_creation_input_tokens"] == 2000
     results = desk.results(*[params(f"row {place}", system=system) for place in range(50)])
     read = [result["message"]["usage"]["cache_read_input_tokens"] for result in results]
     assert sum(one == 2000 for one in read) > 40
@@ -250,9 +241,7 @@ def scalar() -> st.SearchStrategy[dict[str, Any]]:
         st.sampled_from([{"type": "string", "format": name} for name in ("date", "uuid", "ipv4", "email")]),
         st.builds(lambda a, b: {"type": "string", "minLength": a % 20, "maxLength": b}, low, high),
         st.builds(lambda a, b: {"type": "integer", "minimum": a, "maximum": b}, low, high),
-        st.builds(
-            lambda a, b: {"type": "integer", "exclusiveMinimum": a, "multipleOf": 1 + b % 7}, low, high
-        ),
+        st.builds(lambda a, b: {"type": "integer", "exclusiveMinimum": a, "multipleOf": 1 + b % 7}, low, high),
         st.builds(lambda a, b: {"type": "number", "minimum": a, "exclusiveMaximum": b}, low, high),
         st.builds(lambda b: {"type": ["integer", "null"], "maximum": b}, high),
         st.builds(lambda values: {"enum": values}, st.lists(st.integers() | st.text(), min_size=1)),
@@ -272,9 +261,7 @@ def deeper(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[s
             properties,
             st.integers(0, 4),
         ),
-        st.builds(
-            lambda item, least: {"type": "array", "items": item, "minItems": least}, inner, st.integers(0, 4)
-        ),
+        st.builds(lambda item, least: {"type": "array", "items": item, "minItems": least}, inner, st.integers(0, 4)),
         st.builds(lambda branches: {"anyOf": branches}, st.lists(inner, min_size=1, max_size=3)),
     )
 

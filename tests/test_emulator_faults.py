@@ -77,9 +77,7 @@ def test_accepted_and_then_lost(desk: Desk) -> None:
     call(desk, "create", "accepted_then_empty")
     assert desk.create(params()).id is None
     call(desk, "create", "accepted_then_html")
-    answer: Any = desk.sdk.post(
-        BATCHES, cast_to=MessageBatch, body={"requests": [{"custom_id": "r", "params": {}}]}
-    )
+    answer: Any = desk.sdk.post(BATCHES, cast_to=MessageBatch, body={"requests": [{"custom_id": "r", "params": {}}]})
     assert isinstance(answer, str)
     assert "<html>" in answer
     assert len(ids(desk)) == 4

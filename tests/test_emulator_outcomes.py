@@ -127,9 +127,7 @@ def test_other_shapes(desk: Desk) -> None:
 
 
 def test_which_requests_a_rule_is_for(desk: Desk) -> None:
-    desk.faults(
-        requests=[{"outcome": "errored_api", "match": "row 1", "model": "claude-haiku-4-5", "times": 1}]
-    )
+    desk.faults(requests=[{"outcome": "errored_api", "match": "row 1", "model": "claude-haiku-4-5", "times": 1}])
     sonnet = params("row 1", model="claude-sonnet-4-6")
     first = [result["type"] for result in desk.results(params("row 2"), sonnet, params("row 1"))]
     assert first == ["succeeded", "succeeded", "errored"]

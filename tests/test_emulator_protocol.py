@@ -172,9 +172,7 @@ def test_versions(desk: Desk) -> None:
         "400 invalid_request_error: anthropic-version: header is required"
     )
     unknown = {**key, "anthropic-version": "2024-01-01"}
-    assert desk.error("GET", BATCHES, headers=unknown).startswith(
-        "400 invalid_request_error: anthropic-version"
-    )
+    assert desk.error("GET", BATCHES, headers=unknown).startswith("400 invalid_request_error: anthropic-version")
     for version in ("2023-06-01", "2026-10-21"):
         assert desk.http("GET", BATCHES, headers={**key, "anthropic-version": version})[0] == 200
 
@@ -224,9 +222,7 @@ def test_what_is_refused_at_once(desk: Desk, body: object, message: str) -> None
 def test_limits_of_a_batch(desk: Desk) -> None:
     desk.faults(max_requests=2, max_bytes=1000, max_queued=3)
     three = {"requests": [request(f"r{place}", {}) for place in range(3)]}
-    assert desk.error("POST", BATCHES, three).startswith(
-        "400 invalid_request_error: requests: List should have"
-    )
+    assert desk.error("POST", BATCHES, three).startswith("400 invalid_request_error: requests: List should have")
     large = {"requests": [request("r", params("x" * 1000))]}
     assert desk.error("POST", BATCHES, large).startswith("413 request_too_large")
     two = {"requests": three["requests"][:2]}
@@ -238,9 +234,7 @@ def test_limits_of_a_batch(desk: Desk) -> None:
 def test_more_than_100000_requests_are_refused(desk: Desk) -> None:
     lines = ",".join(f'{{"custom_id":"r{place}","params":{{}}}}' for place in range(100_001))
     body = f'{{"requests":[{lines}]}}'.encode()
-    assert desk.error("POST", BATCHES, body).startswith(
-        "400 invalid_request_error: requests: List should have"
-    )
+    assert desk.error("POST", BATCHES, body).startswith("400 invalid_request_error: requests: List should have")
 
 
 def test_large_bodies_in_any_layout(desk: Desk) -> None:
@@ -252,17 +246,13 @@ def test_large_bodies_in_any_layout(desk: Desk) -> None:
         json.dumps({"requests": requests}, separators=(",", ":")),
         json.dumps({"requests": requests}, indent=1),
         json.dumps({"requests": [*requests, request("trap", trap)]}, separators=(",", ":")),
-        json.dumps(
-            {"requests": [{"params": one["params"], "custom_id": one["custom_id"]} for one in requests]}
-        ),
+        json.dumps({"requests": [{"params": one["params"], "custom_id": one["custom_id"]} for one in requests]}),
     ):
         status, _, text = desk.http("POST", BATCHES, body.encode())
         assert status == 200, text
         assert json.loads(text)["request_counts"]["processing"] >= 1500
     broken = json.dumps({"requests": requests})[:-30].encode()
-    assert desk.error("POST", BATCHES, broken).startswith(
-        "400 invalid_request_error: The request body is not"
-    )
+    assert desk.error("POST", BATCHES, broken).startswith("400 invalid_request_error: The request body is not")
 
 
 def test_a_body_in_chunks(desk: Desk) -> None:

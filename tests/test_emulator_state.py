@@ -86,10 +86,7 @@ def test_many_threads_and_two_processes(tmp_path: Path) -> None:
                 for _ in range(5):
                     made.append(post(target, body)["id"])
 
-            threads = [
-                threading.Thread(target=submit, args=(target,))
-                for target in (url, desk.emulator.base_url) * 3
-            ]
+            threads = [threading.Thread(target=submit, args=(target,)) for target in (url, desk.emulator.base_url) * 3]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -127,9 +124,7 @@ def test_two_looks_at_once_end_a_batch_once(tmp_path: Path) -> None:
 def test_killed_in_the_middle_of_a_post(tmp_path: Path) -> None:
     process, url = serve(tmp_path)
     kept = post(url, json.dumps({"requests": [request("kept", params())]}).encode())["id"]
-    body = json.dumps(
-        {"requests": [request(f"r{place}", params("x" * 500)) for place in range(4000)]}
-    ).encode()
+    body = json.dumps({"requests": [request(f"r{place}", params("x" * 500)) for place in range(4000)]}).encode()
     host, port = url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
     connection.putrequest("POST", "/v1/messages/batches")
@@ -148,9 +143,7 @@ def test_killed_in_the_middle_of_a_post(tmp_path: Path) -> None:
 @pytest.mark.parametrize("milliseconds", [5, 20, 40, 80, 160])
 def test_killed_at_any_moment_of_a_create(tmp_path: Path, milliseconds: int) -> None:
     process, url = serve(tmp_path)
-    body = json.dumps(
-        {"requests": [request(f"r{place}", params("x" * 300)) for place in range(2000)]}
-    ).encode()
+    body = json.dumps({"requests": [request(f"r{place}", params("x" * 300)) for place in range(2000)]}).encode()
     answered: list[str] = []
 
     def submit() -> None:
@@ -211,9 +204,7 @@ def test_what_it_cannot_use(tmp_path: Path) -> None:
 
 
 def test_a_large_batch_takes_seconds(tmp_path: Path) -> None:
-    lines = [
-        json.dumps(request(f"r{place}", structured(f"row {place} " + "x" * 200))) for place in range(20_000)
-    ]
+    lines = [json.dumps(request(f"r{place}", structured(f"row {place} " + "x" * 200))) for place in range(20_000)]
     body = f'{{"requests":[{",".join(lines)}]}}'.encode()
     with Desk(tmp_path) as desk:
         started = time.process_time()

@@ -356,10 +356,7 @@ KEYS = [
     *("properties", "required", "enum", "const", "anyOf", "items", "name", "input_schema", "$ref"),
 ]
 ANY_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 10**6)
-    | st.sampled_from(["text", "user", "object", "", "tool", "x"]),
+    st.none() | st.booleans() | st.integers(-5, 10**6) | st.sampled_from(["text", "user", "object", "", "tool", "x"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 )

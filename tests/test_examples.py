@@ -69,9 +69,7 @@ def example(name: str) -> Example:
     loaded = load(ROOT / "pipelines" / f"{name}.toml", ROOT)
     pipeline, file = loaded.pipeline, loaded.schema_content
     output, prompt = pipeline.output, pipeline.prompt
-    values = {
-        path: [tuple(row.values()) for row in ask(query)] for path, query in enum_queries(output).items()
-    }
+    values = {path: [tuple(row.values()) for row in ask(query)] for path, query in enum_queries(output).items()}
     constants = {
         **prompt.vars,
         **{name: ask(query) for name, query in prompt.queries.items()},
@@ -262,9 +260,7 @@ def test_tickets_most_stay_on_the_first_rung_and_the_rest_climb_to_a_better_answ
     gold = list(gold_labels().values())
     first, second = this.outputs(0), this.outputs(1)
     climbs = [output["confidence"] < 0.8 for output in first]
-    stayed = [
-        output["label"] == label for output, label, up in zip(first, gold, climbs, strict=True) if not up
-    ]
+    stayed = [output["label"] == label for output, label, up in zip(first, gold, climbs, strict=True) if not up]
     climbed = [output["label"] == label for output, label, up in zip(second, gold, climbs, strict=True) if up]
     assert 0.1 < share(climbs) < 0.3
     assert share(stayed) > 0.9

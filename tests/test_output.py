@@ -28,9 +28,7 @@ META = {
 
 def test_it_has_the_key_the_fields_the_included_columns_and_the_facts(project: Project) -> None:
     project.pipeline(
-        BASIC.replace(
-            "[output.fields.label]", '[output]\ninclude = ["lang", "amount"]\n[output.fields.label]'
-        )
+        BASIC.replace("[output.fields.label]", '[output]\ninclude = ["lang", "amount"]\n[output.fields.label]')
     )
     project.rows(numbered(5))
     project.run()
@@ -45,16 +43,12 @@ def test_it_has_the_key_the_fields_the_included_columns_and_the_facts(project: P
         }
         | META
     )
-    (row,) = project.sql(
-        "SELECT _model, _rung, _prompt_version, _review, _current, lang FROM demo WHERE id = 1"
-    )
+    (row,) = project.sql("SELECT _model, _rung, _prompt_version, _review, _current, lang FROM demo WHERE id = 1")
     assert row == ("claude-haiku-4-5-20251001", 1, "v1", False, True, "en")
 
 
 def test_included_columns_follow_the_input_at_no_cost(project: Project) -> None:
-    project.pipeline(
-        BASIC.replace("[output.fields.label]", '[output]\ninclude = ["amount"]\n[output.fields.label]')
-    )
+    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ninclude = ["amount"]\n[output.fields.label]'))
     rows = numbered(5)
     project.rows(rows)
     project.run()
@@ -62,9 +56,7 @@ def test_included_columns_follow_the_input_at_no_cost(project: Project) -> None:
     project.rows(rows)
     assert project.run().submitted == 0
     assert project.sql("SELECT amount FROM demo WHERE id = 1") == [(77,)]
-    project.pipeline(
-        BASIC.replace("[output.fields.label]", '[output]\ninclude = ["lang"]\n[output.fields.label]')
-    )
+    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ninclude = ["lang"]\n[output.fields.label]'))
     assert project.run().submitted == 0
     assert project.sql("SELECT DISTINCT lang FROM demo") == [("en",)]
 
@@ -106,9 +98,7 @@ def test_field_descriptions_are_column_comments(project: Project) -> None:
     project.pipeline(BASIC.replace("maximum = 1", 'maximum = 1\ndescription = "How it\'s rated"'))
     project.rows(numbered(2))
     project.run()
-    found = project.sql(
-        "SELECT comment FROM duckdb_columns() WHERE table_name = 'demo' AND column_name = 'score'"
-    )
+    found = project.sql("SELECT comment FROM duckdb_columns() WHERE table_name = 'demo' AND column_name = 'score'")
     assert found == [("How it's rated",)]
 
 
@@ -149,9 +139,7 @@ optional = true
 
 
 def test_statements_after_each_commit_run_once_more_after_a_crash_between(project: Project) -> None:
-    after = (
-        "[output]\nafter = [\"COPY (SELECT count(*) AS n FROM demo) TO 'count.csv'\"]\n[output.fields.label]"
-    )
+    after = "[output]\nafter = [\"COPY (SELECT count(*) AS n FROM demo) TO 'count.csv'\"]\n[output.fields.label]"
     project.pipeline(BASIC.replace("[output.fields.label]", after))
     project.rows(numbered(4))
     project.run()
@@ -162,9 +150,7 @@ def test_statements_after_each_commit_run_once_more_after_a_crash_between(projec
 
 
 def test_the_input_may_read_its_own_output(project: Project) -> None:
-    text = BASIC.replace(
-        "'amount': 'INTEGER'})\"", "'amount': 'INTEGER'}) WHERE id NOT IN (SELECT id FROM demo)\""
-    )
+    text = BASIC.replace("'amount': 'INTEGER'})\"", "'amount': 'INTEGER'}) WHERE id NOT IN (SELECT id FROM demo)\"")
     project.pipeline(text)
     project.rows(numbered(4))
     assert project.plan().words["new"] == 4
@@ -178,10 +164,7 @@ def test_one_pipeline_reads_anothers_output(project: Project) -> None:
     project.rows(numbered(4))
     project.run()
     text = BASIC.split("[prompt]")
-    second = (
-        '[input]\nquery = "SELECT id, label AS body, \'en\' AS lang FROM demo"\nkey = "id"\n\n[prompt]'
-        + text[1]
-    )
+    second = '[input]\nquery = "SELECT id, label AS body, \'en\' AS lang FROM demo"\nkey = "id"\n\n[prompt]' + text[1]
     project.pipeline(second, name="second")
     assert project.run("second").rows["accepted"] == 4
 
@@ -199,9 +182,7 @@ def test_a_renamed_pipeline_carries_its_history(project: Project) -> None:
 
 def test_the_table_is_made_before_the_first_query_runs(project: Project) -> None:
     project.pipeline()
-    project.rows(
-        [{"id": 1, "body": "a", "lang": "en", "amount": 1}, {"id": 1, "body": "b", "lang": "en", "amount": 1}]
-    )
+    project.rows([{"id": 1, "body": "a", "lang": "en", "amount": 1}, {"id": 1, "body": "b", "lang": "en", "amount": 1}])
     with pytest.raises(Exception, match="not unique"):
         project.run()
     assert project.sql("SELECT count(*) FROM demo") == [(0,)]

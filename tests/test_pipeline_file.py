@@ -212,7 +212,7 @@ input_changed = true
             "pipeline:8 [prompt] cache",
             'cannot be "always"',
             'Write "auto", "off", "5m" or "1h". '
-                '(Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.)',
+            '(Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.)',
         ),
         (
             "pipeline:10 [output.fields.label] type",
@@ -227,8 +227,7 @@ input_changed = true
         (
             "pipeline:15 [chunking] max_bytes",
             'cannot be "lots"',
-            'Write a number of bytes above 0, or a size like "32MB". '
-            "(Bytes per batch; a number, or like `32MB`.)",
+            'Write a number of bytes above 0, or a size like "32MB". (Bytes per batch; a number, or like `32MB`.)',
         ),
         ("pipeline:16 [rerun]", "[rerun] is not available in this version", "Remove [rerun]."),
     ]
@@ -571,9 +570,7 @@ def test_text_has_one_string_field() -> None:
     fields = parse(text, name="triage").output.fields
     assert list(fields) == ["text"]
     assert fields["text"].type == "string"
-    named = text.replace(
-        'format = "text"', 'format = "text"\nfields = { reply = { type = "string", maxLength = 9 } }'
-    )
+    named = text.replace('format = "text"', 'format = "text"\nfields = { reply = { type = "string", maxLength = 9 } }')
     assert list(parse(named, name="triage").output.fields) == ["reply"]
 
 
@@ -665,9 +662,7 @@ FULL = TEXT.filter(lambda text: text.strip() != "")
 IDENTIFIERS = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 NUMBERS = st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False)
 PLAIN = st.booleans() | NUMBERS | TEXT | st.dates()
-CONSTANTS = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
-)
+CONSTANTS = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
 
 
 def _described(fields: dict[str, Any], described: str | None, optional: bool | None) -> dict[str, Any]:
@@ -698,9 +693,7 @@ FIELDS = st.recursive(
         st.fixed_dictionaries(
             {"type": st.just("object"), "fields": st.dictionaries(FULL, inner, min_size=1, max_size=3)}
         )
-        | st.fixed_dictionaries(
-            {"type": st.just("array"), "items": inner}, optional={"uniqueItems": st.booleans()}
-        )
+        | st.fixed_dictionaries({"type": st.just("array"), "items": inner}, optional={"uniqueItems": st.booleans()})
     ),
     max_leaves=4,
 )
@@ -722,11 +715,7 @@ PIPELINES = st.fixed_dictionaries(
             },
         ),
         "output": st.fixed_dictionaries(
-            {
-                "fields": st.dictionaries(
-                    IDENTIFIERS.map(lambda name: f"f_{name}"), FIELDS, min_size=1, max_size=3
-                )
-            },
+            {"fields": st.dictionaries(IDENTIFIERS.map(lambda name: f"f_{name}"), FIELDS, min_size=1, max_size=3)},
             optional={
                 "table": st.just("mart.x"),
                 "format": st.sampled_from(["json_schema", "tool", "json"]),

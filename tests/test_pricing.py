@@ -65,9 +65,7 @@ def test_batch_prices_are_those_of_the_list(model: str) -> None:
 def test_realtime_tokens_cost_twice_as_much_and_searches_the_same(model: str) -> None:
     price = unit_price("anthropic", model, DAY, "realtime")
     assert price is not None
-    assert [getattr(price.steps[0], kind) for kind in TOKEN_KINDS] == [
-        2 * each for each in numbers(BATCH[model])
-    ]
+    assert [getattr(price.steps[0], kind) for kind in TOKEN_KINDS] == [2 * each for each in numbers(BATCH[model])]
     assert price.steps[0].web_search == Decimal("0.01")
 
 
@@ -97,9 +95,7 @@ def test_a_request_of_every_kind_of_token() -> None:
     )
     # 1.5 + 0.375 + 0.3 + 0.3 + 0.075 for tokens, 0.03 for searches
     assert cost_usd(price, tokens) == Decimal("2.58")
-    assert cost_usd(price, tokens, token_factor=Decimal("1.1")) == Decimal("2.55") * Decimal("1.1") + Decimal(
-        "0.03"
-    )
+    assert cost_usd(price, tokens, token_factor=Decimal("1.1")) == Decimal("2.55") * Decimal("1.1") + Decimal("0.03")
     assert cost_usd(price, tokens, billed=False) == 0
 
 

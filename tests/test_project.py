@@ -78,9 +78,7 @@ def test_paths_are_relative_to_the_working_folder_first(root: Path) -> None:
         ["pipelines/team/extract.toml"],
         True,
     )
-    assert names(root, "../triage.toml", start=root / "pipelines/team")[0] == [
-        "pipelines/team/../triage.toml"
-    ]
+    assert names(root, "../triage.toml", start=root / "pipelines/team")[0] == ["pipelines/team/../triage.toml"]
     assert names(root, ".", start=root / "pipelines/team") == (["pipelines/team/extract.toml"], False)
     assert names(root, "triage", start=root / "pipelines/team") == (["pipelines/triage.toml"], True)
 
@@ -130,8 +128,7 @@ def test_nothing_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         find_pipelines((), root)
     assert str(raised.value) == (
-        "the command line: no pipeline is named\n"
-        "  Name one, or give --all. There are: summaries, extract, triage."
+        "the command line: no pipeline is named\n  Name one, or give --all. There are: summaries, extract, triage."
     )
     with pytest.raises(UsageError, match="--all and 'triage' together"):
         find_pipelines(("triage",), root, all=True)

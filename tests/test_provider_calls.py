@@ -56,9 +56,7 @@ def reply(status: int = 200, body: Any = BATCH, *, length: int | None = None, **
     shown = {name.replace("_", "-"): value for name, value in headers.items()}
     if "transfer-encoding" not in shown and length != -1:
         shown["content-length"] = str(len(content) if length is None else length)
-    lines = "".join(
-        f"{name}: {value}\r\n" for name, value in {"content-type": "application/json", **shown}.items()
-    )
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {"content-type": "application/json", **shown}.items())
     return f"HTTP/1.1 {status} X\r\n{lines}connection: close\r\n\r\n".encode() + content
 
 

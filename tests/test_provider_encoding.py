@@ -28,9 +28,7 @@ def rung(model: str = "claude-haiku-4-5", max_tokens: int = 2000, **settings: An
     return RungSettings(model=model, max_tokens=max_tokens, settings=settings)
 
 
-def encoded(
-    settings: RungSettings, output_format: str = "json_schema", message: Message = MESSAGE
-) -> dict[str, Any]:
+def encoded(settings: RungSettings, output_format: str = "json_schema", message: Message = MESSAGE) -> dict[str, Any]:
     schema = None if output_format == "text" else SCHEMA
     encoder = RULES.encoder(settings, output_format=output_format, sent_schema=schema)
     params: dict[str, Any] = json.loads(encoder(message, max_tokens=settings.max_tokens))

@@ -33,9 +33,7 @@ def rows(root: Path, pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 def render(root: Path, pipeline: Pipeline) -> tuple[str, list[str]]:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(root / "prompts"), undefined=jinja2.StrictUndefined
-    )
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(root / "prompts"), undefined=jinja2.StrictUndefined)
     facts = field_facts(pipeline.output)
     assert pipeline.prompt.system
     assert pipeline.prompt.user
@@ -86,11 +84,7 @@ def test_init_answers_every_row_of_its_pipeline(tmp_path: Path) -> None:
     pipeline = read(tmp_path, "feedback")
     system, users = render(tmp_path, pipeline)
     small, large = (
-        {
-            line["match"]: line["output"]
-            for line in answers(tmp_path, "feedback")
-            if line["model"] == rung.model
-        }
+        {line["match"]: line["output"] for line in answers(tmp_path, "feedback") if line["model"] == rung.model}
         for rung in pipeline.models
     )
     for user in users:
@@ -118,9 +112,7 @@ def test_init_in_a_file_is_an_error(tmp_path: Path) -> None:
         init(source(tmp_path, "file", ""))
 
 
-def test_next_steps_name_the_folder_unless_it_is_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_next_steps_name_the_folder_unless_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"\n  cd {tmp_path}\n" in next_steps(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert "  cd " not in next_steps(Path())
@@ -262,9 +254,7 @@ def test_new_breaks_a_long_list_of_columns(tmp_path: Path) -> None:
         ("rows.csv", "id,text\n", "the file has no rows"),
     ],
 )
-def test_new_says_what_is_wrong_with_a_file(
-    tmp_path: Path, name: str, text: str | None, message: str
-) -> None:
+def test_new_says_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str | None, message: str) -> None:
     path = tmp_path / name if text is None else source(tmp_path, name, text)
     with pytest.raises(UsageError, match=message) as caught:
         new("rows", root=tmp_path, source=path)

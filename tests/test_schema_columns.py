@@ -156,9 +156,7 @@ def test_values_that_do_not_cast(
 @pytest.mark.parametrize(
     "field", [{"type": "string"}, {"type": "integer"}, MOMENT, STRUCT, {"type": "array", "items": STRUCT}]
 )
-def test_what_is_absent_or_null(
-    connection: duckdb.DuckDBPyConnection, field: dict[str, Any], document: str
-) -> None:
+def test_what_is_absent_or_null(connection: duckdb.DuckDBPyConnection, field: dict[str, Any], document: str) -> None:
     assert read(connection, column_of(field), document)[:2] == (None, False)
     assert read(connection, column_of({"type": ["string", "integer"]}), document)[:2] == (None, False)
 
@@ -286,9 +284,7 @@ VALUES = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
     | st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+02:00", "1e3", "nan", "infinity", "epoch", "true"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "a b", "c"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "a b", "c"]), inner, max_size=3),
     max_leaves=6,
 )
 SCALAR_COUNT = 9
@@ -301,9 +297,7 @@ def test_no_json_is_an_error_and_every_lost_value_is_told(
 ) -> None:
     for number, field in enumerate(FIELDS):
         column = column_of(field)
-        sql = (
-            f"SELECT {value_sql(column, 'd')}, {uncast_sql(column, 'd')} FROM (SELECT unnest(?::JSON[]) AS d)"
-        )
+        sql = f"SELECT {value_sql(column, 'd')}, {uncast_sql(column, 'd')} FROM (SELECT unnest(?::JSON[]) AS d)"
         rows = connection.execute(sql, [[json.dumps({"x": value}) for value in values]]).fetchall()
         for value, (read_value, uncast) in zip(values, rows, strict=True):
             if number < SCALAR_COUNT:

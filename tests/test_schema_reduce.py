@@ -181,9 +181,7 @@ def test_what_can_be_sent(full: dict[str, Any]) -> None:
     jsonschema_rs.meta.validate(sent_schema(full))
 
 
-@given(
-    st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "yy", 3, 0.5, None, []]), min_size=1)
-)
+@given(st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "yy", 3, 0.5, None, []]), min_size=1))
 def test_what_is_valid_in_full_is_valid_as_sent(document: dict[str, Any]) -> None:
     full = {
         "type": "object",

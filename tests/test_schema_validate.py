@@ -115,9 +115,7 @@ def test_a_nested_repair_that_another_hides() -> None:
         {"properties": {"kind": {"const": "Dog"}, "size": {"enum": ["Tall"]}}, "required": ["kind"]},
     ]
     schema = {"type": "object", "properties": {"pet": {"anyOf": variants}}}
-    assert document('{"pet":{"kind":"dog","size":"tall"}}', schema=schema) == {
-        "pet": {"kind": "Dog", "size": "Tall"}
-    }
+    assert document('{"pet":{"kind":"dog","size":"tall"}}', schema=schema) == {"pet": {"kind": "Dog", "size": "Tall"}}
 
 
 def test_errors_are_few_short_and_in_a_fixed_order() -> None:

@@ -193,9 +193,7 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
 
 
 def test_variables_are_replaced_only_when_used(tmp_path: Path) -> None:
-    settings = settings_of(
-        tmp_path, dotenv="BATCHPIPE_BASE_URL=https://${HOST}/v1", database="${DATA}/x.duckdb"
-    )
+    settings = settings_of(tmp_path, dotenv="BATCHPIPE_BASE_URL=https://${HOST}/v1", database="${DATA}/x.duckdb")
     assert settings.base_url == "https://${HOST}/v1"
     assert settings.text("base_url", {"HOST": "h"}) == "https://h/v1"
     assert settings.text("provider", {}) is None

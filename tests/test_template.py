@@ -38,9 +38,7 @@ def compiled(
         path.write_text(text, encoding="utf-8", newline="")
     prompt = options.pop("prompt", None) or {"user_text": user}
     settings = {"columns": COLUMNS, "vars": VARS, "queries": QUERIES, "fields": FIELDS, **options}
-    return compile_templates(
-        Prompt(**prompt), root=root, where=lambda toml_path: f"p.toml {toml_path}", **settings
-    )
+    return compile_templates(Prompt(**prompt), root=root, where=lambda toml_path: f"p.toml {toml_path}", **settings)
 
 
 def rendered(root: Path, user: str, **options: Any) -> str:
@@ -106,16 +104,13 @@ def test_a_row_renders(tmp_path: Path, template: str, text: str) -> None:
         ("{{ subject if plan else body }}", {"subject", "plan", "body"}),
     ],
 )
-def test_the_columns_used_are_known_without_rendering(
-    tmp_path: Path, template: str, columns: set[str]
-) -> None:
+def test_the_columns_used_are_known_without_rendering(tmp_path: Path, template: str, columns: set[str]) -> None:
     assert compiled(tmp_path, template).columns == columns
 
 
 def test_columns_vars_and_sources_of_included_templates_count(tmp_path: Path) -> None:
     files = {
-        "a/user.j2": "{% extends 'base.j2' %}"
-        "{% block main %}{% include 'part.j2' %}{{ super() }}{% endblock %}",
+        "a/user.j2": "{% extends 'base.j2' %}{% block main %}{% include 'part.j2' %}{{ super() }}{% endblock %}",
         "base.j2": "{% block main %}{{ subject }}{% endblock %}",
         "part.j2": "{% import 'lib.j2' as lib %}{{ lib.greet(body) }}",
         "lib.j2": "{% macro greet(x) %}{{ product }} {{ x }}{% endmacro %}",

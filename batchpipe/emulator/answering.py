@@ -58,9 +58,7 @@ class Answerer:
         self._makes: dict[tuple[Call, bytes], Make] = {}
         self._make_from_text = lru_cache(maxsize=200)(_compile_text)
 
-    def answer(
-        self, params: JsonObject, call: Call, unique: str, outcomes: Outcomes, cache: PromptCache
-    ) -> Answer:
+    def answer(self, params: JsonObject, call: Call, unique: str, outcomes: Outcomes, cache: PromptCache) -> Answer:
         """`unique` tells this request from every other, for the message's id."""
         shape = {name: value for name, value in params.items() if name not in _TEXT_KEYS}
         if "messages" in params:
@@ -91,9 +89,7 @@ class Answerer:
         use = NO_CACHE
         if texts.cache_ttl is not None:
             use = cache.use(plan.model.id, texts.cached, texts.cache_ttl, tokens, draw)
-        thinking = (
-            0 if plan.thinking is None or draft.empty else min(draw.below(48), room - (draft.tokens or 0))
-        )
+        thinking = 0 if plan.thinking is None or draft.empty else min(draw.below(48), room - (draft.tokens or 0))
         message = _message(plan, draft, unique, outcome)
         _add_thinking(message, plan, thinking)
         tier = "batch" if call.batch and outcome != "not_batch_tier" else "standard"
@@ -115,9 +111,7 @@ class Answerer:
             raise ParamsError(plan.message, plan.kind)
         return plan
 
-    def _draft(
-        self, key: tuple[Call, bytes], plan: Plan, texts: Texts, draw: Draw, rule: RequestRule | None
-    ) -> _Draft:
+    def _draft(self, key: tuple[Call, bytes], plan: Plan, texts: Texts, draw: Draw, rule: RequestRule | None) -> _Draft:
         given: Any = None
         if rule is not None and rule.outcome == "output":
             given = rule.output
@@ -254,7 +248,6 @@ def _usage(plan: Plan, tokens: int, output: int, thinking: int, use: CacheUse, t
         "output_tokens_details": {"thinking_tokens": max(0, thinking)},
         "server_tool_use": None,
         "service_tier": tier,
-        "inference_geo": plan.inference_geo
-        or ("global" if plan.model.takes_inference_geo else "not_available"),
+        "inference_geo": plan.inference_geo or ("global" if plan.model.takes_inference_geo else "not_available"),
         "speed": None if tier == "batch" else "standard",
     }

@@ -86,11 +86,7 @@ def read_answers(path: Path) -> AnswerBook:
         text = path.read_bytes()
     except OSError as problem:
         raise EmulatorError(f"{path}: {problem.strerror}") from problem
-    lines = [
-        _line(f"{path}:{number}", line)
-        for number, line in enumerate(text.split(b"\n"), start=1)
-        if line.strip()
-    ]
+    lines = [_line(f"{path}:{number}", line) for number, line in enumerate(text.split(b"\n"), start=1) if line.strip()]
     return AnswerBook(lines)
 
 

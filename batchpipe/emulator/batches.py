@@ -139,13 +139,9 @@ class Batches:
     def delete(self, batch_id: str, workspace: str) -> JsonObject:
         batch = self.find(batch_id, workspace)
         if batch.ended_at is None:
-            raise ApiError(
-                400, f"Message Batch '{batch_id}' cannot be deleted while it is processing; cancel it first"
-            )
+            raise ApiError(400, f"Message Batch '{batch_id}' cannot be deleted while it is processing; cancel it first")
         with self._store.transaction() as connection:
-            connection.execute(
-                "UPDATE batches SET deleted_at = ? WHERE id = ?", (self._store.now(), batch_id)
-            )
+            connection.execute("UPDATE batches SET deleted_at = ? WHERE id = ?", (self._store.now(), batch_id))
         return {"id": batch_id, "type": "message_batch_deleted"}
 
     def ended(self, batch_id: str, workspace: str) -> Batch:
@@ -154,9 +150,7 @@ class Batches:
         if batch.ended_at is None:
             raise ApiError(404, f"Message Batch '{batch_id}' has no results yet: it has not ended")
         if self.archived(batch):
-            raise ApiError(
-                404, f"The results of Message Batch '{batch_id}' are no longer available: it is archived"
-            )
+            raise ApiError(404, f"The results of Message Batch '{batch_id}' are no longer available: it is archived")
         return batch
 
     def archived(self, batch: Batch) -> bool:
@@ -216,8 +210,7 @@ class Batches:
     def _record_end(self, batch_id: str, worked: Worked, ended_at: float) -> None:
         with self._store.transaction() as connection:
             connection.execute(
-                "UPDATE batches SET ended_at = ?, succeeded = ?, errored = ?, canceled = ?, expired = ? "
-                "WHERE id = ?",
+                "UPDATE batches SET ended_at = ?, succeeded = ?, errored = ?, canceled = ?, expired = ? WHERE id = ?",
                 (ended_at, *worked.counts.by_kind.values(), batch_id),
             )
             worked.memory.save(connection)

@@ -104,9 +104,7 @@ def _check(place: int, request: object, seen: set[str]) -> None:
     if not _CUSTOM_ID.fullmatch(custom_id):
         raise ApiError(400, f"{here}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
     if custom_id in seen:
-        raise ApiError(
-            400, f"{here}.custom_id: custom_id must be unique within a batch, found '{custom_id}' twice"
-        )
+        raise ApiError(400, f"{here}.custom_id: custom_id must be unique within a batch, found '{custom_id}' twice")
     seen.add(custom_id)
     if not is_object(request.get("params")):
         words = "Input should be a valid dictionary" if "params" in request else "Field required"

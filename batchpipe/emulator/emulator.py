@@ -86,9 +86,7 @@ class Emulator:
             store.close()
             raise
         self._store, self._server = store, server
-        self._thread = threading.Thread(
-            target=server.serve_forever, args=(0.02,), name="emulator", daemon=True
-        )
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="emulator", daemon=True)
         self._thread.start()
         return self
 

@@ -43,9 +43,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.kind = kind or STATUS_TYPES.get(
-            status, "api_error" if status >= 500 else "invalid_request_error"
-        )
+        self.kind = kind or STATUS_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
         self.message = message
         self.error_code = error_code
         self.retry_after = retry_after

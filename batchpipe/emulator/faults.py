@@ -24,9 +24,7 @@ MAX_REQUESTS = 100_000
 MAX_BYTES = 256_000_000
 _LANDED_LATER_ANSWER = "status:500"
 _OTHER_HOST = "http://results.invalid"
-_EVERY_CALL = words(
-    "reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late"
-)
+_EVERY_CALL = words("reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late")
 _ONLY_FOR = {
     "landed_later": "create",
     "list_lag": "list",
@@ -126,10 +124,8 @@ def parse_rules(text: bytes, where: str) -> Rules:
         max_requests=reader.whole("max_requests", found.get("max_requests")) or MAX_REQUESTS,
         max_bytes=reader.whole("max_bytes", found.get("max_bytes")) or MAX_BYTES,
         delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),
-        finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel"))
-        or 0.0,
-        finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry"))
-        or 0.0,
+        finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel")) or 0.0,
+        finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry")) or 0.0,
         key=md5(text).hexdigest(),
     )
 
@@ -144,9 +140,7 @@ class _Reader:
     def keys(self, place: str, found: JsonObject, allowed: Set[str]) -> None:
         for name in found:
             if name not in allowed:
-                raise self.error(
-                    f"{place}.{name}".strip("."), f"unknown key; known are {', '.join(sorted(allowed))}"
-                )
+                raise self.error(f"{place}.{name}".strip("."), f"unknown key; known are {', '.join(sorted(allowed))}")
 
     def rules(self, place: str, found: object) -> list[JsonObject]:
         if not is_list(found) or not all(is_object(rule) for rule in found):
@@ -195,12 +189,8 @@ class _Reader:
         call, fault = rule.get("call"), rule.get("fault")
         if call not in CALLS:
             raise self.error(f"{place}.call", f"unknown call {call!r}; known are {', '.join(CALLS)}")
-        if not isinstance(fault, str) or not (
-            fault in _EVERY_CALL or _STATUS.fullmatch(fault) or fault in _ONLY_FOR
-        ):
-            known = sorted(
-                {*_EVERY_CALL, *_ONLY_FOR, "status:NNN", "status_html:NNN", "accepted_then_status:NNN"}
-            )
+        if not isinstance(fault, str) or not (fault in _EVERY_CALL or _STATUS.fullmatch(fault) or fault in _ONLY_FOR):
+            known = sorted({*_EVERY_CALL, *_ONLY_FOR, "status:NNN", "status_html:NNN", "accepted_then_status:NNN"})
             raise self.error(f"{place}.fault", f"unknown fault {fault!r}; known are {', '.join(known)}")
         if _ONLY_FOR.get(fault, call) != call:
             raise self.error(f"{place}.fault", f"{fault} is a fault of the call {_ONLY_FOR[fault]!r}")

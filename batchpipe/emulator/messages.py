@@ -77,8 +77,7 @@ class _Reader:
             self.marks.append((len(self.seen), self.plan.cache_ttl))
         if len(self.marks) > MAX_CACHE_BLOCKS:
             raise ParamsError(
-                f"A maximum of {MAX_CACHE_BLOCKS} blocks with cache_control may be provided. "
-                f"Found {len(self.marks)}."
+                f"A maximum of {MAX_CACHE_BLOCKS} blocks with cache_control may be provided. Found {len(self.marks)}."
             )
         user = [text for role, text in texts if role != "assistant"]
         other = "\n".join([system_text, *user[:-1]])
@@ -112,8 +111,7 @@ class _Reader:
             return
         if not self.plan.model.takes_prefill:
             raise ParamsError(
-                "This model does not support assistant message prefill. "
-                "The conversation must end with a user message."
+                "This model does not support assistant message prefill. The conversation must end with a user message."
             )
         if text != text.rstrip():
             raise ParamsError("messages: final assistant content cannot end with trailing whitespace")

@@ -87,9 +87,7 @@ MODELS = (
     Model("claude-opus-5", "opus", (5, 0), "2026-06-01T00:00:00Z", long_output=True),
     Model("claude-opus-4-8", "opus", (4, 8), "2026-05-28T00:00:00Z", long_output=True),
     Model("claude-opus-4-7", "opus", (4, 7), "2026-04-16T00:00:00Z", long_output=True),
-    Model(
-        "claude-mythos-preview", "mythos", (4, 8), "2026-04-07T00:00:00Z", retires_at="2026-06-30T00:00:00Z"
-    ),
+    Model("claude-mythos-preview", "mythos", (4, 8), "2026-04-07T00:00:00Z", retires_at="2026-06-30T00:00:00Z"),
     Model("claude-sonnet-4-6", "sonnet", (4, 6), "2026-02-17T00:00:00Z", long_output=True),
     Model("claude-opus-4-6", "opus", (4, 6), "2026-02-05T00:00:00Z", long_output=True),
     Model("claude-opus-4-5-20251101", "opus", (4, 5), "2025-11-24T00:00:00Z"),
@@ -141,8 +139,7 @@ def model_info(model: Model) -> JsonObject:
             "thinking": {
                 "supported": True,
                 "types": {
-                    kind: {"supported": kind in kinds}
-                    for kind in ("adaptive", "between_tools", "disabled", "enabled")
+                    kind: {"supported": kind in kinds} for kind in ("adaptive", "between_tools", "disabled", "enabled")
                 },
             },
         },

@@ -90,9 +90,7 @@ def spoil(outcome: str | None, value: Any, schema: JsonObject | None) -> Any:
     return changed
 
 
-def _changed_field(
-    outcome: str, value: JsonObject, schema: JsonObject, root: JsonObject
-) -> JsonObject | None:
+def _changed_field(outcome: str, value: JsonObject, schema: JsonObject, root: JsonObject) -> JsonObject | None:
     properties = schema.get("properties")
     for name, part in value.items():
         field = _resolved(properties.get(name) if is_object(properties) else None, root)

@@ -139,8 +139,7 @@ def _max_tokens(params: JsonObject, model: Model, call: Call) -> int:
         cap = LONG_OUTPUT_TOKENS
     if value > cap:
         raise ParamsError(
-            f"max_tokens: {value} > {cap}, which is the maximum allowed number of output tokens for "
-            f"{model.id}"
+            f"max_tokens: {value} > {cap}, which is the maximum allowed number of output tokens for {model.id}"
         )
     return value
 
@@ -157,9 +156,7 @@ def _check_sampling(params: JsonObject, model: Model, call: Call) -> None:
         if not model.takes_sampling and value != default:
             raise ParamsError(f"`{name}` is not supported by {model.id}; remove it or use its default")
         if name == "top_p" and params.get("temperature") is not None:
-            raise ParamsError(
-                "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
-            )
+            raise ParamsError("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
         thinking = params.get("thinking")
         thinks = is_object(thinking) and thinking.get("type") in ("enabled", "adaptive")
         if name == "temperature" and value != 1 and thinks:

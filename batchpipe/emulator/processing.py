@@ -22,9 +22,7 @@ from batchpipe.emulator.store import Batch, Store
 class Counts:
     """How the requests of a batch ended."""
 
-    by_kind: dict[str, int] = field(
-        default_factory=lambda: {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
-    )
+    by_kind: dict[str, int] = field(default_factory=lambda: {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0})
 
     def add(self, kind: str) -> None:
         self.by_kind["succeeded" if kind == "unknown" else kind] += 1
@@ -39,12 +37,8 @@ class Memory:
 
     def save(self, connection: sqlite3.Connection) -> None:
         """Belongs into the transaction that records the work: a kill between the two would count it twice."""
-        connection.executemany(
-            "INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self.outcomes.changed.items())
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO prompt_cache VALUES (?, ?)", list(self.cache.written.items())
-        )
+        connection.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self.outcomes.changed.items()))
+        connection.executemany("INSERT OR REPLACE INTO prompt_cache VALUES (?, ?)", list(self.cache.written.items()))
 
 
 @dataclass
@@ -112,9 +106,7 @@ class Worker:
         now = self._store.now()
         entries = {
             str(prefix): float(expires_at)
-            for prefix, expires_at in self._store.query(
-                "SELECT * FROM prompt_cache WHERE expires_at > ?", (now,)
-            )
+            for prefix, expires_at in self._store.query("SELECT * FROM prompt_cache WHERE expires_at > ?", (now,))
         }
         return Memory(Outcomes(rules.requests, counters), PromptCache(entries, now))
 

@@ -42,6 +42,4 @@ def _looks_like_schema(found: JsonObject) -> bool:
     kinds = kind if is_list(kind) else [kind]
     if kind == "object":
         return is_object(found.get("properties")) or any(word in found for word in _WORDS)
-    return any(word in found for word in _WORDS) or all(
-        isinstance(one, str) and one in _TYPES for one in kinds
-    )
+    return any(word in found for word in _WORDS) or all(isinstance(one, str) and one in _TYPES for one in kinds)

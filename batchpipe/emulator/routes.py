@@ -207,9 +207,7 @@ def _page(request: Request) -> Page:
     text = request.query.get("limit", "20")
     limit = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if not 1 <= limit <= 1000:
-        raise ApiError(
-            400, "limit: Input should be greater than or equal to 1 and less than or equal to 1000"
-        )
+        raise ApiError(400, "limit: Input should be greater than or equal to 1 and less than or equal to 1000")
     after_id, before_id = request.query.get("after_id"), request.query.get("before_id")
     if after_id and before_id:
         raise ApiError(400, "after_id and before_id: only one may be given")

@@ -73,9 +73,7 @@ class _Checker:
         unknown = [name for name in schema if name not in allowed]
         if unknown:
             name = kinds[0] if kinds else "object"
-            raise SchemaRefusedError(
-                f"For '{name}' type, properties {', '.join(sorted(unknown))} are not supported"
-            )
+            raise SchemaRefusedError(f"For '{name}' type, properties {', '.join(sorted(unknown))} are not supported")
         self.options(schema)
         for word in ("anyOf", "allOf"):
             self.branches(schema, word, above)
@@ -97,9 +95,7 @@ class _Checker:
             if kind not in _TYPES:
                 raise SchemaRefusedError(f"Schema type '{kind}' is not supported")
         if not kinds and not any(word in schema for word in ("enum", "const", "anyOf", "allOf")):
-            raise SchemaRefusedError(
-                "Schema must have a 'type', 'anyOf', 'allOf', 'enum', 'const' or '$ref' field"
-            )
+            raise SchemaRefusedError("Schema must have a 'type', 'anyOf', 'allOf', 'enum', 'const' or '$ref' field")
         return kinds
 
     def options(self, schema: JsonObject) -> None:
@@ -144,16 +140,12 @@ class _Checker:
 
     def object(self, schema: JsonObject, above: tuple[str, ...]) -> None:
         if schema.get("additionalProperties") is not False:
-            raise SchemaRefusedError(
-                "For 'object' type, 'additionalProperties' must be explicitly set to false"
-            )
+            raise SchemaRefusedError("For 'object' type, 'additionalProperties' must be explicitly set to false")
         properties = schema.get("properties", {})
         required = schema.get("required", [])
         named = is_list(required) and all(isinstance(name, str) for name in required)
         if not is_object(properties) or not named:
-            raise SchemaRefusedError(
-                "For 'object' type, 'properties' must be an object and 'required' a list"
-            )
+            raise SchemaRefusedError("For 'object' type, 'properties' must be an object and 'required' a list")
         for name in required:
             if name not in properties:
                 raise SchemaRefusedError(f"Required property '{name}' is not in 'properties'")
@@ -164,9 +156,7 @@ class _Checker:
 
     def array(self, schema: JsonObject, above: tuple[str, ...]) -> None:
         if schema.get("minItems", 0) not in (0, 1):
-            raise SchemaRefusedError(
-                "For 'array' type, 'minItems' values other than 0 or 1 are not supported"
-            )
+            raise SchemaRefusedError("For 'array' type, 'minItems' values other than 0 or 1 are not supported")
         if "items" not in schema:
             raise SchemaRefusedError("For 'array' type, 'items' must be set")
         self.check(schema["items"], above)

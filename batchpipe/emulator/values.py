@@ -257,9 +257,7 @@ def _hexadecimal(draw: Draw, length: int) -> str:
 
 _FORMATS: dict[str, Make] = {
     "date": lambda draw: (_FIRST_DAY + timedelta(days=draw.below(1000))).date().isoformat(),
-    "date-time": lambda draw: (_FIRST_DAY + timedelta(seconds=draw.below(86_400_000))).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    ),
+    "date-time": lambda draw: (_FIRST_DAY + timedelta(seconds=draw.below(86_400_000))).strftime("%Y-%m-%dT%H:%M:%SZ"),
     "time": lambda draw: f"{draw.below(24):02}:{draw.below(60):02}:{draw.below(60):02}Z",
     "duration": lambda draw: f"P{1 + draw.below(30)}D",
     "email": lambda draw: f"{_word(draw)}.{_word(draw)}@example.com",

@@ -84,9 +84,7 @@ class Collector:
         """
         faults = self._read_checked(batch, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
-            return Collected(
-                accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None, foreign=True
-            )
+            return Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None, foreign=True)
         if not self.rebuilding:
             self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
         self._judge()
@@ -158,9 +156,7 @@ class Collector:
             "CREATE OR REPLACE TABLE work.all_judged "
             "(key_id UHUGEINT, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR)"
         )
-        connection.execute(
-            "CREATE OR REPLACE TABLE work.all_documents (custom_id VARCHAR, output JSON, error VARCHAR)"
-        )
+        connection.execute("CREATE OR REPLACE TABLE work.all_documents (custom_id VARCHAR, output JSON, error VARCHAR)")
         policies = connection.execute(
             "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
         ).fetchall()
@@ -187,9 +183,7 @@ class Collector:
         today = self.resolved.judge
         at_hand = {name for name, _ in recorded.input_columns}
         conditions = [*today.checks.values(), *(each for each in today.accepts if each)]
-        if prompt_version == self.resolved.version.prompt_version and all(
-            c.inputs <= at_hand for c in conditions
-        ):
+        if prompt_version == self.resolved.version.prompt_version and all(c.inputs <= at_hand for c in conditions):
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 
@@ -202,9 +196,7 @@ class Collector:
                 "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
             ).fetchall()
         ]
-        rows = prices_table(
-            models, [state.created_at.date()], file=self.prices.file, price_factor=self.prices.factor
-        )
+        rows = prices_table(models, [state.created_at.date()], file=self.prices.file, price_factor=self.prices.factor)
         money = "DECIMAL(20, 15)"
         connection.execute(
             "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
@@ -335,9 +327,7 @@ class Collector:
             warnings.append(f"no price is known for {', '.join(models)}: set `prices`; its cost is left open")
         other = connection.execute(query("not_batch_tier")).fetchone()
         if other and other[0]:
-            warnings.append(
-                f"{other[0]:,} results were not processed at the batch tier: the discount was not applied"
-            )
+            warnings.append(f"{other[0]:,} results were not processed at the batch tier: the discount was not applied")
         return warnings
 
     def _event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:

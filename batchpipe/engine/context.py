@@ -48,9 +48,7 @@ class Context:
         self._project_database = path
         if self.settings.emulator:
             path = path.parent / ".batchpipe" / "emulator" / path.name
-        self.database = Database(
-            path=path, clock=self.clock, wait_seconds=self.wait_seconds, announce=self.say
-        )
+        self.database = Database(path=path, clock=self.clock, wait_seconds=self.wait_seconds, announce=self.say)
 
     _project_database: Path = field(init=False)
 
@@ -85,9 +83,7 @@ class Context:
         if self.settings.emulator:
             paths.append(self._project_database)
         databases = SourceDatabases(paths=tuple(paths), wait_seconds=self.wait_seconds)
-        with open_source(
-            file, databases, self.environment, params, spill=self._spill()
-        ) as source:
+        with open_source(file, databases, self.environment, params, spill=self._spill()) as source:
             yield source
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:
@@ -133,9 +129,7 @@ class Context:
             emulator.start()
         except EmulatorError as error:
             hint = "Correct the file, or leave it out."
-            raise ProviderError(
-                f"the emulator cannot start: {error}", where="--emulator", hint=hint
-            ) from error
+            raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
         self._stack.callback(emulator.stop)
         return emulator.base_url
 

@@ -33,9 +33,7 @@ class PriceBook:
     file: PriceFile | None = None
     factor: Decimal = Decimal(1)
 
-    def price(
-        self, resolved: Resolved, rung: RungSettings, day: date, *, realtime: bool = False
-    ) -> Price | None:
+    def price(self, resolved: Resolved, rung: RungSettings, day: date, *, realtime: bool = False) -> Price | None:
         """The price of a rung on `day`, its settings' surcharge included; None where nobody knows it."""
         factor = self.factor * resolved.rules.price_factor(rung)
         tier: Tier = "realtime" if realtime else "batch"
@@ -94,17 +92,13 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None
             bytes_per_token if enough and bytes_per_token else BYTES_PER_TOKEN,
             round(output_tokens) if enough else max(1, round(rung.max_tokens * SHARE_OF_ROOM)),
         ]
-        session.execute(
-            f"INSERT INTO work.ladder VALUES ({', '.join(f'${n}' for n in range(1, 13))})", values
-        )
+        session.execute(f"INSERT INTO work.ladder VALUES ({', '.join(f'${n}' for n in range(1, 13))})", values)
 
 
 def estimate(session: Session) -> Estimate:
     """What `work.queue` is expected to cost, and at most if every row climbs the whole ladder."""
     row = session.one(query("estimate"), {"overhead_bytes": OVERHEAD_TOKENS})
-    return Estimate(
-        input_tokens=row[0], output_tokens=row[1], cost_usd=row[2], max_usd=row[3], realtime_usd=row[4]
-    )
+    return Estimate(input_tokens=row[0], output_tokens=row[1], cost_usd=row[2], max_usd=row[3], realtime_usd=row[4])
 
 
 def _steps(price: Price | None) -> tuple[Step, ...]:

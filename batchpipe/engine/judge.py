@@ -42,9 +42,7 @@ class Judge:
 
 def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
     """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer)."""
-    connection.execute(
-        "CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)"
-    )
+    connection.execute("CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
     reader.execute(f"SELECT custom_id, answer FROM {answers}")
@@ -119,8 +117,6 @@ def _failed_check(judge: Judge) -> str:
 
 def _accept(judge: Judge) -> str:
     cases = [
-        f"WHEN {rung} THEN {accept.truth}"
-        for rung, accept in enumerate(judge.accepts, start=1)
-        if accept is not None
+        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(judge.accepts, start=1) if accept is not None
     ]
     return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"

@@ -46,9 +46,7 @@ class Order:
         )
 
 
-def order_condition(
-    resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str
-) -> Condition:
+def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
     """An order's condition, parsed and bound; PipelineError where it cannot be used."""
     field_types = {each.name: each.type for each in resolved.columns}
     column_types = {each.name: each.type for each in resolved.input_columns}
@@ -74,9 +72,7 @@ def make_order(
         condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
     if argument == "accept" and not any(resolved.judge.accepts):
         what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
-        raise UsageError(
-            what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".'
-        )
+        raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')
     selected = order_condition(resolved, connection, selection, "--where") if selection else None
     return Order(
         kind=kind,

@@ -38,9 +38,7 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str) -> bool:
     ]
     if present and not _made_by_us(session, resolved):
         what = f"the database has a table {resolved.table} that this pipeline did not make; it is not touched"
-        raise PipelineError(
-            what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."'
-        )
+        raise PipelineError(what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."')
     wanted = _described(session, resolved)
     if present == wanted:
         return False
@@ -115,9 +113,7 @@ def _values(resolved: Resolved) -> list[str]:
         f"CAST(json_extract_string(q.key, '$[{number}]') AS {each.type}) AS {quote_identifier(each.name)}"
         for number, each in enumerate(resolved.key_columns)
     ]
-    fields = [
-        f"{value_sql(column, 'r.output')} AS {quote_identifier(column.name)}" for column in resolved.columns
-    ]
+    fields = [f"{value_sql(column, 'r.output')} AS {quote_identifier(column.name)}" for column in resolved.columns]
     included = [
         f"TRY_CAST(q.include_values[list_position(q.include_columns, {quote_literal(each.name)})] AS {each.type}) "
         f"AS {quote_identifier(each.name)}"

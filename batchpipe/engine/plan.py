@@ -35,8 +35,7 @@ STAYS = (
     "AND c.state IN ('accepted', 'kept', 'failed'))"
 )
 CONTINUES = (
-    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
-    "AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
+    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
 )
 
 
@@ -132,9 +131,7 @@ class Planner:
     def _pipelines(self) -> str:
         return ", ".join(quote_literal(each) for each in self.resolved.names)
 
-    def compare(
-        self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions
-    ) -> None:
+    def compare(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
         """Fill `work.compared` and `work.candidates`: what can be said of each row before anything is rendered."""
         pipelines, version = self._pipelines, self.resolved.version
         session.execute(query("standing", pipelines=pipelines))
@@ -152,9 +149,7 @@ class Planner:
         if options.where is not None:
             self._select(session, snapshot, options.where)
         if options.since is None:
-            session.execute(
-                "CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"
-            )
+            session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input")
         fill_redo(session, self.resolved, snapshot, orders)
         session.execute(query("compared", same_input=self._same_input(session)))
         masks = rungs_sql(self.resolved.whens)
@@ -213,17 +208,13 @@ class Planner:
         if table != "work.judged":
             connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM work.judged")
         name = table.replace("work.", "work.documents_of_")
-        connection.execute(
-            f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM work.documents WHERE output IS NOT NULL"
-        )
+        connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM work.documents WHERE output IS NOT NULL")
 
     def _fill_next_rungs(self, session: Session) -> None:
         """`work.next_rungs`: for each mask of usable rungs, the rung above each rung (0: the first)."""
         masks = [mask for (mask,) in session.rows("SELECT DISTINCT rungs FROM work.candidates")]
         count = len(self.resolved.rungs)
-        session.execute(
-            "CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)"
-        )
+        session.execute("CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)")
         for mask in masks:
             for rung in range(count + 1):
                 above = next((each for each in range(rung + 1, count + 1) if mask >> (each - 1) & 1), None)
@@ -238,9 +229,7 @@ class Planner:
     def number_sends(self) -> None:
         """`work.sends`: how many requests were ever prepared for each key that is due."""
         with self.database.reading(self.work) as session:
-            session.execute(
-                f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}"
-            )
+            session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
 
     def _result(self, snapshot: Snapshot, rendered: Path, seq: int) -> Plan:
         connection = self.work.connection

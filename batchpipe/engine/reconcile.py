@@ -52,9 +52,7 @@ class Reconciler:
             with self.database.writing(self.work, self.run_id) as session:
                 for each in killed:
                     kind, data = self._left_by(each)
-                    add_event(
-                        session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=each.chunk_id
-                    )
+                    add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=each.chunk_id)
         return sum(each.state in ORPHAN_STATES for each in found)
 
     def _left_by(self, orphan: OpenBatch) -> tuple[str, Mapping[str, Any]]:
@@ -86,9 +84,7 @@ class Reconciler:
         if facts:
             with self.database.writing(self.work, self.run_id) as session:
                 for orphan, kind, data in facts:
-                    add_event(
-                        session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=orphan.chunk_id
-                    )
+                    add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=orphan.chunk_id)
             for orphan, kind, data in facts:
                 self.raw.note(orphan.chunk_id, kind, data, now)
         return Search(changed=bool(facts), gone=_gone(orphans, listed))

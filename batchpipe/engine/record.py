@@ -117,9 +117,7 @@ def record_plan(
         return session.seq
 
 
-def close_orders(
-    session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool
-) -> None:
+def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:
     """An order is done when nothing is due under it and nothing sent before it is still in flight.
 
     Reads `work.redo` and `work.pending`. `whole` says that the plan looked at every row, as a `keep` needs.

@@ -33,9 +33,7 @@ RENDERED = pyarrow.schema(
 )
 
 
-def render_rows(
-    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path
-) -> None:
+def render_rows(connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path) -> None:
     """Render every row of `work.to_render` into `path`, and describe them in `work.rendered`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = _template_columns(resolved)
@@ -91,9 +89,7 @@ def _blocks(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, columns: Sequence[InputColumn]
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
-    values = "".join(
-        f", {_python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns
-    )
+    values = "".join(f", {_python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
     reader = connection.cursor()
     reader.execute(
         "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
@@ -110,9 +106,7 @@ def _python_value(column: InputColumn) -> str:
     return f"s.{column.stored}"
 
 
-def _rendered(
-    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved
-) -> pyarrow.Table:
+def _rendered(block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved) -> pyarrow.Table:
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = fingerprinter(output_format, resolved.visible_schema)

@@ -253,9 +253,7 @@ def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tu
         rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings))
     if len(set(providers)) > 1:
         what = f"the ladder mixes providers: {', '.join(dict.fromkeys(providers))}"
-        raise PipelineError(
-            what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline."
-        )
+        raise PipelineError(what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline.")
     module = get_provider_module(providers[0], where=file.where("[[models]] model"))
     return module.RULES, tuple(rungs)
 
@@ -273,9 +271,7 @@ def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Proble
     found = schema_errors(full)
     if file.pipeline.output.format in STRUCTURED_FORMATS:
         found = [*found, *schema_problems(full)]
-    return [
-        Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found
-    ]
+    return [Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found]
 
 
 def _rule_problems(

@@ -119,9 +119,7 @@ class Source:
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
         """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small."""
         statement = _one_select(query, self.file.where(toml_path))
-        self._run(
-            f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False
-        )
+        self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
         names = [each[0] for each in self.connection.description or ()]
         rows = self.connection.fetchall()
         if len(rows) > limit:
@@ -150,20 +148,14 @@ class Source:
 
     def non_deterministic(self) -> str | None:
         """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
-        tree = self._run(
-            f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place()
-        )[0][0]
+        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
         called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
-        volatile = sorted(
-            called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"}
-        )
+        volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
         if volatile:
             return f"it calls {', '.join(volatile)}()"
         return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
 
-    def run_statements(
-        self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]
-    ) -> None:
+    def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
         """Run `setup` or `after`, `${NAME}` replaced from `environment` only now; errors keep the `${NAME}`."""
         for number, statement in enumerate(statements):
             place = self.file.where(f"{toml_path}[{number}]")
@@ -300,9 +292,7 @@ class Source:
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
             what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
-            hint = (
-                "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
-            )
+            hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
             raise InputError(what, where=place, hint=hint)
         return int(total)
 
@@ -320,9 +310,7 @@ def open_source(
     """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC."""
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
-    if "," not in str(
-        file.root
-    ):  # DuckDB splits this setting at commas; the command line is in the root anyway
+    if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
         connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
     connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
     if spill is not None:
@@ -361,9 +349,7 @@ def _one_select(text: str, place: str) -> str:
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise PipelineError(
-            f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT."
-        ) from error
+        raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
         hint = "Write one SELECT; statements before it belong under [input] setup."

@@ -139,16 +139,12 @@ class Submitter:
         return provider.assemble(rows)
 
     def _refused(self, chunk_id: str, count: int, error: RefusedError) -> Sent:
-        self._event(
-            chunk_id, "chunk_refused", {"status": error.status, "kind": error.kind, "message": error.message}
-        )
+        self._event(chunk_id, "chunk_refused", {"status": error.status, "kind": error.kind, "message": error.message})
         if error.kind in ("too_large", "invalid"):
             return Sent(outcome="refused_size", count=count, chunk_id=chunk_id, words=error.message)
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
-            return Sent(
-                outcome="wait", count=count, chunk_id=chunk_id, words=error.message, retry_after_seconds=wait
-            )
+            return Sent(outcome="wait", count=count, chunk_id=chunk_id, words=error.message, retry_after_seconds=wait)
         raise refusal(error, self.provider().key_hash)
 
     def _event(self, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
@@ -180,9 +176,7 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
         "not_found": "Check `base_url` and the workspace of the key.",
     }
     hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
-    return ProviderError(
-        f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint
-    )
+    return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
 
 
 def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:

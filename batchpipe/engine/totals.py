@@ -38,9 +38,7 @@ class RunResult:
     realtime_usd: Decimal = Decimal(0)
 
     @classmethod
-    def begun_only(
-        cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None
-    ) -> RunResult:
+    def begun_only(cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None) -> RunResult:
         """The result of a run that did not come to a plan."""
         return cls(
             pipeline=pipeline,
@@ -67,17 +65,13 @@ class RunFacts:
     error: BatchpipeError | None
 
 
-def result_of(
-    database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts
-) -> RunResult:
+def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> RunResult:
     """Sum up a run out of the ledger, and close the orders that it has done."""
     names = quoted_names(resolved.names)
     with database.reading(work) as session:
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
-        review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[
-            0
-        ]
+        review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[0]
         failed, decided = session.one(
             query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
         )
@@ -146,9 +140,7 @@ def _status(facts: RunFacts, rows: dict[str, int], failed: int, decided: int, ma
     return "failed_rows" if failed > max_failed * decided else "done"
 
 
-def _close_orders(
-    database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts
-) -> None:
+def _close_orders(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> None:
     """The same command again is a new order once this one is done."""
     with database.reading(work) as session:
         orders = open_orders(session, resolved)

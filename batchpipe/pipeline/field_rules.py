@@ -52,9 +52,7 @@ def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) ->
     for name in names:
         lower = name.lower()
         if name.startswith("_"):
-            hint = (
-                f'Write "{name.lstrip("_") or "name"}": names that begin with _ are batchpipe\'s own columns.'
-            )
+            hint = f'Write "{name.lstrip("_") or "name"}": names that begin with _ are batchpipe\'s own columns.'
             yield (*path, name), f'the field name "{name}" begins with _', hint
         elif not name:
             yield (*path, name), "a field has an empty name", "Give it a name."
@@ -126,9 +124,7 @@ def _containers(field: Mapping[str, Any], types: list[str], path: Path) -> Itera
     for kind, key, word in (("object", "fields", "an object"), ("array", "items", "an array")):
         if kind in types and not field.get(key):
             shown = ".".join(str(part) for part in (*path, key))
-            example = (
-                f'[{shown}.name] with type = "string"' if key == "fields" else f'[{shown}] type = "string"'
-            )
+            example = f'[{shown}.name] with type = "string"' if key == "fields" else f'[{shown}] type = "string"'
             yield path, f"{word} needs `{key}`", f"Add {example}, or what each of them is."
         elif key in field and types and kind not in types:
             shown_types = " or ".join(types)
@@ -166,9 +162,7 @@ def _enum(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Fi
             hint = 'Write a list of values, and their meanings into "description".'
             yield here, "values with meanings are strings", hint
     if isinstance(values, list):
-        if len({(type(value), value) for value in values if not isinstance(value, list | dict)}) < len(
-            values
-        ):
+        if len({(type(value), value) for value in values if not isinstance(value, list | dict)}) < len(values):
             yield here, "the enum lists a value twice", "List every value once."
         yield from _mistyped([value for value in values if not isinstance(value, list | dict)], types, here)
     if "const" in field:

@@ -83,15 +83,9 @@ class Input(Frozen):
     """`[input]`: the rows."""
 
     query: str | None = Field(default=None, description="One DuckDB SELECT; its rows are the input.")
-    query_file: str | None = Field(
-        default=None, description="The same, from a file (path from the project root)."
-    )
-    key: Names = Field(
-        min_length=1, description="Column or columns that name a row: stable, unique, not null."
-    )
-    setup: tuple[str, ...] = Field(
-        default=(), description="Statements before the query: ATTACH, LOAD, CREATE SECRET."
-    )
+    query_file: str | None = Field(default=None, description="The same, from a file (path from the project root).")
+    key: Names = Field(min_length=1, description="Column or columns that name a row: stable, unique, not null.")
+    setup: tuple[str, ...] = Field(default=(), description="Statements before the query: ATTACH, LOAD, CREATE SECRET.")
     params: Mapping[str, Any] = Field(
         default_factory=dict, description="`$name` in the query; `--param name=value` overrides."
     )
@@ -100,9 +94,7 @@ class Input(Frozen):
 class Prompt(Frozen):
     """`[prompt]`: Jinja templates, under `prompts/` or inline."""
 
-    system: str | None = Field(
-        default=None, description="Template file of the system prompt, under `prompts/`."
-    )
+    system: str | None = Field(default=None, description="Template file of the system prompt, under `prompts/`.")
     system_text: str | None = Field(default=None, description="The system prompt, inline.")
     user: str | None = Field(default=None, description="Template file of the user message, under `prompts/`.")
     user_text: str | None = Field(default=None, description="The user message, inline.")
@@ -147,9 +139,7 @@ class OutputField(Frozen):
     enum: Enum | None = Field(
         default=None,
         description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
-        json_schema_extra={
-            "words": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'
-        },
+        json_schema_extra={"words": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
     )
     const: Scalar | None = Field(default=None, description="The only value.")
     format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
@@ -158,20 +148,12 @@ class OutputField(Frozen):
     max_length: Whole | None = Field(default=None, alias="maxLength", description="Longest string.")
     minimum: Number | None = Field(default=None, description="Smallest number.")
     maximum: Number | None = Field(default=None, description="Largest number.")
-    exclusive_minimum: Number | None = Field(
-        default=None, alias="exclusiveMinimum", description="Numbers above."
-    )
-    exclusive_maximum: Number | None = Field(
-        default=None, alias="exclusiveMaximum", description="Numbers below."
-    )
-    multiple_of: Number | None = Field(
-        default=None, alias="multipleOf", description="A divisor of the number."
-    )
+    exclusive_minimum: Number | None = Field(default=None, alias="exclusiveMinimum", description="Numbers above.")
+    exclusive_maximum: Number | None = Field(default=None, alias="exclusiveMaximum", description="Numbers below.")
+    multiple_of: Number | None = Field(default=None, alias="multipleOf", description="A divisor of the number.")
     min_items: Whole | None = Field(default=None, alias="minItems", description="Shortest array.")
     max_items: Whole | None = Field(default=None, alias="maxItems", description="Longest array.")
-    unique_items: Flag | None = Field(
-        default=None, alias="uniqueItems", description="No value twice in the array."
-    )
+    unique_items: Flag | None = Field(default=None, alias="uniqueItems", description="No value twice in the array.")
     optional: Flag = Field(default=False, description="The model may leave it out.")
     column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
     fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
@@ -203,12 +185,8 @@ class Rung(BaseModel):
 
     model: str = Field(description="Model, or `provider:model`.")
     max_tokens: Whole = Field(gt=0, description="Room for the answer, in tokens.")
-    accept: str | None = Field(
-        default=None, description="SQL; an answer that does not satisfy it goes up a rung."
-    )
-    when: str | None = Field(
-        default=None, description="SQL over input columns; only such rows use this rung."
-    )
+    accept: str | None = Field(default=None, description="SQL; an answer that does not satisfy it goes up a rung.")
+    when: str | None = Field(default=None, description="SQL over input columns; only such rows use this rung.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -233,21 +211,15 @@ class Retry(Frozen):
 
     attempts: Whole = Field(default=3, ge=1, description="Tries of a row on one rung.")
     transient: Whole = Field(default=5, ge=1, description="Expired or provider's errors in a row.")
-    max_failed: Share = Field(
-        default=0.0, description="Share of a run's rows that may end failed before exit 1."
-    )
+    max_failed: Share = Field(default=0.0, description="Share of a run's rows that may end failed before exit 1.")
 
 
 class Budget(Frozen):
     """`[budget]`: US dollars."""
 
-    max_usd: Dollars | None = Field(
-        default=None, description="All that this pipeline ever spends, until raised."
-    )
+    max_usd: Dollars | None = Field(default=None, description="All that this pipeline ever spends, until raised.")
     max_usd_per_day: Dollars | None = Field(default=None, description="The same within a day (UTC).")
-    max_usd_per_month: Dollars | None = Field(
-        default=None, description="The same within a calendar month (UTC)."
-    )
+    max_usd_per_month: Dollars | None = Field(default=None, description="The same within a calendar month (UTC).")
 
 
 class Pipeline(Frozen):

@@ -44,9 +44,7 @@ def _plain(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     kept = {
-        key: {name: _plain(child) for name, child in value.items()}
-        if key in ("properties", "$defs")
-        else _plain(value)
+        key: {name: _plain(child) for name, child in value.items()} if key in ("properties", "$defs") else _plain(value)
         for key, value in node.items()
         if not (key == "words" or (key == "title" and isinstance(value, str)))
         and not (key == "default" and value is None)

@@ -118,9 +118,7 @@ class RefusedError(Exception):
     where it was sent.
     """
 
-    def __init__(
-        self, message: str, *, status: int, kind: str, retry_after_seconds: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int, kind: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.status = status

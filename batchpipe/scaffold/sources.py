@@ -28,9 +28,7 @@ PAIRED_COLUMNS = 8
 KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
 BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Numbers that are rounded, and values without an obvious text, do not name a row.
-NO_KEY_TYPE = re.compile(
-    r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]"
-)
+NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +82,7 @@ def _call(reader: str, path: str) -> str:
     return f"{reader}({quote_literal(literal)})"
 
 
-def _key(
-    session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, str], path: Path
-) -> tuple[str, ...]:
+def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, str], path: Path) -> tuple[str, ...]:
     fit = [name for name, kind in columns.items() if not NO_KEY_TYPE.match(kind)]
     fit.sort(key=lambda name: KEY_NAME.fullmatch(name) is None)
     singles = [(name,) for name in fit]
@@ -111,8 +107,7 @@ def _expressions(session: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> 
     reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
     words = {str(row[0]) for row in session.execute(reserved).fetchall()}
     return tuple(
-        name if BARE_NAME.fullmatch(name) and name.lower() not in words else quote_identifier(name)
-        for name in columns
+        name if BARE_NAME.fullmatch(name) and name.lower() not in words else quote_identifier(name) for name in columns
     )
 
 
@@ -122,9 +117,7 @@ def _distinct(columns: Sequence[str]) -> str:
     return f"count(DISTINCT ({texts}))"
 
 
-def _count(
-    session: duckdb.DuckDBPyConnection, relation: str, expressions: Sequence[str]
-) -> tuple[int, list[int]]:
+def _count(session: duckdb.DuckDBPyConnection, relation: str, expressions: Sequence[str]) -> tuple[int, list[int]]:
     row = session.execute(f"SELECT {', '.join(['count(*)', *expressions])} FROM {relation}").fetchone()
     assert row is not None
     return int(row[0]), [int(count) for count in row[1:]]

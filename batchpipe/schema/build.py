@@ -99,9 +99,7 @@ def field_facts(
     return {name: _facts(name, field, name, enum_values) for name, field in output.fields.items()}
 
 
-def _object_schema(
-    fields: Mapping[str, OutputField], path: str, enum_values: EnumValues | None
-) -> dict[str, Any]:
+def _object_schema(fields: Mapping[str, OutputField], path: str, enum_values: EnumValues | None) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
@@ -128,9 +126,7 @@ def _field_schema(field: OutputField, path: str, enum_values: EnumValues | None)
     schema |= _keywords(field)
     if field.fields is not None:
         schema |= {
-            key: value
-            for key, value in _object_schema(field.fields, path, enum_values).items()
-            if key != "type"
+            key: value for key, value in _object_schema(field.fields, path, enum_values).items() if key != "type"
         }
     if field.items is not None:
         schema["items"] = _field_schema(field.items, f"{path}[]", enum_values)
@@ -178,9 +174,7 @@ def value_types(values: Sequence[Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _enum(
-    field: OutputField, path: str, enum_values: EnumValues | None
-) -> tuple[list[Any] | None, dict[str, str]]:
+def _enum(field: OutputField, path: str, enum_values: EnumValues | None) -> tuple[list[Any] | None, dict[str, str]]:
     """The allowed values (None where there is no enum, or where its query was not run) and their meanings."""
     match field.enum:
         case None:
@@ -230,20 +224,14 @@ def _json_value(value: Any, declared: str | tuple[str, ...] | None, where: str) 
     if "string" in types:
         return str(value)
     what = f"the enum's query gives {value!r}, which is not of type {' or '.join(types)}"
-    raise PipelineError(
-        what, where=where, hint="Correct the type of the field, or cast the value in the query."
-    )
+    raise PipelineError(what, where=where, hint="Correct the type of the field, or cast the value in the query.")
 
 
-def _described(
-    description: str | None, values: Sequence[Any] | None, meanings: Mapping[str, str]
-) -> str | None:
+def _described(description: str | None, values: Sequence[Any] | None, meanings: Mapping[str, str]) -> str | None:
     """The description with a line for each value, where values have meanings."""
     if not meanings or values is None:
         return description
-    lines = [
-        f"- {value}: {meanings[str(value)]}" if str(value) in meanings else f"- {value}" for value in values
-    ]
+    lines = [f"- {value}: {meanings[str(value)]}" if str(value) in meanings else f"- {value}" for value in values]
     return "\n".join([*([description] if description else []), "Values:", *lines])
 
 
@@ -263,8 +251,7 @@ def _facts(name: str, field: OutputField, path: str, enum_values: EnumValues | N
         facts["meanings"] = meanings
     if field.fields is not None:
         facts["fields"] = {
-            child: _facts(child, each, child_path(path, child), enum_values)
-            for child, each in field.fields.items()
+            child: _facts(child, each, child_path(path, child), enum_values) for child, each in field.fields.items()
         }
     if field.items is not None:
         facts["items"] = _facts("items", field.items, f"{path}[]", enum_values)

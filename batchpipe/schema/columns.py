@@ -53,9 +53,7 @@ def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...
         shape = _shape(node, name, overrides)
         written = output.fields.get(name)
         comment = written.description if written is not None else _description(node)
-        columns.append(
-            Column(name=name, type=shape.sql, comment=comment, optional=name not in required, shape=shape)
-        )
+        columns.append(Column(name=name, type=shape.sql, comment=comment, optional=name not in required, shape=shape))
     return tuple(columns)
 
 
@@ -93,9 +91,7 @@ def _shape(node: Any, path: str, overrides: Mapping[str, str]) -> Shape:
         case ["number" | "integer" | "boolean"]:
             return Scalar(SCALARS[types[0]])
         case ["array"]:
-            return (
-                Json() if "prefixItems" in node else Many(_shape(node.get("items"), f"{path}[]", overrides))
-            )
+            return Json() if "prefixItems" in node else Many(_shape(node.get("items"), f"{path}[]", overrides))
         case ["object"]:
             return _struct(node, path, overrides)
         case _:
@@ -124,9 +120,7 @@ def _struct(node: Mapping[str, Any], path: str, overrides: Mapping[str, str]) ->
     open_object = node.get("additionalProperties", False) is not False or "patternProperties" in node
     if not properties or open_object or len(names) < len(properties) or "" in names:
         return Json()
-    return Struct(
-        tuple((name, _shape(child, child_path(path, name), overrides)) for name, child in properties.items())
-    )
+    return Struct(tuple((name, _shape(child, child_path(path, name), overrides)) for name, child in properties.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +171,7 @@ def _value(shape: Shape, place: _Place) -> str:
             item = place.item
             return f"list_transform({place.items}, lambda {item.document}: {_value(shape.item, item)})"
         case Struct():
-            parts = (
-                f"{quote_identifier(name)} := {_value(each, place.child(name))}"
-                for name, each in shape.fields
-            )
+            parts = (f"{quote_identifier(name)} := {_value(each, place.child(name))}" for name, each in shape.fields)
             return f"CASE WHEN {place.kind} = 'OBJECT' THEN struct_pack({', '.join(parts)}) END"
 
 

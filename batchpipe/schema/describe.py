@@ -120,8 +120,7 @@ def _likely_branch(error: Any) -> list[Any]:
         branch
         for branch in branches(error)
         if not any(
-            kind_name(inner) == "Type" and list(inner.instance_path) == list(error.instance_path)
-            for inner in branch
+            kind_name(inner) == "Type" and list(inner.instance_path) == list(error.instance_path) for inner in branch
         )
     ]
     return fitting[0] if len(fitting) == 1 else []

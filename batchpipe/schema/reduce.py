@@ -125,9 +125,7 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _nodes(value, f"{path}.items")
 
 
-def _node_problems(
-    root: Mapping[str, Any], path: str, node: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str]]:
+def _node_problems(root: Mapping[str, Any], path: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for keyword, hint in REFUSED.items():
         if keyword in node:
             yield f"{path}.{keyword}", f"`{keyword}` is not accepted by structured outputs", hint

@@ -175,9 +175,7 @@ class _Parser:
                 scale = self.number()
             self.take(")")
         if not 1 <= width <= 38 or scale > width:
-            raise ValueError(
-                f"DECIMAL({width},{scale}): at most 38 digits, and no more of them after the point"
-            )
+            raise ValueError(f"DECIMAL({width},{scale}): at most 38 digits, and no more of them after the point")
         return Scalar(f"DECIMAL({width},{scale})")
 
     def number(self) -> int:

@@ -71,9 +71,7 @@ def compiled(full_schema: Mapping[str, Any]) -> Any:
         return jsonschema_rs.validator_for(dict(full_schema), validate_formats=True, retriever=refuse)
     except jsonschema_rs.ValidationError as error:
         if kind_name(error) == "Referencing":
-            raise ValueError(
-                f"the schema: a $ref leaves the file or leads nowhere ({error.message})"
-            ) from error
+            raise ValueError(f"the schema: a $ref leaves the file or leads nowhere ({error.message})") from error
         place = path_text(list(error.instance_path)).replace("the answer", "the schema")
         raise ValueError(f"{place}: {brief(error.instance)} is not valid JSON Schema") from error
 

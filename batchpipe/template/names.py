@@ -14,12 +14,8 @@ ROW = "row"
 FIELDS = "fields"
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 _MACRO_NAMES = ("caller", "varargs", "kwargs")
-_CHANGING = frozenset(
-    {"now", "utcnow", "today", "random", "randint", "uuid", "uuid4", "time", "lipsum", "shuffle"}
-)
-_CHANGING_HINT = (
-    "A prompt must come out the same each time: select the value in the input query, or in [prompt.vars]."
-)
+_CHANGING = frozenset({"now", "utcnow", "today", "random", "randint", "uuid", "uuid4", "time", "lipsum", "shuffle"})
+_CHANGING_HINT = "A prompt must come out the same each time: select the value in the input query, or in [prompt.vars]."
 _STATEFUL = frozenset({"cycler", "joiner", "namespace"})
 
 
@@ -277,9 +273,7 @@ class _TemplateWalk:
         if name in _CHANGING:
             self._find(line, f"the {kind} `{name}` gives another result each time", _CHANGING_HINT)
         else:
-            self._find(
-                line, f"there is no {kind} `{name}`", near(name, known, f"See Jinja's list of {kind}s.")
-            )
+            self._find(line, f"there is no {kind} `{name}`", near(name, known, f"See Jinja's list of {kind}s."))
 
     def _visit_getattr(self, node: nodes.Getattr, scope: _Scope) -> None:
         self._member(node, node.attr, scope)

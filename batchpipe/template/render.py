@@ -198,11 +198,7 @@ class Templates:
             hint = "Templates cannot do this; compute it in the input query."
         else:
             hint = "It does not work for this row's values: guard it with `if`, or mend the input query."
-        what = (
-            f"the template does not render: {error}"
-            if str(error)
-            else f"the template raises {type(error).__name__}"
-        )
+        what = f"the template does not render: {error}" if str(error) else f"the template raises {type(error).__name__}"
         return TemplateError(what, where=self._places[name].at(line), hint=hint)
 
 

@@ -115,9 +115,7 @@ class Calls(Rules):
 
     def cancel(self, batch_id: str) -> BatchState:
         path = self._path(batch_id, "cancel")
-        return self._state(
-            lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds)
-        )
+        return self._state(lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds))
 
     def collect(self, batch_id: str, path: Path) -> None:
         """Download to `path`, from under the base URL: `results_url` may name any host, and is not used."""
@@ -194,9 +192,7 @@ class Calls(Rules):
             "timeout": httpx2.Timeout(timeout_seconds, connect=connect),
         }
 
-    def _post(
-        self, path: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float
-    ) -> httpx2.Response:
+    def _post(self, path: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> httpx2.Response:
         import httpx2
 
         options: Any = self._options(timeout_seconds, headers)

@@ -78,8 +78,6 @@ def save(response: httpx2.Response, path: Path) -> None:
         raise
     if first != b"{":
         part.unlink(missing_ok=True)
-        raise UnavailableError(
-            "what came instead of results is no JSON lines (an empty body, or a page of a proxy)"
-        )
+        raise UnavailableError("what came instead of results is no JSON lines (an empty body, or a page of a proxy)")
     part.replace(path)
     _sync_folder(path.parent)

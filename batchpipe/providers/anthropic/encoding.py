@@ -64,9 +64,7 @@ def visible_schema(output_format: str, sent_schema: Mapping[str, Any] | None) ->
     return orjson.dumps(shown).decode()
 
 
-def static_params(
-    rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def static_params(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """Everything in params that does not depend on the row: model, settings, schema."""
     settings = rung.settings
     params: dict[str, Any] = {"model": rung.model}
@@ -150,8 +148,7 @@ def assemble(requests: Sequence[tuple[str, bytes]]) -> bytes:
     return (
         b'{"requests":['
         + b",".join(
-            b'{"custom_id":%s,"params":%s}' % (orjson.dumps(custom_id), params)
-            for custom_id, params in requests
+            b'{"custom_id":%s,"params":%s}' % (orjson.dumps(custom_id), params) for custom_id, params in requests
         )
         + b"]}"
     )

@@ -144,9 +144,7 @@ def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError 
         return UnavailableError(redact(_said(error)))
     if 300 <= status < 400:
         place = error.response.headers.get("location", "another address")
-        message = (
-            f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
-        )
+        message = f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
         return RefusedError(redact(message), status=status, kind="invalid")
     if 400 <= status < 500:
         return refused(error, redact)

@@ -47,9 +47,7 @@ REFUSED: Mapping[str, str] = {
 
 
 def _is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    )
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _is_words(value: Any) -> bool:
@@ -89,9 +87,7 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def problems(
-    rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
-) -> list[RuleProblem]:
+def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> list[RuleProblem]:
     """Everything in this rung or schema that is refused ("error") or looks like a mistake ("warning")."""
     facts = facts_of(rung.model)
     return [
@@ -113,14 +109,10 @@ def _model(model: str) -> Iterator[RuleProblem]:
         yield RuleProblem(key="model", what=f"`{model}` is no model of this provider", hint=meant)
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
-        yield RuleProblem(
-            key="model", what=what, hint="Move to a newer model before that day.", level="warning"
-        )
+        yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
     elif facts_of(model) == Facts():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
-        yield RuleProblem(
-            key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning"
-        )
+        yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
 
 
 def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
@@ -128,16 +120,12 @@ def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
         if key in REFUSED:
             yield RuleProblem(key=key, what=f"`{key}` cannot be set on a rung", hint=_sentence(REFUSED[key]))
         elif key not in SETTINGS:
-            near = difflib.get_close_matches(
-                key, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6
-            )
+            near = difflib.get_close_matches(key, [*SETTINGS, "max_tokens", "accept", "when", "model"], 1, 0.6)
             known = f"Settings are: {', '.join(SETTINGS)}."
             hint = f"Did you mean `{near[0]}`?" if near else known
             yield RuleProblem(key=key, what=f"there is no setting `{key}`", hint=hint)
         elif not SETTINGS[key][0](value):
-            yield RuleProblem(
-                key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}")
-            )
+            yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
 
 
 def _room(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
@@ -189,8 +177,7 @@ def _thinking(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[
         yield RuleProblem(
             key="thinking",
             what=f'`{rung.model}` does not take thinking of the type "{kind}"',
-            hint=f"Write thinking of the type {known}"
-            + (", and `effort` for how much." if kind == "enabled" else "."),
+            hint=f"Write thinking of the type {known}" + (", and `effort` for how much." if kind == "enabled" else "."),
         )
     elif kind in facts.thinking_deprecated:
         what = f'thinking of the type "{kind}" is deprecated on `{rung.model}`'
@@ -224,22 +211,16 @@ def _enabled(rung: RungSettings, thinking: Mapping[str, Any], output_format: str
         )
     for key in ("temperature", "top_k"):
         if key in rung.settings and rung.settings[key] != 1:
-            yield RuleProblem(
-                key=key, what=f"{key} cannot be set with thinking on", hint=f"Remove {key} or thinking."
-            )
+            yield RuleProblem(key=key, what=f"{key} cannot be set with thinking on", hint=f"Remove {key} or thinking.")
 
 
 def _other(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[RuleProblem]:
     if "inference_geo" in rung.settings and facts.inference_geo is False:
         what = f"`{rung.model}` does not take inference_geo"
-        yield RuleProblem(
-            key="inference_geo", what=what, hint="Remove the line; models from Claude 4.6 on take it."
-        )
+        yield RuleProblem(key="inference_geo", what=what, hint="Remove the line; models from Claude 4.6 on take it.")
     if "tools" in rung.settings and output_format == "tool":
         what = 'with format = "tool" the answer is a forced tool call, so other tools are never used'
-        yield RuleProblem(
-            key="tools", what=what, hint='Remove tools, or write [output] format = "json_schema".'
-        )
+        yield RuleProblem(key="tools", what=what, hint='Remove tools, or write [output] format = "json_schema".')
 
 
 def _sentence(text: str) -> str:
