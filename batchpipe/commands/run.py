@@ -92,8 +92,7 @@ def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
     work = context.work()
     with contextlib.suppress(LockedError), closing(work.connection), context.database.reading(work) as session:
         for run in runs:
-            older = run.file.pipeline.renamed_from
-            run.open = open_batches(session, [run.name, older] if older else [run.name])
+            run.open = open_batches(session, run.file.pipeline.names)
 
 
 def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:

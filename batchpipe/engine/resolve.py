@@ -70,8 +70,7 @@ class Resolved:
     @property
     def names(self) -> list[str]:
         """The pipeline's name and the older one whose history it carries."""
-        older = self.file.pipeline.renamed_from
-        return [self.name, older] if older else [self.name]
+        return self.file.pipeline.names
 
     @property
     def table(self) -> str:

@@ -239,6 +239,11 @@ class Pipeline(Frozen):
     budget: Budget = Budget()
 
     @property
+    def names(self) -> list[str]:
+        """The pipeline's name and the older one whose history it carries."""
+        return [self.name, self.renamed_from] if self.renamed_from else [self.name]
+
+    @property
     def table(self) -> str:
         """The output table: `name` or `schema.name`."""
         return self.output.table or self.name
