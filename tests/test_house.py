@@ -71,8 +71,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.new": ("commands.*", "errors", "scaffold"),
     "commands.*": ("", *PURE, *SHELL, "display", "logs"),
     "display": ("commands.text", "engine.*", "logs", "store.*"),
-    "arguments": ("", "commands.*", "errors"),
-    "cli": ("arguments", "commands.*", "errors", "logs"),
+    "arguments.*": ("", "arguments.*", "commands.*", "errors"),
+    "cli": ("arguments.*", "commands.*", "errors", "logs"),
     "__main__": ("cli",),
 }
 
@@ -93,7 +93,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "pydantic_settings": ("settings",),
     "rich": ("commands.*", "display"),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
-    "typer": ("arguments", "cli"),
+    "typer": ("arguments.*", "cli"),
 }
 
 # Decisions read no clock and no environment, draw nothing and touch no file or socket.

@@ -1,0 +1,9 @@
+"""The parser of the command line: what is typed becomes a `Task`, which runs outside of it.
+
+Commands are imported when they run, so that `--help` loads nothing but the parser.
+"""
+
+from batchpipe.arguments import begin, look, work
+from batchpipe.arguments.app import PROGRAM, app
+
+__all__ = ["PROGRAM", "app", "begin", "look", "work"]

@@ -1,0 +1,85 @@
+"""Commands to begin with: init, new, schema, emulator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchpipe.arguments.app import app
+from batchpipe.arguments.words import BEGIN, EPILOG, Json
+from batchpipe.commands.options import Task
+
+if TYPE_CHECKING:
+    from batchpipe.commands.call import Call, Talk
+
+
+@app.command(rich_help_panel=BEGIN)
+def init(
+    context: typer.Context,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder to write it to.")] = ".",
+    as_json: Json = False,
+) -> Task:
+    """Write a project to start from: a pipeline, a prompt, data, a test in CI."""
+
+    def act(talk: Talk) -> int:
+        from batchpipe.commands.init import init as command
+
+        return command(talk, directory)
+
+    return Task(act=act, given=context.obj, json=as_json, in_project=False)
+
+
+@app.command(rich_help_panel=BEGIN, epilog=EPILOG)
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the pipeline.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="Its rows: csv, parquet, json or a database."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="A,B,C", help="Classify the rows by these labels.")
+    ] = None,
+    as_json: Json = False,
+) -> Task:
+    """Write one more pipeline into this project, from the data's columns."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.new import new as command
+
+        return command(call, name, source, labels)
+
+    return Task(act=act, given=context.obj, json=as_json)
+
+
+@app.command(rich_help_panel=BEGIN)
+def schema(context: typer.Context, as_json: Json = False) -> Task:
+    """Print the JSON Schema of the pipeline file, for editors."""
+
+    def act(talk: Talk) -> int:
+        from batchpipe.commands.schema import schema as command
+
+        return command(talk)
+
+    return Task(act=act, given=context.obj, json=as_json, in_project=False)
+
+
+@app.command(rich_help_panel=BEGIN, epilog=EPILOG)
+def emulator(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    folder: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where its batches are kept; else a temporary folder.")
+    ] = None,
+    delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Until a batch ends.")] = 0.0,
+    as_json: Json = False,
+) -> Task:
+    """Serve the Batch API on loopback, for tests and trials. Takes --answers FILE and --faults FILE."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.emulator import emulator as command
+
+        return command(call, port=port, folder=folder, delay=delay)
+
+    return Task(act=act, given=context.obj, json=as_json, serves=True)

@@ -1,0 +1,80 @@
+"""Commands that look: status, show, results, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchpipe.arguments.app import app
+from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where
+from batchpipe.commands.options import Task
+
+if TYPE_CHECKING:
+    from batchpipe.commands.call import Call
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def status(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
+    """Show rows by state, batches in flight, held chunks and the last runs."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.status import status as command
+
+        return command(call, pipelines or [])
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def show(
+    context: typer.Context,
+    pipeline: Pipeline,
+    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; of several columns, each value.")],
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Tell one row's whole story: input, prompt, every attempt, errors, cost."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.show import show as command
+
+        return command(call, pipeline, key, params or [])
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def results(
+    context: typer.Context,
+    pipeline: Pipeline,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="FILE", help="A .parquet, .csv, .json or .xlsx file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    where: Where = None,
+    current: Annotated[bool, typer.Option("--current", help="Only rows of the present input and prompt.")] = False,
+    review: Annotated[bool, typer.Option("--review", help="Only rows that a person should look at.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")] = None,
+    as_json: Json = False,
+) -> Task:
+    """Print the output table, or write it to a file."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.results import results as command
+
+        return command(call, pipeline, to, where=where, current=current, review=review, limit=limit, force=force)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
+    """Report spend, tokens, validity, the ladder, savings, estimate against actual."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.report import report as command
+
+        return command(call, pipelines or [])
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])

@@ -1,0 +1,179 @@
+"""Commands that do or plan the work: check, plan, run, cancel, recover."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchpipe.arguments.app import app
+from batchpipe.arguments.words import (
+    EPILOG,
+    WORK,
+    All,
+    Json,
+    Keep,
+    Limit,
+    NoNew,
+    Params,
+    Pipeline,
+    Pipelines,
+    Redo,
+    RetryFailed,
+    Where,
+)
+from batchpipe.commands.options import PlanRequest, RunRequest, Task
+
+if TYPE_CHECKING:
+    from batchpipe.commands.call import Call
+
+
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def check(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    every: All = False,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Find everything that can be known without spending: SQL, templates, schema, model rules."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.check import check as command
+
+        return command(call, pipelines or [], params or [], all=every)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def plan(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    every: All = False,
+    redo: Redo = None,
+    keep: Keep = None,
+    where: Where = None,
+    limit: Limit = None,
+    retry_failed: RetryFailed = False,
+    no_new: NoNew = False,
+    rows: Annotated[bool, typer.Option("--rows", help="List the keys that are due.")] = False,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Show what a run would do, why, and what it would cost. Sends nothing, records nothing."""
+    request = PlanRequest(
+        pipelines=pipelines or [],
+        all=every,
+        redo=redo,
+        keep=keep,
+        where=where,
+        limit=limit,
+        retry_failed=retry_failed,
+        no_new=no_new,
+        rows=rows,
+        params=params or [],
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.plan import plan as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=request.pipelines)
+
+
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def run(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    every: All = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
+    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
+    pending_ok: Annotated[
+        bool, typer.Option("--pending-ok", help="Exit 0, not 5, while batches are in flight.")
+    ] = False,
+    no_new: NoNew = False,
+    limit: Limit = None,
+    where: Where = None,
+    max_usd: Annotated[
+        str | None, typer.Option("--max-usd", metavar="X", help="The most that this call may spend.")
+    ] = None,
+    redo: Redo = None,
+    keep: Keep = None,
+    retry_failed: RetryFailed = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Go on though most keys of the input changed.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    params: Params = None,
+    pilot: Annotated[int | None, typer.Option("--pilot", hidden=True)] = None,
+    as_json: Json = False,
+) -> Task:
+    """Submit what is due, wait for it, collect it; retry and escalate until nothing is due."""
+    request = RunRequest(
+        pipelines=pipelines or [],
+        all=every,
+        no_wait=no_wait,
+        wait=wait,
+        pending_ok=pending_ok,
+        no_new=no_new,
+        limit=limit,
+        where=where,
+        max_usd=max_usd,
+        redo=redo,
+        keep=keep,
+        retry_failed=retry_failed,
+        approve=approve,
+        resume=resume,
+        yes=yes,
+        params=params or [],
+        pilot=pilot,
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.run import run as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=request.pipelines)
+
+
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def cancel(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    as_json: Json = False,
+) -> Task:
+    """Cancel batches in flight, keep what is finished, and pause until run --resume."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.cancel import cancel as command
+
+        return command(call, pipelines or [])
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command(rich_help_panel=WORK, epilog=EPILOG)
+def recover(
+    context: typer.Context,
+    pipeline: Pipeline,
+    adopt: Annotated[
+        str | None, typer.Option("--adopt", metavar="BATCH_ID", help="This batch is a held chunk's.")
+    ] = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up held chunks and lost batches: their rows are due again.")
+    ] = False,
+    from_raw: Annotated[
+        bool, typer.Option("--from-raw", help="Bring back from raw files what the database lost.")
+    ] = False,
+    as_json: Json = False,
+) -> Task:
+    """Decide about submits of unknown outcome; without options, list them."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.recover import recover as command
+
+        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
