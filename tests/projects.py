@@ -12,9 +12,9 @@ import duckdb
 
 from batchpipe.emulator import Emulator
 from batchpipe.engine.context import Context
-from batchpipe.engine.orders import make_order, open_orders
 from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
-from batchpipe.engine.plan import Plan, Planner
+from batchpipe.engine.plan import Plan
+from batchpipe.engine.preview import preview
 from batchpipe.engine.runner import Outcome, run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.pipeline.load import load
@@ -108,27 +108,11 @@ class Project:
 
     def plan(self, name: str = "demo", **options: Any) -> Plan:
         """What a run would do, recording nothing."""
-        asked = RunOptions(**options)
         context = self.context()
         file = load(self.root / "pipelines" / f"{name}.toml", self.root)
-        work = context.work()
         try:
-            with context.source(file, asked.params) as source:
-                resolved = context.resolve(file, source)
-                snapshot = source.snapshot(self.root / "plan" / "input.parquet", resolved.input_columns)
-            with context.database.reading(work) as session:
-                orders = open_orders(session, resolved)
-            orders += [make_order(resolved, work.connection, *each, asked.where) for each in asked.orders]
-            planner = Planner(
-                resolved=resolved,
-                database=context.database,
-                work=work,
-                folder=self.root / "plan",
-                prices=context.prices(),
-            )
-            return planner.plan(snapshot, orders, asked.plan)
+            return preview(context, file, RunOptions(**options)).plan
         finally:
-            work.close()
             context.close()
 
     def sql(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:

@@ -90,6 +90,7 @@ def test_a_provider_that_fails_is_exit_3_and_the_next_call_asks_again(project: P
     assert printed.value["error"]["code"] == "provider"
     assert printed.value["batches"][0]["outcome"] == "failed"
     assert events(project) == ["paused", "cancel_requested", "cancel_failed"]
+    assert project.sql("SELECT state, cancel_requested_at FROM ledger.batches") == [("in_flight", None)]
     assert project.outcomes()[0].result.status == "gate"
     again = ask(project, cancel, ["demo"])
     assert again.code == 0

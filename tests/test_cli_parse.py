@@ -150,7 +150,7 @@ class TestErrors:
     def test_a_bug_is_reported_in_a_file(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
         found = typed("status")
         assert (found.code, found.out) == (70, "")
         assert "Traceback" not in found.talk
@@ -162,7 +162,7 @@ class TestErrors:
         assert __version__ in text
 
     def test_a_bug_with_json(self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
         found = typed("status", "--json")
         assert (found.code, found.talk) == (70, "")
         assert found.value["error"]["code"] == "bug"
@@ -174,7 +174,7 @@ class TestErrors:
         (project.root / ".batchpipe").write_text("in the way")
         elsewhere = tmp_path / "elsewhere"
         monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
         assert typed("status").code == 70
         assert len(list(elsewhere.rglob("bug-*.md"))) == 1
 

@@ -158,6 +158,21 @@ def test_a_404_that_lasts_stops_the_run_and_names_workspace_and_key(project: Pro
     assert project.requests_sent() == 12
 
 
+def test_a_404_that_lasts_from_one_cron_call_to_the_next_stops_them_too(project: Project, clock: Clock) -> None:
+    submit(clock)
+    first = clock.run(key="test-key@other", no_wait=True)
+    assert (first.error, first.result.status, first.result.rows["pending"]) == (None, "pending", 12)
+    clock.advance(timedelta(minutes=15))
+    second = clock.run(key="test-key@other", no_wait=True)
+    assert second.error is not None
+    assert second.error.exit_code == 3
+    # The right key finds it again, and a 404 after that begins anew.
+    third = clock.run()
+    assert (third.error, third.result.rows["accepted"]) == (None, 12)
+    assert project.sql("SELECT missing_since FROM ledger.batches") == [(None,)]
+    assert project.requests_sent() == 12
+
+
 def test_a_404_for_a_while_after_the_create_is_waited_out(project: Project, clock: Clock) -> None:
     project.faults({"calls": [{"call": "retrieve", "fault": "status:404", "times": 5},
                               {"call": "results", "fault": "status:404", "times": 5}]})  # fmt: skip

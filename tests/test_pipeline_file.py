@@ -193,7 +193,7 @@ model = "m"
 max_token = 5
 [chunking]
 max_bytes = "lots"
-[rerun]
+[eval]
 input_changed = true
 """
     assert messages(text) == [
@@ -229,7 +229,7 @@ input_changed = true
             'cannot be "lots"',
             'Write a number of bytes above 0, or a size like "32MB". (Bytes per batch; a number, or like `32MB`.)',
         ),
-        ("pipeline:16 [rerun]", "[rerun] is not available in this version", "Remove [rerun]."),
+        ("pipeline:16 [eval]", "[eval] is not available in this version", "Remove [eval]."),
     ]
 
 
@@ -251,7 +251,7 @@ def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     assert hint
 
 
-@pytest.mark.parametrize("table", ["pilot", "rerun", "eval", "review", "check"])
+@pytest.mark.parametrize("table", ["eval", "review", "check"])
 def test_tables_of_later_versions_are_refused_by_name(table: str) -> None:
     text = f"{MINIMAL}\n[{table}]\nrows = 100\n"
     assert messages(text) == [

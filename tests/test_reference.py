@@ -14,8 +14,10 @@ from batchpipe.pipeline.model import (
     Input,
     Output,
     OutputField,
+    Pilot,
     Pipeline,
     Prompt,
+    Rerun,
     Retry,
     Rung,
 )
@@ -85,6 +87,8 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[[models]] ": Rung,
         "[chunking] ": Chunking,
         "[retry] ": Retry,
+        "[rerun] ": Rerun,
+        "[pilot] ": Pilot,
         "[budget] ": Budget,
     }
     expected = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchpipe.arguments.app import app
-from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where
+from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where, Withdraw
 from batchpipe.commands.options import Task
 
 if TYPE_CHECKING:
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
-def status(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
-    """Show rows by state, batches in flight, held chunks and the last runs."""
+def status(
+    context: typer.Context, pipelines: Pipelines = None, withdraw: Withdraw = None, as_json: Json = False
+) -> Task:
+    """Show rows by state, batches in flight, held chunks, open orders and the last runs."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.status import status as command
 
-        return command(call, pipelines or [])
+        return command(call, pipelines or [], withdraw or ())
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 

@@ -36,4 +36,8 @@ Keep: TypeAlias = Annotated[
         "--keep", metavar="WHAT", help="Keep results though input or prompt changed: all or an SQL condition."
     ),
 ]
+Withdraw: TypeAlias = Annotated[
+    list[int] | None,
+    typer.Option("--withdraw", metavar="N", help="Order N of `batchpipe status` holds no more."),
+]
 RetryFailed: TypeAlias = Annotated[bool, typer.Option("--retry-failed", help="Rows that ended failed are due again.")]

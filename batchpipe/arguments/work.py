@@ -21,6 +21,7 @@ from batchpipe.arguments.words import (
     Redo,
     RetryFailed,
     Where,
+    Withdraw,
 )
 from batchpipe.commands.options import PlanRequest, RunRequest, Task
 
@@ -56,6 +57,7 @@ def plan(
     where: Where = None,
     limit: Limit = None,
     retry_failed: RetryFailed = False,
+    withdraw: Withdraw = None,
     no_new: NoNew = False,
     rows: Annotated[bool, typer.Option("--rows", help="List the keys that are due.")] = False,
     params: Params = None,
@@ -70,6 +72,7 @@ def plan(
         where=where,
         limit=limit,
         retry_failed=retry_failed,
+        withdraw=withdraw or (),
         no_new=no_new,
         rows=rows,
         params=params or [],
@@ -102,6 +105,7 @@ def run(
     redo: Redo = None,
     keep: Keep = None,
     retry_failed: RetryFailed = False,
+    withdraw: Withdraw = None,
     approve: Annotated[bool, typer.Option("--approve", help="Go on though most keys of the input changed.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -123,6 +127,7 @@ def run(
         redo=redo,
         keep=keep,
         retry_failed=retry_failed,
+        withdraw=withdraw or (),
         approve=approve,
         resume=resume,
         yes=yes,

@@ -71,6 +71,7 @@ class RunRequest:
     resume: bool = False
     yes: bool = False
     pilot: int | None = None
+    withdraw: Sequence[int] = ()
     params: Sequence[str] = field(default=())
 
 
@@ -87,4 +88,5 @@ class PlanRequest:
     keep: str | None = None
     retry_failed: bool = False
     rows: bool = False
+    withdraw: Sequence[int] = ()
     params: Sequence[str] = field(default=())

@@ -50,6 +50,7 @@ def plan(call: Call, request: PlanRequest) -> int:
                 redo=request.redo,
                 keep=request.keep,
                 retry_failed=request.retry_failed,
+                withdraw=request.withdraw,
             )
             try:
                 found = preview(context, file, options, due_rows=request.rows)
@@ -97,7 +98,7 @@ def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
     """A plan for people, with what surrounds it."""
     new = ", new" if found.version_is_new else ""
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work_text(found.resolved, found.plan)]
-    lines += [f"  order in force: {order_words(each)}" for each in found.open_orders]
+    lines += [f"  order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += [f"  {line}" for line in _money_lines(found)]
     if found.paused:
         again = call.suggest(f"run {found.resolved.name} --resume")

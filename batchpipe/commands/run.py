@@ -143,6 +143,7 @@ def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | 
         redo=request.redo,
         keep=request.keep,
         retry_failed=request.retry_failed,
+        withdraw=request.withdraw,
         max_usd=max_usd,
         no_wait=request.no_wait,
         approve=request.approve,

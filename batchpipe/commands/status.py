@@ -16,7 +16,9 @@ from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, open_batches, quoted_names
+from batchpipe.engine.orders import withdraw_orders
 from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
+from batchpipe.errors import UsageError
 from batchpipe.project import FOLDER, pipeline_files
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -57,6 +59,7 @@ class Chunk:
 class Order:
     """What a person asked for that is not done yet; `selection` is the `--where` it was given with."""
 
+    number: int
     kind: str
     argument: str
     selection: str | None
@@ -98,10 +101,15 @@ class Status:
     holder: str | None
 
 
-def status(call: Call, arguments: Sequence[str]) -> int:
-    """Print where the pipelines stand; without `arguments` every one of the project and of the ledger."""
+def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
+    """Print where the pipelines stand; without `arguments` every one of the project and of the ledger.
+
+    `withdraw` are numbers of open orders of the one pipeline that is named: they hold no more.
+    """
     named, single = chosen(call, arguments)
     with call.context() as context:
+        if withdraw:
+            _withdraw(context, named, withdraw)
         found = read_statuses(context, named, everything=not arguments)
         now, path, folder = context.clock(), context.database.path, context.database.folder
     if call.json:
@@ -184,13 +192,30 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         paused=session.one(query("paused", pipelines=quoted_names([named.name])))[0],
         rows=rows_by_state(session, named),
         batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)],
-        orders=[Order(**each) for each in session.dictionaries(query("orders_waiting", pipelines=pipelines))],
+        orders=_orders(session, pipelines),
         runs=last_runs(session, named, LAST_RUNS),
         cost_usd=cost,
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
     )
+
+
+def _orders(session: Session, pipelines: str) -> list[Order]:
+    rows = session.dictionaries(query("open_orders", pipelines=pipelines))
+    return [Order(**{name: row[name] for name in Order.__dataclass_fields__}) for row in rows]
+
+
+def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) -> None:
+    if len(named) != 1:
+        hint = "Orders are numbered within a pipeline: batchpipe status PIPELINE --withdraw N"
+        raise UsageError("--withdraw needs one pipeline", where="--withdraw", hint=hint)
+    work = context.work()
+    try:
+        with context.database.writing(work, None) as session:
+            withdraw_orders(session, named[0].names, numbers, None)
+    finally:
+        work.close()
 
 
 def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
@@ -300,7 +325,7 @@ def _order_line(order: Order) -> str:
         "" if order.kind == "retry_failed" else f" {safe(order.argument)!r}"
     )
     where = f" --where {safe(order.selection)!r}" if order.selection else ""
-    return f"  open order: {option}{where}, since {moment(order.recorded_at)}"
+    return f"  open order {order.number}: {option}{where}, since {moment(order.recorded_at)}"
 
 
 def _runs_table(runs: Sequence[Run], terminal: bool) -> str:

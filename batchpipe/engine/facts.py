@@ -30,6 +30,7 @@ class OpenBatch:
     submitted_at: datetime | None
     created_at: datetime | None
     expires_at: datetime | None
+    missing_since: datetime | None
     max_usd: Decimal | None
     key_hash: str
     workspace: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -48,7 +48,6 @@ class Flight:
     failed: int = 0
     _marked: bool = field(default=False, init=False)
     _warned: set[str] = field(default_factory=set, init=False)
-    _missing_since: dict[str, datetime] = field(default_factory=dict, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
 
@@ -146,8 +145,8 @@ class Flight:
         assert batch.batch_id is not None
         with telemetry.span("poll", self.collector.resolved.name, batch_id=batch.batch_id):
             state = self.collector.provider().poll(batch.batch_id)
-        if not state.ended:
-            self._missing_since.pop(batch.batch_id, None)
+        if batch.missing_since is not None:
+            self._note(batch, "batch_found", {})
         if state.archived and self.collector.raw.results(batch.chunk_id) is None:
             self._gone(batch)
             return None
@@ -157,7 +156,6 @@ class Flight:
     def _collect(self, batch: OpenBatch, state: BatchState) -> None:
         with telemetry.span("collect", self.collector.resolved.name, batch_id=state.batch_id):
             collected = self.collector.collect(batch, state)
-        self._missing_since.pop(state.batch_id, None)
         if collected.foreign:
             self._foreign(batch, state)
             return
@@ -187,16 +185,18 @@ class Flight:
                 add_event(session, owner, "chunk_adopted", facts, run_id=run_id, chunk_id=chunk_id)
 
     def _gone(self, batch: OpenBatch) -> None:
-        collector = self.collector
-        name = collector.resolved.name
         if batch.state == "presumed":
             self.unclear[batch.chunk_id] = str(batch.batch_id)
             return
-        with collector.database.writing(collector.work, collector.run_id) as session:
-            facts = {"why": "the provider no longer keeps its results"}
-            add_event(session, name, "batch_gone", facts, run_id=collector.run_id, chunk_id=batch.chunk_id)
+        self._note(batch, "batch_gone", {"why": "the provider no longer keeps its results"})
         self.dropped = True
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
+
+    def _note(self, batch: OpenBatch, kind: str, facts: Mapping[str, str]) -> None:
+        collector = self.collector
+        with collector.database.writing(collector.work, collector.run_id) as session:
+            name, run_id = collector.resolved.name, collector.run_id
+            add_event(session, name, kind, facts, run_id=run_id, chunk_id=batch.chunk_id)
 
     def _warn(self, batch: OpenBatch, state: BatchState) -> None:
         """Once in a run: a batch that soon expires, or results that soon are gone."""
@@ -214,7 +214,10 @@ class Flight:
         self.tell(Event(kind="warning", level="warning", words=what))
 
     def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
-        """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again."""
+        """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again.
+
+        Since when it lasts is a fact of the ledger: calls from cron look once each, and must come to the stop too.
+        """
         assert batch.batch_id is not None
         now = self.context.clock()
         limits = self.collector.resolved.rules.limits
@@ -222,8 +225,9 @@ class Flight:
         if now - made_at >= timedelta(seconds=limits.results_seconds):
             self._gone(batch)
             return
-        since = self._missing_since.setdefault(batch.batch_id, now)
-        if now - since >= timedelta(seconds=self.context.reconcile_wait):
+        if batch.missing_since is None:
+            self._note(batch, "batch_missing", {"message": error.message})
+        if now - (batch.missing_since or now) >= timedelta(seconds=self.context.reconcile_wait):
             raise ProviderError(
                 f"the batch {batch.batch_id} is not found: {error.message}",
                 where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",

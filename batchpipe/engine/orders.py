@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.engine.estimate import settings_text
+from batchpipe.engine.facts import add_event, quoted_names
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.errors import UsageError
@@ -26,7 +27,7 @@ NOT_RECORDED = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One order: `argument` is all, model, accept or SQL; `seq` is the commit that recorded it."""
+    """One order: `argument` is all, model, accept or SQL; `seq` is the commit that recorded it, `number` its name."""
 
     kind: OrderKind
     argument: str
@@ -35,6 +36,7 @@ class Order:
     condition: Condition | None
     selection: str | None = None
     selected: Condition | None = None
+    number: int | None = None
 
     @property
     def needs_output(self) -> bool:
@@ -64,6 +66,7 @@ def make_order(
     *,
     seq: int = NOT_RECORDED,
     order_id: str | None = None,
+    number: int | None = None,
 ) -> Order:
     """An order whose SQL, where it is SQL, is parsed against the present input and output."""
     condition = None
@@ -82,17 +85,32 @@ def make_order(
         condition=condition,
         selection=selection,
         selected=selected,
+        number=number,
     )
 
 
 def open_orders(session: Session, resolved: Resolved) -> list[Order]:
     """The orders that are not done yet, oldest first."""
-    pipelines = ", ".join(quote_literal(each) for each in resolved.names)
-    rows = session.rows(query("open_orders", pipelines=pipelines))
+    rows = session.rows(query("open_orders", pipelines=quoted_names(resolved.names)))
     return [
-        make_order(resolved, session.connection, kind, argument, selection, seq=seq, order_id=str(order_id))
-        for kind, argument, selection, seq, order_id in rows
+        make_order(
+            resolved, session.connection, kind, argument, selection, seq=seq, order_id=str(order_id), number=number
+        )
+        for kind, argument, selection, seq, order_id, number, _ in rows
     ]
+
+
+def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[int], run_id: str | None) -> None:
+    """Nothing more becomes due or is kept under these orders; UsageError for a number that is not an open one's."""
+    rows = session.dictionaries(query("open_orders", pipelines=quoted_names(names)))
+    known = {row["number"]: row for row in rows}
+    for number in dict.fromkeys(numbers):
+        if number not in known:
+            listed = ", ".join(str(each) for each in known)
+            hint = f"Open orders: {listed}." if listed else "No order is open."
+            raise UsageError(f"there is no open order {number}", where="--withdraw", hint=hint)
+        facts = {"order_id": str(known[number]["order_id"]), "number": number}
+        add_event(session, names[0], "order_withdrawn", facts, run_id=run_id)
 
 
 def output_relation(resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "") -> str:
@@ -122,8 +140,7 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
             wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq"
         elif order.argument == "model":
             present = ", ".join(quote_literal(settings_text(each)) for each in resolved.rungs)
-            pipelines = ", ".join(quote_literal(each) for each in resolved.names)
-            wanted = query("redo_model", present=present, pipelines=pipelines)
+            wanted = query("redo_model", present=present, pipelines=quoted_names(resolved.names))
         elif order.argument == "accept":
             wanted = _redo_accept(resolved, snapshot)
         else:
@@ -157,23 +174,29 @@ def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
 
 
 def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
-    """`work.to_keep`: the answered keys that open orders want left as they are."""
-    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT)")
+    """`work.to_keep`: the answered keys that open orders or `[rerun]` want left as they are, and after which change."""
+    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT, word VARCHAR)")
     for order in orders:
-        if order.kind != "keep":
-            continue
-        if order.condition is None:
-            wanted = "SELECT key_id FROM work.present"
-        else:
-            relation = output_relation(resolved, snapshot, order.condition)
-            wanted = (
-                f"SELECT key_id FROM ({relation}) WHERE {order.condition.truth} "
-                "AND key_id IN (SELECT key_id FROM work.present)"
-            )
-        session.execute(
-            f"INSERT INTO work.to_keep SELECT DISTINCT key_id FROM ({wanted}) "
-            f"WHERE key_id NOT IN (SELECT key_id FROM work.to_keep) {_selection(resolved, snapshot, order)}"
-        )
+        if order.kind == "keep":
+            kept = _answered(resolved, snapshot, order.condition, "")
+            chosen = f"SELECT key_id FROM ({kept}) WHERE true {_selection(resolved, snapshot, order)}"
+            for word in resolved.rerun:
+                session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", [word])
+    for word, rule in resolved.rerun.items():
+        if rule is not True:
+            kept = _answered(resolved, snapshot, rule or None, "NOT ")
+            session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", [word])
+
+
+def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: str) -> str:
+    """SQL: the keys that have an answer, where `condition` holds or, with `negation`, does not."""
+    if condition is None:
+        return "SELECT key_id FROM work.present"
+    relation = output_relation(resolved, snapshot, condition)
+    return (
+        f"SELECT key_id FROM ({relation}) WHERE {negation}{condition.truth} "
+        "AND key_id IN (SELECT key_id FROM work.present)"
+    )
 
 
 def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> str:

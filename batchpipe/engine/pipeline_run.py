@@ -49,6 +49,7 @@ class RunOptions:
     redo: str | None = None
     keep: str | None = None
     retry_failed: bool = False
+    withdraw: Sequence[int] = ()
     max_usd: Decimal | None = None
     no_wait: bool = False
     approve: bool = False
@@ -178,7 +179,9 @@ class PipelineRun:
         context, database = self.context, self.context.database
         asked = self.options.orders
         with database.writing(self.work, self.run_id) as session:
-            self._orders = record_orders(session, self.resolved, self.run_id, asked, self.options.where)
+            self._orders = record_orders(
+                session, self.resolved, self.run_id, asked, self.options.where, self.options.withdraw
+            )
         prices = context.prices()
         folder = database.make_folder("work", self.name)
         self._planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)

@@ -144,7 +144,8 @@ class Planner:
             "judge_hash": self.resolved.judge_hash,
         }
         session.execute(query("identities", pipelines=pipelines), identities)
-        if options.where is not None or any(each.needs_output for each in orders):
+        keeps = any(rule is not True for rule in self.resolved.rerun.values())
+        if options.where is not None or keeps or any(each.needs_output for each in orders):
             session.execute(query("present_outputs", pipelines=pipelines))
         if options.where is not None:
             self._select(session, snapshot, options.where)

@@ -83,7 +83,7 @@ def _planned(
 ) -> Preview:
     database = context.database
     with database.reading(work) as session:
-        recorded = open_orders(session, resolved)
+        recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
     plan = planner.plan(snapshot, orders, options.plan)

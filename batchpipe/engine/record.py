@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchpipe.engine.facts import add_event, quoted_names
-from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
+from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.output import merge_output, output_table, refresh_included, refresh_output
 from batchpipe.engine.plan import Plan, PlanOptions
 from batchpipe.engine.resolve import Resolved
@@ -57,8 +57,10 @@ def record_orders(
     run_id: str,
     asked: Sequence[tuple[OrderKind, str]],
     selection: str | None,
+    withdrawn: Sequence[int],
 ) -> list[Order]:
-    """Record what was asked, unless the same order is still open, and return every open order."""
+    """Record what was asked, unless the same order is still open, withdraw others, and return every open order."""
+    withdraw_orders(session, resolved.names, withdrawn, run_id)
     known = {(each.kind, each.argument, each.selection) for each in open_orders(session, resolved)}
     for kind, argument in asked:
         make_order(resolved, session.connection, kind, argument, selection)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from batchpipe.conditions import Condition, bind_condition, parse_condition
+from batchpipe.conditions import Condition, parse_condition
+from batchpipe.engine.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.judge import Judge
 from batchpipe.engine.source import InputColumn, Source
 from batchpipe.errors import PipelineError, Problem
@@ -56,6 +57,7 @@ class Resolved:
     visible_schema: str
     judge: Judge
     whens: tuple[Condition | None, ...]
+    rerun: Rerun
     version: PromptVersion
     policy_hash: str
     judge_hash: str
@@ -139,7 +141,7 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
         raise PipelineError.from_problems(problems)
     problems.extend(source.column_problems(input_columns))
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
-    conditions = _conditions(file, source.connection, shape.columns, input_columns, problems)
+    conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     if problems or ladder is None or templates is None:
         raise PipelineError.from_problems(problems)
     return _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
@@ -186,7 +188,7 @@ def _resolved(
     input_columns: tuple[InputColumn, ...],
     templates: Templates,
     queries: Mapping[str, Any],
-    conditions: _Conditions,
+    conditions: Conditions,
 ) -> Resolved:
     rules, rungs = ladder
     output, models = file.pipeline.output, file.pipeline.models
@@ -215,6 +217,7 @@ def _resolved(
             accepts=conditions.accepts,
         ),
         whens=conditions.whens,
+        rerun=conditions.rerun,
         version=version,
         policy_hash=digest(["policy", version.schema_hash, policy]),
         judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),
@@ -302,56 +305,6 @@ def _rung_problems(
             where = file.where(f"[[models]] {number} {each.key}".rstrip())
             problems.append(Problem(what=each.what, where=where, hint=each.hint))
     return problems
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Conditions:
-    """The ladder's `accept` and `when` by rung, and the checks by name."""
-
-    accepts: tuple[Condition | None, ...]
-    whens: tuple[Condition | None, ...]
-    checks: Mapping[str, Condition]
-
-    @property
-    def inputs(self) -> set[str]:
-        """The input columns that any of them reads."""
-        every = (*self.accepts, *self.whens, *self.checks.values())
-        return {name for each in every if each is not None for name in each.inputs}
-
-
-def _conditions(
-    file: PipelineFile,
-    connection: duckdb.DuckDBPyConnection,
-    columns: tuple[Column, ...],
-    input_columns: tuple[InputColumn, ...],
-    problems: list[Problem],
-) -> _Conditions:
-    """Every condition parsed and bound; what is wrong with them is added to `problems`."""
-    field_types = {each.name: each.type for each in columns}
-    column_types = {each.name: each.type for each in input_columns}
-
-    def condition(text: str | None, toml_path: str, fields: Mapping[str, str]) -> Condition | None:
-        where = file.where(toml_path)
-        if text is None:
-            return None
-        try:
-            parsed = parse_condition(connection, text, fields=fields, columns=column_types, where=where)
-            bind_condition(connection, parsed, field_types=field_types, column_types=column_types, where=where)
-        except PipelineError as error:
-            problems.extend(error.problems)
-            return None
-        return parsed
-
-    rungs = list(enumerate(file.pipeline.models, start=1))
-    checks = {
-        name: condition(text, f"[output.checks] {name}", field_types)
-        for name, text in file.pipeline.output.checks.items()
-    }
-    return _Conditions(
-        accepts=tuple(condition(rung.accept, f"[[models]] {number} accept", field_types) for number, rung in rungs),
-        whens=tuple(condition(rung.when, f"[[models]] {number} when", {}) for number, rung in rungs),
-        checks={name: parsed for name, parsed in checks.items() if parsed is not None},
-    )
 
 
 def _version(

@@ -111,6 +111,7 @@ class Source:
             ("[input] key", pipeline.input.key),
             ("[output] include", pipeline.output.include),
             ("[chunking] group_by", pipeline.chunking.group_by),
+            ("[pilot] stratify", [pipeline.pilot.stratify] if pipeline.pilot and pipeline.pilot.stratify else []),
         )
         return [
             self._no_column(name, known, toml_path) for toml_path, names in named for name in names if name not in known

@@ -214,6 +214,30 @@ class Retry(Frozen):
     max_failed: Share = Field(default=0.0, description="Share of a run's rows that may end failed before exit 1.")
 
 
+Rule = Flag | str
+
+
+class Rerun(Frozen):
+    """`[rerun]`: which answered rows a change makes due: `true`, `false` (keep what we have), or SQL."""
+
+    input_changed: Rule = Field(default=True, description="A column that the prompt or a condition uses changed.")
+    prompt_changed: Rule = Field(default=True, description="The prompt changed.")
+    schema_changed: Rule = Field(default=True, description="The output schema changed.")
+
+
+class Pilot(Frozen):
+    """`[pilot]`: a new prompt version answers a small sample first, then waits for approval."""
+
+    rows: Whole = Field(default=100, gt=0, description="Rows of the sample; no pilot where fewer are due.")
+    stratify: str | None = Field(default=None, description="Input column whose values the sample takes turns in.")
+    min_valid: Share = Field(default=0.95, description="Share of its answers that must be valid.")
+    max_usd_per_row: Dollars | None = Field(default=None, description="What a row of it may cost on average.")
+    auto: Flag = Field(default=False, description="Go on without `run --approve` where both hold.")
+    meanwhile: Literal["wait", "previous"] = Field(
+        default="wait", description='`"previous"`: new rows go on under the last approved version until approval.'
+    )
+
+
 class Budget(Frozen):
     """`[budget]`: US dollars."""
 
@@ -236,6 +260,8 @@ class Pipeline(Frozen):
     models: tuple[Rung, ...] = Field(min_length=1, description="The ladder, cheapest first.")
     chunking: Chunking = Chunking()
     retry: Retry = Retry()
+    rerun: Rerun = Rerun()
+    pilot: Pilot | None = None
     budget: Budget = Budget()
 
     @property

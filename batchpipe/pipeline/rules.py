@@ -20,7 +20,7 @@ from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
-UNAVAILABLE = (("pilot",), ("rerun",), ("eval",), ("review",), ("check",), ("input", "columns"))
+UNAVAILABLE = (("pilot", "min_accuracy"), ("eval",), ("review",), ("check",), ("input", "columns"))
 RESERVED_NAMES = ("row", "fields")
 
 

@@ -188,9 +188,12 @@ WITH facts AS (
         max(seq) FILTER (kind = 'batch_foreign') AS foreign_seq,
         arg_max(data, seq) FILTER (kind = 'batch_ended') AS ended,
         max(recorded_at) FILTER (kind = 'batch_collected') AS collected_at,
-        arg_max(CASE WHEN kind <> 'cancel_failed' THEN recorded_at END, seq)
-            FILTER (kind IN ('cancel_requested', 'cancel_answered', 'cancel_failed')) AS cancel_requested_at,
+        CASE WHEN max(seq) FILTER (kind IN ('cancel_requested', 'cancel_answered'))
+            > coalesce(max(seq) FILTER (kind = 'cancel_failed'), 0)
+            THEN max(recorded_at) FILTER (kind IN ('cancel_requested', 'cancel_answered')) END AS cancel_requested_at,
         max(recorded_at) FILTER (kind = 'batch_gone') AS gone_at,
+        CASE WHEN max(seq) FILTER (kind = 'batch_missing') > coalesce(max(seq) FILTER (kind = 'batch_found'), 0)
+            THEN max(recorded_at) FILTER (kind = 'batch_missing') END AS missing_since,
         max(kind) FILTER (kind IN ('chunk_refused', 'chunk_not_sent', 'chunk_not_found', 'chunk_abandoned')) AS dropped,
         max(seq) AS seq
     FROM ledger.events
@@ -243,6 +246,7 @@ SELECT
     (ended ->> 'ended_at')::TIMESTAMP AS ended_at,
     ended -> 'counts' AS counts,
     cancel_requested_at,
+    missing_since,
     collected_at
 FROM believed
 WHERE prepared IS NOT NULL;

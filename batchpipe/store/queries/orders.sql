@@ -1,13 +1,16 @@
 -- Orders of people, and when they are done.
 
 -- name: open_orders
-SELECT kind, argument, selection, seq, order_id
-FROM ledger.orders o
-WHERE pipeline IN ({pipelines})
-    AND order_id::VARCHAR NOT IN (
-        SELECT data ->> 'order_id' FROM ledger.events WHERE kind = 'order_done' AND pipeline IN ({pipelines})
-    )
-ORDER BY seq
+-- `number` is the order's place among all that were ever given, so that it stays the same.
+SELECT kind, argument, selection, seq, order_id, number, recorded_at
+FROM (
+    SELECT *, row_number() OVER (ORDER BY seq, order_id) AS number FROM ledger.orders WHERE pipeline IN ({pipelines})
+)
+WHERE order_id::VARCHAR NOT IN (
+    SELECT data ->> 'order_id' FROM ledger.events
+    WHERE kind IN ('order_done', 'order_withdrawn') AND pipeline IN ({pipelines})
+)
+ORDER BY seq, order_id
 
 -- name: redo_model
 SELECT s.key_id, 'fresh'

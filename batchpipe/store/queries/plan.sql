@@ -200,10 +200,8 @@ SELECT
         WHEN own AND state = 'accepted' AND same_input THEN 'check_failed'
         WHEN own AND state = 'failed' AND same_input THEN 'failed'
         WHEN own AND state IN ('retry', 'escalated') THEN state
-        WHEN to_keep THEN 'kept'
-        WHEN NOT same_input THEN 'input_changed'
-        WHEN NOT same_version AND NOT same_schema THEN 'schema_changed'
-        ELSE 'prompt_changed'
+        WHEN list_contains(kept_after, changed) THEN 'kept'
+        ELSE changed
     END AS word
 FROM (
     SELECT
@@ -211,7 +209,12 @@ FROM (
         {stays} AS stays,
         coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,
         b.valid AS rejudged_valid,
-        k.key_id IS NOT NULL AS to_keep,
+        CASE
+            WHEN NOT c.same_input THEN 'input_changed'
+            WHEN NOT c.same_version AND NOT c.same_schema THEN 'schema_changed'
+            ELSE 'prompt_changed'
+        END AS changed,
+        k.words AS kept_after,
         m.custom_id AS match_custom_id,
         m.rung AS match_rung,
         coalesce(m.own, false) AS match_own,
@@ -226,7 +229,7 @@ FROM (
     LEFT JOIN work.matches m ON m.key_id = c.key_id
     LEFT JOIN work.judged j ON j.key_id = c.key_id
     LEFT JOIN work.rejudged b ON b.key_id = c.key_id
-    LEFT JOIN work.to_keep k ON k.key_id = c.key_id
+    LEFT JOIN (SELECT key_id, list(word) AS words FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
 ) p
 
 -- name: due

@@ -31,15 +31,6 @@ WHERE r.pipeline IN ({pipelines})
 ORDER BY r.started_at DESC, r.run_id DESC
 LIMIT $count
 
--- name: orders_waiting
-SELECT kind, argument, selection, recorded_at
-FROM ledger.orders
-WHERE pipeline IN ({pipelines})
-    AND order_id::VARCHAR NOT IN (
-        SELECT data ->> 'order_id' FROM ledger.events WHERE kind = 'order_done' AND pipeline IN ({pipelines})
-    )
-ORDER BY seq
-
 -- name: chunk_ids
 SELECT chunk_id::VARCHAR FROM ledger.batches WHERE pipeline IN ({pipelines})
 

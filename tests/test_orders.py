@@ -1,0 +1,137 @@
+"""What a change may cost: `[rerun]` in the file, `--keep` and `--redo` as orders that can be withdrawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from calls import ask
+from projects import BASIC, Project, numbered
+
+from batchpipe.commands.status import status
+from batchpipe.errors import PipelineError, UsageError
+
+EDITED = BASIC.replace("{{ body }}", "Label this: {{ body }}")
+
+
+def words(project: Project, **options: Any) -> dict[str, int]:
+    plan = project.plan(**options)
+    assert plan.requests <= plan.due
+    return {word: count for word, count in plan.words.items() if count}
+
+
+def test_rerun_false_keeps_what_a_change_of_the_prompt_would_send(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(10))
+    project.run()
+    project.pipeline(EDITED + "[rerun]\nprompt_changed = false\n")
+    project.rows(numbered(12))
+    assert words(project) == {"new": 2, "kept": 10}
+    assert project.run().submitted == 2
+    # A plain run later finds them kept for this version; another edit asks again.
+    assert words(project) == {"kept": 10, "unchanged": 2}
+    project.pipeline(EDITED.replace("Label this", "Label it"))
+    assert words(project) == {"prompt_changed": 12}
+    assert project.sql("SELECT count(*), count(*) FILTER (_current) FROM demo") == [(12, 2)]
+
+
+def test_rerun_as_sql_over_input_and_output_says_which_rows_are_worth_it(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(30, german=4))
+    project.run()
+    bugs = project.sql("SELECT count(*) FROM demo WHERE label = 'bug' AND id > 4")[0][0]
+    assert 0 < bugs < 26
+    project.pipeline(EDITED + "[rerun]\nprompt_changed = \"lang = 'de' OR output.label = 'bug'\"\n")
+    assert words(project) == {"prompt_changed": 4 + bugs, "kept": 26 - bugs}
+    assert project.run().submitted == 4 + bugs
+
+
+def test_rerun_parts_the_kinds_of_change(project: Project) -> None:
+    project.pipeline()
+    rows = numbered(6)
+    project.rows(rows)
+    project.run()
+    rows[0]["body"] = "changed"
+    project.rows(rows)
+    kept = "[rerun]\ninput_changed = false\n"
+    project.pipeline(BASIC + kept)
+    assert words(project) == {"kept": 1, "unchanged": 5}
+    project.pipeline(BASIC.replace('"other"]', '"other", "praise"]') + kept)
+    assert words(project) == {"kept": 1, "schema_changed": 5}
+    project.pipeline(BASIC.replace('"other"]', '"other", "praise"]') + "[rerun]\nschema_changed = false\n")
+    assert words(project) == {"kept": 5, "input_changed": 1}
+
+
+def test_rerun_never_keeps_a_row_that_has_no_answer(project: Project) -> None:
+    project.pipeline(BASIC + "[output.checks]\nnever = \"label = 'x'\"\n[retry]\nattempts = 1\n")
+    project.rows(numbered(3))
+    assert project.run().rows["failed"] == 3
+    project.pipeline(EDITED + "[rerun]\nprompt_changed = false\n")
+    assert words(project) == {"prompt_changed": 3}
+
+
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        ('"labl = 1"', "no output field or input column is called 'labl'"),
+        ('"score"', "not true or false"),
+        ('"count(*) > 1"', "cannot be used as a condition"),
+        ("3", "cannot be 3"),
+    ],
+)
+def test_a_rule_that_is_no_condition_is_refused_with_its_place(project: Project, rule: str, what: str) -> None:
+    project.rows(numbered(2))
+    with pytest.raises(PipelineError, match=what.replace("(", r"\(").replace("*", r"\*")) as found:
+        project.pipeline(BASIC + f"[rerun]\nprompt_changed = {rule}\n")
+        project.plan()
+    assert "[rerun] prompt_changed" in str(found.value)
+    assert project.requests_sent() == 0
+
+
+def test_a_redo_that_was_withdrawn_half_way_sends_no_more(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(10))
+    project.run()
+    project.run(redo="all", limit=4)
+    assert words(project) == {"redo": 6, "unchanged": 4}
+    assert words(project, withdraw=(1,)) == {"unchanged": 10}
+    printed = ask(project, status, ["demo"])
+    assert "open order 1: --redo 'all'" in printed.out
+    printed = ask(project, status, ["demo"], [1], as_json=True)
+    assert printed.value["orders"] == []
+    assert words(project) == {"unchanged": 10}
+    assert project.run().submitted == 0
+    assert project.requests_sent() == 14
+
+
+def test_run_withdraws_before_it_plans(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    project.run()
+    project.run(redo="all", limit=1)
+    project.run(redo="id > 3", limit=1)
+    assert project.run(withdraw=(1,)).submitted == 1
+    assert project.run().submitted == 0
+
+
+def test_a_number_that_no_open_order_has_is_refused(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(3))
+    project.run()
+    project.run(redo="all", limit=1)
+    with pytest.raises(UsageError, match="no open order 7") as found:
+        project.run(withdraw=(7,))
+    assert found.value.hint == "Open orders: 1."
+    assert words(project) == {"redo": 2, "unchanged": 1}
+
+
+def test_the_five_pm_edit_only_german_rows_are_due_now_and_tonight(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(20, german=3))
+    project.run()
+    project.pipeline(EDITED)
+    assert words(project, keep="lang <> 'de'") == {"prompt_changed": 3, "kept": 17}
+    assert project.run(keep="lang <> 'de'", no_wait=True).submitted == 3
+    tonight = project.run()
+    assert (tonight.submitted, tonight.rows["kept"], tonight.rows["accepted"]) == (0, 17, 3)
+    assert project.requests_sent() == 23
