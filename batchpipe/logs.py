@@ -44,6 +44,7 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "notice": lambda event: event.words,
     "error": lambda event: event.words,
     "warning": lambda event: f"warning: {event.words}" + (f" ({event.batch_id})" if event.batch_id else ""),
+    "pilot_approved": lambda event: f"the pilot was approved ({event.words}): everything that is due goes now",
     "submitted": lambda event: f"submitted {_requests(event)}",
     "submit_unknown": lambda event: (
         f"submitted {_requests(event)}, outcome unknown ({event.words}): held until it is known"

@@ -114,7 +114,7 @@ class TestPlan:
         typed("run", "demo", "--redo", "id < 3", "--no-wait")
         typed("cancel", "demo")
         text = typed("plan", "demo").out
-        assert "order in force: --redo id < 3" in text
+        assert "order 1 in force: --redo id < 3" in text
         assert "to go on: batchpipe run demo --resume" in text
 
     def test_keys_that_changed(self, typed: CommandLine, project: Project) -> None:
@@ -178,7 +178,8 @@ class TestCheck:
             ("max_tokens = 200", "max_tokens = 200_000_000", "max_tokens"),
             ("max_tokens = 200", 'max_tokens = 200\naccept = "score"', "not true or false"),
             ("maximum = 1", 'maximum = 1\ncolumn = "NOPE"', "NOPE"),
-            ("[[models]]", "[pilot]\nrows = 1\n[[models]]", "pilot"),
+            ("[[models]]", "[pilot]\nrows = 0\n[[models]]", "cannot be 0"),
+            ("[[models]]", "[eval]\nrows = 1\n[[models]]", "[eval]"),
         ],
         ids=lambda value: value[:30],
     )

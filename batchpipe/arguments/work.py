@@ -106,11 +106,15 @@ def run(
     keep: Keep = None,
     retry_failed: RetryFailed = False,
     withdraw: Withdraw = None,
-    approve: Annotated[bool, typer.Option("--approve", help="Go on though most keys of the input changed.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Go on after a pilot, or though most keys changed.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     params: Params = None,
-    pilot: Annotated[int | None, typer.Option("--pilot", hidden=True)] = None,
+    pilot: Annotated[
+        int | None, typer.Option("--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop.")
+    ] = None,
     as_json: Json = False,
 ) -> Task:
     """Submit what is due, wait for it, collect it; retry and escalate until nothing is due."""

@@ -10,6 +10,7 @@ from batchpipe.commands.exits import DONE, GATE, worst
 from batchpipe.commands.failure import failure, failure_text
 from batchpipe.commands.options import PlanRequest
 from batchpipe.commands.params import split_params, typed_params
+from batchpipe.commands.pilot import held_object, held_text
 from batchpipe.commands.text import count, money, pairs, safe, table
 from batchpipe.engine.orders import Order
 from batchpipe.engine.pipeline_run import RunOptions
@@ -72,7 +73,7 @@ def plan(call: Call, request: PlanRequest) -> int:
 
 
 def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
-    """The object of `plan --json`; with `rows` the due keys are in `due_rows`."""
+    """The object of `plan --json`; with `rows` the due keys are in `due_rows`; `pilot` where one holds the plan."""
     done, estimate = found.plan, found.plan.estimate
     value: dict[str, Any] = {
         "pipeline": found.resolved.name,
@@ -89,6 +90,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
             "realtime_usd": estimate.realtime_usd,
         },
     }
+    if done.held is not None:
+        value["pilot"] = held_object(done.held)
     if rows:
         value["due_rows"] = [{"key": each.key, "reason": each.reason} for each in found.due_rows]
     return value
@@ -122,7 +125,7 @@ def work_text(resolved: Resolved, plan: Plan) -> str:
     if plan.removed:
         lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")
     if not plan.requests:
-        lines.append("  nothing to send")
+        lines.append("  nothing to send" + (f": the pilot is {held_text(plan.held)}" if plan.held else ""))
         return "\n".join(lines)
     lines.append(pairs(_work_pairs(resolved, plan)))
     return "\n".join(lines)
@@ -142,6 +145,7 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     limited = plan.due > plan.requests + max(shared, 0)
     return [
         ("send", requests + ("; rows that ask the same are sent once" if shared > 0 and not limited else "")),
+        ("pilot", held_text(plan.held) if plan.held else ""),
         ("waves", f"{waves:,}, for {chunking.max_queued:,} may wait at the provider" if waves > 1 else ""),
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
         ("cost", f"{money(estimate.cost_usd)} expected, {money(estimate.max_usd)} at most"),

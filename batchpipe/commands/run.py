@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from batchpipe.commands.run_views import Watcher
 from batchpipe.display import Display, Lines, live_view
 from batchpipe.engine.context import Context, utc_now
 from batchpipe.engine.facts import open_batches
-from batchpipe.engine.pipeline_run import PipelineRun, RunOptions, wait_seconds
+from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import LockedError, PipelineError, UsageError
@@ -38,7 +39,7 @@ LAST_LOOK_SECONDS = 3.0
 def _ended(run: PipelineRun) -> Ended:
     """What is printed of a run's end, an interrupted one included."""
     table, batches = run.file.pipeline.table, tuple(run.open)
-    return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches)
+    return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches, summary=run.summary)
 
 
 def run(call: Call, request: RunRequest) -> int:
@@ -144,6 +145,7 @@ def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | 
         keep=request.keep,
         retry_failed=request.retry_failed,
         withdraw=request.withdraw,
+        pilot=request.pilot,
         max_usd=max_usd,
         no_wait=request.no_wait,
         approve=request.approve,
@@ -152,10 +154,7 @@ def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | 
 
 
 def _checked_wait(request: RunRequest) -> float | None:
-    """The seconds of `--wait`; UsageError for options that do not go together or do not exist yet."""
-    if request.pilot is not None:
-        hint = f"To begin with a few rows: --limit {request.pilot}"
-        raise UsageError("--pilot is not available yet", where=COMMAND_LINE, hint=hint)
+    """The seconds of `--wait`; UsageError for options that do not go together."""
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
     return wait_seconds(request.wait)
@@ -172,3 +171,15 @@ def _dollars(text: str | None) -> Decimal | None:
         hint = "Write US dollars like --max-usd 2.50."
         raise UsageError(f"{text!r} is no amount of money", where="--max-usd", hint=hint)
     return value
+
+
+def wait_seconds(text: str | None) -> float | None:
+    """`45m`, `2h`, `90s` or `90` as seconds; UsageError for anything else."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error

@@ -10,9 +10,11 @@ from typing import Any
 from batchpipe.commands.call import Call
 from batchpipe.commands.exits import DONE, FAILED_ROWS, GATE, PENDING
 from batchpipe.commands.failure import failure
+from batchpipe.commands.pilot import pilot_object, pilot_text
 from batchpipe.commands.text import count, money, pairs, safe
 from batchpipe.display import rows_line
 from batchpipe.engine.facts import OpenBatch
+from batchpipe.engine.pilot import Summary
 from batchpipe.engine.totals import RunResult
 
 ROWS = (
@@ -39,6 +41,7 @@ class Ended:
     table: str
     gate_hint: str | None = None
     batches: Sequence[OpenBatch] = ()
+    summary: Summary | None = None
 
     @property
     def not_begun(self) -> bool:
@@ -54,12 +57,13 @@ def code_of(ended: Ended, *, pending_ok: bool) -> int:
 
 
 def result_object(ended: Ended, call: Call) -> dict[str, Any]:
-    """The object of `run --json`; counts that the run did not come to are null."""
+    """The object of `run --json`; counts that the run did not come to are null. `pilot` is there at its gate."""
     result = ended.result
     error = failure(result.error) if result.error is not None else None
     if error is None and call.interrupted():
         hint = f"Run the same command again: {call.command}"
         error = {"code": "interrupted", "message": "interrupted", "where": result.pipeline, "hint": hint}
+    pilot = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
     return {
         "pipeline": result.pipeline,
         "run_id": result.run_id or None,
@@ -74,6 +78,7 @@ def result_object(ended: Ended, call: Call) -> dict[str, Any]:
         "cost_usd": result.cost_usd,
         "realtime_usd": result.realtime_usd,
         "error": error,
+        **pilot,
     }
 
 
@@ -84,6 +89,8 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
     lines = [f"{result.pipeline}{version}: {_headline(ended, call)}"]
     if result.rows:
         lines.append(pairs(_facts(ended, call, database)))
+    if ended.summary is not None:
+        lines.append(pilot_text(ended.summary))
     if result.gate is not None and ended.gate_hint:
         lines.append(f"  {safe(ended.gate_hint, lines=True)}")
     lines += [f"  {line}" for line in _next_steps(ended, call)]

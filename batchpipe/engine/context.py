@@ -133,6 +133,12 @@ class Context:
         self._stack.callback(emulator.stop)
         return emulator.base_url
 
+    @property
+    def person(self) -> str:
+        """Who runs this call, as CI or the system names them."""
+        names = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME", "USERNAME")
+        return next((self.environment[name] for name in names if self.environment.get(name)), "unknown")
+
     def git_commit(self) -> str | None:
         """The commit that is checked out, with `+` where files differ from it; None outside a repository."""
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,7 @@ from batchpipe.engine.flight import Flight
 from batchpipe.engine.locks import pipeline_lock
 from batchpipe.engine.orders import Order, OrderKind
 from batchpipe.engine.output import ensure_output
+from batchpipe.engine.pilot import PilotGate, Summary
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.queue import Queue
 from batchpipe.engine.raw import RawFolder
@@ -30,7 +31,7 @@ from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
-from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError, UsageError
+from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError
 from batchpipe.logs import Event, Level
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
@@ -50,6 +51,7 @@ class RunOptions:
     keep: str | None = None
     retry_failed: bool = False
     withdraw: Sequence[int] = ()
+    pilot: int | None = None
     max_usd: Decimal | None = None
     no_wait: bool = False
     approve: bool = False
@@ -99,6 +101,8 @@ class PipelineRun:
     _flight: Flight = field(init=False)
     _queue: Queue = field(init=False)
     _since: int = field(default=0, init=False)
+    _pilot: PilotGate = field(init=False)
+    summary: Summary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
     _span: telemetry.Running | None = field(default=None, init=False)
@@ -201,6 +205,10 @@ class PipelineRun:
         )
         database.meanwhile.append(self._flight.save_ended)
         self._stack.callback(database.meanwhile.remove, self._flight.save_ended)
+        self._pilot = PilotGate(
+            resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
+        )
+        self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
         self._queue = Queue(
             submitter=Submitter(account_url=context.account_url, **parts),
             planner=self._planner,
@@ -228,9 +236,11 @@ class PipelineRun:
             self._flight.dropped = self._flight.decided = False
             limit = self.options.limit
             left = None if limit is None else max(limit - self._queue.submitted, 0)
-            self._take(replace(self.options.plan, limit=left))
+            self._take(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
         elif self._queue.exhausted and self._flight.decided:
             self._flight.decided = False
+            if self.plan.held is not None:
+                return  # retries and escalations of a pilot wait for its approval
             self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))
 
     def _take(self, options: PlanOptions) -> None:
@@ -267,6 +277,9 @@ class PipelineRun:
 
     def _settle(self) -> None:
         """Finished, or when to look again."""
+        if self.plan is not None and self.plan.held is not None and self._queue.exhausted and self._nothing_flies():
+            self._end_pilot()
+            return
         waiting = self._waiting_until()
         if not self._queue.exhausted and self._queue.gate is not None and not self.open:
             self.gate = self._queue.gate
@@ -282,6 +295,15 @@ class PipelineRun:
         self.wake_at = min(moments, default=None)
         if self._flight.decided and self._queue.exhausted:
             self.wake_at = None
+
+    def _end_pilot(self) -> None:
+        """The pilot has come back: the gate, unless it opens by itself."""
+        self.summary = self._pilot.close(self._planner, self.options.plan)
+        if self.summary is None:
+            self.plan, self.wake_at = None, None
+            return
+        self.gate, self.finished = self.summary.words, True
+        self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
     def _nothing_flies(self) -> bool:
         """Whether no open chunk can be waited for: what is left needs a person."""
@@ -354,15 +376,3 @@ class PipelineRun:
         result = result_of(database, self.work, self.resolved, self._planner, facts)
         close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted)
         return result
-
-
-def wait_seconds(text: str | None) -> float | None:
-    """`45m`, `2h`, `90s` or `90` as seconds; UsageError for anything else."""
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error

@@ -29,6 +29,7 @@ DUE_WORDS = (
     "escalated",
     "retry",
 )
+FRESH_WORDS = tuple(word for word in DUE_WORDS if word not in ("escalated", "retry"))
 WORDS = ("pending", *DUE_WORDS, "carried_over", "kept", "failed", "unchanged")
 STAYS = (
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
@@ -47,6 +48,30 @@ class PlanOptions:
     where: str | None = None
     no_new: bool = False
     since: int | None = None
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
+
+    A pilot begins only where `at_least` rows are due. `stratify` is an input column.
+    """
+
+    rows: int
+    begun: bool
+    at_least: int
+    stratify: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost."""
+
+    rows: int
+    due: int
+    requests: int
+    whole: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +88,7 @@ class Plan:
     deferred_until: datetime | None  # when the next row that pauses after a transient error is due
     chunks: Sequence[Chunk]
     estimate: Estimate
+    held: Held | None  # what a pilot keeps back
     rendered: Path
     snapshot: Snapshot
     seq: int
@@ -121,11 +147,9 @@ class Planner:
                 f"SELECT key_id FROM work.plan WHERE word IN ({_listed(DUE_WORDS)})"
             )
             self.planned_seq = seq
-        self._fill_due(options, self.database.clock())
-        with self.database.reading(self.work) as session:
-            session.execute(query("leaders", pipelines=self._pipelines))
-        self.number_sends()
-        return self._result(snapshot, rendered, seq)
+        self._fill_queue(options)
+        held = self._hold_back(snapshot, options)
+        return self._result(snapshot, rendered, seq, held)
 
     @property
     def _pipelines(self) -> str:
@@ -221,23 +245,61 @@ class Planner:
                 above = next((each for each in range(rung + 1, count + 1) if mask >> (each - 1) & 1), None)
                 session.execute("INSERT INTO work.next_rungs VALUES ($1, $2, $3)", [mask, rung, above])
 
-    def _fill_due(self, options: PlanOptions, now: datetime) -> None:
+    def _fill_queue(self, options: PlanOptions, chosen: str = "") -> None:
+        """`work.due`, `work.leading` and `work.queue`: what may be sent now, of it those that ask first, in order."""
         words = ("escalated", "retry") if options.no_new else DUE_WORDS
         limit = f"ORDER BY key_id LIMIT {int(options.limit)}" if options.limit is not None else ""
-        parameters = {"now": now, "overhead_bytes": OVERHEAD_TOKENS}
-        self.work.connection.execute(query("due", due_words=_listed(words), limit=limit), parameters)
+        parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
+        self.work.connection.execute(query("due", due_words=_listed(words), chosen=chosen, limit=limit), parameters)
+        with self.database.reading(self.work) as session:
+            session.execute(query("leaders", pipelines=self._pipelines))
+        self.number_sends()
+        self.work.connection.execute(query("number_requests"))
+
+    def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> Held | None:
+        """While a pilot is not approved: `work.queue` with no more than what is left of its sample."""
+        sample = options.sample
+        if sample is None:
+            return None
+        connection = self.work.connection
+        fresh, everything = connection.execute(
+            f"SELECT count(*) FILTER (reason IN ({_listed(FRESH_WORDS)})), count(*) FROM work.due"
+        ).fetchone() or (0, 0)
+        if not sample.begun and fresh < sample.at_least:
+            return None
+        whole = estimate(self._session())
+        requests = self._count("SELECT count(*) FROM work.queue")
+        stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
+        words = _listed(FRESH_WORDS)
+        statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
+        connection.execute(statement, {"rows": 0 if options.no_new else sample.rows})
+        self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
+        rows = self._count("SELECT count(*) FROM work.due")
+        return Held(rows=rows, due=everything, requests=requests, whole=whole)
+
+    def rest(self, options: PlanOptions, without: str) -> tuple[int, Estimate]:
+        """The requests of the last plan that would still be sent, by today's estimate, less the keys in `without`."""
+        with self.database.reading(self.work) as session:
+            fill_ladder(session, self.resolved, self.prices)
+        self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
+        return self._count("SELECT count(*) FROM work.queue"), estimate(self._session())
+
+    def _session(self, seq: int = 0) -> Session:
+        return Session(connection=self.work.connection, seq=seq, now=self.database.clock())
+
+    def _count(self, statement: str) -> int:
+        row = self.work.connection.execute(statement).fetchone()
+        return int(row[0]) if row else 0
 
     def number_sends(self) -> None:
         """`work.sends`: how many requests were ever prepared for each key that is due."""
         with self.database.reading(self.work) as session:
             session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
 
-    def _result(self, snapshot: Snapshot, rendered: Path, seq: int) -> Plan:
-        connection = self.work.connection
-        session = Session(connection=connection, seq=seq, now=self.database.clock())
+    def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: Held | None) -> Plan:
+        session = self._session(seq)
         words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
         known, vanished, appeared = session.one(query("vanished"))
-        session.execute(query("number_requests"))
         sizes = session.rows("SELECT bytes, grouping FROM work.queue ORDER BY number")
         requests, followers = session.one(
             "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
@@ -253,6 +315,7 @@ class Planner:
             deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
             chunks=tuple(partition(sizes, self.limits())),
             estimate=estimate(session),
+            held=held,
             rendered=rendered,
             snapshot=snapshot,
             seq=seq,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from batchpipe.engine.budget import Limit, limits
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import load, quoted_names, spent
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
+from batchpipe.engine.pilot import sample_of
 from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
 from batchpipe.engine.resolve import Resolved
@@ -85,8 +86,9 @@ def _planned(
     with database.reading(work) as session:
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
+        sample = sample_of(session, resolved, options.pilot)
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
-    plan = planner.plan(snapshot, orders, options.plan)
+    plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:
         version, is_new = _version(session, resolved)
         busy = load(session, resolved.names, NO_RUN)

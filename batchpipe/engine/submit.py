@@ -109,7 +109,8 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            self._intent(session, chunk_id, account | {"key_hash": provider.key_hash})
+            known = account | {"key_hash": provider.key_hash}
+            self._intent(session, chunk_id, known, pilot=plan.held is not None)
         return chunk_id, count
 
     def _keep_intent(self, chunk_id: str) -> None:
@@ -123,9 +124,9 @@ class Submitter:
         cursor.execute(query("chunk"), parameters)
         cursor.close()
 
-    def _intent(self, session: Session, chunk_id: str, account: Mapping[str, str]) -> None:
+    def _intent(self, session: Session, chunk_id: str, account: Mapping[str, str], *, pilot: bool) -> None:
         facts = session.dictionaries(query("chunk_facts"))[0]
-        data = facts | dict(account) | {"prompt_version": self.resolved.version.prompt_version}
+        data = facts | dict(account) | {"prompt_version": self.resolved.version.prompt_version, "pilot": pilot}
         add_event(session, self.resolved.name, "chunk_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
 
     def _rung(self) -> int:

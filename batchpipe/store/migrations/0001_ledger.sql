@@ -233,6 +233,7 @@ SELECT
     (prepared ->> 'bytes')::BIGINT AS bytes,
     (prepared ->> 'max_usd')::DECIMAL(38, 15) AS max_usd,
     (prepared ->> 'expected_usd')::DECIMAL(38, 15) AS expected_usd,
+    coalesce((prepared ->> 'pilot')::BOOLEAN, false) AS pilot,
     prepared ->> 'provider' AS provider,
     prepared ->> 'base_url' AS base_url,
     prepared ->> 'key_hash' AS key_hash,

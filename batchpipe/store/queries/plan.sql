@@ -258,7 +258,7 @@ FROM (
     SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues
     FROM work.plan
     WHERE word IN ({due_words}) AND (not_before IS NULL OR word <> 'retry' OR not_before <= $now)
-    {limit}
+    {chosen} {limit}
 ) d
 JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
 JOIN work.ladder l ON l.rung = f.next_rung

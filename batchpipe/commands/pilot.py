@@ -1,0 +1,106 @@
+"""A pilot for people and programs: what it came to, before the rest is paid for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.commands.text import count, money, pairs, safe, shortened
+from batchpipe.engine.pilot import Example, Histogram, Summary
+from batchpipe.engine.plan import Held
+
+SHOWN_REASONS = 8
+SHOWN_WIDTH = 100
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def held_object(held: Held) -> dict[str, Any]:
+    """What `plan --json` says of a pilot: its rows, and the whole that waits for it."""
+    whole = held.whole
+    return {
+        "rows": held.rows,
+        "whole": {"requests": held.requests, "cost_usd": whole.cost_usd, "max_usd": whole.max_usd},
+    }
+
+
+def held_text(held: Held) -> str:
+    """What `plan` says of a pilot."""
+    whole = f"{count(held.requests, 'request')}, about {money(held.whole.cost_usd)}"
+    if held.rows:
+        return f"{count(held.rows, 'row')} go first, then the run stops; the whole is {whole}"
+    return f"not approved yet: nothing is sent before `run --approve`; {whole} would follow"
+
+
+def pilot_object(summary: Summary) -> dict[str, Any]:
+    """The pilot in the object of `run --json`."""
+    value = asdict(summary)
+    rest = value.pop("rest")
+    return {
+        **value,
+        "reasons": [{"outcome": outcome, "error": error, "rows": rows} for outcome, error, rows in summary.reasons],
+        "valid_share": round(summary.valid_share, 6),
+        "usd_per_row": _rounded(summary.usd_per_row),
+        "rest": {name: rest[name] for name in ("input_tokens", "output_tokens", "cost_usd", "max_usd")},
+    }
+
+
+def pilot_text(summary: Summary) -> str:
+    """The pilot for a person; nothing in it steers the terminal."""
+    tokens = (summary.input_tokens // max(summary.requests, 1), summary.output_tokens // max(summary.requests, 1))
+    rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}, "
+    rest += f"{money(summary.rest.max_usd)} at most"
+    lines = [
+        "pilot",
+        pairs(
+            [
+                ("valid", f"{summary.valid:,} of {count(summary.rows, 'row')} ({summary.valid_share:.1%})"),
+                ("tokens", f"{tokens[0]:,} in and {tokens[1]:,} out per request"),
+                ("cost", f"{money(summary.cost_usd)}, {_each(summary.usd_per_row)} per row"),
+                ("the rest", rest),
+            ]
+        ),
+    ]
+    if summary.reasons:
+        lines.append("  not valid")
+        lines += [
+            f"    {rows:>5,}  {_reason(outcome, error)}" for outcome, error, rows in summary.reasons[:SHOWN_REASONS]
+        ]
+    lines += [f"  {safe(name)}: {_values(values)}" for name, values in summary.values.items() if values]
+    lines += [f"  {safe(name)}: {_bars(each)}" for name, each in summary.histograms.items()]
+    lines.append("  examples")
+    lines += [f"    {_example(each)}" for each in summary.examples]
+    return "\n".join(lines)
+
+
+def _rounded(value: Decimal | None) -> Decimal | None:
+    return round(value, 15) if value is not None else None
+
+
+def _each(value: Decimal | None) -> str:
+    return f"${value:.6f}" if value is not None else "unknown"
+
+
+def _reason(outcome: str, error: str) -> str:
+    return shortened(safe(f"{outcome}: {error}" if error else outcome), SHOWN_WIDTH)
+
+
+def _values(values: Mapping[str, int]) -> str:
+    total = sum(values.values())
+    return ", ".join(f"{shortened(safe(value), 40)} {rows:,} ({rows / total:.0%})" for value, rows in values.items())
+
+
+def _bars(histogram: Histogram) -> str:
+    """Ten bars between the bounds, the tallest the fullest."""
+    most = max(histogram.rows, default=0)
+    bars = "".join(BARS[-(-rows * (len(BARS) - 1) // most)] if most else BARS[0] for rows in histogram.rows)
+    return f"{histogram.low:g} |{bars}| {histogram.high:g}"
+
+
+def _example(example: Example) -> str:
+    key = example.key[0] if len(example.key) == 1 else json.dumps(list(example.key), ensure_ascii=False)
+    answer = json.dumps(example.output, ensure_ascii=False) if example.output is not None else f"({example.error})"
+    asked = " | ".join(value for value in example.input.values() if value)
+    return f"{shortened(safe(key), 24)}  {shortened(safe(asked), 60)}  →  {shortened(safe(answer), SHOWN_WIDTH)}"

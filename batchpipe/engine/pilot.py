@@ -1,0 +1,275 @@
+"""The pilot of a prompt version: a small sample is answered first, and the rest waits for approval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.estimate import Estimate
+from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.plan import Planner, PlanOptions, Sample
+from batchpipe.engine.resolve import Resolved
+from batchpipe.errors import UsageError
+from batchpipe.logs import Event, Tell
+from batchpipe.pipeline.model import Pilot
+from batchpipe.schema.columns import Column, value_sql
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+EXAMPLES = 10
+MOST_VALUES = 30
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far the pilot of the present prompt version is. `settled`: everything may be sent."""
+
+    pilot: Pilot
+    settled: bool
+    sent: int
+    in_flight: int
+
+    @property
+    def complete(self) -> bool:
+        """Something was sent, and all of it has come back."""
+        return self.sent > 0 and not self.in_flight
+
+    @property
+    def sample(self) -> Sample | None:
+        """What may be sent before approval; None where everything may."""
+        if self.settled:
+            return None
+        return Sample(
+            rows=max(self.pilot.rows - self.sent, 0),
+            begun=self.sent > 0,
+            at_least=self.pilot.rows,
+            stratify=self.pilot.stratify,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a pilot came to. Costs are US dollars, None where a price is not known.
+
+    `reasons` are (outcome, error, rows) of what is not valid; `values` count each allowed value of a field;
+    `histograms` count ten equal parts between a field's bounds; `rest` is what else is due, in requests and cost.
+    """
+
+    rows: int
+    requests: int
+    valid: int
+    reasons: Sequence[tuple[str, str, int]]
+    values: Mapping[str, Mapping[str, int]]
+    histograms: Mapping[str, Histogram]
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    rest_requests: int
+    rest: Estimate
+    examples: Sequence[Example]
+    shortfalls: Sequence[str]
+
+    @property
+    def words(self) -> str:
+        """Why the gate is closed."""
+        why = "; ".join(self.shortfalls) or "it waits for approval"
+        return f"the pilot of {self.rows:,} rows has come back: {why}"
+
+    @property
+    def valid_share(self) -> float:
+        return self.valid / self.rows if self.rows else 0.0
+
+    @property
+    def usd_per_row(self) -> Decimal | None:
+        return self.cost_usd / self.rows if self.cost_usd is not None and self.rows else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Rows in ten equal parts from `low` to `high`."""
+
+    low: float
+    high: float
+    rows: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of a pilot: its key as texts, what conditions and prompt read of it, and its answer or why not."""
+
+    key: Sequence[str]
+    input: Mapping[str, str | None]
+    output: Mapping[str, Any] | None
+    error: str | None
+
+
+def standing_of(session: Session, resolved: Resolved, asked_rows: int | None = None) -> Standing | None:
+    """Where the present prompt version stands; None where it needs no pilot.
+
+    `asked_rows` is `--pilot N`; UsageError where the version is in use already. A pilot that has begun holds until
+    it is approved, also where the file asks for none any more.
+    """
+    names, version = quoted_names(resolved.names), {"prompt_version": resolved.version.prompt_version}
+    approved, sent, in_flight = session.one(query("pilot_standing", pipelines=names), version)
+    pilot = resolved.file.pipeline.pilot
+    if asked_rows is not None:
+        pilot = (pilot or Pilot()).model_copy(update={"rows": asked_rows})
+    if pilot is None and not sent:
+        return None
+    pilot = pilot or Pilot(rows=sent)
+    in_use = not sent and session.one(query("rows_in_use", pipelines=names), version)[0] >= pilot.rows
+    if asked_rows is not None and (approved or in_use):
+        why = "was approved already" if approved else f"has answered {pilot.rows:,} rows or more already"
+        hint = f"To send a few rows only: batchpipe run {resolved.name} --limit {asked_rows}"
+        raise UsageError(f"the prompt of {resolved.name} {why}: it needs no pilot", where="--pilot", hint=hint)
+    return Standing(pilot=pilot, settled=bool(approved or in_use), sent=sent, in_flight=in_flight)
+
+
+def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | None) -> bool:
+    """Whether `auto` opens the gate: the pilot has come back and keeps what `[pilot]` asks for."""
+    if standing is None or standing.settled or not standing.complete or not standing.pilot.auto:
+        return False
+    session.execute(query("pilot_rows", pipelines=quoted_names(resolved.names)), _version(resolved))
+    return not _shortfalls(standing.pilot, session.dictionaries(query("pilot_totals"))[0])
+
+
+def sample_of(session: Session, resolved: Resolved, asked_rows: int | None = None) -> Sample | None:
+    """What a run would be held to now."""
+    standing = standing_of(session, resolved, asked_rows)
+    if standing is None or passes_by_itself(session, resolved, standing):
+        return None
+    return standing.sample
+
+
+@dataclass(slots=True, kw_only=True)
+class PilotGate:
+    """A run's way through its pilot: what may be sent, and the gate behind it.
+
+    Only who could have seen the answers may approve: an approval counts where they had come back before this call.
+    """
+
+    resolved: Resolved
+    context: Context
+    work: Work
+    run_id: str
+    tell: Tell
+    _asked_rows: int | None = field(default=None, init=False)
+    _standing: Standing | None = field(default=None, init=False)
+
+    def begin(self, *, rows: int | None, approve: bool) -> None:
+        """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `standing_of`."""
+        self._asked_rows = rows
+        standing = self._look()
+        if approve and standing is not None and not standing.settled and standing.sent:
+            if standing.complete:
+                self._approve(self.context.person)
+            else:
+                self.tell(Event(kind="notice", words="the pilot is still in flight: look at it, then --approve"))
+
+    def sample(self) -> Sample | None:
+        """What may be sent; an approval by `auto` is recorded first."""
+        standing = self._look()
+        if standing is None or standing.settled:
+            return None
+        with self.context.database.reading(self.work) as session:
+            passes = passes_by_itself(session, self.resolved, standing)
+        if passes:
+            self._approve("auto")
+            return None
+        return standing.sample
+
+    def close(self, planner: Planner, options: PlanOptions) -> Summary | None:
+        """What the pilot came to, where its gate stays closed; None where everything may be sent now."""
+        if self.sample() is None or self._standing is None:
+            return None
+        with self.context.database.reading(self.work) as session:
+            session.execute(query("pilot_rows", pipelines=quoted_names(self.resolved.names)), _version(self.resolved))
+        requests, rest = planner.rest(options, "work.pilot_rows")
+        with self.context.database.reading(self.work) as session:
+            return summarise(session, self.resolved, self._standing, requests, rest)
+
+    def _look(self) -> Standing | None:
+        with self.context.database.reading(self.work) as session:
+            self._standing = standing_of(session, self.resolved, self._asked_rows)
+        return self._standing
+
+    def _approve(self, who: str) -> None:
+        facts = {"prompt_version": self.resolved.version.prompt_version, "by": who}
+        with self.context.database.writing(self.work, self.run_id) as session:
+            add_event(session, self.resolved.name, "pilot_approved", facts, run_id=self.run_id)
+        self.tell(Event(kind="pilot_approved", words=who))
+
+
+def summarise(session: Session, resolved: Resolved, standing: Standing, requests: int, rest: Estimate) -> Summary:
+    """What `work.pilot_rows` came to; `requests` are still due, and `rest` is what they would cost."""
+    totals = session.dictionaries(query("pilot_totals"))[0]
+    names = [each.name for each in resolved.hash_columns]
+    examples = [
+        Example(
+            key=json.loads(key),
+            input=dict(zip(names, values, strict=False)),
+            output=json.loads(output) if output is not None and valid else None,
+            error=None if valid else error,
+        )
+        for key, values, output, error, valid in session.rows(query("pilot_examples"), {"rows": EXAMPLES})
+    ]
+    return Summary(
+        **totals,
+        reasons=session.rows(query("pilot_reasons")),
+        values={each.name: _values(session, each) for each in resolved.columns if _is_listed(resolved, each)},
+        histograms=_histograms(session, resolved),
+        rest_requests=requests,
+        rest=rest,
+        examples=examples,
+        shortfalls=_shortfalls(standing.pilot, totals),
+    )
+
+
+def _version(resolved: Resolved) -> dict[str, str]:
+    return {"prompt_version": resolved.version.prompt_version}
+
+
+def _shortfalls(pilot: Pilot, totals: Mapping[str, Any]) -> list[str]:
+    """What the pilot does not keep of what `[pilot]` asks for, in words."""
+    found = []
+    share = totals["valid"] / totals["rows"] if totals["rows"] else 0.0
+    if share < pilot.min_valid:
+        found.append(f"{share:.1%} of its answers are valid, min_valid is {pilot.min_valid:.1%}")
+    if pilot.max_usd_per_row is not None:
+        cost = totals["cost_usd"]
+        if cost is None:
+            found.append("what a row cost is not known, and max_usd_per_row is set")
+        elif cost > pilot.max_usd_per_row * totals["rows"]:
+            each = cost / max(totals["rows"], 1)
+            found.append(f"a row cost ${each:.6f}, max_usd_per_row is ${pilot.max_usd_per_row}")
+    return found
+
+
+def _is_listed(resolved: Resolved, column: Column) -> bool:
+    node = resolved.full_schema.get("properties", {}).get(column.name, {})
+    return column.type == "BOOLEAN" or (isinstance(node, Mapping) and 0 < len(node.get("enum", ())) <= MOST_VALUES)
+
+
+def _values(session: Session, column: Column) -> dict[str, int]:
+    found = session.rows(query("pilot_values", value=value_sql(column, "output")))
+    return {"null" if value is None else str(value): rows for value, rows in found}
+
+
+def _histograms(session: Session, resolved: Resolved) -> dict[str, Histogram]:
+    """Of each number that has both bounds, as a confidence has."""
+    found = {}
+    for column in resolved.columns:
+        node = resolved.full_schema.get("properties", {}).get(column.name, {})
+        low, high = (node.get("minimum"), node.get("maximum")) if isinstance(node, Mapping) else (None, None)
+        if node.get("type") != "number" or low is None or high is None or low >= high:
+            continue
+        statement = query("pilot_histogram", value=f"({value_sql(column, 'output')})::DOUBLE")
+        bins = dict(session.rows(statement, {"low": float(low), "high": float(high)}))
+        rows = tuple(bins.get(number, 0) for number in range(BINS))
+        found[column.name] = Histogram(low=float(low), high=float(high), rows=rows)
+    return found

@@ -1,0 +1,94 @@
+-- The pilot of a prompt version: what was sent of it, what it came to, and who approved it.
+
+-- name: pilot_standing
+WITH chunks AS (
+    SELECT chunk_id, is_open FROM ledger.batches
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND pilot
+        AND state NOT IN ('refused', 'not_sent', 'not_found', 'abandoned')
+),
+sent AS (
+    SELECT key_id, bool_or(is_open) AS is_open
+    FROM ledger.requests JOIN chunks USING (chunk_id)
+    WHERE pipeline IN ({pipelines}) AND send > 0
+    GROUP BY key_id
+)
+SELECT
+    (SELECT count(*) > 0 FROM ledger.events WHERE kind = 'pilot_approved' AND pipeline IN ({pipelines})
+        AND (data ->> 'prompt_version')::UHUGEINT = $prompt_version::UHUGEINT) AS approved,
+    (SELECT count(*) FROM sent) AS sent,
+    (SELECT count(*) FILTER (is_open) FROM sent) AS in_flight
+
+-- name: rows_in_use
+-- Rows that were sent under a prompt version without a pilot.
+SELECT count(DISTINCT key_id)
+FROM ledger.requests
+WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND send > 0 AND reason <> 'try'
+    AND chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE pilot AND pipeline IN ({pipelines}))
+
+-- name: pilot_sample
+-- By hash of the key, so that it is the same sample whoever asks; in turns over the values of a column.
+CREATE OR REPLACE TABLE work.sample AS
+SELECT key_id
+FROM (
+    SELECT p.key_id, row_number() OVER (PARTITION BY {stratum} ORDER BY p.key_id) AS turn
+    FROM work.plan p
+    JOIN {snapshot} s USING (position)
+    WHERE p.word IN ({fresh_words})
+)
+ORDER BY turn, key_id
+LIMIT $rows
+
+-- name: pilot_rows
+CREATE OR REPLACE TABLE work.pilot_rows AS
+WITH sent AS (
+    SELECT q.* FROM ledger.requests q
+    JOIN ledger.batches b USING (chunk_id)
+    WHERE b.pilot AND q.pipeline IN ({pipelines}) AND q.prompt_version = $prompt_version::UHUGEINT AND q.send > 0
+        AND b.state NOT IN ('refused', 'not_sent', 'not_found', 'abandoned')
+),
+verdicts AS (
+    SELECT key_id, custom_id, arg_min(state, seq) AS state, min(seq) AS seq
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND custom_id IN (SELECT custom_id FROM sent)
+    GROUP BY key_id, custom_id
+)
+SELECT
+    s.key_id, s.key, s.custom_id, s.leads, s.input_values, r.outcome, r.output, r.input_tokens
+        + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS input_tokens,
+    r.output_tokens, r.cost_usd, d.error,
+    coalesce(d.state = 'accepted' OR (d.state = 'escalated' AND d.earlier_answer = d.custom_id), false) AS valid
+FROM sent s
+LEFT JOIN (SELECT * FROM ledger.results WHERE pipeline IN ({pipelines}) AND NOT judged_again) r USING (custom_id)
+LEFT JOIN verdicts v USING (key_id, custom_id)
+LEFT JOIN ledger.decisions d ON d.key_id = v.key_id AND d.custom_id = v.custom_id AND d.seq = v.seq
+    AND d.pipeline IN ({pipelines})
+
+-- name: pilot_totals
+SELECT
+    count(*) AS rows,
+    count(*) FILTER (leads) AS requests,
+    count(*) FILTER (valid) AS valid,
+    coalesce(sum(input_tokens) FILTER (leads), 0)::BIGINT AS input_tokens,
+    coalesce(sum(output_tokens) FILTER (leads), 0)::BIGINT AS output_tokens,
+    CASE WHEN bool_and(cost_usd IS NOT NULL OR outcome IS NULL) FILTER (leads)
+        THEN coalesce(sum(cost_usd) FILTER (leads), 0)::DECIMAL(38, 15) END AS cost_usd
+FROM work.pilot_rows
+
+-- name: pilot_reasons
+SELECT coalesce(outcome, 'no result') AS outcome, coalesce(error, '') AS error, count(*) AS rows
+FROM work.pilot_rows
+WHERE NOT valid
+GROUP BY ALL
+ORDER BY rows DESC, outcome, error
+
+-- name: pilot_values
+SELECT {value}::VARCHAR AS value, count(*) AS rows FROM work.pilot_rows WHERE valid GROUP BY ALL ORDER BY rows DESC, value
+
+-- name: pilot_histogram
+SELECT least(9, floor(({value} - $low) / ($high - $low) * 10))::INTEGER AS bin, count(*) AS rows
+FROM work.pilot_rows
+WHERE valid AND {value} BETWEEN $low AND $high
+GROUP BY ALL
+
+-- name: pilot_examples
+SELECT key, input_values, output::VARCHAR AS output, error, valid FROM work.pilot_rows ORDER BY key_id, custom_id LIMIT $rows
