@@ -29,6 +29,7 @@ COMMANDS = (
     "plan",
     "run",
     "status",
+    "try",
     "show",
     "results",
     "report",

@@ -1,4 +1,4 @@
-"""Commands that do or plan the work: check, plan, run, cancel, recover."""
+"""Commands that do or plan the work: check, plan, try, run, cancel, recover."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from batchpipe.arguments.words import (
     Where,
     Withdraw,
 )
-from batchpipe.commands.options import PlanRequest, RunRequest, Task
+from batchpipe.commands.options import PlanRequest, RunRequest, Task, TryRequest
 
 if TYPE_CHECKING:
     from batchpipe.commands.call import Call
@@ -84,6 +84,33 @@ def plan(
         return command(call, request)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=request.pipelines)
+
+
+@app.command("try", rich_help_panel=WORK, epilog=EPILOG)
+def try_rows(
+    context: typer.Context,
+    pipeline: Pipeline,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="These rows; else the first by hash.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, metavar="N", help="How many rows, where no key is given.")] = 5,
+    where: Where = None,
+    rung: Annotated[int | None, typer.Option("--rung", min=1, metavar="N", help="By this rung of the ladder.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="X", help="By this model, also off the ladder.")
+    ] = None,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Answer a few rows now, by realtime calls; a later run takes their answers, unpaid."""
+    request = TryRequest(
+        pipeline=pipeline, keys=keys or [], rows=rows, where=where, rung=rung, model=model, params=params or []
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.try_rows import try_rows as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
 
 
 @app.command(rich_help_panel=WORK, epilog=EPILOG)

@@ -76,6 +76,19 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TryRequest:
+    """The options of `try`, as typed."""
+
+    pipeline: str
+    keys: Sequence[str] = ()
+    rows: int = 5
+    where: str | None = None
+    rung: int | None = None
+    model: str | None = None
+    params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
     """The options of `plan`, as typed."""
 

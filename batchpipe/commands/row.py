@@ -13,7 +13,7 @@ from typing import Any
 from batchpipe.engine.context import Context
 from batchpipe.engine.orders import open_orders
 from batchpipe.engine.plan import Planner, PlanOptions
-from batchpipe.engine.render import feedback_text, render_row
+from batchpipe.engine.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
@@ -68,7 +68,7 @@ def read_row(
     context: Context, work: Work, file: PipelineFile, params: Mapping[str, Any], keys: Sequence[str]
 ) -> Reading:
     """Look for the first of `keys` (JSON lists of texts) that the input has; a broken input is no error."""
-    with _folder(context.database) as temporary:
+    with temporary_folder(context.database, "show-") as temporary:
         try:
             with context.source(file, params) as source:
                 resolved = context.resolve(file, source)
@@ -85,13 +85,13 @@ def read_row(
 
 
 @contextmanager
-def _folder(database: Database) -> Iterator[Path]:
+def temporary_folder(database: Database, prefix: str) -> Iterator[Path]:
     """A folder for the snapshot, beside the database; a temporary one where nothing may be written there."""
     try:
         beside: Path | None = database.make_folder("work")
     except OSError:
         beside = None
-    with TemporaryDirectory(prefix="show-", dir=beside) as folder:
+    with TemporaryDirectory(prefix=prefix, dir=beside) as folder:
         yield Path(folder)
 
 
@@ -156,11 +156,8 @@ def _feedback(work: Work) -> str | None:
 def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
     """The columns that the templates use, as they are given to them: a time with a zone is naive UTC."""
     columns = [each for each in one.columns if each.name in resolved.templates.columns]
-    chosen = [
-        f"CAST({each.stored} AS TIMESTAMP)" if each.type == "TIMESTAMP WITH TIME ZONE" else each.stored
-        for each in columns
-    ]
-    row = work.connection.execute(f"SELECT {', '.join(['1', *chosen])} FROM {one.relation}").fetchone()
+    chosen = [python_value(each) for each in columns]
+    row = work.connection.execute(f"SELECT {', '.join(['1', *chosen])} FROM {one.relation} s").fetchone()
     return dict(zip([each.name for each in columns], row[1:], strict=True)) if row else {}
 
 

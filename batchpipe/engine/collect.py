@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class Collector:
         if not self.rebuilding:
             self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
         self._judge()
-        self._price(state)
+        self._price(state.created_at.date())
         collected = self._record(batch, state, faults)
         self.raw.compress(batch.chunk_id)
         return collected
@@ -112,6 +113,17 @@ class Collector:
         path = self.raw.download(batch.chunk_id)
         with saving(path):
             self.provider().collect(batch.batch_id, path)
+
+    def record_answer(self, chunk_id: str, path: Path) -> None:
+        """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
+        with self.database.reading(self.work) as session:
+            session.execute(query("sent"), {"chunk_id": chunk_id})
+        self._read(path)
+        self.work.connection.execute(query("received"))
+        self._judge()
+        self._price(self.database.clock().date())
+        with self.database.writing(self.work, self.run_id) as session:
+            self._insert_results(session, chunk_id, None, session.now)
 
     def _read_checked(self, batch: OpenBatch, looks: int) -> dict[str, int] | None:
         """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
@@ -187,7 +199,7 @@ class Collector:
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 
-    def _price(self, state: BatchState) -> None:
+    def _price(self, day: date) -> None:
         """`work.prices`: the unit prices of the models that answered, on the day the batch was made."""
         connection = self.work.connection
         models = [
@@ -196,7 +208,7 @@ class Collector:
                 "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
             ).fetchall()
         ]
-        rows = prices_table(models, [state.created_at.date()], file=self.prices.file, price_factor=self.prices.factor)
+        rows = prices_table(models, [day], file=self.prices.file, price_factor=self.prices.factor)
         money = "DECIMAL(20, 15)"
         connection.execute(
             "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
@@ -246,22 +258,7 @@ class Collector:
             session.execute(statement, {"moment": session.now})
 
     def _insert(self, session: Session, batch: OpenBatch, state: BatchState) -> None:
-        stamp: dict[str, Any] = {
-            "pipeline": self.resolved.name,
-            "run_id": self.run_id,
-            "now": session.now,
-            "seq": session.seq,
-        }
-        session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
-        session.execute(
-            query("insert_results", cost=_COST.format(p="b"), realtime=_COST.format(p="n")),
-            stamp
-            | {
-                "chunk_id": batch.chunk_id,
-                "batch_id": batch.batch_id,
-                "completed_at": state.ended_at or session.now,
-            },
-        )
+        self._insert_results(session, batch.chunk_id, batch.batch_id, state.ended_at or session.now)
         words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
         session.execute(
             query(
@@ -269,8 +266,18 @@ class Collector:
                 outcome_words=f"CASE o.judged {words} END",
                 pipelines=quoted_names(self.resolved.names),
             ),
-            stamp | {"poll_interval": self.poll_interval},
+            self._stamp(session) | {"poll_interval": self.poll_interval},
         )
+
+    def _insert_results(self, session: Session, chunk_id: str, batch_id: str | None, completed_at: datetime) -> None:
+        session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
+        session.execute(
+            query("insert_results", cost=_COST.format(p="b"), realtime=_COST.format(p="n")),
+            self._stamp(session) | {"chunk_id": chunk_id, "batch_id": batch_id, "completed_at": completed_at},
+        )
+
+    def _stamp(self, session: Session) -> dict[str, Any]:
+        return {"pipeline": self.resolved.name, "run_id": self.run_id, "now": session.now, "seq": session.seq}
 
     def _decide(self) -> None:
         """`work.verdicts`: the ladder's verdict on each distinct outcome and standing of this batch."""

@@ -56,6 +56,14 @@ def settings_text(rung: RungSettings) -> str:
     return json.dumps({"model": rung.model, **rung.settings}, sort_keys=True, default=str)
 
 
+def fill_rung_settings(session: Session, resolved: Resolved) -> None:
+    """`work.rung_settings`: the rung of each model with its settings; the lowest, where two differ in room only."""
+    session.execute("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)")
+    rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
+    for settings, number in rungs.items():
+        session.execute("INSERT INTO work.rung_settings VALUES ($1, $2)", [settings, number])
+
+
 def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None:
     """`work.ladder`: a row per rung with its model, room, prices per token and what to expect of a request.
 

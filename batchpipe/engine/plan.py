@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchpipe.chunking import Chunk, ChunkLimits, partition
 from batchpipe.conditions import Condition
-from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder
+from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.render import render_rows
@@ -161,6 +161,8 @@ class Planner:
         session.execute(query("standing", pipelines=pipelines))
         self._read_input(session, snapshot, options)
         session.execute(query("pending", pipelines=pipelines))
+        fill_rung_settings(session, self.resolved)
+        session.execute(query("tries", pipelines=pipelines))
         identities = {
             "prompt_version": version.prompt_version,
             "visible_hash": version.visible_hash,

@@ -52,10 +52,12 @@ def render_rows(connection: duckdb.DuckDBPyConnection, resolved: Resolved, snaps
     )
 
 
-def render_row(resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1) -> tuple[Message, bytes]:
-    """One row as the model would see it, and its params on `rung`."""
+def render_row(
+    resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1, settings: RungSettings | None = None
+) -> tuple[Message, bytes]:
+    """One row as the model would see it, and its params on `rung`, or for a model that is no rung."""
     message = resolved.templates.render(row)
-    settings = resolved.rungs[rung - 1]
+    settings = settings or resolved.rungs[rung - 1]
     return message, _encoder(resolved, settings)(message, max_tokens=settings.max_tokens)
 
 
@@ -89,7 +91,7 @@ def _blocks(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, columns: Sequence[InputColumn]
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
-    values = "".join(f", {_python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
+    values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
     reader = connection.cursor()
     reader.execute(
         "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
@@ -99,7 +101,7 @@ def _blocks(
         yield block
 
 
-def _python_value(column: InputColumn) -> str:
+def python_value(column: InputColumn) -> str:
     """A time with a zone comes as naive UTC: fetching it otherwise needs another package."""
     if column.type == "TIMESTAMP WITH TIME ZONE":
         return f"CAST(s.{column.stored} AS TIMESTAMP)"

@@ -1,4 +1,4 @@
-"""What a provider is to the rest: pure rules and encoding, five calls, and its own limits and prices.
+"""What a provider is to the rest: pure rules and encoding, six calls, and its own limits and prices.
 
 A provider is one module that has `RULES` and a `provider(...)` factory, and one line in `REGISTRY`. Its name
 appears nowhere else.
@@ -196,7 +196,7 @@ class ProviderRules(Protocol):
 
 
 class Provider(ProviderRules, Protocol):
-    """One provider with its five calls, bound to a base URL and a key."""
+    """One provider with its six calls, bound to a base URL and a key."""
 
     @property
     def base_url(self) -> str:
@@ -210,6 +210,13 @@ class Provider(ProviderRules, Protocol):
 
     def submit(self, body: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> BatchState:
         """POST once. Raises RefusedError, NotSentError or UnknownOutcomeError; nothing else."""
+        ...
+
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
+        """One realtime call, sent once: its message as the line of a results file that `custom_id` would have.
+
+        Raises as `poll`; RefusedError where the request itself is at fault.
+        """
         ...
 
     def poll(self, batch_id: str) -> BatchState:

@@ -1,4 +1,4 @@
-"""The five calls, over the real SDK with its retries off and no redirect followed."""
+"""The six calls, over the real SDK with its retries off and no redirect followed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import anthropic
     import httpx2
 
-_PATH = "/v1/messages/batches"
+_MESSAGES = "/v1/messages"
+_PATH = f"{_MESSAGES}/batches"
 _CONNECT_SECONDS = 15.0
 _PAGE = 100
 
@@ -109,6 +110,15 @@ class Calls(Rules):
             return batch_state(_json(response), response.headers)
         except NotABatchError as error:
             raise UnknownOutcomeError(self._redact(f"HTTP {response.status_code}, but {error}")) from error
+
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
+        with failures.mapped(failures.of_repeatable, self._redact):
+            response = self._post(_MESSAGES, body=params, headers=headers, timeout_seconds=timeout_seconds)
+        try:
+            result = {"type": "succeeded", "message": _json(response)}
+        except NotABatchError as error:
+            raise UnavailableError(self._redact(str(error))) from error
+        return orjson.dumps({"custom_id": custom_id, "result": result}) + b"\n"
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(lambda: self._get(self._path(batch_id)))

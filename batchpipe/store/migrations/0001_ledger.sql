@@ -276,7 +276,9 @@ WITH newest AS (
 last_request AS (
     SELECT r.pipeline, r.key_id, r.key, r.model, r.rung, r.attempt, r.reason, b.is_open
     FROM ledger.requests r
-    JOIN (SELECT pipeline, key_id, max(seq) AS seq FROM ledger.requests GROUP BY ALL) USING (pipeline, key_id, seq)
+    JOIN (
+        SELECT pipeline, key_id, max(seq) AS seq FROM ledger.requests WHERE reason <> 'try' GROUP BY ALL
+    ) USING (pipeline, key_id, seq)
     LEFT JOIN ledger.batches b USING (chunk_id)
 )
 SELECT

@@ -100,6 +100,16 @@ LEFT JOIN (
 {snapshot_join}
 WHERE c.word = 'candidate'
 
+-- name: tries
+-- Answers that `batchpipe try` has bought, where their model with its settings is a rung of the ladder.
+CREATE OR REPLACE TABLE work.tries AS
+SELECT q.key_id, q.fingerprint, q.custom_id, q.seq, l.rung
+FROM ledger.requests q
+JOIN work.rung_settings l USING (settings)
+WHERE q.reason = 'try' AND q.pipeline IN ({pipelines}) AND q.custom_id IN (
+    SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND outcome = 'answered' AND answer IS NOT NULL
+)
+
 -- name: stored_answers
 CREATE OR REPLACE TABLE work.answers AS
 SELECT r.custom_id, arg_max(r.answer, r.seq) AS answer, arg_max(r.output, r.seq) AS output
@@ -125,7 +135,8 @@ JOIN (
 CREATE OR REPLACE TABLE work.matches AS
 WITH wanted AS (
     SELECT DISTINCT c.key_id, f.fingerprint, c.known AND f.fingerprint = c.own_fingerprint AND NOT c.never_sent AS own,
-        c.custom_id AS own_custom_id, c.rung AS own_rung, c.review AS own_review, c.state, c.redo
+        c.custom_id AS own_custom_id, c.rung AS own_rung, c.review AS own_review, c.state, c.redo, c.rungs,
+        coalesce(c.standing_seq, 0) AS standing_seq
     FROM work.candidates c JOIN work.rendered f USING (key_id)
 ),
 library AS (
@@ -135,16 +146,27 @@ library AS (
     WHERE pipeline IN ({pipelines}) AND state = 'accepted'
         AND fingerprint IN (SELECT fingerprint FROM work.rendered)
     GROUP BY fingerprint
+),
+answered AS (
+    SELECT key_id, own_custom_id AS custom_id, own_rung AS rung, own_review AS review, true AS own, false AS tried
+    FROM wanted
+    WHERE own AND redo IS NULL AND state IN ('accepted', 'failed') AND own_custom_id IS NOT NULL
+    UNION ALL
+    SELECT w.key_id, l.custom_id, l.rung, l.review, false, false
+    FROM wanted w
+    JOIN library l USING (fingerprint)
+    WHERE (w.redo IS NULL AND (NOT w.own OR w.state = 'kept'))
+        OR (w.redo = 'fresh' AND l.started > $redo_seq AND l.custom_id IS DISTINCT FROM w.own_custom_id)
 )
-SELECT key_id, own_custom_id AS custom_id, own_rung AS rung, own_review AS review, true AS own
-FROM wanted
-WHERE own AND redo IS NULL AND state IN ('accepted', 'failed') AND own_custom_id IS NOT NULL
+SELECT * FROM answered
 UNION ALL
-SELECT w.key_id, l.custom_id, l.rung, l.review, false
+-- The answer from the highest rung; one that `accept` does not hold for is kept for review where no rung is above.
+SELECT w.key_id, arg_max(t.custom_id, (t.rung, t.seq)), max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true
 FROM wanted w
-JOIN library l USING (fingerprint)
-WHERE (w.redo IS NULL AND (NOT w.own OR w.state = 'kept'))
-    OR (w.redo = 'fresh' AND l.started > $redo_seq AND l.custom_id IS DISTINCT FROM w.own_custom_id)
+JOIN work.tries t USING (fingerprint)
+WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_seq)
+    AND w.key_id NOT IN (SELECT key_id FROM answered)
+GROUP BY w.key_id
 
 -- name: to_judge
 CREATE OR REPLACE TABLE work.to_judge AS
@@ -173,6 +195,13 @@ variants AS (
     SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung ELSE 0 END AS above FROM wanted
     UNION ALL
     SELECT * REPLACE (false AS continues), 0 AS above FROM wanted WHERE continues AND NOT certain
+    UNION ALL
+    -- What was tried may go up from there.
+    SELECT wanted.* REPLACE (
+        true AS continues, NULL::INTEGER AS max_tokens, NULL::VARCHAR AS feedback_answer, NULL::VARCHAR AS feedback_error
+    ), t.rung AS above
+    FROM wanted JOIN (SELECT key_id, max(rung) AS rung FROM work.tries GROUP BY key_id) t USING (key_id)
+    WHERE NOT continues AND redo IS DISTINCT FROM 'escalate'
 )
 SELECT
     v.key_id, v.position, v.continues, n.next_rung,
@@ -194,6 +223,7 @@ SELECT
         WHEN stays THEN state
         WHEN redo = 'escalate' AND fingerprint IS NULL THEN 'unchanged'
         WHEN match_passes THEN 'carried_over'
+        WHEN goes_up AND NOT (redo IS NULL AND coalesce(list_contains(kept_after, changed), false)) THEN 'escalated'
         WHEN fingerprint IS NULL THEN 'failed'
         WHEN redo IS NOT NULL THEN 'redo'
         WHEN NOT known OR never_sent THEN 'new'
@@ -204,44 +234,57 @@ SELECT
         ELSE changed
     END AS word
 FROM (
-    SELECT
-        c.*, f.fingerprint, f.continues AS may_continue,
-        {stays} AS stays,
-        coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,
-        b.valid AS rejudged_valid,
-        CASE
-            WHEN NOT c.same_input THEN 'input_changed'
-            WHEN NOT c.same_version AND NOT c.same_schema THEN 'schema_changed'
-            ELSE 'prompt_changed'
-        END AS changed,
-        k.words AS kept_after,
-        m.custom_id AS match_custom_id,
-        m.rung AS match_rung,
-        coalesce(m.own, false) AS match_own,
-        CASE WHEN m.own AND c.same_input THEN m.review ELSE NOT coalesce(j.accepts, false) END AS match_review,
-        coalesce(
-            (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
-            OR (j.valid AND ((m.own AND c.same_input) OR j.accepts OR m.review)),
-            false
-        ) AS match_passes
-    FROM work.candidates c
-    LEFT JOIN work.rendered f ON f.key_id = c.key_id AND f.continues = ({continues})
-    LEFT JOIN work.matches m ON m.key_id = c.key_id
-    LEFT JOIN work.judged j ON j.key_id = c.key_id
-    LEFT JOIN work.rejudged b ON b.key_id = c.key_id
-    LEFT JOIN (SELECT key_id, list(word) AS words FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
+    SELECT *,
+        valid_try AND NOT match_passes AND NOT own_continues AND has_rung_above AS goes_up,
+        coalesce(f_continues, false) OR goes_up AS may_continue
+    FROM (
+        SELECT
+            c.*, f.fingerprint, f.continues AS f_continues,
+            coalesce({continues}, false) AS own_continues,
+            u.key_id IS NOT NULL AS has_rung_above,
+            coalesce(m.tried AND j.valid, false) AS valid_try,
+            {stays} AS stays,
+            coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,
+            b.valid AS rejudged_valid,
+            CASE
+                WHEN NOT c.same_input THEN 'input_changed'
+                WHEN NOT c.same_version AND NOT c.same_schema THEN 'schema_changed'
+                ELSE 'prompt_changed'
+            END AS changed,
+            k.words AS kept_after,
+            m.custom_id AS match_custom_id,
+            m.rung AS match_rung,
+            coalesce(m.own, false) AS match_own,
+            CASE WHEN m.own AND c.same_input THEN m.review ELSE NOT coalesce(j.accepts, false) END AS match_review,
+            coalesce(
+                (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
+                OR (j.valid AND ((m.own AND c.same_input) OR j.accepts OR m.review)),
+                false
+            ) AS match_passes
+        FROM work.candidates c
+        LEFT JOIN work.rendered f ON f.key_id = c.key_id AND f.continues = ({continues})
+        LEFT JOIN work.rendered u ON u.key_id = c.key_id AND u.continues
+        LEFT JOIN work.matches m ON m.key_id = c.key_id
+        LEFT JOIN work.judged j ON j.key_id = c.key_id
+        LEFT JOIN work.rejudged b ON b.key_id = c.key_id
+        LEFT JOIN (SELECT key_id, list(word) AS words FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
+    )
 ) p
 
 -- name: due
 CREATE OR REPLACE TABLE work.due AS
 SELECT
     d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.word AS reason, d.continues, f.next_rung AS rung,
-    CASE WHEN d.continues AND d.state = 'retry' THEN d.attempts ELSE 0 END + 1 AS attempt,
-    CASE WHEN d.continues THEN d.transients ELSE 0 END AS transients,
+    CASE WHEN d.resumes AND d.state = 'retry' THEN d.attempts ELSE 0 END + 1 AS attempt,
+    CASE WHEN d.resumes THEN d.transients ELSE 0 END AS transients,
     coalesce(f.max_tokens, l.max_tokens) AS max_tokens,
     d.rungs,
-    CASE WHEN d.continues THEN d.earlier_answer WHEN d.redo = 'escalate' THEN d.custom_id END AS earlier_answer,
-    CASE WHEN d.continues THEN d.started END AS started,
+    CASE
+        WHEN d.goes_up THEN d.match_custom_id
+        WHEN d.resumes THEN d.earlier_answer
+        WHEN d.redo = 'escalate' THEN d.custom_id
+    END AS earlier_answer,
+    CASE WHEN d.resumes THEN d.started END AS started,
     f.bytes,
     f.request_group,
     l.model,
@@ -255,7 +298,7 @@ SELECT
         f.feedback_answer, f.feedback_error, f.request_group
     ])::VARCHAR) AS request_hash
 FROM (
-    SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues
+    SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
     FROM work.plan
     WHERE word IN ({due_words}) AND (not_before IS NULL OR word <> 'retry' OR not_before <= $now)
     {chosen} {limit}

@@ -1,0 +1,124 @@
+"""`batchpipe try`: a few rows now, by one realtime call each; a later run takes their answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.commands.call import Call
+from batchpipe.commands.options import TryRequest
+from batchpipe.commands.params import split_params, typed_params
+from batchpipe.commands.row import temporary_folder
+from batchpipe.commands.show import possible_keys, shown_key
+from batchpipe.commands.text import count, money, pairs, safe
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.trial import Trial, Tried, TryOptions
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.store.database import Work
+
+SHOWN_CHARACTERS = 4_000
+VERDICTS = {
+    "accepted": "valid, accepted",
+    "invalid": "not valid",
+    "truncated": "cut off at max_tokens",
+    "context_window": "the context window was exceeded",
+    "refused": "the model refused",
+}
+
+
+def try_rows(call: Call, request: TryRequest) -> int:
+    """Try rows one after another and print each as it is answered."""
+    files, _ = call.pipelines([request.pipeline])
+    if len(files) > 1:
+        hint = f"Such as: {call.suggest(f'try {files[0].pipeline.name}')}"
+        raise UsageError("name one pipeline", where=request.pipeline, hint=hint)
+    if request.rung is not None and request.model is not None:
+        raise UsageError("--rung and --model together", where="--rung", hint="Give one of them.")
+    file = files[0]
+    params = typed_params(files, split_params(request.params))[file.pipeline.name]
+    with call.context() as context:
+        work = context.work()
+        try:
+            options = _options(work, file, request)
+            with temporary_folder(context.database, "try-") as folder:
+                with context.source(file, params) as source:
+                    resolved = context.resolve(file, source)
+                    snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
+                trial = Trial(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
+                found = []
+                for each in trial.rows(options):
+                    found.append(each)
+                    if not call.json:
+                        call.out(("\n" if len(found) > 1 else "") + tried_text(each, resolved))
+        finally:
+            work.close()
+    _end(call, resolved, found)
+    return 0
+
+
+def _options(work: Work, file: PipelineFile, request: TryRequest) -> TryOptions:
+    return TryOptions(
+        keys=_keys(work, file, request.keys),
+        rows=request.rows,
+        where=request.where,
+        rung=request.rung,
+        model=request.model,
+    )
+
+
+def _keys(work: Work, file: PipelineFile, keys: Sequence[str]) -> list[str]:
+    """Each KEY is a row; of a key of several columns a JSON list, or all values of one row."""
+    columns = file.pipeline.input.key
+    if len(columns) > 1 and len(keys) == len(columns) and not keys[0].lstrip().startswith("["):
+        return [possible_keys(work, file, keys)[0]]
+    return [possible_keys(work, file, [key])[0] for key in keys]
+
+
+def _end(call: Call, resolved: Resolved, found: Sequence[Tried]) -> None:
+    costs = [each.cost_usd for each in found]
+    cost = None if any(each is None for each in costs) else sum((each for each in costs if each), Decimal(0))
+    if call.json:
+        rows = [asdict(each) | {"seconds": round(each.seconds, 3)} for each in found]
+        value: dict[str, Any] = {"pipeline": resolved.name, "rows": rows, "cost_usd": cost}
+        call.out(value)
+        return
+    if not found:
+        call.say("No row of the input is meant.")
+        return
+    going_on = call.suggest(f"run {resolved.name}")
+    call.say(f"{count(len(found), 'row')} tried for {money(cost)}; what is valid is not sent again by: {going_on}")
+
+
+def tried_text(tried: Tried, resolved: Resolved) -> str:
+    """One row for a person: what was asked, what came back, what it cost; nothing in it steers the terminal."""
+    rung = f"rung {tried.rung}, {tried.model}" if tried.rung else f"{tried.model}, not on the ladder"
+    lines = [f"{resolved.name} {shown_key(json.dumps(list(tried.key)))} ({safe(rung)})"]
+    for title, text in (("system", tried.system), ("user", tried.user), ("answer", tried.answer)):
+        if text:
+            lines.append(f"  {title}\n{_block(text)}")
+    if tried.known:
+        paid = "nothing: it was answered before"
+    else:
+        paid = f"{money(tried.cost_usd)} at the realtime price, {tried.seconds:.1f} s"
+    tokens = f"{count(tried.input_tokens)} in, {count(tried.output_tokens)} out"
+    lines.append(pairs([("verdict", _verdict(tried, resolved)), ("tokens", tokens), ("cost", paid)]))
+    return "\n".join(lines)
+
+
+def _verdict(tried: Tried, resolved: Resolved) -> str:
+    if tried.verdict == "unaccepted":
+        accept = resolved.file.pipeline.models[tried.rung - 1].accept
+        higher = tried.rung < len(resolved.rungs)
+        return f"valid, but {accept} does not hold: " + ("it would go up a rung" if higher else "kept for review")
+    words = VERDICTS.get(tried.verdict, tried.verdict.replace("_", " "))
+    return f"{words}: {tried.error}" if tried.error else words
+
+
+def _block(text: str) -> str:
+    more = f"\n… ({len(text) - SHOWN_CHARACTERS:,} more characters: --json has them)"
+    shown = safe(text[:SHOWN_CHARACTERS], lines=True) + (more if len(text) > SHOWN_CHARACTERS else "")
+    return "\n".join(f"    {line}" for line in shown.split("\n"))

@@ -1,0 +1,51 @@
+-- Rows that are tried by realtime calls: chosen, prepared, and what they were answered.
+
+-- name: keys_by_hash
+SELECT key FROM {relation} ORDER BY md5_number(key) LIMIT $rows
+
+-- name: insert_try
+INSERT INTO ledger.requests BY NAME
+SELECT
+    $pipeline AS pipeline, md5_number(s.key) AS key_id, s.key, '' AS part, $custom_id AS custom_id, true AS leads,
+    $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version,
+    $policy_hash::UHUGEINT AS policy_hash, md5_number(to_json({values})::VARCHAR) AS input_hash,
+    md5_number($fingerprint) AS fingerprint, md5_number($custom_id) AS request_hash, 'try' AS reason, $rung AS rung,
+    $model AS model, $settings AS settings, 0 AS send, 1 AS attempt, 0 AS transients, $max_tokens AS max_tokens,
+    0 AS rungs, NULL::VARCHAR AS earlier_answer, $seq AS started, $bytes AS bytes,
+    {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
+    $now AS recorded_at, $seq AS seq
+FROM {snapshot} s
+WHERE s.key = $key
+
+-- name: answered_before
+-- The newest answer of this pipeline to the same request by the same model with the same settings.
+SELECT r.custom_id
+FROM ledger.requests q
+JOIN ledger.results r USING (custom_id)
+WHERE q.pipeline IN ({pipelines}) AND q.fingerprint = md5_number($fingerprint) AND q.settings = $settings AND q.leads
+    AND r.outcome = 'answered' AND r.answer IS NOT NULL
+ORDER BY r.seq DESC
+LIMIT 1
+
+-- name: tried_answer
+CREATE OR REPLACE TABLE work.answers AS
+SELECT custom_id, arg_max(answer, seq) AS answer FROM ledger.results WHERE custom_id = $custom_id GROUP BY custom_id
+
+-- name: tried_row
+CREATE OR REPLACE TABLE work.to_judge AS
+SELECT md5_number(s.key) AS key_id, $custom_id AS custom_id, $rung AS rung, {values} AS input_values
+FROM {snapshot} s
+WHERE s.key = $key
+
+-- name: tried_result
+SELECT
+    outcome, coalesce(error, '') AS error, answer, model, stop_reason,
+    input_tokens + cache_write_5m_tokens + cache_write_1h_tokens + cache_read_tokens AS input_tokens,
+    output_tokens, cost_usd
+FROM ledger.results
+WHERE custom_id = $custom_id AND NOT judged_again
+
+-- name: tried_verdict
+SELECT j.valid, j.accepts, j.error, d.output::VARCHAR
+FROM work.judged j
+JOIN work.documents d USING (custom_id)
