@@ -17,6 +17,7 @@ from batchpipe.engine.plan import Plan
 from batchpipe.engine.preview import preview
 from batchpipe.engine.runner import Outcome, run_pipelines
 from batchpipe.engine.totals import RunResult
+from batchpipe.engine.trial import Trial, Tried, TryOptions
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.settings import load_settings
@@ -114,6 +115,30 @@ class Project:
             return preview(context, file, RunOptions(**options)).plan
         finally:
             context.close()
+
+    def attempt(self, name: str = "demo", **options: Any) -> list[Tried]:
+        """Try rows by realtime calls."""
+        context = self.context()
+        file = load(self.root / "pipelines" / f"{name}.toml", self.root)
+        work = context.work()
+        folder = self.root / "trial"
+        folder.mkdir(exist_ok=True)
+        try:
+            with context.source(file, {}) as source:
+                resolved = context.resolve(file, source)
+                snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
+            trial = Trial(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
+            return list(trial.rows(TryOptions(**options)))
+        finally:
+            work.close()
+            context.close()
+
+    def open_orders(self) -> list[int]:
+        """The numbers of the orders that are not done."""
+        given = "SELECT order_id, row_number() OVER (ORDER BY seq, order_id) AS number FROM ledger.orders"
+        closed = "SELECT data ->> 'order_id' FROM ledger.events WHERE kind IN ('order_done', 'order_withdrawn')"
+        found = self.sql(f"SELECT number FROM ({given}) WHERE order_id::VARCHAR NOT IN ({closed}) ORDER BY number")
+        return [number for (number,) in found]
 
     def sql(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
         """Ask the database as any DuckDB user would."""

@@ -179,7 +179,12 @@ def test_the_text_shows_prompt_answer_verdict_and_cost_and_steers_nothing(projec
     rows[0]["body"] = "red \x1b[31m alert"
     project.rows(rows)
     printed = attempt(project, "1", "2", as_json=False)
-    for words in ("demo 1 (rung 1, claude-haiku-4-5-20251001)", "valid, accepted", "at the realtime price", "text number 2"):
+    for words in (
+        "demo 1 (rung 1, claude-haiku-4-5-20251001)",
+        "valid, accepted",
+        "at the realtime price",
+        "text number 2",
+    ):
         assert words in printed.out
     assert "\x1b" not in printed.out
     assert "2 rows tried for $" in printed.talk
