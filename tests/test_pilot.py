@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from projects import BASIC, Project, numbered
 from batchpipe.commands.options import PlanRequest, RunRequest
 from batchpipe.commands.plan import plan
 from batchpipe.commands.run import run
+from batchpipe.commands.show import show
+from batchpipe.commands.status import status
 from batchpipe.errors import PipelineError, UsageError
 
 PILOT = BASIC + "[retry]\nattempts = 2\n[pilot]\nrows = 10\n"
@@ -49,6 +52,9 @@ def test_a_pilot_sends_its_rows_and_not_one_more(project: Project) -> None:
     for _ in range(2):
         again = project.run()
         assert (again.status, again.submitted) == ("gate", 0)
+    waiting = sorted(set(map(str, range(1, 51))) - {json.loads(key)[0] for key in keys_sent(project)})[0]
+    assert "waits for the approval of a pilot" in ask(project, show, "demo", [waiting]).out
+    assert "it waits for approval" in ask(project, status, ["demo"]).out
     rest = project.run(approve=True)
     assert (rest.status, rest.submitted, rest.rows["accepted"]) == ("done", 40, 50)
     assert project.requests_sent() == 50

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.orders import open_orders
+from batchpipe.engine.pilot import sample_of
 from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolve import Resolved
@@ -38,13 +39,14 @@ class Due:
 class RowNow:
     """The row in the input as it is read now, its columns as text. `word` says how it stands, as `plan` does.
 
-    `system`, `user` and `feedback` are the prompt as it would be sent; `params` is the whole request less its
-    custom id, on the rung that is due, else on the first.
+    `held` says that it waits for the approval of a pilot. `system`, `user` and `feedback` are the prompt as it would
+    be sent; `params` is the whole request less its custom id, on the rung that is due, else on the first.
     """
 
     input: Mapping[str, str | None]
     word: str
     due: Due | None
+    held: bool
     system: str | None
     user: str
     feedback: str | None
@@ -114,6 +116,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
     )
     with context.database.reading(work) as session:
         orders = open_orders(session, resolved)
+        sample = sample_of(session, resolved)
     plan = planner.plan(one, orders, PlanOptions())
     due = _due(work)
     values = _values(work, one, resolved)
@@ -128,6 +131,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         input=_texts(work, one),
         word=next(word for word, number in plan.words.items() if number),
         due=due,
+        held=due is not None and sample is not None and sample.begun,
         system=message.system,
         user=message.user,
         feedback=_feedback(work),

@@ -164,6 +164,8 @@ def _coming(story: Story, now: RowNow) -> str:
         if now.word == "retry" and waits is not None:
             return f"it would be tried again after {moment(waits)}"
         return STANDING_WORDS.get(now.word, f"due ({now.word}), but no rung takes it now")
+    if now.held:
+        return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {story.pipeline} --approve"
     due, why = now.due, DUE_WORDS.get(now.word, now.word)
     if due.shares is not None:
         return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"

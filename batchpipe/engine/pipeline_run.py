@@ -16,7 +16,7 @@ from typing import Any
 from batchpipe import __version__, telemetry
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, add_event
+from batchpipe.engine.facts import OpenBatch, add_event, quoted_names
 from batchpipe.engine.flight import Flight
 from batchpipe.engine.locks import pipeline_lock
 from batchpipe.engine.orders import Order, OrderKind
@@ -151,7 +151,7 @@ class PipelineRun:
         self.work = context.work()
         self._stack.callback(self.work.close)
         with database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=f"'{self.name}'"))[0]
+            paused = session.one(query("paused", pipelines=quoted_names([self.name])))[0]
         if paused and not self.options.resume:
             self._refuse_paused()
         with database.writing(self.work, None) as session:
@@ -222,7 +222,7 @@ class PipelineRun:
 
     def _refuse_paused(self) -> None:
         with self.context.database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=f"'{self.name}'"))[0]
+            paused = session.one(query("paused", pipelines=quoted_names([self.name])))[0]
             resumed = self.options.resume and not self._looked
         if paused and not resumed:
             raise GateError(
@@ -264,7 +264,7 @@ class PipelineRun:
         statements = self.file.pipeline.output.after
         if not statements:
             return
-        names = f"'{self.name}'"
+        names = quoted_names(self.resolved.names)
         with self.context.database.reading(self.work) as session:
             if not session.one(query("after_is_due", pipelines=names))[0]:
                 return
@@ -359,7 +359,7 @@ class PipelineRun:
         if self._first is None:
             if self.run_id:
                 database, status = self.context.database, "gate" if self.gate else "error"
-                close_run(database, self.work, self.name, self.run_id, status, self.error, 0)
+                close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
         facts = RunFacts(
             run_id=self.run_id,
@@ -374,5 +374,5 @@ class PipelineRun:
         )
         database = self.context.database
         result = result_of(database, self.work, self.resolved, self._planner, facts)
-        close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted)
+        close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted, result.gate)
         return result

@@ -9,7 +9,7 @@ from decimal import Decimal
 from batchpipe import telemetry
 from batchpipe.engine.budget import Limit, tightest
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import Load, load, spent
+from batchpipe.engine.facts import Load, load, quoted_names, spent
 from batchpipe.engine.flight import UNREACHABLE_SECONDS, Flight
 from batchpipe.engine.plan import Plan, Planner
 from batchpipe.engine.submit import Sent, Submitter
@@ -72,7 +72,7 @@ class Queue:
 
     def _cautious(self) -> bool:
         """After a batch that no row survived, only a few requests go first."""
-        names = f"'{self.submitter.resolved.name}'"
+        names = quoted_names(self.submitter.resolved.names)
         with self.context.database.reading(self.submitter.work) as session:
             return bool(session.one(query("stopped_by_batch", pipelines=names))[0])
 

@@ -120,11 +120,12 @@ def close_run(
     status: str,
     error: BatchpipeError | None,
     submitted: int,
+    gate: str | None = None,
 ) -> None:
-    """Record that the run has ended."""
+    """Record that the run has ended, and what stopped it."""
     data: dict[str, Any] = {"status": status, "submitted": submitted}
-    if error is not None:
-        data["message"] = error.what
+    if error is not None or gate is not None:
+        data["message"] = error.what if error is not None else gate
     with database.writing(work, run_id) as session:
         add_event(session, pipeline, "run_ended", data, run_id=run_id)
 
