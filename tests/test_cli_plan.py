@@ -150,12 +150,19 @@ class TestPlan:
         assert typed("plan", "demo", "--json").value["estimate"]["cost_usd"] is None
 
 
+EXPLAINED = BASIC.replace(
+    'enum = ["billing", "bug", "other"]', 'enum = { billing = "Charges", bug = "Broken", other = "The rest" }'
+)
+
+
 class TestCheck:
-    def test_all_is_well(self, typed: CommandLine) -> None:
+    def test_all_is_well(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(EXPLAINED)
         found = typed("check")
         assert (found.code, found.out) == (0, "pipelines/demo.toml: ok\n")
 
-    def test_its_object(self, typed: CommandLine) -> None:
+    def test_its_object(self, typed: CommandLine, project: Project) -> None:
+        project.pipeline(EXPLAINED)
         value = typed("check", "demo", "--json").value
         assert value == {
             "pipeline": "demo",

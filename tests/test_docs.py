@@ -17,6 +17,7 @@ from checkout import ROOT, batchpipe, copy_examples
 
 from batchpipe import errors
 from batchpipe.engine.plan import DUE_WORDS, WORDS
+from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.reference import keys_table
 from batchpipe.settings import Settings
@@ -108,6 +109,12 @@ def test_the_table_of_keys_is_the_generated_one() -> None:
     found = re.search(r"<!-- keys: .*? -->\n(.*?)<!-- /keys -->", README, re.DOTALL)
     assert found is not None
     assert found[1] == keys_table()
+
+
+def test_the_table_of_warnings_is_the_generated_one() -> None:
+    found = re.search(r"<!-- rules: .*? -->\n(.*?)<!-- /rules -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == rules_table()
 
 
 def test_the_table_of_settings_is_that_of_the_settings() -> None:

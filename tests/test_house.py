@@ -28,7 +28,7 @@ HELP_CPU_SECONDS = 0.3
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
-PURE = ("chunking", "conditions", "errors", "fingerprint", "ladder", "schema.*", "sql", "template.*")
+PURE = ("chunking", "conditions", "errors", "fingerprint", "ladder", "lint.*", "schema.*", "sql", "template.*")
 SPEC = ("pipeline.model", "pipeline.load")
 SHELL = ("project", "settings", "store.*", "engine.*", "providers", "pricing", "pipeline.*")
 TOLD = ("logs", "telemetry")
@@ -45,7 +45,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "logs": (),
     "telemetry": ("logs",),
     # the pipeline file, the settings, and which files are meant
-    "pipeline.model": (),
+    "lint.codes": (),
+    "pipeline.model": ("lint.codes",),
     "pipeline.variables": ("errors",),
     "pipeline.*": ("errors", "schema.types"),
     "settings": ("errors", "pipeline.variables"),
@@ -53,6 +54,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # schema and prompt
     "schema.*": ("errors", "pipeline.model", "sql"),
     "template.*": ("errors", "pipeline.model", "providers"),
+    "lint.*": ("template.texts",),
     # the outside world
     "providers": ("errors",),
     "providers.anthropic.*": ("errors", "providers"),
@@ -104,6 +106,7 @@ DECIDING = (
     "errors",
     "fingerprint",
     "ladder",
+    "lint.*",
     "pipeline.model",
     "pipeline.field_rules",
     "pipeline.rules",
@@ -117,6 +120,7 @@ DECIDING = (
     "template.names",
     "template.references",
     "template.render",
+    "template.texts",
 )
 IMPURE_LIBRARIES = {"os", "random", "socket", "subprocess", "tempfile", "threading", "time", "urllib", "http"}
 IMPURE_CALLS = {

@@ -40,6 +40,7 @@ query_file = "pipelines/tickets.sql"
 key = ["ticket_id", "revision"]
 setup = ["ATTACH '${DSN}' AS crm (READ_ONLY)"]
 params = { since = 2026-01-01, limit = 5 }
+columns = { ticket_id = "BIGINT", revision = "INTEGER", plan = "VARCHAR", body = "VARCHAR" }
 
 [prompt]
 system_text = "You route tickets."
@@ -100,6 +101,9 @@ max_failed = 0.01
 max_usd = 500.10
 max_usd_per_day = 0.30
 max_usd_per_month = 20
+
+[check]
+ignore = ["P004"]
 """
 
 
@@ -142,6 +146,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert pipeline.budget.max_usd_per_day == Decimal("0.30")
     assert pipeline.budget.max_usd_per_month == Decimal(20)
     assert pipeline.table == "mart.tickets"
+    assert pipeline.input.columns["ticket_id"] == "BIGINT"
+    assert pipeline.check.ignore == ("P004",)
     assert parse(dump(pipeline)) == pipeline
 
 
@@ -251,17 +257,12 @@ def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     assert hint
 
 
-@pytest.mark.parametrize("table", ["eval", "review", "check"])
+@pytest.mark.parametrize("table", ["eval", "review"])
 def test_tables_of_later_versions_are_refused_by_name(table: str) -> None:
     text = f"{MINIMAL}\n[{table}]\nrows = 100\n"
     assert messages(text) == [
         (f"pipeline:13 [{table}]", f"[{table}] is not available in this version", f"Remove [{table}].")
     ]
-
-
-def test_input_columns_are_refused_by_name() -> None:
-    text = MINIMAL.replace('key = "id"', 'key = "id"\ncolumns = ["id"]')
-    assert messages(text)[0][1] == "[input] columns is not available in this version"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_input_columns_are_refused_by_name() -> None:
             'key = "id"\nzzz = 1',
             "[input] zzz",
             'unknown key "zzz"',
-            "Remove it. Known keys here: query, query_file, key, setup, params.",
+            "Remove it. Known keys here: query, query_file, key, setup, params, columns.",
         ),
         (
             'query = "SELECT 1 AS id"\n',

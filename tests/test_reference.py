@@ -10,6 +10,7 @@ import pytest
 
 from batchpipe.pipeline.model import (
     Budget,
+    Check,
     Chunking,
     Input,
     Output,
@@ -70,6 +71,7 @@ def test_a_file_satisfies_the_schema() -> None:
         ("max_tokens = 10", "max_tokens = 0"),
         ('name = "triage"', 'name = "Triage"'),
         ("max_usd = 1.5", "max_usd = -1"),
+        ("[budget]", '[check]\nignore = ["P999"]\n[budget]'),
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(old: str, new: str) -> None:
@@ -90,6 +92,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[rerun] ": Rerun,
         "[pilot] ": Pilot,
         "[budget] ": Budget,
+        "[check] ": Check,
     }
     expected = [
         f"`{table}{field.alias or name}`"

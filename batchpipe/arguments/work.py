@@ -35,14 +35,17 @@ def check(
     pipelines: Pipelines = None,
     every: All = False,
     params: Params = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Open no source; [input] columns says what the query gives.")
+    ] = False,
     as_json: Json = False,
 ) -> Task:
-    """Find everything that can be known without spending: SQL, templates, schema, model rules."""
+    """Find everything that can be known without spending: SQL, templates, schema, model rules, the prompt."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.check import check as command
 
-        return command(call, pipelines or [], params or [], all=every)
+        return command(call, pipelines or [], params or [], all=every, offline=offline)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 

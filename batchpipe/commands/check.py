@@ -12,6 +12,7 @@ import duckdb
 from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.exits import DONE, WRONG
 from batchpipe.commands.failure import problem_text
+from batchpipe.commands.findings import Warned, has_budget, models_without_price, warnings
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
@@ -19,7 +20,6 @@ from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import InputColumn, Source
 from batchpipe.errors import BatchpipeError, PipelineError, Problem
-from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import refuse_same_names
 from batchpipe.sql import quote_identifier
@@ -34,11 +34,16 @@ class Checked:
     pipeline: str
     file: str
     problems: Sequence[Problem] = ()
-    warnings: Sequence[Problem] = ()
+    warnings: Sequence[Warned] = ()
 
 
-def check(call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, all: bool = False) -> int:
-    """Check the files that are named, or all of the project; 2 where one has a problem."""
+def check(
+    call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, all: bool = False, offline: bool = False
+) -> int:
+    """Check the files that are named, or all of the project; 2 where one has a problem.
+
+    With `offline` no source is opened: the declared columns stand for the query's.
+    """
     selection = call.select(arguments, all=all or not arguments)
     files, broken = load_each(selection, call.root)
     given = typed_params(files, split_params(params))
@@ -51,7 +56,7 @@ def check(call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, a
                 found.append(Checked(pipeline=path.stem, file=_shown(path, call), problems=broken[path]))
                 continue
             file = by_path[path]
-            one = check_file(context, file, given[file.pipeline.name])
+            one = check_file(context, file, given[file.pipeline.name], offline=offline)
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
@@ -61,15 +66,16 @@ def check(call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, a
     return WRONG if any(each.problems for each in found) else DONE
 
 
-def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any]) -> Checked:
+def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Checked:
     """What is wrong with one file that could be read."""
-    warnings: list[Problem] = []
+    warned: list[Warned] = []
     problems: Sequence[Problem] = ()
     try:
-        with context.source(file, params) as source:
+        with context.source(file, params, offline=offline) as source:
             resolved = context.resolve(file, source)
-            warnings += _warnings(context, resolved, source)
-            _render_first_rows(resolved, source, params)
+            warned = warnings(context, resolved, source)
+            if not offline:
+                _render_first_rows(resolved, source, params)
         problems = list(_unpriced(context, resolved))
     except PipelineError as error:
         problems = error.problems
@@ -78,48 +84,16 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any]) 
             raise
         where = error.where or file.where()
         problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
-    return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warnings)
-
-
-def _warnings(context: Context, resolved: Resolved, source: Source) -> Iterator[Problem]:
-    file = resolved.file
-    why = source.non_deterministic()
-    if why is not None:
-        hint = "Two runs may see different rows; add an ORDER BY or a parameter, if that is not meant."
-        place = file.where("[input] query")
-        yield Problem(what=f"the query is not deterministic: {why}", where=place, hint=hint)
-    for each in resolved.warnings:
-        yield Problem(what=each.what, where=file.where(f"[[models]] {each.key}".rstrip()), hint=each.hint)
-    for number, statement in enumerate(file.pipeline.output.after):
-        place = file.where(f"[output] after[{number}]")
-        try:
-            expand_variables(statement, context.environment, place)
-        except BatchpipeError as error:
-            yield Problem(what=error.what, where=place, hint=error.hint or "")
-    if not _has_budget(file):
-        for model in _models_without_price(context, resolved):
-            hint = 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
-            what = f"no price is known for {model}: costs will be unknown"
-            yield Problem(what=what, where=file.where("[[models]]"), hint=hint)
+    return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned)
 
 
 def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
     """A budget cannot be kept where a price is not known."""
-    if _has_budget(resolved.file):
-        for model in _models_without_price(context, resolved):
+    if has_budget(resolved.file):
+        for model in models_without_price(context, resolved):
             hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
             what = f"the budget cannot be kept: no price is known for {model}"
             yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=hint)
-
-
-def _models_without_price(context: Context, resolved: Resolved) -> list[str]:
-    prices, day = context.prices(), context.clock().date()
-    return [rung.model for rung in resolved.rungs if prices.price(resolved, rung, day) is None]
-
-
-def _has_budget(file: PipelineFile) -> bool:
-    budget = file.pipeline.budget
-    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
 
 
 def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:
@@ -172,7 +146,7 @@ def _object(found: Checked) -> dict[str, Any]:
         "file": found.file,
         "ok": not found.problems,
         "problems": [_problem(each) for each in found.problems],
-        "warnings": [_problem(each) for each in found.warnings],
+        "warnings": [{"code": each.code, **_problem(each.problem)} for each in found.warnings],
     }
 
 
@@ -180,10 +154,16 @@ def _problem(problem: Problem) -> dict[str, str]:
     return {"message": problem.what, "where": problem.where, "hint": problem.hint}
 
 
+def _warning(warned: Warned) -> str:
+    """The problem's text with code and name at the end of its first line, as type checkers write them."""
+    first, separator, rest = problem_text(warned.problem).partition("\n")
+    return f"{first}  [{warned.code} {warned.name}]{separator}{rest}"
+
+
 def _text(found: Checked) -> str:
     number = len(found.problems)
     verdict = "ok" if not number else f"{number} problem{'s' if number > 1 else ''}"
     lines = [f"{found.file}: {verdict}"]
     lines += [problem_text(each) for each in found.problems]
-    lines += [f"warning: {problem_text(each)}" for each in found.warnings]
+    lines += [f"warning: {_warning(each)}" for each in found.warnings]
     return "\n".join(lines)

@@ -77,13 +77,14 @@ class Context:
         return self.database.make_folder("spill") if self.database.folder.is_dir() else None
 
     @contextmanager
-    def source(self, file: PipelineFile, params: Mapping[str, Any]) -> Iterator[Source]:
-        """An open session over the input of `file`."""
+    def source(self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Iterator[Source]:
+        """An open session over the input of `file`; with `offline` one that opens no source and no database."""
         paths = [self.database.path]
         if self.settings.emulator:
             paths.append(self._project_database)
-        databases = SourceDatabases(paths=tuple(paths), wait_seconds=self.wait_seconds)
-        with open_source(file, databases, self.environment, params, spill=self._spill()) as source:
+        databases = SourceDatabases(paths=() if offline else tuple(paths), wait_seconds=self.wait_seconds)
+        spill = self._spill()
+        with open_source(file, databases, self.environment, params, spill=spill, offline=offline) as source:
             yield source
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:

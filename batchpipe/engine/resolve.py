@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.conditions import Condition, parse_condition
 from batchpipe.engine.bind import Conditions, Rerun, bind_conditions
+from batchpipe.engine.declared import column_problems
 from batchpipe.engine.judge import Judge
 from batchpipe.engine.source import InputColumn, Source
 from batchpipe.errors import PipelineError, Problem
@@ -139,7 +140,7 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     queries = findings.attempt(lambda: _query_rows(file, source))
     if input_columns is None or shape is None or queries is None:
         raise PipelineError.from_problems(problems)
-    problems.extend(source.column_problems(input_columns))
+    problems.extend(column_problems(file, [each.name for each in input_columns]))
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     if problems or ladder is None or templates is None:

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.conditions import INPUT_PREFIX, first_line
+from batchpipe.engine.declared import declared_types, hold_to, undeclared
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
@@ -89,9 +90,13 @@ class Source:
         connection: duckdb.DuckDBPyConnection,
         databases: SourceDatabases,
         params: Mapping[str, Any],
+        *,
+        offline: bool = False,
     ) -> None:
         self.file = file
         self.connection = connection
+        self.unread: list[Problem] = []
+        self._offline = offline
         self._databases = databases
         self._attached = False
         self._aliases: list[str] = []
@@ -100,25 +105,39 @@ class Source:
         self._params = self._chosen_params(params)
 
     def columns(self) -> tuple[InputColumn, ...]:
-        """The columns of the input query, bound with no rows."""
-        rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
-        return tuple(InputColumn(name=row[0], type=row[1], as_text=bool(_TEXT_ONLY.search(row[1]))) for row in rows)
-
-    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
-        """The columns that the file names and the input does not have."""
-        pipeline, known = self.file.pipeline, [each.name for each in columns]
-        named = (
-            ("[input] key", pipeline.input.key),
-            ("[output] include", pipeline.output.include),
-            ("[chunking] group_by", pipeline.chunking.group_by),
-            ("[pilot] stratify", [pipeline.pilot.stratify] if pipeline.pilot and pipeline.pilot.stratify else []),
+        """The columns of the input query, bound with no rows; where some are declared, those alone."""
+        declared = declared_types(self.file, self.connection)
+        if self._offline and not declared:
+            raise undeclared(self.file)
+        given = declared
+        if not self._offline:
+            rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
+            given = {row[0]: row[1] for row in rows}
+            hold_to(self.file, declared, given)
+        return tuple(
+            InputColumn(name=name, type=kind, as_text=bool(_TEXT_ONLY.search(kind)))
+            for name, kind in given.items()
+            if name in (declared or given)
         )
-        return [
-            self._no_column(name, known, toml_path) for toml_path, names in named for name in names if name not in known
-        ]
 
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
-        """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small."""
+        """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small.
+
+        Without a source one of `[prompt.queries]` that fails is `unread` and has no rows.
+        """
+        try:
+            return self._table(query, toml_path, limit)
+        except PipelineError as error:
+            if not self._offline:
+                raise
+            hint = "Without a source it runs without `setup` and databases: let it read a file of the project."
+            problems = [Problem(what=each.what, where=each.where, hint=hint) for each in error.problems]
+            if not toml_path.startswith("[prompt.queries]"):
+                raise PipelineError.from_problems(problems) from error
+            self.unread += problems
+            return []
+
+    def _table(self, query: str, toml_path: str, limit: int) -> list[dict[str, Any]]:
         statement = _one_select(query, self.file.where(toml_path))
         self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
         names = [each[0] for each in self.connection.description or ()]
@@ -267,11 +286,6 @@ class Source:
             raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
         return {name: value for name, value in known.items() if name in named}
 
-    def _no_column(self, name: str, known: list[str], toml_path: str) -> Problem:
-        near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"The query gives: {', '.join(known)}."
-        return Problem(what=f"the input has no column {name!r}", where=self.file.where(toml_path), hint=hint)
-
     def _check_keys(self, path: Path) -> int:
         names = self.file.pipeline.input.key
         parquet = f"read_parquet({quote_literal(str(path))})"
@@ -307,8 +321,12 @@ def open_source(
     *,
     memory_limit: str = "400MB",
     spill: Path | None = None,
+    offline: bool = False,
 ) -> Iterator[Source]:
-    """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC."""
+    """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC.
+
+    With `offline` it opens no source: no `setup`, no database, and the declared columns for the query's.
+    """
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
     if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
@@ -317,12 +335,13 @@ def open_source(
     if spill is not None:
         connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
     try:
-        source = Source(file, connection, databases, params)
+        source = Source(file, connection, databases, params, offline=offline)
     except BaseException:
         connection.close()
         raise
     try:
-        source.run_statements(file.pipeline.input.setup, "[input] setup", environment)
+        if not offline:
+            source.run_statements(file.pipeline.input.setup, "[input] setup", environment)
         yield source
     finally:
         source.close()

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
+from batchpipe.lint.codes import Code
+
 # The columns of every output table beside the key, the fields and what is included, with their DuckDB types.
 FACT_COLUMNS = (
     ("_model", "VARCHAR"),
@@ -88,6 +90,10 @@ class Input(Frozen):
     setup: tuple[str, ...] = Field(default=(), description="Statements before the query: ATTACH, LOAD, CREATE SECRET.")
     params: Mapping[str, Any] = Field(
         default_factory=dict, description="`$name` in the query; `--param name=value` overrides."
+    )
+    columns: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Columns and their DuckDB types: the query is held to them, nothing else of it is seen.",
     )
 
 
@@ -246,6 +252,19 @@ class Budget(Frozen):
     max_usd_per_month: Dollars | None = Field(default=None, description="The same within a calendar month (UTC).")
 
 
+Codes = Annotated[tuple[Code, ...], BeforeValidator(_listed, json_schema_input_type=Code | tuple[Code, ...])]
+
+
+class Check(Frozen):
+    """`[check]`: what `batchpipe check` warns of."""
+
+    ignore: Codes = Field(
+        default=(),
+        description="Codes of warnings that are not given, such as `P004`.",
+        json_schema_extra={"words": "a code or a list of codes"},
+    )
+
+
 class Pipeline(Frozen):
     """A pipeline file."""
 
@@ -263,6 +282,7 @@ class Pipeline(Frozen):
     rerun: Rerun = Rerun()
     pilot: Pilot | None = None
     budget: Budget = Budget()
+    check: Check = Check()
 
     @property
     def names(self) -> list[str]:

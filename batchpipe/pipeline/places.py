@@ -12,7 +12,7 @@ _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEYS = rf"{_PART}(?:\s*\.\s*{_PART})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_KEYS})\s*\]\]?\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(rf"\s*({_KEYS})\s*=")
-_TABLES = {"input", "prompt", "output", "models", "chunking", "retry", "budget", "rerun", "pilot"}
+_TABLES = {"input", "prompt", "output", "models", "chunking", "retry", "budget", "rerun", "pilot", "check"}
 
 
 def shown_path(path: Path, data: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
 from batchpipe.pipeline.words import key_names, node_at, options, type_words
 
 MAX_VALUE = 60
-TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget")
+TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget", "check")
 
 
 def shown_value(value: Any) -> str:

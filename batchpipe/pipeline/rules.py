@@ -20,7 +20,7 @@ from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
-UNAVAILABLE = (("pilot", "min_accuracy"), ("eval",), ("review",), ("check",), ("input", "columns"))
+UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"), ("eval",), ("review",))
 RESERVED_NAMES = ("row", "fields")
 
 
@@ -57,10 +57,20 @@ def _input(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield ("input", "key"), "the key names no column", 'Write key = "column" or ["column", "column"].'
     yield from _names(texts(data, "key"), ("input", "key"))
     yield from _blank(data, ("input",), ("key", "setup"))
+    yield from _columns(data)
     for name in table(data, "params"):
         if not IDENTIFIER.fullmatch(name):
             hint = "Use letters, digits and _: it is $name in the query."
             yield ("input", "params", name), f'"{name}" cannot be a parameter\'s name', hint
+
+
+def _columns(data: Mapping[str, Any]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for name in table(data, "columns"):
+        if name.lower() in seen:
+            hint = "Rename one of them in the query (SELECT ... AS ...): columns in SQL ignore case."
+            yield ("input", "columns", name), f'"{name}" differs from another column in case alone', hint
+        seen.add(name.lower())
 
 
 def _prompt(data: Mapping[str, Any]) -> Iterator[Finding]:

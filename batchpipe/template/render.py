@@ -21,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from batchpipe.errors import TemplateError
 from batchpipe.providers import Message
 from batchpipe.template.names import ROW, Usage
+from batchpipe.template.texts import Part, part
 
 _REFUSED_GLOBALS = ("lipsum",)
 _REFUSED_FILTERS = ("random",)
@@ -176,6 +177,20 @@ class Templates:
         if self.system_is_static or self._system is None:
             return Message(system=self.static_system, user=user)
         return Message(system=self._one(self._system, names), user=user)
+
+    def parts(self) -> tuple[Part, ...]:
+        """What stands in the system prompt and the user message word for word."""
+        named = (("system", self._system), ("user", self._user))
+        sources = dict(self.sources)
+        return tuple(
+            part(self._environment, sources, kind, template.name or "")
+            for kind, template in named
+            if template is not None
+        )
+
+    def place(self, name: str, line: int) -> str:
+        """Where a line of a template is, for a message."""
+        return self._places[name].at(line)
 
     def _one(self, template: jinja2.Template, names: dict[str, Any]) -> str:
         try:

@@ -1,0 +1,128 @@
+"""What `check` warns of: the linter's rules over a resolved pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import Source
+from batchpipe.errors import BatchpipeError, Problem
+from batchpipe.lint.codes import Code
+from batchpipe.lint.rules import findings
+from batchpipe.lint.subject import Finding, Room, Subject
+from batchpipe.pipeline.load import expand_variables
+from batchpipe.pipeline.model import PipelineFile
+
+# Settings that take a part of the room for what is no answer.
+THINKING = ("thinking", "effort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """A warning with its code and the rule's short name."""
+
+    code: str
+    name: str
+    problem: Problem
+
+
+def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warned]:
+    """The findings of every rule that the file does not ignore."""
+    ignored = resolved.file.pipeline.check.ignore
+    return [
+        Warned(
+            code=rule.code,
+            name=rule.name,
+            problem=Problem(what=each.what, where=each.where, hint=each.hint),
+        )
+        for rule, each in findings(_subject(context, resolved, source), ignored)
+    ]
+
+
+def models_without_price(context: Context, resolved: Resolved) -> list[str]:
+    """The models of the ladder whose price nobody knows."""
+    prices, day = context.prices(), context.clock().date()
+    return [rung.model for rung in resolved.rungs if prices.price(resolved, rung, day) is None]
+
+
+def has_budget(file: PipelineFile) -> bool:
+    budget = file.pipeline.budget
+    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
+
+
+def _subject(context: Context, resolved: Resolved, source: Source) -> Subject:
+    file, templates = resolved.file, resolved.templates
+    price = context.prices().price(resolved, resolved.rungs[0], context.clock().date())
+    step = price.step(0) if price is not None else None
+
+    def place(*paths: str) -> str:
+        return file.where(next((each for each in paths if each in file.lines), paths[-1]))
+
+    return Subject(
+        parts=templates.parts(),
+        system=templates.static_system,
+        output_format=file.pipeline.output.format,
+        schema=resolved.full_schema,
+        rooms=[
+            Room(
+                number=number,
+                model=rung.model,
+                max_tokens=rung.max_tokens,
+                thinks=any(name in rung.settings for name in THINKING),
+            )
+            for number, rung in enumerate(resolved.rungs, start=1)
+        ],
+        queries={name: rows for name, rows in resolved.version.queries.items() if name in templates.names_used},
+        variables={name: each for name, each in resolved.version.variables.items() if name in templates.names_used},
+        cache=file.pipeline.prompt.cache,
+        place=place,
+        line=templates.place,
+        input_usd=step.input if step is not None else None,
+        cache_read_usd=step.cache_read if step is not None else None,
+        known={
+            Code.P008: list(_changing_query(file, source)),
+            Code.P009: list(_model_settings(resolved)),
+            Code.P010: list(_unset_variables(context, file)),
+            Code.P011: list(_unknown_prices(context, resolved)),
+            Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
+        },
+    )
+
+
+def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
+    why = source.non_deterministic()
+    if why is not None:
+        hint = "Two runs may see different rows; add an ORDER BY or a parameter, if that is not meant."
+        what = f"the query is not deterministic: {why}"
+        yield Finding(what=what, where=file.where("[input] query"), hint=hint)
+
+
+def _model_settings(resolved: Resolved) -> Iterator[Finding]:
+    for each in resolved.warnings:
+        where = resolved.file.where(f"[[models]] {each.key}".rstrip())
+        yield Finding(what=each.what, where=where, hint=each.hint)
+
+
+def _unset_variables(context: Context, file: PipelineFile) -> Iterator[Finding]:
+    for number, statement in enumerate(file.pipeline.output.after):
+        place = file.where(f"[output] after[{number}]")
+        try:
+            expand_variables(statement, context.environment, place)
+        except BatchpipeError as error:
+            yield Finding(what=error.what, where=place, hint=error.hint or "")
+
+
+def _unknown_prices(context: Context, resolved: Resolved) -> Sequence[Finding]:
+    if has_budget(resolved.file):
+        return []  # then it is an error
+    hint = 'Give it in a file: prices = "prices.toml" under [tool.batchpipe].'
+    return [
+        Finding(
+            what=f"no price is known for {model}: costs will be unknown",
+            where=resolved.file.where("[[models]]"),
+            hint=hint,
+        )
+        for model in models_without_price(context, resolved)
+    ]

@@ -1,0 +1,92 @@
+"""The input's columns: those that `[input] columns` declares and the query is held to, and those that a file names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from batchpipe.errors import PipelineError, Problem
+from batchpipe.pipeline.model import PipelineFile
+
+
+def declared_types(file: PipelineFile, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The declared columns with their types as DuckDB writes them; empty where none are declared.
+
+    PipelineError with every type that is none.
+    """
+    types, problems = {}, []
+    for name, text in file.pipeline.input.columns.items():
+        try:
+            types[name] = str(connection.type(text))
+        except duckdb.Error:
+            what = f"{text!r} is no type of DuckDB"
+            hint = "Write a type such as VARCHAR, BIGINT, DOUBLE, DATE, TIMESTAMP, DECIMAL(12,2) or VARCHAR[]."
+            problems.append(Problem(what=what, where=_place(file, name), hint=hint))
+    if problems:
+        raise PipelineError.from_problems(problems)
+    return types
+
+
+def hold_to(file: PipelineFile, declared: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """PipelineError with every declared column that the query lacks or gives in another type."""
+    problems = [
+        Problem(what=what, where=_place(file, name), hint=hint)
+        for name, kind in declared.items()
+        for what, hint in _differences(name, kind, given)
+    ]
+    if problems:
+        raise PipelineError.from_problems(problems)
+
+
+def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
+    """The columns that the file names and the input does not have."""
+    pipeline = file.pipeline
+    named = (
+        ("[input] key", pipeline.input.key),
+        ("[output] include", pipeline.output.include),
+        ("[chunking] group_by", pipeline.chunking.group_by),
+    )
+    listing = "[input] columns declares" if pipeline.input.columns else "The query gives"
+    problems = []
+    for toml_path, name in ((path, name) for path, names in named for name in names if name not in known):
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"Did you mean {near[0]!r}?" if near else f"{listing}: {', '.join(known)}."
+        problems.append(Problem(what=f"the input has no column {name!r}", where=file.where(toml_path), hint=hint))
+    return problems
+
+
+def undeclared(file: PipelineFile) -> PipelineError:
+    """What is said where the input may not be opened and nothing else tells its columns."""
+    pipeline = file.pipeline
+    named = dict.fromkeys([*pipeline.input.key, *pipeline.output.include, *pipeline.chunking.group_by])
+    form = ", ".join(f'{name} = "VARCHAR"' for name in named)
+    return PipelineError(
+        "without the source nothing tells the input's columns",
+        where=file.where("[input]"),
+        hint=f"Add columns = {{ {form}, ... }} with every column that is used and its type (DESCRIBE and the query in "
+        "DuckDB print them), or check without --offline.",
+    )
+
+
+def _differences(name: str, kind: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
+    if name not in given:
+        near = difflib.get_close_matches(name.lower(), [each.lower() for each in given], 1, 0.6)
+        real = next((each for each in given if near and each.lower() == near[0]), None)
+        hint = f"It gives {real!r}: write that name, or {real} AS {name} in the query." if real else _listing(given)
+        return [(f"the query gives no column {name!r}", hint)]
+    if given[name] != kind:
+        hint = f'Write {name} = "{given[name]}", or CAST({name} AS {kind}) AS {name} in the query.'
+        return [(f"the query gives {given[name]}, not {kind}", hint)]
+    return []
+
+
+def _listing(given: Mapping[str, str]) -> str:
+    return f"The query gives: {', '.join(given)}."
+
+
+def _place(file: PipelineFile, name: str) -> str:
+    """The line of the column, else that of the table of columns."""
+    own = f"[input.columns] {name}"
+    return file.where(own) if own in file.lines else f"{file.where('[input.columns]')} {name}"

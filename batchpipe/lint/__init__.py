@@ -1,0 +1,1 @@
+"""The linter for prompts: pure rules over what a pipeline says, one table of them in `rules`."""

@@ -1,0 +1,87 @@
+"""Rules about labels: each is explained, and many come with examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from batchpipe.lint.differing import label_columns
+from batchpipe.lint.subject import Finding, Labels, Subject, listed
+from batchpipe.lint.words import explains
+
+MANY_LABELS = 10
+WORDS_THAT_EXPLAIN = 3
+
+# Values that say to everybody what they mean: scales, answers, days, and what is left over.
+_PLAIN_WORDS = """
+yes no maybe true false unsure unknown unclear undecided uncertain none other others n/a na null not_applicable
+positive negative neutral mixed very_low low medium middle moderate high very_high minor major small large short long
+formal informal casual easy hard difficult simple complex very_good good fair bad very_bad poor excellent
+male female always often sometimes rarely never mild severe urgent normal fast slow strong weak agree disagree
+relevant irrelevant correct incorrect full partial empty pass fail safe unsafe
+monday tuesday wednesday thursday friday saturday sunday
+english german french spanish italian portuguese dutch polish russian chinese japanese korean arabic turkish
+"""
+_PLAIN = frozenset(_PLAIN_WORDS.split())
+# Currencies, languages, countries, grades, numbers: known codes, or scales.
+_CODE = re.compile(r"[A-Z]{2,3}(?:[-_][A-Za-z]{2,4})?|[a-z]{2}(?:[-_][A-Z]{2})?|[-+]?\d+(?:\.\d+)?|[A-F][+-]?")
+
+_EXAMPLES = re.compile(
+    r"\b(?:examples?|beispiele?|few-?shot|for instance)\b|<(?:example|shot|sample)"
+    r"|^(?:input|text|question|q|ticket|message)\s*:.*\n(?:output|label|answer|a|category)\s*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_EXAMPLE_NAMES = re.compile(r"example|shot|sample|demo|beispiel", re.IGNORECASE)
+
+
+def unexplained_labels(subject: Subject) -> Iterator[Finding]:
+    """Values whose meaning neither the prompt nor the schema tells, and that do not tell it themselves."""
+    texts = [*(subject.text(part) for part in subject.parts), *map(str, subject.variables.values())]
+    for labels in subject.labels:
+        if all(_CODE.fullmatch(each) for each in labels.values):
+            continue
+        known = _explained_by_rows(subject, labels)
+        obscure = [
+            each
+            for each in labels.values
+            if not _is_plain(each)
+            and each.casefold() not in known
+            and not any(explains(text, each, labels.values) for text in (*texts, labels.description))
+        ]
+        if obscure:
+            key = obscure[0] if re.fullmatch(r"[A-Za-z0-9_-]+", obscure[0]) else f'"{obscure[0]}"'
+            yield Finding(
+                what=f"{listed(obscure)} of {labels.path} {'are' if len(obscure) > 1 else 'is'} explained nowhere",
+                where=subject.field_place(labels),
+                hint=f'Write the enum as a table: {key} = "what it means"; or explain it in the prompt.',
+            )
+
+
+def _explained_by_rows(subject: Subject, labels: Labels) -> set[str]:
+    """The values that stand in a query's rows beside something else: a meaning, or an example."""
+    return {
+        str(row[column]).casefold()
+        for name, column in label_columns(subject, labels)
+        for row in subject.queries[name]
+        if sum(value not in (None, "") for value in row.values()) > 1
+    }
+
+
+def _is_plain(value: str) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", value)
+    return re.sub(r"[\s-]+", "_", value.casefold()) in _PLAIN or len(words) >= WORDS_THAT_EXPLAIN
+
+
+def no_examples(subject: Subject) -> Iterator[Finding]:
+    """Many labels, and not one example."""
+    texts = [*(subject.text(part) for part in subject.parts), *map(str, subject.variables.values())]
+    if any(_EXAMPLES.search(text) for text in texts) or any(_EXAMPLE_NAMES.search(name) for name in subject.queries):
+        return
+    for labels in subject.labels:
+        by_rows = any(len(subject.queries[name][0]) > 2 for name, _ in label_columns(subject, labels))
+        if len(labels.values) > MANY_LABELS and not by_rows:
+            yield Finding(
+                what=f"{labels.path} has {len(labels.values)} values, and the prompt shows no example",
+                where=subject.field_place(labels),
+                hint='Show a few rows with their label: [prompt.queries] examples = "SELECT ...", and a loop over it.',
+            )

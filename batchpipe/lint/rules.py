@@ -1,0 +1,130 @@
+"""The one table of rules: code, name, what it finds, how to mend it, and the function that finds it.
+
+Texts are written for the README's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from batchpipe.lint.codes import Code
+from batchpipe.lint.differing import differing_labels
+from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
+from batchpipe.lint.size import HUGE_TIMES, LARGE_TOKENS, misfit_room, repeated_text
+from batchpipe.lint.subject import Finding, Subject
+from batchpipe.lint.task import no_output_format, several_tasks
+
+HEADER = ("Code", "Name", "Finds", "To mend it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule; `find` None where only the outside can tell, and `Subject.known` holds what it told."""
+
+    code: Code
+    name: str
+    finds: str
+    mend: str
+    find: Callable[[Subject], Iterable[Finding]] | None = None
+
+
+RULES = (
+    Rule(
+        code=Code.P001,
+        name="several-tasks",
+        finds="orders of different kinds (classify, summarize, translate, extract, rewrite, reply, rate), or tasks "
+        "that the prompt counts; English only",
+        mend="a pipeline for each task",
+        find=several_tasks,
+    ),
+    Rule(
+        code=Code.P002,
+        name="no-output-format",
+        finds='`format = "text"`, and the prompt does not say how long the answer is or what it holds',
+        mend="name the form in the prompt; the other formats are enforced, or sent with every request",
+        find=no_output_format,
+    ),
+    Rule(
+        code=Code.P003,
+        name="differing-labels",
+        finds="`feature request` for the value `feature_request`; a list of labels, or rows of examples, with a "
+        "label too many; a list that lacks one",
+        mend='`{{ fields.label.enum | join(", ") }}`',
+        find=differing_labels,
+    ),
+    Rule(
+        code=Code.P004,
+        name="unexplained-label",
+        finds="an enum value that no prompt, meaning or description explains; plain words (`low`, `other`) and codes "
+        "(`EUR`) need none",
+        mend='`[output.fields.label.enum]` with `value = "what it means"`',
+        find=unexplained_labels,
+    ),
+    Rule(
+        code=Code.P005,
+        name="repeated-text",
+        finds=f"{LARGE_TOKENS:,} tokens or more that are the same in every request and not cached, with what they cost",
+        mend="`[prompt] cache`, or move them into the system prompt",
+        find=repeated_text,
+    ),
+    Rule(
+        code=Code.P006,
+        name="misfit-room",
+        finds=f"`max_tokens` below the schema's smallest answer, or more than {HUGE_TIMES} times its largest",
+        mend="the `max_tokens` that it names",
+        find=misfit_room,
+    ),
+    Rule(
+        code=Code.P007,
+        name="no-examples",
+        finds=f"more than {MANY_LABELS} labels without an example in the prompt",
+        mend="`[prompt.queries] examples`",
+        find=no_examples,
+    ),
+    Rule(
+        code=Code.P008,
+        name="changing-query",
+        finds="an input query that may give other rows each time: `now()`, `random()`, a `LIMIT` in no order",
+        mend="an `ORDER BY`, or a parameter",
+    ),
+    Rule(
+        code=Code.P009,
+        name="model-setting",
+        finds="a model or a setting that the provider advises against: about to retire, looks wrong",
+        mend="as it says",
+    ),
+    Rule(
+        code=Code.P010,
+        name="unset-variable",
+        finds="`${NAME}` in `after` that the environment does not have now",
+        mend="set it where `run` is called",
+    ),
+    Rule(
+        code=Code.P011,
+        name="unknown-price",
+        finds="a model whose price nobody knows, so that costs will be unknown",
+        mend="a file of `prices`",
+    ),
+    Rule(
+        code=Code.P012,
+        name="unread-query",
+        finds="with `--offline`, a query of `[prompt.queries]` that needs a source; it counts as empty",
+        mend="check without `--offline` too",
+    ),
+)
+
+
+def findings(subject: Subject, ignore: Collection[Code] = ()) -> Iterator[tuple[Rule, Finding]]:
+    """What all rules find, in the order of the table; codes in `ignore` are not looked at."""
+    for rule in RULES:
+        if rule.code not in ignore:
+            found = rule.find(subject) if rule.find is not None else subject.known.get(rule.code, ())
+            yield from ((rule, each) for each in found)
+
+
+def rules_table() -> str:
+    """Every rule as a Markdown table: code, name, what it finds, how to mend it."""
+    lines = [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
+    lines += [f"| {each.code} | `{each.name}` | {each.finds} | {each.mend} |" for each in RULES]
+    return "\n".join(lines) + "\n"
