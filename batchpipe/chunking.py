@@ -68,3 +68,20 @@ def _fit(requests: list[tuple[int, int]], start: int, limits: ChunkLimits) -> in
             break
         count += 1
     return count
+
+
+def waves(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -> int:
+    """How many rounds of batches, one after the other, `chunks` need.
+
+    A round is what may be at the provider at once: `max_in_flight` chunks with `max_queued` requests in all, the
+    last of them cut to fit.
+    """
+    rounds = in_flight = queued = 0
+    for chunk in chunks:
+        left = chunk.count
+        while left:
+            if not rounds or in_flight >= max_in_flight or queued >= max_queued:
+                rounds, in_flight, queued = rounds + 1, 0, 0
+            sent = min(left, max_queued - queued)
+            left, queued, in_flight = left - sent, queued + sent, in_flight + 1
+    return rounds

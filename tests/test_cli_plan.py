@@ -25,9 +25,18 @@ class TestPlan:
         found = typed("plan", "demo", "--json")
         assert (found.code, found.talk) == (0, "")
         value = found.value
-        assert list(value) == ["pipeline", "prompt_version", "rows", "due", "requests", "batches", "estimate"]
+        assert list(value) == [
+            "pipeline", "prompt_version", "rows", "due", "requests", "batches", "estimate", "waves", "hours"
+        ]  # fmt: skip
         assert list(value["rows"]) == ["input", *WORDS, "removed"]
-        assert list(value["estimate"]) == ["input_tokens", "output_tokens", "cost_usd", "max_usd", "realtime_usd"]
+        estimate = value["estimate"]
+        assert list(estimate) == [
+            "input_tokens", "output_tokens", "cost_usd", "max_usd", "realtime_usd",
+            "cost_low_usd", "cost_high_usd", "results_seen", "rungs",
+        ]  # fmt: skip
+        assert estimate["cost_low_usd"] < estimate["cost_usd"] < estimate["cost_high_usd"]
+        assert (estimate["results_seen"], [each["requests"] for each in estimate["rungs"]]) == (0, [10])
+        assert (value["waves"], value["hours"]) == (1, {"usual": 1, "high": 24, "batches_seen": 0})
         assert (value["pipeline"], value["prompt_version"]) == ("demo", "v1")
         assert (value["due"], value["requests"], value["batches"]) == (10, 10, 1)
         assert sum(value["rows"][word] for word in WORDS) == value["rows"]["input"] == 10
@@ -95,7 +104,9 @@ class TestPlan:
         project.pipeline(BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 2\nmax_queued = 4\n")
         text = typed("plan", "demo").out
         assert " batches, 2 at a time" in text
-        assert "3, for 4 may wait at the provider" in text
+        # Neighbours never share a size: batches of 2 and 1, two at a time.
+        assert "about 4 h, up to 4 d: 4 waves (2 batches with 4 requests may wait at once)" in text
+        assert typed("plan", "demo", "--json").value["waves"] == 4
 
     def test_above_a_budget(self, typed: CommandLine, project: Project) -> None:
         project.pipeline(BASIC + "[budget]\nmax_usd = 0.000001\n")

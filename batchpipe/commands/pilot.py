@@ -8,7 +8,8 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.text import count, money, pairs, safe, shortened
+from batchpipe.commands.estimates import estimate_object, interval_text
+from batchpipe.commands.text import count, duration, money, pairs, safe, shortened
 from batchpipe.engine.pilot import Example, Histogram, Summary
 from batchpipe.engine.plan import Held
 
@@ -43,15 +44,18 @@ def pilot_object(summary: Summary) -> dict[str, Any]:
         "reasons": [{"outcome": outcome, "error": error, "rows": rows} for outcome, error, rows in summary.reasons],
         "valid_share": round(summary.valid_share, 6),
         "usd_per_row": _rounded(summary.usd_per_row),
-        "rest": {name: rest[name] for name in ("input_tokens", "output_tokens", "cost_usd", "max_usd")},
+        "rest": {name: rest[name] for name in ("input_tokens", "output_tokens", "cost_usd", "max_usd")}
+        | {"cost_low_usd": rest["low_usd"], "cost_high_usd": rest["high_usd"]}
+        | {"hours": estimate_object(summary.rest)["hours"]},
     }
 
 
 def pilot_text(summary: Summary) -> str:
     """The pilot for a person; nothing in it steers the terminal."""
     tokens = (summary.input_tokens // max(summary.requests, 1), summary.output_tokens // max(summary.requests, 1))
-    rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}, "
-    rest += f"{money(summary.rest.max_usd)} at most"
+    rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}"
+    rest += f"{interval_text(summary.rest)}, {money(summary.rest.max_usd)} at most"
+    usual, high = duration(summary.rest.usual_seconds), duration(summary.rest.high_seconds)
     lines = [
         "pilot",
         pairs(
@@ -60,6 +64,7 @@ def pilot_text(summary: Summary) -> str:
                 ("tokens", f"{tokens[0]:,} in and {tokens[1]:,} out per request"),
                 ("cost", f"{money(summary.cost_usd)}, {_each(summary.usd_per_row)} per row"),
                 ("the rest", rest),
+                ("its time", f"about {usual}, up to {high}" if summary.rest_requests else ""),
             ]
         ),
     ]

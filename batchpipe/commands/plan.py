@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.call import Call
+from batchpipe.commands.estimates import estimate_object, interval_text, rungs_text, time_text
 from batchpipe.commands.exits import DONE, GATE, worst
 from batchpipe.commands.failure import failure, failure_text
 from batchpipe.commands.options import PlanRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.pilot import held_object, held_text
 from batchpipe.commands.text import count, money, pairs, safe, table
+from batchpipe.engine.budget import Limit, periods
 from batchpipe.engine.orders import Order
 from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import WORDS, Plan
@@ -82,13 +84,7 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         "due": done.due,
         "requests": done.requests,
         "batches": len(done.chunks),
-        "estimate": {
-            "input_tokens": estimate.input_tokens,
-            "output_tokens": estimate.output_tokens,
-            "cost_usd": estimate.cost_usd,
-            "max_usd": estimate.max_usd,
-            "realtime_usd": estimate.realtime_usd,
-        },
+        **estimate_object(estimate),
     }
     if done.held is not None:
         value["pilot"] = held_object(done.held)
@@ -135,7 +131,6 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     estimate, chunking = plan.estimate, resolved.file.pipeline.chunking
     batches = len(plan.chunks)
     shared = plan.due - plan.requests - plan.followers
-    waves = -(-plan.requests // chunking.max_queued)
     saved = None
     if estimate.realtime_usd is not None and estimate.cost_usd is not None:
         saved = estimate.realtime_usd - estimate.cost_usd
@@ -146,13 +141,14 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     return [
         ("send", requests + ("; rows that ask the same are sent once" if shared > 0 and not limited else "")),
         ("pilot", held_text(plan.held) if plan.held else ""),
-        ("waves", f"{waves:,}, for {chunking.max_queued:,} may wait at the provider" if waves > 1 else ""),
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
-        ("cost", f"{money(estimate.cost_usd)} expected, {money(estimate.max_usd)} at most"),
+        ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
+        ("rungs", rungs_text(estimate)),
         (
             "saved",
             f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
         ),
+        ("time", time_text(estimate, chunking)),
     ]
 
 
@@ -160,13 +156,22 @@ def _money_lines(found: Preview) -> list[str]:
     lines = []
     over = {each.name for each in found.over}
     for limit in found.limits:
-        flight = f", {money(found.in_flight_usd)} may be spent in flight" if found.in_flight_usd else ""
+        flight = ""
+        if found.in_flight_usd:
+            expected = money(found.in_flight_usd - limit.expected_left_usd + limit.left_usd)
+            flight = f", {expected} expected and {money(found.in_flight_usd)} at most in flight"
         left = money(max(limit.left_usd, Decimal(0)))
         words = f"{limit.name} {money(limit.allowed_usd)}: {left} left{flight}"
-        lines.append(words + ("; the expected cost is above it" if limit.name in over else ""))
+        lines.append(words + (_over(limit, found) if limit.name in over else ""))
     if found.plan.requests and found.plan.estimate.cost_usd is None:
         lines.append('no price is known for a model of the ladder: give it in a file, prices = "prices.toml"')
     return lines
+
+
+def _over(limit: Limit, found: Preview) -> str:
+    cost = found.plan.estimate.cost_usd
+    spans = periods(limit, cost) if cost is not None else None
+    return "; the expected cost is above it" + (f": about {count(spans, limit.period)}" if spans else "")
 
 
 def order_words(order: Order) -> str:

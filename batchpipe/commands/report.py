@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.commands.accuracy import Estimate, RunEstimate, estimates_table, expected_text, read_estimates
 from batchpipe.commands.call import Call
 from batchpipe.commands.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.text import count, moment, money, pairs, share, table
@@ -103,14 +104,6 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What batches were expected to cost, and what the same ones did."""
-
-    expected_usd: Decimal
-    actual_usd: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One pipeline. `rows_answered` stand accepted or kept; US dollars per 1,000 of them, else None."""
 
@@ -122,6 +115,7 @@ class Report:
     usd_per_1000_accepted: Decimal | None
     in_flight: InFlight
     estimate: Estimate | None
+    estimates: Sequence[RunEstimate]
     rungs: Sequence[Rung]
     versions: Sequence[Version]
     runs: Sequence[Run]
@@ -158,7 +152,8 @@ def _read(session: Session, named: Named) -> Report:
     total = _sums(session.dictionaries(query("paid_sums", groups="", grouped=""))[0])
     rows = rows_by_state(session, named)
     answered = rows["accepted"] + rows["kept"]
-    batches, requests, max_usd, expected, actual = session.one(query("estimates", pipelines=pipelines))
+    batches, requests, max_usd = session.one(query("in_flight", pipelines=pipelines))
+    estimate, estimates = read_estimates(session, pipelines)
     return Report(
         pipeline=named.name,
         since=session.one("SELECT min(recorded_at) FROM work.paid")[0],
@@ -167,7 +162,8 @@ def _read(session: Session, named: Named) -> Report:
         rows_answered=answered,
         usd_per_1000_accepted=(total.cost_usd * 1000 / answered).quantize(PLACES) if answered else None,
         in_flight=InFlight(batches=batches, requests=requests, max_usd=max_usd if batches else Decimal(0)),
-        estimate=Estimate(expected_usd=expected, actual_usd=actual or Decimal(0)) if expected is not None else None,
+        estimate=estimate,
+        estimates=estimates,
         rungs=_rungs(session),
         versions=_versions(session),
         runs=last_runs(session, named, LAST),
@@ -209,6 +205,8 @@ def _as_json(found: Report) -> dict[str, Any]:
     for name in ("rungs", "versions", "days"):
         for each in shown[name]:
             each.update(_with_shares(each.pop("sums")))
+    for each in shown["estimates"]:
+        each.update(each.pop("estimate"))
     return shown
 
 
@@ -229,6 +227,8 @@ def _text(found: Report, terminal: bool) -> str:
     if len(found.versions) > 1:
         parts.append(_sums_table("by prompt", [(_version_name(each), each.sums) for each in found.versions], terminal))
     parts.append(_runs_table(found.runs, terminal))
+    if found.estimates:
+        parts.append(estimates_table(found.estimates, terminal))
     parts.append(_days_table(found.days, terminal))
     return "\n".join(parts)
 
@@ -252,7 +252,7 @@ def _summary(found: Report) -> str:
             ),
             (
                 "estimated",
-                f"{money(estimate.expected_usd)}, came to {money(estimate.actual_usd)}" if estimate else None,
+                f"{expected_text(estimate)}, came to {money(estimate.actual_usd)}" if estimate else None,
             ),
             (
                 "no price",

@@ -39,17 +39,25 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is open: this pipeline's batches, everybody's requests, and the most that this pipeline's can cost."""
+    """What is open: this pipeline's batches, everybody's requests, and what this pipeline's can cost at most.
+
+    `expected_usd` is what they are expected to cost, each as when it was prepared.
+    """
 
     batches: int
     requests: int
     max_usd: Decimal
     max_usd_of_run: Decimal
+    expected_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """US dollars recorded: ever, by this run, since the UTC day and month began."""
+    """US dollars recorded: ever, by this run, since the UTC day and month began.
+
+    A result counts for the day it is recorded, which is when its cost becomes known. Until then the most that its
+    batch can cost is held back from the budget of each day that the batch is open.
+    """
 
     ever: Decimal
     by_run: Decimal
@@ -97,7 +105,7 @@ def _open_batch(row: dict[str, Any]) -> OpenBatch:
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:
     row = session.one(query("open_load", pipelines=quoted_names(names)), {"run_id": run_id})
-    return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3])
+    return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3], expected_usd=row[4])
 
 
 def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:

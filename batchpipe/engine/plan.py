@@ -269,7 +269,7 @@ class Planner:
         ).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
-        whole = estimate(self._session())
+        whole = self._estimate()
         requests = self._count("SELECT count(*) FROM work.queue")
         stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
         words = _listed(FRESH_WORDS)
@@ -284,10 +284,17 @@ class Planner:
         with self.database.reading(self.work) as session:
             fill_ladder(session, self.resolved, self.prices)
         self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
-        return self._count("SELECT count(*) FROM work.queue"), estimate(self._session())
+        return self._count("SELECT count(*) FROM work.queue"), self._estimate()
 
     def _session(self, seq: int = 0) -> Session:
         return Session(connection=self.work.connection, seq=seq, now=self.database.clock())
+
+    def _chunks(self) -> tuple[Chunk, ...]:
+        sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number").fetchall()
+        return tuple(partition(sizes, self.limits()))
+
+    def _estimate(self) -> Estimate:
+        return estimate(self._session(), self.resolved, self._chunks())
 
     def _count(self, statement: str) -> int:
         row = self.work.connection.execute(statement).fetchone()
@@ -302,10 +309,10 @@ class Planner:
         session = self._session(seq)
         words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
         known, vanished, appeared = session.one(query("vanished"))
-        sizes = session.rows("SELECT bytes, grouping FROM work.queue ORDER BY number")
         requests, followers = session.one(
             "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
         )
+        chunks = self._chunks()
         return Plan(
             words=words,
             removed=session.one(query("removed"))[0],
@@ -315,8 +322,8 @@ class Planner:
             requests=requests,
             followers=followers,
             deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
-            chunks=tuple(partition(sizes, self.limits())),
-            estimate=estimate(session),
+            chunks=chunks,
+            estimate=estimate(session, self.resolved, chunks, once=held is not None),
             held=held,
             rendered=rendered,
             snapshot=snapshot,

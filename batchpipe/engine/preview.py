@@ -51,9 +51,9 @@ class Preview:
 
     @property
     def over(self) -> Sequence[Limit]:
-        """The limits that the expected cost does not fit."""
+        """The limits that the expected cost does not fit, with what is in flight as it is expected."""
         cost = self.plan.estimate.cost_usd
-        return [each for each in self.limits if cost is not None and cost > each.left_usd]
+        return [each for each in self.limits if cost is not None and cost > each.expected_left_usd]
 
 
 def preview(context: Context, file: PipelineFile, options: RunOptions, *, due_rows: bool = False) -> Preview:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from batchpipe.chunking import free_size
 from batchpipe.engine.facts import add_event
+from batchpipe.engine.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.plan import Plan
 from batchpipe.engine.raw import RawFolder, keep_chunk
 from batchpipe.engine.resolve import Resolved
@@ -125,7 +126,7 @@ class Submitter:
         cursor.close()
 
     def _intent(self, session: Session, chunk_id: str, account: Mapping[str, str], *, pilot: bool) -> None:
-        facts = session.dictionaries(query("chunk_facts"))[0]
+        facts = session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT})[0]
         data = facts | dict(account) | {"prompt_version": self.resolved.version.prompt_version, "pilot": pilot}
         add_event(session, self.resolved.name, "chunk_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
 

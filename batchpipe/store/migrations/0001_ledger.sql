@@ -233,6 +233,8 @@ SELECT
     (prepared ->> 'bytes')::BIGINT AS bytes,
     (prepared ->> 'max_usd')::DECIMAL(38, 15) AS max_usd,
     (prepared ->> 'expected_usd')::DECIMAL(38, 15) AS expected_usd,
+    (prepared ->> 'low_usd')::DECIMAL(38, 15) AS low_usd,
+    (prepared ->> 'high_usd')::DECIMAL(38, 15) AS high_usd,
     coalesce((prepared ->> 'pilot')::BOOLEAN, false) AS pilot,
     prepared ->> 'provider' AS provider,
     prepared ->> 'base_url' AS base_url,

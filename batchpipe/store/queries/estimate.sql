@@ -1,34 +1,104 @@
--- What requests are expected to use and to cost.
+-- What requests are expected to use and to cost, and how long they take.
+
+-- name: recent_results
+-- The newest 20,000 results or more, whole commits: enough to know, and no scan of all that was ever paid.
+CREATE OR REPLACE TABLE work.seen AS
+WITH recent AS (
+    SELECT coalesce(max(seq), 0) AS seq
+    FROM (
+        SELECT seq, sum(count(*)) OVER (ORDER BY seq DESC) AS newer
+        FROM ledger.results WHERE pipeline IN ({pipelines}) GROUP BY seq
+    )
+    WHERE newer >= 20_000
+)
+SELECT
+    q.settings, q.bytes, q.attempt, d.state,
+    (q.rungs >> q.rung::UINTEGER) > 0 AS may_climb,
+    q.prompt_version = $prompt_version::UHUGEINT AND q.policy_hash = $policy_hash::UHUGEINT AS present,
+    r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
+    r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS all_input,
+    all_input + r.output_tokens > 0 AND r.cost_usd IS DISTINCT FROM 0 AS billed
+FROM ledger.results r
+JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
+JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq
+WHERE r.seq >= (SELECT seq FROM recent) AND d.seq >= (SELECT seq FROM recent)
+    AND r.pipeline IN ({pipelines}) AND d.pipeline IN ({pipelines}) AND NOT r.judged_again
 
 -- name: shown_by_results
+-- By settings of a rung, and over all of them (NULL); results of the present prompt alone, where there are enough.
+WITH used AS (
+    SELECT *, count(*) FILTER (present AND billed) OVER (PARTITION BY settings) >= $enough AS of_present
+    FROM work.seen
+    QUALIFY present OR NOT of_present
+)
 SELECT
-    sum(q.bytes) / nullif(sum(r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens), 0),
-    coalesce(avg(r.output_tokens), 0),
-    count(*)
-FROM ledger.results r
-JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.leads
-WHERE r.pipeline IN ({pipelines}) AND r.outcome IN ('answered', 'truncated') AND NOT r.judged_again
-    AND q.settings = $settings
+    settings,
+    count(*) FILTER (billed) AS billed,
+    count(*) FILTER (state <> 'retry') AS ended,
+    count(*) FILTER (state = 'retry' AND billed) AS retried,
+    count(*) FILTER (state <> 'retry' AND may_climb) AS climbable,
+    count(*) FILTER (state = 'escalated') AS climbed,
+    coalesce(sum(all_input) FILTER (state <> 'retry' AND may_climb), 0)::DOUBLE AS climbable_tokens,
+    coalesce(sum(all_input) FILTER (state = 'escalated'), 0)::DOUBLE AS climbed_tokens,
+    bool_and(present) AS present,
+    coalesce(avg(bytes) FILTER (billed), 0) AS bytes,
+    coalesce(avg(all_input) FILTER (billed AND attempt = 1), 0) AS first_input,
+    coalesce(avg(all_input) FILTER (billed), 0) AS input,
+    coalesce(var_samp(all_input) FILTER (billed), 0) AS input_variance,
+    coalesce(regr_slope(all_input, bytes) FILTER (billed), 0) AS input_slope,
+    coalesce(regr_r2(all_input, bytes) FILTER (billed), 0) AS input_fit,
+    coalesce(avg(output_tokens) FILTER (billed), 0) AS output,
+    coalesce(var_samp(output_tokens) FILTER (billed), 0) AS output_variance,
+    coalesce(regr_slope(output_tokens, bytes) FILTER (billed), 0) AS output_slope,
+    coalesce(regr_r2(output_tokens, bytes) FILTER (billed), 0) AS output_fit,
+    coalesce(sum(input_tokens) FILTER (billed), 0)::BIGINT AS uncached_tokens,
+    coalesce(sum(cache_write_5m_tokens) FILTER (billed), 0)::BIGINT AS cache_write_5m_tokens,
+    coalesce(sum(cache_write_1h_tokens) FILTER (billed), 0)::BIGINT AS cache_write_1h_tokens,
+    coalesce(sum(cache_read_tokens) FILTER (billed), 0)::BIGINT AS cache_read_tokens
+FROM used
+GROUP BY GROUPING SETS ((settings), ())
 
--- name: estimate
+-- name: recent_batches
+-- The newest batches that the provider finished by itself, of whatever pipeline; its own clock where it is known.
+CREATE OR REPLACE TABLE work.recent_batches AS
+SELECT requests, greatest(epoch(ended_at) - epoch(coalesce(created_at, submitted_at)), 0) AS seconds
+FROM ledger.batches
+WHERE provider = $provider AND ended_at IS NOT NULL AND submitted_at IS NOT NULL AND cancel_requested_at IS NULL
+ORDER BY submitted_at DESC
+LIMIT 200
+
+-- name: batch_seconds
+-- Of batches of about this size, where there are some; else of all.
+WITH like_this AS (
+    SELECT *, requests BETWEEN $requests / 4 AND $requests * 4 AS is_alike FROM work.recent_batches
+)
+SELECT median(seconds), quantile_cont(seconds, 0.9), count(*)
+FROM like_this
+WHERE is_alike OR (SELECT count(*) FROM like_this WHERE is_alike) < 5
+
+-- name: due_by_rung
+-- For each rung that a due row is on, and each that it may come to: one try's tokens.
 SELECT
-    coalesce(sum(q.expected_input_tokens), 0)::BIGINT,
-    coalesce(sum(q.expected_output_tokens), 0)::BIGINT,
-    CASE WHEN bool_and(l.input_usd IS NOT NULL) IS NOT false THEN coalesce(sum(
-        q.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
-        + q.expected_output_tokens::DECIMAL(18, 0) * l.output_usd), 0) END,
-    CASE WHEN bool_and(c.climb_usd IS NOT NULL AND q.max_usd IS NOT NULL) IS NOT false THEN coalesce(sum(q.max_usd + c.climb_usd), 0) END,
-    CASE WHEN bool_and(l.realtime_input_usd IS NOT NULL) IS NOT false THEN coalesce(sum(
-        q.expected_input_tokens::DECIMAL(18, 0) * l.realtime_input_usd
-        + q.expected_output_tokens::DECIMAL(18, 0) * l.realtime_output_usd), 0) END
+    q.rung AS start, q.rungs, u.rung AS rung, count(*) AS requests,
+    sum(CASE WHEN u.rung = q.rung THEN q.expected_input_tokens
+        ELSE greatest(u.input_fixed + u.input_per_byte * q.bytes, 1) END)::DOUBLE AS input_tokens,
+    sum(CASE WHEN u.rung = q.rung THEN q.expected_output_tokens
+        ELSE greatest(least(u.output_fixed + u.output_per_byte * q.bytes, u.max_tokens), 1) END)::DOUBLE AS output_tokens
 FROM work.queue q
-JOIN work.ladder l USING (rung)
+JOIN work.ladder u ON u.rung = q.rung OR (u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
+GROUP BY ALL
+ORDER BY ALL
+
+-- name: most
+SELECT CASE WHEN bool_and(c.climb_usd IS NOT NULL AND q.max_usd IS NOT NULL) IS NOT false
+    THEN coalesce(sum(q.max_usd + c.climb_usd), 0)::DECIMAL(38, 15) END
+FROM work.queue q
 JOIN (
     SELECT q.number,
         CASE WHEN bool_and(u.rung IS NULL OR u.most_input_usd IS NOT NULL) THEN coalesce(sum(
             (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
             + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd), 0) END AS climb_usd
     FROM work.queue q
-    LEFT JOIN work.ladder u ON u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
+    LEFT JOIN work.ladder u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
     GROUP BY q.number
 ) c USING (number)

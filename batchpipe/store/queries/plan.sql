@@ -291,8 +291,9 @@ SELECT
     l.settings,
     (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.most_input_usd
         + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.most_output_usd AS max_usd,
-    ceil(f.bytes / l.bytes_per_token)::BIGINT AS expected_input_tokens,
-    least(l.expected_output_tokens, coalesce(f.max_tokens, l.max_tokens))::BIGINT AS expected_output_tokens,
+    greatest(round(l.input_fixed + l.input_per_byte * f.bytes), 1)::BIGINT AS expected_input_tokens,
+    greatest(least(round(l.output_fixed + l.output_per_byte * f.bytes), coalesce(f.max_tokens, l.max_tokens)), 1)::BIGINT
+        AS expected_output_tokens,
     md5_number(to_json([
         to_hex(d.fingerprint), l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR,
         f.feedback_answer, f.feedback_error, f.request_group

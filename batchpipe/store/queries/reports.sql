@@ -175,13 +175,35 @@ FROM ledger.prompt_versions
 WHERE pipeline IN ({pipelines})
 ORDER BY prompt_version, seq
 
--- name: estimates
-SELECT
-    count(*) FILTER (is_open),
-    coalesce(sum(requests) FILTER (is_open), 0)::BIGINT,
-    (sum(max_usd) FILTER (is_open))::DECIMAL(38, 15),
-    (sum(expected_usd) FILTER (state = 'collected' AND expected_usd IS NOT NULL))::DECIMAL(38, 15),
-    (SELECT sum(r.cost_usd) FROM ledger.results r JOIN ledger.batches c USING (chunk_id)
-        WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again AND c.expected_usd IS NOT NULL)::DECIMAL(38, 15)
+-- name: in_flight
+SELECT count(*), coalesce(sum(requests), 0)::BIGINT, sum(max_usd)::DECIMAL(38, 15)
 FROM ledger.batches
-WHERE pipeline IN ({pipelines})
+WHERE pipeline IN ({pipelines}) AND is_open
+
+-- name: estimated
+-- Collected batches that nobody canceled, with a price for all of their results: as expected when they were prepared.
+CREATE OR REPLACE TABLE work.estimated AS
+SELECT b.run_id, b.prompt_version, b.prepared_at, b.requests, b.expected_usd, b.low_usd, b.high_usd, c.actual_usd
+FROM ledger.batches b
+JOIN (
+    SELECT chunk_id, sum(cost_usd) AS actual_usd
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND NOT judged_again
+    GROUP BY chunk_id
+    HAVING bool_and(cost_usd IS NOT NULL)
+) c ON c.chunk_id = b.chunk_id
+WHERE b.pipeline IN ({pipelines}) AND b.state = 'collected' AND b.expected_usd IS NOT NULL
+    AND b.cancel_requested_at IS NULL
+
+-- name: estimated_sums
+-- The ends of the intervals are added up: batches of one pipeline tend to miss the same way.
+SELECT
+    {groups}
+    count(*) AS batches,
+    sum(requests)::BIGINT AS requests,
+    sum(expected_usd)::DECIMAL(38, 15) AS expected_usd,
+    CASE WHEN bool_and(low_usd IS NOT NULL) THEN sum(low_usd)::DECIMAL(38, 15) END AS low_usd,
+    CASE WHEN bool_and(high_usd IS NOT NULL) THEN sum(high_usd)::DECIMAL(38, 15) END AS high_usd,
+    sum(actual_usd)::DECIMAL(38, 15) AS actual_usd
+FROM work.estimated
+{grouped}

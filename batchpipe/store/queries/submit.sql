@@ -53,7 +53,8 @@ SELECT
     count(*) FILTER (pipeline IN ({pipelines})),
     coalesce(sum(requests), 0)::BIGINT,
     coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15),
-    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id = $run_id::UUID), 0)::DECIMAL(38, 15)
+    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
+    coalesce(sum(coalesce(expected_usd, max_usd)) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15)
 FROM ledger.batches
 WHERE is_open
 
@@ -102,14 +103,26 @@ FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
 
 -- name: chunk_facts
-SELECT
-    count(*) AS requests,
-    sum(c.bytes)::BIGINT AS bytes,
-    any_value(c.rung) AS rung,
-    any_value(c.model) AS model,
-    sum(c.max_usd)::VARCHAR AS max_usd,
-    sum(c.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
-        + c.expected_output_tokens::DECIMAL(18, 0) * l.output_usd)::VARCHAR AS expected_usd
-FROM work.chunk c
-JOIN work.ladder l USING (rung)
-WHERE c.leads
+-- The interval that holds 90% of what such a chunk costs (a log-normal sum; forecast.py): its requests' own spread, and
+-- what is not known of their mean.
+SELECT * EXCLUDE (variance),
+    (expected_usd::DOUBLE / exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS low_usd,
+    (expected_usd::DOUBLE * exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS high_usd
+FROM (
+    SELECT
+        count(*) AS requests,
+        sum(bytes)::BIGINT AS bytes,
+        any_value(rung) AS rung,
+        any_value(model) AS model,
+        sum(max_usd)::VARCHAR AS max_usd,
+        sum(usd)::VARCHAR AS expected_usd,
+        coalesce(sum((usd::DOUBLE * spread) ** 2) / nullif(sum(usd)::DOUBLE ** 2, 0), 0) + any_value(error) ** 2 AS variance
+    FROM (
+        SELECT c.bytes, c.rung, c.model, c.max_usd, l.spread, l.error,
+            c.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
+            + c.expected_output_tokens::DECIMAL(18, 0) * l.output_usd AS usd
+        FROM work.chunk c
+        JOIN work.ladder l USING (rung)
+        WHERE c.leads
+    )
+)
