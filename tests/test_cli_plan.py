@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
@@ -118,6 +120,36 @@ class TestPlan:
         found = typed("plan", "demo")
         assert found.code == 0
         assert "[budget] max_usd $1.00: $1.00 left" in found.out
+
+    @pytest.mark.parametrize("name", ["max_usd", "max_usd_per_day", "max_usd_per_month"])
+    def test_climbs_and_what_is_in_flight_count_for_every_budget(
+        self, typed: CommandLine, project: Project, name: str
+    ) -> None:
+        accept = 'max_tokens = 200\naccept = "score < 0"\n[[models]]\nmodel = "claude-opus-4-8"\nmax_tokens = 2000\n'
+        ladder = BASIC.replace("max_tokens = 200\n", accept)
+        project.pipeline(ladder)
+        first, second = typed("plan", "demo", "--json").value["estimate"]["rungs"]
+        between = first["cost_usd"] + second["cost_usd"] / 2
+        project.pipeline(ladder + f"[budget]\n{name} = {between}\n")
+        assert typed("plan", "demo").code == 6, "the first rung alone would fit"
+        enough = (first["cost_usd"] + second["cost_usd"]) * 100
+        project.pipeline(ladder + f"[budget]\n{name} = {enough}\n")
+        assert typed("plan", "demo").code == 0
+        project.faults({"delay_seconds": 3600})
+        typed("run", "demo", "--no-wait", "--limit", "9")
+        ((flying, most),) = project.sql("SELECT sum(expected_usd), sum(max_usd) FROM ledger.batches WHERE is_open")
+        left = typed("plan", "demo", "--json").value["estimate"]["cost_usd"]
+        for allowed, code in ((flying + left, 0), (flying + left - Decimal("0.000001"), 6)):
+            assert allowed < most, "what is in flight counts as it is expected"
+            project.pipeline(ladder + f"[budget]\n{name} = {allowed}\n")
+            found = typed("plan", "demo")
+            assert found.code == code
+            assert " at most in flight" in found.out
+
+    def test_days_that_a_budget_per_day_makes_of_it(self, typed: CommandLine, project: Project) -> None:
+        cost = typed("plan", "demo", "--json").value["estimate"]["cost_usd"]
+        project.pipeline(BASIC + f"[budget]\nmax_usd_per_day = {cost / Decimal('2.5')}\n")
+        assert "the expected cost is above it: about 3 days" in typed("plan", "demo").out
 
     def test_an_order_in_force_and_a_pause(self, typed: CommandLine, project: Project) -> None:
         typed("run", "demo")

@@ -160,3 +160,62 @@ def test_every_pipeline_is_listed_without_arguments(project: Project) -> None:
     project.run()
     found = ask(project, report, [], as_json=True).value
     assert [(each["pipeline"], each["total"]["requests"]) for each in found] == [("demo", 2), ("second", 0)]
+
+
+def test_each_runs_estimate_is_held_against_what_it_came_to(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(60))
+    project.run(limit=30)
+    assert project.run().submitted == 30
+    project.pipeline(BASIC.replace("{{ body }}", "Please: {{ body }}"))
+    project.run(limit=25)
+    found = reported(project)
+    by_hand = project.sql(
+        """
+        SELECT run_id::VARCHAR, sum(expected_usd), sum(cost_usd)
+        FROM (SELECT DISTINCT run_id, chunk_id, expected_usd FROM ledger.batches)
+        JOIN (SELECT chunk_id, sum(cost_usd) AS cost_usd FROM ledger.results GROUP BY chunk_id) USING (chunk_id)
+        GROUP BY run_id ORDER BY run_id DESC
+        """
+    )
+    shown = [(each["run_id"], each["expected_usd"], each["actual_usd"]) for each in found["estimates"]]
+    assert shown == by_hand
+    assert [each["version"] for each in found["estimates"]] == ["v2", "v1", "v1"]
+    for each in found["estimates"]:
+        assert each["low_usd"] < each["expected_usd"] < each["high_usd"]
+        assert each["within"] == (each["low_usd"] <= each["actual_usd"] <= each["high_usd"])
+    new, after, before = found["estimates"]
+    widths = [each["high_usd"] / each["low_usd"] for each in (before, new, after)]
+    assert widths == sorted(widths, reverse=True), "the more is known, the narrower"
+    assert after["within"]
+    whole = found["estimate"]
+    assert (whole["requests"], whole["actual_usd"]) == (85, found["total"]["cost_usd"])
+    text = ask(project, report, ["demo"]).out
+    assert "within" in text.split("estimated  ", 1)[1]
+
+
+def test_an_estimate_that_was_missed_is_told(project: Project) -> None:
+    project.pipeline(BASIC.replace('type = "number"', 'type = "string"').replace("minimum = 0\nmaximum = 1\n", ""))
+    project.rows(numbered(60))
+    project.faults({"requests": [{"output": {"label": "bug", "score": "x"}}]})
+    project.run(limit=30)
+    project.faults({"requests": [{"output": {"label": "bug", "score": "x" * 500}}]})
+    project.run()
+    missed, _ = reported(project)["estimates"]
+    assert missed["within"] is False
+    assert missed["actual_usd"] > missed["high_usd"]
+    assert "missed" in ask(project, report, ["demo"]).out
+
+
+def test_a_batch_of_an_older_version_has_no_interval(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    project.run()
+    with duckdb.connect(str(project.root / "batchpipe.duckdb")) as connection:
+        connection.execute(
+            'UPDATE ledger.events SET data = json_merge_patch(data, \'{"low_usd": null, "high_usd": null}\') '
+            "WHERE kind = 'chunk_prepared'"
+        )
+    found = reported(project)
+    assert (found["estimate"]["within"], found["estimate"]["low_usd"]) == (None, None)
+    assert found["estimate"]["expected_usd"] > 0

@@ -46,7 +46,8 @@ def rungs_text(estimate: Estimate) -> str:
     if len(estimate.rungs) < 2:
         return ""
     return ", ".join(
-        f"{count(round(each.requests))} to {each.model} for {money(each.cost_usd)}" for each in estimate.rungs
+        f"{each.requests:,.{0 if each.requests >= 10 else 1}f} to {each.model} for {money(each.cost_usd)}"
+        for each in estimate.rungs
     )
 
 

@@ -110,6 +110,17 @@ class Estimate:
         return (self.waves + self.further_waves) * self.times.high_seconds
 
 
+NOTHING = Estimate(
+    input_tokens=0,
+    output_tokens=0,
+    cost_usd=Decimal(0),
+    max_usd=Decimal(0),
+    realtime_usd=Decimal(0),
+    low_usd=Decimal(0),
+    high_usd=Decimal(0),
+)
+
+
 def settings_text(rung: RungSettings) -> str:
     """A rung as text: what `--redo model` and identical requests compare; room is no part of it."""
     return json.dumps({"model": rung.model, **rung.settings}, sort_keys=True, default=str)
@@ -129,9 +140,9 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None
     It stays empty where nothing was rendered: nothing will be sent, and no price is needed.
     """
     session.execute(LADDER)
-    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
     if not session.one("SELECT count(*) FROM work.rendered")[0]:
         return
+    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
     shown = _shown(session, resolved)
     everything = shown.get(None, {})
     for number, rung in enumerate(resolved.rungs, start=1):
@@ -207,6 +218,8 @@ def estimate(session: Session, resolved: Resolved, chunks: Sequence[Chunk], *, o
 
     `once` is of a pilot: its rows are asked once, and neither tried again nor sent up a rung before it is approved.
     """
+    if not chunks:
+        return NOTHING
     ladder = {each["rung"]: each for each in session.dictionaries("SELECT * FROM work.ladder ORDER BY rung")}
     expected = {rung: _expected(each) for rung, each in ladder.items()}
     if once:
