@@ -63,6 +63,19 @@ def plan(
     withdraw: Withdraw = None,
     no_new: NoNew = False,
     rows: Annotated[bool, typer.Option("--rows", help="List the keys that are due.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="The prompt's change, and a few due rows before and after.")
+    ] = False,
+    from_version: Annotated[
+        str | None,
+        typer.Option("--from-version", metavar="V", help="Compare with v3, a hash or a git ref, not what answered."),
+    ] = None,
+    to_version: Annotated[
+        str | None, typer.Option("--to-version", metavar="V", help="Plan as if the prompt were that version.")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The plan and its diff as Markdown, for a pull request.")
+    ] = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
@@ -78,6 +91,10 @@ def plan(
         withdraw=withdraw or (),
         no_new=no_new,
         rows=rows,
+        diff=diff,
+        from_version=from_version,
+        to_version=to_version,
+        markdown=markdown,
         params=params or [],
     )
 

@@ -102,4 +102,8 @@ class PlanRequest:
     retry_failed: bool = False
     rows: bool = False
     withdraw: Sequence[int] = ()
+    diff: bool = False
+    from_version: str | None = None
+    to_version: str | None = None
+    markdown: bool = False
     params: Sequence[str] = field(default=())

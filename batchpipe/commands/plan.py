@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -12,14 +13,17 @@ from batchpipe.commands.failure import failure, failure_text
 from batchpipe.commands.options import PlanRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.pilot import held_object, held_text
+from batchpipe.commands.plan_diff import diff_object, diff_text, due_rows_text
+from batchpipe.commands.plan_markdown import plan_markdown
 from batchpipe.commands.text import count, money, pairs, safe, table
 from batchpipe.engine.budget import Limit, periods
 from batchpipe.engine.orders import Order
 from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import WORDS, Plan
+from batchpipe.engine.plan_diff import DiffOptions
 from batchpipe.engine.preview import Preview, preview
 from batchpipe.engine.resolve import Resolved
-from batchpipe.errors import BatchpipeError
+from batchpipe.errors import BatchpipeError, UsageError
 
 MEANINGS = {
     "pending": "sent, the answer is not there yet",
@@ -40,7 +44,14 @@ MEANINGS = {
 
 def plan(call: Call, request: PlanRequest) -> int:
     """Print the plan of each pipeline that is named, or of all; 6 where one is expected above a budget."""
+    if request.markdown and call.json:
+        raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
+    diff = DiffOptions(
+        wanted=request.diff or request.markdown or request.from_version is not None,
+        from_version=request.from_version,
+        to_version=request.to_version,
+    )
     params = typed_params(files, split_params(request.params))
     codes, objects = [], []
     with call.context() as context:
@@ -56,7 +67,7 @@ def plan(call: Call, request: PlanRequest) -> int:
                 withdraw=request.withdraw,
             )
             try:
-                found = preview(context, file, options, due_rows=request.rows)
+                found = preview(context, file, options, due_rows=request.rows, diff=diff)
             except BatchpipeError as error:
                 if single or call.interrupted():
                     raise
@@ -67,7 +78,9 @@ def plan(call: Call, request: PlanRequest) -> int:
                 continue
             codes.append(GATE if found.over else DONE)
             objects.append(plan_object(found, rows=request.rows))
-            if not call.json:
+            if request.markdown:
+                call.out(plan_markdown(found, MEANINGS, _work_pairs(found.resolved, found.plan), _notes(found, call)))
+            elif not call.json:
                 call.out(("\n" if number else "") + plan_text(found, call, rows=request.rows))
     if call.json:
         call.emit(objects, single)
@@ -89,7 +102,9 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     if done.held is not None:
         value["pilot"] = held_object(done.held)
     if rows:
-        value["due_rows"] = [{"key": each.key, "reason": each.reason} for each in found.due_rows]
+        value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
+    if found.diff is not None:
+        value["diff"] = diff_object(found.diff)
     return value
 
 
@@ -97,17 +112,26 @@ def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
     """A plan for people, with what surrounds it."""
     new = ", new" if found.version_is_new else ""
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work_text(found.resolved, found.plan)]
-    lines += [f"  order {each.number} in force: {order_words(each)}" for each in found.open_orders]
-    lines += [f"  {line}" for line in _money_lines(found)]
+    lines += [f"  {each}" for each in _notes(found, call)]
+    if found.diff is not None:
+        lines.append(diff_text(found.diff))
+    if rows and found.due_rows:
+        names = [each.name for each in found.resolved.key_columns]
+        header, shown = due_rows_text(names, [(each.key, each.reason) for each in found.due_rows])
+        lines += ["", table(header, shown, terminal=call.terminal)]
+    return "\n".join(lines)
+
+
+def _notes(found: Preview, call: Call) -> list[str]:
+    """What surrounds a plan: orders, money, a pause, keys that changed."""
+    lines = [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
+    lines += _money_lines(found)
     if found.paused:
         again = call.suggest(f"run {found.resolved.name} --resume")
-        lines.append(f"  paused by `batchpipe cancel`; to go on: {again}")
+        lines.append(f"paused by `batchpipe cancel`; to go on: {again}")
     if found.plan.keys_changed:
-        lines.append("  most known keys left the input and as many appeared: a run stops unless --approve is given")
-    if rows and found.due_rows:
-        shown = [(each.key, each.reason) for each in found.due_rows]
-        lines += ["", table(("key", "reason"), shown, terminal=call.terminal)]
-    return "\n".join(lines)
+        lines.append("most known keys left the input and as many appeared: a run stops unless --approve is given")
+    return lines
 
 
 def work_text(resolved: Resolved, plan: Plan) -> str:

@@ -16,12 +16,23 @@ from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.pilot import sample_of
 from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
+from batchpipe.engine.plan_diff import (
+    Before,
+    DiffOptions,
+    NamedVersions,
+    PlanDiff,
+    find_named,
+    plan_diff,
+    resolve_before,
+)
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
+from batchpipe.engine.versions import resolve_version
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
+NO_DIFF = DiffOptions()
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -48,6 +59,7 @@ class Preview:
     batches_in_flight: int
     paused: bool
     due_rows: Sequence[DueRow]
+    diff: PlanDiff | None = None
 
     @property
     def over(self) -> Sequence[Limit]:
@@ -56,21 +68,53 @@ class Preview:
         return [each for each in self.limits if cost is not None and cost > each.expected_left_usd]
 
 
-def preview(context: Context, file: PipelineFile, options: RunOptions, *, due_rows: bool = False) -> Preview:
-    """What `run` with `options` would do with `file` now. PipelineError and InputError as there."""
+def preview(
+    context: Context,
+    file: PipelineFile,
+    options: RunOptions,
+    *,
+    due_rows: bool = False,
+    diff: DiffOptions = NO_DIFF,
+) -> Preview:
+    """What `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
+
+    PipelineError and InputError as there, UsageError for a version that there is not.
+    """
     work = context.work()
     try:
+        named = find_named(context.database, work, file, diff)
         with _folder(context.database) as folder:
-            resolved, snapshot = _read_input(context, file, options, folder)
-            return _planned(context, work, resolved, snapshot, options, folder, due_rows)
+            resolved, snapshot, before = _read_input(context, file, options, folder, named)
+            found = _planned(context, work, resolved, snapshot, options, folder, due_rows)
+            if not diff.wanted:
+                return found
+            label = named.after.label if named.after else "now" if found.version_is_new else found.version
+            shown = plan_diff(
+                context.database,
+                work,
+                resolved,
+                snapshot,
+                label=label,
+                before=before,
+                past=named.past,
+                provider=context.default_provider,
+            )
+            return replace(found, diff=shown)
     finally:
         work.close()
 
 
-def _read_input(context: Context, file: PipelineFile, options: RunOptions, folder: Path) -> tuple[Resolved, Snapshot]:
+def _read_input(
+    context: Context, file: PipelineFile, options: RunOptions, folder: Path, named: NamedVersions
+) -> tuple[Resolved, Snapshot, Before | None]:
+    provider = context.default_provider
     with context.source(file, options.params) as source:
-        resolved = context.resolve(file, source)
-        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns)
+        if named.after is None:
+            resolved = context.resolve(file, source)
+        else:
+            resolved = resolve_version(named.after, file, source, provider)
+        before = resolve_before(named.before, resolved, source, named.past, provider) if named.before else None
+        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns), before
 
 
 def _planned(

@@ -10,9 +10,8 @@ import duckdb
 
 from batchpipe.conditions import Condition, parse_condition
 from batchpipe.engine.bind import Conditions, Rerun, bind_conditions
-from batchpipe.engine.declared import column_problems
 from batchpipe.engine.judge import Judge
-from batchpipe.engine.source import InputColumn, Source
+from batchpipe.engine.source import InputColumn, Inputs
 from batchpipe.errors import PipelineError, Problem
 from batchpipe.fingerprint import digest, prompt_hash, schema_hash
 from batchpipe.pipeline.load import dump
@@ -126,7 +125,7 @@ class _Findings:
             return None
 
 
-def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolved:
+def resolve(file: PipelineFile, source: Inputs, default_provider: str) -> Resolved:
     """Resolve `file`; PipelineError with every problem that was found."""
     findings = _Findings()
     problems = findings.problems
@@ -140,7 +139,7 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     queries = findings.attempt(lambda: _query_rows(file, source))
     if input_columns is None or shape is None or queries is None:
         raise PipelineError.from_problems(problems)
-    problems.extend(column_problems(file, [each.name for each in input_columns]))
+    problems.extend(source.column_problems(input_columns))
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     if problems or ladder is None or templates is None:
@@ -148,7 +147,7 @@ def resolve(file: PipelineFile, source: Source, default_provider: str) -> Resolv
     return _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
 
 
-def _shape(file: PipelineFile, source: Source) -> _Shape:
+def _shape(file: PipelineFile, source: Inputs) -> _Shape:
     output, content = file.pipeline.output, file.schema_content
     enums = {
         path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
@@ -163,7 +162,7 @@ def _shape(file: PipelineFile, source: Source) -> _Shape:
     )
 
 
-def _query_rows(file: PipelineFile, source: Source) -> dict[str, list[dict[str, Any]]]:
+def _query_rows(file: PipelineFile, source: Inputs) -> dict[str, list[dict[str, Any]]]:
     queries = file.pipeline.prompt.queries
     return {name: source.table(query, f"[prompt.queries] {name}") for name, query in queries.items()}
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
 from batchpipe.conditions import INPUT_PREFIX, first_line
-from batchpipe.engine.declared import declared_types, hold_to, undeclared
+from batchpipe.engine.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
@@ -51,6 +51,23 @@ class InputColumn:
     def value(self) -> str:
         """SQL for its value in its own type, over the snapshot."""
         return f"CAST({self.stored} AS {self.type})" if self.as_text else self.stored
+
+
+def input_column(name: str, type: str) -> InputColumn:
+    """The column called `name` of DuckDB type `type`."""
+    return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
+
+
+class Inputs(Protocol):
+    """What resolving a pipeline asks of its input."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def columns(self) -> tuple[InputColumn, ...]: ...
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]: ...
+
+    def table(self, query: str, toml_path: str) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +131,11 @@ class Source:
             rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
             given = {row[0]: row[1] for row in rows}
             hold_to(self.file, declared, given)
-        return tuple(
-            InputColumn(name=name, type=kind, as_text=bool(_TEXT_ONLY.search(kind)))
-            for name, kind in given.items()
-            if name in (declared or given)
-        )
+        return tuple(input_column(name, kind) for name, kind in given.items() if name in (declared or given))
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """The columns that the file names and the input does not have."""
+        return column_problems(self.file, [each.name for each in columns])
 
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
         """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small.

@@ -1,0 +1,126 @@
+"""A pipeline's files as a git commit holds them, unpacked into a folder."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchpipe.errors import PipelineError, Problem, UsageError
+from batchpipe.pipeline.load import load
+from batchpipe.pipeline.model import PipelineFile
+
+SECONDS = 60
+FOLDERS = ("pipelines", "prompts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit (40 hex digits) and the name that it was asked for by."""
+
+    ref: str
+    commit: str
+
+    @property
+    def label(self) -> str:
+        """`main (1a2b3c4d5e6f)`."""
+        short = self.commit[:12]
+        return short if self.commit.startswith(self.ref) else f"{self.ref} ({short})"
+
+
+def find_commit(root: Path, ref: str) -> Commit | None:
+    """The commit that git calls `ref` in the repository of `root`; None where there is none."""
+    found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return Commit(ref=ref, commit=found.decode().strip()) if found else None
+
+
+def unpack(commit: Commit, file: PipelineFile, folder: Path) -> PipelineFile:
+    """The pipeline `file` as `commit` has it, with its prompts and the files that it names, under `folder`.
+
+    Raises UsageError where the commit has no such pipeline, PipelineError where it cannot be read.
+    """
+    own = _inside(file)
+    names = _tracked(file.root, commit, [*FOLDERS, own])
+    files = [each for each in names if each == own or each.endswith(".toml") or each.startswith("prompts/")]
+    _archive(file.root, commit, files, folder)
+    path = _same_pipeline(file, commit, [each for each in files if not each.startswith("prompts/")], own, folder)
+    named = [each for each in _named_files(path) if each in _tracked(file.root, commit, [each])]
+    _archive(file.root, commit, named, folder)
+    try:
+        return load(path, folder)
+    except PipelineError as error:
+        raise PipelineError.from_problems(
+            [Problem(what=each.what, where=f"{commit.label}: {each.where}", hint=each.hint) for each in error.problems]
+        ) from error
+
+
+def _inside(file: PipelineFile) -> str:
+    try:
+        return file.path.relative_to(file.root).as_posix()
+    except ValueError as error:
+        hint = "Move the file under pipelines/."
+        raise UsageError("the pipeline file lies outside the project", where=str(file.path), hint=hint) from error
+
+
+def _tracked(root: Path, commit: Commit, paths: Sequence[str]) -> list[str]:
+    """The files of a commit under `paths`, named from `root`."""
+    found = _git(root, "--literal-pathspecs", "ls-tree", "-r", "-z", "--name-only", commit.commit, "--", *paths)
+    return [each for each in (found or b"").decode("utf-8", "surrogateescape").split("\0") if each]
+
+
+def _archive(root: Path, commit: Commit, names: Sequence[str], folder: Path) -> None:
+    if not names:
+        return
+    packed = _git(root, "--literal-pathspecs", "archive", "--format=tar", commit.commit, "--", *names)
+    if packed is None:
+        hint = "Try it yourself: git archive " + commit.commit
+        raise UsageError("git cannot unpack the commit", where=commit.label, hint=hint)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        hint = "Links that lead out of the project cannot be followed into a commit."
+        raise UsageError(f"the commit cannot be unpacked: {error}", where=commit.label, hint=hint) from error
+
+
+def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own: str, folder: Path) -> Path:
+    """The file of the pipeline: at its own path, else the one that has one of its names."""
+    if (folder / own).is_file():
+        return folder / own
+    for each in files:
+        path = folder / each
+        if _toml(path).get("name", path.stem) in file.pipeline.names:
+            return path
+    hint = f"It was made later or under another name: git log --oneline -- {own}"
+    raise UsageError(f"there is no pipeline {file.pipeline.name}", where=commit.label, hint=hint)
+
+
+def _named_files(path: Path) -> list[str]:
+    """What else a pipeline file reads: its query, its schema."""
+    data = _toml(path)
+    places = (("input", "query_file"), ("output", "schema_file"))
+    tables = ((data.get(table), key) for table, key in places)
+    found = [table.get(key) for table, key in tables if isinstance(table, dict)]
+    return [each for each in found if isinstance(each, str)]
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """The tables of a file; none where it cannot be read: `load` says what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _git(root: Path, *words: str) -> bytes | None:
+    """What git printed; None where it failed or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,72 @@
+-- Prompt versions as the ledger keeps them, by any of their names.
+
+-- name: known_versions
+SELECT version, prompt_version::VARCHAR AS prompt_version, recorded_at, git_commit
+FROM (
+    SELECT DISTINCT ON (prompt_version) * FROM ledger.prompt_versions
+    WHERE pipeline IN ({pipelines})
+    ORDER BY prompt_version, seq
+)
+ORDER BY seq
+
+-- name: recorded_version
+SELECT
+    version, prompt_version::VARCHAR AS prompt_version, prompt_hash::VARCHAR AS prompt_hash,
+    schema_hash::VARCHAR AS schema_hash, visible_hash::VARCHAR AS visible_hash, format, sources::VARCHAR AS sources,
+    vars::VARCHAR AS vars, queries::VARCHAR AS queries, full_schema::VARCHAR AS full_schema, pipeline_toml, git_commit,
+    recorded_at
+FROM ledger.prompt_versions
+WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+ORDER BY seq
+LIMIT 1
+
+-- name: past_input_columns
+-- Every column that a template or a condition ever read, with its newest type.
+SELECT name, arg_max(type, seq)
+FROM (SELECT unnest(columns) AS name, unnest(types) AS type, seq FROM ledger.policies WHERE pipeline IN ({pipelines}))
+GROUP BY name
+
+-- name: answering_version
+-- The version that most rows which the prompt's edit makes due were answered under, else most answered rows.
+SELECT s.prompt_version::VARCHAR
+FROM work.standing s
+LEFT JOIN work.plan p USING (key_id)
+GROUP BY s.prompt_version
+ORDER BY
+    count(*) FILTER (p.word IN ('prompt_changed', 'schema_changed')) DESC,
+    count(*) FILTER (s.state = 'accepted') DESC,
+    max(s.seq) DESC
+LIMIT 1
+
+-- name: sampled
+-- A few rows of each reason, first those that would be sent.
+CREATE OR REPLACE TABLE work.sampled AS
+SELECT p.key_id, p.position, p.key, p.word, p.custom_id, f.feedback_answer, f.feedback_error
+FROM work.plan p
+LEFT JOIN work.due d USING (key_id)
+LEFT JOIN work.rendered f ON f.key_id = p.key_id
+    AND f.continues = (p.word IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
+WHERE p.word IN ({due_words})
+QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, p.key_id) <= $each
+
+-- name: sampled_requests
+-- The sampled rows with their input as it was sent with the request that they stand by.
+SELECT m.position, m.key, m.word, m.feedback_answer, m.feedback_error, v.version, q.input_values, p.columns, p.types
+FROM work.sampled m
+LEFT JOIN work.standing s USING (key_id)
+LEFT JOIN (
+    SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
+    WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq
+) v ON v.prompt_version = s.prompt_version
+LEFT JOIN (
+    SELECT DISTINCT ON (r.key_id) r.key_id, r.input_values, r.policy_hash
+    FROM ledger.requests r
+    JOIN work.sampled m ON m.key_id = r.key_id AND m.custom_id = r.custom_id
+    WHERE r.pipeline IN ({pipelines})
+    ORDER BY r.key_id, r.seq DESC
+) q ON q.key_id = m.key_id
+LEFT JOIN (
+    SELECT DISTINCT ON (policy_hash) policy_hash, columns, types FROM ledger.policies
+    WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
+) p ON p.policy_hash = q.policy_hash
+ORDER BY m.word, m.key
