@@ -29,6 +29,7 @@ COMMANDS = (
     "show",
     "results",
     "report",
+    "diff",
     "cancel",
     "emulator",
     "schema",

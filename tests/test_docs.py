@@ -34,6 +34,7 @@ COMMANDS = (
     "show",
     "results",
     "report",
+    "diff",
     "cancel",
     "recover",
     "emulator",

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, results, report."""
+"""Commands that look: status, show, results, report, diff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from batchpipe.arguments.app import app
 from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where, Withdraw
-from batchpipe.commands.options import Task
+from batchpipe.commands.options import DiffRequest, Task
 
 if TYPE_CHECKING:
     from batchpipe.commands.call import Call
@@ -80,3 +80,48 @@ def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = 
         return command(call, pipelines or [])
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def diff(
+    context: typer.Context,
+    pipeline: Pipeline,
+    from_version: Annotated[
+        str | None, typer.Option("--from", metavar="V", help="v3, a hash or a git ref; default: the one before --to.")
+    ] = None,
+    to_version: Annotated[
+        str | None, typer.Option("--to", metavar="V", help="The other one; default: the newest with answers.")
+    ] = None,
+    from_model: Annotated[
+        str | None, typer.Option("--from-model", metavar="MODEL", help="Only its answers on the first side.")
+    ] = None,
+    to_model: Annotated[
+        str | None, typer.Option("--to-model", metavar="MODEL", help="Only its answers on the second side.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many changed rows to show.")] = 10,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page that needs nothing beside itself.")
+    ] = None,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Compare two prompt versions or models: the prompt, and what the same rows were answered."""
+    request = DiffRequest(
+        pipeline=pipeline,
+        from_version=from_version,
+        to_version=to_version,
+        from_model=from_model,
+        to_model=to_model,
+        rows=rows,
+        markdown=markdown,
+        html=html,
+        params=params or [],
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.diff import diff as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])

@@ -107,3 +107,18 @@ class PlanRequest:
     to_version: str | None = None
     markdown: bool = False
     params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRequest:
+    """The options of `diff`, as typed; `rows` is how many changed rows are shown."""
+
+    pipeline: str
+    from_version: str | None = None
+    to_version: str | None = None
+    from_model: str | None = None
+    to_model: str | None = None
+    rows: int = 10
+    markdown: bool = False
+    html: str | None = None
+    params: Sequence[str] = field(default=())

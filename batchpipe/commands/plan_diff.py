@@ -45,13 +45,13 @@ def diff_text(diff: PlanDiff) -> str:
     lines = ["", f"  prompt, {_versions(diff)}"]
     if diff.before is not None and not diff.prompt:
         lines.append("    is the same")
-    lines += [_block(each.diff) for each in diff.prompt]
+    lines += [block(each.diff) for each in diff.prompt]
     if diff.problem is not None:
         lines.append(f"  requests cannot be rendered by {diff.before.label if diff.before else ''} any more:")
-        lines.append(_block(diff.problem))
+        lines.append(block(diff.problem))
     for each in diff.rows:
         lines += ["", f"  {safe(key_text(each.key))}: {_headline(diff, each)}"]
-        lines.append(_block(_body(diff, each)))
+        lines.append(block(_body(diff, each)))
     return "\n".join(lines)
 
 
@@ -104,7 +104,8 @@ def _request(request: Request | None) -> dict[str, Any] | None:
     }
 
 
-def _block(text: str, indent: str = "    ") -> str:
+def block(text: str, indent: str = "    ") -> str:
+    """`text` indented, cut where it is long; nothing in it steers the terminal."""
     shown = shortened_lines(safe(text, lines=True))
     return "\n".join(indent + line for line in shown.split("\n"))
 

@@ -1,0 +1,110 @@
+-- Two prompt versions or models side by side: the newest answer to each key on either side.
+
+-- name: answered_versions
+SELECT prompt_version::VARCHAR FROM ledger.decisions
+WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+GROUP BY prompt_version
+
+-- name: answering_models
+SELECT DISTINCT model FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads
+UNION
+SELECT DISTINCT model FROM ledger.results WHERE pipeline IN ({pipelines}) AND model IS NOT NULL
+ORDER BY model
+
+-- name: answers_of_model
+SELECT custom_id FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads AND model = {model}
+UNION
+SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND model = {model}
+
+-- name: side
+-- A valid answer that went up a rung counts only where a model is asked for: `accept` is no part of the question.
+CREATE OR REPLACE TABLE work.{side} AS
+WITH newest AS (
+    SELECT key_id, max(seq) AS seq FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND {answered}
+    GROUP BY key_id
+)
+SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started, r.model, r.output
+FROM newest n
+JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
+JOIN (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL GROUP BY custom_id
+) r ON r.custom_id = d.custom_id
+
+-- name: answered_pairs
+CREATE OR REPLACE TABLE work.pairs AS
+WITH policies AS (
+    SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
+    WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
+)
+SELECT
+    b.key_id, b.custom_id = a.custom_id AS same_answer, b.output AS before, a.output AS after,
+    coalesce(p.columns = q.columns AND b.input_hash <> a.input_hash, false) AS input_changed
+FROM work.side_before b
+JOIN work.side_after a USING (key_id)
+LEFT JOIN policies p ON p.policy_hash = b.policy_hash
+LEFT JOIN policies q ON q.policy_hash = a.policy_hash
+
+-- name: pair_counts
+SELECT
+    (SELECT count(*) FROM work.pairs) AS compared,
+    (SELECT count(DISTINCT key_id) FROM work.cells) AS changed,
+    (SELECT count(*) FROM work.pairs WHERE same_answer) AS carried_over,
+    (SELECT count(*) FROM work.pairs WHERE input_changed) AS input_changed,
+    (SELECT count(*) FROM work.side_before) - (SELECT count(*) FROM work.pairs) AS only_from,
+    (SELECT count(*) FROM work.side_after) - (SELECT count(*) FROM work.pairs) AS only_to
+
+-- name: changed_values
+SELECT before, after, count(*) AS number
+FROM work.cells
+WHERE field = $field
+GROUP BY ALL
+ORDER BY number DESC, before, after
+LIMIT {limit}
+
+-- name: changed_field
+SELECT
+    count(*) AS changed,
+    count(DISTINCT (coalesce(before, ''), coalesce(after, ''), before IS NULL, after IS NULL)) AS pairs,
+    coalesce(max(greatest(length(coalesce(before, '')), length(coalesce(after, '')))), 0) AS longest
+FROM work.cells
+WHERE field = $field
+
+-- name: changed_rows
+SELECT
+    c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns, b.model AS from_model, a.model AS to_model
+FROM (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count) c
+JOIN work.side_before b USING (key_id)
+JOIN work.side_after a USING (key_id)
+LEFT JOIN (
+    SELECT key_id, arg_max(key, seq) AS key, arg_max(input_values, seq) FILTER (custom_id = wanted) AS input_values,
+        arg_max(policy_hash, seq) FILTER (custom_id = wanted) AS policy_hash
+    FROM (
+        SELECT r.*, a.custom_id AS wanted FROM ledger.requests r JOIN work.side_after a USING (key_id)
+        WHERE r.pipeline IN ({pipelines})
+            AND key_id IN (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count)
+    )
+    GROUP BY key_id
+) q USING (key_id)
+LEFT JOIN (
+    SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
+    WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
+) p ON p.policy_hash = q.policy_hash
+ORDER BY c.key_id
+
+-- name: changed_cells
+SELECT key_id::VARCHAR AS key_id, field, before, after
+FROM work.cells
+WHERE key_id IN (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count)
+
+-- name: side_cost
+-- What the answers cost with their retries and lower rungs, of the rows that were answered on both sides.
+SELECT
+    coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
+    count(*) FILTER (r.cost_usd IS NULL) AS unpriced
+FROM work.{side} s
+JOIN work.pairs p ON p.key_id = s.key_id AND NOT p.same_answer
+JOIN ledger.requests q ON q.key_id = s.key_id AND q.started = s.started AND q.leads AND q.pipeline IN ({pipelines})
+JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again
+WHERE {of_model}
