@@ -57,7 +57,8 @@ def diff_text(diff: PlanDiff) -> str:
 
 def diff_markdown(diff: PlanDiff) -> list[str]:
     """The diff as Markdown: the prompt's change in the open, rows folded."""
-    parts = [f"**Prompt**, {_versions(diff)}" + ("" if diff.prompt or diff.before is None else ": the same")]
+    versions = f"{code(diff.before.label)} → {code(diff.after.label)}" if diff.before else NOTHING_ANSWERED
+    parts = [f"**Prompt**, {versions}" + ("" if diff.prompt or diff.before is None else ": the same")]
     if diff.prompt:
         parts.append(fence("\n".join(each.diff for each in diff.prompt), "diff"))
     if diff.problem is not None:
