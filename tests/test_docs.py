@@ -187,6 +187,18 @@ def test_the_session_prints_what_it_shows_and_the_queries_work(tmp_path: Path) -
             database.execute(statement).fetchall()
 
 
+def test_the_commands_around_an_edit_work(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    session(["batchpipe run ticket_triage --emulator"], root)
+    template = root / "prompts" / "ticket_triage" / "user.md.j2"
+    template.write_text("A ticket:\n" + template.read_text(encoding="utf-8"), encoding="utf-8")
+    printed = session(block("sh", "<!-- commands: edit -->").splitlines(), root)
+    assert "+A ticket:" in printed
+    assert "answered on both sides  60 rows" in printed
+    assert "</html>" in (root / "diff.html").read_text(encoding="utf-8")
+    assert "```diff" in (root / "plan.md").read_text(encoding="utf-8")
+
+
 def test_every_column_and_table_is_described(tmp_path: Path) -> None:
     root = copy_examples(tmp_path)
     assert batchpipe("run", "meeting_summaries", "--emulator", cwd=root).returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchpipe.commands.markdown import code, details, fence, table
+from batchpipe.commands.pilot import held_text
 from batchpipe.commands.plan_diff import diff_markdown, due_rows_text
 from batchpipe.commands.text import count, safe
 from batchpipe.commands.text import table as text_table
@@ -29,7 +30,8 @@ def plan_markdown(
     if plan.removed:
         parts.append(f"{count(plan.removed, 'answered row')} left the input; the results stay")
     shown = [[name, code(value)] for name, value in facts if value not in (None, "")]
-    parts.append(table(("", ""), shown) if plan.requests else "Nothing to send.")
+    waits = f": the pilot is {code(held_text(plan.held))}" if plan.held else ""
+    parts.append(table(("", ""), shown) if plan.requests else f"Nothing to send{waits}.")
     parts += [f"- {code(each)}" for each in notes]
     if found.diff is not None:
         parts += diff_markdown(found.diff)

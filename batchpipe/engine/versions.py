@@ -24,7 +24,7 @@ from batchpipe.engine.resolve import PromptVersion, Resolved, resolve
 from batchpipe.engine.source import InputColumn, Inputs, input_column
 from batchpipe.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.load import parse
-from batchpipe.pipeline.model import Pipeline, PipelineFile
+from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
 from batchpipe.schema.build import enum_queries
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -213,12 +213,9 @@ def _given(version: RecordedVersion | Commit, file: PipelineFile, folder: Path, 
     models = file.pipeline.models
     if not judged:
         models = tuple(each.model_copy(update={"accept": None, "when": None}) for each in models)
-    changed = {
-        "prompt": prompt,
-        "output": file.pipeline.output.model_copy(update=shape | policy),
-        "models": models,
-    }
-    pipeline = file.pipeline.model_copy(update=changed)
+    changed: dict[str, Any] = {"prompt": prompt, "models": models}
+    changed["output"] = file.pipeline.output.model_copy(update=shape | policy)
+    pipeline = file.pipeline.model_copy(update=changed if judged else changed | {"rerun": Rerun()})
     return file.model_copy(update={"pipeline": pipeline, "root": folder, "schema_content": content, "lines": {}})
 
 
