@@ -308,14 +308,14 @@ class Planner:
     def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: Held | None) -> Plan:
         session = self._session(seq)
         words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
-        known, vanished, appeared = session.one(query("vanished"))
+        known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
             "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
         )
         chunks = self._chunks()
         return Plan(
             words=words,
-            removed=session.one(query("removed"))[0],
+            removed=removed,
             known=known,
             vanished=vanished,
             appeared=appeared,

@@ -1,15 +1,17 @@
 -- The diff: what each input row's standing is against what is known, as sets.
 
 -- name: standing
+-- Most keys were decided once: only those that were decided again are looked up.
 CREATE OR REPLACE TABLE work.standing AS
 SELECT
     d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.fingerprint, d.state, d.review, d.rung, d.attempts,
     d.transients, d.max_tokens, d.not_before, d.started, d.custom_id IS NULL AS never_sent, d.seq
 FROM ledger.decisions d
-JOIN (
-    SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id
-) newest USING (key_id, seq)
-WHERE d.pipeline IN ({pipelines})
+LEFT JOIN (
+    SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
+    GROUP BY key_id HAVING count(*) > 1
+) several ON several.key_id = d.key_id
+WHERE d.pipeline IN ({pipelines}) AND (several.key_id IS NULL OR several.seq = d.seq)
 
 -- name: past_columns
 SELECT DISTINCT p.columns, p.types
@@ -47,7 +49,8 @@ LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN (
 -- name: compared
 CREATE OR REPLACE TABLE work.compared AS
 SELECT
-    key_id, position, known, same_input, same_version, same_visible, same_schema, same_judge, redo,
+    key_id, position, known, coalesce(state IN ('accepted', 'kept'), false) AS answered,
+    same_input, same_version, same_visible, same_schema, same_judge, redo,
     CASE
         WHEN NOT selected THEN 'not_selected'
         WHEN is_pending THEN 'pending'
@@ -76,7 +79,9 @@ FROM (
 )
 
 -- name: candidates
+-- Few of many rows are candidates, as a rule: what is known of them is picked out before it is joined.
 CREATE OR REPLACE TABLE work.candidates AS
+WITH chosen AS (SELECT * FROM work.compared WHERE word = 'candidate')
 SELECT
     c.*, i.key, i.input_hash,
     s.state, s.review, s.rung, s.attempts, s.transients, s.max_tokens, s.not_before, s.started,
@@ -84,10 +89,13 @@ SELECT
     d.custom_id, d.earlier_answer,
     f.answer AS feedback_answer, f.error AS feedback_error,
     {rungs}::UINTEGER AS rungs
-FROM work.compared c
-JOIN work.input i USING (key_id)
-LEFT JOIN work.standing s USING (key_id)
-LEFT JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
+FROM chosen c
+JOIN (SELECT * FROM work.input WHERE key_id IN (SELECT key_id FROM chosen)) i USING (key_id)
+LEFT JOIN (SELECT * FROM work.standing WHERE key_id IN (SELECT key_id FROM chosen)) s USING (key_id)
+LEFT JOIN (
+    SELECT key_id, seq, custom_id, earlier_answer FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM chosen)
+) d ON d.key_id = s.key_id AND d.seq = s.seq
 LEFT JOIN (
     SELECT d.key_id, d.started, d.rung, arg_max(r.answer, d.seq) AS answer,
         arg_max(coalesce(d.error, r.error), d.seq) AS error
@@ -98,7 +106,6 @@ LEFT JOIN (
     GROUP BY d.key_id, d.started, d.rung
 ) f ON f.key_id = s.key_id AND f.started = s.started AND f.rung = s.rung AND s.state = 'retry' AND s.attempts > 0
 {snapshot_join}
-WHERE c.word = 'candidate'
 
 -- name: tries
 -- Answers that `batchpipe try` has bought, where their model with its settings is a rung of the ladder.
@@ -337,15 +344,16 @@ SELECT word, count(*) FROM (
     SELECT word FROM work.plan
 ) GROUP BY word
 
--- name: removed
-SELECT count(*) FROM work.standing s
-WHERE s.state IN ('accepted', 'kept') AND s.key_id NOT IN (SELECT key_id FROM work.input)
-
 -- name: vanished
+-- Every key of the input is in `compared` once, and so is every standing one that the input still has.
 SELECT
-    (SELECT count(*) FROM work.standing),
-    (SELECT count(*) FROM work.standing WHERE key_id NOT IN (SELECT key_id FROM work.input)),
-    (SELECT count(*) FROM work.compared WHERE NOT known AND word <> 'pending')
+    s.known, s.known - c.met AS vanished, c.appeared, s.answered - c.answered AS removed
+FROM (SELECT count(*) AS known, count(*) FILTER (state IN ('accepted', 'kept')) AS answered FROM work.standing) s,
+(
+    SELECT count(*) FILTER (known) AS met, count(*) FILTER (NOT known AND word <> 'pending') AS appeared,
+        count(*) FILTER (answered) AS answered
+    FROM work.compared
+) c
 
 -- name: number_requests
 CREATE OR REPLACE TABLE work.queue AS
