@@ -53,7 +53,7 @@ def unexplained_labels(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 what=f"{listed(obscure)} of {labels.path} {'are' if len(obscure) > 1 else 'is'} explained nowhere",
                 where=subject.field_place(labels),
-                hint=f'Write the enum as a table: {key} = "what it means"; or explain it in the prompt.',
+                hint=f'Write the enum as a table: {key} = "what it means"; or describe it in the field or prompt.',
             )
 
 

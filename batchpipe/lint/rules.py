@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from batchpipe.lint.codes import Code
 from batchpipe.lint.differing import differing_labels
 from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
-from batchpipe.lint.size import HUGE_TIMES, LARGE_TOKENS, misfit_room, repeated_text
+from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_room, repeated_text
 from batchpipe.lint.subject import Finding, Subject
 from batchpipe.lint.task import no_output_format, several_tasks
 
@@ -71,7 +71,8 @@ RULES = (
     Rule(
         code=Code.P006,
         name="misfit-room",
-        finds=f"`max_tokens` below the schema's smallest answer, or more than {HUGE_TIMES} times its largest",
+        finds=f"`max_tokens` below the schema's smallest answer, or more than {HUGE_TIMES} times its largest and "
+        f"{HUGE_TOKENS:,}",
         mend="the `max_tokens` that it names",
         find=misfit_room,
     ),
@@ -126,5 +127,7 @@ def findings(subject: Subject, ignore: Collection[Code] = ()) -> Iterator[tuple[
 def rules_table() -> str:
     """Every rule as a Markdown table: code, name, what it finds, how to mend it."""
     lines = [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
-    lines += [f"| {each.code} | `{each.name}` | {each.finds} | {each.mend} |" for each in RULES]
+    for each in RULES:
+        cells = (each.code, f"`{each.name}`", each.finds, each.mend)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
