@@ -12,9 +12,10 @@ import duckdb
 
 from batchpipe.emulator import Emulator
 from batchpipe.engine.context import Context
-from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.plan import Plan
-from batchpipe.engine.preview import preview
+from batchpipe.engine.preview import Preview, preview
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.runner import Outcome, run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.engine.trial import Trial, Tried, TryOptions
@@ -109,10 +110,14 @@ class Project:
 
     def plan(self, name: str = "demo", **options: Any) -> Plan:
         """What a run would do, recording nothing."""
+        return self.preview(name, **options).plan
+
+    def preview(self, name: str = "demo", **options: Any) -> Preview:
+        """The same with what surrounds it."""
         context = self.context()
         file = load(self.root / "pipelines" / f"{name}.toml", self.root)
         try:
-            return preview(context, file, RunOptions(**options)).plan
+            return preview(context, file, RunOptions(**options))
         finally:
             context.close()
 

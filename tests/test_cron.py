@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.pipeline_run import PipelineRun
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import PipelineError

@@ -258,3 +258,64 @@ def test_an_expired_pilot_waits_too(project: Project) -> None:
     assert "0.0% of its answers are valid" in str(outcome.result.gate)
     project.faults({})
     assert clock.run(approve=True).result.rows["accepted"] == 30
+
+
+def test_meanwhile_new_rows_go_on_under_the_version_before(project: Project) -> None:
+    waiting = 'meanwhile = "previous"\n'
+    project.pipeline(PILOT + waiting)
+    project.rows(numbered(30))
+    project.run()
+    assert project.run(approve=True).rows["accepted"] == 30
+    # A new version, and five new rows beside it.
+    project.pipeline(EDITED + waiting)
+    project.rows(numbered(35))
+    new_version = project.run()
+    assert new_version.status == "gate"
+    sent = project.sql(
+        "SELECT v.version, b.pilot, count(*), count(*) FILTER (json_extract_string(q.key, '$[0]')::INTEGER > 30) "
+        "FROM ledger.requests q JOIN ledger.batches b USING (chunk_id) "
+        "JOIN ledger.prompt_versions v ON v.prompt_version = q.prompt_version WHERE q.run_id = $1 "
+        "GROUP BY ALL ORDER BY ALL",
+        [new_version.run_id],
+    )
+    in_pilot = sent[-1][3]
+    assert sent == ([("v1", False, 5 - in_pilot, 5 - in_pilot)] if in_pilot < 5 else []) + [("v2", True, 10, in_pilot)]
+    assert new_version.submitted == 15 - in_pilot
+    assert project.sql("SELECT count(*) FROM demo") == [(35,)]
+    # More rows tomorrow: they go on under the old one too, and nothing else does.
+    project.rows(numbered(38))
+    plan = project.preview()
+    assert (plan.plan.requests, plan.meanwhile.requests if plan.meanwhile else 0) == (0, 3)
+    tomorrow = project.run()
+    assert (tomorrow.status, tomorrow.submitted) == ("gate", 3)
+    assert project.run().submitted == 0
+    # Once it is approved everything is asked again under the new one, the pilot's rows excepted.
+    rest = project.run(approve=True)
+    assert (rest.status, rest.submitted) == ("done", 28)
+    assert project.sql("SELECT DISTINCT _prompt_version FROM demo") == [("v2",)]
+
+
+def test_meanwhile_retries_under_the_version_before(project: Project) -> None:
+    waiting = 'meanwhile = "previous"\n'
+    project.pipeline(PILOT + waiting)
+    project.rows(numbered(20))
+    project.run()
+    project.run(approve=True)
+    project.pipeline(EDITED + waiting)
+    project.run()
+    rows = numbered(24)
+    for row in rows[20:]:
+        row["body"] = f"late {row['id']}"
+    project.rows(rows)
+    project.faults({"requests": [{"match": "late 22", "outcome": "invalid_json", "times": 1}]})
+    found = project.run()
+    assert (found.status, found.submitted) == ("gate", 5)
+    assert project.sql("SELECT count(*) FROM demo WHERE id > 20 AND _prompt_version = 'v1'") == [(4,)]
+
+
+def test_meanwhile_without_a_version_before_only_the_pilot_goes(project: Project) -> None:
+    project.pipeline(PILOT + 'meanwhile = "previous"\n')
+    project.rows(numbered(30))
+    assert project.run().submitted == 10
+    project.rows(numbered(34))
+    assert project.run().submitted == 0

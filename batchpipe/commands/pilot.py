@@ -10,21 +10,29 @@ from typing import Any
 
 from batchpipe.commands.estimates import estimate_object, interval_text
 from batchpipe.commands.text import count, duration, money, pairs, safe, shortened
+from batchpipe.engine.estimate import Estimate
 from batchpipe.engine.pilot import Example, Histogram, Summary
-from batchpipe.engine.plan import Held
+from batchpipe.engine.plan import Held, Plan
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def held_object(held: Held) -> dict[str, Any]:
-    """What `plan --json` says of a pilot: its rows, and the whole that waits for it."""
-    whole = held.whole
+def held_object(held: Held, meanwhile: Plan | None) -> dict[str, Any]:
+    """What `plan --json` says of a pilot: its rows, the whole that waits, what goes on under the version before."""
+    before = meanwhile.estimate if meanwhile is not None else None
     return {
         "rows": held.rows,
-        "whole": {"requests": held.requests, "cost_usd": whole.cost_usd, "max_usd": whole.max_usd},
+        "whole": _sum(held.requests, held.whole),
+        "meanwhile": _sum(meanwhile.requests if meanwhile is not None else 0, before),
     }
+
+
+def _sum(requests: int, estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {"requests": requests, "cost_usd": Decimal(0), "max_usd": Decimal(0)}
+    return {"requests": requests, "cost_usd": estimate.cost_usd, "max_usd": estimate.max_usd}
 
 
 def held_text(held: Held) -> str:

@@ -18,11 +18,11 @@ from batchpipe.commands.plan_markdown import plan_markdown
 from batchpipe.commands.text import count, money, pairs, safe, table
 from batchpipe.engine.budget import Limit, periods
 from batchpipe.engine.orders import Order
-from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import WORDS, Plan
 from batchpipe.engine.plan_diff import DiffOptions
 from batchpipe.engine.preview import Preview, preview
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.errors import BatchpipeError, UsageError
 
 MEANINGS = {
@@ -95,12 +95,12 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         "prompt_version": found.version,
         "rows": {"input": done.input, **{word: done.words[word] for word in WORDS}, "removed": done.removed},
         "due": done.due,
-        "requests": done.requests,
-        "batches": len(done.chunks),
+        "requests": found.requests,
+        "batches": found.batches,
         **estimate_object(estimate),
     }
     if done.held is not None:
-        value["pilot"] = held_object(done.held)
+        value["pilot"] = held_object(done.held, found.meanwhile)
     if rows:
         value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
     if found.diff is not None:
@@ -129,6 +129,9 @@ def _notes(found: Preview, call: Call) -> list[str]:
     if found.paused:
         again = call.suggest(f"run {found.resolved.name} --resume")
         lines.append(f"paused by `batchpipe cancel`; to go on: {again}")
+    if found.meanwhile is not None and found.meanwhile.requests:
+        sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
+        lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
     if found.plan.keys_changed:
         lines.append("most known keys left the input and as many appeared: a run stops unless --approve is given")
     return lines

@@ -23,7 +23,8 @@ from batchpipe.commands.run_views import Watcher
 from batchpipe.display import Display, Lines, live_view
 from batchpipe.engine.context import Context, utc_now
 from batchpipe.engine.facts import open_batches
-from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.pipeline_run import PipelineRun
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.engine.totals import RunResult
 from batchpipe.errors import LockedError, PipelineError, UsageError

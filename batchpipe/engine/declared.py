@@ -47,6 +47,7 @@ def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
         ("[input] key", pipeline.input.key),
         ("[output] include", pipeline.output.include),
         ("[chunking] group_by", pipeline.chunking.group_by),
+        ("[pilot] stratify", [pipeline.pilot.stratify] if pipeline.pilot and pipeline.pilot.stratify else []),
     )
     listing = "[input] columns declares" if pipeline.input.columns else "The query gives"
     problems = []

@@ -6,11 +6,10 @@ plan finds due, with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from batchpipe import __version__, telemetry
@@ -19,7 +18,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event, quoted_names
 from batchpipe.engine.flight import Flight
 from batchpipe.engine.locks import pipeline_lock
-from batchpipe.engine.orders import Order, OrderKind
+from batchpipe.engine.meanwhile import Meanwhile, go_on
+from batchpipe.engine.orders import Order
 from batchpipe.engine.output import ensure_output
 from batchpipe.engine.pilot import PilotGate, Summary
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
@@ -28,6 +28,7 @@ from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.reconcile import Reconciler
 from batchpipe.engine.record import record_orders, record_plan, record_version
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
@@ -37,40 +38,6 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What one call of `run` asks for."""
-
-    params: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None
-    where: str | None = None
-    no_new: bool = False
-    redo: str | None = None
-    keep: str | None = None
-    retry_failed: bool = False
-    withdraw: Sequence[int] = ()
-    pilot: int | None = None
-    max_usd: Decimal | None = None
-    no_wait: bool = False
-    approve: bool = False
-    resume: bool = False
-
-    @property
-    def orders(self) -> list[tuple[OrderKind, str]]:
-        orders: list[tuple[OrderKind, str]] = []
-        if self.redo is not None:
-            orders.append(("redo", self.redo))
-        if self.keep is not None:
-            orders.append(("keep", self.keep))
-        if self.retry_failed:
-            orders.append(("retry_failed", "all"))
-        return orders
-
-    @property
-    def plan(self) -> PlanOptions:
-        return PlanOptions(limit=self.limit, where=self.where, no_new=self.no_new)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +69,8 @@ class PipelineRun:
     _queue: Queue = field(init=False)
     _since: int = field(default=0, init=False)
     _pilot: PilotGate = field(init=False)
+    _meanwhile: Meanwhile | None = field(default=None, init=False)
+    _parts: dict[str, Any] = field(default_factory=dict, init=False)
     summary: Summary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
@@ -138,6 +107,8 @@ class PipelineRun:
         self._plan_what_is_due()
         if not self.finished:
             self._queue.submit(self._flight)
+            if self._meanwhile is not None and self._held:
+                self._meanwhile.submit(self._flight)
             self._run_after()
             self.open = self._flight.open
             self._settle()
@@ -209,6 +180,7 @@ class PipelineRun:
             resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
+        self._parts = parts
         self._queue = Queue(
             submitter=Submitter(account_url=context.account_url, **parts),
             planner=self._planner,
@@ -239,8 +211,10 @@ class PipelineRun:
             self._take(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
         elif self._queue.exhausted and self._flight.decided:
             self._flight.decided = False
-            if self.plan.held is not None:
-                return  # retries and escalations of a pilot wait for its approval
+            if self._held:  # retries and escalations of a pilot wait for its approval
+                if self._meanwhile is not None:
+                    self._meanwhile.again = True
+                return
             self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))
 
     def _take(self, options: PlanOptions) -> None:
@@ -258,6 +232,14 @@ class PipelineRun:
         self.plan = plan
         record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         self._queue.load(plan)
+        if self._held and self._meanwhile is None:
+            options, stack = self.options.plan, self._stack
+            self._meanwhile = go_on(self.context, stack, self.snapshot, options, self._parts, self._tell)
+
+    @property
+    def _held(self) -> bool:
+        """Whether a pilot holds the rest back."""
+        return self.plan is not None and self.plan.held is not None
 
     def _run_after(self) -> None:
         """The statements after a commit of results; run again where a crash came between the two."""
@@ -277,22 +259,31 @@ class PipelineRun:
 
     def _settle(self) -> None:
         """Finished, or when to look again."""
-        if self.plan is not None and self.plan.held is not None and self._queue.exhausted and self._nothing_flies():
+        meanwhile = self._meanwhile if self._held else None
+        if self._held and self._queue.exhausted and self._nothing_flies() and (meanwhile is None or meanwhile.done):
             self._end_pilot()
             return
         waiting = self._waiting_until()
-        if not self._queue.exhausted and self._queue.gate is not None and not self.open:
-            self.gate = self._queue.gate
+        queues = [self._queue, *([meanwhile.queue] if meanwhile is not None else [])]
+        gates = [each.gate for each in queues if not each.exhausted and each.gate is not None]
+        if gates and not self.open:
+            self.gate = gates[0]
             self.finished = True
-        elif self._queue.exhausted and self._nothing_flies() and waiting is None and not self._flight.decided:
+        elif (
+            not self._held
+            and self._queue.exhausted
+            and self._nothing_flies()
+            and waiting is None
+            and not self._flight.decided
+        ):
             self.finished = True
         elif self.options.no_wait:
             due_again = self._flight.decided or self._flight.dropped
             self.finished = not (self._queue.exhausted and due_again)
         if self.finished and self._flight.unclear:
             self._ask_a_person()
-        moments = [each for each in (waiting, self._queue.wake_at, self._flight.next_look) if each is not None]
-        self.wake_at = min(moments, default=None)
+        wakes = (waiting, self._flight.next_look, *(each.wake_at for each in queues))
+        self.wake_at = min((each for each in wakes if each is not None), default=None)
         if self._flight.decided and self._queue.exhausted:
             self.wake_at = None
 
@@ -304,6 +295,9 @@ class PipelineRun:
             return
         self.gate, self.finished = self.summary.words, True
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
+
+    def _all_done(self) -> bool:
+        return self._queue.exhausted and self._nothing_flies() and not self._flight.decided
 
     def _nothing_flies(self) -> bool:
         """Whether no open chunk can be waited for: what is left needs a person."""
@@ -361,14 +355,15 @@ class PipelineRun:
                 database, status = self.context.database, "gate" if self.gate else "error"
                 close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+        queues = [self._queue, *([self._meanwhile.queue] if self._meanwhile is not None else [])]
         facts = RunFacts(
             run_id=self.run_id,
             since=self._since,
             snapshot=self.snapshot,
             first=self._first,
             options=self.options.plan,
-            submitted=self._queue.submitted,
-            batches=self._queue.batches,
+            submitted=sum(each.submitted for each in queues),
+            batches=sum(each.batches for each in queues),
             gate=self.gate,
             error=self.error,
         )

@@ -42,13 +42,18 @@ CONTINUES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What a call asks of the plan. `since` restricts it to rows decided after that commit: a later round of a run."""
+    """What a call asks of the plan.
+
+    `since` restricts it to rows decided after that commit: a later round of a run. With `unanswered` rows that
+    another prompt version has answered are left out, and these keys.
+    """
 
     limit: int | None = None
     where: str | None = None
     no_new: bool = False
     since: int | None = None
     sample: Sample | None = None
+    unanswered: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +205,13 @@ class Planner:
             alias = "input_hash" if number == 0 else f"input_hash_{number}"
             hashes.append(f"md5_number(to_json([{texts}]::VARCHAR[])::VARCHAR) AS {alias}")
         session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
+        if options.unanswered is not None:
+            session.execute(
+                "DELETE FROM work.input WHERE key_id IN (SELECT key_id FROM work.standing "
+                "WHERE NOT (prompt_version = $1::UHUGEINT AND state IN ('retry', 'escalated'))) "
+                "OR key IN (SELECT unnest($2::VARCHAR[]))",
+                [self.resolved.version.prompt_version, list(options.unanswered)],
+            )
         if options.since is not None:
             session.execute(
                 "DELETE FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.standing "

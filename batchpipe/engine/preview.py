@@ -12,9 +12,9 @@ from pathlib import Path
 from batchpipe.engine.budget import Limit, limits
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import load, quoted_names, spent
+from batchpipe.engine.meanwhile import plan_meanwhile
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.pilot import sample_of
-from batchpipe.engine.pipeline_run import RunOptions
 from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
 from batchpipe.engine.plan_diff import (
     Before,
@@ -26,6 +26,7 @@ from batchpipe.engine.plan_diff import (
     resolve_before,
 )
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.versions import resolve_version
 from batchpipe.pipeline.model import PipelineFile
@@ -60,6 +61,15 @@ class Preview:
     paused: bool
     due_rows: Sequence[DueRow]
     diff: PlanDiff | None = None
+    meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
+
+    @property
+    def requests(self) -> int:
+        return self.plan.requests + (self.meanwhile.requests if self.meanwhile else 0)
+
+    @property
+    def batches(self) -> int:
+        return len(self.plan.chunks) + (len(self.meanwhile.chunks) if self.meanwhile else 0)
 
     @property
     def over(self) -> Sequence[Limit]:
@@ -137,7 +147,7 @@ def _planned(
         version, is_new = _version(session, resolved)
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
-        paused = session.one(query("paused", pipelines=f"'{resolved.name}'"))[0]
+        paused = session.one(query("paused", pipelines=quoted_names([resolved.name])))[0]
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -150,7 +160,17 @@ def _planned(
         batches_in_flight=busy.batches,
         paused=paused,
         due_rows=_due_rows(work) if due_rows else (),
+        meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
     )
+
+
+def _meanwhile(
+    context: Context, work: Work, plan: Plan, resolved: Resolved, options: RunOptions, folder: Path
+) -> Plan | None:
+    if plan.held is None:
+        return None
+    keys = [key for (key,) in work.connection.execute("SELECT key FROM work.due").fetchall()]
+    return plan_meanwhile(context, resolved, plan.snapshot, options.plan, keys, folder / "meanwhile")
 
 
 def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:

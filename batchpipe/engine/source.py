@@ -61,7 +61,8 @@ def input_column(name: str, type: str) -> InputColumn:
 class Inputs(Protocol):
     """What resolving a pipeline asks of its input."""
 
-    connection: duckdb.DuckDBPyConnection
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection: ...
 
     def columns(self) -> tuple[InputColumn, ...]: ...
 

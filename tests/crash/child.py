@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.pipeline_run import PipelineRun, RunOptions
+from batchpipe.engine.pipeline_run import PipelineRun
+from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.runner import run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.settings import load_settings

@@ -25,6 +25,25 @@ FROM ledger.requests
 WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND send > 0 AND reason <> 'try'
     AND chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE pilot AND pipeline IN ({pipelines}))
 
+-- name: previous_version
+-- The newest other version that was approved, or that answered rows without a pilot.
+SELECT v.prompt_version::VARCHAR
+FROM ledger.prompt_versions v
+LEFT JOIN (
+    SELECT (data ->> 'prompt_version')::UHUGEINT AS prompt_version, max(seq) AS seq
+    FROM ledger.events WHERE kind = 'pilot_approved' AND pipeline IN ({pipelines}) GROUP BY ALL
+) a USING (prompt_version)
+LEFT JOIN (
+    SELECT prompt_version, max(seq) AS seq FROM ledger.requests
+    WHERE pipeline IN ({pipelines}) AND send > 0
+        AND chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE pilot AND pipeline IN ({pipelines}))
+    GROUP BY prompt_version
+) f USING (prompt_version)
+WHERE v.pipeline IN ({pipelines}) AND v.prompt_version <> $prompt_version::UHUGEINT
+    AND (a.seq IS NOT NULL OR f.seq IS NOT NULL)
+ORDER BY greatest(coalesce(a.seq, 0), coalesce(f.seq, 0)) DESC
+LIMIT 1
+
 -- name: pilot_sample
 -- By hash of the key, so that it is the same sample whoever asks; in turns over the values of a column.
 CREATE OR REPLACE TABLE work.sample AS
