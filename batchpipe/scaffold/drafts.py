@@ -56,7 +56,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def pipeline_files(draft: Draft) -> dict[str, str]:
     """The texts of the pipeline file and its two templates, by path."""
-    blocks = [*_input(draft), *_fields(draft), *_models(draft), _budget()]
+    blocks = [*_input(draft), *_fields(draft), *_models(draft), _pilot(), _budget()]
     system = _label_prompt(draft) if draft.labels else _sentence_prompt(draft)
     return {
         f"pipelines/{draft.name}.toml": document(blocks),
@@ -116,6 +116,13 @@ def _models(draft: Draft) -> list[Block]:
         Block(comment=comment, header="[[models]]", table=small),
         Block(header="[[models]]", table={"model": LARGE_MODEL, "max_tokens": 400}),
     ]
+
+
+def _pilot() -> Block:
+    comment = (
+        "A new prompt answers so many rows first, then waits for `batchpipe run --approve`; no pilot for fewer rows."
+    )
+    return Block(comment=comment, table={"pilot": {"rows": 100, "min_valid": 0.95}})
 
 
 def _budget() -> Block:

@@ -85,6 +85,7 @@ NEXT_STEPS = f"""\
 A project with one pipeline, {NAME}, is ready{{place}}. Try it on the emulator, with no key and no cost:
 {{enter}}
   batchpipe plan {NAME} --emulator      what a run would do, and why
+  batchpipe try {NAME} --emulator       five rows now: prompt, answer, cost
   batchpipe run {NAME} --emulator       do it
   batchpipe results {NAME} --emulator   the answers
 
