@@ -120,7 +120,7 @@ def _models(draft: Draft) -> list[Block]:
 
 def _pilot() -> Block:
     comment = (
-        "A new prompt answers so many rows first, then waits for `batchpipe run --approve`; no pilot for fewer rows."
+        "A new prompt answers so many rows first, then waits for `batchpipe run --approve`; fewer rows need no pilot."
     )
     return Block(comment=comment, table={"pilot": {"rows": 100, "min_valid": 0.95}})
 
