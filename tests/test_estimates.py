@@ -10,8 +10,10 @@ from decimal import Decimal
 from statistics import correlation, fmean, linear_regression, median, variance
 from typing import Any
 
+import duckdb
 from clocked import Clock
 from projects import BASIC, Project, numbered
+from test_million_rows import COPIES
 
 from batchpipe.chunking import Chunk, waves
 from batchpipe.engine.estimate import Estimate
@@ -268,3 +270,17 @@ def test_a_rung_of_few_results_is_weighed_against_the_others() -> None:
     assert (unseen.input.at(1000), unseen.output.at(1000)) == (250, 50)
     assert isinstance(unseen, Expected)
     assert expect(Shown(), Shown(), 400, False, USD[2]).error > unseen.error > found.error
+
+
+def test_of_very_many_results_a_sample_is_looked_at(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    project.run()
+    before = project.plan(redo="all").estimate
+    with duckdb.connect(str(project.root / "batchpipe.duckdb")) as database:
+        for statement in duckdb.extract_statements(COPIES.format(first=6, last=60_001)):
+            database.execute(statement)
+    after = project.plan(redo="all").estimate
+    assert 19_000 < after.seen < 31_000
+    # Its tokens are those of row 1, over and over.
+    assert abs(after.input_tokens / before.input_tokens - 1) < 0.05

@@ -174,7 +174,8 @@ def _shown(session: Session, resolved: Resolved) -> dict[str | None, dict[str, A
     """What results showed by settings, and under None of all of them."""
     pipelines = ", ".join(quote_literal(each) for each in resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
-    session.execute(query("recent_results", pipelines=pipelines), identity)
+    seq, every = session.one(query("recent_window", pipelines=pipelines))
+    session.execute(query("recent_results", pipelines=pipelines), identity | {"seq": seq, "every": every})
     found = session.dictionaries(query("shown_by_results"), {"enough": ENOUGH_RESULTS})
     return {each["settings"]: each for each in found}
 

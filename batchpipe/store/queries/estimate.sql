@@ -1,15 +1,21 @@
 -- What requests are expected to use and to cost, and how long they take.
 
+-- name: recent_window
+-- From which commit on there are 20,000 results, and of how many of them one is looked at: enough to know, and no scan
+-- of all that was ever paid.
+SELECT
+    coalesce(max(seq) FILTER (newer >= 20_000), 0)::BIGINT,
+    greatest(coalesce(min(newer) FILTER (newer >= 20_000), 0) // 20_000, 1)::BIGINT
+FROM (
+    SELECT seq, sum(count(*)) OVER (ORDER BY seq DESC) AS newer
+    FROM ledger.results WHERE pipeline IN ({pipelines}) GROUP BY seq
+)
+
 -- name: recent_results
--- The newest 20,000 results or more, whole commits: enough to know, and no scan of all that was ever paid.
 CREATE OR REPLACE TABLE work.seen AS
 WITH recent AS (
-    SELECT coalesce(max(seq), 0) AS seq
-    FROM (
-        SELECT seq, sum(count(*)) OVER (ORDER BY seq DESC) AS newer
-        FROM ledger.results WHERE pipeline IN ({pipelines}) GROUP BY seq
-    )
-    WHERE newer >= 20_000
+    SELECT * FROM ledger.results
+    WHERE seq >= $seq AND pipeline IN ({pipelines}) AND NOT judged_again AND hash(custom_id) % $every::UBIGINT = 0
 )
 SELECT
     q.settings, q.bytes, q.attempt, d.state,
@@ -18,11 +24,9 @@ SELECT
     r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
     r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS all_input,
     all_input + r.output_tokens > 0 AND r.cost_usd IS DISTINCT FROM 0 AS billed
-FROM ledger.results r
+FROM recent r
 JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
-JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq
-WHERE r.seq >= (SELECT seq FROM recent) AND d.seq >= (SELECT seq FROM recent)
-    AND r.pipeline IN ({pipelines}) AND d.pipeline IN ({pipelines}) AND NOT r.judged_again
+JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
 
 -- name: shown_by_results
 -- By settings of a rung, and over all of them (NULL); results of the present prompt alone, where there are enough.
