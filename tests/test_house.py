@@ -103,6 +103,7 @@ DECIDING = (
     "chunking",
     "conditions",
     "engine.budget",
+    "engine.forecast",
     "errors",
     "fingerprint",
     "ladder",
