@@ -1,4 +1,4 @@
-"""A million unchanged rows with five past prompt versions: rows are compared in SQL and none is rendered."""
+"""A million rows: unchanged with five past prompt versions, and 1% of them changed; only what is due is rendered."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ROWS = 1_000_000
 ANSWERED = 5
 PAST_VERSIONS = 5
 SECONDS = 30.0
+CPU_SECONDS = 8.0
 
 # What was recorded of row 1 is recorded of every other row, under each prompt version.
 COPIES = """
@@ -35,6 +36,13 @@ WHERE r.custom_id IN (SELECT custom_id FROM ledger.requests WHERE key = '["1"]')
 """
 
 
+def copy_answers() -> None:
+    """Every other row was answered as row 1 was."""
+    with duckdb.connect("batchpipe.duckdb") as database:
+        for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
+            database.execute(statement)
+
+
 def write_rows(count: int) -> None:
     """The rows of `numbered`, by the million."""
     duckdb.execute(
@@ -52,8 +60,7 @@ def test_a_million_unchanged_rows_are_planned_in_seconds(project: Project, capsy
         assert database.execute("SELECT count(*) FROM ledger.prompt_versions").fetchone() == (6,)
         recipe = "SELECT bool_and(input_hash = md5_number(to_json(input_values)::VARCHAR)) FROM ledger.requests"
         assert database.execute(recipe).fetchone() == (True,)
-        for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
-            database.execute(statement)
+    copy_answers()
     write_rows(ROWS)
 
     began = time.monotonic()
@@ -64,3 +71,31 @@ def test_a_million_unchanged_rows_are_planned_in_seconds(project: Project, capsy
     assert (plan["rows"]["input"], plan["rows"]["unchanged"], plan["due"], plan["requests"]) == (ROWS, ROWS, 0, 0)
     assert project.sql("SELECT count(*) FROM ledger.requests") == [((PAST_VERSIONS + 1) * ROWS,)]
     assert seconds < SECONDS
+
+
+def test_one_percent_of_a_million_rows_is_planned_with_its_diff(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bound on CPU leaves room for a busy machine."""
+    project.rows(numbered(ANSWERED))
+    project.pipeline()
+    assert project.run().submitted == ANSWERED
+    copy_answers()
+    duckdb.execute(
+        f"COPY (SELECT n AS id, 'text number ' || n || CASE WHEN n % 100 = 7 THEN '!' ELSE '' END AS body, "
+        f"'en' AS lang, n % 10 AS amount FROM range(1, {ROWS} + 1) t(n)) TO 'rows.csv' (HEADER)"
+    )
+
+    began = time.process_time()
+    assert main(["plan", "demo", "--diff", "--json"]) == 0, capsys.readouterr().err
+    seconds = time.process_time() - began
+
+    plan = json.loads(capsys.readouterr().out)
+    changed = ROWS // 100
+    assert (plan["rows"]["input_changed"], plan["rows"]["unchanged"]) == (changed, ROWS - changed)
+    assert plan["requests"] == changed
+    rows = plan["diff"]["rows"]
+    assert [each["reason"] for each in rows] == ["input_changed"] * 2
+    for each in rows:
+        assert each["before"]["user"] + "!" == each["after"]["user"]
+    assert seconds < CPU_SECONDS
