@@ -164,6 +164,13 @@ class TestDiff:
         assert [row["reason"] for row in value["diff"]["rows"]] == ["new", "new"]
         assert "nothing is answered yet" in typed("plan", "fresh", "--diff").out
 
+    def test_without_a_database(self, project: Project, typed: CommandLine) -> None:
+        (project.root / "batchpipe.duckdb").unlink()
+        value = typed("plan", "demo", "--diff", "--json").value
+        assert (value["due"], len(value["diff"]["rows"])) == (10, 2)
+        assert typed("diff", "demo").code == 2
+        assert not list(project.root.rglob("*.duckdb"))
+
     def test_nothing_is_recorded_and_nothing_sent(self, typed: CommandLine, project: Project) -> None:
         before = project.sql("SELECT max(seq) FROM ledger.commits"), project.requests_sent()
         project.pipeline(BASIC.replace("{{ body }}", "Say: {{ body }}"))

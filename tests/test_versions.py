@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import batchpipe, copy_examples
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.commits import Commit
+from batchpipe.engine.context import Context
+from batchpipe.engine.plan_diff import typed_values
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import input_column
 from batchpipe.engine.versions import (
+    KnownInputs,
     KnownVersion,
     find_version,
     known_versions,
@@ -23,7 +28,9 @@ from batchpipe.engine.versions import (
     resolve_version,
 )
 from batchpipe.errors import PipelineError, UsageError
+from batchpipe.fingerprint import fingerprinter
 from batchpipe.pipeline.load import load
+from batchpipe.settings import load_settings
 
 FILES = BASIC.replace("user_text", 'system = "demo/system.md.j2"\nuser_text')
 QUERIES = """
@@ -240,6 +247,37 @@ class TestRecorded:
         (stored,) = project.sql("SELECT prompt_version::VARCHAR, visible_hash::VARCHAR FROM ledger.prompt_versions")
         assert (again.version.prompt_version, again.version.visible_hash) == stored
         assert again.file.root == project.root
+
+
+@pytest.mark.parametrize("name", ["ticket_triage", "function_tags", "invoice_extraction"])
+def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path) -> None:
+    """Whatever examples use: queries, meanings, times, lists. The fingerprint tells."""
+    root = copy_examples(tmp_path)
+    ended = batchpipe("run", name, "--emulator", "--yes", cwd=root)
+    assert ended.returncode == 0, ended.stderr
+    file = load(root / "pipelines" / f"{name}.toml", root)
+    settings = load_settings(root, environment={}, command_line={"emulator": True})
+    context = Context(root=root, settings=settings, environment={}, say=print)
+    work = context.work()
+    with context.database.reading(work) as session:
+        (version,) = known_versions(session, [name])
+        recorded, past = read_version(session, [name], version), past_columns(session, [name])
+        rows = session.rows(
+            "SELECT p.columns, p.types, q.input_values, q.fingerprint "
+            "FROM ledger.requests q JOIN ledger.policies p USING (policy_hash) WHERE q.pipeline = $1",
+            [name],
+        )
+    resolved = resolve_version(recorded, file, KnownInputs(work.connection, ()), context.default_provider, past=past)
+    fingerprint = fingerprinter(file.pipeline.output.format, resolved.visible_schema)
+    assert rows
+    for columns, types, texts, sent in rows:
+        named = [input_column(*each) for each in zip(columns, types, strict=True)]
+        values = typed_values(work.connection, named, texts)
+        message = resolved.templates.render({name: values[name] for name in resolved.templates.columns})
+        found = work.connection.execute("SELECT md5_number($1)", [fingerprint(message.system, message.user)])
+        assert found.fetchone() == (sent,)
+    work.close()
+    context.close()
 
 
 class TestCommits:

@@ -17,7 +17,7 @@ from batchpipe.engine.plan import DUE_WORDS
 from batchpipe.engine.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
 from batchpipe.engine.render import feedback_text, python_value
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Snapshot, input_column
+from batchpipe.engine.source import InputColumn, Inputs, Snapshot, input_column
 from batchpipe.engine.versions import (
     KnownInputs,
     KnownVersion,
@@ -126,7 +126,7 @@ class Before:
 
 
 def resolve_before(
-    version: RecordedVersion | Commit, resolved: Resolved, inputs: Any, past: Mapping[str, str], provider: str
+    version: RecordedVersion | Commit, resolved: Resolved, inputs: Inputs, past: Mapping[str, str], provider: str
 ) -> Before:
     """Make `version` fit for rendering rows of `inputs`."""
     try:
@@ -207,7 +207,7 @@ def _row(
         sent = {}
         if found["input_values"] is not None and found["columns"] is not None:
             columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
-            sent = _typed(connection, columns, found["input_values"])
+            sent = typed_values(connection, columns, found["input_values"])
         earlier = _rendered(before.resolved, {**present, **sent}, None)
     return SampledRow(
         key=found["key"],
@@ -227,7 +227,7 @@ def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | Non
     return Request(system=message.system, user=message.user, feedback=feedback)
 
 
-def _typed(
+def typed_values(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[InputColumn], texts: Sequence[str | None]
 ) -> dict[str, Any]:
     """Values that were kept as text, in the types that templates got them in."""

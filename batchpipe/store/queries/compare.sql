@@ -23,13 +23,18 @@ WITH newest AS (
     SELECT key_id, max(seq) AS seq FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND {answered}
     GROUP BY key_id
+),
+answered AS (
+    SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started
+    FROM newest n
+    JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
 )
 SELECT d.key_id, d.custom_id, d.input_hash, d.policy_hash, d.started, r.model, r.output
-FROM newest n
-JOIN ledger.decisions d ON d.key_id = n.key_id AND d.seq = n.seq AND d.pipeline IN ({pipelines})
+FROM answered d
 JOIN (
     SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model FROM ledger.results
-    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL GROUP BY custom_id
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM answered)
+    GROUP BY custom_id
 ) r ON r.custom_id = d.custom_id
 
 -- name: answered_pairs
