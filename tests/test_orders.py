@@ -9,6 +9,8 @@ import pytest
 from calls import ask
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands.diff import diff
+from batchpipe.commands.options import DiffRequest
 from batchpipe.commands.status import status
 from batchpipe.errors import PipelineError, UsageError
 
@@ -140,3 +142,6 @@ def test_the_five_pm_edit_only_german_rows_are_due_now_and_tonight(project: Proj
     tonight = project.run()
     assert (tonight.submitted, tonight.rows["kept"], tonight.rows["accepted"]) == (0, 17, 3)
     assert project.requests_sent() == 23
+    shown = ask(project, diff, DiffRequest(pipeline="demo"), as_json=True).value
+    assert shown["rows"]["compared"] == 3
+    assert any(line.startswith("+") and "Label this" in line for line in shown["prompt"][0]["diff"].splitlines())
