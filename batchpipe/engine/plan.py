@@ -163,7 +163,7 @@ class Planner:
     def compare(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
         """Fill `work.compared` and `work.candidates`: what can be said of each row before anything is rendered."""
         pipelines, version = self._pipelines, self.resolved.version
-        session.execute(query("standing", pipelines=pipelines))
+        self._fill_standing(session)
         self._read_input(session, snapshot, options)
         session.execute(query("pending", pipelines=pipelines))
         fill_rung_settings(session, self.resolved)
@@ -190,6 +190,14 @@ class Planner:
         session.execute(query("candidates", pipelines=pipelines, rungs=masks, snapshot_join=join))
         self._fill_next_rungs(session)
         fill_keep(session, self.resolved, snapshot, orders)
+
+    def _fill_standing(self, session: Session) -> None:
+        """`work.standing`: the newest decision of each key; where every key was decided once, they are just copied."""
+        session.execute(query("decided_again", pipelines=self._pipelines))
+        again = session.one("SELECT count(*) > 0 FROM work.decided_again")[0]
+        newest = "LEFT JOIN work.decided_again a ON a.key_id = d.key_id" if again else ""
+        only_newest = "AND (a.key_id IS NULL OR a.seq = d.seq)" if again else ""
+        session.execute(query("standing", pipelines=self._pipelines, newest=newest, only_newest=only_newest))
 
     def _read_input(self, session: Session, snapshot: Snapshot, options: PlanOptions) -> None:
         """`work.input` with one hash per list of columns that a standing decision was made over."""

@@ -180,7 +180,9 @@ class Source:
             f"SELECT row_number() OVER () - 1 AS position, to_json([{key}])::VARCHAR AS key, {stored} "
             f"FROM ({self._query}\n)"
         )
-        copy = f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        # Dictionaries of texts that are all different cost more than they save.
+        options = "FORMAT parquet, COMPRESSION zstd, DICTIONARY_SIZE_LIMIT 1"
+        copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
         return Snapshot(path=path, columns=columns, rows=self._check_keys(path))
 

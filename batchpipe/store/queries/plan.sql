@@ -1,17 +1,19 @@
 -- The diff: what each input row's standing is against what is known, as sets.
 
+-- name: decided_again
+-- Most keys were decided once: only the others are looked up.
+CREATE OR REPLACE TABLE work.decided_again AS
+SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
+GROUP BY key_id HAVING count(*) > 1
+
 -- name: standing
--- Most keys were decided once: only those that were decided again are looked up.
 CREATE OR REPLACE TABLE work.standing AS
 SELECT
     d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.fingerprint, d.state, d.review, d.rung, d.attempts,
     d.transients, d.max_tokens, d.not_before, d.started, d.custom_id IS NULL AS never_sent, d.seq
 FROM ledger.decisions d
-LEFT JOIN (
-    SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
-    GROUP BY key_id HAVING count(*) > 1
-) several ON several.key_id = d.key_id
-WHERE d.pipeline IN ({pipelines}) AND (several.key_id IS NULL OR several.seq = d.seq)
+{newest}
+WHERE d.pipeline IN ({pipelines}) {only_newest}
 
 -- name: past_columns
 SELECT DISTINCT p.columns, p.types
