@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchpipe.engine.context import Context
@@ -20,7 +18,7 @@ from batchpipe.engine.source import Snapshot
 from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal
-from batchpipe.store.database import Database, Work
+from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 
@@ -70,7 +68,7 @@ def read_row(
     context: Context, work: Work, file: PipelineFile, params: Mapping[str, Any], keys: Sequence[str]
 ) -> Reading:
     """Look for the first of `keys` (JSON lists of texts) that the input has; a broken input is no error."""
-    with temporary_folder(context.database, "show-") as temporary:
+    with context.temporary_folder("show-") as temporary:
         try:
             with context.source(file, params) as source:
                 resolved = context.resolve(file, source)
@@ -84,17 +82,6 @@ def read_row(
             return Reading(near=[(key, likeness) for key, likeness in near])
         except (PipelineError, InputError, UsageError, DatabaseError) as error:
             return Reading(problem=str(error))
-
-
-@contextmanager
-def temporary_folder(database: Database, prefix: str) -> Iterator[Path]:
-    """A folder for the snapshot, beside the database; a temporary one where nothing may be written there."""
-    try:
-        beside: Path | None = database.make_folder("work")
-    except OSError:
-        beside = None
-    with TemporaryDirectory(prefix=prefix, dir=beside) as folder:
-        yield Path(folder)
 
 
 def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot | None:

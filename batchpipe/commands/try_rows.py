@@ -11,7 +11,6 @@ from typing import Any
 from batchpipe.commands.call import Call
 from batchpipe.commands.options import TryRequest
 from batchpipe.commands.params import split_params, typed_params
-from batchpipe.commands.row import temporary_folder
 from batchpipe.commands.show import possible_keys, shown_key
 from batchpipe.commands.text import count, money, pairs, safe
 from batchpipe.engine.resolve import Resolved
@@ -44,7 +43,7 @@ def try_rows(call: Call, request: TryRequest) -> int:
         work = context.work()
         try:
             options = _options(work, file, request)
-            with temporary_folder(context.database, "try-") as folder:
+            with context.temporary_folder("try-") as folder:
                 with context.source(file, params) as source:
                     resolved = context.resolve(file, source)
                     snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchpipe.engine.estimate import PriceBook
@@ -75,6 +76,16 @@ class Context:
     def _spill(self) -> Path | None:
         """Where to spill; where nothing has been made beside the database yet, DuckDB chooses."""
         return self.database.make_folder("spill") if self.database.folder.is_dir() else None
+
+    @contextmanager
+    def temporary_folder(self, prefix: str) -> Iterator[Path]:
+        """A folder beside the database that goes again; elsewhere where nothing may be written there."""
+        try:
+            beside: Path | None = self.database.make_folder("work")
+        except OSError:
+            beside = None
+        with TemporaryDirectory(prefix=prefix, dir=beside) as folder:
+            yield Path(folder)
 
     @contextmanager
     def source(self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Iterator[Source]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +28,7 @@ from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.versions import resolve_version
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 NO_DIFF = DiffOptions()
@@ -93,7 +91,7 @@ def preview(
     work = context.work()
     try:
         named = find_named(context.database, work, file, diff)
-        with _folder(context.database) as folder:
+        with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)
             found = _planned(context, work, resolved, snapshot, options, folder, due_rows)
             if not diff.wanted:
@@ -197,14 +195,3 @@ def _due_rows(work: Work) -> list[DueRow]:
     words = ", ".join(f"'{word}'" for word in DUE_WORDS)
     found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
     return [DueRow(key=key, reason=word) for key, word in found.fetchall()]
-
-
-@contextmanager
-def _folder(database: Database) -> Iterator[Path]:
-    """A folder for the snapshot, beside the database; a temporary one where nothing may be written there."""
-    try:
-        beside: str | None = str(database.make_folder("work"))
-    except OSError:
-        beside = None
-    with tempfile.TemporaryDirectory(prefix="plan-", dir=beside) as folder:
-        yield Path(folder)
