@@ -155,6 +155,14 @@ def test_what_cannot_be_tried(project: Project, options: dict[str, Any], what: s
     assert realtime_calls(project) == 0
 
 
+def test_a_model_that_the_provider_does_not_know(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    with pytest.raises(ProviderError, match="does not know claude-nine"):
+        attempt(project, "1", model="claude-nine")
+    assert project.run().submitted == 2
+
+
 def test_where_and_rows_that_ask_the_same(project: Project) -> None:
     project.pipeline()
     rows = numbered(10, german=4)

@@ -295,6 +295,9 @@ class Trial:
         try:
             line = provider.answer(request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
         except RefusedError as error:
+            if error.kind == "not_found":
+                what = f"the provider does not know {request.settings.model}: {error.message}"
+                raise ProviderError(what, where="--model", hint="Check the model's name, or `base_url`.") from error
             raise refusal(error, provider.key_hash) from error
         except (UnavailableError, NotSentError) as error:
             hint = "Try again; rows that were answered are kept and not sent again."
