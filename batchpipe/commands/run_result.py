@@ -91,7 +91,6 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
         lines.append(pairs(_facts(ended, call, database)))
     if ended.summary is not None:
         lines.append(pilot_text(ended.summary))
-    if ended.summary is not None:
         lines.append(f"  To go on: {call.suggest(f'run {result.pipeline} --approve')}")
     elif result.gate is not None and ended.gate_hint:
         lines.append(f"  {safe(ended.gate_hint, lines=True)}")
