@@ -28,7 +28,18 @@ HELP_CPU_SECONDS = 0.3
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
-PURE = ("chunking", "conditions", "errors", "fingerprint", "ladder", "lint.*", "schema.*", "sql", "template.*")
+PURE = (
+    "chunking",
+    "conditions",
+    "errors",
+    "evaluation.*",
+    "fingerprint",
+    "ladder",
+    "lint.*",
+    "schema.*",
+    "sql",
+    "template.*",
+)
 SPEC = ("pipeline.model", "pipeline.load")
 SHELL = ("project", "settings", "store.*", "engine.*", "providers", "pricing", "pipeline.*")
 TOLD = ("logs", "telemetry")
@@ -41,6 +52,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "fingerprint": (),
     "ladder": (),
     "conditions": ("errors", "sql"),
+    "evaluation.*": ("errors",),
     "pricing": ("errors",),
     "logs": (),
     "telemetry": ("logs",),
@@ -88,12 +100,14 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "httpx2": ("providers.anthropic.*",),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
+    "numpy": ("evaluation.library",),
     "opentelemetry": ("telemetry",),
     "orjson": ("fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
     "pyarrow": ("engine.*",),
     "pydantic": ("pipeline.*", "pricing", "settings"),
     "pydantic_settings": ("settings",),
     "rich": ("commands.*", "display"),
+    "scipy": ("evaluation.library",),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
     "typer": ("arguments.*", "cli"),
 }
@@ -105,6 +119,7 @@ DECIDING = (
     "engine.budget",
     "engine.forecast",
     "errors",
+    "evaluation.*",
     "fingerprint",
     "ladder",
     "lint.*",
@@ -148,7 +163,7 @@ SURROUNDINGS = {
 BROAD_HANDLER = ("cli", "main")
 PRINTERS = ("cli", "commands.*", "display")
 
-HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic")
+HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic", "scipy", "numpy")
 SDKS = ("anthropic", "httpx2", "openai")
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "batchpipe", "pipelines", "prompts", "tests"}
@@ -248,8 +263,10 @@ def test_libraries_are_used_where_the_table_allows() -> None:
 
 def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in project["dependencies"]}
-    brought_by_others = {"dotenv", "httpx2", "opentelemetry"}  # pydantic-settings and the SDK choose their versions
+    wanted = (*project["dependencies"], *project["optional-dependencies"]["eval"])
+    declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted}
+    # pydantic-settings, the SDK and scipy choose their versions
+    brought_by_others = {"dotenv", "httpx2", "numpy", "opentelemetry"}
     assert declared == set(MAY_USE) - brought_by_others
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from batchpipe.evaluation.statistics import Proportion
+from batchpipe.evaluation.statistics import Proportion, proportion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,44 @@ def climb(row: Row, ladder: Ladder) -> Climb:
     An answer that is invalid or below its rung's threshold goes up; on the last rung it is kept, and where the rungs
     above fail the newest valid answer is kept, both for review.
     """
-    raise NotImplementedError
+    kept: Climb | None = None
+    paid = Decimal(0)
+    for rung, threshold in zip(ladder.rungs, ladder.accepts, strict=True):
+        answer = row[rung - 1]
+        if answer is None:
+            continue
+        paid += answer.cost_usd
+        if not answer.valid:
+            continue
+        accepted = _accepts(threshold, answer.confidence)
+        kept = Climb(rung=rung, correct=answer.correct, review=not accepted, cost_usd=paid)
+        if accepted:
+            return kept
+    if kept is None:
+        return Climb(rung=None, correct=False, review=False, cost_usd=paid)
+    return replace(kept, review=True, cost_usd=paid)
+
+
+def _accepts(threshold: float | None, confidence: float | None) -> bool:
+    return threshold is None or (confidence is not None and confidence >= threshold)
 
 
 def measure(rows: Sequence[Row], ladder: Ladder) -> Measured:
     """The ladder on all rows; ValueError for no rows."""
-    raise NotImplementedError
+    climbs = [climb(row, ladder) for row in rows]
+    right = proportion(sum(each.correct for each in climbs), len(climbs))
+    cost = sum((each.cost_usd for each in climbs), Decimal(0))
+    standing = Counter(each.rung for each in climbs)
+    return Measured(
+        ladder=ladder,
+        accuracy=right,
+        cost_usd=cost,
+        usd_per_1000=cost * 1000 / right.n,
+        usd_per_1000_correct=cost * 1000 / right.hits if right.hits else None,
+        answered=tuple(standing[rung] for rung in ladder.rungs),
+        failed=standing[None],
+        review=sum(each.review for each in climbs),
+    )
 
 
 def single(rung: int) -> Ladder:

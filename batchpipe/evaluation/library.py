@@ -1,4 +1,4 @@
-"""The library of statistics, which is an extra: loaded when a number is asked for."""
+"""The libraries of statistics, which are an extra: loaded when a number is asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from batchpipe.errors import UsageError
 
-INSTALL = "pip install 'batchpipe[eval]'"
+HINT = "Install it: pip install 'batchpipe[eval]'"
 
 
 def scipy_stats() -> Any:
@@ -14,6 +14,14 @@ def scipy_stats() -> Any:
     try:
         from scipy import stats
     except ImportError as error:
-        what = "evaluation needs the package scipy, which is not installed"
-        raise UsageError(what, hint=f"Install it: {INSTALL}") from error
+        raise UsageError("evaluation needs the package scipy, which is not installed", hint=HINT) from error
     return stats
+
+
+def numpy() -> Any:
+    """The module `numpy`, which scipy brings; UsageError with what to install where it is not here."""
+    try:
+        import numpy as module
+    except ImportError as error:
+        raise UsageError("evaluation needs the package numpy, which is not installed", hint=HINT) from error
+    return module

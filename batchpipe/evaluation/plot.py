@@ -3,10 +3,150 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, log10
 
+from batchpipe.evaluation.ladder_cost import Measured
 from batchpipe.evaluation.tuning import Tuning
+
+WIDTH, HEIGHT = 760, 460
+LEFT, RIGHT, TOP, BOTTOM = 72, 24, 76, 64
+TICKS = 6
+
+STYLE = """
+  svg { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --faint: #d0d7de; --soft: #59636e;
+        --curve: #0969da; --chosen: #bc4c00; --target: #1a7f37;
+        background: var(--paper); font: 13px system-ui, sans-serif; }
+  @media (prefers-color-scheme: dark) {
+    svg { --paper: #0d1117; --ink: #e6edf3; --faint: #30363d; --soft: #9198a1;
+          --curve: #58a6ff; --chosen: #f0883e; --target: #3fb950; } }
+  .paper { fill: var(--paper); } text { fill: var(--ink); } .soft { fill: var(--soft); }
+  .title { font-size: 16px; font-weight: 600; }
+  .grid { stroke: var(--faint); } .axis { stroke: var(--soft); }
+  .curve { stroke: var(--curve); stroke-width: 2; fill: none; } .point { fill: var(--curve); }
+  .single { fill: var(--paper); stroke: var(--ink); stroke-width: 2; }
+  .chosen { fill: var(--chosen); } .span { stroke: var(--chosen); stroke-width: 2; }
+  .target { stroke: var(--target); stroke-width: 1.5; stroke-dasharray: 6 4; } .goal { fill: var(--target); }
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The scales: USD per 1,000 rows from 0 to `most_usd`, and accuracy from `low` to `high`, with steps of ticks."""
+
+    most_usd: float
+    usd_step: float
+    low: float
+    high: float
+    step: float
+
+    def x(self, usd: float) -> float:
+        return round(LEFT + usd / self.most_usd * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, accuracy: float) -> float:
+        return round(HEIGHT - BOTTOM - (accuracy - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM), 1)
 
 
 def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
-    """A self-contained SVG; `models` are the names of the rungs, in their order."""
-    raise NotImplementedError
+    """A self-contained SVG; `models` are the names of the rungs, in their order. All is of the rows held out."""
+    frame = _frame(tuning)
+    n = tuning.held_out.accuracy.n
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+        f'role="img" aria-label="{escape(title, quote=True)}">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
+        _text(LEFT, 28, title, "title"),
+        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that did not choose the thresholds", "soft"),
+        *_axes(frame),
+        *_target(frame, tuning.target),
+        *_curve(frame, tuning),
+        *_singles(frame, tuning, models),
+        *_chosen(frame, tuning),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _frame(tuning: Tuning) -> Frame:
+    shown = _shown(tuning)
+    values = [tuning.target, *(each.accuracy.value for each in shown)]
+    values += [tuning.held_out.accuracy.low, tuning.held_out.accuracy.high]
+    most_usd = max(float(each.usd_per_1000) for each in shown) or 1.0
+    usd_step, step = _step(most_usd), _step(max(max(values) - min(values), 0.01))
+    low, high = floor(min(values) / step) * step, min(ceil(max(values) / step) * step, 1.0)
+    return Frame(most_usd=most_usd * 1.08, usd_step=usd_step, low=low, high=max(high, low + step), step=step)
+
+
+def _shown(tuning: Tuning) -> list[Measured]:
+    return [tuning.held_out, *tuning.singles, *(each.held_out for each in tuning.curve)]
+
+
+def _step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, about `TICKS` of which make the span."""
+    power = 10.0 ** floor(log10(span / TICKS))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power * TICKS >= span * 0.999)
+
+
+def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>'
+
+
+def _axes(frame: Frame) -> list[str]:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    parts = []
+    for tick in range(floor(frame.most_usd / frame.usd_step) + 1):
+        usd = tick * frame.usd_step
+        parts.append(_text(frame.x(usd), bottom + 20, f"${usd:.4g}", anchor="middle"))
+    for tick in range(round((frame.high - frame.low) / frame.step) + 1):
+        accuracy = frame.low + tick * frame.step
+        parts.append(_line("grid", LEFT, frame.y(accuracy), right, frame.y(accuracy)))
+        parts.append(_text(LEFT - 8, frame.y(accuracy) + 4, f"{accuracy * 100:.4g}%", anchor="end"))
+    parts += [_line("axis", LEFT, bottom, right, bottom), _line("axis", LEFT, TOP, LEFT, bottom)]
+    parts.append(_text((LEFT + right) / 2, HEIGHT - 18, "cost per 1,000 rows (USD)", anchor="middle"))
+    parts.append(_text(LEFT, TOP - 10, "accuracy", "soft", anchor="middle"))
+    return parts
+
+
+def _target(frame: Frame, target: float) -> list[str]:
+    y = frame.y(target)
+    return [
+        _line("target", LEFT, y, WIDTH - RIGHT, y),
+        _text(WIDTH - RIGHT, y - 6, f"target {target * 100:.4g}%", "goal", anchor="end"),
+    ]
+
+
+def _curve(frame: Frame, tuning: Tuning) -> list[str]:
+    shown = sorted((each.held_out for each in tuning.curve), key=lambda each: each.usd_per_1000)
+    places = [(frame.x(float(each.usd_per_1000)), frame.y(each.accuracy.value)) for each in shown]
+    joined = " ".join(f"{x},{y}" for x, y in places)
+    points = [f'<circle class="point" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
+    return [f'<polyline class="curve" points="{joined}"/>', *points] if places else []
+
+
+def _singles(frame: Frame, tuning: Tuning, models: Sequence[str]) -> list[str]:
+    parts = []
+    for each, model in zip(tuning.singles, models, strict=True):
+        x, y = frame.x(float(each.usd_per_1000)), frame.y(each.accuracy.value)
+        late = x > WIDTH * 0.7
+        parts.append(f'<circle class="single" cx="{x}" cy="{y}" r="5"/>')
+        parts.append(_text(x - 10 if late else x + 10, y + 18, f"{model} alone", anchor="end" if late else "start"))
+    return parts
+
+
+def _chosen(frame: Frame, tuning: Tuning) -> list[str]:
+    found = tuning.held_out
+    x, accuracy = frame.x(float(found.usd_per_1000)), found.accuracy
+    words = f"{'chosen' if tuning.reached else 'best there is'}: {accuracy.value:.1%} for ${found.usd_per_1000:.4g}"
+    y, late = frame.y(accuracy.value), x > WIDTH * 0.7
+    return [
+        _line("span", x, frame.y(accuracy.low), x, frame.y(accuracy.high)),
+        f'<circle class="chosen" cx="{x}" cy="{y}" r="7"/>',
+        _text(x - 12 if late else x + 12, y + 20, words, anchor="end" if late else "start"),
+    ]

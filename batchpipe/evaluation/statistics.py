@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, sqrt
 
 from batchpipe.evaluation.library import scipy_stats
 
@@ -83,21 +84,41 @@ def accuracy(correct: Sequence[bool]) -> Proportion:
 
 
 def mean(scores: Sequence[float]) -> Mean:
-    """Student's interval around the mean, cut to 0 and 1; ValueError for no scores. One score says nothing: 0 to 1."""
-    raise NotImplementedError
+    """Wilson's interval with the sum of the scores for hits; ValueError for no scores.
+
+    Scores between 0 and 1 of mean p vary by at most p (1 - p) (Bhatia and Davis, Am. Math. Monthly 107, 2000), so it
+    is no narrower than that of as many answers that are right or wrong.
+    """
+    n = len(scores)
+    if not n:
+        raise ValueError("a mean of no scores")
+    value = sum(scores) / n
+    z = float(scipy_stats().norm.ppf((1 + LEVEL) / 2))
+    middle = value + z * z / (2 * n)
+    reach = z * sqrt(max(value * (1 - value), 0) / n + z * z / (4 * n * n))
+    whole = 1 + z * z / n
+    return Mean(n=n, value=value, low=max((middle - reach) / whole, 0.0), high=min((middle + reach) / whole, 1.0))
 
 
 def macro_f1(gold: Sequence[str], answers: Sequence[str | None]) -> float:
     """F1 = 2 TP / (2 TP + FP + FN) of each class, averaged over the classes that gold or the answers hold.
 
-    A row without an answer (None) is a miss of its gold class and no class of its own.
+    A row without an answer (None) is a miss of its gold class and no class of its own. ValueError for no rows.
     """
-    raise NotImplementedError
+    if not gold:
+        raise ValueError("macro-F1 of no rows")
+    hits = Counter(true for true, answer in zip(gold, answers, strict=True) if true == answer)
+    of_gold, of_answers = Counter(gold), Counter(each for each in answers if each is not None)
+    classes = of_gold.keys() | of_answers.keys()
+    return sum(2 * hits[each] / (of_gold[each] + of_answers[each]) for each in classes) / len(classes)
 
 
 def confusions(gold: Sequence[str], answers: Sequence[str | None], most: int | None = None) -> tuple[Confusion, ...]:
     """The pairs of gold class and differing answer, the most frequent first, at most `most` of them."""
-    raise NotImplementedError
+    pairs = Counter((true, answer) for true, answer in zip(gold, answers, strict=True) if true != answer)
+    of_gold = Counter(gold)
+    worst = sorted(pairs.items(), key=lambda each: (-each[1], each[0][0], each[0][1] or ""))
+    return tuple(Confusion(gold=true, answer=answer, n=n, gold_n=of_gold[true]) for (true, answer), n in worst[:most])
 
 
 def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int = BINS) -> Calibration | None:
@@ -106,7 +127,31 @@ def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. None where there are no confidences, or one
     lies outside 0 to 1 and so is no probability.
     """
-    raise NotImplementedError
+    if not confidences or not all(0 <= each <= 1 for each in confidences):
+        return None
+    members: dict[int, list[tuple[float, bool]]] = {}
+    for confidence, hit in zip(confidences, correct, strict=True):
+        members.setdefault(_bin_of(confidence, bins), []).append((confidence, hit))
+    found = tuple(
+        Bin(
+            low=index / bins,
+            high=(index + 1) / bins,
+            confidence=sum(confidence for confidence, _ in members[index]) / len(members[index]),
+            accuracy=accuracy([hit for _, hit in members[index]]),
+        )
+        for index in sorted(members)
+    )
+    n = len(confidences)
+    error = sum(each.accuracy.n / n * abs(each.accuracy.value - each.confidence) for each in found)
+    return Calibration(n=n, error=error, bins=found)
+
+
+def _bin_of(confidence: float, bins: int) -> int:
+    """The bin from `index / bins`, not with it, to `(index + 1) / bins`; 0 is in the first."""
+    index = max(ceil(confidence * bins) - 1, 0)
+    if confidence <= index / bins and index > 0:
+        return index - 1
+    return index + 1 if confidence > (index + 1) / bins else index
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
@@ -114,4 +159,8 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
 
     McNemar, Psychometrika 12, 1947: of the rows that differ, half would go either way. p is 1 where none differ.
     """
-    raise NotImplementedError
+    pairs = Counter(zip(first, second, strict=True))
+    only_first, only_second = pairs[True, False], pairs[False, True]
+    differing = only_first + only_second
+    p_value = float(scipy_stats().binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
+    return McNemar(only_first=only_first, only_second=only_second, p_value=p_value)

@@ -1,11 +1,37 @@
-"""Thresholds that reach a target accuracy at the least cost, with a promise that holds for other rows."""
+"""Thresholds that reach a target accuracy at the least cost, with a promise about rows that did not choose them.
+
+The gold rows are split at random in two halves. The tuning half is split again: its first third proposes a few ladders
+with more and more accuracy to spare, the rest tests each, and the cheapest that passes is taken. Proposing apart from
+testing, and sharing the risk among the proposals (Bonferroni), is Learn then Test (Angelopoulos, Bates, Candès, Jordan
+and Lei, arXiv:2110.01052, 2021). That method, and BARGAIN in DocETL's cascades (Zeighami, Shankar and Parameswaran,
+"Cut Costs, Not Accuracy", SIGMOD 2026), bound the true accuracy; here the promise is about the accuracy that will be
+counted on the other half, so that a ladder is tested against the limit in `promise`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import md5
+from math import inf, sqrt
 
-from batchpipe.evaluation.ladder_cost import Ladder, Measured, Row
+from batchpipe.errors import UsageError
+from batchpipe.evaluation.ladder_cost import Ladder, Measured, Row, measure, single
+from batchpipe.evaluation.promise import allowed, most_wrong, promised
+from batchpipe.evaluation.search import Answers, Tried, attempt, best_of, frontier, grid
+
+FEWEST_ROWS = 20
+POINTS = 24
+
+# The chance, over random splits, that a promise is given and does not hold.
+RISK = 0.05
+PROPOSING_SHARE = 1 / 3
+
+# How much better than the target a proposed ladder looks, in standard deviations of the difference between two halves,
+# each with its part of the risk. The last is the most accurate ladder: what it cannot reach no ladder can.
+MARGINS = {2.0: 1, 3.0: 1, 4.0: 1, 5.0: 1, inf: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +65,142 @@ class Tuning:
     cheapest_single: Measured | None
 
 
-def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int = 0) -> Tuning:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """A proposed ladder on the testing rows: rows wrong, its cost on the tuning half, and its part of the risk."""
+
+    ladder: Ladder
+    wrong: int
+    cost_usd: Decimal
+    risk: float
+
+
+def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int = 0, points: int = POINTS) -> Tuning:
     """The cheapest ladder that can be promised to reach `target` on the rows that did not choose it.
 
-    `keys` name the rows and with `seed` decide the halves. UsageError for fewer than 20 rows or a target outside
-    0 to 1.
+    `keys` name the rows and with `seed` decide the halves; the curve has at most `points` points. UsageError for
+    fewer than 20 rows or a target that is not above 0 and at most 1.
     """
-    raise NotImplementedError
+    if len(rows) < FEWEST_ROWS:
+        what = f"tuning takes at least {FEWEST_ROWS} gold rows, and there are {len(rows)}"
+        raise UsageError(
+            what, where="--tune", hint="Add gold rows: a few hundred make a promise, a thousand a good one."
+        )
+    if not 0 < target <= 1:
+        what = f"a target is above 0 and at most 1, and this is {target}"
+        raise UsageError(what, where="--target", hint="Write the share of rows that shall be right: --target 0.9")
+    tuning, other = halves(keys, seed)
+    chosen_by, held_out = [rows[place] for place in tuning], [rows[place] for place in other]
+    tested = _test(chosen_by, len(held_out), target)
+    passing = [each for each in tested if each.wrong <= allowed(_testing(chosen_by), len(held_out), target, each.risk)]
+    best = min(passing, key=lambda each: each.cost_usd) if passing else tested[-1]
+    promise = promised(_testing(chosen_by), best.wrong, len(held_out), best.risk)
+    singles = tuple(measure(held_out, single(rung)) for rung in range(1, len(rows[0]) + 1))
+    return Tuning(
+        target=target,
+        reached=bool(passing),
+        ladder=best.ladder,
+        tuned_on=measure(chosen_by, best.ladder),
+        held_out=measure(held_out, best.ladder),
+        promised=promise,
+        guarantee=_guarantee(chosen_by, held_out, tested, target, promise if passing else None),
+        curve=_curve(chosen_by, held_out, points),
+        singles=singles,
+        cheapest_single=_cheapest(singles, target),
+    )
+
+
+def halves(keys: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
+    """The places of the tuning rows and of the others, half each, in the order of a hash of seed and key."""
+    order = sorted(range(len(keys)), key=lambda place: (_hash(seed, keys[place]), place))
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def _hash(seed: int, key: str) -> str:
+    return md5(f"{seed}\x1f{key}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _proposing(rows: Sequence[Row]) -> int:
+    return int(len(rows) * PROPOSING_SHARE)
+
+
+def _testing(rows: Sequence[Row]) -> int:
+    return len(rows) - _proposing(rows)
+
+
+def _test(rows: Sequence[Row], other: int, target: float) -> list[Tested]:
+    """The proposals with what the testing rows say of them, the most accurate one last."""
+    answers, proposing, testing = Answers(rows), _proposing(rows), _testing(rows)
+    tried = _try_all(answers, answers.some(range(proposing)))
+    spread = sqrt(target * (1 - target) * (1 / testing + 1 / other))
+    proposals: dict[Ladder, int] = {}
+    for margin, parts in MARGINS.items():
+        found = best_of(tried, (target + margin * spread) * proposing if margin < inf else inf)
+        proposals[found] = max(parts, proposals.pop(found, 0))
+    whole = sum(proposals.values())
+    tested = []
+    for ladder, parts in proposals.items():
+        seen = measure(rows[proposing:], ladder).accuracy
+        cost_usd = measure(rows, ladder).cost_usd
+        tested.append(Tested(ladder=ladder, wrong=seen.n - seen.hits, cost_usd=cost_usd, risk=RISK * parts / whole))
+    return tested
+
+
+def _try_all(known: Answers, answers: Answers) -> list[Tried]:
+    """All ladders of the grid that `known` gives, on `answers`."""
+    return [attempt(answers, rungs, thresholds) for rungs, thresholds in grid(known)]
+
+
+def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[Point, ...]:
+    """The ladders that no other is both cheaper and better than on the tuning half, thinned to `points`."""
+    if not points:
+        return ()
+    answers = Answers(tuning)
+    ladders = frontier(_try_all(answers, answers))
+    steps = min(len(ladders), points)
+    places = sorted({round(step * (len(ladders) - 1) / max(steps - 1, 1)) for step in range(steps)})
+    return tuple(
+        Point(tuned_on=measure(tuning, ladders[place]), held_out=measure(other, ladders[place])) for place in places
+    )
+
+
+def _cheapest(singles: Sequence[Measured], target: float) -> Measured | None:
+    reaching = [
+        (each.usd_per_1000_correct, place)
+        for place, each in enumerate(singles)
+        if each.usd_per_1000_correct is not None
+        and each.accuracy.n - each.accuracy.hits <= most_wrong(each.accuracy.n, target)
+    ]
+    return singles[min(reaching)[1]] if reaching else None
+
+
+def _guarantee(
+    tuning: Sequence[Row], other: Sequence[Row], tested: Sequence[Tested], target: float, promise: float | None
+) -> str:
+    """What is promised, how it was found, and what it rests on."""
+    proposals = "1 ladder was" if len(tested) == 1 else f"{len(tested)} ladders were"
+    found = (
+        f"Thresholds chosen on {len(tuning):,} of {len(tuning) + len(other):,} gold rows, drawn at random: {proposals} "
+        f"proposed by {_proposing(tuning):,} of them and tested on the other {_testing(tuning):,}."
+    )
+    method = (
+        "Method: Learn then Test (Angelopoulos et al. 2021) with the exact hypergeometric prediction limit (Thatcher "
+        "1964); the margin covers the noise of both halves, and nothing is assumed of the models or their confidences."
+    )
+    if promise is None:
+        failed = (
+            f"None passed, so nothing is promised: the most accurate ladder is shown. Either no ladder is "
+            f"{target:.1%} right, or one is by less than so few rows can show."
+        )
+        return f"{found} {failed} {method}"
+    held = (
+        f"The cheapest that passed is promised to be right on at least {target:.1%} of the {len(other):,} rows that "
+        f"did not choose it: over random draws of the rows such a promise is broken at most once in {1 / RISK:.0f}."
+    )
+    return f"{found} {held} {method} For new rows it holds as far as they are like the gold rows."
 
 
 def accept_condition(threshold: float, confidence: str = "confidence") -> str:
     """The SQL of `accept`: `confidence >= 0.8125`, where `confidence` is a field's name or an SQL expression."""
-    raise NotImplementedError
+    plain = re.fullmatch(r"[A-Za-z_][\w.]*", confidence)
+    return f"{confidence if plain else f'({confidence})'} >= {threshold!r}"

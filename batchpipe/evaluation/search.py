@@ -1,0 +1,181 @@
+"""Every ladder of a grid of thresholds at once: how many rows each gets right, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from itertools import combinations
+from math import floor, inf, isfinite, isnan
+from typing import Any
+
+from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
+from batchpipe.evaluation.library import numpy
+
+# Ladders tried at most for one choice of rungs, and thresholds of one rung.
+MOST_LADDERS = 8_000
+MOST_THRESHOLDS = 200
+FEWEST_THRESHOLDS = 4
+
+DIGITS = 17
+UNITS_PER_USD = 10**12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """The ladders of one choice of rungs: `hits` rows right and their `cost` in units, in the order of `shape`.
+
+    `thresholds` are those of each rung but the last; `shape` says how many each has.
+    """
+
+    rungs: tuple[int, ...]
+    thresholds: tuple[tuple[float | None, ...], ...]
+    shape: tuple[int, ...]
+    hits: Any
+    cost: Any
+
+    def ladder(self, index: int) -> Ladder:
+        places = numpy().unravel_index(index, self.shape) if self.shape else ()
+        chosen = [each[place] for each, place in zip(self.thresholds, places, strict=True)]
+        return Ladder(rungs=self.rungs, accepts=(*chosen, None))
+
+
+class Answers:
+    """The answers to some rows as arrays, a row of the array per gold row and a column per rung."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        np = numpy()
+        self.n, self.rungs = len(rows), len(rows[0])
+        self.valid = np.array([[each is not None and each.valid for each in row] for row in rows])
+        correct = np.array([[each is not None and each.correct for each in row] for row in rows])
+        self.correct = correct & self.valid
+        confidence = np.array([[_known(each) for each in row] for row in rows])
+        self.confidence = np.where(self.valid, confidence, -inf)
+        self.cost = np.array([[0.0 if each is None else _units(each) for each in row] for row in rows])
+
+    def some(self, places: Sequence[int]) -> Answers:
+        """Those of the rows at `places`."""
+        fewer = copy(self)
+        fewer.n = len(places)
+        fewer.valid, fewer.correct = self.valid[list(places)], self.correct[list(places)]
+        fewer.confidence, fewer.cost = self.confidence[list(places)], self.cost[list(places)]
+        return fewer
+
+    def thresholds(self, rung: int, most: int) -> tuple[float | None, ...]:
+        """At most `most` thresholds of a rung, spread evenly over its answers; None, which accepts all, is the first.
+
+        They look at confidences only, never at what is correct. Each is the shortest decimal that parts the same rows.
+        """
+        np = numpy()
+        column = np.sort(self.confidence[:, rung - 1])
+        known = column[column > -inf]
+        if not known.size:
+            return (None,)
+        values = np.unique(known)
+        picked = known[np.unique(np.linspace(0, known.size - 1, most - 1).astype(int))]
+        places = np.unique(np.searchsorted(values, picked))
+        lows = [float(values[place - 1]) if place else -inf for place in places]
+        return (None, *(shortest_between(low, float(values[place])) for low, place in zip(lows, places, strict=True)))
+
+    def accepted(self, rung: int, thresholds: Sequence[float | None]) -> Any:
+        """A row per threshold: which of the gold rows stay on the rung."""
+        np = numpy()
+        valid, confidence = self.valid[:, rung - 1], self.confidence[:, rung - 1]
+        return np.array([valid if each is None else valid & (confidence >= each) for each in thresholds])
+
+
+def _known(answer: Answer | None) -> float:
+    if answer is None or answer.confidence is None or isnan(answer.confidence):
+        return -inf
+    return float(answer.confidence)
+
+
+def _units(answer: Answer) -> float:
+    """The cost in whole units, whose sums are exact in a float, so that ladders of one cost compare as equal."""
+    return float(round(answer.cost_usd * UNITS_PER_USD))
+
+
+def shortest_between(low: float, high: float) -> float:
+    """The decimal with the fewest digits that is above `low` and at most `high`."""
+    for digits in range(DIGITS if isfinite(high) else 0):
+        candidate: float = floor(high * 10**digits) / 10**digits
+        if low < candidate <= high:
+            return candidate
+    return high
+
+
+def choices(rungs: int) -> list[tuple[int, ...]]:
+    """Every choice of one or more of the rungs 1 to `rungs`, each in the ladder's order."""
+    return [chosen for size in range(1, rungs + 1) for chosen in combinations(range(1, rungs + 1), size)]
+
+
+def grid(answers: Answers) -> list[tuple[tuple[int, ...], tuple[tuple[float | None, ...], ...]]]:
+    """Every choice of rungs with the thresholds to try on each rung but its last."""
+    found = []
+    for chosen in choices(answers.rungs):
+        free = len(chosen) - 1
+        most = MOST_THRESHOLDS if free < 2 else max(int(MOST_LADDERS ** (1 / free)), FEWEST_THRESHOLDS)
+        found.append((chosen, tuple(answers.thresholds(rung, min(most, MOST_THRESHOLDS)) for rung in chosen[:-1])))
+    return found
+
+
+def attempt(answers: Answers, rungs: tuple[int, ...], thresholds: tuple[tuple[float | None, ...], ...]) -> Tried:
+    """All ladders of these rungs and thresholds.
+
+    From the last rung down, with a row per ladder of the rungs above: value(t, ...) = accepted(t) * correct +
+    (1 - accepted(t)) * value(...). A row that no rung accepts has the newest valid answer, whatever the thresholds.
+    """
+    np = numpy()
+    columns = [rung - 1 for rung in rungs]
+    newest = np.zeros(answers.n, dtype=bool)
+    for column in columns:
+        newest = np.where(answers.valid[:, column], answers.correct[:, column], newest)
+    hits, cost = newest[None, :].astype(float), answers.cost[:, columns[-1]][None, :]
+    for place in reversed(range(len(columns) - 1)):
+        column, accepted = columns[place], answers.accepted(rungs[place], thresholds[place])
+        up, right, paid = (~accepted).astype(float), accepted * answers.correct[:, column], answers.cost[:, column]
+        if place:
+            hits = (right[:, None, :] + up[:, None, :] * hits[None, :, :]).reshape(-1, answers.n)
+            cost = (paid + up[:, None, :] * cost[None, :, :]).reshape(-1, answers.n)
+        else:
+            hits, cost = right.sum(axis=1)[:, None] + up @ hits.T, paid.sum() + up @ cost.T
+    whole = len(columns) == 1
+    return Tried(
+        rungs=rungs,
+        thresholds=thresholds,
+        shape=tuple(len(each) for each in thresholds),
+        hits=np.rint(hits.sum(axis=1) if whole else hits.ravel()).astype(int),
+        cost=cost.sum(axis=1) if whole else cost.ravel(),
+    )
+
+
+def best_of(tried: Sequence[Tried], hits: float) -> Ladder:
+    """The cheapest ladder with at least so many rows right; where there is none, the most accurate one."""
+    found = [_best(each, hits) for each in tried]
+    _, _, place, index = min((*key, place, index) for place, (key, index) in enumerate(found))
+    return tried[place].ladder(index)
+
+
+def _best(tried: Tried, hits: float) -> tuple[tuple[float, float], int]:
+    """The index of the best and what it is ordered by: enough rows right, then cost; else rows right, then cost."""
+    np = numpy()
+    enough = np.flatnonzero(tried.hits >= hits)
+    if enough.size:
+        index = enough[np.lexsort((-tried.hits[enough], tried.cost[enough]))[0]]
+        return (-inf, float(tried.cost[index])), int(index)
+    index = np.lexsort((tried.cost, -tried.hits))[0]
+    return (-float(tried.hits[index]), float(tried.cost[index])), int(index)
+
+
+def frontier(tried: Sequence[Tried]) -> list[Ladder]:
+    """The ladders that are more accurate than every cheaper one, the cheapest first."""
+    np = numpy()
+    hits, cost = np.concatenate([each.hits for each in tried]), np.concatenate([each.cost for each in tried])
+    order = np.lexsort((-hits, cost))
+    best_before = np.concatenate(([-1], np.maximum.accumulate(hits[order])[:-1]))
+    starts = np.cumsum([0, *(len(each.hits) for each in tried)])
+    ladders = []
+    for index in order[hits[order] > best_before]:
+        place = int(np.searchsorted(starts, index, side="right")) - 1
+        ladders.append(tried[place].ladder(int(index - starts[place])))
+    return ladders
