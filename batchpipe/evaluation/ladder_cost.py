@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from batchpipe.evaluation.statistics import Proportion, proportion
@@ -73,22 +73,20 @@ def climb(row: Row, ladder: Ladder) -> Climb:
     An answer that is invalid or below its rung's threshold goes up; on the last rung it is kept, and where the rungs
     above fail the newest valid answer is kept, both for review.
     """
-    kept: Climb | None = None
-    paid = Decimal(0)
+    kept: Answer | None = None
+    standing: int | None = None
+    accepted, paid = False, Decimal(0)
     for rung, threshold in zip(ladder.rungs, ladder.accepts, strict=True):
         answer = row[rung - 1]
         if answer is None:
             continue
         paid += answer.cost_usd
-        if not answer.valid:
-            continue
-        accepted = _accepts(threshold, answer.confidence)
-        kept = Climb(rung=rung, correct=answer.correct, review=not accepted, cost_usd=paid)
-        if accepted:
-            return kept
-    if kept is None:
-        return Climb(rung=None, correct=False, review=False, cost_usd=paid)
-    return replace(kept, review=True, cost_usd=paid)
+        if answer.valid:
+            kept, standing, accepted = answer, rung, _accepts(threshold, answer.confidence)
+            if accepted:
+                break
+    correct = kept is not None and kept.correct
+    return Climb(rung=standing, correct=correct, review=kept is not None and not accepted, cost_usd=paid)
 
 
 def _accepts(threshold: float | None, confidence: float | None) -> bool:

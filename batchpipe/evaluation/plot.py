@@ -11,23 +11,22 @@ from batchpipe.evaluation.ladder_cost import Measured
 from batchpipe.evaluation.tuning import Tuning
 
 WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 72, 24, 76, 64
+LEFT, RIGHT, TOP, BOTTOM = 72, 24, 84, 64
 TICKS = 6
 
-STYLE = """
-  svg { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --faint: #d0d7de; --soft: #59636e;
-        --curve: #0969da; --chosen: #bc4c00; --target: #1a7f37;
-        background: var(--paper); font: 13px system-ui, sans-serif; }
-  @media (prefers-color-scheme: dark) {
-    svg { --paper: #0d1117; --ink: #e6edf3; --faint: #30363d; --soft: #9198a1;
-          --curve: #58a6ff; --chosen: #f0883e; --target: #3fb950; } }
-  .paper { fill: var(--paper); } text { fill: var(--ink); } .soft { fill: var(--soft); }
-  .title { font-size: 16px; font-weight: 600; }
-  .grid { stroke: var(--faint); } .axis { stroke: var(--soft); }
-  .curve { stroke: var(--curve); stroke-width: 2; fill: none; } .point { fill: var(--curve); }
-  .single { fill: var(--paper); stroke: var(--ink); stroke-width: 2; }
-  .chosen { fill: var(--chosen); } .span { stroke: var(--chosen); stroke-width: 2; }
-  .target { stroke: var(--target); stroke-width: 1.5; stroke-dasharray: 6 4; } .goal { fill: var(--target); }
+# Colours by what they are for, on light paper and on dark; no CSS variables, which not every viewer knows.
+COLOURS = (
+    ("paper", "#ffffff", "#0d1117"),
+    ("ink", "#1f2328", "#e6edf3"),
+    ("soft", "#59636e", "#9198a1"),
+    ("faint", "#d0d7de", "#30363d"),
+    ("curve", "#0969da", "#58a6ff"),
+    ("chosen", "#bc4c00", "#f0883e"),
+    ("goal", "#1a7f37", "#3fb950"),
+)
+FORMS = """
+text { font: 13px system-ui, sans-serif; } .title { font-size: 16px; font-weight: 600; }
+.bold { stroke-width: 2; } .open { fill: none; } .dashes { stroke-width: 1.5; stroke-dasharray: 6 4; }
 """
 
 
@@ -54,12 +53,12 @@ def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
     n = tuning.held_out.accuracy.n
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(title, quote=True)}">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
-        _text(LEFT, 28, title, "title"),
-        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that did not choose the thresholds", "soft"),
+        f'role="img" aria-label="{_escaped(title)}">',
+        f"<title>{_escaped(title)}</title>",
+        f"<style>{_style()}</style>",
+        f'<rect class="fill-paper" width="{WIDTH}" height="{HEIGHT}"/>',
+        _text(LEFT, 28, title, "title fill-ink"),
+        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that did not choose the thresholds", "fill-soft"),
         *_axes(frame),
         *_target(frame, tuning.target),
         *_curve(frame, tuning),
@@ -90,8 +89,20 @@ def _step(span: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * TICKS >= span * 0.999)
 
 
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
+def _style() -> str:
+    """Two classes for each colour, `fill-` and `line-`, and the same again for who reads on dark."""
+    light = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, colour, _ in COLOURS]
+    dark = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, _, colour in COLOURS]
+    return "\n".join([FORMS, *light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
+
+
+def _text(x: float, y: float, words: str, kind: str = "fill-ink", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{_escaped(words)}</text>'
+
+
+def _escaped(words: str) -> str:
+    """The words for XML, which has no place for control characters."""
+    return escape("".join(each if each.isprintable() else " " for each in words), quote=True)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
@@ -106,19 +117,19 @@ def _axes(frame: Frame) -> list[str]:
         parts.append(_text(frame.x(usd), bottom + 20, f"${usd:.4g}", anchor="middle"))
     for tick in range(round((frame.high - frame.low) / frame.step) + 1):
         accuracy = frame.low + tick * frame.step
-        parts.append(_line("grid", LEFT, frame.y(accuracy), right, frame.y(accuracy)))
+        parts.append(_line("line-faint", LEFT, frame.y(accuracy), right, frame.y(accuracy)))
         parts.append(_text(LEFT - 8, frame.y(accuracy) + 4, f"{accuracy * 100:.4g}%", anchor="end"))
-    parts += [_line("axis", LEFT, bottom, right, bottom), _line("axis", LEFT, TOP, LEFT, bottom)]
+    parts += [_line("line-soft", LEFT, bottom, right, bottom), _line("line-soft", LEFT, TOP, LEFT, bottom)]
     parts.append(_text((LEFT + right) / 2, HEIGHT - 18, "cost per 1,000 rows (USD)", anchor="middle"))
-    parts.append(_text(LEFT, TOP - 10, "accuracy", "soft", anchor="middle"))
+    parts.append(_text(LEFT, TOP - 10, "accuracy", "fill-soft", anchor="middle"))
     return parts
 
 
 def _target(frame: Frame, target: float) -> list[str]:
     y = frame.y(target)
     return [
-        _line("target", LEFT, y, WIDTH - RIGHT, y),
-        _text(WIDTH - RIGHT, y - 6, f"target {target * 100:.4g}%", "goal", anchor="end"),
+        _line("line-goal dashes", LEFT, y, WIDTH - RIGHT, y),
+        _text(WIDTH - RIGHT, y - 6, f"target {target * 100:.4g}%", "fill-goal", anchor="end"),
     ]
 
 
@@ -126,8 +137,8 @@ def _curve(frame: Frame, tuning: Tuning) -> list[str]:
     shown = sorted((each.held_out for each in tuning.curve), key=lambda each: each.usd_per_1000)
     places = [(frame.x(float(each.usd_per_1000)), frame.y(each.accuracy.value)) for each in shown]
     joined = " ".join(f"{x},{y}" for x, y in places)
-    points = [f'<circle class="point" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
-    return [f'<polyline class="curve" points="{joined}"/>', *points] if places else []
+    points = [f'<circle class="fill-curve" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
+    return [f'<polyline class="line-curve bold open" points="{joined}"/>', *points] if places else []
 
 
 def _singles(frame: Frame, tuning: Tuning, models: Sequence[str]) -> list[str]:
@@ -135,7 +146,7 @@ def _singles(frame: Frame, tuning: Tuning, models: Sequence[str]) -> list[str]:
     for each, model in zip(tuning.singles, models, strict=True):
         x, y = frame.x(float(each.usd_per_1000)), frame.y(each.accuracy.value)
         late = x > WIDTH * 0.7
-        parts.append(f'<circle class="single" cx="{x}" cy="{y}" r="5"/>')
+        parts.append(f'<circle class="fill-paper line-ink bold" cx="{x}" cy="{y}" r="5"/>')
         parts.append(_text(x - 10 if late else x + 10, y + 18, f"{model} alone", anchor="end" if late else "start"))
     return parts
 
@@ -146,7 +157,7 @@ def _chosen(frame: Frame, tuning: Tuning) -> list[str]:
     words = f"{'chosen' if tuning.reached else 'best there is'}: {accuracy.value:.1%} for ${found.usd_per_1000:.4g}"
     y, late = frame.y(accuracy.value), x > WIDTH * 0.7
     return [
-        _line("span", x, frame.y(accuracy.low), x, frame.y(accuracy.high)),
-        f'<circle class="chosen" cx="{x}" cy="{y}" r="7"/>',
+        _line("line-chosen bold", x, frame.y(accuracy.low), x, frame.y(accuracy.high)),
+        f'<circle class="fill-chosen" cx="{x}" cy="{y}" r="7"/>',
         _text(x - 12 if late else x + 12, y + 20, words, anchor="end" if late else "start"),
     ]

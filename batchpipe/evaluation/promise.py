@@ -27,21 +27,11 @@ def most_wrong(n: int, target: float) -> int:
     return n - ceil(Fraction(str(target)) * n)
 
 
-def allowed(n: int, other: int, target: float, risk: float) -> int:
-    """How many of the n seen rows may be wrong so that `target` holds among the `other`, but for `risk`; -1: none."""
-    unseen = most_wrong(other, target)
-    low, high = -1, n + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if chance(n, middle, other, unseen) <= risk:
-            low = middle
-        else:
-            high = middle
-    return low
+def limit(n: int, seen: int, other: int, risk: float) -> int:
+    """How many of the `other` rows are wrong at most, but for `risk`, where `seen` of n rows were wrong.
 
-
-def promised(n: int, seen: int, other: int, risk: float) -> float:
-    """The accuracy among the `other` rows that `seen` wrong of n rows promise, but for `risk`."""
+    Whatever the number of wrong rows in all, the chance that more are is at most `risk`.
+    """
     low, high = -1, other
     while high - low > 1:
         middle = (low + high) // 2
@@ -49,4 +39,4 @@ def promised(n: int, seen: int, other: int, risk: float) -> float:
             high = middle
         else:
             low = middle
-    return 1 - high / other
+    return high

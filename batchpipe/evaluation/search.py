@@ -149,6 +149,11 @@ def attempt(answers: Answers, rungs: tuple[int, ...], thresholds: tuple[tuple[fl
     )
 
 
+def try_all(answers: Answers) -> list[Tried]:
+    """All ladders of the grid."""
+    return [attempt(answers, rungs, thresholds) for rungs, thresholds in grid(answers)]
+
+
 def best_of(tried: Sequence[Tried], hits: float) -> Ladder:
     """The cheapest ladder with at least so many rows right; where there is none, the most accurate one."""
     found = [_best(each, hits) for each in tried]
@@ -179,3 +184,9 @@ def frontier(tried: Sequence[Tried]) -> list[Ladder]:
         place = int(np.searchsorted(starts, index, side="right")) - 1
         ladders.append(tried[place].ladder(int(index - starts[place])))
     return ladders
+
+
+def count(answers: Answers, ladder: Ladder) -> tuple[int, float]:
+    """How many rows one ladder gets right, and its cost in units."""
+    tried = attempt(answers, ladder.rungs, tuple((each,) for each in ladder.accepts[:-1]))
+    return int(tried.hits[0]), float(tried.cost[0])

@@ -13,14 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from hashlib import md5
 from math import inf, sqrt
 
 from batchpipe.errors import UsageError
 from batchpipe.evaluation.ladder_cost import Ladder, Measured, Row, measure, single
-from batchpipe.evaluation.promise import allowed, most_wrong, promised
-from batchpipe.evaluation.search import Answers, Tried, attempt, best_of, frontier, grid
+from batchpipe.evaluation.promise import limit, most_wrong
+from batchpipe.evaluation.search import Answers, best_of, count, frontier, try_all
 
 FEWEST_ROWS = 20
 POINTS = 24
@@ -67,12 +66,11 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """A proposed ladder on the testing rows: rows wrong, its cost on the tuning half, and its part of the risk."""
+    """A proposed ladder: how many rows of the other half it promises to get wrong at most, and its cost to compare."""
 
     ladder: Ladder
-    wrong: int
-    cost_usd: Decimal
-    risk: float
+    limit: int
+    cost: float
 
 
 def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int = 0, points: int = POINTS) -> Tuning:
@@ -92,9 +90,9 @@ def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int =
     tuning, other = halves(keys, seed)
     chosen_by, held_out = [rows[place] for place in tuning], [rows[place] for place in other]
     tested = _test(chosen_by, len(held_out), target)
-    passing = [each for each in tested if each.wrong <= allowed(_testing(chosen_by), len(held_out), target, each.risk)]
-    best = min(passing, key=lambda each: each.cost_usd) if passing else tested[-1]
-    promise = promised(_testing(chosen_by), best.wrong, len(held_out), best.risk)
+    passing = [each for each in tested if each.limit <= most_wrong(len(held_out), target)]
+    best = min(passing, key=lambda each: each.cost) if passing else tested[-1]
+    promised = 1 - best.limit / len(held_out)
     singles = tuple(measure(held_out, single(rung)) for rung in range(1, len(rows[0]) + 1))
     return Tuning(
         target=target,
@@ -102,8 +100,8 @@ def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int =
         ladder=best.ladder,
         tuned_on=measure(chosen_by, best.ladder),
         held_out=measure(held_out, best.ladder),
-        promised=promise,
-        guarantee=_guarantee(chosen_by, held_out, tested, target, promise if passing else None),
+        promised=promised,
+        guarantee=_guarantee(len(chosen_by), len(held_out), len(tested), target, None if passing else promised),
         curve=_curve(chosen_by, held_out, points),
         singles=singles,
         cheapest_single=_cheapest(singles, target),
@@ -120,43 +118,39 @@ def _hash(seed: int, key: str) -> str:
     return md5(f"{seed}\x1f{key}".encode(), usedforsecurity=False).hexdigest()
 
 
-def _proposing(rows: Sequence[Row]) -> int:
-    return int(len(rows) * PROPOSING_SHARE)
-
-
-def _testing(rows: Sequence[Row]) -> int:
-    return len(rows) - _proposing(rows)
+def _proposing(tuning: int) -> int:
+    """How many of the tuning half's rows propose; the others test."""
+    return int(tuning * PROPOSING_SHARE)
 
 
 def _test(rows: Sequence[Row], other: int, target: float) -> list[Tested]:
-    """The proposals with what the testing rows say of them, the most accurate one last."""
-    answers, proposing, testing = Answers(rows), _proposing(rows), _testing(rows)
-    tried = _try_all(answers, answers.some(range(proposing)))
-    spread = sqrt(target * (1 - target) * (1 / testing + 1 / other))
+    """The proposals with what the testing rows say of them, the most accurate one last.
+
+    Everything about a proposal, its thresholds too, comes from the proposing rows: to it the testing rows and the other
+    half are one pool, parted at random.
+    """
+    answers, first = Answers(rows), _proposing(len(rows))
+    proposing, testing = answers.some(range(first)), answers.some(range(first, len(rows)))
+    tried = try_all(proposing)
+    spread = sqrt(target * (1 - target) * (1 / testing.n + 1 / other))
     proposals: dict[Ladder, int] = {}
     for margin, parts in MARGINS.items():
-        found = best_of(tried, (target + margin * spread) * proposing if margin < inf else inf)
+        found = best_of(tried, (target + margin * spread) * first if margin < inf else inf)
         proposals[found] = max(parts, proposals.pop(found, 0))
-    whole = sum(proposals.values())
     tested = []
     for ladder, parts in proposals.items():
-        seen = measure(rows[proposing:], ladder).accuracy
-        cost_usd = measure(rows, ladder).cost_usd
-        tested.append(Tested(ladder=ladder, wrong=seen.n - seen.hits, cost_usd=cost_usd, risk=RISK * parts / whole))
+        hits, _ = count(testing, ladder)
+        _, cost = count(answers, ladder)
+        risk = RISK * parts / sum(proposals.values())
+        tested.append(Tested(ladder=ladder, limit=limit(testing.n, testing.n - hits, other, risk), cost=cost))
     return tested
 
 
-def _try_all(known: Answers, answers: Answers) -> list[Tried]:
-    """All ladders of the grid that `known` gives, on `answers`."""
-    return [attempt(answers, rungs, thresholds) for rungs, thresholds in grid(known)]
-
-
 def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[Point, ...]:
-    """The ladders that no other is both cheaper and better than on the tuning half, thinned to `points`."""
+    """The ladders of the tuning half that are better than every cheaper one, thinned to `points`."""
     if not points:
         return ()
-    answers = Answers(tuning)
-    ladders = frontier(_try_all(answers, answers))
+    ladders = frontier(try_all(Answers(tuning)))
     steps = min(len(ladders), points)
     places = sorted({round(step * (len(ladders) - 1) / max(steps - 1, 1)) for step in range(steps)})
     return tuple(
@@ -174,30 +168,25 @@ def _cheapest(singles: Sequence[Measured], target: float) -> Measured | None:
     return singles[min(reaching)[1]] if reaching else None
 
 
-def _guarantee(
-    tuning: Sequence[Row], other: Sequence[Row], tested: Sequence[Tested], target: float, promise: float | None
-) -> str:
-    """What is promised, how it was found, and what it rests on."""
-    proposals = "1 ladder was" if len(tested) == 1 else f"{len(tested)} ladders were"
+def _guarantee(tuning: int, other: int, proposals: int, target: float, short: float | None) -> str:
+    """What is promised, how it was found, and what it rests on; `short` is the promise that falls short of `target`."""
+    were = "1 ladder was" if proposals == 1 else f"{proposals} ladders were"
     found = (
-        f"Thresholds chosen on {len(tuning):,} of {len(tuning) + len(other):,} gold rows, drawn at random: {proposals} "
-        f"proposed by {_proposing(tuning):,} of them and tested on the other {_testing(tuning):,}."
+        f"Thresholds were chosen on {tuning:,} of {tuning + other:,} gold rows, drawn at random: {were} proposed by "
+        f"{_proposing(tuning):,} of them and tested on the other {tuning - _proposing(tuning):,}."
     )
-    method = (
-        "Method: Learn then Test (Angelopoulos et al. 2021) with the exact hypergeometric prediction limit (Thatcher "
-        "1964); the margin covers the noise of both halves, and nothing is assumed of the models or their confidences."
-    )
-    if promise is None:
-        failed = (
-            f"None passed, so nothing is promised: the most accurate ladder is shown. Either no ladder is "
-            f"{target:.1%} right, or one is by less than so few rows can show."
+    means = f"on the {other:,} rows that did not choose it. Over random draws of the rows at most 1 in {1 / RISK:.0f}"
+    if short is None:
+        said = f"The cheapest ladder that passed is promised to be right on at least {target:.1%} {means}"
+    else:
+        said = (
+            f"None passed for {target:.1%}. The best there is is promised to be right on at least {short:.1%} {means}"
         )
-        return f"{found} {failed} {method}"
-    held = (
-        f"The cheapest that passed is promised to be right on at least {target:.1%} of the {len(other):,} rows that "
-        f"did not choose it: over random draws of the rows such a promise is broken at most once in {1 / RISK:.0f}."
+    return (
+        f"{found} {said} such promises is broken. Method: Learn then Test (Angelopoulos et al., arXiv:2110.01052) with "
+        "the exact prediction limit (Thatcher 1964): the margin covers the noise of both halves and assumes nothing "
+        "about models or confidences. For new rows it holds as far as they are like the gold rows."
     )
-    return f"{found} {held} {method} For new rows it holds as far as they are like the gold rows."
 
 
 def accept_condition(threshold: float, confidence: str = "confidence") -> str:
