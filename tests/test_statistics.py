@@ -24,7 +24,7 @@ CLOSE = 1e-9
 TABLES = 200
 
 
-def close(value: float) -> Any:
+def close(value: float | list[float]) -> Any:
     return pytest.approx(value, abs=CLOSE, rel=0)
 
 
