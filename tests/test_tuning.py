@@ -283,7 +283,7 @@ ANSWERS = st.none() | st.builds(
     Answer,
     valid=st.booleans(),
     correct=st.booleans(),
-    confidence=st.none() | st.sampled_from([0.1, 0.5, 0.5, 0.9, 1.0, 87.5, -3.0, float("nan")]),
+    confidence=st.none() | st.sampled_from([0.1, 0.5, 0.5, 0.9, 1.0, 87.5, -3.0, float("nan"), float("inf")]),
     cost_usd=st.decimals(min_value=0, max_value=2, places=6),
 ).map(lambda each: replace(each, correct=each.correct and each.valid))
 TABLES = st.integers(1, 4).flatmap(lambda rungs: st.lists(st.tuples(*[ANSWERS] * rungs), min_size=1, max_size=12))

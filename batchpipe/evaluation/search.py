@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import combinations
-from math import floor, inf, isfinite, isnan
+from math import floor, inf, isnan
 from typing import Any
 
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
@@ -68,7 +68,7 @@ class Answers:
         """
         np = numpy()
         column = np.sort(self.confidence[:, rung - 1])
-        known = column[column > -inf]
+        known = column[np.isfinite(column)]
         if not known.size:
             return (None,)
         values = np.unique(known)
@@ -96,8 +96,8 @@ def _units(answer: Answer) -> float:
 
 
 def shortest_between(low: float, high: float) -> float:
-    """The decimal with the fewest digits that is above `low` and at most `high`."""
-    for digits in range(DIGITS if isfinite(high) else 0):
+    """The decimal with the fewest digits that is above `low` and at most `high`, which is finite."""
+    for digits in range(DIGITS):
         candidate: float = floor(high * 10**digits) / 10**digits
         if low < candidate <= high:
             return candidate
