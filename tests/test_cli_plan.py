@@ -229,7 +229,7 @@ class TestCheck:
             ("max_tokens = 200", 'max_tokens = 200\naccept = "score"', "not true or false"),
             ("maximum = 1", 'maximum = 1\ncolumn = "NOPE"', "NOPE"),
             ("[[models]]", "[pilot]\nrows = 0\n[[models]]", "cannot be 0"),
-            ("[[models]]", "[eval]\nrows = 1\n[[models]]", "[eval]"),
+            ("[[models]]", "[review]\nrows = 1\n[[models]]", "[review]"),
         ],
         ids=lambda value: value[:30],
     )

@@ -34,6 +34,7 @@ COMMANDS = (
     "show",
     "results",
     "report",
+    "eval",
     "diff",
     "cancel",
     "recover",

@@ -83,7 +83,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.emulator": ("commands.*", "emulator", "errors"),
     "commands.init": ("commands.*", "errors", "scaffold"),
     "commands.new": ("commands.*", "errors", "scaffold"),
-    "commands.*": ("", *PURE, *SHELL, "display", "logs"),
+    "commands.*": ("", *PURE, *SHELL, "display", "evaluation.*", "logs"),
     "display": ("commands.text", "engine.*", "logs", "store.*"),
     "arguments.*": ("", "arguments.*", "commands.*", "errors"),
     "cli": ("arguments.*", "commands.*", "errors", "logs"),

@@ -199,7 +199,7 @@ model = "m"
 max_token = 5
 [chunking]
 max_bytes = "lots"
-[eval]
+[review]
 input_changed = true
 """
     assert messages(text) == [
@@ -235,7 +235,7 @@ input_changed = true
             'cannot be "lots"',
             'Write a number of bytes above 0, or a size like "32MB". (Bytes per batch; a number, or like `32MB`.)',
         ),
-        ("pipeline:16 [eval]", "[eval] is not available in this version", "Remove [eval]."),
+        ("pipeline:16 [review]", "[review] is not available in this version", "Remove [review]."),
     ]
 
 
@@ -257,7 +257,7 @@ def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     assert hint
 
 
-@pytest.mark.parametrize("table", ["eval", "review"])
+@pytest.mark.parametrize("table", ["review"])
 def test_tables_of_later_versions_are_refused_by_name(table: str) -> None:
     text = f"{MINIMAL}\n[{table}]\nrows = 100\n"
     assert messages(text) == [

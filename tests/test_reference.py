@@ -12,6 +12,7 @@ from batchpipe.pipeline.model import (
     Budget,
     Check,
     Chunking,
+    Eval,
     Input,
     Output,
     OutputField,
@@ -93,6 +94,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[pilot] ": Pilot,
         "[budget] ": Budget,
         "[check] ": Check,
+        "[eval] ": Eval,
     }
     expected = [
         f"`{table}{field.alias or name}`"

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, results, report, diff."""
+"""Commands that look: status, show, results, report, eval, diff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from batchpipe.arguments.app import app
 from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where, Withdraw
-from batchpipe.commands.options import DiffRequest, Task
+from batchpipe.commands.options import DiffRequest, EvalRequest, Task
 
 if TYPE_CHECKING:
     from batchpipe.commands.call import Call
@@ -80,6 +80,64 @@ def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = 
         return command(call, pipelines or [])
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command("eval", rich_help_panel=LOOK, epilog=EPILOG)
+def evaluate(
+    context: typer.Context,
+    pipeline: Pipeline,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="all", help="Every rung answers every gold row.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="X", help="This model too, also off the ladder.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="Only N of the gold rows.")] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option("--fail-under", metavar="X", help="Exit 1 below 0.9, or for one field label=0.9."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than v3, a hash or a git ref.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", min=0, max=1, metavar="X", help="The most that --against may lose.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="What evaluations came to, by prompt version.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
+    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
+    max_usd: Annotated[
+        str | None, typer.Option("--max-usd", metavar="X", help="The most that each model may spend in this call.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Measure quality against gold labels, by model and for the ladder; a gate for CI."""
+    request = EvalRequest(
+        pipeline=pipeline,
+        models=models,
+        model=model or [],
+        sample=sample,
+        fail_under=fail_under or [],
+        against=against,
+        max_drop=max_drop,
+        history=history,
+        no_wait=no_wait,
+        wait=wait,
+        max_usd=max_usd,
+        yes=yes,
+        markdown=markdown,
+        params=params or [],
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.evaluate import evaluate as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
 
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)

@@ -122,3 +122,26 @@ class DiffRequest:
     markdown: bool = False
     html: str | None = None
     params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    """The options of `eval`, as typed."""
+
+    pipeline: str
+    models: str | None = None
+    model: Sequence[str] = ()
+    sample: int | None = None
+    no_wait: bool = False
+    wait: str | None = None
+    fail_under: Sequence[str] = ()
+    against: str | None = None
+    max_drop: float | None = None
+    markdown: bool = False
+    history: bool = False
+    tune: bool = False
+    target: float | None = None
+    plot: str | None = None
+    max_usd: str | None = None
+    yes: bool = False
+    params: Sequence[str] = field(default=())

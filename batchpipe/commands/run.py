@@ -46,12 +46,12 @@ def _ended(run: PipelineRun) -> Ended:
 def run(call: Call, request: RunRequest) -> int:
     """Run the pipelines that `request` names and print what they came to."""
     wait = _checked_wait(request)
-    max_usd = _dollars(request.max_usd)
+    max_usd = dollars(request.max_usd)
     selection = call.select(request.pipelines, all=request.all)
     files, broken = _files(call, selection)
     params = typed_params(files, split_params(request.params))
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
-    with _display(call) as display:
+    with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", words=text))) as context:
             runs = [
@@ -129,7 +129,8 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
     return files, broken
 
 
-def _display(call: Call) -> AbstractContextManager[Display]:
+def run_display(call: Call) -> AbstractContextManager[Display]:
+    """How a run shows itself: live for a person, else in lines."""
     if call.talks_to_person and call.settings.log_format == "text":
         return live_view(call.stderr, utc_now)
     lines = Lines(write=call.write, clock=utc_now, log_format=call.settings.log_format)
@@ -161,7 +162,7 @@ def _checked_wait(request: RunRequest) -> float | None:
     return wait_seconds(request.wait)
 
 
-def _dollars(text: str | None) -> Decimal | None:
+def dollars(text: str | None) -> Decimal | None:
     if text is None:
         return None
     try:

@@ -127,14 +127,10 @@ class Context:
         """A server for one pipeline, with its own answers; all of them share the batches in one folder."""
         from batchpipe.emulator import Emulator, EmulatorError
 
-        answers = self.settings.path("emulator_answers", self.root, self.environment)
-        conventional = self.root / "pipelines" / "data" / "answers" / f"{file.pipeline.name}.jsonl"
-        if answers is None and conventional.is_file():
-            answers = conventional
         try:
             emulator = Emulator(
                 self.database.path.parent / "service",
-                answers=answers,
+                answers=self.emulator_answers(file),
                 delay_seconds=self.settings.emulator_delay or 0.0,
                 faults=self.settings.path("emulator_faults", self.root, self.environment),
             )
@@ -144,6 +140,13 @@ class Context:
             raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
         self._stack.callback(emulator.stop)
         return emulator.base_url
+
+    def emulator_answers(self, file: PipelineFile) -> Path | None:
+        """The file that the emulator answers a pipeline from; None where it makes answers up."""
+        answers = self.settings.path("emulator_answers", self.root, self.environment)
+        name = next(iter(file.evaluates), file.pipeline.name)
+        conventional = self.root / "pipelines" / "data" / "answers" / f"{name}.jsonl"
+        return conventional if answers is None and conventional.is_file() else answers
 
     @property
     def person(self) -> str:

@@ -92,6 +92,11 @@ def quoted_names(names: Sequence[str]) -> str:
     return ", ".join(quote_literal(each) for each in names)
 
 
+def _families(names: Sequence[str]) -> str:
+    """The names less what evaluations add to them: a pipeline's budget is for its evaluations too."""
+    return quoted_names([each.partition(":")[0] for each in names])
+
+
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     """The open chunks of the pipelines called `names`, oldest first."""
     rows = session.dictionaries(query("open_batches", pipelines=quoted_names(names)))
@@ -104,12 +109,13 @@ def _open_batch(row: dict[str, Any]) -> OpenBatch:
 
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:
-    row = session.one(query("open_load", pipelines=quoted_names(names)), {"run_id": run_id})
+    statement = query("open_load", pipelines=quoted_names(names), families=_families(names))
+    row = session.one(statement, {"run_id": run_id})
     return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3], expected_usd=row[4])
 
 
 def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
     day = session.now.replace(hour=0, minute=0, second=0, microsecond=0)
     parameters = {"run_id": run_id, "day": day, "month": day.replace(day=1)}
-    row = session.one(query("spent", pipelines=quoted_names(names)), parameters)
+    row = session.one(query("spent", families=_families(names)), parameters)
     return Spent(ever=row[0], by_run=row[1], today=row[2], this_month=row[3])

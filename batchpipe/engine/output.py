@@ -57,6 +57,8 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str) -> bool:
 
 def merge_output(session: Session, resolved: Resolved, keys: str | None) -> None:
     """Bring the rows of `keys` (SQL giving key_id; None: all) up to their newest accepted answer."""
+    if not resolved.has_output:
+        return
     among = f"AND key_id IN ({keys})" if keys is not None else ""
     source = query(
         "output_source",

@@ -42,13 +42,17 @@ from batchpipe.store.queries import query
 
 @dataclass(slots=True, kw_only=True)
 class PipelineRun:
-    """A pipeline on its way through a run. `tell` hears of what happens; `confirm` may refuse the first plan."""
+    """A pipeline on its way through a run. `tell` hears of what happens; `confirm` may refuse the first plan.
+
+    With `prepared`, a resolved pipeline and its rows, nothing is read: an evaluation brings its own.
+    """
 
     context: Context
     file: PipelineFile
     options: RunOptions
     tell: Callable[[str, Event], None]
     confirm: Callable[[Resolved, Plan], bool]
+    prepared: tuple[Resolved, Snapshot] | None = None
     run_id: str = ""
     plan: Plan | None = None
     finished: bool = False
@@ -139,6 +143,11 @@ class PipelineRun:
     def _read_input(self) -> None:
         """Resolve the file, make the output table, then read the input once into the snapshot."""
         context = self.context
+        if self.prepared is not None:
+            self.resolved, self.snapshot = self.prepared
+            with context.database.writing(self.work, self.run_id) as session:
+                record_version(session, self.resolved, self.run_id, context.git_commit())
+            return
         with context.source(self.file, self.options.params) as source:
             self.resolved = context.resolve(self.file, source)
             source.release_databases()

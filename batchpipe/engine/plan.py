@@ -157,6 +157,15 @@ class Planner:
         return self._result(snapshot, rendered, seq, held)
 
     @property
+    def _bought(self) -> str:
+        """SQL: requests whose answers are taken wherever a rung asks the same. For an evaluation it is every one of
+        the pipeline and its evaluations, else those of `try`."""
+        evaluated = self.resolved.file.evaluates
+        if evaluated:
+            return f"q.leads AND split_part(q.pipeline, ':', 1) IN ({_listed(evaluated)})"
+        return f"q.reason = 'try' AND q.pipeline IN ({self._pipelines})"
+
+    @property
     def _pipelines(self) -> str:
         return ", ".join(quote_literal(each) for each in self.resolved.names)
 
@@ -167,7 +176,7 @@ class Planner:
         self._read_input(session, snapshot, options)
         session.execute(query("pending", pipelines=pipelines))
         fill_rung_settings(session, self.resolved)
-        session.execute(query("tries", pipelines=pipelines))
+        session.execute(query("tries", bought=self._bought))
         identities = {
             "prompt_version": version.prompt_version,
             "visible_hash": version.visible_hash,

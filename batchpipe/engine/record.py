@@ -18,6 +18,23 @@ from batchpipe.store.queries import query
 
 def record_version(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
     """The prompt version and the policy, where they are new."""
+    record_prompt(session, resolved, run_id, git_commit)
+    stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
+    session.execute(
+        query("insert_policy", pipelines=quoted_names(resolved.names)),
+        stamp
+        | {
+            "policy_hash": resolved.policy_hash,
+            "columns": [each.name for each in resolved.hash_columns],
+            "types": [each.type for each in resolved.hash_columns],
+            "judge_hash": resolved.judge_hash,
+            "policy": _json(resolved.policy),
+        },
+    )
+
+
+def record_prompt(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
+    """The prompt version alone, where it is new: what an evaluation does for the pipeline itself."""
     version, names = resolved.version, quoted_names(resolved.names)
     stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
     session.execute(
@@ -36,17 +53,6 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
             "pipeline_toml": resolved.toml,
             "git_commit": git_commit,
             "run_id": run_id,
-        },
-    )
-    session.execute(
-        query("insert_policy", pipelines=names),
-        stamp
-        | {
-            "policy_hash": resolved.policy_hash,
-            "columns": [each.name for each in resolved.hash_columns],
-            "types": [each.type for each in resolved.hash_columns],
-            "judge_hash": resolved.judge_hash,
-            "policy": _json(resolved.policy),
         },
     )
 
@@ -93,7 +99,7 @@ def record_plan(
     first_look = options.since is None
     with database.reading(work) as session:
         table_sql = query("stale_rows", table=output_table(resolved))
-        stale = session.one(table_sql)[0] if first_look else 0
+        stale = session.one(table_sql)[0] if first_look and resolved.has_output else 0
     if not (changes or plan.removed or stale or orders or plan.followers or plan.words["pending"]) and (
         not resolved.include_columns
     ):
@@ -113,8 +119,9 @@ def record_plan(
         if session.one(f"SELECT count(*) FROM ({decided})")[0]:
             merge_output(session, resolved, decided)
         if first_look:
-            refresh_included(session, resolved, plan.snapshot.relation)
-            refresh_output(session, resolved)
+            if resolved.has_output:
+                refresh_included(session, resolved, plan.snapshot.relation)
+                refresh_output(session, resolved)
             close_orders(session, resolved, run_id, orders, options.where is None)
         return session.seq
 

@@ -75,6 +75,11 @@ class Resolved:
         return self.file.pipeline.names
 
     @property
+    def has_output(self) -> bool:
+        """Whether its answers go to a table: those of an evaluation do not."""
+        return not self.file.evaluates
+
+    @property
     def table(self) -> str:
         """The output table, `name` or `schema.name`."""
         return self.file.pipeline.output.table or self.name

@@ -265,6 +265,46 @@ class Check(Frozen):
     )
 
 
+class Compared(Frozen):
+    """How a field's value is held against the true one."""
+
+    compare: Literal["exact", "numeric", "set", "text"] = Field(
+        description="`exact`, `numeric` within `tolerance`, `set` in any order, `text` by the F1 of its words."
+    )
+    tolerance: Number = Field(default=0, ge=0, description="Largest difference of two equal numbers.")
+
+
+def _compared(value: Any) -> Any:
+    """The kind alone, where nothing else is said."""
+    return {"compare": value} if isinstance(value, str) else value
+
+
+class Eval(Frozen):
+    """`[eval]`: rows whose true values are known, for `batchpipe eval`."""
+
+    gold: str = Field(
+        min_length=1,
+        description="SELECT, or a csv, parquet or json file: the key, the true values, and the input's columns too, "
+        "unless the key is to be looked up in the input.",
+    )
+    expect: Mapping[str, str] = Field(
+        default_factory=dict, description="Gold column of a field, where its name differs."
+    )
+    fields: Mapping[
+        str,
+        Annotated[
+            Compared,
+            BeforeValidator(_compared, json_schema_input_type=Literal["exact", "numeric", "set", "text"] | Compared),
+        ],
+    ] = Field(
+        default_factory=dict,
+        description='Fields that are compared, and how: `"exact"`, `"set"`, `"text"` or '
+        '`{compare = "numeric", tolerance = 0.01}`; default: each that gold has, exact.',
+    )
+    confidence: str = Field(default="confidence", description="Output field, or SQL, that says how sure an answer is.")
+    error_usd: Dollars | None = Field(default=None, description="What a wrong row costs you.")
+
+
 class Pipeline(Frozen):
     """A pipeline file."""
 
@@ -283,6 +323,7 @@ class Pipeline(Frozen):
     pilot: Pilot | None = None
     budget: Budget = Budget()
     check: Check = Check()
+    eval: Eval | None = None
 
     @property
     def names(self) -> list[str]:
@@ -299,6 +340,8 @@ class PipelineFile(Frozen):
     """A pipeline, the file it was read from and the project root that relative paths start at.
 
     `query` is the input query's text, also where a file holds it; `schema_content` the parsed `schema_file`.
+    `evaluates` is set on one that was made for an evaluation, and has no output table: the names of the pipeline that
+    it evaluates.
     """
 
     pipeline: Pipeline
@@ -307,6 +350,7 @@ class PipelineFile(Frozen):
     query: str = ""
     schema_content: Mapping[str, Any] | None = None
     lines: Mapping[str, int] = Field(default_factory=dict, repr=False)
+    evaluates: tuple[str, ...] = ()
 
     def where(self, toml_path: str = "") -> str:
         """The place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""

@@ -20,7 +20,7 @@ from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
-UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"), ("eval",), ("review",))
+UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"), ("review",))
 RESERVED_NAMES = ("row", "fields")
 
 

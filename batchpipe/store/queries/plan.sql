@@ -112,11 +112,16 @@ LEFT JOIN (
 -- name: tries
 -- Answers that `batchpipe try` has bought, where their model with its settings is a rung of the ladder.
 CREATE OR REPLACE TABLE work.tries AS
-SELECT q.key_id, q.fingerprint, q.custom_id, q.seq, l.rung
-FROM ledger.requests q
-JOIN work.rung_settings l USING (settings)
-WHERE q.reason = 'try' AND q.pipeline IN ({pipelines}) AND q.custom_id IN (
-    SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND outcome = 'answered' AND answer IS NOT NULL
+WITH bought AS (
+    SELECT q.key_id, q.fingerprint, q.custom_id, q.seq, l.rung
+    FROM ledger.requests q
+    JOIN work.rung_settings l USING (settings)
+    WHERE {bought}
+)
+SELECT * FROM bought
+WHERE custom_id IN (
+    SELECT custom_id FROM ledger.results
+    WHERE custom_id IN (SELECT custom_id FROM bought) AND outcome = 'answered' AND answer IS NOT NULL
 )
 
 -- name: stored_answers

@@ -1,7 +1,8 @@
 -- What people ask of the ledger: where rows stand, one row's story, what was spent.
 
 -- name: known_pipelines
-SELECT DISTINCT pipeline FROM ledger.events ORDER BY pipeline
+-- Those of evaluations are no pipelines of their own: NAME:eval:HASH.
+SELECT DISTINCT pipeline FROM ledger.events WHERE NOT contains(pipeline, ':') ORDER BY pipeline
 
 -- name: rows_by_state
 -- A renamed pipeline may know a key under both names: the present one is the newer.

@@ -52,9 +52,9 @@ SELECT requests FROM ledger.batches WHERE is_open AND provider = $provider AND b
 SELECT
     count(*) FILTER (pipeline IN ({pipelines})),
     coalesce(sum(requests), 0)::BIGINT,
-    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15),
+    coalesce(sum(max_usd) FILTER (split_part(pipeline, ':', 1) IN ({families})), 0)::DECIMAL(38, 15),
     coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
-    coalesce(sum(coalesce(expected_usd, max_usd)) FILTER (pipeline IN ({pipelines})), 0)::DECIMAL(38, 15)
+    coalesce(sum(coalesce(expected_usd, max_usd)) FILTER (split_part(pipeline, ':', 1) IN ({families})), 0)::DECIMAL(38, 15)
 FROM ledger.batches
 WHERE is_open
 
@@ -66,7 +66,7 @@ SELECT
     coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $month), 0)::DECIMAL(38, 15)
 FROM ledger.results r
 LEFT JOIN ledger.batches b USING (chunk_id)
-WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again
+WHERE split_part(r.pipeline, ':', 1) IN ({families}) AND NOT r.judged_again
 
 -- name: insert_event
 INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $now, $seq)

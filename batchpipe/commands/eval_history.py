@@ -1,0 +1,80 @@
+"""What evaluations came to, prompt version by prompt version."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from decimal import Decimal
+
+from batchpipe.commands.call import Call
+from batchpipe.commands.eval_report import interval
+from batchpipe.commands.quality import Quality
+from batchpipe.commands.text import count, moment, money, table
+from batchpipe.engine.context import Context
+from batchpipe.engine.evaluate import Side
+from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.evaluation.statistics import proportion
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+
+def remember(
+    context: Context, work: Work, file: PipelineFile, version: str, side: Side, ladder: Quality | None
+) -> None:
+    """Record what the ladder came to, unless the newest evaluation came to the same."""
+    if ladder is None:
+        return
+    data = {
+        "prompt_version": side.ladder.version.prompt_version,
+        "version": version,
+        "model": ladder.model,
+        "n": ladder.right.n,
+        "hits": ladder.right.hits,
+        "cost_usd": None if ladder.cost_usd is None else str(ladder.cost_usd),
+    }
+    newest = query("newest_evaluation", pipelines=quoted_names(file.pipeline.names))
+    with context.database.reading(work) as session:
+        found = session.rows(newest)
+    if found and json.loads(found[0][0]) == data:
+        return
+    with context.database.writing(work, None) as session:
+        add_event(session, file.pipeline.name, "evaluated", data)
+
+
+def history(call: Call, file: PipelineFile) -> int:
+    """Print the newest evaluation of each prompt version; nothing is sent."""
+    statement = query("evaluations", pipelines=quoted_names(file.pipeline.names))
+    with call.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
+        found = [(json.loads(data), at) for data, at in session.rows(statement)]
+    lines = []
+    for each, at in found:
+        share = proportion(each["hits"], each["n"])
+        cost = None if each["cost_usd"] is None else Decimal(each["cost_usd"])
+        lines.append((each, at, share, None if cost is None else cost * 1000 / share.n))
+    if call.json:
+        call.out(
+            [
+                {
+                    "prompt_version": each["version"],
+                    "evaluated_at": at,
+                    "model": each["model"],
+                    "n": share.n,
+                    "accuracy": share.value,
+                    "ci95": [share.low, share.high],
+                    "usd_per_1000": usd,
+                }
+                for each, at, share, usd in lines
+            ]
+        )
+        return 0
+    if not lines:
+        call.say(f"No evaluation yet. To make one: {call.suggest(f'eval {file.pipeline.name}')}")
+        return 0
+    rows = [
+        [each["version"], moment(at), each["model"], count(share.n), interval(share), money(usd)]
+        for each, at, share, usd in lines
+    ]
+    header = ("version", "evaluated", "ladder", "n", "right", "per 1,000")
+    call.out(table(header, rows, terminal=call.terminal, right=(3, 5)))
+    return 0

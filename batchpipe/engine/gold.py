@@ -1,0 +1,224 @@
+"""Gold rows: the key, the true values of some fields, and what the prompt reads of each row."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.source import InputColumn, Snapshot, Source
+from batchpipe.errors import InputError, PipelineError, Problem
+from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
+from batchpipe.schema.columns import Column
+from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+DATA_FILE = re.compile(r"\S.*\.(csv|tsv|parquet|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
+EXACT = Compared(compare="exact")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldField:
+    """An output field, the column of gold that holds its true value, and how the two are compared."""
+
+    name: str
+    column: InputColumn
+    compared: Compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gold:
+    """What was read of gold: a snapshot of all its columns. `whole` says that it holds the input's columns too."""
+
+    snapshot: Snapshot
+    fields: tuple[GoldField, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldRows:
+    """The rows that models answer: `rows` is what prompts read, `work.truth` has their true values.
+
+    `shown` rows were left out because the prompt shows them, `missing` because the input has no row of that key.
+    """
+
+    rows: Snapshot
+    shown: int
+    missing: int
+
+
+class GoldInputs:
+    """An input with known columns; small queries run in the session of `source`."""
+
+    def __init__(self, source: Source, columns: tuple[InputColumn, ...]) -> None:
+        self.connection: duckdb.DuckDBPyConnection = source.connection
+        self._source = source
+        self._columns = columns
+
+    def columns(self) -> tuple[InputColumn, ...]:
+        return self._columns
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        return self._source.column_problems(columns)
+
+    def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        return self._source.table(query, toml_path)
+
+
+def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
+    """`file` as an evaluation takes it: its prompt, fields, checks and ladder, and no table.
+
+    With `gold` its input is `[eval] gold`, without setup and parameters.
+    """
+    pipeline = file.pipeline
+    changed: dict[str, Any] = {
+        "output": pipeline.output.model_copy(update={"include": (), "after": ()}),
+        "chunking": pipeline.chunking.model_copy(update={"group_by": ()}),
+        "rerun": Rerun(),
+        "pilot": None,
+    }
+    text = file.query
+    if gold:
+        assert pipeline.eval is not None
+        changed["input"] = Input(query_file=file.where("[eval] gold"), key=pipeline.input.key)
+        given = pipeline.eval.gold.strip()
+        text = f"SELECT * FROM {quote_literal(given)}" if DATA_FILE.fullmatch(given) else given
+    changed_file = {"pipeline": pipeline.model_copy(update=changed), "query": text}
+    return file.model_copy(update=changed_file | {"evaluates": tuple(pipeline.names)})
+
+
+def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
+    """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
+    given = file.pipeline.eval
+    assert given is not None
+    columns = source.columns()
+    by_name = {each.name: each for each in columns}
+    for name in file.pipeline.input.key:
+        if name not in by_name:
+            raise _no_column(file, "gold", name, by_name, "every row needs its key")
+    fields = _fields(file, given, by_name)
+    needed = {*file.pipeline.input.key, *(each.column.name for each in fields)}
+    snapshot = source.snapshot(path, columns)
+    if not snapshot.rows:
+        raise InputError("gold has no rows", where=file.where("[eval] gold"), hint="Label some rows of the input.")
+    return Gold(snapshot=snapshot, fields=fields, whole=any(name not in needed for name in by_name))
+
+
+def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
+    """The fields to compare: those that the file lists, else each that gold has a column of."""
+    known = _field_names(file)
+    for key, names in (("expect", given.expect), ("fields", given.fields)):
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                hint = f"Did you mean {near[0]!r}?" if near else f"The fields: {', '.join(known)}."
+                what = f"there is no output field {name!r}"
+                raise PipelineError(what, where=file.where(f"[eval] {key}"), hint=hint)
+    wanted = [*given.fields] or [name for name in known if name in given.expect or name in columns]
+    found = []
+    for name in wanted:
+        column = given.expect.get(name, name)
+        if column not in columns:
+            raise _no_column(file, "expect", column, columns, f"it is to hold the true values of {name}")
+        found.append(GoldField(name=name, column=columns[column], compared=given.fields.get(name, EXACT)))
+    if not found:
+        hint = f'Name the column: expect = {{ {next(iter(known), "label")} = "column" }}'
+        raise PipelineError("gold has no true values of any output field", where=file.where("[eval]"), hint=hint)
+    return tuple(found)
+
+
+def _field_names(file: PipelineFile) -> list[str]:
+    return list((file.schema_content or {}).get("properties", file.pipeline.output.fields))
+
+
+def _no_column(file: PipelineFile, key: str, name: str, columns: Mapping[str, Any], why: str) -> PipelineError:
+    hint = f"Its columns: {', '.join(columns)}."
+    return PipelineError(f"gold has no column {name!r}: {why}", where=file.where(f"[eval] {key}"), hint=hint)
+
+
+def choose_rows(
+    work: Work, gold: Gold, given: Snapshot, prompts: Sequence[Resolved], path: Path, sample: int | None
+) -> GoldRows:
+    """Fill `work.truth` and write the rows to ask: those of `given` that gold knows and no prompt shows.
+
+    `sample` is how many of them, by hash of the key.
+    """
+    connection = work.connection
+    types = {each.name: each for each in prompts[0].columns}
+    values = "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in gold.fields)
+    relations = {"gold": gold.snapshot.relation, "rows": given.relation}
+    connection.execute(query("gold_truth", values=values, **relations))
+    _refuse_strange(work, gold, types, prompts[0])
+    missing = _count(work, query("gold_missing", **relations))
+    shown = 0
+    for prompt in prompts:
+        for rows in prompt.version.queries.values():
+            shown += _leave_out(work, given, prompt, rows)
+    if sample is not None:
+        connection.execute(query("gold_sample"), {"rows": sample})
+    if not _count(work, "SELECT count(*) FROM work.truth"):
+        what = "no gold row is left: the prompt shows every one, or the input has none of their keys"
+        raise InputError(what, where=prompts[0].file.where("[eval] gold"), hint="Label rows that it does not show.")
+    return GoldRows(rows=subset(work, given, "SELECT key_id FROM work.truth", path), shown=shown, missing=missing)
+
+
+def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
+    """The rows of `snapshot` whose key_id `keys` (SQL) gives, as a snapshot at `path`."""
+    chosen = query("gold_rows", rows=snapshot.relation, keys=keys)
+    work.connection.execute(f"COPY ({chosen}) TO {quote_literal(str(path))} (FORMAT parquet)")
+    rows = _count(work, f"SELECT count(*) FROM read_parquet({quote_literal(str(path))})")
+    return Snapshot(path=path, columns=snapshot.columns, rows=rows)
+
+
+def _truth(field: GoldField, column: Column) -> str:
+    return f"TRY_CAST(g.{field.column.stored} AS {column.type})"
+
+
+def _refuse_strange(work: Work, gold: Gold, types: Mapping[str, Column], resolved: Resolved) -> None:
+    """True values that the field could not hold would make every answer a wrong one."""
+    for each in gold.fields:
+        test = f"g.{each.column.stored} IS NOT NULL AND {_truth(each, types[each.name])} IS NULL"
+        row = work.connection.execute(
+            f"SELECT key, {each.column.text} FROM {gold.snapshot.relation} g WHERE {test} LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            what = f"the true value {row[1]!r} of row {row[0]} is no {types[each.name].type}, as {each.name} is"
+            raise InputError(
+                what, where=resolved.file.where("[eval] gold"), hint="Correct it, or cast it in the query."
+            )
+
+
+def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Drop from `work.truth` the rows that a query of the prompt shows; how many.
+
+    It shows a row where it has the same values in all columns that it shares with what the prompt reads of a row.
+    """
+    names = {each.name: each for each in given.columns}
+    read = {*prompt.templates.columns, *prompt.file.pipeline.input.key} & set(names)
+    shared = sorted(read & set(rows[0])) if rows else []
+    if not set(shared) & prompt.templates.columns and not set(prompt.file.pipeline.input.key) <= set(shared):
+        return 0
+    same = " AND ".join(
+        f"{names[name].text} IS NOT DISTINCT FROM json_extract_string(e.example, {quote_literal(_json_path(name))})"
+        for name in shared
+    )
+    statement = query("gold_leave_out", rows=given.relation, same=same)
+    texts = [json.dumps({name: row[name] for name in shared}, default=str, ensure_ascii=False) for row in rows]
+    return len(work.connection.execute(statement, {"examples": texts}).fetchall())
+
+
+def _json_path(name: str) -> str:
+    return "$." + quote_identifier(name)
+
+
+def _count(work: Work, statement: str) -> int:
+    row = work.connection.execute(statement).fetchone()
+    return int(row[0]) if row else 0

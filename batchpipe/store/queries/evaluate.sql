@@ -1,0 +1,124 @@
+-- Gold rows, and what models answered to them.
+
+-- name: gold_truth
+CREATE OR REPLACE TABLE work.truth AS
+SELECT md5_number(g.key) AS key_id, g.key{values}
+FROM {gold} g
+WHERE g.key IN (SELECT key FROM {rows})
+
+-- name: gold_missing
+SELECT count(*) FROM {gold} WHERE key NOT IN (SELECT key FROM {rows})
+
+-- name: gold_leave_out
+DELETE FROM work.truth
+WHERE key IN (
+    SELECT r.key FROM {rows} r
+    WHERE EXISTS (SELECT 1 FROM (SELECT unnest($examples::VARCHAR[])::JSON AS example) e WHERE {same})
+)
+RETURNING key
+
+-- name: gold_sample
+DELETE FROM work.truth WHERE key_id NOT IN (SELECT key_id FROM work.truth ORDER BY key_id LIMIT $rows)
+
+-- name: gold_rows
+SELECT * REPLACE (row_number() OVER (ORDER BY position) - 1 AS position)
+FROM {rows}
+WHERE md5_number(key) IN ({keys})
+
+-- name: evaluated_standings
+-- Rows of one model that have come to their end with the input that they have now.
+CREATE OR REPLACE TABLE work.evaluated AS
+SELECT n.key_id, n.custom_id, n.state
+FROM (
+    SELECT key_id, arg_max_null(custom_id, seq) AS custom_id, arg_max(state, seq) AS state,
+        arg_max(input_hash, seq) AS input_hash
+    FROM ledger.decisions
+    WHERE pipeline = $pipeline AND key_id IN (SELECT key_id FROM work.truth)
+    GROUP BY key_id
+) n
+JOIN (SELECT md5_number(s.key) AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
+WHERE n.state IN ('accepted', 'failed')
+
+-- name: evaluated_to_judge
+CREATE OR REPLACE TABLE work.to_judge AS
+SELECT e.key_id, e.custom_id, $number AS rung, {values} AS input_values
+FROM work.evaluated e
+JOIN {rows} s ON md5_number(s.key) = e.key_id
+WHERE e.state = 'accepted'
+
+-- name: evaluated_costs
+-- All attempts that led to an answer, at the batch price; rows that share one request share its cost: the first bears it.
+CREATE OR REPLACE TABLE work.evaluated_costs AS
+WITH asked AS (
+    SELECT DISTINCT a.custom_id, q.pipeline, q.key_id, q.started, q.rung
+    FROM ledger.requests q
+    JOIN (SELECT DISTINCT custom_id FROM work.evaluated) a USING (custom_id)
+    WHERE q.leads
+),
+priced AS (
+    SELECT a.custom_id, sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, bool_or(r.cost_usd IS NULL) AS unpriced
+    FROM asked a
+    JOIN ledger.requests q ON q.pipeline = a.pipeline AND q.key_id = a.key_id AND q.started = a.started
+        AND q.rung = a.rung AND q.leads
+    JOIN ledger.results r ON r.custom_id = q.custom_id AND NOT r.judged_again
+    GROUP BY a.custom_id
+)
+SELECT
+    e.key_id,
+    CASE
+        WHEN row_number() OVER (PARTITION BY e.custom_id ORDER BY e.key_id) > 1 THEN 0
+        WHEN NOT p.unpriced THEN p.cost_usd
+    END AS cost_usd
+FROM work.evaluated e
+JOIN priced p USING (custom_id)
+
+-- name: evaluated_rows
+INSERT INTO work.answered
+SELECT number, key_id, valid, accepts, unpriced, cost_usd, TRY({confidence})::DOUBLE{values}
+FROM (
+    SELECT
+        $number AS number, e.key_id, coalesce(j.valid, false) AS valid, coalesce(j.accepts, false) AS accepts,
+        c.key_id IS NOT NULL AND c.cost_usd IS NULL AS unpriced, coalesce(c.cost_usd, 0) AS cost_usd{columns}
+    FROM work.evaluated e
+    LEFT JOIN work.judged j USING (key_id)
+    LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND j.valid
+    LEFT JOIN work.evaluated_costs c ON c.key_id = e.key_id
+    JOIN (SELECT position, md5_number(key) AS key_id FROM {rows}) r ON r.key_id = e.key_id
+    JOIN {typed} s ON s.position = r.position
+)
+
+-- name: climbers
+-- Rows whose way up the ladder leads to a rung: they may use it, and no rung below has an answer that is accepted.
+SELECT m.key_id FROM work.masks m
+WHERE (m.mask >> ($number - 1)) & 1 = 1 AND NOT EXISTS (
+    SELECT 1 FROM work.answered a
+    WHERE a.key_id = m.key_id AND a.number < $number AND a.accepts AND (m.mask >> (a.number - 1)) & 1 = 1
+)
+
+-- name: gold_masks
+CREATE OR REPLACE TABLE work.masks AS
+SELECT r.key_id, {mask}::UINTEGER AS mask
+FROM (SELECT position, md5_number(key) AS key_id FROM {rows}) r
+JOIN {typed} s ON s.position = r.position
+
+-- name: answered_rows
+SELECT a.number, t.key, a.valid, a.accepts, a.unpriced, a.cost_usd, a.confidence, {gold}, {given}
+FROM work.answered a
+JOIN work.truth t USING (key_id)
+ORDER BY a.number, t.key_id
+
+-- name: answered_masks
+SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id)
+
+-- name: evaluations
+-- What evaluations came to: the newest of each prompt version, in the order of the versions.
+SELECT data, recorded_at
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY data ->> 'prompt_version' ORDER BY seq DESC) AS place
+    FROM ledger.events WHERE kind = 'evaluated' AND pipeline IN ({pipelines})
+)
+WHERE place = 1
+ORDER BY recorded_at, seq
+
+-- name: newest_evaluation
+SELECT data FROM ledger.events WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
