@@ -103,6 +103,15 @@ def evaluate(
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", min=0, max=1, metavar="X", help="The most that --against may lose.")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the least cost.")
+    ] = False,
+    target: Annotated[
+        float | None, typer.Option("--target", metavar="X", help="The accuracy to tune for; default: 0.9.")
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Draw cost against accuracy into an SVG file.")
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="What evaluations came to, by prompt version.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
     wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
@@ -123,6 +132,9 @@ def evaluate(
         fail_under=fail_under or [],
         against=against,
         max_drop=max_drop,
+        tune=tune,
+        target=target,
+        plot=plot,
         history=history,
         no_wait=no_wait,
         wait=wait,

@@ -10,7 +10,9 @@ from batchpipe.commands.call import WAIT_SECONDS, Call
 from batchpipe.commands.eval_gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
 from batchpipe.commands.eval_history import history, remember
 from batchpipe.commands.eval_report import Report, report_markdown, report_text
+from batchpipe.commands.eval_tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.exits import DONE, FAILED_ROWS, PENDING
+from batchpipe.commands.markdown import fence
 from batchpipe.commands.options import EvalRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.quality import Outcome, Quality, climbed, outcomes_of, quality, quality_object
@@ -33,6 +35,7 @@ from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 EVERY = "all"
+DEFAULT_TARGET = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Found:
     models: tuple[Quality, ...]
     ladder: Quality | None
     rows: dict[str, Outcome]
+    by_rung: dict[int, list[Outcome]]
+    masks: dict[str, int]
 
 
 def evaluate(call: Call, request: EvalRequest) -> int:
@@ -56,7 +61,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         made_up = call.settings.emulator and context.emulator_answers(file) is None
         _refuse(request, made_up=made_up)
         wanted = Wanted(
-            every=request.models == EVERY,
+            every=_every(request),
             models=request.model,
             sample=request.sample,
             params=params,
@@ -68,11 +73,19 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             labels = _record_versions(context, work, file, evaluation)
             waiting = _answer(call, request, context, evaluation)
             found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
+        tuned = None
+        if request.tune and not waiting:
+            marks = {each.rung: each.marks for each in found[0].models if each.rung is not None}
+            target = request.target if request.target is not None else DEFAULT_TARGET
+            tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
         if not waiting and not made_up:
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder)
     report = _report(file, evaluation, found, request, bars, made_up=made_up)
-    _print(call, request, report, waiting=waiting)
-    return PENDING if waiting else FAILED_ROWS if report.shortfalls else DONE
+    if tuned is not None and request.plot is not None:
+        write_plot(tuned, call.path(request.plot))
+    _print(call, request, report, tuned, waiting=waiting)
+    below = bool(report.shortfalls) or (tuned is not None and not tuned.tuning.reached)
+    return PENDING if waiting else FAILED_ROWS if below else DONE
 
 
 def _one_file(call: Call, request: EvalRequest) -> PipelineFile:
@@ -89,11 +102,18 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
         raise UsageError(f"--models {request.models} means nothing", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+    if not request.tune and (request.target is not None or request.plot is not None):
+        raise UsageError("--target and --plot go with --tune", where=COMMAND_LINE, hint="Add --tune.")
     if request.max_drop is not None and request.against is None:
         raise UsageError("--max-drop without --against", where=COMMAND_LINE, hint="Say what it may drop from.")
     if request.fail_under and made_up:
         hint = "Give the answers that the emulator is to give: --answers FILE."
         raise UsageError("the emulator's answers are made up: they pass no bar", where="--fail-under", hint=hint)
+
+
+def _every(request: EvalRequest) -> bool:
+    """Whether every rung answers every row: thresholds are tuned over what each would say."""
+    return request.models == EVERY or request.tune
 
 
 def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequest) -> Any:
@@ -132,7 +152,7 @@ def _answer(call: Call, request: EvalRequest, context: Context, evaluation: Eval
 
     The other version goes first: what both prompts ask alike is then known.
     """
-    every = request.models == EVERY
+    every = _every(request)
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         for side in reversed(evaluation.sides):
@@ -174,7 +194,7 @@ def _runs(
     """A run for each model that has rows to answer; two rungs that are the same but for `accept` share one."""
     runs: dict[str, PipelineRun] = {}
     for contender in step:
-        prepared = evaluation.prepared(side, contender, every=request.models == EVERY)
+        prepared = evaluation.prepared(side, contender, every=_every(request))
         if prepared is None or prepared[0].name in runs:
             continue
         options = RunOptions(no_wait=request.no_wait, approve=True, max_usd=dollars(request.max_usd))
@@ -203,6 +223,10 @@ def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
         models=tuple(each for each in models if each is not None),
         ladder=quality(" > ".join(rungs), None, outcomes, fields),
         rows={each.key: each for each in outcomes},
+        by_rung={
+            number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)
+        },
+        masks=masks,
     )
 
 
@@ -244,15 +268,17 @@ def _report(
     )
 
 
-def _print(call: Call, request: EvalRequest, report: Report, *, waiting: bool) -> None:
+def _print(call: Call, request: EvalRequest, report: Report, tuned: Tuned | None, *, waiting: bool) -> None:
     if waiting:
         call.say("Batches are in flight: the numbers are not whole yet. The same command goes on.")
     if call.json:
-        call.out(_object(report))
+        call.out(_object(report) | (tuned_object(tuned) if tuned is not None else {}))
         for each in (*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)):
             call.say(each)
     elif not waiting:
-        call.out(report_markdown(report) if request.markdown else report_text(report, terminal=call.terminal))
+        text = report_markdown(report) if request.markdown else report_text(report, terminal=call.terminal)
+        shown = tuned_text(tuned, call) if tuned is not None else ""
+        call.out(text + ("\n\n" + (fence(shown) if request.markdown else shown) if shown else ""))
 
 
 def _object(report: Report) -> dict[str, Any]:

@@ -108,7 +108,7 @@ JOIN work.truth t USING (key_id)
 ORDER BY a.number, t.key_id
 
 -- name: answered_masks
-SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id)
+SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id) ORDER BY t.key_id
 
 -- name: evaluations
 -- What evaluations came to: the newest of each prompt version, in the order of the versions.
