@@ -176,6 +176,13 @@ def test_what_runs_and_tries_bought_is_taken_over_and_theirs_stays_as_it_was(pro
     states = project.sql("SELECT * FROM ledger.row_state WHERE pipeline = 'demo' ORDER BY key")
     spent = project.sql("SELECT * FROM ledger.spend WHERE pipeline = 'demo' ORDER BY ALL")
     found = report(project)
+    # What was tried was paid at the realtime price, and counts at that of a batch: half of it.
+    paid = project.sql(
+        "SELECT r.batch_id IS NULL, sum(r.cost_usd) FROM ledger.results r JOIN ledger.requests q USING (custom_id) "
+        "WHERE q.leads GROUP BY ALL"
+    )
+    costs = dict(paid)
+    assert found["ladder"]["cost_usd"] == (costs[False] + costs[True] / 2).normalize()
     climbing = sum(line["model"] == HAIKU and line["output"]["score"] < 0.5 for line in lines[30:40])
     assert project.requests_sent() == sent + 10 + climbing
     assert found["ladder"]["n"] == 40
@@ -190,6 +197,7 @@ def test_what_runs_and_tries_bought_is_taken_over_and_theirs_stays_as_it_was(pro
     assert project.run().submitted == 0
     for command in (status, report_command):
         assert "eval" not in ask(project, command, []).out
+    assert costs[True] > 0
 
 
 def test_against_a_commit_after_an_edit_of_one_branch_only_that_branch_is_sent(project: Project) -> None:

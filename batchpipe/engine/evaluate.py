@@ -1,12 +1,13 @@
 """An evaluation: models answer gold rows through the engine of a run, each as a pipeline of its own.
 
-Such a pipeline is named `NAME:eval:HASH` after its prompt version and its model with its settings, which no pipeline
-file can be called. It has one rung without `accept` and no output table; what the pipeline or any of its evaluations
-was answered before is taken over. What the ladder makes of a row is computed from the answers of its rungs.
+Such a pipeline is named `NAME:eval:MODEL:HASH` after its model with its settings and its prompt version, which no
+pipeline file can be called. It has one rung without `accept` and no output table; what the pipeline or any of its
+evaluations was answered before is taken over. What the ladder makes of a row is computed from the answers of its rungs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -31,7 +32,7 @@ from batchpipe.sql import quote_identifier
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
-SHOWN_HASH = 12
+SHOWN_HASH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +277,7 @@ def _named(resolved: Resolved) -> Resolved:
     """`resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
     number = int(digest([resolved.version.prompt_version, settings_text(rung), rung.max_tokens]))
-    name = f"{resolved.name}:eval:{number:032x}"[: len(resolved.name) + len(":eval:") + SHOWN_HASH]
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
+    name = f"{resolved.name}:eval:{model}:{f'{number:032x}'[:SHOWN_HASH]}"
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

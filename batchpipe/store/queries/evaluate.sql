@@ -47,7 +47,8 @@ JOIN {rows} s ON md5_number(s.key) = e.key_id
 WHERE e.state = 'accepted'
 
 -- name: evaluated_costs
--- All attempts that led to an answer, at the batch price; rows that share one request share its cost: the first bears it.
+-- All attempts that led to an answer, at the batch price, also those of `try`, which were paid at another. Rows that share
+-- one request share its cost: the first bears it.
 CREATE OR REPLACE TABLE work.evaluated_costs AS
 WITH asked AS (
     SELECT DISTINCT a.custom_id, q.pipeline, q.key_id, q.started, q.rung
@@ -55,12 +56,36 @@ WITH asked AS (
     JOIN (SELECT DISTINCT custom_id FROM work.evaluated) a USING (custom_id)
     WHERE q.leads
 ),
+results AS (
+    SELECT * FROM ledger.results WHERE NOT judged_again AND custom_id IN (
+        SELECT q.custom_id FROM ledger.requests q JOIN asked a USING (pipeline, key_id, started, rung) WHERE q.leads
+    )
+),
+tried AS (
+    SELECT DISTINCT ON (r.custom_id)
+        r.custom_id,
+        (p.input_usd * r.input_tokens::DECIMAL(18, 0) + p.cache_write_5m_usd * r.cache_write_5m_tokens::DECIMAL(18, 0)
+            + p.cache_write_1h_usd * r.cache_write_1h_tokens::DECIMAL(18, 0)
+            + p.cache_read_usd * r.cache_read_tokens::DECIMAL(18, 0) + p.output_usd * r.output_tokens::DECIMAL(18, 0)
+            + p.web_search_usd * r.web_searches::DECIMAL(18, 0))::DECIMAL(38, 15) AS cost_usd
+    FROM results r
+    JOIN ledger.prices p ON p.model = r.model AND p.processing = 'batch' AND p.from_day <= r.recorded_at::DATE
+        AND p.above_input_tokens
+            < r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens
+    WHERE r.batch_id IS NULL
+    ORDER BY r.custom_id, p.above_input_tokens DESC, p.from_day DESC, p.seq DESC
+),
+charged AS (
+    SELECT r.custom_id, CASE WHEN r.batch_id IS NULL THEN t.cost_usd ELSE r.cost_usd END AS cost_usd
+    FROM results r
+    LEFT JOIN tried t USING (custom_id)
+),
 priced AS (
     SELECT a.custom_id, sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, bool_or(r.cost_usd IS NULL) AS unpriced
     FROM asked a
     JOIN ledger.requests q ON q.pipeline = a.pipeline AND q.key_id = a.key_id AND q.started = a.started
         AND q.rung = a.rung AND q.leads
-    JOIN ledger.results r ON r.custom_id = q.custom_id AND NOT r.judged_again
+    JOIN charged r ON r.custom_id = q.custom_id
     GROUP BY a.custom_id
 )
 SELECT
