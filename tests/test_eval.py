@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from calls import Printed, ask
+from calls import Printed, ask, spawn
 from projects import BASIC, Project, numbered
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from batchpipe.cli import main
+from batchpipe.commands.check import check
 from batchpipe.commands.evaluate import evaluate
 from batchpipe.commands.options import EvalRequest, TryRequest
 from batchpipe.commands.report import report as report_command
@@ -349,7 +351,7 @@ def test_several_fields_each_compared_in_its_way(project: Project) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind", "what"),
     [
-        (GOLD, "", PipelineError, "there is no .eval"),
+        (GOLD, "", PipelineError, "there is no \\[eval\\]"),
         ('"gold.csv"', '"none.csv"', PipelineError, "none.csv"),
         ("{ label =", "{ lable =", PipelineError, "no output field 'lable'"),
         ('"category" }', '"categry" }', PipelineError, "gold has no column 'categry'"),
@@ -362,8 +364,12 @@ def test_several_fields_each_compared_in_its_way(project: Project) -> None:
 def test_gold_that_cannot_be_used(project: Project, old: str, new: str, kind: type[Exception], what: str) -> None:
     project.pipeline((BASIC + GOLD).replace(old, new))
     project.rows(gold_rows(5), "gold.csv")
+    project.rows(numbered(5))
     with pytest.raises(kind, match=what):
         run_eval(project)
+    # What can be said without reading a row `check` says too.
+    checked = ask(project, check, [], [])
+    assert (what in checked.out) == (checked.code == 2) == (kind is PipelineError and old != GOLD)
     assert project.requests_sent() == 0
 
 
@@ -408,3 +414,89 @@ def test_an_evaluation_is_paid_from_the_budget_of_its_pipeline(project: Project)
     with pytest.raises(GateError, match="max_usd"):
         run_eval(project)
     assert project.requests_sent() == 30
+
+
+def test_rungs_that_not_every_row_may_use(project: Project) -> None:
+    """`when` passes rows by on their way up; with every model asked, the ladder is the same one."""
+    text = (LADDER + GOLD).replace("max_tokens = 300\n", "max_tokens = 300\nwhen = \"lang = 'de'\"\n")
+    project.pipeline(text)
+    rows = gold_rows(40, german=20)
+    project.rows(rows, "gold.csv")
+    lines = answer_lines(rows, RIGHT)
+    answer_by(project, lines)
+    found = report(project)
+    unsure = [line["output"]["score"] < 0.5 for line in lines[:40]]
+    assert [each["n"] for each in found["models"]] == [40, sum(unsure[:20])]
+    said = {(line["model"], line["match"]): line["output"] for line in lines}
+    way = [SONNET if place < 20 and unsure[place] else HAIKU for place in range(40)]
+    hits = sum(said[model, row["body"]]["label"] == row["category"] for model, row in zip(way, rows, strict=True))
+    assert float(found["ladder"]["fields"]["label"]["accuracy"]) == hits / 40
+    everything = report(project, models="all")
+    assert [each["n"] for each in everything["models"]] == [40, 40]
+    assert everything["ladder"] == found["ladder"]
+
+
+FREE = """
+[input]
+query = "SELECT id, body FROM read_csv('rows.csv')"
+key = "id"
+
+[prompt]
+user_text = "{{ body }}"
+
+[output.fields.summary]
+type = "string"
+[output.fields.tags]
+type = "array"
+items = { type = "string" }
+[output.fields.doubt]
+type = "number"
+
+[[models]]
+model = "claude-haiku-4-5"
+max_tokens = 300
+
+[eval]
+gold = "SELECT id, body, truth AS summary, ['a', 'b'] AS tags FROM 'gold.csv'"
+fields = { summary = "text", tags = "set" }
+confidence = "1 - doubt"
+error_usd = 0.05
+"""
+
+
+def test_texts_and_sets_with_a_confidence_in_sql_and_a_price_of_errors(project: Project) -> None:
+    project.pipeline(FREE)
+    rows = [{"id": n, "body": f"text <{n}>", "truth": "the red car"} for n in range(1, 5)]
+    project.rows(rows, "gold.csv")
+    said = ["The red car.", "red car", "a blue car", "the red car"]
+    tags = [["b", "a"], ["a", "b"], ["a", "b"], ["a"]]
+    answer_by(
+        project,
+        [
+            {"match": row["body"], "output": {"summary": summary, "tags": listed, "doubt": 0.25}}
+            for row, summary, listed in zip(rows, said, tags, strict=True)
+        ],
+    )
+    fields = report(project)["ladder"]["fields"]
+    assert float(fields["tags"]["accuracy"]) == 0.75
+    assert float(fields["summary"]["accuracy"]) == 0.75
+    text = run_eval(project, as_json=False).out
+    assert "mean F1" in text
+    assert "0.7 to 0.8" in text
+    assert "With $0.0500 for a wrong row, 1,000 rows cost" in text
+
+
+def test_one_that_was_killed_goes_on_and_pays_once(project: Project) -> None:
+    project.pipeline(LADDER + GOLD)
+    rows = gold_rows(30)
+    project.rows(rows, "gold.csv")
+    answer_by(project, answer_lines(rows, RIGHT))
+    first = spawn(project, "eval", "demo", "--models", "all", "--json")
+    while not project.requests_sent() and first.poll() is None:
+        time.sleep(0.05)
+    first.kill()
+    first.communicate()
+    whole = report(project, models="all")
+    assert [each["n"] for each in whole["models"]] == [30, 30]
+    assert project.requests_sent() == 60
+    assert project.sql("SELECT count(*), count(DISTINCT custom_id) FROM ledger.results") == [(60, 60)]

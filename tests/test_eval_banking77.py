@@ -68,7 +68,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the data set 
 def answers() -> dict[tuple[str, int], dict[str, Any]]:
     """What each model says to each question, by its number."""
     draw = random.Random(77)
-    questions = duckdb.sql(
+    questions = duckdb.execute(
         "SELECT row_number() OVER (ORDER BY text, category), category "
         f"FROM read_csv('{FOLDER}/test.csv', header = true) ORDER BY 1"
     ).fetchall()

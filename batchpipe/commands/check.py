@@ -16,6 +16,7 @@ from batchpipe.commands.findings import Warned, has_budget, models_without_price
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
+from batchpipe.engine.gold import evaluated_file, gold_fields
 from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import InputColumn, Source
@@ -76,6 +77,10 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
             warned = warnings(context, resolved, source)
             if not offline:
                 _render_first_rows(resolved, source, params)
+        if file.pipeline.eval is not None and not offline:
+            over_gold = evaluated_file(file, gold=True)
+            with context.source(over_gold, {}) as source:
+                gold_fields(source, over_gold)
         problems = list(_unpriced(context, resolved))
     except PipelineError as error:
         problems = error.problems

@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.commands.eval_gate import Versus
 from batchpipe.commands.markdown import code, details, fence
 from batchpipe.commands.markdown import table as markdown_table
-from batchpipe.commands.quality import Outcome, Quality
+from batchpipe.commands.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.show import shown_key
 from batchpipe.commands.text import count, money, pairs, safe, shortened, table
 from batchpipe.evaluation.statistics import Mean, Proportion
@@ -47,7 +47,7 @@ def interval(share: Proportion | Mean) -> str:
 def report_text(report: Report, *, terminal: bool) -> str:
     """For a person; each number with its n and its interval."""
     parts = [f"{report.pipeline} {report.version}: {count(report.gold, 'gold row')}"]
-    shown = [*report.models, *([report.ladder] if report.ladder else [])]
+    shown = _shown(report)
     parts.append(table(HEADER, [_line(each) for each in shown], terminal=terminal, right=RIGHT))
     fields = _field_lines(shown)
     if fields:
@@ -74,7 +74,7 @@ def report_markdown(report: Report) -> str:
     verdict = "not good enough" if report.shortfalls else "good enough"
     parts = [f"### batchpipe eval: {code(report.pipeline)} ({code(report.version)}), {verdict}"]
     parts += [f"- {code(each)}" for each in report.shortfalls]
-    shown = [*report.models, *([report.ladder] if report.ladder else [])]
+    shown = _shown(report)
     lines = [
         [code(cell) if place == 0 else str(cell or "") for place, cell in enumerate(_line(each))] for each in shown
     ]
@@ -89,11 +89,20 @@ def report_markdown(report: Report) -> str:
     return safe("\n\n".join(parts), lines=True) + "\n"
 
 
+def _shown(report: Report) -> list[Quality]:
+    """The models, then the ladder where it has several rungs."""
+    ladder = report.ladder
+    return [*report.models, *([ladder] if ladder is not None and SEVERAL in ladder.model else [])]
+
+
+def _name(found: Quality) -> str:
+    return f"ladder: {found.model}" if SEVERAL in found.model and found.rung is None else found.model
+
+
 def _line(found: Quality) -> list[object]:
     scores = [each.macro_f1 for each in found.fields.values() if each.macro_f1 is not None]
-    ladder = found.rung is None and " > " in found.model
     return [
-        f"ladder: {found.model}" if ladder else found.model,
+        _name(found),
         found.rung,
         count(found.right.n),
         interval(found.right),
@@ -112,7 +121,7 @@ def _field_lines(shown: Sequence[Quality]) -> list[list[object]]:
             continue
         for name, field in each.fields.items():
             right = interval(field.accuracy) + (f"; mean F1 {interval(field.mean)}" if field.mean else "")
-            lines.append([each.model, name, right, f"{field.macro_f1:.3f}" if field.macro_f1 is not None else None])
+            lines.append([_name(each), name, right, f"{field.macro_f1:.3f}" if field.macro_f1 is not None else None])
     return lines
 
 
@@ -147,7 +156,10 @@ def _errors(report: Report, shown: Sequence[Quality]) -> list[str]:
     if price is None or not whole:
         return []
     priced = sorted(
-        ((each.usd_per_1000 or Decimal(0)) + price * 1000 * (each.right.n - each.right.hits) / each.right.n, each.model)
+        (
+            (each.usd_per_1000 or Decimal(0)) + price * 1000 * (each.right.n - each.right.hits) / each.right.n,
+            _name(each),
+        )
         for each in whole
     )
     lines = "\n".join(f"  {money(usd)}  {safe(model)}" for usd, model in priced)

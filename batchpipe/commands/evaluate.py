@@ -15,7 +15,7 @@ from batchpipe.commands.exits import DONE, FAILED_ROWS, PENDING
 from batchpipe.commands.markdown import fence
 from batchpipe.commands.options import EvalRequest
 from batchpipe.commands.params import split_params, typed_params
-from batchpipe.commands.quality import Outcome, Quality, climbed, outcomes_of, quality, quality_object
+from batchpipe.commands.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
 from batchpipe.commands.row import temporary_folder
 from batchpipe.commands.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run_views import Watcher
@@ -78,7 +78,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             marks = {each.rung: each.marks for each in found[0].models if each.rung is not None}
             target = request.target if request.target is not None else DEFAULT_TARGET
             tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
-        if not waiting and not made_up:
+        if not waiting and not made_up and request.sample is None:
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder)
     report = _report(file, evaluation, found, request, bars, made_up=made_up)
     if tuned is not None and request.plot is not None:
@@ -221,7 +221,7 @@ def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
     return Found(
         label=label,
         models=tuple(each for each in models if each is not None),
-        ladder=quality(" > ".join(rungs), None, outcomes, fields),
+        ladder=quality(SEVERAL.join(rungs), None, outcomes, fields),
         rows={each.key: each for each in outcomes},
         by_rung={
             number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)

@@ -24,6 +24,9 @@ from batchpipe.evaluation.statistics import (
 
 MOST_CONFUSED = 5
 
+# Between the models of a ladder.
+SEVERAL = " > "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

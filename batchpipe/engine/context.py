@@ -104,7 +104,7 @@ class Context:
     def provider(self, file: PipelineFile) -> Provider:
         """The provider of a pipeline, made at its first use: with `--emulator` the one inside this process."""
         name, _ = split_model(file.pipeline.models[0].model, self.default_provider)
-        shared = file.pipeline.name if self.settings.emulator else name
+        shared = next(iter(file.evaluates), file.pipeline.name) if self.settings.emulator else name
         if shared not in self._providers:
             self._providers[shared] = self._make_provider(name, file)
         return self._providers[shared]

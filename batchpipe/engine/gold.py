@@ -95,21 +95,25 @@ def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
     return file.model_copy(update=changed_file | {"evaluates": tuple(pipeline.names)})
 
 
-def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
-    """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
+def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:
+    """The fields that gold has true values of; `source` is open over it. PipelineError where it lacks what it needs."""
     given = file.pipeline.eval
     assert given is not None
-    columns = source.columns()
-    by_name = {each.name: each for each in columns}
+    by_name = {each.name: each for each in source.columns()}
     for name in file.pipeline.input.key:
         if name not in by_name:
             raise _no_column(file, "gold", name, by_name, "every row needs its key")
-    fields = _fields(file, given, by_name)
+    return _fields(file, given, by_name)
+
+
+def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
+    """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
+    fields, columns = gold_fields(source, file), source.columns()
     needed = {*file.pipeline.input.key, *(each.column.name for each in fields)}
     snapshot = source.snapshot(path, columns)
     if not snapshot.rows:
         raise InputError("gold has no rows", where=file.where("[eval] gold"), hint="Label some rows of the input.")
-    return Gold(snapshot=snapshot, fields=fields, whole=any(name not in needed for name in by_name))
+    return Gold(snapshot=snapshot, fields=fields, whole=any(each.name not in needed for each in columns))
 
 
 def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
