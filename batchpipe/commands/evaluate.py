@@ -16,7 +16,6 @@ from batchpipe.commands.markdown import fence
 from batchpipe.commands.options import EvalRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
-from batchpipe.commands.row import temporary_folder
 from batchpipe.commands.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run_views import Watcher
 from batchpipe.commands.text import count
@@ -67,7 +66,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             params=params,
             against=_against(context, work, file, request),
         )
-        with temporary_folder(context.database, "eval-") as folder:
+        with context.temporary_folder("eval-") as folder:
             evaluation = prepare(context, work, file, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
             labels = _record_versions(context, work, file, evaluation)
