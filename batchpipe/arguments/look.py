@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchpipe.arguments.app import app
-from batchpipe.arguments.words import EPILOG, LOOK, Json, Params, Pipeline, Pipelines, Where, Withdraw
+from batchpipe.arguments.words import (
+    EPILOG,
+    LOOK,
+    Against,
+    EvalModels,
+    FailUnder,
+    Json,
+    NoWait,
+    Params,
+    Pipeline,
+    Pipelines,
+    Tune,
+    Wait,
+    Where,
+    Withdraw,
+    Yes,
+)
 from batchpipe.commands.options import DiffRequest, EvalRequest, Task
 
 if TYPE_CHECKING:
@@ -86,26 +102,17 @@ def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = 
 def evaluate(
     context: typer.Context,
     pipeline: Pipeline,
-    models: Annotated[
-        str | None, typer.Option("--models", metavar="all", help="Every rung answers every gold row.")
-    ] = None,
+    models: EvalModels = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", metavar="X", help="This model too, also off the ladder.")
     ] = None,
     sample: Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="Only N of the gold rows.")] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option("--fail-under", metavar="X", help="Exit 1 below 0.9, or for one field label=0.9."),
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than v3, a hash or a git ref.")
-    ] = None,
+    fail_under: FailUnder = None,
+    against: Against = None,
     max_drop: Annotated[
         float | None, typer.Option("--max-drop", min=0, max=1, metavar="X", help="The most that --against may lose.")
     ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the least cost.")
-    ] = False,
+    tune: Tune = False,
     target: Annotated[
         float | None, typer.Option("--target", metavar="X", help="The accuracy to tune for; default: 0.9.")
     ] = None,
@@ -113,12 +120,12 @@ def evaluate(
         str | None, typer.Option("--plot", metavar="FILE", help="Draw cost against accuracy into an SVG file.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="What evaluations came to, by prompt version.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
-    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
+    no_wait: NoWait = False,
+    wait: Wait = None,
     max_usd: Annotated[
         str | None, typer.Option("--max-usd", metavar="X", help="The most that each model may spend in this call.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,
     params: Params = None,
     as_json: Json = False,

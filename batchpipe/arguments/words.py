@@ -41,3 +41,19 @@ Withdraw: TypeAlias = Annotated[
     typer.Option("--withdraw", metavar="N", help="Order N of `batchpipe status` holds no more."),
 ]
 RetryFailed: TypeAlias = Annotated[bool, typer.Option("--retry-failed", help="Rows that ended failed are due again.")]
+NoWait: TypeAlias = Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")]
+Wait: TypeAlias = Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+EvalModels: TypeAlias = Annotated[
+    str | None, typer.Option("--models", metavar="all", help="Every rung answers every gold row.")
+]
+FailUnder: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--fail-under", metavar="X", help="Exit 1 below 0.9, or for one field label=0.9."),
+]
+Against: TypeAlias = Annotated[
+    str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than v3, a hash or a git ref.")
+]
+Tune: TypeAlias = Annotated[
+    bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the least cost.")
+]

@@ -15,13 +15,16 @@ from batchpipe.arguments.words import (
     Keep,
     Limit,
     NoNew,
+    NoWait,
     Params,
     Pipeline,
     Pipelines,
     Redo,
     RetryFailed,
+    Wait,
     Where,
     Withdraw,
+    Yes,
 )
 from batchpipe.commands.options import PlanRequest, RunRequest, Task, TryRequest
 
@@ -138,8 +141,8 @@ def run(
     context: typer.Context,
     pipelines: Pipelines = None,
     every: All = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")] = False,
-    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")] = None,
+    no_wait: NoWait = False,
+    wait: Wait = None,
     pending_ok: Annotated[
         bool, typer.Option("--pending-ok", help="Exit 0, not 5, while batches are in flight.")
     ] = False,
@@ -157,7 +160,7 @@ def run(
         bool, typer.Option("--approve", help="Go on after a pilot, or though most keys changed.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     params: Params = None,
     pilot: Annotated[
         int | None, typer.Option("--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop.")
