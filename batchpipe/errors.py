@@ -36,7 +36,7 @@ class UsageError(BatchpipeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong in a pipeline file. `where` is a file with a TOML path or a line."""
+    """One thing wrong in a file. `where` is the file with a TOML path or a line."""
 
     what: str
     where: str
@@ -67,6 +67,12 @@ class TemplateError(PipelineError):
     """A template does not render for a row; `where` is the template's file and line."""
 
     code = "template"
+
+
+class ReviewError(PipelineError):
+    """A file of reviews cannot be taken: `problems` holds every line that is wrong, and nothing of it is recorded."""
+
+    code = "review"
 
 
 class InputError(BatchpipeError):

@@ -36,6 +36,7 @@ COMMANDS = (
     "report",
     "eval",
     "diff",
+    "review",
     "cancel",
     "recover",
     "emulator",

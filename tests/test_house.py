@@ -155,7 +155,7 @@ IMPURE_CALLS = {
 SURROUNDINGS = {
     "environ": ("cli",),
     "argv": ("cli",),
-    "stdin": ("cli", "commands.begin", "commands.run_views"),
+    "stdin": ("cli", "commands.begin", "commands.review_terminal", "commands.run_views"),
     "stdout": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
     "stderr": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
 }

@@ -22,6 +22,7 @@ META = {
     "_completed_at": "TIMESTAMP",
     "_cost_usd": "DECIMAL(38,15)",
     "_review": "BOOLEAN",
+    "_reviewed_by": "VARCHAR",
     "_current": "BOOLEAN",
 }
 

@@ -21,6 +21,7 @@ from batchpipe.pipeline.model import (
     Prompt,
     Rerun,
     Retry,
+    Review,
     Rung,
 )
 from batchpipe.pipeline.reference import json_schema, keys_table
@@ -92,6 +93,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[retry] ": Retry,
         "[rerun] ": Rerun,
         "[pilot] ": Pilot,
+        "[review] ": Review,
         "[budget] ": Budget,
         "[check] ": Check,
         "[eval] ": Eval,

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, results, report, eval, diff."""
+"""Commands that look: status, show, results, report, eval, diff, review."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batchpipe.arguments.words import (
     Withdraw,
     Yes,
 )
-from batchpipe.commands.options import DiffRequest, EvalRequest, Task
+from batchpipe.commands.options import DiffRequest, EvalRequest, ReviewRequest, Task
 
 if TYPE_CHECKING:
     from batchpipe.commands.call import Call
@@ -198,6 +198,41 @@ def diff(
 
     def act(call: Call) -> int:
         from batchpipe.commands.diff import diff as command
+
+        return command(call, request)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def review(
+    context: typer.Context,
+    pipeline: Pipeline,
+    export: Annotated[
+        str | None, typer.Option("--export", metavar="FILE", help="Write the rows to a .csv file for a spreadsheet.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--import", metavar="FILE", help="Take what was written into such a file.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Rows that were reviewed before too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Only how often people agreed with the models.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    params: Params = None,
+    as_json: Json = False,
+) -> Task:
+    """Show the rows that a person should see, one by one, and take what the person says."""
+    request = ReviewRequest(
+        pipeline=pipeline,
+        export=export,
+        source=source,
+        again=again,
+        report=report,
+        force=force,
+        params=params or [],
+    )
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.review import review as command
 
         return command(call, request)
 

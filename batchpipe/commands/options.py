@@ -110,6 +110,19 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRequest:
+    """The options of `review`, as typed; `export` and `source` are files."""
+
+    pipeline: str
+    export: str | None = None
+    source: str | None = None
+    again: bool = False
+    report: bool = False
+    force: bool = False
+    params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRequest:
     """The options of `diff`, as typed; `rows` is how many changed rows are shown."""
 

@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.accuracy import Estimate, RunEstimate, estimates_table, expected_text, read_estimates
+from batchpipe.commands.agreement import agreement_line, agreement_object
 from batchpipe.commands.call import Call
 from batchpipe.commands.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.text import count, moment, money, pairs, share, table
+from batchpipe.engine.agreement import Agreement, read_agreement
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import quoted_names
 from batchpipe.store.database import Session
@@ -105,7 +107,10 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One pipeline. `rows_answered` stand accepted or kept; US dollars per 1,000 of them, else None."""
+    """One pipeline. `rows_answered` stand accepted or kept; US dollars per 1,000 of them, else None.
+
+    `reviewed` tells how often people agreed with the answers that they reviewed.
+    """
 
     pipeline: str
     since: datetime | None
@@ -120,6 +125,7 @@ class Report:
     versions: Sequence[Version]
     runs: Sequence[Run]
     days: Sequence[Day]
+    reviewed: Agreement
 
 
 def report(call: Call, arguments: Sequence[str]) -> int:
@@ -168,6 +174,7 @@ def _read(session: Session, named: Named) -> Report:
         versions=_versions(session),
         runs=last_runs(session, named, LAST),
         days=_days(session),
+        reviewed=read_agreement(session, named.names),
     )
 
 
@@ -202,6 +209,7 @@ def _as_json(found: Report) -> dict[str, Any]:
     """Sums beside the names that they are of, and the shares that people would compute from them."""
     shown = asdict(found)
     shown["total"] = _with_shares(shown["total"])
+    shown["reviewed"] = agreement_object(found.reviewed)
     for name in ("rungs", "versions", "days"):
         for each in shown[name]:
             each.update(_with_shares(each.pop("sums")))
@@ -254,6 +262,7 @@ def _summary(found: Report) -> str:
                 "estimated",
                 f"{expected_text(estimate)}, came to {money(estimate.actual_usd)}" if estimate else None,
             ),
+            ("agreed", agreement_line(found.reviewed.total) if found.reviewed.total.n else None),
             (
                 "no price",
                 f"{count(total.unpriced, 'result')} not in these sums: set `prices`" if total.unpriced else None,

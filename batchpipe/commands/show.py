@@ -12,7 +12,7 @@ from batchpipe.commands.call import Call
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.results import find_output, row_of
 from batchpipe.commands.row import Reading, read_row
-from batchpipe.commands.story import Attempt, Decision, Story, story_text
+from batchpipe.commands.story import Attempt, Decision, Story, review_of, story_text
 from batchpipe.commands.text import safe, shortened
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import quoted_names
@@ -123,6 +123,8 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
     now = session.dictionaries(query("row_now", **parts), named)
     attempts = [_attempt(each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
     decisions = session.dictionaries(query("row_decisions", **parts), {"key": key})
+    reviewed = query("reviewed_values", among="", **parts)
+    reviews = session.dictionaries(query("row_reviews", reviewed=reviewed, **parts), {"key": key})
     output = find_output(session, file)
     state = now[0] if now else {}
     return Story(
@@ -131,7 +133,9 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
         shown_key=shown_key(key),
         state=state.get("state", "new"),
         reason=state.get("reason"),
-        review=bool(state.get("review")) and state.get("state") == "accepted",
+        review=bool(state.get("review"))
+        and state.get("state") == "accepted"
+        and not any(each["stands"] for each in reviews),
         error=state.get("error"),
         output=row_of(session, output, key) if output else None,
         cost_usd=sum((each.cost_usd for each in attempts if each.cost_usd is not None), Decimal(0)),
@@ -140,6 +144,7 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
         problem=reading.problem,
         attempts=attempts,
         decisions=[Decision(**each) for each in decisions],
+        reviews=[review_of(each) for each in reviews],
     )
 
 

@@ -169,7 +169,9 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
 
 def rows_by_state(session: Session, named: Named) -> dict[str, int]:
     """How many keys stand where, by the words of `ROW_STATES`."""
-    statement = query("rows_by_state", pipelines=quoted_names(named.names))
+    pipelines = quoted_names(named.names)
+    reviewed = query("reviewed_values", pipelines=pipelines, among="")
+    statement = query("rows_by_state", pipelines=pipelines, reviewed=reviewed)
     counts = dict.fromkeys(ROW_STATES, 0)
     for state, review, number in session.rows(statement, {"pipeline": named.name}):
         counts[state] = counts.get(state, 0) + number

@@ -98,6 +98,23 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person said of an answer: `before` is the model's document, `after` the person's.
+
+    It `stands` while the input is the same and nobody has said anything newer.
+    """
+
+    recorded_at: datetime
+    reviewed_by: str
+    verdict: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    chosen: Sequence[str]
+    custom_id: str
+    stands: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """Everything known of one row. `now` is None where it left the input or `problem` kept that unread."""
 
@@ -115,6 +132,12 @@ class Story:
     problem: str | None
     attempts: Sequence[Attempt]
     decisions: Sequence[Decision]
+    reviews: Sequence[Review]
+
+
+def review_of(row: Mapping[str, Any]) -> Review:
+    """A review out of a row of the ledger, where documents are text."""
+    return Review(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
 
 
 def story_text(story: Story, suggest: Callable[[str], str]) -> str:
@@ -126,6 +149,8 @@ def story_text(story: Story, suggest: Callable[[str], str]) -> str:
     parts += [_attempt(number, each) for number, each in enumerate(story.attempts, start=1)]
     if story.decisions:
         parts.append("decisions\n" + "\n".join(_decision(each) for each in story.decisions))
+    if story.reviews:
+        parts.append("reviews\n" + "\n".join(_review(each) for each in story.reviews))
     return "\n\n".join(parts)
 
 
@@ -238,6 +263,19 @@ def _decision(each: Decision) -> str:
     why = f": {_cut(each.error, 200)}" if each.error else ""
     what = f"{each.state}{review} ({each.reason}), rung {each.rung}"
     return f"  {moment(each.recorded_at)}  {what}{version}{wait}{why}"
+
+
+def _review(each: Review) -> str:
+    names = dict.fromkeys([*each.before, *each.after])
+    changed = [name for name in names if each.before.get(name) != each.after.get(name)]
+    changes = "; ".join(f"{safe(name)}: {_side(each.before, name)} → {_side(each.after, name)}" for name in changed)
+    stands = "" if each.stands else " (history)"
+    said = f"{each.verdict} by {safe(each.reviewed_by)}{stands}"
+    return f"  {moment(each.recorded_at)}  {said}" + (f": {changes}" if changes else "")
+
+
+def _side(document: Mapping[str, Any], name: str) -> str:
+    return _cut(json.dumps(document[name], ensure_ascii=False), 200) if name in document else "(left out)"
 
 
 def _key(key: Sequence[str]) -> str:

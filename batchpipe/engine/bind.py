@@ -20,16 +20,17 @@ Rerun: TypeAlias = Mapping[str, bool | Condition]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """The ladder's `accept` and `when` by rung, the checks by name, and `[rerun]` by its words."""
+    """The ladder's `accept` and `when` by rung, the checks by name, `[rerun]` by its words, `[review] where`."""
 
     accepts: tuple[Condition | None, ...]
     whens: tuple[Condition | None, ...]
     checks: Mapping[str, Condition]
     rerun: Rerun
+    review: Condition | None
 
     @property
     def inputs(self) -> set[str]:
-        """The input columns that judge an answer or choose its rung; `[rerun]` reads the present input."""
+        """The input columns that judge an answer or choose its rung; `[rerun]` and `[review]` read the present one."""
         every = (*self.accepts, *self.whens, *self.checks.values())
         return {name for each in every if each is not None for name in each.inputs}
 
@@ -82,4 +83,5 @@ def bind_conditions(
             word: rule if isinstance(rule, bool) else binder.condition(rule, f"[rerun] {word}") or True
             for word, rule in pipeline.rerun
         },
+        review=binder.condition(pipeline.review.where, "[review] where"),
     )

@@ -113,10 +113,15 @@ def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[in
         add_event(session, names[0], "order_withdrawn", facts, run_id=run_id)
 
 
-def output_relation(resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "") -> str:
-    """SQL: key_id with what `condition` reads, from the snapshot and from the output as it stands now."""
+def output_relation(
+    resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "", *, document: str = "o.output"
+) -> str:
+    """SQL: key_id with what `condition` reads, from the snapshot and from the output as it stands now.
+
+    `document` is `o.output`, or `o.answer` for the model's own where a person has corrected it.
+    """
     outputs = [
-        f"{value_sql(column, 'o.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        f"{value_sql(column, document)} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
         for column in resolved.columns
         if column.name in condition.outputs
     ]
@@ -163,7 +168,7 @@ def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
     for rung, accept in enumerate(resolved.judge.accepts, start=1):
         if accept is None or rung == len(resolved.rungs):
             continue
-        relation = output_relation(resolved, snapshot, accept, extra="o.rung")
+        relation = output_relation(resolved, snapshot, accept, extra="o.rung", document="o.answer")
         parts.append(
             f"SELECT key_id, 'escalate' FROM ({relation}) WHERE rung = {rung} AND NOT {accept.truth} AND key_id IN "
             "(SELECT key_id FROM work.standing WHERE state = 'accepted' AND started < $seq)"
@@ -174,8 +179,14 @@ def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
 
 
 def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
-    """`work.to_keep`: the answered keys that open orders or `[rerun]` want left as they are, and after which change."""
+    """`work.to_keep`: the answered keys that open orders or `[rerun]` want left as they are, and after which change.
+
+    What a person has reviewed is left as it is by every change but that of its input.
+    """
     session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT, word VARCHAR)")
+    reviewed = query("reviewed_values", pipelines=quoted_names(resolved.names), among="")
+    for word in ("prompt_changed", "schema_changed", "check_failed"):
+        session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", [word])
     for order in orders:
         if order.kind == "keep":
             kept = _answered(resolved, snapshot, order.condition, "")

@@ -22,7 +22,7 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
     ]
 
 
-def ensure_output(session: Session, resolved: Resolved, run_id: str) -> bool:
+def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> bool:
     """Make the table, or give it today's columns from stored answers; True where it was made or rebuilt.
 
     Raises PipelineError for a table that this pipeline did not make.
@@ -55,21 +55,27 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str) -> bool:
     return True
 
 
-def merge_output(session: Session, resolved: Resolved, keys: str | None) -> None:
-    """Bring the rows of `keys` (SQL giving key_id; None: all) up to their newest accepted answer."""
+def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answered: bool = True) -> None:
+    """Bring the rows of `keys` (SQL giving key_id; None: all) up to their newest accepted answer and its review.
+
+    They are current then; where nothing was `answered`, which of them are stays as it was.
+    """
     if not resolved.has_output:
         return
     among = f"AND key_id IN ({keys})" if keys is not None else ""
+    names_sql = quoted_names(resolved.names)
     source = query(
         "output_source",
-        pipelines=quoted_names(resolved.names),
+        pipelines=names_sql,
         among=among,
         columns=", ".join(_values(resolved)),
+        reviewed=query("reviewed_values", pipelines=names_sql, among=among),
     )
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
     on = " AND ".join(f"t.{key} IS NOT DISTINCT FROM s.{key}" for key in keys_sql)
-    changed = ", ".join(f"{name} = s.{name}" for name in names if name not in keys_sql)
+    left = [*keys_sql, *([] if answered else [quote_identifier("_current")])]
+    changed = ", ".join(f"{name} = s.{name}" for name in names if name not in left)
     session.execute(
         f"MERGE INTO {table} t USING ({source}) s ON {on} WHEN MATCHED THEN UPDATE SET {changed} "
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"

@@ -186,7 +186,8 @@ class Planner:
         session.execute(query("identities", pipelines=pipelines), identities)
         keeps = any(rule is not True for rule in self.resolved.rerun.values())
         if options.where is not None or keeps or any(each.needs_output for each in orders):
-            session.execute(query("present_outputs", pipelines=pipelines))
+            reviewed = query("reviewed_values", pipelines=pipelines, among="")
+            session.execute(query("present_outputs", pipelines=pipelines, reviewed=reviewed))
         if options.where is not None:
             self._select(session, snapshot, options.where)
         if options.since is None:

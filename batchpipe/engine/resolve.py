@@ -58,6 +58,7 @@ class Resolved:
     judge: Judge
     whens: tuple[Condition | None, ...]
     rerun: Rerun
+    review_where: Condition | None
     version: PromptVersion
     policy_hash: str
     judge_hash: str
@@ -223,6 +224,7 @@ def _resolved(
         ),
         whens=conditions.whens,
         rerun=conditions.rerun,
+        review_where=conditions.review,
         version=version,
         policy_hash=digest(["policy", version.schema_hash, policy]),
         judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),

@@ -71,7 +71,11 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
     with database.reading(work) as session:
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
-        review = session.one("SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review")[0]
+        reviewed = query("reviewed_values", pipelines=names, among="")
+        review = session.one(
+            "SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review "
+            f"AND key_id NOT IN (SELECT key_id FROM ({reviewed}))"
+        )[0]
         failed, decided = session.one(
             query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
         )

@@ -26,6 +26,7 @@ FACT_COLUMNS = (
     ("_completed_at", "TIMESTAMP"),
     ("_cost_usd", "DECIMAL(38, 15)"),
     ("_review", "BOOLEAN"),
+    ("_reviewed_by", "VARCHAR"),
     ("_current", "BOOLEAN"),
 )
 
@@ -244,6 +245,13 @@ class Pilot(Frozen):
     )
 
 
+class Review(Frozen):
+    """`[review]`: rows that a person should see, beside those that the ladder is not sure of."""
+
+    where: str | None = Field(default=None, description="SQL over input and output: `review` shows such rows.")
+    sample: Share = Field(default=0.0, description="Share of the rows, by hash of the key, that `review` shows.")
+
+
 class Budget(Frozen):
     """`[budget]`: US dollars."""
 
@@ -321,6 +329,7 @@ class Pipeline(Frozen):
     retry: Retry = Retry()
     rerun: Rerun = Rerun()
     pilot: Pilot | None = None
+    review: Review = Review()
     budget: Budget = Budget()
     check: Check = Check()
     eval: Eval | None = None

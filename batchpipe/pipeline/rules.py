@@ -20,7 +20,7 @@ from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
-UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"), ("review",))
+UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"),)
 RESERVED_NAMES = ("row", "fields")
 
 
@@ -34,6 +34,7 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(data.get("output"), Mapping):
         yield from _output(data["output"], table(data, "input"))
     yield from _models(data.get("models"))
+    yield from _blank(table(data, "review"), ("review",), ("where",))
     yield from _not_finite(data, ())
 
 

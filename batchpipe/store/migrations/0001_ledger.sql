@@ -133,6 +133,26 @@ CREATE TABLE ledger.decisions (
     seq BIGINT NOT NULL
 );
 
+-- What a person said of an answer. The newest one of the row's present input stands, whatever is answered later.
+CREATE TABLE ledger.reviews (
+    pipeline VARCHAR NOT NULL,
+    key_id UHUGEINT NOT NULL,
+    key VARCHAR NOT NULL,                 -- JSON list of the key columns as text
+    input_hash UHUGEINT NOT NULL,         -- as in the decision that was reviewed
+    prompt_version UHUGEINT NOT NULL,
+    custom_id VARCHAR NOT NULL,           -- the request whose answer was reviewed
+    input_columns VARCHAR[] NOT NULL,     -- that the answering request used
+    input_values VARCHAR[] NOT NULL,      -- of those columns, as text
+    verdict VARCHAR NOT NULL,             -- accepted, corrected
+    before JSON NOT NULL,                 -- the model's document
+    after JSON NOT NULL,                  -- the person's
+    chosen VARCHAR[] NOT NULL,            -- why a person saw it: ladder, where, sample
+    reviewed_by VARCHAR NOT NULL,
+    run_id UUID,
+    recorded_at TIMESTAMP NOT NULL,
+    seq BIGINT NOT NULL
+);
+
 CREATE TABLE ledger.orders (
     pipeline VARCHAR NOT NULL,
     order_id UUID NOT NULL,

@@ -23,6 +23,12 @@ answered AS (
     FROM ledger.results
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted)
     GROUP BY custom_id
+),
+told AS (
+    SELECT a.key_id, coalesce(h.after, r.output) AS output, h.reviewed_by, r.* EXCLUDE (output)
+    FROM accepted a
+    JOIN answered r USING (custom_id)
+    LEFT JOIN ({reviewed}) h USING (key_id)
 )
 SELECT
     {columns},
@@ -33,11 +39,12 @@ SELECT
     r.batch_id AS _batch_id,
     r.completed_at AS _completed_at,
     CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
-    a.review AS _review,
+    a.review AND r.reviewed_by IS NULL AS _review,
+    r.reviewed_by AS _reviewed_by,
     true AS _current
 FROM accepted a
 JOIN newest_request q USING (key_id)
-JOIN answered r ON r.custom_id = a.custom_id
+JOIN told r USING (key_id)
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = a.prompt_version AND v.pipeline IN ({pipelines})
 
 -- name: refresh_current

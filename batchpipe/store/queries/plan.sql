@@ -132,8 +132,9 @@ WHERE r.custom_id IN (SELECT custom_id FROM {wanted}) AND r.outcome = 'answered'
 GROUP BY r.custom_id
 
 -- name: present_outputs
+-- `output` is what stands, `answer` what the model said.
 CREATE OR REPLACE TABLE work.present AS
-SELECT a.key_id, a.custom_id, a.rung, r.output
+SELECT a.key_id, a.custom_id, a.rung, coalesce(h.after, r.output) AS output, r.output AS answer
 FROM (
     SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung
     FROM ledger.decisions
@@ -144,6 +145,7 @@ JOIN (
     SELECT custom_id, arg_max(output, seq) AS output FROM ledger.results
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL GROUP BY custom_id
 ) r USING (custom_id)
+LEFT JOIN ({reviewed}) h ON h.key_id = a.key_id
 
 -- name: matches
 CREATE OR REPLACE TABLE work.matches AS
@@ -233,7 +235,9 @@ SELECT
     CASE
         WHEN stays AND rejudged_valid THEN
             CASE WHEN same_version AND state = 'accepted' THEN 'unchanged' ELSE 'carried_over' END
-        WHEN stays AND state = 'accepted' THEN CASE WHEN same_judge THEN 'carried_over' ELSE 'check_failed' END
+        WHEN stays AND state = 'accepted' AND same_judge THEN 'carried_over'
+        WHEN stays AND state = 'accepted' THEN
+            CASE WHEN list_contains(kept_after, 'check_failed') THEN 'kept' ELSE 'check_failed' END
         WHEN stays THEN state
         WHEN redo = 'escalate' AND fingerprint IS NULL THEN 'unchanged'
         WHEN match_passes THEN 'carried_over'
@@ -241,7 +245,8 @@ SELECT
         WHEN fingerprint IS NULL THEN 'failed'
         WHEN redo IS NOT NULL THEN 'redo'
         WHEN NOT known OR never_sent THEN 'new'
-        WHEN own AND state = 'accepted' AND same_input THEN 'check_failed'
+        WHEN own AND state = 'accepted' AND same_input THEN
+            CASE WHEN list_contains(kept_after, 'check_failed') THEN 'kept' ELSE 'check_failed' END
         WHEN own AND state = 'failed' AND same_input THEN 'failed'
         WHEN own AND state IN ('retry', 'escalated') THEN state
         WHEN list_contains(kept_after, changed) THEN 'kept'

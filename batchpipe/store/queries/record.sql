@@ -184,6 +184,8 @@ WHERE stopped.seq IS NOT NULL AND NOT EXISTS (
 
 -- name: after_is_due
 SELECT
-    coalesce((SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state = 'accepted'), 0)
-    > coalesce((SELECT max((data ->> 'up_to')::BIGINT) FROM ledger.events
+    greatest(
+        coalesce((SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state = 'accepted'), 0),
+        coalesce((SELECT max(seq) FROM ledger.reviews WHERE pipeline IN ({pipelines})), 0)
+    ) > coalesce((SELECT max((data ->> 'up_to')::BIGINT) FROM ledger.events
         WHERE kind = 'after_done' AND pipeline IN ({pipelines})), 0)

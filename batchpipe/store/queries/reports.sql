@@ -6,7 +6,7 @@ SELECT DISTINCT pipeline FROM ledger.events WHERE NOT contains(pipeline, ':') OR
 
 -- name: rows_by_state
 -- A renamed pipeline may know a key under both names: the present one is the newer.
-SELECT state, coalesce(review, false) AND state = 'accepted', count(*)
+SELECT state, coalesce(review, false) AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed})), count(*)
 FROM (
     SELECT key_id, arg_max(state, pipeline = $pipeline) AS state, arg_max(review, pipeline = $pipeline) AS review
     FROM ledger.row_state

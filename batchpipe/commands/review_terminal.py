@@ -1,0 +1,160 @@
+"""A terminal that is read key by key, drawn whole, and given back as it was found."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from batchpipe.errors import UsageError
+
+ESCAPE_SECONDS = 0.05
+RESIZED, ENDED, ENTER, ESCAPE, BACKSPACE, CLEAR, UP, DOWN = (
+    "resized",
+    "ended",
+    "enter",
+    "escape",
+    "backspace",
+    "clear",
+    "up",
+    "down",
+)
+NAMED = {"\n": ENTER, "\r": ENTER, "\x7f": BACKSPACE, "\x08": BACKSPACE, "\x15": CLEAR, "\x04": ENDED}
+SEQUENCES = {"[A": UP, "OA": UP, "[5~": UP, "[B": DOWN, "OB": DOWN, "[6~": DOWN}
+OTHER_SCREEN, OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+FALLBACK = os.terminal_size((80, 24))
+
+
+@dataclass(slots=True, kw_only=True)
+class Terminal:
+    """`key` waits for a key: one character, or one of the names above; `resized` where the window has changed."""
+
+    fd: int
+    stdout: TextIO
+    _woken: int
+    _pending: list[str] = field(default_factory=list)
+    _decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+
+    @property
+    def size(self) -> os.terminal_size:
+        """Columns and lines as they are now, whatever the environment says."""
+        with contextlib.suppress(OSError):
+            found = os.get_terminal_size(self.stdout.fileno())
+            if found.columns and found.lines:
+                return found
+        return FALLBACK
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Replace what is on the screen; every line ends its own colours."""
+        text = "\x1b[H" + "\x1b[K\r\n".join(lines[: self.size.lines]) + "\x1b[K\x1b[J"
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def key(self) -> str:
+        while not self._pending:
+            ready, _, _ = select.select([self.fd, self._woken], [], [])
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                return RESIZED
+            self._read()
+        return self._pending.pop(0)
+
+    def _read(self) -> None:
+        block = os.read(self.fd, 4096)
+        if not block:
+            self._pending.append(ENDED)
+            return
+        while block.endswith(b"\x1b") and select.select([self.fd], [], [], ESCAPE_SECONDS)[0]:
+            block += os.read(self.fd, 4096)
+        self._pending += _keys(self._decoder.decode(block))
+
+
+def _keys(text: str) -> Iterator[str]:
+    place = 0
+    while place < len(text):
+        if text[place] != "\x1b":
+            yield NAMED.get(text[place], text[place])
+            place += 1
+            continue
+        found = next((each for each in SEQUENCES if text.startswith(each, place + 1)), None)
+        if found is not None:
+            yield SEQUENCES[found]
+            place += 1 + len(found)
+            continue
+        yield ESCAPE
+        place += 1
+        if text[place : place + 1] in ("[", "O"):  # a key that means nothing here
+            place += 1
+            while place < len(text) and not text[place].isalpha() and text[place] != "~":
+                place += 1
+            place += 1
+
+
+def is_terminal(stdout: TextIO) -> bool:
+    """Whether a person sits before it, both ways."""
+    return sys.stdin.isatty() and stdout.isatty()
+
+
+@contextmanager
+def opened(stdout: TextIO) -> Iterator[Terminal]:
+    """The terminal, key by key and on a screen of its own; afterwards as it was, whatever happens."""
+    try:
+        import termios
+        import tty
+    except ImportError as error:
+        hint = "Review in a spreadsheet: --export review.csv, then --import review.csv."
+        raise UsageError("this system has no such terminal", where="review", hint=hint) from error
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+
+    def enter() -> None:
+        tty.setcbreak(fd, termios.TCSADRAIN)
+        stdout.write(OTHER_SCREEN)
+        stdout.flush()
+
+    def leave() -> None:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        with contextlib.suppress(OSError, ValueError):
+            stdout.write(OWN_SCREEN)
+            stdout.flush()
+
+    try:
+        with _signals(enter, leave, wake):
+            enter()
+            yield Terminal(fd=fd, stdout=stdout, _woken=woken)
+    finally:
+        leave()
+        os.close(woken)
+        os.close(wake)
+
+
+@contextmanager
+def _signals(enter: Callable[[], None], leave: Callable[[], None], wake: int) -> Iterator[None]:
+    """A resize wakes the reader; a stop gives the terminal back until the work goes on."""
+
+    def changed(number: int, _: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(wake, b".")
+
+    def stopped(number: int, _: object) -> None:
+        leave()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        enter()
+        changed(number, None)
+
+    handlers = {signal.SIGWINCH: changed, signal.SIGTSTP: stopped}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,65 @@
+"""How often people agreed with the models whose answers they reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from batchpipe.engine.facts import quoted_names
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+Z_95 = 1.959963984540054  # the normal distribution's 0.975 quantile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """`agreed` of `n` reviewed answers were right as they stood; `name` is a field, a reason or a person."""
+
+    name: str
+    n: int
+    agreed: int
+
+    @property
+    def share(self) -> float | None:
+        return self.agreed / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the share; None of nothing."""
+        return wilson(self.agreed, self.n) if self.n else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Whole answers, by why they were shown (ladder, where, sample), by field and by person."""
+
+    total: Agreed
+    chosen: Sequence[Agreed]
+    fields: Sequence[Agreed]
+    people: Sequence[Agreed]
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95% score interval of a share, `n` above 0.
+
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, Probable inference, the law of succession,
+    and statistical inference, Journal of the American Statistical Association 22 (1927), 209-212.
+    """
+    share, square = successes / n, Z_95 * Z_95
+    centre = share + square / (2 * n)
+    reach = Z_95 * sqrt(share * (1 - share) / n + square / (4 * n * n))
+    scale = 1 + square / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+
+
+def read_agreement(session: Session, names: Sequence[str]) -> Agreement:
+    """What was said so far of the answers of the pipelines called `names`."""
+    rows = session.rows(query("agreement", pipelines=quoted_names(names)))
+    by_kind: dict[str, list[Agreed]] = {"all": [], "chosen": [], "field": [], "person": []}
+    for kind, name, n, agreed in rows:
+        by_kind[kind].append(Agreed(name=name, n=n, agreed=agreed))
+    return Agreement(
+        total=by_kind["all"][0], chosen=by_kind["chosen"], fields=by_kind["field"], people=by_kind["person"]
+    )

@@ -1,0 +1,155 @@
+-- What people said of answers: the reviews that stand, the rows to look at, and what was agreed.
+
+-- name: reviewed_values
+-- One row per key: the newest review whose input is that of the answer that stands, over the columns both used.
+-- Few rows are reviewed: nothing else is looked up.
+SELECT DISTINCT ON (h.key_id) h.*
+FROM ledger.reviews h
+JOIN (
+    SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
+    FROM ledger.requests q
+    JOIN (
+        SELECT key_id, arg_max(custom_id, seq) AS custom_id
+        FROM ledger.decisions
+        WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
+            AND key_id IN (SELECT key_id FROM ledger.reviews WHERE pipeline IN ({pipelines}))
+        GROUP BY key_id
+    ) a ON a.key_id = q.key_id AND a.custom_id = q.custom_id
+    WHERE q.pipeline IN ({pipelines})
+    GROUP BY q.key_id
+) n ON n.key_id = h.key_id
+JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p
+    ON p.policy_hash = n.policy_hash
+WHERE h.pipeline IN ({pipelines}) AND len(list_filter(
+    h.input_columns,
+    lambda name: list_contains(p.columns, name)
+        AND n.input_values[list_position(p.columns, name)]
+            IS DISTINCT FROM h.input_values[list_position(h.input_columns, name)]
+)) = 0
+ORDER BY h.key_id, h.seq DESC
+
+-- name: review_answers
+-- The newest accepted answer of each key, as it was asked for, and what stands of it.
+CREATE OR REPLACE TABLE work.review_answers AS
+WITH accepted AS (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
+        arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+    GROUP BY key_id
+),
+chosen AS (SELECT * FROM accepted WHERE {among}),
+asked AS (
+    SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
+    FROM ledger.requests q
+    JOIN chosen c ON c.key_id = q.key_id AND c.custom_id = q.custom_id
+    WHERE q.pipeline IN ({pipelines})
+    GROUP BY q.key_id
+),
+answered AS (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM chosen)
+    GROUP BY custom_id
+)
+SELECT
+    c.*, md5_number('review ' || c.key_id::VARCHAR) % 1000000 < $sample AS sampled,
+    p.columns AS input_columns, q.input_values, r.model, v.version,
+    r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(h.seq, 0) AS reviewed_seq
+FROM chosen c
+JOIN asked q USING (key_id)
+JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p USING (policy_hash)
+JOIN answered r USING (custom_id)
+LEFT JOIN (SELECT DISTINCT prompt_version, version FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})) v
+    USING (prompt_version)
+LEFT JOIN ({reviewed}) h ON h.key_id = c.key_id
+
+-- name: review_rows
+-- Answers whose row is in the input, with why a person should see them and whether their input is still the same.
+CREATE OR REPLACE TABLE work.review AS
+SELECT row_number() OVER (ORDER BY position) - 1 AS number, *
+FROM (
+    SELECT
+        a.*, s.position, s.key, {judged_by} AS judged_by,
+        len(list_filter(
+            a.input_columns,
+            lambda name: list_contains({names}, name) AND {texts}[list_position({names}, name)]
+                IS DISTINCT FROM a.input_values[list_position(a.input_columns, name)]
+        )) = 0 AS same_input,
+        list_filter(
+            [
+                CASE WHEN a.review THEN 'ladder' END,
+                CASE WHEN a.key_id IN (SELECT key_id FROM ({where})) THEN 'where' END,
+                CASE WHEN a.sampled THEN 'sample' END
+            ],
+            lambda word: word IS NOT NULL
+        ) AS chosen,
+        left(md5(concat(a.key_id, ' ', a.custom_id, ' ', a.document, ' ', a.reviewed_seq)), 16) AS token
+    FROM work.review_answers a
+    JOIN (SELECT *, md5_number(key) AS key_id FROM {snapshot}) s USING (key_id)
+)
+WHERE {wanted}
+
+-- name: review_row
+SELECT
+    w.number, w.key, w.custom_id, w.rung, w.model, w.version, w.chosen, w.answer::VARCHAR AS answer,
+    w.document::VARCHAR AS document, w.reviewed_by, w.same_input, w.token, [{texts}] AS input
+FROM work.review w
+JOIN {snapshot} s USING (position)
+WHERE {chosen}
+ORDER BY w.number
+
+-- name: overtaken
+SELECT v.number
+FROM work.verdicts v
+JOIN work.review w USING (number)
+LEFT JOIN (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND key_id IN (
+        SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.verdicts)
+    )
+    GROUP BY key_id
+) a USING (key_id)
+WHERE a.custom_id IS DISTINCT FROM w.custom_id
+ORDER BY v.number
+
+-- name: insert_reviews
+INSERT INTO ledger.reviews BY NAME
+SELECT
+    $pipeline AS pipeline, w.key_id, w.key, w.input_hash, w.prompt_version, w.custom_id, w.input_columns, w.input_values,
+    v.verdict, w.answer AS before, v.after::JSON AS after, w.chosen, $reviewed_by AS reviewed_by, NULL::UUID AS run_id,
+    $now AS recorded_at, $seq AS seq
+FROM work.verdicts v
+JOIN work.review w USING (number)
+
+-- name: row_reviews
+SELECT
+    h.recorded_at, h.reviewed_by, h.verdict, h.before::VARCHAR AS before, h.after::VARCHAR AS after, h.chosen, h.custom_id,
+    h.seq IN (SELECT seq FROM ({reviewed})) AS stands
+FROM ledger.reviews h
+WHERE h.key_id = md5_number($key) AND h.pipeline IN ({pipelines})
+ORDER BY h.seq
+
+-- name: agreement
+-- The newest word on each answer; several fields and reasons of one answer count once each.
+WITH said AS (
+    SELECT DISTINCT ON (key_id, custom_id) verdict = 'accepted' AS agreed, before, after, chosen, reviewed_by
+    FROM ledger.reviews
+    WHERE pipeline IN ({pipelines})
+    ORDER BY key_id, custom_id, seq DESC
+),
+fields AS (
+    SELECT name, json_extract(before, '/' || replace(replace(name, '~', '~0'), '/', '~1'))
+        IS NOT DISTINCT FROM json_extract(after, '/' || replace(replace(name, '~', '~0'), '/', '~1')) AS agreed
+    FROM (SELECT before, after, unnest(list_distinct(list_concat(json_keys(before), json_keys(after)))) AS name FROM said)
+)
+SELECT 'all' AS kind, '' AS name, count(*) AS n, count(*) FILTER (agreed) AS agreed FROM said
+UNION ALL
+SELECT 'chosen', word, count(*), count(*) FILTER (agreed)
+FROM (SELECT agreed, unnest(chosen) AS word FROM said) GROUP BY word
+UNION ALL
+SELECT 'field', name, count(*), count(*) FILTER (agreed) FROM fields GROUP BY name
+UNION ALL
+SELECT 'person', reviewed_by, count(*), count(*) FILTER (agreed) FROM said GROUP BY reviewed_by
+ORDER BY ALL
