@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -203,7 +204,8 @@ class TestWhatAPersonSaid:
         reviewed.run()
         [(label, by)] = reviewed.sql("SELECT label, _reviewed_by FROM demo WHERE id = 1")
         [(said,)] = reviewed.sql(
-            "SELECT arg_max(output ->> 'label', seq) FROM ledger.results WHERE custom_id = (SELECT _custom_id FROM demo WHERE id = 1)"
+            "SELECT arg_max(output ->> 'label', seq) FROM ledger.results "
+            "WHERE custom_id = (SELECT _custom_id FROM demo WHERE id = 1)"
         )
         assert (label, by) == (said, None)
         assert labels(reviewed)[2] == self.after[2]
@@ -396,9 +398,8 @@ class TestWhatIsTyped:
         words = ["5", "null", "true", "plain", '"quoted"', "[1]", "\n", "=1", "'"]
         values: list[Any] = [*words, *([5, 5.5, ["a"], {"a": None}, True] if types == () else [])]
         for value in values:
-            if types in (("number",), ("array",)):
-                value = {"number": -1.5, "array": [value]}[types[0]]
-            assert form.value(form.text(value)) == value
+            meant = -1.5 if types == ("number",) else [value] if types == ("array",) else value
+            assert form.value(form.text(meant)) == meant
 
 
 class TestAgreement:
@@ -427,3 +428,187 @@ class TestAgreement:
             else:
                 high = middle
         return (low + high) / 2
+
+
+Edit = Callable[[list[dict[str, str]]], None]
+TEXTS = [
+    "=1+1",
+    "+49 30",
+    "-5 apples",
+    "@SUM(A1)",
+    "'quoted",
+    "'=already",
+    "''=twice",
+    "\tx",
+    "a, b; c",
+    'say "hi"',
+    "two\nlines",
+]
+NOTES = EVERY.replace("[[models]]", '[output.fields.note]\ntype = "string"\noptional = true\n[[models]]')
+
+
+def edit(path: Path, change: Edit, *, delimiter: str = ",", encoding: str = "utf-8-sig") -> None:
+    """Open a file as a spreadsheet does, change cells, save it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class TestSpreadsheet:
+    @pytest.fixture
+    def sheet(self, project: Project, command: CommandLine) -> Path:
+        """Eleven rows whose inputs are formulas and the like, exported."""
+        project.rows([{"id": n, "body": text, "lang": "en", "amount": n} for n, text in enumerate(TEXTS, start=1)])
+        project.pipeline(NOTES)
+        project.run()
+        self.before = dict(project.sql("SELECT id, {'label': label, 'score': score, 'note': note} FROM demo"))
+        found = command("review", "demo", "--export", "review.csv")
+        assert (found.code, found.out) == (0, "")
+        assert "11 rows to review.csv" in found.talk
+        return project.root / "review.csv"
+
+    def values(self, project: Project) -> dict[int, dict[str, Any]]:
+        return dict(project.sql("SELECT id, {'label': label, 'score': score, 'note': note} FROM demo"))
+
+    def test_no_cell_is_a_formula(self, sheet: Path) -> None:
+        text = sheet.read_text(encoding="utf-8-sig")
+        cells = [cell for row in csv.reader(text.splitlines(keepends=True)) for cell in row]
+        assert [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r")] == []
+        assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
+
+    def test_unedited_it_says_nothing(self, sheet: Path, project: Project, command: CommandLine) -> None:
+        found = command("review", "demo", "--import", "review.csv", "--json")
+        assert found.value == {"pipeline": "demo", "accepted": 0, "corrected": 0, "without_a_word": 11}
+        assert project.sql("SELECT count(*) FROM ledger.reviews") == [(0,)]
+        assert self.values(project) == self.before
+
+    @pytest.mark.parametrize(("delimiter", "encoding"), [(",", "utf-8-sig"), (";", "utf-8"), ("\t", "utf-8")])
+    def test_what_is_written_comes_back(
+        self, sheet: Path, project: Project, command: CommandLine, delimiter: str, encoding: str
+    ) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            for number, row in enumerate(rows):
+                row["note"] = "'" + TEXTS[number] if number in (0, 1, 2, 3, 5, 6, 7) else TEXTS[number]
+            rows[0]["_verdict"] = "OK"
+            rows[1]["score"] = "0.250"
+            rows.reverse()
+
+        edit(sheet, change, delimiter=delimiter, encoding=encoding)
+        found = command("review", "demo", "--import", "review.csv")
+        assert found.code == 0, found.talk
+        assert "0 accepted, 11 corrected, 0 without a word" in found.talk
+        after = self.values(project)
+        assert [after[number]["note"] for number in range(1, 12)] == TEXTS
+        assert after[2]["score"] == 0.25
+        assert {key: value["label"] for key, value in after.items()} == {
+            key: value["label"] for key, value in self.before.items()
+        }
+        again = command("review", "demo", "--export", "again.csv", "--again")
+        assert again.code == 0
+        with (project.root / "again.csv").open(encoding="utf-8-sig", newline="") as file:
+            back = {row["id"]: row for row in csv.DictReader(file)}
+        assert back["1"]["note"] == "'=1+1"
+        assert back["6"]["note"] == "''=already"
+        assert command("review", "demo", "--import", "again.csv", "--json").value["without_a_word"] == 11
+        assert self.values(project) == after
+
+    def test_a_formula_that_the_spreadsheet_has_freed_is_the_same_value(
+        self, sheet: Path, project: Project, command: CommandLine
+    ) -> None:
+        correct(project, {1: {"note": "=1+1"}})
+        assert command("review", "demo", "--export", "review.csv", "--again", "--force").code == 0
+        edit(sheet, lambda rows: rows[0].update(note="=1+1"))
+        assert command("review", "demo", "--import", "review.csv", "--json").value["without_a_word"] == 11
+
+    def test_ok_accepts_and_an_edit_corrects(self, sheet: Path, project: Project, command: CommandLine) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            rows[0]["_verdict"] = "ok"
+            rows[1]["label"] = another(rows[1]["label"]).upper()
+            rows[2]["_verdict"] = "skip"
+
+        edit(sheet, change)
+        found = command("review", "demo", "--import", "review.csv", "--json").value
+        assert found == {"pipeline": "demo", "accepted": 1, "corrected": 1, "without_a_word": 9}
+        assert project.sql("SELECT verdict FROM ledger.reviews ORDER BY key") == [("accepted",), ("corrected",)]
+        assert self.values(project)[2]["label"] == another(self.before[2]["label"])
+
+    def test_every_problem_is_named_with_its_line_and_nothing_is_recorded(
+        self, sheet: Path, project: Project, command: CommandLine
+    ) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            rows[0]["_verdict"] = "ok"
+            rows[1]["label"] = "none of them"
+            rows[2]["score"] = "7"
+            rows[3]["_verdict"] = "perhaps"
+            rows[4]["_answer"] = "0123456789abcdef"
+            rows[5]["id"] = "999"
+            rows.append(dict(rows[0]))
+
+        edit(sheet, change)
+        found = command("review", "demo", "--import", "review.csv")
+        assert found.code == 2
+        places = [line.split(":")[1] for line in found.talk.splitlines() if line.startswith("review.csv:")]
+        assert places == ["3", "4", "5", "6", "7", "14"]  # the row before the last stands on two lines
+        for words in (
+            "label:",
+            "score: 7 is more than 1",
+            "'perhaps'",
+            "is not the one that was exported",
+            "'999'",
+            "line 2 too",
+        ):
+            assert words in found.talk
+        assert project.sql("SELECT count(*) FROM ledger.reviews") == [(0,)]
+        assert self.values(project) == self.before
+
+    def test_rows_whose_answer_or_input_changed_are_refused(
+        self, sheet: Path, project: Project, command: CommandLine
+    ) -> None:
+        rows = [{"id": n, "body": text, "lang": "en", "amount": n} for n, text in enumerate(TEXTS, start=1)]
+        correct(project, {2: {}})
+        project.rows([{**row, "body": "new" if row["id"] == 3 else row["body"]} for row in rows])
+
+        def approve(rows: list[dict[str, str]]) -> None:
+            for row in rows:
+                row["_verdict"] = "ok"
+
+        edit(sheet, approve)
+        found = command("review", "demo", "--import", "review.csv")
+        assert found.code == 2
+        assert "was reviewed by ada since the export" in found.talk
+        assert "has changed: it is due again" in found.talk
+        project.run()
+        found = command("review", "demo", "--import", "review.csv")
+        assert "the answer of the row '3' is not the one that was exported" in found.talk
+        assert project.sql("SELECT count(*) FROM ledger.reviews") == [(1,)]
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "lacks the columns"),
+            (b"id,label\n1,bug\n", "lacks the columns score, note, _verdict, _answer"),
+            ("id,\u00e4".encode("latin-1"), "not UTF-8"),
+        ],
+    )
+    def test_files_that_are_none(
+        self, sheet: Path, project: Project, command: CommandLine, content: bytes, words: str
+    ) -> None:
+        sheet.write_bytes(content)
+        found = command("review", "demo", "--import", "review.csv")
+        assert (found.code, words in found.talk) == (2, True), found.talk
+
+    def test_where_it_is_written(self, sheet: Path, project: Project, command: CommandLine) -> None:
+        for arguments, words in (
+            (["--export", "review.csv"], "there already"),
+            (["--export", "review.xlsx"], "no .csv"),
+            (["--export", "none/review.csv"], "cannot be written there"),
+            (["--import", "none.csv"], "cannot be read"),
+            (["--import", "review.csv", "--report"], "exclude one another"),
+        ):
+            found = command("review", "demo", *arguments)
+            assert (found.code, words in found.talk) == (2, True), found.talk
+        assert command("review", "demo", "--export", "review.csv", "--force").code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import select
 import signal
 import sys
@@ -28,6 +29,9 @@ RESIZED, ENDED, ENTER, ESCAPE, BACKSPACE, CLEAR, UP, DOWN = (
 )
 NAMED = {"\n": ENTER, "\r": ENTER, "\x7f": BACKSPACE, "\x08": BACKSPACE, "\x15": CLEAR, "\x04": ENDED}
 SEQUENCES = {"[A": UP, "OA": UP, "[5~": UP, "[B": DOWN, "OB": DOWN, "[6~": DOWN}
+# A key that means nothing here, and one that is not read whole yet.
+UNKNOWN = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z~]|O[A-Za-z])")
+CUT = re.compile(rb"\x1b(?:\[[0-9;?]*|O)?\Z")
 OTHER_SCREEN, OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 FALLBACK = os.terminal_size((80, 24))
 
@@ -71,7 +75,7 @@ class Terminal:
         if not block:
             self._pending.append(ENDED)
             return
-        while block.endswith(b"\x1b") and select.select([self.fd], [], [], ESCAPE_SECONDS)[0]:
+        while CUT.search(block) and select.select([self.fd], [], [], ESCAPE_SECONDS)[0]:
             block += os.read(self.fd, 4096)
         self._pending += _keys(self._decoder.decode(block))
 
@@ -88,13 +92,10 @@ def _keys(text: str) -> Iterator[str]:
             yield SEQUENCES[found]
             place += 1 + len(found)
             continue
-        yield ESCAPE
-        place += 1
-        if text[place : place + 1] in ("[", "O"):  # a key that means nothing here
-            place += 1
-            while place < len(text) and not text[place].isalpha() and text[place] != "~":
-                place += 1
-            place += 1
+        unknown = UNKNOWN.match(text, place)
+        if unknown is None:
+            yield ESCAPE
+        place = unknown.end() if unknown else place + 1
 
 
 def is_terminal(stdout: TextIO) -> bool:
