@@ -212,9 +212,11 @@ def test_the_last_row_ends_it_and_the_next_session_goes_on(five: Project, sit: S
 
 def test_the_window_is_resized(five: Project, sit: Sit) -> None:
     def within(columns: int, lines: int) -> Callable[[str], bool]:
-        return lambda screen: (
-            len(screen.split("\r\n")) == lines and all(len(line) <= columns for line in screen.split("\r\n"))
-        )
+        def fits(screen: str) -> bool:
+            drawn = screen.split("\n")
+            return len(drawn) == lines and all(len(line.rstrip("\r")) <= columns for line in drawn)
+
+        return fits
 
     person = sit(size=(100, 30))
     person.sees("row 1 of 5", KEYS, fits=within(100, 30))

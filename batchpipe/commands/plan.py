@@ -36,7 +36,7 @@ MEANINGS = {
     "escalated": "go to the next model of the ladder",
     "retry": "had no valid answer, are tried again",
     "carried_over": "ask the same as an answered request: no cost",
-    "kept": "have changed, and keep their result as --keep says",
+    "kept": "have changed, and keep their result: by --keep, [rerun] or a review",
     "failed": "ended failed; due again with --retry-failed",
     "unchanged": "are answered, nothing has changed",
 }
