@@ -199,8 +199,8 @@ model = "m"
 max_token = 5
 [chunking]
 max_bytes = "lots"
-[review]
-input_changed = true
+[pilot]
+min_accuracy = 0.9
 """
     assert messages(text) == [
         (
@@ -235,7 +235,11 @@ input_changed = true
             'cannot be "lots"',
             'Write a number of bytes above 0, or a size like "32MB". (Bytes per batch; a number, or like `32MB`.)',
         ),
-        ("pipeline:16 [review]", "[review] is not available in this version", "Remove [review]."),
+        (
+            "pipeline:17 [pilot] min_accuracy",
+            "[pilot] min_accuracy is not available in this version",
+            "Remove [pilot] min_accuracy.",
+        ),
     ]
 
 
@@ -257,12 +261,10 @@ def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     assert hint
 
 
-@pytest.mark.parametrize("table", ["review"])
-def test_tables_of_later_versions_are_refused_by_name(table: str) -> None:
-    text = f"{MINIMAL}\n[{table}]\nrows = 100\n"
-    assert messages(text) == [
-        (f"pipeline:13 [{table}]", f"[{table}] is not available in this version", f"Remove [{table}].")
-    ]
+def test_a_key_of_a_later_version_is_refused_by_name() -> None:
+    text = f"{MINIMAL}\n[pilot]\nmin_accuracy = 0.9\n"
+    what = "[pilot] min_accuracy is not available in this version"
+    assert messages(text) == [("pipeline:14 [pilot] min_accuracy", what, "Remove [pilot] min_accuracy.")]
 
 
 @pytest.mark.parametrize(

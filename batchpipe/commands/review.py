@@ -15,7 +15,6 @@ from batchpipe.commands.review_screen import Progress
 from batchpipe.commands.review_sheet import judge_sheet, read_sheet, write_sheet
 from batchpipe.commands.review_terminal import is_terminal, opened
 from batchpipe.commands.review_walk import Walk
-from batchpipe.commands.row import temporary_folder
 from batchpipe.commands.text import count
 from batchpipe.engine.agreement import Agreement, read_agreement
 from batchpipe.engine.review import Desk
@@ -109,7 +108,7 @@ def _desk(
     with call.context(say=(lambda text: None) if silent else None) as context:
         work = context.work()
         try:
-            with temporary_folder(context.database, "review-") as folder:
+            with context.temporary_folder("review-") as folder:
                 with context.source(file, params) as source:
                     resolved = context.resolve(file, source)
                     snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)

@@ -15,7 +15,7 @@ from batchpipe.commands.row import Reading, read_row
 from batchpipe.commands.story import Attempt, Decision, Story, review_of, story_text
 from batchpipe.commands.text import safe, shortened
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names
+from batchpipe.engine.facts import quoted_names, standing_reviews
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Session, Work
@@ -123,7 +123,7 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
     now = session.dictionaries(query("row_now", **parts), named)
     attempts = [_attempt(each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
     decisions = session.dictionaries(query("row_decisions", **parts), {"key": key})
-    reviewed = query("reviewed_values", among="", **parts)
+    reviewed = standing_reviews(session, names)
     reviews = session.dictionaries(query("row_reviews", reviewed=reviewed, **parts), {"key": key})
     output = find_output(session, file)
     state = now[0] if now else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, open_batches, quoted_names
+from batchpipe.engine.facts import OpenBatch, open_batches, quoted_names, standing_reviews
 from batchpipe.engine.orders import withdraw_orders
 from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
 from batchpipe.errors import UsageError
@@ -169,9 +169,8 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
 
 def rows_by_state(session: Session, named: Named) -> dict[str, int]:
     """How many keys stand where, by the words of `ROW_STATES`."""
-    pipelines = quoted_names(named.names)
-    reviewed = query("reviewed_values", pipelines=pipelines, among="")
-    statement = query("rows_by_state", pipelines=pipelines, reviewed=reviewed)
+    reviewed = standing_reviews(session, named.names)
+    statement = query("rows_by_state", pipelines=quoted_names(named.names), reviewed=reviewed)
     counts = dict.fromkeys(ROW_STATES, 0)
     for state, review, number in session.rows(statement, {"pipeline": named.name}):
         counts[state] = counts.get(state, 0) + number

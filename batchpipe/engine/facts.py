@@ -97,6 +97,17 @@ def _families(names: Sequence[str]) -> str:
     return quoted_names([each.partition(":")[0] for each in names])
 
 
+def standing_reviews(session: Session, names: Sequence[str], among: str = "") -> str:
+    """SQL: the reviews that stand, one row per key; `among` (`AND key_id IN (...)`) says of which keys.
+
+    Where nobody has reviewed anything, as in most pipelines, it looks nothing up.
+    """
+    pipelines = quoted_names(names)
+    if not session.one(query("any_reviews", pipelines=pipelines))[0]:
+        return query("no_reviews")
+    return query("reviewed_values", pipelines=pipelines, among=among)
+
+
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     """The open chunks of the pipelines called `names`, oldest first."""
     rows = session.dictionaries(query("open_batches", pipelines=quoted_names(names)))

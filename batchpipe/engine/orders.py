@@ -10,7 +10,7 @@ import duckdb
 
 from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.engine.estimate import settings_text
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.errors import UsageError
@@ -184,7 +184,7 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
     What a person has reviewed is left as it is by every change but that of its input.
     """
     session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT, word VARCHAR)")
-    reviewed = query("reviewed_values", pipelines=quoted_names(resolved.names), among="")
+    reviewed = standing_reviews(session, resolved.names)
     for word in ("prompt_changed", "schema_changed", "check_failed"):
         session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", [word])
     for order in orders:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import PipelineError
 from batchpipe.pipeline.model import FACT_COLUMNS
@@ -63,13 +63,12 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
     if not resolved.has_output:
         return
     among = f"AND key_id IN ({keys})" if keys is not None else ""
-    names_sql = quoted_names(resolved.names)
     source = query(
         "output_source",
-        pipelines=names_sql,
+        pipelines=quoted_names(resolved.names),
         among=among,
         columns=", ".join(_values(resolved)),
-        reviewed=query("reviewed_values", pipelines=names_sql, among=among),
+        reviewed=standing_reviews(session, resolved.names, among),
     )
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]

@@ -10,6 +10,7 @@ from pathlib import Path
 from batchpipe.chunking import Chunk, ChunkLimits, partition
 from batchpipe.conditions import Condition
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
+from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.render import render_rows
@@ -186,7 +187,7 @@ class Planner:
         session.execute(query("identities", pipelines=pipelines), identities)
         keeps = any(rule is not True for rule in self.resolved.rerun.values())
         if options.where is not None or keeps or any(each.needs_output for each in orders):
-            reviewed = query("reviewed_values", pipelines=pipelines, among="")
+            reviewed = standing_reviews(session, self.resolved.names)
             session.execute(query("present_outputs", pipelines=pipelines, reviewed=reviewed))
         if options.where is not None:
             self._select(session, snapshot, options.where)

@@ -15,7 +15,7 @@ import pyarrow
 
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names
+from batchpipe.engine.facts import quoted_names, standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.output import ensure_output, merge_output
 from batchpipe.engine.resolve import Resolved
@@ -94,7 +94,7 @@ class Desk:
                 "review_answers",
                 pipelines=names,
                 among="review" if only_ladder else "true",
-                reviewed=query("reviewed_values", pipelines=names, among=""),
+                reviewed=standing_reviews(session, self.resolved.names),
             )
             session.execute(statement, {"sample": round(review.sample * MILLION)})
         columns = self.snapshot.columns
@@ -216,4 +216,4 @@ class Desk:
 
 def reviewed_values(session: Session, names: Sequence[str]) -> list[dict[str, Any]]:
     """The reviews that stand, one per key: key, before and after as JSON text, reviewed_by and the rest of the fact."""
-    return session.dictionaries(query("reviewed_values", pipelines=quoted_names(names), among=""))
+    return session.dictionaries(standing_reviews(session, names))

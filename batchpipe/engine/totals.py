@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
 from batchpipe.engine.orders import open_orders
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.record import close_orders
@@ -71,7 +71,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
     with database.reading(work) as session:
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
-        reviewed = query("reviewed_values", pipelines=names, among="")
+        reviewed = standing_reviews(session, resolved.names)
         review = session.one(
             "SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review "
             f"AND key_id NOT IN (SELECT key_id FROM ({reviewed}))"

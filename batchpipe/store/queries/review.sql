@@ -1,5 +1,11 @@
 -- What people said of answers: the reviews that stand, the rows to look at, and what was agreed.
 
+-- name: any_reviews
+SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline IN ({pipelines})
+
+-- name: no_reviews
+SELECT * FROM ledger.reviews WHERE false
+
 -- name: reviewed_values
 -- One row per key: the newest review whose input is that of the answer that stands, over the columns both used.
 -- Few rows are reviewed: nothing else is looked up.
