@@ -264,8 +264,13 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) ->
         call.out(shown)
         return
     if call.terminal:
-        chosen = [number for number, name in enumerate(taken.output.names) if name not in NOT_ON_SCREEN]
-        cells = [[_shown(row[number]) for number in chosen] for row in rows]
+        found = list(rows)
+        chosen = [
+            number
+            for number, name in enumerate(taken.output.names)
+            if name not in NOT_ON_SCREEN and (name != "_reviewed_by" or any(row[number] for row in found))
+        ]
+        cells = [[_shown(row[number]) for number in chosen] for row in found]
         call.out(table([taken.output.names[number] for number in chosen], cells, terminal=True))
     else:
         for block in _csv_blocks(taken, work, folder):
