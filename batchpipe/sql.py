@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def quote_identifier(name: str) -> str:
     """`name` as a quoted identifier."""
@@ -11,6 +13,11 @@ def quote_identifier(name: str) -> str:
 def quote_literal(text: str) -> str:
     """`text` as a string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def quote_list(texts: Iterable[str]) -> str:
+    """`texts` as the literals of a list: `'a', 'b'`."""
+    return ", ".join(map(quote_literal, texts))
 
 
 def quote_table(name: str) -> str:

@@ -13,10 +13,11 @@ from batchpipe.commands.call import Call
 from batchpipe.commands.failure import failure, failure_text
 from batchpipe.commands.text import count
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, add_event, open_batches, quoted_names
+from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.errors import ProviderError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -120,7 +121,7 @@ def _names(file: PipelineFile) -> list[str]:
 def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
     """Record the pause; False where the pipeline is paused already."""
     name = file.pipeline.name
-    statement = query("paused", pipelines=quoted_names([name]))
+    statement = query("paused", pipelines=quote_list([name]))
     with context.database.reading(work) as session:
         if session.one(statement)[0]:
             return False
@@ -134,7 +135,7 @@ def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
 def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list[OpenBatch], set[str]]:
     """The open chunks, and the ids of those whose batch took a request to cancel."""
     with context.database.reading(work) as session:
-        answered = session.rows(query("cancel_answered", pipelines=quoted_names(names)))
+        answered = session.rows(query("cancel_answered", pipelines=quote_list(names)))
         return open_batches(session, names), {chunk_id for (chunk_id,) in answered}
 
 

@@ -17,7 +17,6 @@ from batchpipe.commands.text import count, moment, pairs, safe, shortened, table
 from batchpipe.engine.commits import Commit
 from batchpipe.engine.compare import Comparison, FieldChange, Side, compare
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.prompt_text import text_of_resolved
 from batchpipe.engine.versions import (
     KnownVersion,
@@ -29,6 +28,7 @@ from batchpipe.engine.versions import (
 )
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -95,7 +95,7 @@ def read_comparison(
 
 
 def _known(context: Context, work: Work, names: Sequence[str]) -> _Known:
-    pipelines = quoted_names(names)
+    pipelines = quote_list(names)
     with context.database.reading(work) as session:
         versions = known_versions(session, names)
         answered = {each for (each,) in session.rows(query("answered_versions", pipelines=pipelines))}

@@ -12,9 +12,10 @@ from batchpipe.commands.quality import Quality
 from batchpipe.commands.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.evaluate import Side
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event
 from batchpipe.evaluation.statistics import proportion
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -33,7 +34,7 @@ def remember(
         "hits": ladder.right.hits,
         "cost_usd": None if ladder.cost_usd is None else str(ladder.cost_usd),
     }
-    newest = query("newest_evaluation", pipelines=quoted_names(file.pipeline.names))
+    newest = query("newest_evaluation", pipelines=quote_list(file.pipeline.names))
     with context.database.reading(work) as session:
         found = session.rows(newest)
     if found and json.loads(found[0][0]) == data:
@@ -44,7 +45,7 @@ def remember(
 
 def history(call: Call, file: PipelineFile) -> int:
     """Print the newest evaluation of each prompt version; nothing is sent."""
-    statement = query("evaluations", pipelines=quoted_names(file.pipeline.names))
+    statement = query("evaluations", pipelines=quote_list(file.pipeline.names))
     with call.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
         found = [(json.loads(data), at) for data, at in session.rows(statement)]
     lines = []

@@ -21,7 +21,6 @@ from batchpipe.commands.run_views import Watcher
 from batchpipe.commands.text import count
 from batchpipe.engine.context import Context
 from batchpipe.engine.evaluate import Contender, Evaluation, Side, Wanted, prepare
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.record import record_prompt
 from batchpipe.engine.run_options import RunOptions
@@ -30,6 +29,7 @@ from batchpipe.engine.versions import KnownVersion, find_version, known_versions
 from batchpipe.errors import GateError, UsageError
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -132,7 +132,7 @@ def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequ
 def _record_versions(context: Context, work: Work, file: PipelineFile, evaluation: Evaluation) -> list[str]:
     """Record the present prompt version; what each side is called."""
     git_commit = context.git_commit()
-    ladder, names = evaluation.sides[0].ladder, quoted_names(file.pipeline.names)
+    ladder, names = evaluation.sides[0].ladder, quote_list(file.pipeline.names)
     with context.database.writing(work, None) as session:
         run_id = str(session.one("SELECT uuidv7()")[0])
         record_prompt(session, replace(ladder, toml=dump(file.pipeline)), run_id, git_commit)

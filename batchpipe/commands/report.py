@@ -15,7 +15,7 @@ from batchpipe.commands.status import Named, Run, chosen, last_runs, rows_by_sta
 from batchpipe.commands.text import count, moment, money, pairs, share, table
 from batchpipe.engine.agreement import Agreement, read_agreement
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -152,7 +152,7 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
 
 
 def _read(session: Session, named: Named) -> Report:
-    pipelines = quoted_names(named.names)
+    pipelines = quote_list(named.names)
     session.execute(query("paid", pipelines=pipelines))
     session.execute(query("paid_versions", pipelines=pipelines))
     total = _sums(session.dictionaries(query("paid_sums", groups="", grouped=""))[0])

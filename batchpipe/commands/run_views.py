@@ -13,11 +13,12 @@ from batchpipe.commands.plan import work_text
 from batchpipe.commands.status import Named, rows_by_state
 from batchpipe.commands.text import count, money
 from batchpipe.display import BatchView, Display, RunView
-from batchpipe.engine.facts import OpenBatch, quoted_names
+from batchpipe.engine.facts import OpenBatch
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.plan import Plan
 from batchpipe.engine.resolve import Resolved
 from batchpipe.logs import Event
+from batchpipe.sql import quote_list
 from batchpipe.store.queries import query
 
 # Counting rows again may take this share of the time at most.
@@ -91,7 +92,7 @@ class Watcher:
         names = (run.name, older) if older else (run.name,)
         with run.context.database.reading(run.work) as session:
             seen.rows = rows_by_state(session, Named(name=run.name, names=names))
-            totals = session.dictionaries(query("run_totals", pipelines=quoted_names(names)), {"run_id": run.run_id})
+            totals = session.dictionaries(query("run_totals", pipelines=quote_list(names)), {"run_id": run.run_id})
         seen.cost_usd, seen.stale = totals[0]["cost_usd"], False
         seen.not_before = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
 

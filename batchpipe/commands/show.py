@@ -15,9 +15,10 @@ from batchpipe.commands.row import Reading, read_row
 from batchpipe.commands.story import Attempt, Decision, Story, review_of, story_text
 from batchpipe.commands.text import safe, shortened
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names, standing_reviews
+from batchpipe.engine.facts import standing_reviews
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -101,13 +102,13 @@ def _names(file: PipelineFile) -> list[str]:
 
 
 def _is_known(session: Session, names: Sequence[str], key: str) -> bool:
-    statement = query("key_is_known", pipelines=quoted_names(names))
+    statement = query("key_is_known", pipelines=quote_list(names))
     return bool(session.one(statement, {"key": key})[0])
 
 
 def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> UsageError:
     """The error for a key that neither the ledger nor the input has."""
-    keys = query("sent_keys", pipelines=quoted_names(names))
+    keys = query("sent_keys", pipelines=quote_list(names))
     sent = session.rows(query("near_keys", keys=keys), {"key": key})
     ranked = dict(sorted([*sent, *reading.near], key=lambda each: (-each[1], each[0])))
     near = [shown_key(each) for each in list(ranked)[:NEAR_KEYS]]
@@ -118,7 +119,7 @@ def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: st
 
 
 def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> Story:
-    parts = {"pipelines": quoted_names(names)}
+    parts = {"pipelines": quote_list(names)}
     named = {"key": key, "pipeline": file.pipeline.name}
     now = session.dictionaries(query("row_now", **parts), named)
     attempts = [_attempt(each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
@@ -139,7 +140,7 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
         error=state.get("error"),
         output=row_of(session, output, key) if output else None,
         cost_usd=sum((each.cost_usd for each in attempts if each.cost_usd is not None), Decimal(0)),
-        paused=session.one(query("paused", pipelines=quoted_names(names[:1])))[0],
+        paused=session.one(query("paused", pipelines=quote_list(names[:1])))[0],
         now=reading.row,
         problem=reading.problem,
         attempts=attempts,

@@ -15,11 +15,12 @@ from pathlib import Path
 from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, open_batches, quoted_names, standing_reviews
+from batchpipe.engine.facts import OpenBatch, open_batches, standing_reviews
 from batchpipe.engine.orders import withdraw_orders
 from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
 from batchpipe.errors import UsageError
 from batchpipe.project import FOLDER, pipeline_files
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -170,7 +171,7 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
 def rows_by_state(session: Session, named: Named) -> dict[str, int]:
     """How many keys stand where, by the words of `ROW_STATES`."""
     reviewed = standing_reviews(session, named.names)
-    statement = query("rows_by_state", pipelines=quoted_names(named.names), reviewed=reviewed)
+    statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
     counts = dict.fromkeys(ROW_STATES, 0)
     for state, review, number in session.rows(statement, {"pipeline": named.name}):
         counts[state] = counts.get(state, 0) + number
@@ -180,17 +181,17 @@ def rows_by_state(session: Session, named: Named) -> dict[str, int]:
 
 def last_runs(session: Session, named: Named, number: int) -> list[Run]:
     """The newest `number` runs, newest first."""
-    statement = query("last_runs", pipelines=quoted_names(named.names))
+    statement = query("last_runs", pipelines=quote_list(named.names))
     return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
 
 
 def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
-    pipelines = quoted_names(named.names)
+    pipelines = quote_list(named.names)
     kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
     return Status(
         pipeline=named.name,
-        paused=session.one(query("paused", pipelines=quoted_names([named.name])))[0],
+        paused=session.one(query("paused", pipelines=quote_list([named.name])))[0],
         rows=rows_by_state(session, named),
         batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)],
         orders=_orders(session, pipelines),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from batchpipe.engine.facts import quoted_names
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -56,7 +56,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 def read_agreement(session: Session, names: Sequence[str]) -> Agreement:
     """What was said so far of the answers of the pipelines called `names`."""
-    rows = session.rows(query("agreement", pipelines=quoted_names(names)))
+    rows = session.rows(query("agreement", pipelines=quote_list(names)))
     by_kind: dict[str, list[Agreed]] = {"all": [], "chosen": [], "field": [], "person": []}
     for kind, name, n, agreed in rows:
         by_kind[kind].append(Agreed(name=name, n=n, agreed=agreed))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.estimate import PriceBook
-from batchpipe.engine.facts import OpenBatch, add_event, quoted_names
+from batchpipe.engine.facts import OpenBatch, add_event
 from batchpipe.engine.judge import Judge, judge_answers, validate_documents
 from batchpipe.engine.output import merge_output
 from batchpipe.engine.raw import RawFolder, open_results, saving
@@ -20,6 +20,7 @@ from batchpipe.engine.submit import submitted_facts
 from batchpipe.ladder import Ladder, Standing, decide
 from batchpipe.pricing import prices_table
 from batchpipe.providers import BatchState, Provider
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -253,7 +254,7 @@ class Collector:
 
     def _forget_judged_since(self) -> None:
         """A row that was decided after these results came keeps its later standing."""
-        statement = query("forget_judged_since", pipelines=quoted_names(self.resolved.names))
+        statement = query("forget_judged_since", pipelines=quote_list(self.resolved.names))
         with self.database.reading(self.work) as session:
             session.execute(statement, {"moment": session.now})
 
@@ -264,7 +265,7 @@ class Collector:
             query(
                 "insert_decisions",
                 outcome_words=f"CASE o.judged {words} END",
-                pipelines=quoted_names(self.resolved.names),
+                pipelines=quote_list(self.resolved.names),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},
         )

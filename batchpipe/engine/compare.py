@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.prompt_text import PartDiff, PromptText, diff_texts
 from batchpipe.engine.versions import KnownVersion
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.columns import Column, output_columns, value_sql
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list, quote_literal
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -109,7 +108,7 @@ class Comparison:
 
 def compare(session: Session, names: Sequence[str], before: Side, after: Side, *, rows: int) -> Comparison:
     """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
-    pipelines = quoted_names(names)
+    pipelines = quote_list(names)
     _fill_side(session, pipelines, before, "side_before")
     _fill_side(session, pipelines, after, "side_after")
     session.execute(query("answered_pairs", pipelines=pipelines))

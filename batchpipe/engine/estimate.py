@@ -32,7 +32,7 @@ from batchpipe.engine.forecast import (
 from batchpipe.engine.resolve import Resolved
 from batchpipe.pricing import Price, PriceFile, Step, Tier, unit_price
 from batchpipe.providers import RungSettings
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -172,7 +172,7 @@ EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "cli
 
 def _shown(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
     """What results showed by settings, and under None of all of them."""
-    pipelines = ", ".join(quote_literal(each) for each in resolved.names)
+    pipelines = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
     seq, every = session.one(query("recent_window", pipelines=pipelines))
     session.execute(query("recent_results", pipelines=pipelines), identity | {"seq": seq, "every": every})

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -87,14 +87,9 @@ def add_event(
     session.execute(query("insert_event"), values)
 
 
-def quoted_names(names: Sequence[str]) -> str:
-    """Pipeline names as the literals of an SQL list."""
-    return ", ".join(quote_literal(each) for each in names)
-
-
 def _families(names: Sequence[str]) -> str:
     """The names less what evaluations add to them: a pipeline's budget is for its evaluations too."""
-    return quoted_names([each.partition(":")[0] for each in names])
+    return quote_list([each.partition(":")[0] for each in names])
 
 
 def standing_reviews(session: Session, names: Sequence[str], among: str = "") -> str:
@@ -102,7 +97,7 @@ def standing_reviews(session: Session, names: Sequence[str], among: str = "") ->
 
     Where nobody has reviewed anything, as in most pipelines, it looks nothing up.
     """
-    pipelines = quoted_names(names)
+    pipelines = quote_list(names)
     if not session.one(query("any_reviews", pipelines=pipelines))[0]:
         return query("no_reviews")
     return query("reviewed_values", pipelines=pipelines, among=among)
@@ -110,7 +105,7 @@ def standing_reviews(session: Session, names: Sequence[str], among: str = "") ->
 
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     """The open chunks of the pipelines called `names`, oldest first."""
-    rows = session.dictionaries(query("open_batches", pipelines=quoted_names(names)))
+    rows = session.dictionaries(query("open_batches", pipelines=quote_list(names)))
     return [_open_batch(row) for row in rows]
 
 
@@ -120,7 +115,7 @@ def _open_batch(row: dict[str, Any]) -> OpenBatch:
 
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:
-    statement = query("open_load", pipelines=quoted_names(names), families=_families(names))
+    statement = query("open_load", pipelines=quote_list(names), families=_families(names))
     row = session.one(statement, {"run_id": run_id})
     return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3], expected_usd=row[4])
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.flight import Flight
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.queue import Queue
@@ -19,6 +18,7 @@ from batchpipe.engine.source import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.logs import Tell
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -53,7 +53,7 @@ def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | Non
         return None
     present = {"prompt_version": resolved.version.prompt_version}
     with context.database.reading(work) as session:
-        found = session.rows(query("previous_version", pipelines=quoted_names(names)), present)
+        found = session.rows(query("previous_version", pipelines=quote_list(names)), present)
         if not found:
             return None
         known = next(each for each in known_versions(session, names) if each.prompt_version == str(found[0][0]))

@@ -10,12 +10,12 @@ import duckdb
 
 from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.engine.estimate import settings_text
-from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
+from batchpipe.engine.facts import add_event, standing_reviews
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.errors import UsageError
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql import quote_identifier, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -91,7 +91,7 @@ def make_order(
 
 def open_orders(session: Session, resolved: Resolved) -> list[Order]:
     """The orders that are not done yet, oldest first."""
-    rows = session.rows(query("open_orders", pipelines=quoted_names(resolved.names)))
+    rows = session.rows(query("open_orders", pipelines=quote_list(resolved.names)))
     return [
         make_order(
             resolved, session.connection, kind, argument, selection, seq=seq, order_id=str(order_id), number=number
@@ -102,7 +102,7 @@ def open_orders(session: Session, resolved: Resolved) -> list[Order]:
 
 def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[int], run_id: str | None) -> None:
     """Nothing more becomes due or is kept under these orders; UsageError for a number that is not an open one's."""
-    rows = session.dictionaries(query("open_orders", pipelines=quoted_names(names)))
+    rows = session.dictionaries(query("open_orders", pipelines=quote_list(names)))
     known = {row["number"]: row for row in rows}
     for number in dict.fromkeys(numbers):
         if number not in known:
@@ -144,8 +144,8 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
         elif order.argument == "all":
             wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq"
         elif order.argument == "model":
-            present = ", ".join(quote_literal(settings_text(each)) for each in resolved.rungs)
-            wanted = query("redo_model", present=present, pipelines=quoted_names(resolved.names))
+            present = quote_list(settings_text(each) for each in resolved.rungs)
+            wanted = query("redo_model", present=present, pipelines=quote_list(resolved.names))
         elif order.argument == "accept":
             wanted = _redo_accept(resolved, snapshot)
         else:

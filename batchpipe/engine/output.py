@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
+from batchpipe.engine.facts import add_event, standing_reviews
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import PipelineError
 from batchpipe.pipeline.model import FACT_COLUMNS
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.sql import quote_identifier, quote_list, quote_literal, quote_table
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -65,7 +65,7 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
     among = f"AND key_id IN ({keys})" if keys is not None else ""
     source = query(
         "output_source",
-        pipelines=quoted_names(resolved.names),
+        pipelines=quote_list(resolved.names),
         among=among,
         columns=", ".join(_values(resolved)),
         reviewed=standing_reviews(session, resolved.names, among),
@@ -90,7 +90,7 @@ def refresh_output(session: Session, resolved: Resolved) -> None:
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
     key_id = f"md5_number(to_json([{', '.join(f'{key}::VARCHAR' for key in keys)}])::VARCHAR)"
     session.execute(
-        query("refresh_current", table=table, key_id=key_id, pipelines=quoted_names(resolved.names)),
+        query("refresh_current", table=table, key_id=key_id, pipelines=quote_list(resolved.names)),
         {"prompt_version": resolved.version.prompt_version},
     )
 
@@ -132,7 +132,7 @@ def _values(resolved: Resolved) -> list[str]:
 def _made_by_us(session: Session, resolved: Resolved) -> bool:
     return bool(
         session.one(
-            query("output_is_ours", pipelines=quoted_names(resolved.names)),
+            query("output_is_ours", pipelines=quote_list(resolved.names)),
             {"table": ".".join(_split(resolved.table))},
         )[0]
     )

@@ -10,13 +10,14 @@ from typing import Any
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import Estimate
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event
 from batchpipe.engine.plan import Planner, PlanOptions, Sample
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import UsageError
 from batchpipe.logs import Event, Tell
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -114,7 +115,7 @@ def standing_of(session: Session, resolved: Resolved, asked_rows: int | None = N
     `asked_rows` is `--pilot N`; UsageError where the version is in use already. A pilot that has begun holds until
     it is approved, also where the file asks for none any more.
     """
-    names, version = quoted_names(resolved.names), {"prompt_version": resolved.version.prompt_version}
+    names, version = quote_list(resolved.names), {"prompt_version": resolved.version.prompt_version}
     approved, sent, in_flight = session.one(query("pilot_standing", pipelines=names), version)
     pilot = resolved.file.pipeline.pilot
     if asked_rows is not None:
@@ -134,7 +135,7 @@ def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | 
     """Whether `auto` opens the gate: the pilot has come back and keeps what `[pilot]` asks for."""
     if standing is None or standing.settled or not standing.complete or not standing.pilot.auto:
         return False
-    session.execute(query("pilot_rows", pipelines=quoted_names(resolved.names)), _version(resolved))
+    session.execute(query("pilot_rows", pipelines=quote_list(resolved.names)), _version(resolved))
     return not _shortfalls(standing.pilot, session.dictionaries(query("pilot_totals"))[0])
 
 
@@ -188,7 +189,7 @@ class PilotGate:
         if self.sample() is None or self._standing is None:
             return None
         with self.context.database.reading(self.work) as session:
-            session.execute(query("pilot_rows", pipelines=quoted_names(self.resolved.names)), _version(self.resolved))
+            session.execute(query("pilot_rows", pipelines=quote_list(self.resolved.names)), _version(self.resolved))
         requests, rest = planner.rest(options, "work.pilot_rows")
         with self.context.database.reading(self.work) as session:
             return summarise(session, self.resolved, self._standing, requests, rest)

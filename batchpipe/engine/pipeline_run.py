@@ -15,7 +15,7 @@ from typing import Any
 from batchpipe import __version__, telemetry
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, add_event, quoted_names
+from batchpipe.engine.facts import OpenBatch, add_event
 from batchpipe.engine.flight import Flight
 from batchpipe.engine.locks import pipeline_lock
 from batchpipe.engine.meanwhile import Meanwhile, go_on
@@ -36,6 +36,7 @@ from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderE
 from batchpipe.logs import Event, Level
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -126,7 +127,7 @@ class PipelineRun:
         self.work = context.work()
         self._stack.callback(self.work.close)
         with database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=quoted_names([self.name])))[0]
+            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
         if paused and not self.options.resume:
             self._refuse_paused()
         with database.writing(self.work, None) as session:
@@ -203,7 +204,7 @@ class PipelineRun:
 
     def _refuse_paused(self) -> None:
         with self.context.database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=quoted_names([self.name])))[0]
+            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
             resumed = self.options.resume and not self._looked
         if paused and not resumed:
             raise GateError(
@@ -255,7 +256,7 @@ class PipelineRun:
         statements = self.file.pipeline.output.after
         if not statements:
             return
-        names = quoted_names(self.resolved.names)
+        names = quote_list(self.resolved.names)
         with self.context.database.reading(self.work) as session:
             if not session.one(query("after_is_due", pipelines=names))[0]:
                 return

@@ -16,7 +16,7 @@ from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition
 from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -150,7 +150,7 @@ class Planner:
         if options.since is None:
             connection.execute(
                 "CREATE OR REPLACE TABLE work.due_words AS "
-                f"SELECT key_id FROM work.plan WHERE word IN ({_listed(DUE_WORDS)})"
+                f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_WORDS)})"
             )
             self.planned_seq = seq
         self._fill_queue(options)
@@ -163,12 +163,12 @@ class Planner:
         the pipeline and its evaluations, else those of `try`."""
         evaluated = self.resolved.file.evaluates
         if evaluated:
-            return f"q.leads AND split_part(q.pipeline, ':', 1) IN ({_listed(evaluated)})"
+            return f"q.leads AND split_part(q.pipeline, ':', 1) IN ({quote_list(evaluated)})"
         return f"q.reason = 'try' AND q.pipeline IN ({self._pipelines})"
 
     @property
     def _pipelines(self) -> str:
-        return ", ".join(quote_literal(each) for each in self.resolved.names)
+        return quote_list(self.resolved.names)
 
     def compare(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
         """Fill `work.compared` and `work.candidates`: what can be said of each row before anything is rendered."""
@@ -242,7 +242,7 @@ class Planner:
         """SQL: whether the row's input is the one decided on, over the columns of that decision; NULL if unknown."""
         cases = []
         for number, names in enumerate(self._column_lists):
-            listed = ", ".join(quote_literal(name) for name in names)
+            listed = quote_list(names)
             alias = "input_hash" if number == 0 else f"input_hash_{number}"
             cases.append(f"WHEN v.columns = [{listed}]::VARCHAR[] THEN i.{alias} = s.input_hash")
         return f"CASE {' '.join(cases)} END"
@@ -283,7 +283,7 @@ class Planner:
         words = ("escalated", "retry") if options.no_new else DUE_WORDS
         limit = f"ORDER BY key_id LIMIT {int(options.limit)}" if options.limit is not None else ""
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
-        self.work.connection.execute(query("due", due_words=_listed(words), chosen=chosen, limit=limit), parameters)
+        self.work.connection.execute(query("due", due_words=quote_list(words), chosen=chosen, limit=limit), parameters)
         with self.database.reading(self.work) as session:
             session.execute(query("leaders", pipelines=self._pipelines))
         self.number_sends()
@@ -296,14 +296,14 @@ class Planner:
             return None
         connection = self.work.connection
         fresh, everything = connection.execute(
-            f"SELECT count(*) FILTER (reason IN ({_listed(FRESH_WORDS)})), count(*) FROM work.due"
+            f"SELECT count(*) FILTER (reason IN ({quote_list(FRESH_WORDS)})), count(*) FROM work.due"
         ).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
         whole = self._estimate()
         requests = self._count("SELECT count(*) FROM work.queue")
         stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
-        words = _listed(FRESH_WORDS)
+        words = quote_list(FRESH_WORDS)
         statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
         connection.execute(statement, {"rows": 0 if options.no_new else sample.rows})
         self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
@@ -369,10 +369,6 @@ class Planner:
             max_bytes=min(chunking.max_bytes, limits.max_bytes),
             max_in_flight=chunking.max_in_flight,
         )
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(quote_literal(word) for word in words)
 
 
 def rungs_sql(whens: Sequence[Condition | None]) -> str:

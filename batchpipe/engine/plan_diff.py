@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.engine.commits import Commit
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.plan import DUE_WORDS
 from batchpipe.engine.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
 from batchpipe.engine.render import feedback_text, python_value
@@ -30,7 +29,7 @@ from batchpipe.engine.versions import (
 )
 from batchpipe.errors import PipelineError, TemplateError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -159,11 +158,11 @@ def plan_diff(
     provider: str,
 ) -> PlanDiff:
     """The diff of the plan that `work` holds; without `before` against the version that answered."""
-    listed = ", ".join(quote_literal(word) for word in DUE_WORDS)
+    listed = quote_list(DUE_WORDS)
     with database.reading(work) as session:
         version = answering_version(session, resolved.names) if before is None else None
         session.execute(query("sampled", due_words=listed), {"each": ROWS_OF_A_REASON})
-        found = session.dictionaries(query("sampled_requests", pipelines=quoted_names(resolved.names)))
+        found = session.dictionaries(query("sampled_requests", pipelines=quote_list(resolved.names)))
     if version is not None:
         before = resolve_before(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
     after = text_of_resolved(resolved, label)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchpipe.engine.budget import Limit, limits
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import load, quoted_names, spent
+from batchpipe.engine.facts import load, spent
 from batchpipe.engine.meanwhile import plan_meanwhile
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.pilot import sample_of
@@ -28,6 +28,7 @@ from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.source import Snapshot
 from batchpipe.engine.versions import resolve_version
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -145,7 +146,7 @@ def _planned(
         version, is_new = _version(session, resolved)
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
-        paused = session.one(query("paused", pipelines=quoted_names([resolved.name])))[0]
+        paused = session.one(query("paused", pipelines=quote_list([resolved.name])))[0]
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -183,7 +184,7 @@ def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], o
 
 
 def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
-    names = quoted_names(resolved.names)
+    names = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version}
     found = session.rows(query("version_number", pipelines=names), identity)
     if found:
@@ -192,6 +193,6 @@ def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
 
 
 def _due_rows(work: Work) -> list[DueRow]:
-    words = ", ".join(f"'{word}'" for word in DUE_WORDS)
+    words = quote_list(DUE_WORDS)
     found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
     return [DueRow(key=key, reason=word) for key, word in found.fetchall()]

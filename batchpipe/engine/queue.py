@@ -9,12 +9,13 @@ from decimal import Decimal
 from batchpipe import telemetry
 from batchpipe.engine.budget import Limit, tightest
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import Load, load, quoted_names, spent
+from batchpipe.engine.facts import Load, load, spent
 from batchpipe.engine.flight import UNREACHABLE_SECONDS, Flight
 from batchpipe.engine.plan import Plan, Planner
 from batchpipe.engine.submit import Sent, Submitter
 from batchpipe.errors import PipelineError, ProviderError
 from batchpipe.logs import Event, Tell
+from batchpipe.sql import quote_list
 from batchpipe.store.queries import query
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -72,7 +73,7 @@ class Queue:
 
     def _cautious(self) -> bool:
         """After a batch that no row survived, only a few requests go first."""
-        names = quoted_names(self.submitter.resolved.names)
+        names = quote_list(self.submitter.resolved.names)
         with self.context.database.reading(self.submitter.work) as session:
             return bool(session.one(query("stopped_by_batch", pipelines=names))[0])
 

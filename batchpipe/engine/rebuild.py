@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from batchpipe.engine.collect import Collector
-from batchpipe.engine.facts import OpenBatch, add_event, open_batches, quoted_names
+from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.output import ensure_output
 from batchpipe.engine.raw import ChunkFacts, Note, RawFolder
 from batchpipe.engine.record import record_version
@@ -16,6 +16,7 @@ from batchpipe.engine.recover import Recovery
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import InternalError
 from batchpipe.providers import BatchState
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -92,7 +93,7 @@ class Rebuilder:
 
     def _prepare(self, chunks: Sequence[ChunkFacts]) -> None:
         """Versions and policies as they were, and the output table; commits go on after the last one that is known."""
-        names = quoted_names(self.resolved.names)
+        names = quote_list(self.resolved.names)
         with self.database.writing(self.work, None) as session:
             newest = max((self._newest_commit(session, each) for each in chunks), default=0)
             if newest > session.seq:

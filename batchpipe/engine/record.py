@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batchpipe.engine.facts import add_event, quoted_names
+from batchpipe.engine.facts import add_event
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.output import merge_output, output_table, refresh_included, refresh_output
 from batchpipe.engine.plan import Plan, PlanOptions
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.submit import include_parts
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -21,7 +22,7 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
     record_prompt(session, resolved, run_id, git_commit)
     stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
     session.execute(
-        query("insert_policy", pipelines=quoted_names(resolved.names)),
+        query("insert_policy", pipelines=quote_list(resolved.names)),
         stamp
         | {
             "policy_hash": resolved.policy_hash,
@@ -35,7 +36,7 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
 
 def record_prompt(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
     """The prompt version alone, where it is new: what an evaluation does for the pipeline itself."""
-    version, names = resolved.version, quoted_names(resolved.names)
+    version, names = resolved.version, quote_list(resolved.names)
     stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
     session.execute(
         query("insert_version", pipelines=names),
@@ -95,7 +96,7 @@ def record_plan(
 ) -> int:
     """Record every decision of `plan` that costs nothing; the commit's number, or the plan's if there was none."""
     changes = plan.input - plan.words["unchanged"] - plan.words["pending"]
-    names = quoted_names(resolved.names)
+    names = quote_list(resolved.names)
     first_look = options.since is None
     with database.reading(work) as session:
         table_sql = query("stale_rows", table=output_table(resolved))

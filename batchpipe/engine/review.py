@@ -15,14 +15,14 @@ import pyarrow
 
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import quoted_names, standing_reviews
+from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.output import ensure_output, merge_output
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql import quote_identifier, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -88,7 +88,7 @@ class Desk:
         """Take the rows: `open` ones, those reviewed before too (`again`), or `every` answered one."""
         review = self.resolved.file.pipeline.review
         only_ladder = which == "open" and self.resolved.review_where is None and not review.sample
-        names = quoted_names(self.resolved.names)
+        names = quote_list(self.resolved.names)
         with self.context.database.reading(self.work) as session:
             statement = query(
                 "review_answers",
@@ -100,7 +100,7 @@ class Desk:
         columns = self.snapshot.columns
         texts = ", ".join(f"CAST(s.{each.stored} AS VARCHAR)" for each in columns)
         judged_by = ", ".join(f"CAST(s.{each.stored} AS VARCHAR)" for each in self.resolved.hash_columns)
-        listed = ", ".join(quote_literal(each.name) for each in columns)
+        listed = quote_list(each.name for each in columns)
         connection = self.work.connection
         connection.execute(
             query(
@@ -168,7 +168,7 @@ class Desk:
         self.work.connection.execute("CREATE OR REPLACE TABLE work.verdicts AS SELECT * FROM verdicts_block")
         self.work.connection.unregister("verdicts_block")
         with self.context.database.writing(self.work, None) as session:
-            names = quoted_names(self.resolved.names)
+            names = quote_list(self.resolved.names)
             overtaken = [number for (number,) in session.rows(query("overtaken", pipelines=names))]
             if overtaken:
                 return overtaken

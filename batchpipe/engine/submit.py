@@ -21,7 +21,7 @@ from batchpipe.providers import (
     RefusedError,
     UnknownOutcomeError,
 )
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list, quote_literal
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -196,4 +196,4 @@ def _texts(columns: Sequence[InputColumn]) -> str:
 
 
 def _names(columns: Sequence[InputColumn]) -> str:
-    return f"[{', '.join(quote_literal(each.name) for each in columns)}]::VARCHAR[]"
+    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"

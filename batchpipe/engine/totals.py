@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from batchpipe.engine.facts import add_event, quoted_names, standing_reviews
+from batchpipe.engine.facts import add_event, standing_reviews
 from batchpipe.engine.orders import open_orders
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.record import close_orders
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Snapshot
 from batchpipe.errors import BatchpipeError
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
 
@@ -67,7 +68,7 @@ class RunFacts:
 
 def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> RunResult:
     """Sum up a run out of the ledger, and close the orders that it has done."""
-    names = quoted_names(resolved.names)
+    names = quote_list(resolved.names)
     with database.reading(work) as session:
         session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
         standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))

@@ -26,7 +26,7 @@ from batchpipe.engine.submit import include_parts, refusal
 from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
 from batchpipe.fingerprint import fingerprinter
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
-from batchpipe.sql import quote_literal
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -139,7 +139,7 @@ class Trial:
         columns = [each for each in self.snapshot.columns if each.name in resolved.templates.columns]
         used = {name for when in resolved.whens if when for name in when.inputs}
         chosen = "".join(f", {python_value(each)}" for each in columns)
-        listed = ", ".join(quote_literal(key) for key in keys) or "NULL"
+        listed = quote_list(keys) or "NULL"
         rows = self.work.connection.execute(
             f"SELECT s.key, s.mask{chosen} FROM (SELECT r.*, {rungs_sql(resolved.whens)} AS mask "
             f"FROM {self.snapshot.relation} r JOIN {self.snapshot.typed(used)} s2 ON s2.position = r.position "
@@ -156,7 +156,7 @@ class Trial:
         output_format = resolved.file.pipeline.output.format
         fingerprint = fingerprinter(output_format, resolved.visible_schema)(message.system, message.user)
         with self.context.database.reading(self.work) as session:
-            pipelines = ", ".join(quote_literal(each) for each in resolved.names)
+            pipelines = quote_list(resolved.names)
             known = session.rows(
                 query("answered_before", pipelines=pipelines),
                 {"fingerprint": fingerprint, "settings": settings_text(settings)},

@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.engine.commits import Commit, find_commit, unpack
-from batchpipe.engine.facts import quoted_names
 from batchpipe.engine.prompt_text import PromptText, text_of_recorded
 from batchpipe.engine.resolve import PromptVersion, Resolved, resolve
 from batchpipe.engine.source import InputColumn, Inputs, input_column
@@ -26,6 +25,7 @@ from batchpipe.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
 from batchpipe.schema.build import enum_queries
+from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -78,7 +78,7 @@ class RecordedVersion:
 
 def known_versions(session: Session, names: Sequence[str]) -> list[KnownVersion]:
     """The versions that runs of the pipelines called `names` recorded, oldest first."""
-    rows = session.dictionaries(query("known_versions", pipelines=quoted_names(names)))
+    rows = session.dictionaries(query("known_versions", pipelines=quote_list(names)))
     return [KnownVersion(**row) for row in rows]
 
 
@@ -105,7 +105,7 @@ def find_version(known: Sequence[KnownVersion], root: Path, name: str, *, where:
 
 def read_version(session: Session, names: Sequence[str], known: KnownVersion) -> RecordedVersion:
     """All that the ledger keeps of `known`."""
-    statement = query("recorded_version", pipelines=quoted_names(names))
+    statement = query("recorded_version", pipelines=quote_list(names))
     row = session.dictionaries(statement, {"prompt_version": known.prompt_version})[0]
     return RecordedVersion(
         known=known,
@@ -126,7 +126,7 @@ def read_version(session: Session, names: Sequence[str], known: KnownVersion) ->
 
 def past_columns(session: Session, names: Sequence[str]) -> dict[str, str]:
     """The input columns that prompts and conditions ever read, with their DuckDB types."""
-    return dict(session.rows(query("past_input_columns", pipelines=quoted_names(names))))
+    return dict(session.rows(query("past_input_columns", pipelines=quote_list(names))))
 
 
 def resolve_version(
