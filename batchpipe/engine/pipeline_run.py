@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from batchpipe import __version__, telemetry
@@ -279,13 +279,7 @@ class PipelineRun:
         if gates and not self.open:
             self.gate = gates[0]
             self.finished = True
-        elif (
-            not self._held
-            and self._queue.exhausted
-            and self._nothing_flies()
-            and waiting is None
-            and not self._flight.decided
-        ):
+        elif not self._held and self._all_done() and waiting is None:
             self.finished = True
         elif self.options.no_wait:
             due_again = self._flight.decided or self._flight.dropped
@@ -293,7 +287,9 @@ class PipelineRun:
         if self.finished and self._flight.unclear:
             self._ask_a_person()
         wakes = (waiting, self._flight.next_look, *(each.wake_at for each in queues))
-        self.wake_at = min((each for each in wakes if each is not None), default=None)
+        # Where only other pipelines fill the queue, nothing of its own says when there will be room.
+        look_again = self.context.clock() + timedelta(seconds=self.context.settings.poll_interval)
+        self.wake_at = min((each for each in wakes if each is not None), default=look_again)
         if self._flight.decided and self._queue.exhausted:
             self.wake_at = None
 
