@@ -17,7 +17,7 @@ from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan_diff import typed_values
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import input_column
+from batchpipe.engine.snapshot import input_column
 from batchpipe.engine.versions import (
     KnownInputs,
     KnownVersion,

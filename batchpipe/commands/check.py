@@ -19,7 +19,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold import evaluated_file, gold_fields
 from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Source
+from batchpipe.engine.snapshot import InputColumn
+from batchpipe.engine.source import Source
 from batchpipe.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import refuse_same_names

@@ -14,7 +14,7 @@ from batchpipe.engine.pilot import sample_of
 from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal

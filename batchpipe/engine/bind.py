@@ -9,7 +9,7 @@ from typing import TypeAlias
 import duckdb
 
 from batchpipe.conditions import Condition, bind_condition, parse_condition
-from batchpipe.engine.source import InputColumn
+from batchpipe.engine.snapshot import InputColumn
 from batchpipe.errors import PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column

@@ -22,6 +22,7 @@ from batchpipe.engine.gold import Gold, GoldInputs, GoldRows, choose_rows, evalu
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.plan import rungs_sql
 from batchpipe.engine.resolve import Resolved, resolve
+from batchpipe.engine.snapshot import input_hash_sql, texts_sql
 from batchpipe.engine.source import Source
 from batchpipe.engine.versions import RecordedVersion, resolve_version
 from batchpipe.errors import PipelineError
@@ -159,13 +160,12 @@ class Evaluation:
 
     def _read_contender(self, side: Side, contender: Contender) -> None:
         snapshot, own = self.rows.rows, contender.resolved
-        texts = ", ".join(f"s.{each.stored}::VARCHAR" for each in own.hash_columns)
-        input_hash = f"md5_number(to_json([{texts}]::VARCHAR[])::VARCHAR)"
-        values = ", ".join(f"s.{each.stored}::VARCHAR" for each in side.ladder.hash_columns)
         with self.context.database.reading(self.work) as session:
-            statement = query("evaluated_standings", input_hash=input_hash, rows=snapshot.relation)
+            statement = query(
+                "evaluated_standings", input_hash=input_hash_sql(own.hash_columns), rows=snapshot.relation
+            )
             session.execute(statement, {"pipeline": own.name})
-            statement = query("evaluated_to_judge", values=f"[{values}]::VARCHAR[]", rows=snapshot.relation)
+            statement = query("evaluated_to_judge", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation)
             session.execute(statement, {"number": contender.number})
             session.execute(query("stored_answers", wanted="work.to_judge"))
             session.execute(query("evaluated_costs"))

@@ -13,7 +13,8 @@ from typing import Any
 import duckdb
 
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Snapshot, Source
+from batchpipe.engine.snapshot import InputColumn, Snapshot
+from batchpipe.engine.source import Source
 from batchpipe.errors import InputError, PipelineError, Problem
 from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column

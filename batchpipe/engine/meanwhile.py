@@ -14,7 +14,7 @@ from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.queue import Queue
 from batchpipe.engine.record import record_version
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.logs import Tell
@@ -46,11 +46,15 @@ class Meanwhile:
         self.queue.submit(flight)
 
 
+def is_asked_for(resolved: Resolved) -> bool:
+    """Whether `[pilot]` lets new rows go on under the version before."""
+    pilot = resolved.file.pipeline.pilot
+    return pilot is not None and pilot.meanwhile == "previous"
+
+
 def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | None:
-    """The present pipeline under the version before; None where `[pilot]` does not ask for it or there is none."""
-    pilot, names = resolved.file.pipeline.pilot, resolved.names
-    if pilot is None or pilot.meanwhile != "previous":
-        return None
+    """The present pipeline under the version before; None where there is none."""
+    names = resolved.names
     present = {"prompt_version": resolved.version.prompt_version}
     with context.database.reading(work) as session:
         found = session.rows(query("previous_version", pipelines=quote_list(names)), present)
@@ -71,6 +75,8 @@ def plan_meanwhile(
     folder: Path,
 ) -> Plan | None:
     """What goes on under the version before, for `plan`, beside the rows that the pilot takes."""
+    if not is_asked_for(resolved):
+        return None
     with closing(context.work()) as work:
         before = previous(context, work, resolved)
         if before is None:
@@ -88,6 +94,8 @@ def go_on(
     tell: Tell,
 ) -> Meanwhile | None:
     """A way for new rows under the version before, with what a run's submitter takes; `stack` closes its tables."""
+    if not is_asked_for(parts["resolved"]):
+        return None
     work = context.work()
     stack.callback(work.close)
     before = previous(context, work, parts["resolved"])

@@ -12,7 +12,7 @@ from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse
 from batchpipe.engine.estimate import settings_text
 from batchpipe.engine.facts import add_event, standing_reviews
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.errors import UsageError
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql import quote_identifier, quote_list

@@ -165,7 +165,8 @@ class PilotGate:
     def begin(self, *, rows: int | None, approve: bool) -> None:
         """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `standing_of`."""
         self._asked_rows = rows
-        standing = self._look()
+        with self.context.database.reading(self.work) as session:
+            standing = self._look(session)
         if approve and standing is not None and not standing.settled and standing.sent:
             if standing.complete:
                 self._approve(self.context.person)
@@ -174,10 +175,10 @@ class PilotGate:
 
     def sample(self) -> Sample | None:
         """What may be sent; an approval by `auto` is recorded first."""
-        standing = self._look()
-        if standing is None or standing.settled:
-            return None
         with self.context.database.reading(self.work) as session:
+            standing = self._look(session)
+            if standing is None or standing.settled:
+                return None
             passes = passes_by_itself(session, self.resolved, standing)
         if passes:
             self._approve("auto")
@@ -194,9 +195,8 @@ class PilotGate:
         with self.context.database.reading(self.work) as session:
             return summarise(session, self.resolved, self._standing, requests, rest)
 
-    def _look(self) -> Standing | None:
-        with self.context.database.reading(self.work) as session:
-            self._standing = standing_of(session, self.resolved, self._asked_rows)
+    def _look(self, session: Session) -> Standing | None:
+        self._standing = standing_of(session, self.resolved, self._asked_rows)
         return self._standing
 
     def _approve(self, who: str) -> None:

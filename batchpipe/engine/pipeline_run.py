@@ -29,7 +29,7 @@ from batchpipe.engine.reconcile import Reconciler
 from batchpipe.engine.record import record_orders, record_plan, record_version
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.engine.submit import Submitter
 from batchpipe.engine.totals import RunFacts, RunResult, close_run, result_of
 from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError

@@ -15,7 +15,7 @@ from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -220,9 +220,8 @@ class Planner:
         self._column_lists = lists
         hashes = []
         for number, names in enumerate(lists):
-            texts = ", ".join(present[name].text for name in names)
             alias = "input_hash" if number == 0 else f"input_hash_{number}"
-            hashes.append(f"md5_number(to_json([{texts}]::VARCHAR[])::VARCHAR) AS {alias}")
+            hashes.append(f"{input_hash_sql(present[name] for name in names)} AS {alias}")
         session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
         if options.unanswered is not None:
             session.execute(
@@ -255,8 +254,7 @@ class Planner:
         )
 
     def _judging(self, snapshot: Snapshot) -> dict[str, str]:
-        values = ", ".join(f"s.{each.stored}::VARCHAR" for each in self.resolved.hash_columns)
-        return {"values": f"[{values}]::VARCHAR[]", "snapshot": snapshot.relation}
+        return {"values": texts_sql(self.resolved.hash_columns), "snapshot": snapshot.relation}
 
     def _judge(self, table: str) -> None:
         """Judge `work.to_judge` by `work.answers` under today's policy into `table`."""

@@ -16,7 +16,8 @@ from batchpipe.engine.plan import DUE_WORDS
 from batchpipe.engine.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
 from batchpipe.engine.render import feedback_text, python_value
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Inputs, Snapshot, input_column
+from batchpipe.engine.snapshot import InputColumn, Snapshot, input_column
+from batchpipe.engine.source import Inputs
 from batchpipe.engine.versions import (
     KnownInputs,
     KnownVersion,

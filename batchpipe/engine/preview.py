@@ -25,7 +25,7 @@ from batchpipe.engine.plan_diff import (
 )
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.engine.versions import resolve_version
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_list

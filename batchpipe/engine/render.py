@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from batchpipe.conditions import INPUT_PREFIX
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Snapshot
+from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.fingerprint import fingerprinter
 from batchpipe.providers import Encoder, Message, RungSettings
 from batchpipe.sql import quote_identifier, quote_literal
@@ -40,8 +40,8 @@ def render_rows(connection: duckdb.DuckDBPyConnection, resolved: Resolved, snaps
     with pyarrow.parquet.ParquetWriter(path, RENDERED, compression="zstd", compression_level=1) as writer:
         for block in _blocks(connection, snapshot, columns):
             writer.write_table(_rendered(block, columns, resolved))
-    groups = [f"s.{each.stored}::VARCHAR" for each in resolved.group_columns]
-    group = f"to_json([{', '.join(groups)}]::VARCHAR[])::VARCHAR" if groups else "''"
+    groups = resolved.group_columns
+    group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
     connection.execute(
         "CREATE OR REPLACE TABLE work.rendered AS "

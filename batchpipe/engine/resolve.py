@@ -11,7 +11,8 @@ import duckdb
 from batchpipe.conditions import Condition, parse_condition
 from batchpipe.engine.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.judge import Judge
-from batchpipe.engine.source import InputColumn, Inputs
+from batchpipe.engine.snapshot import InputColumn
+from batchpipe.engine.source import Inputs
 from batchpipe.errors import PipelineError, Problem
 from batchpipe.fingerprint import digest, prompt_hash, schema_hash
 from batchpipe.pipeline.load import dump

@@ -19,7 +19,7 @@ from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.output import ensure_output, merge_output
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql import quote_identifier, quote_list
@@ -98,16 +98,14 @@ class Desk:
             )
             session.execute(statement, {"sample": round(review.sample * MILLION)})
         columns = self.snapshot.columns
-        texts = ", ".join(f"CAST(s.{each.stored} AS VARCHAR)" for each in columns)
-        judged_by = ", ".join(f"CAST(s.{each.stored} AS VARCHAR)" for each in self.resolved.hash_columns)
         listed = quote_list(each.name for each in columns)
         connection = self.work.connection
         connection.execute(
             query(
                 "review_rows",
-                judged_by=f"[{judged_by}]::VARCHAR[]",
+                judged_by=texts_sql(self.resolved.hash_columns),
                 names=f"[{listed}]",
-                texts=f"[{texts}]",
+                texts=texts_sql(columns),
                 where=self._where(self.resolved.review_where),
                 snapshot=self.snapshot.relation,
                 wanted=WANTED[which],
@@ -202,7 +200,7 @@ class Desk:
 
     def _read(self, chosen: str) -> Iterator[ReviewRow]:
         names = [each.name for each in self.snapshot.columns]
-        texts = ", ".join(f"CAST(s.{each.stored} AS VARCHAR)" for each in self.snapshot.columns)
+        texts = texts_sql(self.snapshot.columns)
         cursor = self.work.connection.cursor()
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
         columns = [each[0] for each in cursor.description or ()]

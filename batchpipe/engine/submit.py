@@ -12,7 +12,7 @@ from batchpipe.engine.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.plan import Plan
 from batchpipe.engine.raw import RawFolder, keep_chunk
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import InputColumn, Snapshot
+from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.errors import ProviderError
 from batchpipe.providers import (
     BatchState,
@@ -185,14 +185,10 @@ def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
     """The SQL of what is kept of a row with its request, over the snapshot `s`."""
     return {
         "snapshot": snapshot.relation,
-        "values": _texts(resolved.hash_columns),
-        "include": _texts(resolved.include_columns),
+        "values": texts_sql(resolved.hash_columns),
+        "include": texts_sql(resolved.include_columns),
         "include_names": _names(resolved.include_columns),
     }
-
-
-def _texts(columns: Sequence[InputColumn]) -> str:
-    return f"[{', '.join(f's.{each.stored}::VARCHAR' for each in columns)}]::VARCHAR[]"
 
 
 def _names(columns: Sequence[InputColumn]) -> str:

@@ -11,7 +11,7 @@ from batchpipe.engine.orders import open_orders
 from batchpipe.engine.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.record import close_orders
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.errors import BatchpipeError
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Work

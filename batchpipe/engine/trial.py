@@ -21,7 +21,7 @@ from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.record import record_version
 from batchpipe.engine.render import python_value, render_row
 from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Snapshot
+from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.submit import include_parts, refusal
 from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
 from batchpipe.fingerprint import fingerprinter
@@ -226,7 +226,11 @@ class Trial:
         with context.database.writing(self.work, None) as session:
             self.run_id = str(session.one("SELECT uuidv7()")[0])
             record_version(session, resolved, self.run_id, git_commit)
-            statement = query("insert_try", **include_parts(resolved, self.snapshot))
+            statement = query(
+                "insert_try",
+                input_hash=input_hash_sql(resolved.hash_columns),
+                **include_parts(resolved, self.snapshot),
+            )
             for each in new:
                 values = {
                     "pipeline": resolved.name,
@@ -276,8 +280,8 @@ class Trial:
         if found["outcome"] != "answered":
             return found["outcome"], found["error"] or None, None
         connection, judge = self.work.connection, self.resolved.judge
-        parts = include_parts(self.resolved, self.snapshot)
-        statement = query("tried_row", values=parts["values"], snapshot=parts["snapshot"])
+        values = texts_sql(self.resolved.hash_columns)
+        statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
         validate_documents(connection, judge, "work.answers")
         judge_answers(connection, judge, "work.to_judge")

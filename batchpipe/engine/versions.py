@@ -20,7 +20,8 @@ import duckdb
 from batchpipe.engine.commits import Commit, find_commit, unpack
 from batchpipe.engine.prompt_text import PromptText, text_of_recorded
 from batchpipe.engine.resolve import PromptVersion, Resolved, resolve
-from batchpipe.engine.source import InputColumn, Inputs, input_column
+from batchpipe.engine.snapshot import InputColumn, input_column
+from batchpipe.engine.source import Inputs
 from batchpipe.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun

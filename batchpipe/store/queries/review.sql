@@ -79,7 +79,7 @@ FROM (
         a.*, s.position, s.key, {judged_by} AS judged_by,
         len(list_filter(
             a.input_columns,
-            lambda name: list_contains({names}, name) AND {texts}[list_position({names}, name)]
+            lambda name: list_contains({names}, name) AND ({texts})[list_position({names}, name)]
                 IS DISTINCT FROM a.input_values[list_position(a.input_columns, name)]
         )) = 0 AS same_input,
         list_filter(
@@ -99,7 +99,7 @@ WHERE {wanted}
 -- name: review_row
 SELECT
     w.number, w.key, w.custom_id, w.rung, w.model, w.version, w.chosen, w.answer::VARCHAR AS answer,
-    w.document::VARCHAR AS document, w.reviewed_by, w.same_input, w.token, [{texts}] AS input
+    w.document::VARCHAR AS document, w.reviewed_by, w.same_input, w.token, {texts} AS input
 FROM work.review w
 JOIN {snapshot} s USING (position)
 WHERE {chosen}

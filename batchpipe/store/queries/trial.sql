@@ -8,7 +8,7 @@ INSERT INTO ledger.requests BY NAME
 SELECT
     $pipeline AS pipeline, md5_number(s.key) AS key_id, s.key, '' AS part, $custom_id AS custom_id, true AS leads,
     $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version,
-    $policy_hash::UHUGEINT AS policy_hash, md5_number(to_json({values})::VARCHAR) AS input_hash,
+    $policy_hash::UHUGEINT AS policy_hash, {input_hash} AS input_hash,
     md5_number($fingerprint) AS fingerprint, md5_number($custom_id) AS request_hash, 'try' AS reason, $rung AS rung,
     $model AS model, $settings AS settings, 0 AS send, 1 AS attempt, 0 AS transients, $max_tokens AS max_tokens,
     0 AS rungs, NULL::VARCHAR AS earlier_answer, $seq AS started, $bytes AS bytes,

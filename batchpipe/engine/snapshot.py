@@ -1,0 +1,75 @@
+"""The input as a call has read it: a Parquet file of rows, and SQL over its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.sql import quote_identifier, quote_literal
+
+# Types that Parquet does not give back as they were travel as text.
+_TEXT_ONLY = re.compile(
+    r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputColumn:
+    """A column of the input query and its DuckDB type; `as_text` where the snapshot holds it as text."""
+
+    name: str
+    type: str
+    as_text: bool
+
+    @property
+    def stored(self) -> str:
+        """Its name in the snapshot."""
+        return quote_identifier(INPUT_PREFIX + self.name)
+
+    @property
+    def text(self) -> str:
+        """SQL for its value as text, over the snapshot."""
+        return f"CAST({self.stored} AS VARCHAR)"
+
+    @property
+    def value(self) -> str:
+        """SQL for its value in its own type, over the snapshot."""
+        return f"CAST({self.stored} AS {self.type})" if self.as_text else self.stored
+
+
+def input_column(name: str, type: str) -> InputColumn:
+    """The column called `name` of DuckDB type `type`."""
+    return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
+
+
+def texts_sql(columns: Iterable[InputColumn]) -> str:
+    """SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
+    return f"[{', '.join(each.text for each in columns)}]::VARCHAR[]"
+
+
+def input_hash_sql(columns: Iterable[InputColumn]) -> str:
+    """SQL for what a row's input is known by: the hash of the texts of `columns` as a JSON list, over the snapshot."""
+    return f"md5_number(json_array({', '.join(each.text for each in columns)})::VARCHAR)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The input as this call read it: a Parquet file of `position`, `key` (a JSON list of texts) and the columns."""
+
+    path: Path
+    columns: tuple[InputColumn, ...]
+    rows: int
+
+    @property
+    def relation(self) -> str:
+        """SQL: the file as it is, `position`, `key` and the columns as they are stored."""
+        return f"read_parquet({quote_literal(str(self.path))})"
+
+    def typed(self, names: Iterable[str]) -> str:
+        """SQL: `position` and the columns called `names` in their own types, as conditions read them."""
+        by_name = {each.name: each for each in self.columns}
+        chosen = [f"{by_name[name].value} AS {by_name[name].stored}" for name in sorted(set(names))]
+        return f"(SELECT {', '.join(['position', *chosen])} FROM {self.relation})"
