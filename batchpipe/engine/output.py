@@ -109,7 +109,7 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> Non
     differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names)
     session.execute(
         f"MERGE INTO {output_table(resolved)} t USING (SELECT {chosen} FROM {snapshot} "
-        "WHERE position IN (SELECT position FROM work.compared WHERE word = 'unchanged')) s "
+        "WHERE position IN (SELECT position FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.compared))) s "
         f"ON {on} WHEN MATCHED AND ({differs}) THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in names)}"
     )
 

@@ -184,7 +184,7 @@ class Planner:
             "schema_hash": version.schema_hash,
             "judge_hash": self.resolved.judge_hash,
         }
-        session.execute(query("identities", pipelines=pipelines), identities)
+        session.execute(query("identities", pipelines=pipelines, column_list=self._column_list()), identities)
         keeps = any(rule is not True for rule in self.resolved.rerun.values())
         if options.where is not None or keeps or any(each.needs_output for each in orders):
             reviewed = standing_reviews(session, self.resolved.names)
@@ -194,7 +194,7 @@ class Planner:
         if options.since is None:
             session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input")
         fill_redo(session, self.resolved, snapshot, orders)
-        session.execute(query("compared", same_input=self._same_input(session)))
+        session.execute(query("compared", same_input=self._same_input()))
         masks = rungs_sql(self.resolved.whens)
         used = {name for when in self.resolved.whens if when for name in when.inputs}
         join = f"JOIN {snapshot.typed(used)} s2 ON s2.position = c.position" if used else ""
@@ -204,8 +204,9 @@ class Planner:
 
     def _fill_standing(self, session: Session) -> None:
         """`work.standing`: the newest decision of each key; where every key was decided once, they are just copied."""
-        session.execute(query("decided_again", pipelines=self._pipelines))
-        again = session.one("SELECT count(*) > 0 FROM work.decided_again")[0]
+        again = session.one(query("any_decided_again", pipelines=self._pipelines))[0]
+        if again:
+            session.execute(query("decided_again", pipelines=self._pipelines))
         newest = "LEFT JOIN work.decided_again a ON a.key_id = d.key_id" if again else ""
         only_newest = "AND (a.key_id IS NULL OR a.seq = d.seq)" if again else ""
         session.execute(query("standing", pipelines=self._pipelines, newest=newest, only_newest=only_newest))
@@ -220,8 +221,7 @@ class Planner:
         self._column_lists = lists
         hashes = []
         for number, names in enumerate(lists):
-            alias = "input_hash" if number == 0 else f"input_hash_{number}"
-            hashes.append(f"{input_hash_sql(present[name] for name in names)} AS {alias}")
+            hashes.append(f"{input_hash_sql(present[name] for name in names)} AS {_hash_name(number)}")
         session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
         if options.unanswered is not None:
             session.execute(
@@ -237,13 +237,16 @@ class Planner:
                 [options.since],
             )
 
-    def _same_input(self, session: Session) -> str:
+    def _column_list(self) -> str:
+        """SQL: the number of the list of columns that a policy's input hashes are over; NULL where some are gone."""
+        lists = enumerate(self._column_lists)
+        cases = [f"WHEN p.columns = [{quote_list(names)}]::VARCHAR[] THEN {number}" for number, names in lists]
+        return f"CASE {' '.join(cases)} END"
+
+    def _same_input(self) -> str:
         """SQL: whether the row's input is the one decided on, over the columns of that decision; NULL if unknown."""
-        cases = []
-        for number, names in enumerate(self._column_lists):
-            listed = quote_list(names)
-            alias = "input_hash" if number == 0 else f"input_hash_{number}"
-            cases.append(f"WHEN v.columns = [{listed}]::VARCHAR[] THEN i.{alias} = s.input_hash")
+        numbers = range(len(self._column_lists))
+        cases = [f"WHEN v.column_list = {number} THEN i.{_hash_name(number)} = s.input_hash" for number in numbers]
         return f"CASE {' '.join(cases)} END"
 
     def _select(self, session: Session, snapshot: Snapshot, where: str) -> None:
@@ -367,6 +370,11 @@ class Planner:
             max_bytes=min(chunking.max_bytes, limits.max_bytes),
             max_in_flight=chunking.max_in_flight,
         )
+
+
+def _hash_name(number: int) -> str:
+    """The column of `work.input` with the hashes over a list of columns; the first is today's."""
+    return f"input_hash_{number}" if number else "input_hash"
 
 
 def rungs_sql(whens: Sequence[Condition | None]) -> str:

@@ -128,7 +128,7 @@ class Source:
             f"FROM ({self._query}\n)"
         )
         # Dictionaries of texts that are all different cost more than they save.
-        options = "FORMAT parquet, COMPRESSION zstd, DICTIONARY_SIZE_LIMIT 1"
+        options = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
         return Snapshot(path=path, columns=columns, rows=self._check_keys(path))
@@ -256,9 +256,12 @@ class Source:
     def _check_keys(self, path: Path) -> int:
         names = self.file.pipeline.input.key
         parquet = f"read_parquet({quote_literal(str(path))})"
-        null = " OR ".join(f"{quote_identifier(INPUT_PREFIX + name)} IS NULL" for name in names)
+        stored = [quote_identifier(INPUT_PREFIX + name) for name in names]
+        null = " OR ".join(f"{name} IS NULL" for name in stored)
         # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
-        statement = f"SELECT count(*), count(*) FILTER ({null}), count(DISTINCT hash(key)) FROM {parquet}"
+        statement = (
+            f"SELECT count(*), count(*) FILTER ({null}), count(DISTINCT hash({', '.join(stored)})) FROM {parquet}"
+        )
         counts = self.connection.execute(statement).fetchone()
         assert counts is not None
         total, nulls, distinct = counts

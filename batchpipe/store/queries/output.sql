@@ -54,13 +54,13 @@ FROM (
         SELECT key_id, arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
         FROM ledger.decisions
         WHERE pipeline IN ({pipelines}) AND state = 'accepted'
-            AND key_id IN (SELECT key_id FROM work.compared WHERE word <> 'unchanged')
+            AND key_id IN (SELECT key_id FROM work.compared)
         GROUP BY key_id
     )
     SELECT t.rowid AS row_number,
         CASE
             WHEN i.key_id IS NULL THEN false
-            WHEN c.word = 'unchanged' THEN true
+            WHEN c.key_id IS NULL THEN true
             ELSE coalesce(a.input_hash = i.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false)
         END AS is_current,
         t._current AS was_current, coalesce(c.word, '') AS word

@@ -1,5 +1,8 @@
 -- The diff: what each input row's standing is against what is known, as sets.
 
+-- name: any_decided_again
+SELECT count(*) > count(DISTINCT key_id) FROM ledger.decisions WHERE pipeline IN ({pipelines})
+
 -- name: decided_again
 -- Most keys were decided once: only the others are looked up.
 CREATE OR REPLACE TABLE work.decided_again AS
@@ -9,8 +12,8 @@ GROUP BY key_id HAVING count(*) > 1
 -- name: standing
 CREATE OR REPLACE TABLE work.standing AS
 SELECT
-    d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.fingerprint, d.state, d.review, d.rung, d.attempts,
-    d.transients, d.max_tokens, d.not_before, d.started, d.custom_id IS NULL AS never_sent, d.seq
+    d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.state, d.review, d.not_before, d.started,
+    d.custom_id IS NULL AS never_sent, d.seq
 FROM ledger.decisions d
 {newest}
 WHERE d.pipeline IN ({pipelines}) {only_newest}
@@ -43,15 +46,27 @@ SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     coalesce(v.visible_hash = $visible_hash::UHUGEINT, false) AS same_visible,
     coalesce(v.schema_hash = $schema_hash::UHUGEINT, false) AS same_schema,
     coalesce(p.judge_hash = $judge_hash::UHUGEINT, false) AS same_judge,
-    p.columns
+    {column_list} AS column_list
 FROM (SELECT DISTINCT prompt_version, policy_hash FROM work.standing) s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
 LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
 
 -- name: compared
+-- Every row of the input that is not unchanged. Of many rows those are few, as a rule: the others are put aside first.
 CREATE OR REPLACE TABLE work.compared AS
+WITH settled AS (
+    SELECT s.key_id, s.input_hash
+    FROM work.standing s
+    JOIN work.identities v USING (prompt_version, policy_hash)
+    WHERE v.column_list = 0 AND v.same_version AND v.same_judge AND s.state = 'accepted'
+        AND s.key_id NOT IN (SELECT key_id FROM work.pending)
+        AND s.key_id NOT IN (SELECT key_id FROM work.redo)
+        AND s.key_id NOT IN (SELECT key_id FROM work.input WHERE NOT selected)
+),
+others AS MATERIALIZED (SELECT * FROM work.input ANTI JOIN settled USING (key_id, input_hash))
 SELECT
-    key_id, position, known, coalesce(state IN ('accepted', 'kept'), false) AS answered,
+    key_id, position, key, input_hash, state, review, not_before, started, standing_seq, never_sent, known,
+    coalesce(state IN ('accepted', 'kept'), false) AS answered,
     same_input, same_version, same_visible, same_schema, same_judge, redo,
     CASE
         WHEN NOT selected THEN 'not_selected'
@@ -64,7 +79,8 @@ SELECT
     END AS word
 FROM (
     SELECT
-        i.key_id, i.position, i.selected, s.state, s.never_sent,
+        i.key_id, i.position, i.key, i.input_hash, i.selected, s.state, s.review, s.not_before, s.started,
+        s.seq AS standing_seq, coalesce(s.never_sent, false) AS never_sent,
         s.key_id IS NOT NULL AS known,
         p.key_id IS NOT NULL AS is_pending,
         coalesce({same_input}, true) AS same_input,
@@ -73,40 +89,36 @@ FROM (
         coalesce(v.same_schema, false) AS same_schema,
         coalesce(v.same_judge, false) AS same_judge,
         r.kind AS redo
-    FROM work.input i
-    LEFT JOIN work.standing s USING (key_id)
+    FROM others i
+    LEFT JOIN (SELECT * FROM work.standing WHERE key_id IN (SELECT key_id FROM others)) s USING (key_id)
     LEFT JOIN work.pending p USING (key_id)
     LEFT JOIN work.identities v USING (prompt_version, policy_hash)
     LEFT JOIN work.redo r USING (key_id)
 )
+WHERE word <> 'unchanged'
 
 -- name: candidates
--- Few of many rows are candidates, as a rule: what is known of them is picked out before it is joined.
 CREATE OR REPLACE TABLE work.candidates AS
 WITH chosen AS (SELECT * FROM work.compared WHERE word = 'candidate')
 SELECT
-    c.*, i.key, i.input_hash,
-    s.state, s.review, s.rung, s.attempts, s.transients, s.max_tokens, s.not_before, s.started,
-    s.fingerprint AS own_fingerprint, coalesce(s.never_sent, false) AS never_sent, s.seq AS standing_seq,
-    d.custom_id, d.earlier_answer,
+    c.*, d.rung, d.attempts, d.transients, d.max_tokens, d.fingerprint AS own_fingerprint, d.custom_id, d.earlier_answer,
     f.answer AS feedback_answer, f.error AS feedback_error,
     {rungs}::UINTEGER AS rungs
 FROM chosen c
-JOIN (SELECT * FROM work.input WHERE key_id IN (SELECT key_id FROM chosen)) i USING (key_id)
-LEFT JOIN (SELECT * FROM work.standing WHERE key_id IN (SELECT key_id FROM chosen)) s USING (key_id)
 LEFT JOIN (
-    SELECT key_id, seq, custom_id, earlier_answer FROM ledger.decisions
+    SELECT key_id, seq, rung, attempts, transients, max_tokens, fingerprint, custom_id, earlier_answer
+    FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM chosen)
-) d ON d.key_id = s.key_id AND d.seq = s.seq
+) d ON d.key_id = c.key_id AND d.seq = c.standing_seq
 LEFT JOIN (
     SELECT d.key_id, d.started, d.rung, arg_max(r.answer, d.seq) AS answer,
         arg_max(coalesce(d.error, r.error), d.seq) AS error
     FROM ledger.decisions d
     JOIN ledger.results r ON r.custom_id = d.custom_id AND r.outcome = 'answered' AND NOT r.judged_again
     WHERE d.state = 'retry' AND d.transients = 0 AND d.pipeline IN ({pipelines})
-        AND d.key_id IN (SELECT key_id FROM work.standing WHERE state = 'retry')
+        AND d.key_id IN (SELECT key_id FROM chosen WHERE state = 'retry')
     GROUP BY d.key_id, d.started, d.rung
-) f ON f.key_id = s.key_id AND f.started = s.started AND f.rung = s.rung AND s.state = 'retry' AND s.attempts > 0
+) f ON f.key_id = c.key_id AND f.started = c.started AND f.rung = d.rung AND c.state = 'retry' AND d.attempts > 0
 {snapshot_join}
 
 -- name: tries
@@ -355,17 +367,20 @@ SELECT word, count(*) FROM (
     UNION ALL
     SELECT word FROM work.plan
 ) GROUP BY word
+UNION ALL
+SELECT 'unchanged', (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared)
 
 -- name: vanished
--- Every key of the input is in `compared` once, and so is every standing one that the input still has.
+-- Every key of the input that is not unchanged is in `compared` once; the unchanged ones are known and answered.
 SELECT
-    s.known, s.known - c.met AS vanished, c.appeared, s.answered - c.answered AS removed
+    s.known, s.known - u.unchanged - c.met AS vanished, c.appeared, s.answered - u.unchanged - c.answered AS removed
 FROM (SELECT count(*) AS known, count(*) FILTER (state IN ('accepted', 'kept')) AS answered FROM work.standing) s,
 (
     SELECT count(*) FILTER (known) AS met, count(*) FILTER (NOT known AND word <> 'pending') AS appeared,
         count(*) FILTER (answered) AS answered
     FROM work.compared
-) c
+) c,
+(SELECT (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared) AS unchanged) u
 
 -- name: number_requests
 CREATE OR REPLACE TABLE work.queue AS

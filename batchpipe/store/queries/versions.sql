@@ -28,14 +28,18 @@ GROUP BY name
 
 -- name: answering_version
 -- The version that most rows which the prompt's edit makes due were answered under, else most answered rows.
-SELECT s.prompt_version::VARCHAR
-FROM work.standing s
-LEFT JOIN work.plan p USING (key_id)
-GROUP BY s.prompt_version
-ORDER BY
-    count(*) FILTER (p.word IN ('prompt_changed', 'schema_changed')) DESC,
-    count(*) FILTER (s.state = 'accepted') DESC,
-    max(s.seq) DESC
+SELECT a.prompt_version::VARCHAR
+FROM (
+    SELECT prompt_version, count(*) FILTER (state = 'accepted') AS accepted, max(seq) AS seq
+    FROM work.standing GROUP BY prompt_version
+) a
+LEFT JOIN (
+    SELECT s.prompt_version, count(*) AS changed
+    FROM work.plan p JOIN work.standing s USING (key_id)
+    WHERE p.word IN ('prompt_changed', 'schema_changed')
+    GROUP BY s.prompt_version
+) c USING (prompt_version)
+ORDER BY coalesce(c.changed, 0) DESC, a.accepted DESC, a.seq DESC
 LIMIT 1
 
 -- name: sampled
@@ -53,7 +57,9 @@ QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, p.key_
 -- The sampled rows with their input as it was sent with the request that they stand by.
 SELECT m.position, m.key, m.word, m.feedback_answer, m.feedback_error, v.version, q.input_values, p.columns, p.types
 FROM work.sampled m
-LEFT JOIN work.standing s USING (key_id)
+LEFT JOIN (
+    SELECT key_id, prompt_version FROM work.standing WHERE key_id IN (SELECT key_id FROM work.sampled)
+) s USING (key_id)
 LEFT JOIN (
     SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
     WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq
