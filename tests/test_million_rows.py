@@ -17,31 +17,41 @@ PAST_VERSIONS = 5
 SECONDS = 30.0
 CPU_SECONDS = 8.0
 
-# What was recorded of row 1 is recorded of every other row, under each prompt version, 10,000 rows a commit.
+# What was recorded of row 1 is recorded of every other row, under each prompt version, 10,000 rows a chunk and commit.
 COPIES = """
 CREATE TEMP TABLE others AS
 SELECT
-    n, n // 10000 AS later, key, md5_number(key) AS key_id, input_values,
+    n, n // 10000 AS later, lpad(to_hex(n // 10000), 12, '0') AS chunk, key, md5_number(key) AS key_id, input_values,
     md5_number(to_json(input_values)::VARCHAR) AS input_hash
 FROM (SELECT n, '["' || n || '"]' AS key, ['text number ' || n, 'en'] AS input_values FROM range({first}, {last}) t(n));
 INSERT INTO ledger.decisions SELECT d.* REPLACE (
     o.key_id AS key_id, d.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
     d.fingerprint + o.n AS fingerprint, d.seq + o.later AS seq
-) FROM ledger.decisions d, others o WHERE d.key_id = md5_number('["1"]');
+) FROM ledger.decisions d, others o WHERE d.key_id = md5_number('["1"]') ORDER BY seq, n;
 INSERT INTO ledger.requests SELECT r.* REPLACE (
     o.key_id AS key_id, o.key AS key, r.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
-    r.fingerprint + o.n AS fingerprint, o.input_values AS input_values, r.seq + o.later AS seq
-) FROM ledger.requests r, others o WHERE r.key = '["1"]';
-INSERT INTO ledger.results SELECT r.* REPLACE (r.custom_id || '-' || o.n AS custom_id, r.seq + o.later AS seq)
+    r.fingerprint + o.n AS fingerprint, o.input_values AS input_values, r.seq + o.later AS seq,
+    (left(r.chunk_id::VARCHAR, 24) || o.chunk)::UUID AS chunk_id
+) FROM ledger.requests r, others o WHERE r.key = '["1"]' ORDER BY seq, n;
+INSERT INTO ledger.results SELECT r.* REPLACE (
+    r.custom_id || '-' || o.n AS custom_id, r.seq + o.later AS seq,
+    (left(r.chunk_id::VARCHAR, 24) || o.chunk)::UUID AS chunk_id
+)
 FROM ledger.results r, others o
-WHERE r.custom_id IN (SELECT custom_id FROM ledger.requests WHERE key = '["1"]');
+WHERE r.custom_id IN (SELECT custom_id FROM ledger.requests WHERE key = '["1"]') ORDER BY seq, n;
 INSERT INTO ledger.commits SELECT max(seq), NULL, now()::TIMESTAMP FROM ledger.results;
 """
 
 
 def copy_answers() -> None:
-    """Every other row was answered as row 1 was."""
+    """Every other row was answered as row 1 was. Commits are moved apart, to make room for those of the copies."""
     with duckdb.connect("batchpipe.duckdb") as database:
+        numbered_tables = database.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name) "
+            "WHERE schema_name = 'ledger' AND column_name IN ('seq', 'started')"
+        ).fetchall()
+        for table, column in numbered_tables:
+            database.execute(f"UPDATE ledger.{table} SET {column} = {column} * 1000")
         for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
             database.execute(statement)
 

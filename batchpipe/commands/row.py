@@ -87,10 +87,8 @@ def read_row(
 def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot | None:
     """A snapshot of the row called `key` alone; None where there is none."""
     select = f"SELECT * FROM {snapshot.relation} WHERE key = {quote_literal(key)}"
-    work.connection.execute(f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet)")
-    one = Snapshot(path=path, columns=snapshot.columns, rows=1)
-    found = work.connection.execute(f"SELECT count(*) FROM {one.relation}").fetchone()
-    return one if found == (1,) else None
+    one = snapshot.of_rows(work.connection, select, path)
+    return one if one.rows == 1 else None
 
 
 def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> RowNow:

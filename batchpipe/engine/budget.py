@@ -54,6 +54,10 @@ def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) ->
             )
 
 
+def has_limit(budget: Budget, max_usd: Decimal | None) -> bool:
+    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month, max_usd))
+
+
 def tightest(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Limit | None:
     """The limit that has least left; None where there is none."""
     return min(limits(budget, max_usd, spent, load), key=lambda each: each.left_usd, default=None)

@@ -177,10 +177,7 @@ def choose_rows(
 
 def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
     """The rows of `snapshot` whose key_id `keys` (SQL) gives, as a snapshot at `path`."""
-    chosen = query("gold_rows", rows=snapshot.relation, keys=keys)
-    work.connection.execute(f"COPY ({chosen}) TO {quote_literal(str(path))} (FORMAT parquet)")
-    rows = _count(work, f"SELECT count(*) FROM read_parquet({quote_literal(str(path))})")
-    return Snapshot(path=path, columns=snapshot.columns, rows=rows)
+    return snapshot.of_rows(work.connection, query("gold_rows", rows=snapshot.relation, keys=keys), path)
 
 
 def _truth(field: GoldField, column: Column) -> str:

@@ -149,6 +149,9 @@ class Planner:
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         if options.since is None:
             connection.execute(
+                "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE word <> 'not_selected'"
+            )
+            connection.execute(
                 "CREATE OR REPLACE TABLE work.due_words AS "
                 f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_WORDS)})"
             )
@@ -203,13 +206,22 @@ class Planner:
         fill_keep(session, self.resolved, snapshot, orders)
 
     def _fill_standing(self, session: Session) -> None:
-        """`work.standing`: the newest decision of each key; where every key was decided once, they are just copied."""
-        again = session.one(query("any_decided_again", pipelines=self._pipelines))[0]
+        """`work.standing`: the newest decision of each key, to be read in sessions.
+
+        Where the last generation decided no key twice its decisions are taken as they are: grouping them costs more
+        than all the rest.
+        """
+        pipelines = self._pipelines
+        among = {"pipelines": pipelines, "generation": str(session.one(query("generation", pipelines=pipelines))[0])}
+        again = session.one(query("any_decided_again", **among))[0]
         if again:
-            session.execute(query("decided_again", pipelines=self._pipelines))
+            session.execute(query("decided_again", **among))
+        session.execute(query("decided_before", **among))
         newest = "LEFT JOIN work.decided_again a ON a.key_id = d.key_id" if again else ""
         only_newest = "AND (a.key_id IS NULL OR a.seq = d.seq)" if again else ""
-        session.execute(query("standing", pipelines=self._pipelines, newest=newest, only_newest=only_newest))
+        view = query("standing", seq=str(session.seq), newest=newest, only_newest=only_newest, **among)
+        session.execute(view)
+        session.execute(query("standing_policies"))
 
     def _read_input(self, session: Session, snapshot: Snapshot, options: PlanOptions) -> None:
         """`work.input` with one hash per list of columns that a standing decision was made over."""
@@ -287,7 +299,6 @@ class Planner:
         self.work.connection.execute(query("due", due_words=quote_list(words), chosen=chosen, limit=limit), parameters)
         with self.database.reading(self.work) as session:
             session.execute(query("leaders", pipelines=self._pipelines))
-        self.number_sends()
         self.work.connection.execute(query("number_requests"))
 
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> Held | None:

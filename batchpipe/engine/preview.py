@@ -10,7 +10,6 @@ from pathlib import Path
 from batchpipe.engine.budget import Limit, limits
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import load, spent
-from batchpipe.engine.meanwhile import plan_meanwhile
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.pilot import sample_of
 from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
@@ -23,6 +22,7 @@ from batchpipe.engine.plan_diff import (
     plan_diff,
     resolve_before,
 )
+from batchpipe.engine.previous import plan_meanwhile
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.snapshot import Snapshot

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from batchpipe import telemetry
-from batchpipe.engine.budget import Limit, tightest
+from batchpipe.engine.budget import Limit, has_limit, tightest
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import Load, load, spent
 from batchpipe.engine.flight import UNREACHABLE_SECONDS, Flight
@@ -43,6 +43,7 @@ class Queue:
     def load(self, plan: Plan) -> None:
         """Take over a new plan's queue."""
         self._plan, self._number, self.gate = plan, 0, None
+        self.planner.number_sends()
 
     @property
     def exhausted(self) -> bool:
@@ -82,9 +83,12 @@ class Queue:
         assert self._plan is not None
         resolved = self.submitter.resolved
         chunking = resolved.file.pipeline.chunking
+        budget, names, run_id = resolved.file.pipeline.budget, resolved.names, self.submitter.run_id
         with self.context.database.reading(self.submitter.work) as session:
-            busy = load(session, resolved.names, self.submitter.run_id)
-            money = spent(session, resolved.names, self.submitter.run_id)
+            busy = load(session, names, run_id)
+            # What was ever spent is a sum over all results: not asked for where nothing limits it.
+            limited = has_limit(budget, self.max_usd)
+            limit = tightest(budget, self.max_usd, spent(session, names, run_id), busy) if limited else None
         if busy.batches >= (1 if cautious else chunking.max_in_flight):
             return 0
         chunk = next(each for each in self._plan.chunks if each.start + each.count > self._number)
@@ -93,7 +97,6 @@ class Queue:
             count = min(count, self._size_cap)
         if cautious:
             count = min(count, FIRST_AFTER_STOP)
-        limit = tightest(resolved.file.pipeline.budget, self.max_usd, money, busy)
         if count <= 0 or limit is None:
             return max(count, 0)
         return self._affordable(count, limit, busy)

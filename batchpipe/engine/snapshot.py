@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import duckdb
 
 from batchpipe.conditions import INPUT_PREFIX
 from batchpipe.sql import quote_identifier, quote_literal
@@ -57,16 +59,31 @@ def input_hash_sql(columns: Iterable[InputColumn]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The input as this call read it: a Parquet file of `position`, `key` (a JSON list of texts) and the columns."""
+    """The input as this call read it: a Parquet file of `position` and the columns. `key_columns` name a row."""
 
     path: Path
     columns: tuple[InputColumn, ...]
+    key_columns: tuple[str, ...]
     rows: int
 
     @property
     def relation(self) -> str:
-        """SQL: the file as it is, `position`, `key` and the columns as they are stored."""
+        """SQL: the file as it is, `position` and the columns as they are stored, and `key`, a JSON list of texts."""
+        by_name = {each.name: each for each in self.columns}
+        key = f"json_array({', '.join(by_name[name].text for name in self.key_columns)})::VARCHAR"
+        return f"(SELECT {key} AS key, * FROM {self.file})"
+
+    @property
+    def file(self) -> str:
+        """SQL: what the file holds."""
         return f"read_parquet({quote_literal(str(self.path))})"
+
+    def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
+        """A snapshot at `path` of the rows of `relation` that `statement` gives."""
+        options = "(FORMAT parquet)"
+        copy = f"COPY (SELECT * EXCLUDE (key) FROM ({statement})) TO {quote_literal(str(path))} {options}"
+        row = connection.execute(copy).fetchone()
+        return replace(self, path=path, rows=int(row[0]) if row else 0)
 
     def typed(self, names: Iterable[str]) -> str:
         """SQL: `position` and the columns called `names` in their own types, as conditions read them."""

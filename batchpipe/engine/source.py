@@ -8,13 +8,13 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
 
-from batchpipe.conditions import INPUT_PREFIX, first_line
+from batchpipe.conditions import first_line
 from batchpipe.engine.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
@@ -23,6 +23,10 @@ from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import attach, opening
 from batchpipe.store.disk import disk_is_full, storage_error
+
+# Different values of these types have different texts.
+INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
 
 
 class Inputs(Protocol):
@@ -116,22 +120,19 @@ class Source:
         """Write the input to `path` and check its keys; InputError lists null or duplicate ones."""
         path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
-        key = ", ".join(f"CAST({quote_identifier(name)} AS VARCHAR)" for name in self.file.pipeline.input.key)
         stored = ", ".join(
             f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"
             if each.as_text
             else f"{quote_identifier(each.name)} AS {each.stored}"
             for each in by_name.values()
         )
-        select = (
-            f"SELECT row_number() OVER () - 1 AS position, to_json([{key}])::VARCHAR AS key, {stored} "
-            f"FROM ({self._query}\n)"
-        )
+        select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
         # Dictionaries of texts that are all different cost more than they save.
         options = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
-        return Snapshot(path=path, columns=columns, rows=self._check_keys(path))
+        snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
+        return replace(snapshot, rows=self._check_keys(snapshot))
 
     def non_deterministic(self) -> str | None:
         """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
@@ -253,21 +254,18 @@ class Source:
             raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
         return {name: value for name, value in known.items() if name in named}
 
-    def _check_keys(self, path: Path) -> int:
-        names = self.file.pipeline.input.key
-        parquet = f"read_parquet({quote_literal(str(path))})"
-        stored = [quote_identifier(INPUT_PREFIX + name) for name in names]
-        null = " OR ".join(f"{name} IS NULL" for name in stored)
-        # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
-        statement = (
-            f"SELECT count(*), count(*) FILTER ({null}), count(DISTINCT hash({', '.join(stored)})) FROM {parquet}"
-        )
-        counts = self.connection.execute(statement).fetchone()
-        assert counts is not None
-        total, nulls, distinct = counts
-        if distinct < total:
-            exact = self.connection.execute(f"SELECT count(DISTINCT md5_number(key)) FROM {parquet}").fetchone()
-            distinct = exact[0] if exact else distinct
+    def _check_keys(self, snapshot: Snapshot) -> int:
+        """How many rows the snapshot has; InputError where a key is null or names two of them."""
+        names = snapshot.key_columns
+        columns = {each.name: each for each in snapshot.columns}
+        null = " OR ".join(f"{columns[name].stored} IS NULL" for name in names)
+        total, nulls = self._one(f"SELECT count(*), count(*) FILTER ({null}) FROM {snapshot.file}")
+        distinct = total
+        if not nulls and not self._ascends(snapshot, [columns[name] for name in names]):
+            # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
+            (distinct,) = self._one(f"SELECT count(DISTINCT hash(key)) FROM {snapshot.relation}")
+            if distinct < total:
+                (distinct,) = self._one(f"SELECT count(DISTINCT md5_number(key)) FROM {snapshot.relation}")
         place, shown = self.file.where("[input] key"), ", ".join(names)
         if nulls:
             what = f"{nulls:,} of {total:,} rows have no {shown}"
@@ -275,7 +273,7 @@ class Source:
             raise InputError(what, where=place, hint=hint)
         if distinct < total:
             offenders = self.connection.execute(
-                f"SELECT key, count(*) FROM {parquet} GROUP BY key HAVING count(*) > 1 "
+                f"SELECT key, count(*) FROM {snapshot.relation} GROUP BY key HAVING count(*) > 1 "
                 "ORDER BY count(*) DESC, key LIMIT 5"
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
@@ -283,6 +281,18 @@ class Source:
             hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
             raise InputError(what, where=place, hint=hint)
         return int(total)
+
+    def _ascends(self, snapshot: Snapshot, key: Sequence[InputColumn]) -> bool:
+        """Whether the rows come in the order of a plain key, each above the last: then no two have the same."""
+        if len(key) != 1 or key[0].type not in ORDERED_TYPES:
+            return False
+        ordered = f"SELECT {key[0].stored} AS this, lag({key[0].stored}) OVER () AS last FROM {snapshot.file}"
+        return bool(
+            self._one(f"SELECT coalesce(bool_and(this > last), true) FROM ({ordered}) WHERE last IS NOT NULL")[0]
+        )
+
+    def _one(self, statement: str) -> tuple[Any, ...]:
+        return self.connection.execute(statement).fetchall()[0]
 
 
 @contextmanager

@@ -70,13 +70,10 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
     """Sum up a run out of the ledger, and close the orders that it has done."""
     names = quote_list(resolved.names)
     with database.reading(work) as session:
-        session.execute(query("standings_of_all", pipelines=names), {"seq": planner.planned_seq})
-        standing = dict(session.rows("SELECT word, count(*) FROM work.standings_of_all GROUP BY word"))
+        session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
+        standing = dict(session.rows(query("standing_words")))
         reviewed = standing_reviews(session, resolved.names)
-        review = session.one(
-            "SELECT count(*) FROM work.standings_of_all WHERE word = 'accepted' AND review "
-            f"AND key_id NOT IN (SELECT key_id FROM ({reviewed}))"
-        )[0]
+        review = session.one(query("standing_review", reviewed=reviewed))[0]
         failed, decided = session.one(
             query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
         )

@@ -79,7 +79,7 @@ Dollars = Annotated[Decimal, Field(ge=0), WithJsonSchema({"type": "number", "min
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, defer_build=True)
 
 
 class Input(Frozen):
@@ -188,7 +188,7 @@ class Output(Frozen):
 class Rung(BaseModel):
     """`[[models]]`: one rung of the ladder. Keys beyond these are the provider's own settings."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     model: str = Field(description="Model, or `provider:model`.")
     max_tokens: Whole = Field(gt=0, description="Room for the answer, in tokens.")

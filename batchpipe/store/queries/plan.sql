@@ -1,26 +1,56 @@
 -- The diff: what each input row's standing is against what is known, as sets.
 
+-- name: generation
+-- The first commit of the prompt version that decided last. Most keys were decided there, and there but once.
+SELECT coalesce(min(seq), 0) FROM ledger.decisions
+WHERE pipeline IN ({pipelines}) AND prompt_version IN (
+    SELECT prompt_version FROM ledger.decisions
+    WHERE pipeline IN ({pipelines})
+        AND seq = (SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}))
+)
+
 -- name: any_decided_again
-SELECT count(*) > count(DISTINCT key_id) FROM ledger.decisions WHERE pipeline IN ({pipelines})
+SELECT count(*) > count(DISTINCT key_id) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 
 -- name: decided_again
--- Most keys were decided once: only the others are looked up.
 CREATE OR REPLACE TABLE work.decided_again AS
-SELECT key_id, max(seq) AS seq FROM ledger.decisions WHERE pipeline IN ({pipelines})
+SELECT key_id, max(seq) AS seq FROM ledger.decisions
+WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 GROUP BY key_id HAVING count(*) > 1
 
+-- name: decided_before
+-- Keys that were decided before that generation only.
+CREATE OR REPLACE TABLE work.decided_before AS
+SELECT key_id, max(seq) AS seq
+FROM (SELECT key_id, seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq < {generation})
+ANTI JOIN (
+    SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq >= {generation}
+) USING (key_id)
+GROUP BY key_id
+
 -- name: standing
-CREATE OR REPLACE TABLE work.standing AS
+-- The newest decision of each key, as of this commit. A view: a copy of it would take as much memory.
+CREATE OR REPLACE VIEW work.standing AS
 SELECT
-    d.key_id, d.input_hash, d.prompt_version, d.policy_hash, d.state, d.review, d.not_before, d.started,
-    d.custom_id IS NULL AS never_sent, d.seq
-FROM ledger.decisions d
-{newest}
-WHERE d.pipeline IN ({pipelines}) {only_newest}
+    key_id, input_hash, prompt_version, policy_hash, state, review, not_before, started,
+    custom_id IS NULL AS never_sent, seq
+FROM (
+    SELECT d.* FROM store.ledger.decisions d {newest}
+    WHERE d.pipeline IN ({pipelines}) AND d.seq >= {generation} AND d.seq <= {seq} {only_newest}
+    UNION ALL
+    SELECT d.* FROM store.ledger.decisions d JOIN work.decided_before b USING (key_id, seq)
+    WHERE d.pipeline IN ({pipelines}) AND d.seq < {generation}
+)
+
+-- name: standing_policies
+CREATE OR REPLACE TABLE work.standing_policies AS
+SELECT prompt_version, policy_hash, count(*) AS rows, count(*) FILTER (state IN ('accepted', 'kept')) AS answered
+FROM work.standing
+GROUP BY prompt_version, policy_hash
 
 -- name: past_columns
 SELECT DISTINCT p.columns, p.types
-FROM (SELECT DISTINCT policy_hash FROM work.standing) s
+FROM (SELECT DISTINCT policy_hash FROM work.standing_policies) s
 JOIN ledger.policies p USING (policy_hash)
 WHERE p.pipeline IN ({pipelines})
 
@@ -47,7 +77,7 @@ SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     coalesce(v.schema_hash = $schema_hash::UHUGEINT, false) AS same_schema,
     coalesce(p.judge_hash = $judge_hash::UHUGEINT, false) AS same_judge,
     {column_list} AS column_list
-FROM (SELECT DISTINCT prompt_version, policy_hash FROM work.standing) s
+FROM work.standing_policies s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
 LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
 
@@ -362,19 +392,19 @@ WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.leading)
 GROUP BY key_id
 
 -- name: word_counts
-SELECT word, count(*) FROM (
-    SELECT word FROM work.compared WHERE word NOT IN ('candidate', 'not_selected')
+SELECT word, sum(rows)::BIGINT FROM (
+    SELECT word, count(*) AS rows FROM work.compared WHERE word NOT IN ('candidate', 'not_selected') GROUP BY word
     UNION ALL
-    SELECT word FROM work.plan
+    SELECT word, count(*) FROM work.plan GROUP BY word
+    UNION ALL
+    SELECT 'unchanged', (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared)
 ) GROUP BY word
-UNION ALL
-SELECT 'unchanged', (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared)
 
 -- name: vanished
 -- Every key of the input that is not unchanged is in `compared` once; the unchanged ones are known and answered.
 SELECT
     s.known, s.known - u.unchanged - c.met AS vanished, c.appeared, s.answered - u.unchanged - c.answered AS removed
-FROM (SELECT count(*) AS known, count(*) FILTER (state IN ('accepted', 'kept')) AS answered FROM work.standing) s,
+FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answered FROM work.standing_policies) s,
 (
     SELECT count(*) FILTER (known) AS met, count(*) FILTER (NOT known AND word <> 'pending') AS appeared,
         count(*) FILTER (answered) AS answered

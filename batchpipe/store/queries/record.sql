@@ -106,18 +106,25 @@ SELECT count(*) FROM work.redo r WHERE r.key_id IN (SELECT key_id FROM work.all_
 -- name: pending_before
 SELECT count(*) FROM work.pending WHERE started < $seq
 
--- name: standings_of_all
-CREATE OR REPLACE TABLE work.standings_of_all AS
+-- name: run_standings
+-- Where each selected row of the input stands now, but those that were unchanged and still are.
+CREATE OR REPLACE TABLE work.standings AS
 WITH later AS (
     SELECT key_id, arg_max(state, seq) AS state, arg_max(review, seq) AS review, max(seq) AS seq
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND seq > $seq
     GROUP BY key_id
 ),
+chosen AS (
+    SELECT key_id FROM work.touched
+    UNION
+    SELECT key_id FROM later WHERE key_id IN (SELECT key_id FROM work.all_keys WHERE selected)
+),
 newest AS (
     SELECT * FROM later
     UNION ALL
-    SELECT key_id, state, review, seq FROM work.standing WHERE key_id NOT IN (SELECT key_id FROM later)
+    SELECT key_id, state, review, seq FROM work.standing
+    WHERE key_id IN (SELECT key_id FROM work.touched) AND key_id NOT IN (SELECT key_id FROM later)
 ),
 pending AS (
     SELECT DISTINCT key_id FROM ledger.requests
@@ -133,10 +140,27 @@ SELECT
         WHEN w.key_id IS NOT NULL AND n.seq <= $seq THEN 'due'
         ELSE n.state
     END AS word
-FROM (SELECT key_id FROM work.all_keys WHERE selected) k
+FROM chosen k
 LEFT JOIN newest n USING (key_id)
 LEFT JOIN pending p USING (key_id)
 LEFT JOIN work.due_words w USING (key_id)
+
+-- name: standing_words
+SELECT word, sum(rows)::BIGINT FROM (
+    SELECT word, count(*) AS rows FROM work.standings GROUP BY word
+    UNION ALL
+    SELECT 'accepted', (SELECT count(*) FROM work.all_keys WHERE selected) - (SELECT count(*) FROM work.standings)
+) GROUP BY word
+
+-- name: standing_review
+SELECT count(*) FROM (
+    SELECT key_id FROM work.standings WHERE word = 'accepted' AND review
+    UNION ALL
+    SELECT key_id FROM work.standing
+    WHERE state = 'accepted' AND review AND key_id NOT IN (SELECT key_id FROM work.standings)
+        AND key_id IN (SELECT key_id FROM work.all_keys WHERE selected)
+)
+WHERE key_id NOT IN (SELECT key_id FROM ({reviewed}))
 
 -- name: decided_by_run
 WITH mine AS (
