@@ -9,11 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.eval_gate import Versus
+from batchpipe.commands.eval_judges import HEADER as JUDGES
+from batchpipe.commands.eval_judges import RIGHT as JUDGES_RIGHT
+from batchpipe.commands.eval_judges import judge_lines, refused
 from batchpipe.commands.markdown import code, details, fence
 from batchpipe.commands.markdown import table as markdown_table
 from batchpipe.commands.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.show import shown_key
 from batchpipe.commands.text import count, money, pairs, safe, shortened, table
+from batchpipe.engine.eval_judge import Judged
 from batchpipe.evaluation.statistics import Mean, Proportion
 
 SHOWN_ROWS = 10
@@ -34,6 +38,7 @@ class Report:
     ladder_rows: dict[str, Outcome]
     against: Versus | None
     before_rows: dict[str, Outcome]
+    judged: tuple[Judged, ...]
     error_usd: Decimal | None
     notes: tuple[str, ...]
     shortfalls: tuple[str, ...]
@@ -57,6 +62,8 @@ def report_text(report: Report, *, terminal: bool) -> str:
         if confused:
             header = ("field", "gold", "answered", "rows", "of gold")
             parts.append("What the ladder confuses most\n" + table(header, confused, terminal=terminal, right=(3, 4)))
+    if report.judged:
+        parts += _judges(report, terminal)
     parts += [_calibration(each, terminal) for each in report.models if each.calibration is not None]
     parts += _errors(report, shown)
     if report.against is not None:
@@ -79,6 +86,9 @@ def report_markdown(report: Report) -> str:
         [code(cell) if place == 0 else str(cell or "") for place, cell in enumerate(_line(each))] for each in shown
     ]
     parts.append(markdown_table(HEADER, lines, right=RIGHT))
+    if report.judged:
+        lines = [[code(field), code(models), *numbers] for field, models, *numbers in judge_lines(report.judged)]
+        parts.append(markdown_table(JUDGES, lines, right=JUDGES_RIGHT))
     if report.against is not None:
         parts.append(markdown_table(("", ""), [[name, code(value)] for name, value in _against(report.against)]))
         for title, keys in (("fixed", report.against.fixed), ("broken", report.against.broken)):
@@ -131,6 +141,16 @@ def _confused(ladder: Quality) -> list[list[object]]:
         for name, field in ladder.fields.items()
         for each in field.confused
     ]
+
+
+def _judges(report: Report, terminal: bool) -> list[str]:
+    wrong = refused(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
+    judges = table(JUDGES, judge_lines(report.judged), terminal=terminal, right=JUDGES_RIGHT)
+    parts = [f"Judges; what they cost is no part of the above\n{judges}"]
+    if wrong:
+        header = ("field", "key", "true value", "answer", "the judge's reason")
+        parts.insert(0, "What a judge held for wrong\n" + table(header, wrong, terminal=terminal))
+    return parts
 
 
 def _calibration(found: Quality, terminal: bool) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from batchpipe.commands.call import WAIT_SECONDS, Call
 from batchpipe.commands.eval_gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
 from batchpipe.commands.eval_history import history, remember
+from batchpipe.commands.eval_judges import judge_notes, judges_object
 from batchpipe.commands.eval_report import Report, report_markdown, report_text
 from batchpipe.commands.eval_tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.exits import DONE, FAILED_ROWS, PENDING
@@ -20,11 +23,14 @@ from batchpipe.commands.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_
 from batchpipe.commands.run_views import Watcher
 from batchpipe.commands.text import count
 from batchpipe.engine.context import Context
+from batchpipe.engine.eval_judge import Judged
 from batchpipe.engine.evaluate import Contender, Evaluation, Side, Wanted, prepare
 from batchpipe.engine.pipeline_run import PipelineRun
 from batchpipe.engine.record import record_prompt
+from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.run_options import RunOptions
 from batchpipe.engine.runner import run_pipelines
+from batchpipe.engine.snapshot import Snapshot
 from batchpipe.engine.versions import KnownVersion, find_version, known_versions, read_version
 from batchpipe.errors import GateError, UsageError
 from batchpipe.pipeline.load import dump
@@ -70,7 +76,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             evaluation = prepare(context, work, file, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
             labels = _record_versions(context, work, file, evaluation)
-            waiting = _answer(call, request, context, evaluation)
+            waiting, judged = _answer(call, request, context, evaluation)
             found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
         tuned = None
         if request.tune and not waiting:
@@ -79,7 +85,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
         if not waiting and not made_up and request.sample is None:
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder)
-    report = _report(file, evaluation, found, request, bars, made_up=made_up)
+    report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if tuned is not None and request.plot is not None:
         write_plot(tuned, call.path(request.plot))
     _print(call, request, report, tuned, waiting=waiting)
@@ -146,24 +152,40 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
     return labels
 
 
-def _answer(call: Call, request: EvalRequest, context: Context, evaluation: Evaluation) -> bool:
-    """Run what is not answered yet; whether batches are still in flight. Raises what stopped a run.
+def _answer(
+    call: Call, request: EvalRequest, context: Context, evaluation: Evaluation
+) -> tuple[bool, tuple[Judged, ...]]:
+    """Run what is not answered or judged yet; whether batches are still in flight. Raises what stopped a run."""
+    wait = wait_seconds(request.wait)
+    until = None if wait is None else context.clock() + timedelta(seconds=wait)
+    with run_display(call) as display:
+        watcher = Watcher(call=call, display=display, yes=request.yes)
+        waiting = any(
+            bool(runs) and _run(runs, context, until, watcher)
+            for runs in _rounds(request, context, evaluation, watcher)
+        )
+        given = evaluation.to_judge()
+        runs = [_pipeline_run(request, context, (judge.resolved, rows), watcher) for judge, rows in given if rows.rows]
+        if runs and not waiting:
+            waiting = _run(runs, context, until, watcher)
+    return waiting, evaluation.judged(given)
+
+
+def _rounds(
+    request: EvalRequest, context: Context, evaluation: Evaluation, watcher: Watcher
+) -> Iterator[list[PipelineRun]]:
+    """The runs of each step, each made when those before it have ended.
 
     The other version goes first: what both prompts ask alike is then known.
     """
-    every = _every(request)
-    with run_display(call) as display:
-        watcher = Watcher(call=call, display=display, yes=request.yes)
-        for side in reversed(evaluation.sides):
-            for step in _steps(side, every=every):
-                runs = _runs(request, context, evaluation, side, step, watcher)
-                if runs and _run(runs, context, wait_seconds(request.wait), watcher):
-                    return True
-    return False
+    for side in reversed(evaluation.sides):
+        for step in _steps(side, every=_every(request)):
+            yield _runs(request, context, evaluation, side, step, watcher)
 
 
-def _run(runs: list[PipelineRun], context: Context, wait: float | None, watcher: Watcher) -> bool:
+def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watcher: Watcher) -> bool:
     """Whether something is still in flight."""
+    wait = None if until is None else max((until - context.clock()).total_seconds(), 0.0)
     outcomes = run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
     for run, outcome in zip(runs, outcomes, strict=True):
         if outcome.error is not None:
@@ -196,16 +218,21 @@ def _runs(
         prepared = evaluation.prepared(side, contender, every=_every(request))
         if prepared is None or prepared[0].name in runs:
             continue
-        options = RunOptions(no_wait=request.no_wait, approve=True, max_usd=dollars(request.max_usd))
-        runs[prepared[0].name] = PipelineRun(
-            context=context,
-            file=prepared[0].file,
-            options=options,
-            tell=watcher.tell,
-            confirm=watcher.confirm,
-            prepared=prepared,
-        )
+        runs[prepared[0].name] = _pipeline_run(request, context, prepared, watcher)
     return list(runs.values())
+
+
+def _pipeline_run(
+    request: EvalRequest, context: Context, prepared: tuple[Resolved, Snapshot], watcher: Watcher
+) -> PipelineRun:
+    return PipelineRun(
+        context=context,
+        file=prepared[0].file,
+        options=RunOptions(no_wait=request.no_wait, approve=True, max_usd=dollars(request.max_usd)),
+        tell=watcher.tell,
+        confirm=watcher.confirm,
+        prepared=prepared,
+    )
 
 
 def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
@@ -233,6 +260,7 @@ def _report(
     file: PipelineFile,
     evaluation: Evaluation,
     found: list[Found],
+    judged: tuple[Judged, ...],
     request: EvalRequest,
     bars: list[Bar],
     *,
@@ -250,6 +278,7 @@ def _report(
     failed = now.ladder.failed if now.ladder is not None else 0
     if failed:
         notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
+    notes += judge_notes(judged)
     if made_up:
         notes.append("The numbers are made up, as the emulator's answers are: nothing was measured.")
     return Report(
@@ -261,6 +290,7 @@ def _report(
         ladder_rows=now.rows,
         against=against,
         before_rows=found[1].rows if len(found) > 1 else {},
+        judged=judged,
         error_usd=file.pipeline.eval.error_usd if file.pipeline.eval else None,
         notes=tuple(notes),
         shortfalls=tuple(shortfalls(now.ladder, bars, against, request.max_drop)) if now.ladder is not None else (),
@@ -288,4 +318,6 @@ def _object(report: Report) -> dict[str, Any]:
         "models": [quality_object(each) for each in report.models],
         "ladder": quality_object(report.ladder, with_rung=False) if report.ladder is not None else None,
     }
+    if report.judged:
+        value["judges"] = judges_object(report.judged)
     return value | ({"against": versus_object(report.against)} if report.against is not None else {})

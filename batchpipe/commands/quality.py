@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.engine.eval_judge import Verdict
 from batchpipe.engine.evaluate import AnsweredRow
 from batchpipe.engine.gold import GoldField
 from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score
@@ -30,7 +31,10 @@ SEVERAL = " > "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a gold row: `answer` is None where no valid one stands. `cost_usd` is of all that led to it."""
+    """What became of a gold row: `answer` is None where no valid one stands. `cost_usd` is of all that led to it.
+
+    `judged` has a judge's word of each field that one compares.
+    """
 
     key: str
     gold: Mapping[str, Any]
@@ -38,6 +42,7 @@ class Outcome:
     confidence: float | None
     cost_usd: Decimal
     unpriced: bool
+    judged: Mapping[str, Verdict]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +75,10 @@ class Quality:
     marks: Mapping[str, bool]
 
 
-def comparison(field: GoldField) -> Comparison:
-    """How the file says that a field is compared."""
-    return Comparison(kind=field.compared.compare, tolerance=Decimal(str(field.compared.tolerance)))
+def comparison(field: GoldField) -> Comparison | None:
+    """How the file says that a field is compared; None where a judge compares it."""
+    kind = field.compared.compare
+    return None if kind == "judge" else Comparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
 
 
 def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:
@@ -85,6 +91,7 @@ def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:
             confidence=each.confidence if each.valid else None,
             cost_usd=each.cost_usd,
             unpriced=each.unpriced,
+            judged=each.judged,
         )
         for each in rows
     ]
@@ -111,6 +118,7 @@ def climbed(rows: Sequence[AnsweredRow], masks: Mapping[str, int], rungs: int) -
                 confidence=valid[-1].confidence if valid else None,
                 cost_usd=sum((each.cost_usd for each in way), Decimal(0)),
                 unpriced=any(each.unpriced for each in way),
+                judged=valid[-1].judged if valid else {},
             )
         )
     return found
@@ -120,7 +128,7 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
     """The numbers of `outcomes`; None where there are none."""
     if not outcomes:
         return None
-    right = {name: _right(outcomes, name, how) for name, how in ((each.name, comparison(each)) for each in fields)}
+    right = {each.name: _right(outcomes, each.name, comparison(each)) for each in fields}
     all_right = [all(marks) for marks in zip(*right.values(), strict=True)]
     share = accuracy(all_right)
     cost = None if any(each.unpriced for each in outcomes) else sum((each.cost_usd for each in outcomes), Decimal(0))
@@ -141,12 +149,17 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
     )
 
 
-def _right(outcomes: Sequence[Outcome], name: str, how: Comparison) -> list[bool]:
+def _right(outcomes: Sequence[Outcome], name: str, how: Comparison | None) -> list[bool]:
+    """Of each row whether it is right; one that no judge has come to an end with is not."""
+    if how is None:
+        return [each.answer is not None and bool(each.judged[name].correct) for each in outcomes]
     return [each.answer is not None and is_correct(how, each.gold[name], each.answer[name]) for each in outcomes]
 
 
 def _field(outcomes: Sequence[Outcome], field: GoldField, right: Sequence[bool]) -> FieldQuality:
     name, how = field.name, comparison(field)
+    if how is None:
+        return FieldQuality(accuracy=accuracy(right), macro_f1=None, confused=(), mean=None)
     classes = how.kind == "exact"
     gold = [class_name(each.gold[name]) for each in outcomes] if classes else []
     given = [class_name(each.answer[name]) if each.answer is not None else None for each in outcomes] if classes else []

@@ -17,12 +17,13 @@ from typing import Any
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
 from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
+from batchpipe.engine.eval_judge import FieldJudge, Judged, Verdict, resolve_judges
 from batchpipe.engine.estimate import settings_text
 from batchpipe.engine.gold import Gold, GoldInputs, GoldRows, choose_rows, evaluated_file, read_gold, subset
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.plan import rungs_sql
 from batchpipe.engine.resolve import Resolved, resolve
-from batchpipe.engine.snapshot import input_hash_sql, texts_sql
+from batchpipe.engine.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.source import Source
 from batchpipe.engine.versions import RecordedVersion, resolve_version
 from batchpipe.errors import PipelineError
@@ -70,7 +71,8 @@ class Wanted:
 class AnsweredRow:
     """A gold row as one model answered it: `gold` and `answer` by field, `cost_usd` of all attempts.
 
-    A row that is not `valid` has no answer. `accepts` says whether its rung's `accept` holds.
+    A row that is not `valid` has no answer. `accepts` says whether its rung's `accept` holds. `judged` has the fields
+    that a judge compares.
     """
 
     number: int
@@ -82,6 +84,7 @@ class AnsweredRow:
     confidence: float | None
     gold: Mapping[str, Any]
     answer: Mapping[str, Any]
+    judged: Mapping[str, Verdict]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,8 +97,9 @@ class Evaluation:
     gold: Gold
     rows: GoldRows
     sides: tuple[Side, ...]
+    judges: tuple[FieldJudge, ...]
 
-    def prepared(self, side: Side, contender: Contender, *, every: bool) -> tuple[Resolved, Any] | None:
+    def prepared(self, side: Side, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
         """What a run of `contender` takes: all gold rows, or those that climb to it; None where there are none."""
         if every or not contender.on_ladder:
             return contender.resolved, self.rows.rows
@@ -127,6 +131,7 @@ class Evaluation:
         gold = ", ".join(f"t.{quote_identifier(name)}" for name in names)
         given = ", ".join(f"a.{quote_identifier('o:' + name)}" for name in names)
         found = self.work.connection.execute(query("answered_rows", gold=gold, given=given)).fetchall()
+        judged = {each.name: each.verdicts(self.work) for each in self.judges}
         width = len(names)
         return [
             AnsweredRow(
@@ -139,9 +144,27 @@ class Evaluation:
                 confidence=row[6],
                 gold=dict(zip(names, row[7 : 7 + width], strict=True)),
                 answer=dict(zip(names, row[7 + width :], strict=True)),
+                judged={name: said[row[0], row[1]] for name, said in judged.items() if row[2]},
             )
             for row in found
         ]
+
+    def to_judge(self) -> list[tuple[FieldJudge, Snapshot]]:
+        """Each judge with the answers of all sides that it has to say something of."""
+        for judge in self.judges:
+            judge.begin(self.work)
+        for side in self.sides if self.judges else ():
+            self.read(side)
+            for judge in self.judges:
+                judge.add(self.work)
+        return [
+            (judge, judge.snapshot(self.work, self.rows.rows, self.folder / f"judged-{judge.number}.parquet"))
+            for judge in self.judges
+        ]
+
+    def judged(self, given: Sequence[tuple[FieldJudge, Snapshot]]) -> tuple[Judged, ...]:
+        """What the judges have said of what `to_judge` gave."""
+        return tuple(judge.read(self.context, self.work, snapshot) for judge, snapshot in given)
 
     def masks(self) -> dict[str, int]:
         """Of each gold row the mask of rungs that it may use, by key."""
@@ -222,21 +245,30 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
     over_gold = evaluated_file(file, gold=True)
     with context.source(over_gold, {}) as source:
         gold = read_gold(source, over_gold, folder / "gold.parquet")
-        sides = _sides(context, source, gold.snapshot.columns, over_gold, wanted) if gold.whole else ()
-    given = gold.snapshot
+        given = gold.snapshot
+        both = _resolve(context, source, given.columns, over_gold, wanted, gold) if gold.whole else ((), ())
     if not gold.whole:
         over_input = evaluated_file(file, gold=False)
         with context.source(over_input, wanted.params) as source:
             columns = source.columns()
-            sides = _sides(context, source, columns, over_input, wanted)
+            both = _resolve(context, source, columns, over_input, wanted, gold)
             given = source.snapshot(folder / "input.parquet", columns)
+    sides, judges = both
     prompts = [each.ladder for each in sides]
     rows = choose_rows(work, gold, given, prompts, folder / "rows.parquet", wanted.sample)
-    return Evaluation(context=context, work=work, folder=folder, gold=gold, rows=rows, sides=sides)
+    return Evaluation(context=context, work=work, folder=folder, gold=gold, rows=rows, sides=sides, judges=judges)
+
+
+def _resolve(
+    context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted, gold: Gold
+) -> tuple[tuple[Side, ...], tuple[FieldJudge, ...]]:
+    sides = _sides(context, source, columns, file, wanted)
+    answered, provider = sides[0].ladder.columns, context.default_provider
+    return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
 
 
 def _sides(
-    context: Context, source: Source, columns: tuple[Any, ...], file: PipelineFile, wanted: Wanted
+    context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
 ) -> tuple[Side, ...]:
     inputs = GoldInputs(source, columns)
     sides = [_side(context, inputs, file, wanted, "", None)]

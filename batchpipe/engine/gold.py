@@ -110,11 +110,16 @@ def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:
 def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
     """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
     fields, columns = gold_fields(source, file), source.columns()
-    needed = {*file.pipeline.input.key, *(each.column.name for each in fields)}
     snapshot = source.snapshot(path, columns)
     if not snapshot.rows:
         raise InputError("gold has no rows", where=file.where("[eval] gold"), hint="Label some rows of the input.")
-    return Gold(snapshot=snapshot, fields=fields, whole=any(each.name not in needed for each in columns))
+    return Gold(snapshot=snapshot, fields=fields, whole=is_whole(file, fields, columns))
+
+
+def is_whole(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
+    """Whether gold, whose columns these are, holds more than the key and true values: the input's columns."""
+    needed = {*file.pipeline.input.key, *(each.column.name for each in fields)}
+    return any(each.name not in needed for each in columns)
 
 
 def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:

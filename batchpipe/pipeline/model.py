@@ -276,10 +276,19 @@ class Check(Frozen):
 class Compared(Frozen):
     """How a field's value is held against the true one."""
 
-    compare: Literal["exact", "numeric", "set", "text"] = Field(
-        description="`exact`, `numeric` within `tolerance`, `set` in any order, `text` by the F1 of its words."
+    compare: Literal["exact", "numeric", "set", "text", "judge"] = Field(
+        description="`exact`, `numeric` within `tolerance`, `set` in any order, `text` by the F1 of its words, `judge` "
+        "by a model."
     )
     tolerance: Number = Field(default=0, ge=0, description="Largest difference of two equal numbers.")
+    prompt: Prompt | None = Field(
+        default=None,
+        description="The judge's templates, with the keys of `[prompt]`; they see the input's columns, `answer` and "
+        "`expected`.",
+    )
+    models: tuple[Rung, ...] = Field(
+        default=(), description="The judge's ladder, with the keys of `[[models]]`, over `correct` and `reason`."
+    )
 
 
 def _compared(value: Any) -> Any:
@@ -307,7 +316,7 @@ class Eval(Frozen):
     ] = Field(
         default_factory=dict,
         description='Fields that are compared, and how: `"exact"`, `"set"`, `"text"` or '
-        '`{compare = "numeric", tolerance = 0.01}`; default: each that gold has, exact.',
+        '`{compare = "numeric", tolerance = 0.01}`, or a judge\'s table; default: each that gold has, exact.',
     )
     confidence: str = Field(default="confidence", description="Output field, or SQL, that says how sure an answer is.")
     error_usd: Dollars | None = Field(default=None, description="What a wrong row costs you.")
@@ -350,7 +359,7 @@ class PipelineFile(Frozen):
 
     `query` is the input query's text, also where a file holds it; `schema_content` the parsed `schema_file`.
     `evaluates` is set on one that was made for an evaluation, and has no output table: the names of the pipeline that
-    it evaluates.
+    it evaluates. `section` is the table that a judge's prompt and models stand in, such as `eval.fields.summary`.
     """
 
     pipeline: Pipeline
@@ -360,6 +369,7 @@ class PipelineFile(Frozen):
     schema_content: Mapping[str, Any] | None = None
     lines: Mapping[str, int] = Field(default_factory=dict, repr=False)
     evaluates: tuple[str, ...] = ()
+    section: str = ""
 
     def where(self, toml_path: str = "") -> str:
         """The place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""
@@ -367,5 +377,7 @@ class PipelineFile(Frozen):
             shown = self.path.relative_to(self.root)
         except ValueError:
             shown = self.path
+        if self.section:
+            toml_path = re.sub(r"^(\[\[?)(prompt|models)\b", rf"\1{self.section}.\2", toml_path)
         line = self.lines.get(toml_path)
         return f"{shown}{f':{line}' if line else ''} {toml_path}".rstrip()

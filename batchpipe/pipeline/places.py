@@ -89,8 +89,9 @@ def _under_arrays(path: Path, counts: Mapping[Path, int]) -> Path:
 def _shown_table(path: Path) -> str:
     if not path:
         return ""
-    if path[0] == "models" and len(path) > 1:
-        rest = ".".join(str(part) for part in path[2:])
-        return f"[[models]] {int(path[1]) + 1}" + (f" {rest}" if rest else "")
+    place = next((place for place, part in enumerate(path) if isinstance(part, int)), None)
+    if place is not None:
+        rest = ".".join(str(part) for part in path[place + 1 :])
+        return f"[{_shown_table(path[:place])}] {int(path[place]) + 1}" + (f" {rest}" if rest else "")
     names = [str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else f'"{part}"' for part in path]
     return f"[{'.'.join(names)}]"

@@ -98,8 +98,13 @@ class Report:
         names = key_names(table)
         close = nearest(key, names)
         homes = [each for each in TABLES if key in key_names((each, 0) if each == "models" else (each,))]
+        inner = [each for each in names if table and key in key_names((*table, each))]
+        listed = [each for each in names if table and key in key_names((*table, each, 0))]
         if close:
             hint = f'Did you mean "{close}"?'
+        elif inner or listed:
+            around = shown_path(table, self.data).strip("[]")
+            hint = f"It belongs in [{around}.{inner[0]}]." if inner else f"It belongs in [[{around}.{listed[0]}]]."
         elif homes and table != (homes[0],):
             hint = f"It belongs in {'[[models]]' if homes[0] == 'models' else f'[{homes[0]}]'}."
         else:

@@ -75,6 +75,8 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
             yield _row(key, node, required=False)
     [field] = options(root["$defs"]["OutputField"])
     yield from _table_rows("[output.fields.NAME]", field)
+    [compared] = options(root["$defs"]["Compared"])
+    yield from _table_rows("[eval.fields.NAME]", compared)
 
 
 def _table_rows(place: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

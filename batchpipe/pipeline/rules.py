@@ -30,11 +30,12 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
         hint = "Write the older name, or remove renamed_from."
         yield ("renamed_from",), "renamed_from is the pipeline's own name", hint
     yield from _input(table(data, "input"))
-    yield from _prompt(table(data, "prompt"))
+    yield from _prompt(table(data, "prompt"), ("prompt",))
     if isinstance(data.get("output"), Mapping):
         yield from _output(data["output"], table(data, "input"))
-    yield from _models(data.get("models"))
+    yield from _models(data.get("models"), ("models",))
     yield from _blank(table(data, "review"), ("review",), ("where",))
+    yield from _compared(table(table(data, "eval"), "fields"))
     yield from _not_finite(data, ())
 
 
@@ -74,30 +75,30 @@ def _columns(data: Mapping[str, Any]) -> Iterator[Finding]:
         seen.add(name.lower())
 
 
-def _prompt(data: Mapping[str, Any]) -> Iterator[Finding]:
+def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     if not data:
         return
-    yield from _one_of(data, ("prompt",), "user", "user_text")
+    yield from _one_of(data, path, "user", "user_text")
     if "system" in data and "system_text" in data:
         hint = "Keep system (a file under prompts/) or system_text."
-        yield ("prompt", "system_text"), "there is both system and system_text", hint
+        yield (*path, "system_text"), "there is both system and system_text", hint
     for key in ("system", "user"):
         value = data.get(key)
         if isinstance(value, str) and value.startswith("prompts/"):
             hint = f'Write "{value.removeprefix("prompts/")}".'
-            yield ("prompt", key), "template paths start below prompts/", hint
+            yield (*path, key), "template paths start below prompts/", hint
     names = (("vars", table(data, "vars")), ("queries", table(data, "queries")))
     for key, entries in names:
         for name in entries:
             if not IDENTIFIER.fullmatch(name):
                 hint = "Use letters, digits and _."
-                yield ("prompt", key, name), f'a template cannot name "{name}"', hint
+                yield (*path, key, name), f'a template cannot name "{name}"', hint
             elif name in RESERVED_NAMES:
                 hint = f'Rename it: templates see "{name}" as something else.'
-                yield ("prompt", key, name), f'"{name}" is a name of batchpipe\'s own', hint
+                yield (*path, key, name), f'"{name}" is a name of batchpipe\'s own', hint
             elif key == "queries" and name in names[0][1]:
                 hint = "Rename one of them."
-                yield ("prompt", key, name), f'"{name}" is also in [prompt.vars]', hint
+                yield (*path, key, name), f'"{name}" is also in [prompt.vars]', hint
 
 
 def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Finding]:
@@ -161,15 +162,36 @@ def _text_format(data: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator
             yield path, 'the field of format = "text" is always there', "Remove optional."
 
 
-def _models(data: Any) -> Iterator[Finding]:
+def _models(data: Any, path: Path) -> Iterator[Finding]:
     for index, rung in enumerate(data if isinstance(data, list) else ()):
         if not isinstance(rung, Mapping):
             continue
         model = rung.get("model")
         if isinstance(model, str) and (not model.strip() or model.startswith(":") or model.endswith(":")):
             hint = 'Write "model" or "provider:model".'
-            yield ("models", index, "model"), f'"{model}" names no model', hint
-        yield from _blank(rung, ("models", index), ("accept", "when"))
+            yield (*path, index, "model"), f'"{model}" names no model', hint
+        yield from _blank(rung, (*path, index), ("accept", "when"))
+
+
+def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    """A judge has a prompt and models, and nothing else has."""
+    for name, how in fields.items():
+        path, given = ("eval", "fields", name), how if isinstance(how, Mapping) else {}
+        if "judge" not in (how, given.get("compare")):
+            for key in ("prompt", "models"):
+                if given.get(key) and given.get("compare") in ("exact", "numeric", "set", "text"):
+                    hint = 'Write compare = "judge", or remove it.'
+                    yield (*path, key), f"only a judge has {key}", hint
+            continue
+        if not given.get("prompt"):
+            hint = f"Add [eval.fields.{name}.prompt] with user or user_text: it sees answer, expected and the input."
+            yield path, f"the judge of {name} has no prompt", hint
+        else:
+            yield from _prompt(table(given, "prompt"), (*path, "prompt"))
+        if not isinstance(given.get("models"), list) or not given["models"]:
+            hint = f"Add [[eval.fields.{name}.models]] with model and max_tokens, once for each rung."
+            yield (*path, "models") if "models" in given else path, f"the judge of {name} has no models", hint
+        yield from _models(given.get("models"), (*path, "models"))
 
 
 def _one_of(data: Mapping[str, Any], path: Path, inline: str, file: str) -> Iterator[Finding]:

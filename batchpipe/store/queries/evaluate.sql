@@ -26,14 +26,14 @@ FROM {rows}
 WHERE md5_number(key) IN ({keys})
 
 -- name: evaluated_standings
--- Rows of one model that have come to their end with the input that they have now.
+-- Rows of one model, or of a judge, that have come to their end with the input that they have now.
 CREATE OR REPLACE TABLE work.evaluated AS
-SELECT n.key_id, n.custom_id, n.state
+SELECT n.key_id, n.custom_id, n.state, n.error
 FROM (
     SELECT key_id, arg_max_null(custom_id, seq) AS custom_id, arg_max(state, seq) AS state,
-        arg_max(input_hash, seq) AS input_hash
+        arg_max(input_hash, seq) AS input_hash, arg_max_null(error, seq) AS error
     FROM ledger.decisions
-    WHERE pipeline = $pipeline AND key_id IN (SELECT key_id FROM work.truth)
+    WHERE pipeline = $pipeline AND key_id IN (SELECT md5_number(key) FROM {rows})
     GROUP BY key_id
 ) n
 JOIN (SELECT md5_number(s.key) AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
@@ -147,3 +147,75 @@ ORDER BY recorded_at, seq
 
 -- name: newest_evaluation
 SELECT data FROM ledger.events WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
+
+-- name: judged_pairs
+-- What a judge has to say something of: the answers that differ from the true value, each once for a gold row.
+INSERT INTO {pairs}
+SELECT DISTINCT t.key_id, {key} AS key, {answer} AS answer, {expected} AS expected
+FROM work.answered a
+JOIN work.truth t USING (key_id)
+WHERE a.valid AND {answer} <> {expected} AND {key} NOT IN (SELECT key FROM {pairs})
+
+-- name: judged_input
+SELECT
+    row_number() OVER (ORDER BY r.position, p.key) - 1 AS position, p.key, r.* EXCLUDE ({taken}),
+    {answer} AS {answer_column}, {expected} AS {expected_column}
+FROM {pairs} p
+JOIN {rows} r ON md5_number(r.key) = p.key_id
+
+-- name: verdicts
+-- What a judge said of each pair that it has come to an end with; nothing where it failed.
+CREATE OR REPLACE TABLE {verdicts} AS
+SELECT
+    p.key, p.key_id, e.state, (d.output ->> 'correct')::BOOLEAN AS correct, d.output ->> 'reason' AS reason,
+    e.error
+FROM {pairs} p
+LEFT JOIN work.evaluated e ON e.key_id = md5_number(p.key)
+LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND e.state = 'accepted'
+
+-- name: judge_cost
+-- All attempts on all rungs that led to a verdict, or to none, each request once, also those of an earlier judge.
+WITH used AS (
+    SELECT custom_id FROM work.evaluated
+    UNION
+    SELECT earlier_answer FROM ledger.requests
+    WHERE custom_id IN (SELECT custom_id FROM work.evaluated) AND earlier_answer IS NOT NULL
+),
+asked AS (
+    SELECT DISTINCT q.pipeline, q.key_id, q.started
+    FROM ledger.requests q
+    JOIN used USING (custom_id)
+    WHERE q.leads
+)
+SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 15), count(*) FILTER (cost_usd IS NULL) > 0
+FROM ledger.results
+WHERE NOT judged_again AND custom_id IN (
+    SELECT q.custom_id FROM ledger.requests q JOIN asked USING (pipeline, key_id, started) WHERE q.leads
+)
+
+-- name: judged_counts
+SELECT count(*), count(*) FILTER (correct IS NOT NULL), count(*) FILTER (state = 'failed') FROM {verdicts}
+
+-- name: judge_failures
+SELECT t.key, any_value(v.error)
+FROM {verdicts} v
+JOIN work.truth t USING (key_id)
+WHERE v.state = 'failed'
+GROUP BY t.key
+ORDER BY t.key
+LIMIT $rows
+
+-- name: judged_answers
+-- Each valid answer of a model with what becomes of it: the true value itself is right, and only one of both is wrong.
+SELECT
+    a.number, t.key,
+    CASE
+        WHEN {answer} IS NULL OR {expected} IS NULL THEN {answer} IS NULL AND {expected} IS NULL
+        WHEN {answer} = {expected} THEN true
+        ELSE v.correct
+    END,
+    v.reason
+FROM work.answered a
+JOIN work.truth t USING (key_id)
+LEFT JOIN {verdicts} v ON v.key = {key}
+WHERE a.valid
