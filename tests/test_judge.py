@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from calls import ask
 from projects import Project
 from test_eval import HAIKU, OPUS, SONNET, answer_by, git, report, run_eval
+
+from batchpipe.commands.check import check
+from batchpipe.commands.report import report as report_command
+from batchpipe.commands.status import status
+from batchpipe.errors import GateError
 
 JUDGE_PROMPT = "Does <{{ answer }}> mean <{{ expected }}> for {{ body }}?"
 LADDER = f"""
@@ -48,7 +52,7 @@ user_text = "{JUDGE_PROMPT}"
 model = "{OPUS}"
 max_tokens = 200
 """
-ROWS = [{"id": n, "body": f"text <{n}>", "truth": f"true {n}"} for n in range(1, 21)]
+ROWS: list[dict[str, Any]] = [{"id": n, "body": f"text <{n}>", "truth": f"true {n}"} for n in range(1, 21)]
 
 
 def said_by(model: str, number: int) -> str:
@@ -88,7 +92,8 @@ def begin(project: Project, text: str = LADDER + EVAL, answers: Sequence[Mapping
 
 
 def judged_requests(project: Project) -> int:
-    return project.sql("SELECT count(*) FROM ledger.requests WHERE pipeline LIKE 'demo:judge:%' AND leads")[0][0]
+    statement = "SELECT count(*) FROM ledger.requests WHERE pipeline LIKE 'demo:judge:%' AND leads"
+    return int(project.sql(statement)[0][0])
 
 
 def accuracy(entry: Mapping[str, Any]) -> float:
@@ -109,7 +114,8 @@ def test_accuracies_are_those_that_the_judge_gives_and_it_is_asked_once(project:
     # Its cost is apart from that of the answers.
     costs = dict(
         project.sql(
-            "SELECT q.model, sum(r.cost_usd) FROM ledger.requests q JOIN ledger.results r USING (custom_id) GROUP BY ALL"
+            "SELECT q.model, sum(r.cost_usd) FROM ledger.requests q "
+            "JOIN ledger.results r USING (custom_id) WHERE q.leads GROUP BY ALL"
         )
     )
     assert [each["cost_usd"] for each in found["models"]] == [costs[HAIKU].normalize(), costs[SONNET].normalize()]
@@ -119,3 +125,239 @@ def test_accuracies_are_those_that_the_judge_gives_and_it_is_asked_once(project:
     assert project.sql("SELECT count(*) FROM information_schema.tables WHERE table_schema <> 'ledger'") == [(0,)]
     assert report(project, models="all") == found
     assert project.requests_sent() == 67
+
+
+def test_what_is_the_truth_word_for_word_needs_no_judge(project: Project) -> None:
+    answers = [
+        {"model": HAIKU, "match": row["body"], "output": {"summary": row["truth"], "confidence": 0.9}} for row in ROWS
+    ]
+    begin(project, answers=answers)
+    found = report(project)
+    assert accuracy(found["ladder"]) == 1
+    assert found["judges"][0] == {
+        "field": "summary",
+        "models": [OPUS],
+        "answers": 0,
+        "judged": 0,
+        "not_judged": 0,
+        "cost_usd": 0,
+    }
+    assert project.requests_sent() == 20
+
+
+def test_a_judgement_that_fails_counts_as_wrong_and_is_named(project: Project) -> None:
+    begin(project)
+    project.faults({"requests": [{"match": "for text <1>?", "outcome": "invalid_json"}]})
+    found = report(project)
+    assert is_right(HAIKU, 1)
+    assert accuracy(found["models"][0]) == (hits(HAIKU) - 1) / 20
+    judge = found["judges"][0]
+    assert judge["not_judged"] == 1
+    # All that was paid for it counts, and it is not paid again.
+    attempts = project.sql(
+        "SELECT count(*), sum(cost_usd) FROM ledger.results WHERE pipeline LIKE 'demo:judge:%' AND NOT judged_again"
+    )
+    assert attempts == [(judge["answers"] + 2, attempts[0][1])]
+    assert judge["cost_usd"] == attempts[0][1].normalize()
+    sent = project.requests_sent()
+    printed = run_eval(project, as_json=False)
+    assert project.requests_sent() == sent
+    assert "The judge of summary failed for 1 answer, wrong here: 1 (" in printed.out
+
+
+def test_what_flies_is_waited_for_by_the_next_call(project: Project) -> None:
+    begin(project)
+    report(project)
+    sent = judged_requests(project)
+    # Another judge has everything before it; its batches are left in flight.
+    project.pipeline((LADDER + EVAL).replace("You compare summaries.", "You judge summaries."))
+    printed = run_eval(project, no_wait=True)
+    assert printed.code == 5
+    assert judged_requests(project) == 2 * sent
+    assert printed.value["judges"][0]["not_judged"] == sent
+    assert "not judged yet" in printed.talk
+    assert run_eval(project, wait="30s").value["judges"][0]["not_judged"] == 0
+    assert judged_requests(project) == 2 * sent
+
+
+def test_only_what_is_new_is_judged(project: Project) -> None:
+    begin(project)
+    first = report(project)
+    sent = judged_requests(project)
+    # The other model's answers beside those that it shares or that the ladder has asked already.
+    report(project, models="all")
+    assert judged_requests(project) == 27 > sent
+    # An edit of the pipeline's own prompt whose answers stay the same is no new question for the judge.
+    project.pipeline((LADDER + EVAL).replace("Sum up: {{ body }}", "Sum up: {{ body }}, please."))
+    again = report(project)
+    assert judged_requests(project) == 27
+    assert accuracy(again["ladder"]) == accuracy(first["ladder"])
+    assert again["judges"] == first["judges"]
+    # Nor is a ladder of judges that begins with the same one: what it refuses goes up.
+    stricter = EVAL.replace("max_tokens = 200", 'max_tokens = 200\naccept = "correct"')
+    more = f'[[eval.fields.summary.models]]\nmodel = "{SONNET}"\nmax_tokens = 200\n'
+    said = [line | {"model": SONNET} for line in lines() if line["match"].startswith("Does")]
+    kinder = [line | {"output": {"correct": True, "reason": "why not"}} for line in said]
+    answer_by(project, [*kinder, *lines()])
+    project.pipeline(LADDER + stricter + more)
+    found = report(project, models="all")
+    assert [accuracy(each) for each in found["models"]] == [1, 1]
+    (judge,) = found["judges"]
+    assert judge["models"] == [OPUS, SONNET]
+    refused = sum(
+        not is_right(model, row["id"])
+        for row in ROWS
+        for model in (HAIKU, SONNET)
+        if row["id"] % 4 and not (model == SONNET and row["id"] % 5 == 0)
+    )
+    assert judged_requests(project) == 27 + refused
+    spent = project.sql("SELECT sum(cost_usd) FROM ledger.results WHERE pipeline LIKE 'demo:judge:%'")[0][0]
+    assert judge["cost_usd"] == spent.normalize()
+
+
+def test_the_bar_the_trend_and_another_version(project: Project) -> None:
+    begin(project)
+    git(project, "init", "-q", "-b", "main")
+    git(project, "add", "pipelines", "gold.csv")
+    git(project, "commit", "-q", "-m", "first")
+    share = accuracy(report(project)["ladder"])
+    assert run_eval(project, fail_under=[f"summary={share}"]).code == 0
+    assert run_eval(project, fail_under=[f"{share + 0.01}"]).code == 1
+    # The new prompt has other answers, each of which the judge takes.
+    better = [
+        {"match": f"Please: {row['body']}", "output": {"summary": f"good {row['id']}", "confidence": 0.9}}
+        for row in ROWS
+    ]
+    taken = [{"match": f"Does <good {row['id']}> mean", "output": {"correct": True, "reason": "it is"}} for row in ROWS]
+    answer_by(project, [*better, *taken, *lines()])
+    project.pipeline((LADDER + EVAL).replace("Sum up:", "Please:"))
+    sent = project.requests_sent()
+    found = report(project, against="main")
+    assert project.requests_sent() == sent + 20 + 20
+    assert (accuracy(found["ladder"]), float(found["against"]["accuracy"])) == (1, share)
+    assert (found["against"]["fixed"], found["against"]["broken"]) == (20 - round(share * 20), 0)
+    assert [each["prompt_version"] for each in run_eval(project, history=True).value] == ["v1", "v2"]
+    shown = run_eval(project, as_json=False, markdown=True, against="v1").out
+    assert f"| `summary` | `{OPUS}` |" in shown
+    project.pipeline(LADDER + EVAL)
+    shown = run_eval(project, as_json=False).out
+    for words in ("What a judge held for wrong", "because of 3", "Judges; what they cost is no part of the above"):
+        assert words in shown
+
+
+def test_thresholds_are_tuned_on_what_the_judge_says(project: Project) -> None:
+    rows = [{"id": n, "body": f"text <{n}>", "truth": f"true {n}"} for n in range(1, 201)]
+    project.pipeline(LADDER + EVAL)
+    project.rows(rows, "gold.csv")
+    answers = []
+    for row in rows:
+        number = row["id"]
+        for model, good in ((HAIKU, number % 2 == 0), (SONNET, number % 50 != 0)):
+            said = f"{model} of {number}"
+            output: dict[str, Any] = {"summary": said, "confidence": 0.9 if good else 0.2}
+            answers.append({"model": model, "match": f"Sum up: {row['body']}", "output": output})
+            output = {"correct": good, "reason": "so"}
+            answers.append({"model": OPUS, "match": f"Does <{said}> mean", "output": output})
+    answer_by(project, answers)
+    found = report(project, tune=True, target=0.8)
+    assert [each["model"] for each in found["tuned"]] == [HAIKU, SONNET]
+    assert float(found["expected"]["accuracy"]) > 0.9
+    assert found["judges"][0]["judged"] == 400
+
+
+def test_gold_with_keys_alone_and_a_list_that_is_judged(project: Project) -> None:
+    text = (LADDER + EVAL).replace('summary]\ntype = "string"', 'summary]\ntype = "array"\nitems = { type = "string" }')
+    project.pipeline(
+        text.replace('gold = "gold.csv"', "gold = \"SELECT id, string_split(truth, ' ') AS truth FROM 'gold.csv'\"")
+    )
+    project.rows([{"id": row["id"], "body": row["body"]} for row in ROWS])
+    project.rows([{"id": row["id"], "truth": row["truth"]} for row in ROWS[:4]], "gold.csv")
+    said = [["true", "1"], ["2", "true"], ["3"], ["true 4"]]
+    answers = [
+        {"model": HAIKU, "match": row["body"], "output": {"summary": each, "confidence": 0.9}}
+        for row, each in zip(ROWS, said, strict=False)
+    ]
+    judged = [
+        {
+            "model": OPUS,
+            "match": "Does <['2', 'true']> mean <['true', '2']>",
+            "output": {"correct": True, "reason": ""},
+        },
+        {"model": OPUS, "match": "Does <", "output": {"correct": False, "reason": "no"}},
+    ]
+    answer_by(project, [*answers, *judged])
+    found = report(project)
+    assert accuracy(found["ladder"]) == 0.5
+    assert found["judges"][0]["answers"] == 3
+
+
+def test_gold_may_call_its_true_values_what_the_judge_calls_the_answer(project: Project) -> None:
+    begin(project, (LADDER + EVAL).replace('"truth"', '"answer"'))
+    project.rows([{"id": row["id"], "body": row["body"], "answer": row["truth"]} for row in ROWS], "gold.csv")
+    assert accuracy(report(project)["models"][0]) == hits(HAIKU) / 20
+
+
+def test_a_value_that_only_one_side_has_needs_no_judge(project: Project) -> None:
+    text = (LADDER + EVAL).replace(
+        '[output.fields.summary]\ntype = "string"', '[output.fields.summary]\ntype = ["string", "null"]'
+    )
+    gold = "gold = \"SELECT id, body, CASE WHEN id > 1 THEN truth END AS truth FROM 'gold.csv' WHERE id < 4\""
+    said = [None, None, "true 3"]
+    answers = [
+        {"model": HAIKU, "match": row["body"], "output": {"summary": each, "confidence": 0.9}}
+        for row, each in zip(ROWS, said, strict=False)
+    ]
+    begin(project, text.replace('gold = "gold.csv"', gold), answers)
+    found = report(project)
+    assert accuracy(found["ladder"]) == pytest.approx(2 / 3)
+    assert project.requests_sent() == 3
+
+
+def test_judging_is_paid_from_the_budget_and_leaves_the_pipeline_as_it_was(project: Project) -> None:
+    begin(project, LADDER + EVAL)
+    project.rows([{"id": row["id"], "body": row["body"]} for row in ROWS])
+    project.run()
+    table, sent = project.sql("SELECT * FROM demo ORDER BY id"), project.requests_sent()
+    report(project)
+    assert project.requests_sent() == sent + judged_requests(project)
+    assert project.sql("SELECT * FROM demo ORDER BY id") == table
+    assert project.run().submitted == 0
+    for command in (status, report_command):
+        assert "judge" not in ask(project, command, []).out
+    spent = project.sql("SELECT sum(cost_usd) FROM ledger.results")[0][0]
+    project.pipeline(LADDER + EVAL.replace("You compare", "You weigh") + f"[budget]\nmax_usd = {spent}\n")
+    with pytest.raises(GateError, match="max_usd"):
+        run_eval(project)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "what"),
+    [
+        ("[eval.fields.summary.prompt]", "[eval.fields.summary.promt]", "[eval.fields.summary]", "no prompt"),
+        ("max_tokens = 200", "max_token = 200", "[[eval.fields.summary.models]] 1 max_tokens", "is missing"),
+        ("user_text", "system", "[eval.fields.summary.prompt]", "neither user nor user_text"),
+        ("max_tokens = 200", "max_tokens = 200\ntemperature = 9", "[[eval.fields.summary.models]] 1", "temperature"),
+        ('"judge"', '"set"', "[eval.fields.summary]", "only a judge has prompt"),
+        ("{{ expected }}", "{{ expectd }}", "[eval.fields.summary.prompt] user_text", "expectd"),
+        ('user_text = "', 'user = "none.md.j2" #', "[eval.fields.summary.prompt] user", "no template"),
+        (
+            "max_tokens = 200",
+            'max_tokens = 200\naccept = "corect"',
+            "[[eval.fields.summary.models]] 1 accept",
+            "corect",
+        ),
+        ("max_tokens = 200", 'max_tokens = 200\nwhen = "correct"', "[[eval.fields.summary.models]] 1 when", "correct"),
+        ('"gold.csv"', "\"SELECT *, 1 AS answer FROM 'gold.csv'\"", "[eval.fields.summary]", "column 'answer'"),
+        (OPUS, "claude-none-1", "[[eval.fields.summary.models]]", "claude-none-1"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked(project: Project, old: str, new: str, where: str, what: str) -> None:
+    assert old in EVAL
+    text = LADDER + EVAL.replace(old, new) + "[budget]\nmax_usd = 5\n"
+    (project.root / "pipelines").joinpath("demo.toml").write_text(text, encoding="utf-8")
+    project.rows(ROWS, "gold.csv")
+    project.rows([{"id": row["id"], "body": row["body"]} for row in ROWS])
+    checked = ask(project, check, [], [])
+    assert checked.code == 2
+    assert any(what in line and where in line for line in checked.out.splitlines()), checked.out
+    assert "pipelines/demo.toml" in checked.out

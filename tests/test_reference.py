@@ -12,6 +12,7 @@ from batchpipe.pipeline.model import (
     Budget,
     Check,
     Chunking,
+    Compared,
     Eval,
     Input,
     Output,
@@ -97,6 +98,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[budget] ": Budget,
         "[check] ": Check,
         "[eval] ": Eval,
+        "[eval.fields.NAME] ": Compared,
     }
     expected = [
         f"`{table}{field.alias or name}`"

@@ -123,7 +123,7 @@ def evaluate(
     no_wait: NoWait = False,
     wait: Wait = None,
     max_usd: Annotated[
-        str | None, typer.Option("--max-usd", metavar="X", help="The most that each model may spend in this call.")
+        str | None, typer.Option("--max-usd", metavar="X", help="The most that each model and judge may spend.")
     ] = None,
     yes: Yes = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,

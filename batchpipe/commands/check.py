@@ -12,11 +12,12 @@ import duckdb
 from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.exits import DONE, WRONG
 from batchpipe.commands.failure import problem_text
-from batchpipe.commands.findings import Warned, has_budget, models_without_price, warnings
+from batchpipe.commands.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold import evaluated_file, gold_fields
+from batchpipe.engine.eval_judge import FieldJudge, resolve_judges
+from batchpipe.engine.gold import evaluated_file, gold_fields, is_whole
 from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn
@@ -78,11 +79,10 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
             warned = warnings(context, resolved, source)
             if not offline:
                 _render_first_rows(resolved, source, params)
-        if file.pipeline.eval is not None and not offline:
-            over_gold = evaluated_file(file, gold=True)
-            with context.source(over_gold, {}) as source:
-                gold_fields(source, over_gold)
-        problems = list(_unpriced(context, resolved))
+        judges = _judges(context, file, params, resolved) if file.pipeline.eval is not None and not offline else ()
+        for each in judges:
+            warned += judge_warnings(context, each.resolved)
+        problems = [one for each in (resolved, *(each.resolved for each in judges)) for one in _unpriced(context, each)]
     except PipelineError as error:
         problems = error.problems
     except BatchpipeError as error:
@@ -91,6 +91,20 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
         where = error.where or file.where()
         problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
     return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned)
+
+
+def _judges(
+    context: Context, file: PipelineFile, params: Mapping[str, Any], resolved: Resolved
+) -> tuple[FieldJudge, ...]:
+    """The judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
+    over_gold, provider = evaluated_file(file, gold=True), context.default_provider
+    with context.source(over_gold, {}) as source:
+        fields, columns = gold_fields(source, over_gold), source.columns()
+        if is_whole(over_gold, fields, columns):
+            return resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
+    over_input = evaluated_file(file, gold=False)
+    with context.source(over_input, params) as source:
+        return resolve_judges(source, over_input, resolved.input_columns, resolved.columns, fields, provider)
 
 
 def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.source import Source
 from batchpipe.errors import BatchpipeError, Problem
 from batchpipe.lint.codes import Code
-from batchpipe.lint.rules import findings
+from batchpipe.lint.rules import RULES, findings
 from batchpipe.lint.subject import Finding, Room, Subject
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
@@ -38,6 +38,17 @@ def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warne
             problem=Problem(what=each.what, where=each.where, hint=each.hint),
         )
         for rule, each in findings(_subject(context, resolved, source), ignored)
+    ]
+
+
+def judge_warnings(context: Context, resolved: Resolved) -> list[Warned]:
+    """What is found of the models of a judge, a pipeline of its own."""
+    known = {Code.P009: list(_model_settings(resolved)), Code.P011: _unknown_prices(context, resolved)}
+    return [
+        Warned(code=rule.code, name=rule.name, problem=Problem(what=each.what, where=each.where, hint=each.hint))
+        for rule in RULES
+        if rule.code not in resolved.file.pipeline.check.ignore
+        for each in known.get(rule.code, ())
     ]
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
 from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
-from batchpipe.engine.eval_judge import FieldJudge, Judged, Verdict, resolve_judges
 from batchpipe.engine.estimate import settings_text
+from batchpipe.engine.eval_judge import FieldJudge, Judged, Verdict, resolve_judges
 from batchpipe.engine.gold import Gold, GoldInputs, GoldRows, choose_rows, evaluated_file, read_gold, subset
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.plan import rungs_sql

@@ -378,6 +378,6 @@ class PipelineFile(Frozen):
         except ValueError:
             shown = self.path
         if self.section:
-            toml_path = re.sub(r"^(\[\[?)(prompt|models)\b", rf"\1{self.section}.\2", toml_path)
+            toml_path = re.sub(r"^(\[\[?)(?=(prompt|models)\b)", lambda found: f"{found[1]}{self.section}.", toml_path)
         line = self.lines.get(toml_path)
         return f"{shown}{f':{line}' if line else ''} {toml_path}".rstrip()
