@@ -246,7 +246,7 @@ def test_the_bar_the_trend_and_another_version(project: Project) -> None:
 
 
 def test_thresholds_are_tuned_on_what_the_judge_says(project: Project) -> None:
-    rows = [{"id": n, "body": f"text <{n}>", "truth": f"true {n}"} for n in range(1, 201)]
+    rows: list[dict[str, Any]] = [{"id": n, "body": f"text <{n}>", "truth": f"true {n}"} for n in range(1, 201)]
     project.pipeline(LADDER + EVAL)
     project.rows(rows, "gold.csv")
     answers = []
@@ -337,7 +337,8 @@ def test_judging_is_paid_from_the_budget_and_leaves_the_pipeline_as_it_was(proje
         ("max_tokens = 200", "max_token = 200", "[[eval.fields.summary.models]] 1 max_tokens", "is missing"),
         ("user_text", "system", "[eval.fields.summary.prompt]", "neither user nor user_text"),
         ("max_tokens = 200", "max_tokens = 200\ntemperature = 9", "[[eval.fields.summary.models]] 1", "temperature"),
-        ('"judge"', '"set"', "[eval.fields.summary]", "only a judge has prompt"),
+        ('"judge"', '"set"', "[eval.fields.summary.prompt]", "only a judge has prompt"),
+        ("{{ answer }}", "{{ answer + 1 }}", "[eval.fields.summary.prompt] user_text line 1", "does not render"),
         ("{{ expected }}", "{{ expectd }}", "[eval.fields.summary.prompt] user_text", "expectd"),
         ('user_text = "', 'user = "none.md.j2" #', "[eval.fields.summary.prompt] user", "no template"),
         (

@@ -16,7 +16,7 @@ from batchpipe.commands.findings import Warned, has_budget, judge_warnings, mode
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
-from batchpipe.engine.eval_judge import FieldJudge, resolve_judges
+from batchpipe.engine.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
 from batchpipe.engine.gold import evaluated_file, gold_fields, is_whole
 from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
@@ -101,7 +101,10 @@ def _judges(
     with context.source(over_gold, {}) as source:
         fields, columns = gold_fields(source, over_gold), source.columns()
         if is_whole(over_gold, fields, columns):
-            return resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
+            judges = resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
+            for each in judges:
+                _render_true_values(each, source)
+            return judges
     over_input = evaluated_file(file, gold=False)
     with context.source(over_input, params) as source:
         return resolve_judges(source, over_input, resolved.input_columns, resolved.columns, fields, provider)
@@ -120,32 +123,49 @@ def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, 
     """Render some real rows, so that a template that fails on a NULL is found before a run."""
     columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
     names = [each.name for each in columns]
-    for row in _first_rows(resolved.file, source, columns, params):
+    for row in _first_rows(resolved.file, source, [_value(each) for each in columns], params):
         render_row(resolved, dict(zip(names, row, strict=True)))
 
 
+def _render_true_values(judge: FieldJudge, source: Source) -> None:
+    """Render a judge's template for some real rows, as if each answer were the true value."""
+    resolved, true_value = judge.resolved, f"TRY_CAST({quote_identifier(judge.column)} AS {judge.type})"
+    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
+    chosen = [
+        _as_value(each, true_value if each.name in (ANSWER, EXPECTED) else quote_identifier(each.name))
+        for each in columns
+    ]
+    for *row, known in _first_rows(resolved.file, source, [*chosen, f"{true_value} IS NOT NULL"], {}):
+        if known:
+            render_row(resolved, dict(zip((each.name for each in columns), row, strict=True)))
+
+
 def _first_rows(
-    file: PipelineFile, source: Source, columns: Sequence[InputColumn], params: Mapping[str, Any]
+    file: PipelineFile, source: Source, chosen: Sequence[str], params: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
+    """The values of `chosen` SQL in the first rows of a file's input query."""
     query = file.query.strip().rstrip(";")
     named = {str(each) for each in duckdb.extract_statements(query)[0].named_parameters}
     values = {**file.pipeline.input.params, **params}
-    chosen = ", ".join(_value(each) for each in columns) or "1"
-    statement = f"SELECT {chosen} FROM ({query}\n) LIMIT {FIRST_ROWS}"
+    statement = f"SELECT {', '.join(chosen) or '1'} FROM ({query}\n) LIMIT {FIRST_ROWS}"
     try:
         rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
     except duckdb.Error as error:
         hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
         what = f"the query failed: {first_line(error)}"
         raise PipelineError(what, where=file.where("[input] query"), hint=hint) from error
-    return rows if columns else [() for _ in rows]
+    return rows if chosen else [() for _ in rows]
 
 
 def _value(column: InputColumn) -> str:
-    name = quote_identifier(column.name)
+    return _as_value(column, quote_identifier(column.name))
+
+
+def _as_value(column: InputColumn, sql: str) -> str:
+    """`sql` of a column's type as templates see it."""
     if column.as_text:
-        return f"CAST({name} AS VARCHAR)"
-    return f"CAST({name} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else name
+        return f"CAST({sql} AS VARCHAR)"
+    return f"CAST({sql} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else sql
 
 
 def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:

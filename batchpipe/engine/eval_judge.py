@@ -45,12 +45,14 @@ FIELDS = {
 class FieldJudge:
     """The judge of the field `name`: `resolved` is its pipeline, `type` the field's DuckDB type.
 
-    `number` tells its working tables from another's, `taken` are gold columns that it sees under another name.
+    `number` tells its working tables from another's. `column` of gold has the true values; those in `taken` are hidden
+    by the judge's own names.
     """
 
     number: int
     name: str
     type: str
+    column: str
     taken: tuple[str, ...]
     resolved: Resolved
 
@@ -236,7 +238,14 @@ def _resolved(
     given = (*left, input_column(ANSWER, type), input_column(EXPECTED, type))
     judge_file = _judge_file(file, field, section)
     resolved = resolve(judge_file, JudgeInputs(inputs, given, section), default_provider)
-    return FieldJudge(number=number, name=field.name, type=type, taken=taken, resolved=_named(resolved, field.name))
+    return FieldJudge(
+        number=number,
+        name=field.name,
+        type=type,
+        column=field.column.name,
+        taken=taken,
+        resolved=_named(resolved, field.name),
+    )
 
 
 def _judge_file(file: PipelineFile, field: GoldField, section: str) -> PipelineFile:
