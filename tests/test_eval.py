@@ -373,11 +373,6 @@ def test_gold_that_cannot_be_used(project: Project, old: str, new: str, kind: ty
     assert project.requests_sent() == 0
 
 
-def test_a_judge_is_refused_by_name(project: Project) -> None:
-    with pytest.raises(PipelineError, match="judge"):
-        project.pipeline(BASIC + GOLD + 'fields = { label = "judge" }\n')
-
-
 def test_on_the_emulator_numbers_are_made_up_unless_answers_are_given(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

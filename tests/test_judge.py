@@ -13,7 +13,7 @@ from test_eval import HAIKU, OPUS, SONNET, answer_by, git, report, run_eval
 from batchpipe.commands.check import check
 from batchpipe.commands.report import report as report_command
 from batchpipe.commands.status import status
-from batchpipe.errors import GateError
+from batchpipe.errors import GateError, PipelineError
 
 JUDGE_PROMPT = "Does <{{ answer }}> mean <{{ expected }}> for {{ body }}?"
 LADDER = f"""
@@ -362,3 +362,22 @@ def test_a_judge_that_cannot_be_asked(project: Project, old: str, new: str, wher
     assert checked.code == 2
     assert any(what in line and where in line for line in checked.out.splitlines()), checked.out
     assert "pipelines/demo.toml" in checked.out
+
+
+def test_a_judge_is_more_than_its_name(project: Project) -> None:
+    with pytest.raises(PipelineError) as caught:
+        project.pipeline(LADDER + '[eval]\ngold = "gold.csv"\nfields = { summary = "judge" }\n')
+    assert [each.what for each in caught.value.problems] == [
+        "the judge of summary has no prompt",
+        "the judge of summary has no models",
+    ]
+
+
+def test_a_judge_of_unknown_price_is_no_match_for_a_limit(project: Project) -> None:
+    begin(project, LADDER + EVAL.replace(OPUS, "claude-opus-9"))
+    with pytest.raises(PipelineError, match="no price is known") as caught:
+        run_eval(project, max_usd="5")
+    assert "[[eval.fields.summary.models]]" in str(caught.value)
+    assert judged_requests(project) == 0
+    project.rows([{"id": row["id"], "body": row["body"]} for row in ROWS])
+    assert "P011" in ask(project, check, [], []).out

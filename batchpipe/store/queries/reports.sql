@@ -1,7 +1,7 @@
 -- What people ask of the ledger: where rows stand, one row's story, what was spent.
 
 -- name: known_pipelines
--- Those of evaluations are no pipelines of their own: NAME:eval:MODEL:HASH.
+-- Those of evaluations and judges are no pipelines of their own: NAME:eval:MODEL:HASH, NAME:judge:FIELD:HASH.
 SELECT DISTINCT pipeline FROM ledger.events WHERE NOT contains(pipeline, ':') ORDER BY pipeline
 
 -- name: rows_by_state
