@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from calls import ask
+from calls import ask, spawn
 from projects import Project
 from test_eval import HAIKU, OPUS, SONNET, answer_by, git, report, run_eval
 
@@ -292,7 +293,13 @@ def test_gold_with_keys_alone_and_a_list_that_is_judged(project: Project) -> Non
 
 
 def test_gold_may_call_its_true_values_what_the_judge_calls_the_answer(project: Project) -> None:
-    begin(project, (LADDER + EVAL).replace('"truth"', '"answer"'))
+    folder = project.root / "prompts" / "judges"
+    folder.mkdir(parents=True)
+    folder.joinpath("user.md.j2").write_text("{% include 'judges/pair.md.j2' %} for {{ body }}?\n", encoding="utf-8")
+    folder.joinpath("pair.md.j2").write_text("Does <{{ answer }}> mean <{{ expected }}>", encoding="utf-8")
+    inline = f'user_text = "{JUDGE_PROMPT}"'
+    assert inline in EVAL
+    begin(project, (LADDER + EVAL).replace('"truth"', '"answer"').replace(inline, 'user = "judges/user.md.j2"'))
     project.rows([{"id": row["id"], "body": row["body"], "answer": row["truth"]} for row in ROWS], "gold.csv")
     assert accuracy(report(project)["models"][0]) == hits(HAIKU) / 20
 
@@ -324,8 +331,12 @@ def test_judging_is_paid_from_the_budget_and_leaves_the_pipeline_as_it_was(proje
     assert project.run().submitted == 0
     for command in (status, report_command):
         assert "judge" not in ask(project, command, []).out
+    weighing = LADDER + EVAL.replace("You compare", "You weigh")
+    project.pipeline(weighing)
+    with pytest.raises(GateError, match="--max-usd"):
+        run_eval(project, max_usd="0.00001")
     spent = project.sql("SELECT sum(cost_usd) FROM ledger.results")[0][0]
-    project.pipeline(LADDER + EVAL.replace("You compare", "You weigh") + f"[budget]\nmax_usd = {spent}\n")
+    project.pipeline(weighing + f"[budget]\nmax_usd = {spent}\n")
     with pytest.raises(GateError, match="max_usd"):
         run_eval(project)
 
@@ -381,3 +392,58 @@ def test_a_judge_of_unknown_price_is_no_match_for_a_limit(project: Project) -> N
     assert judged_requests(project) == 0
     project.rows([{"id": row["id"], "body": row["body"]} for row in ROWS])
     assert "P011" in ask(project, check, [], []).out
+
+
+def test_what_asks_the_judge_the_same_is_asked_and_paid_once(project: Project) -> None:
+    text = (LADDER + EVAL).replace(" for {{ body }}?", "?")
+    answers = [
+        {"model": HAIKU, "match": row["body"], "output": {"summary": f"said {row['id'] % 2}", "confidence": 0.9}}
+        for row in ROWS
+    ]
+    said = [
+        {"model": OPUS, "match": f"Does <said {n}> mean", "output": {"correct": n == 1, "reason": "so"}} for n in (0, 1)
+    ]
+    begin(project, text, [*answers, *said])
+    project.rows([row | {"truth": "the same for all"} for row in ROWS], "gold.csv")
+    found = report(project)
+    assert accuracy(found["ladder"]) == 0.5
+    assert judged_requests(project) == 2
+    (judge,) = found["judges"]
+    assert (judge["answers"], judge["judged"]) == (20, 20)
+    spent = project.sql("SELECT sum(cost_usd) FROM ledger.results WHERE pipeline LIKE 'demo:judge:%'")[0][0]
+    assert judge["cost_usd"] == spent.normalize()
+
+
+def test_two_fields_with_a_judge_each(project: Project) -> None:
+    """One field is compared by a judge, another by another, a third by its value; a row is right where all are."""
+    text = (LADDER + EVAL).replace("[[models]]", '[output.fields.title]\ntype = "string"\n\n[[models]]', 1)
+    other = EVAL[EVAL.index("[eval.fields") :].replace("fields.summary", "fields.title").replace("Does <", "Is title <")
+    gold = "\"SELECT *, 'T' || id AS title, 0.9 AS confidence FROM 'gold.csv'\""
+    plain = '[eval.fields.confidence]\ncompare = "numeric"\n'
+    answers: list[dict[str, Any]] = []
+    for row in ROWS:
+        output: dict[str, Any] = {"summary": "s", "title": f"t{row['id']}", "confidence": 0.9 if row["id"] > 2 else 0.8}
+        answers.append({"model": HAIKU, "match": f"Sum up: {row['body']}", "output": output})
+        for what, good in ((f"Does <s> mean <true {row['id']}>", row["id"] % 2), (f"Is title <t{row['id']}>", 1)):
+            output = {"correct": bool(good), "reason": "so"}
+            answers.append({"model": OPUS, "match": what, "output": output})
+    begin(project, text.replace('"gold.csv"', gold) + other + plain, answers)
+    found = report(project)
+    fields = found["ladder"]["fields"]
+    assert [float(fields[name]["accuracy"]) for name in ("summary", "title", "confidence")] == [0.5, 1, 0.9]
+    assert [each["field"] for each in found["judges"]] == ["summary", "title"]
+    assert found["ladder"]["usd_per_1000_correct"] == pytest.approx(found["ladder"]["cost_usd"] * 1000 / 9)
+    assert judged_requests(project) == 40
+
+
+def test_a_judge_that_was_killed_goes_on_and_is_paid_once(project: Project) -> None:
+    begin(project)
+    first = spawn(project, "eval", "demo", "--models", "all", "--json")
+    while project.requests_sent() <= 40 and first.poll() is None:
+        time.sleep(0.02)
+    first.kill()
+    first.communicate()
+    found = report(project, models="all")
+    assert [accuracy(each) for each in found["models"]] == [hits(HAIKU) / 20, hits(SONNET) / 20]
+    assert project.requests_sent() == 67
+    assert project.sql("SELECT count(*), count(DISTINCT custom_id) FROM ledger.results") == [(67, 67)]
