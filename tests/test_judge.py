@@ -10,6 +10,7 @@ import pytest
 from calls import ask, spawn
 from projects import Project
 from test_eval import HAIKU, OPUS, SONNET, answer_by, git, report, run_eval
+from test_reference import errors
 
 from batchpipe.commands.check import check
 from batchpipe.commands.report import report as report_command
@@ -350,6 +351,7 @@ def test_judging_is_paid_from_the_budget_and_leaves_the_pipeline_as_it_was(proje
         ("max_tokens = 200", "max_tokens = 200\ntemperature = 9", "[[eval.fields.summary.models]] 1", "temperature"),
         ('"judge"', '"set"', "[eval.fields.summary.prompt]", "only a judge has prompt"),
         ("{{ answer }}", "{{ answer + 1 }}", "[eval.fields.summary.prompt] user_text line 1", "does not render"),
+        ("{{ answer }}", "it", "[eval.fields.summary.prompt]", "never shows the answer"),
         ("{{ expected }}", "{{ expectd }}", "[eval.fields.summary.prompt] user_text", "expectd"),
         ('user_text = "', 'user = "none.md.j2" #', "[eval.fields.summary.prompt] user", "no template"),
         (
@@ -447,3 +449,9 @@ def test_a_judge_that_was_killed_goes_on_and_is_paid_once(project: Project) -> N
     assert [accuracy(each) for each in found["models"]] == [hits(HAIKU) / 20, hits(SONNET) / 20]
     assert project.requests_sent() == 67
     assert project.sql("SELECT count(*), count(DISTINCT custom_id) FROM ledger.results") == [(67, 67)]
+
+
+def test_editors_know_what_a_judge_is() -> None:
+    assert errors(LADDER + EVAL) == []
+    assert errors(LADDER + EVAL.replace("user_text", "usr_text"))
+    assert errors(LADDER + EVAL.replace('"judge"', '"jugde"'))

@@ -38,7 +38,10 @@ def judge_notes(judged: Sequence[Judged]) -> Iterator[str]:
         if each.failed:
             named = "; ".join(f"{shown_key(key)} ({safe(error)})" for key, error in each.failures)
             more = " and more" if each.failed > len(each.failures) else ""
-            yield f"The judge of {each.field} failed for {count(each.failed, 'answer')}, wrong here: {named}{more}."
+            yield (
+                f"The judge of {each.field} failed for {count(each.failed, 'answer')}, wrong here: {named}{more}. "
+                "It is asked again when its prompt or its models change."
+            )
         waiting = each.not_judged - each.failed
         if waiting:
             yield f"{count(waiting, 'answer')} of {each.field} not judged yet, wrong here until then."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -42,7 +42,7 @@ class Outcome:
     confidence: float | None
     cost_usd: Decimal
     unpriced: bool
-    judged: Mapping[str, Verdict]
+    judged: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,8 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
 def _right(outcomes: Sequence[Outcome], name: str, how: Comparison | None) -> list[bool]:
     """Of each row whether it is right; one that no judge has come to an end with is not."""
     if how is None:
-        return [each.answer is not None and bool(each.judged[name].correct) for each in outcomes]
+        said = [each.judged.get(name) for each in outcomes]
+        return [bool(verdict and verdict.correct) for verdict in said]
     return [each.answer is not None and is_correct(how, each.gold[name], each.answer[name]) for each in outcomes]
 
 

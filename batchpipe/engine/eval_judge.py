@@ -238,6 +238,9 @@ def _resolved(
     given = (*left, input_column(ANSWER, type), input_column(EXPECTED, type))
     judge_file = _judge_file(file, field, section)
     resolved = resolve(judge_file, JudgeInputs(inputs, given, section), default_provider)
+    if ANSWER not in resolved.templates.columns:
+        hint = "Write {{ answer }} where the judge is to read it."
+        raise PipelineError("the judge's prompt never shows the answer", where=judge_file.where("[prompt]"), hint=hint)
     return FieldJudge(
         number=number,
         name=field.name,

@@ -84,7 +84,7 @@ class AnsweredRow:
     confidence: float | None
     gold: Mapping[str, Any]
     answer: Mapping[str, Any]
-    judged: Mapping[str, Verdict]
+    judged: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
