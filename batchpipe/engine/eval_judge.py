@@ -107,7 +107,8 @@ class FieldJudge:
         )
         work.connection.execute(f"COPY ({chosen}) TO {quote_literal(str(path))} (FORMAT parquet)")
         found = work.connection.execute(f"SELECT count(*) FROM {self._pairs}").fetchone()
-        return Snapshot(path=path, columns=self.resolved.input_columns, rows=int(found[0]) if found else 0)
+        pairs = int(found[0]) if found else 0
+        return Snapshot(path=path, columns=self.resolved.input_columns, key_columns=(), rows=pairs)
 
     def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
         """Read what the judge has said of `snapshot`, and what that cost."""

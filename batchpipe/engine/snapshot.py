@@ -59,7 +59,10 @@ def input_hash_sql(columns: Iterable[InputColumn]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The input as this call read it: a Parquet file of `position` and the columns. `key_columns` name a row."""
+    """The input as this call read it: a Parquet file of `position` and the columns.
+
+    `key_columns` name a row; without them the file has a column `key` of its own.
+    """
 
     path: Path
     columns: tuple[InputColumn, ...]
@@ -69,6 +72,8 @@ class Snapshot:
     @property
     def relation(self) -> str:
         """SQL: the file as it is, `position` and the columns as they are stored, and `key`, a JSON list of texts."""
+        if not self.key_columns:
+            return self.file
         by_name = {each.name: each for each in self.columns}
         key = f"json_array({', '.join(by_name[name].text for name in self.key_columns)})::VARCHAR"
         return f"(SELECT {key} AS key, * FROM {self.file})"
@@ -80,8 +85,8 @@ class Snapshot:
 
     def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
         """A snapshot at `path` of the rows of `relation` that `statement` gives."""
-        options = "(FORMAT parquet)"
-        copy = f"COPY (SELECT * EXCLUDE (key) FROM ({statement})) TO {quote_literal(str(path))} {options}"
+        stored = "* EXCLUDE (key)" if self.key_columns else "*"
+        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} (FORMAT parquet)"
         row = connection.execute(copy).fetchone()
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
