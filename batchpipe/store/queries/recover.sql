@@ -1,16 +1,16 @@
 -- What a person decides about chunks, and the ledger out of the raw folder.
 
 -- name: save_requests
--- Parquet has no UHUGEINT, so hashes travel as text.
+-- Parquet has no UHUGEINT, so hashes travel as hexadecimal text.
 COPY (
     SELECT * REPLACE (
-        key_id::VARCHAR AS key_id, prompt_version::VARCHAR AS prompt_version, policy_hash::VARCHAR AS policy_hash,
-        input_hash::VARCHAR AS input_hash, fingerprint::VARCHAR AS fingerprint, request_hash::VARCHAR AS request_hash
+        to_hex(key_id) AS key_id, to_hex(prompt_version) AS prompt_version, to_hex(policy_hash) AS policy_hash,
+        to_hex(input_hash) AS input_hash, to_hex(fingerprint) AS fingerprint, to_hex(request_hash) AS request_hash
     )
     FROM ledger.requests
     WHERE chunk_id = {chunk_id}::UUID
     ORDER BY leads DESC, custom_id
-) TO {path} (FORMAT parquet, COMPRESSION zstd)
+) TO {path} (FORMAT parquet, COMPRESSION zstd, DICTIONARY_SIZE_LIMIT 1)
 
 -- name: chunk_events
 SELECT kind, data, recorded_at FROM ledger.events WHERE chunk_id = $chunk_id::UUID ORDER BY seq
@@ -40,8 +40,9 @@ SELECT
 -- name: restore_requests
 INSERT INTO ledger.requests BY NAME
 SELECT * REPLACE (
-    key_id::UHUGEINT AS key_id, prompt_version::UHUGEINT AS prompt_version, policy_hash::UHUGEINT AS policy_hash,
-    input_hash::UHUGEINT AS input_hash, fingerprint::UHUGEINT AS fingerprint, request_hash::UHUGEINT AS request_hash,
+    ('0x' || key_id)::UHUGEINT AS key_id, ('0x' || prompt_version)::UHUGEINT AS prompt_version,
+    ('0x' || policy_hash)::UHUGEINT AS policy_hash, ('0x' || input_hash)::UHUGEINT AS input_hash,
+    ('0x' || fingerprint)::UHUGEINT AS fingerprint, ('0x' || request_hash)::UHUGEINT AS request_hash,
     $seq AS seq
 )
 FROM read_parquet($path)
