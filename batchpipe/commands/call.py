@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from batchpipe.commands.failure import failure_event, failure_text
 from batchpipe.commands.text import json_text
 from batchpipe.engine.context import Context, utc_now
-from batchpipe.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.errors import BatchpipeError, PipelineError, Problem, UsageError
 from batchpipe.logs import Event, json_line
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
@@ -129,6 +129,17 @@ class Call(Talk):
             raise PipelineError.from_problems([each for found in problems.values() for each in found])
         refuse_same_names(files)
         return files, selection.single
+
+    def one_pipeline(self, argument: str, words: str) -> PipelineFile:
+        """The one pipeline that `argument` names; `words` is a command with NAME for it, to show how it is asked for.
+
+        UsageError where it names several, else as `pipelines`.
+        """
+        files, _ = self.pipelines([argument])
+        if len(files) > 1:
+            hint = f"Such as: {self.suggest(words.replace('NAME', files[0].pipeline.name))}"
+            raise UsageError("name one pipeline", where=argument, hint=hint)
+        return files[0]
 
     def path(self, given: str) -> Path:
         """A path that the user gave, absolute: it starts where the command was called."""

@@ -51,13 +51,10 @@ def diff(call: Call, request: DiffRequest) -> int:
     if request.markdown and call.json:
         raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
     page = _page(call, request.html)
-    files, _ = call.pipelines([request.pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'diff {files[0].pipeline.name}')}"
-        raise UsageError("name one pipeline", where=request.pipeline, hint=hint)
-    params = typed_params(files, split_params(request.params))[files[0].pipeline.name]
+    file = call.one_pipeline(request.pipeline, "diff NAME")
+    params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
-        found = read_comparison(context, files[0], request, params, call)
+        found = read_comparison(context, file, request, params, call)
     hints = _hints(found, call)
     if page is not None:
         _write(page, comparison_html(found, hints))

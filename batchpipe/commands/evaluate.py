@@ -57,7 +57,7 @@ class Found:
 
 def evaluate(call: Call, request: EvalRequest) -> int:
     """Let models answer the gold rows, where they have not yet, and report how good they are."""
-    file = _one_file(call, request)
+    file = call.one_pipeline(request.pipeline, "eval NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     if request.history:
         return history(call, file)
@@ -91,14 +91,6 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     _print(call, request, report, tuned, waiting=waiting)
     below = bool(report.shortfalls) or (tuned is not None and not tuned.tuning.reached)
     return PENDING if waiting else FAILED_ROWS if below else DONE
-
-
-def _one_file(call: Call, request: EvalRequest) -> PipelineFile:
-    files, _ = call.pipelines([request.pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'eval {files[0].pipeline.name}')}"
-        raise UsageError("name one pipeline", where=request.pipeline, hint=hint)
-    return files[0]
 
 
 def _refuse(request: EvalRequest, *, made_up: bool) -> None:

@@ -96,10 +96,7 @@ def results(
 
     Raises UsageError for a file that is there already (without `force`), an unknown ending, a bad `limit`.
     """
-    files, _ = call.pipelines([pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'results {files[0].pipeline.name}')}"
-        raise UsageError("name one pipeline", where=pipeline, hint=hint)
+    file = call.one_pipeline(pipeline, "results NAME")
     if limit is not None and limit < 0:
         raise UsageError(f"{limit} is no number of rows", where="--limit", hint="Write 0 or more.")
     target = _target(call, to, force) if to is not None else None
@@ -110,12 +107,12 @@ def results(
         work = context.work()
         try:
             with context.database.reading(work) as session:
-                taken = take_rows(session, files[0], filters)
+                taken = take_rows(session, file, filters)
             if target is not None:
                 save(work, taken, target)
                 call.say(f"{count(taken.rows, 'row')} to {to}")
             else:
-                _print(call, files[0].pipeline.name, work, taken, context.database.folder)
+                _print(call, file.pipeline.name, work, taken, context.database.folder)
         finally:
             work.close()
     return 0

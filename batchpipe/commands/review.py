@@ -27,24 +27,21 @@ def review(call: Call, request: ReviewRequest) -> int:
 
     Raises UsageError without a terminal, ReviewError for a file that says what cannot be taken.
     """
-    files, _ = call.pipelines([request.pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'review {files[0].pipeline.name}')}"
-        raise UsageError("name one pipeline", where=request.pipeline, hint=hint)
+    file = call.one_pipeline(request.pipeline, "review NAME")
     if sum((request.export is not None, request.source is not None, request.report)) > 1:
         hint = "Give one of them."
         raise UsageError("--export, --import and --report exclude one another", where="review", hint=hint)
     if request.report:
-        call.out(_told(call, files[0]))
+        call.out(_told(call, file))
         return 0
     if request.export is not None:
-        return _export(call, files[0], request, _target(call, request.export, request.force))
+        return _export(call, file, request, _target(call, request.export, request.force))
     if request.source is not None:
-        return _import(call, files[0], request, call.path(request.source))
+        return _import(call, file, request, call.path(request.source))
     if call.json or not is_terminal(call.stdout):
-        hint = f"Use a spreadsheet: {call.suggest(f'review {files[0].pipeline.name} --export review.csv')}"
+        hint = f"Use a spreadsheet: {call.suggest(f'review {file.pipeline.name} --export review.csv')}"
         raise UsageError("there is no terminal to review at", where="review", hint=hint)
-    return _walk(call, files[0], request)
+    return _walk(call, file, request)
 
 
 def _walk(call: Call, file: PipelineFile, request: ReviewRequest) -> int:

@@ -31,12 +31,8 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
 
     `params` are `NAME=VALUE` of the input query. Raises UsageError for an unknown key, with the nearest ones.
     """
-    files, _ = call.pipelines([pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'show {files[0].pipeline.name} KEY')}"
-        raise UsageError("name one pipeline", where=pipeline, hint=hint)
-    file = files[0]
-    values = typed_params(files, split_params(params))[file.pipeline.name]
+    file = call.one_pipeline(pipeline, "show NAME KEY")
+    values = typed_params([file], split_params(params))[file.pipeline.name]
     with call.context() as context:
         work = context.work()
         try:

@@ -31,14 +31,10 @@ VERDICTS = {
 
 def try_rows(call: Call, request: TryRequest) -> int:
     """Try rows one after another and print each as it is answered."""
-    files, _ = call.pipelines([request.pipeline])
-    if len(files) > 1:
-        hint = f"Such as: {call.suggest(f'try {files[0].pipeline.name}')}"
-        raise UsageError("name one pipeline", where=request.pipeline, hint=hint)
+    file = call.one_pipeline(request.pipeline, "try NAME")
     if request.rung is not None and request.model is not None:
         raise UsageError("--rung and --model together", where="--rung", hint="Give one of them.")
-    file = files[0]
-    params = typed_params(files, split_params(request.params))[file.pipeline.name]
+    params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
         work = context.work()
         try:
