@@ -24,7 +24,7 @@ from batchpipe.store.queries import names as query_names
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
-HELP_CPU_SECONDS = 0.3
+HELP_CPU_SECONDS = 0.5
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
