@@ -17,7 +17,7 @@ from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
 from batchpipe.engine.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
-from batchpipe.engine.gold import evaluated_file, gold_fields, is_whole
+from batchpipe.engine.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
 from batchpipe.engine.render import render_row
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn
@@ -97,14 +97,18 @@ def _judges(
     context: Context, file: PipelineFile, params: Mapping[str, Any], resolved: Resolved
 ) -> tuple[FieldJudge, ...]:
     """The judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
-    over_gold, provider = evaluated_file(file, gold=True), context.default_provider
-    with context.source(over_gold, {}) as source:
-        fields, columns = gold_fields(source, over_gold), source.columns()
-        if is_whole(over_gold, fields, columns):
-            judges = resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
-            for each in judges:
-                _render_true_values(each, source)
-            return judges
+    provider = context.default_provider
+    if file.pipeline.eval is None or file.pipeline.eval.gold is None:
+        fields = reviewed_fields(file)
+    else:
+        over_gold = evaluated_file(file, gold=True)
+        with context.source(over_gold, {}) as source:
+            fields, columns = gold_fields(source, over_gold), source.columns()
+            if is_whole(over_gold, fields, columns):
+                judges = resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
+                for each in judges:
+                    _render_true_values(each, source)
+                return judges
     over_input = evaluated_file(file, gold=False)
     with context.source(over_input, params) as source:
         return resolve_judges(source, over_input, resolved.input_columns, resolved.columns, fields, provider)
@@ -129,6 +133,7 @@ def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, 
 
 def _render_true_values(judge: FieldJudge, source: Source) -> None:
     """Render a judge's template for some real rows, as if each answer were the true value."""
+    assert judge.column is not None
     resolved, true_value = judge.resolved, f"TRY_CAST({quote_identifier(judge.column)} AS {judge.type})"
     columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
     chosen = [

@@ -21,9 +21,18 @@ from batchpipe.store.queries import query
 
 
 def remember(
-    context: Context, work: Work, file: PipelineFile, version: str, side: Side, ladder: Quality | None
+    context: Context,
+    work: Work,
+    file: PipelineFile,
+    version: str,
+    side: Side,
+    ladder: Quality | None,
+    reviewed: int,
 ) -> None:
-    """Record what the ladder came to, unless the newest evaluation came to the same."""
+    """Record what the ladder came to, unless the newest evaluation came to the same.
+
+    `reviewed` of its gold rows come from review.
+    """
     if ladder is None:
         return
     data = {
@@ -32,6 +41,7 @@ def remember(
         "model": ladder.model,
         "n": ladder.right.n,
         "hits": ladder.right.hits,
+        "reviewed": reviewed,
         "cost_usd": None if ladder.cost_usd is None else str(ladder.cost_usd),
     }
     newest = query("newest_evaluation", pipelines=quote_list(file.pipeline.names))
@@ -61,6 +71,7 @@ def history(call: Call, file: PipelineFile) -> int:
                     "evaluated_at": at,
                     "model": each["model"],
                     "n": share.n,
+                    "gold_from_review": each.get("reviewed", 0),
                     "accuracy": share.value,
                     "ci95": [share.low, share.high],
                     "usd_per_1000": usd,
@@ -73,9 +84,20 @@ def history(call: Call, file: PipelineFile) -> int:
         call.say(f"No evaluation yet. To make one: {call.suggest(f'eval {file.pipeline.name}')}")
         return 0
     rows = [
-        [each["version"], moment(at), each["model"], count(share.n), interval(share), money(usd)]
+        [
+            each["version"],
+            moment(at),
+            each["model"],
+            _rows(share.n, each.get("reviewed", 0)),
+            interval(share),
+            money(usd),
+        ]
         for each, at, share, usd in lines
     ]
     header = ("version", "evaluated", "ladder", "n", "right", "per 1,000")
     call.out(table(header, rows, terminal=call.terminal, right=(3, 5)))
     return 0
+
+
+def _rows(n: int, reviewed: int) -> str:
+    return f"{count(n)}, {count(reviewed)} reviewed" if reviewed else count(n)

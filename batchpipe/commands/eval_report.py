@@ -18,6 +18,7 @@ from batchpipe.commands.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.show import shown_key
 from batchpipe.commands.text import count, money, pairs, safe, shortened, table
 from batchpipe.engine.eval_judge import Judged
+from batchpipe.engine.reviewed_gold import FromReview
 from batchpipe.evaluation.statistics import Mean, Proportion
 
 SHOWN_ROWS = 10
@@ -33,6 +34,7 @@ class Report:
     pipeline: str
     version: str
     gold: int
+    reviewed: FromReview
     models: tuple[Quality, ...]
     ladder: Quality | None
     ladder_rows: dict[str, Outcome]

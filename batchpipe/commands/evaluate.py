@@ -15,6 +15,7 @@ from batchpipe.commands.eval_judges import judge_notes, judges_object
 from batchpipe.commands.eval_report import Report, report_markdown, report_text
 from batchpipe.commands.eval_tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.exits import DONE, FAILED_ROWS, PENDING
+from batchpipe.commands.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.markdown import fence
 from batchpipe.commands.options import EvalRequest
 from batchpipe.commands.params import split_params, typed_params
@@ -84,7 +85,8 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             target = request.target if request.target is not None else DEFAULT_TARGET
             tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
         if not waiting and not made_up and request.sample is None:
-            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder)
+            reviewed = evaluation.rows.reviewed.rows
+            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, reviewed)
     report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if tuned is not None and request.plot is not None:
         write_plot(tuned, call.path(request.plot))
@@ -267,6 +269,12 @@ def _report(
         notes.append(f"{count(rows.shown, 'gold row')} left out: the prompt shows them as examples.")
     if rows.missing:
         notes.append(f"{count(rows.missing, 'gold row')} left out: the input has no such key.")
+    if rows.unseen:
+        words = (
+            "left out: gold lacks the key, and a column that the prompt reads was not there when they were reviewed."
+        )
+        notes.append(f"{count(rows.unseen, 'reviewed row')} {words}")
+    notes += reviewed_notes(rows.reviewed, rows.rows.rows)
     failed = now.ladder.failed if now.ladder is not None else 0
     if failed:
         notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
@@ -277,6 +285,7 @@ def _report(
         pipeline=file.pipeline.name,
         version=now.label,
         gold=rows.rows.rows,
+        reviewed=rows.reviewed,
         models=now.models,
         ladder=now.ladder,
         ladder_rows=now.rows,
@@ -307,6 +316,7 @@ def _object(report: Report) -> dict[str, Any]:
         "pipeline": report.pipeline,
         "prompt_version": report.version,
         "gold": report.gold,
+        "gold_from_review": reviewed_object(report.reviewed),
         "models": [quality_object(each) for each in report.models],
         "ladder": quality_object(report.ladder, with_rung=False) if report.ladder is not None else None,
     }

@@ -45,14 +45,14 @@ FIELDS = {
 class FieldJudge:
     """The judge of the field `name`: `resolved` is its pipeline, `type` the field's DuckDB type.
 
-    `number` tells its working tables from another's. `column` of gold has the true values; those in `taken` are hidden
+    `number` tells its working tables from another's. `column` of gold has the true values, if there is any; those in `taken` are hidden
     by the judge's own names.
     """
 
     number: int
     name: str
     type: str
-    column: str
+    column: str | None
     taken: tuple[str, ...]
     resolved: Resolved
 
@@ -226,7 +226,7 @@ def _resolved(
     default_provider: str,
     number: int,
 ) -> FieldJudge:
-    true_values = {each.column.name for each in fields}
+    true_values = {each.column.name for each in fields if each.column is not None}
     taken = tuple(each.name for each in columns if each.name in (ANSWER, EXPECTED) and each.name in true_values)
     left = [each for each in columns if each.name not in taken]
     plain = re.fullmatch(r"[A-Za-z0-9_-]+", field.name)
@@ -246,7 +246,7 @@ def _resolved(
         number=number,
         name=field.name,
         type=type,
-        column=field.column.name,
+        column=field.column.name if field.column is not None else None,
         taken=taken,
         resolved=_named(resolved, field.name),
     )

@@ -19,10 +19,20 @@ from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import settings_text
 from batchpipe.engine.eval_judge import FieldJudge, Judged, Verdict, resolve_judges
-from batchpipe.engine.gold import Gold, GoldInputs, GoldRows, choose_rows, evaluated_file, read_gold, subset
+from batchpipe.engine.gold import (
+    Gold,
+    GoldInputs,
+    GoldRows,
+    choose_rows,
+    evaluated_file,
+    read_gold,
+    reviewed_fields,
+    subset,
+)
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.plan import rungs_sql
 from batchpipe.engine.resolve import Resolved, resolve
+from batchpipe.engine.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.source import Source
 from batchpipe.engine.versions import RecordedVersion, resolve_version
@@ -237,17 +247,17 @@ class Evaluation:
         return condition.sql, condition.inputs, condition.outputs
 
 
+# The sides of an evaluation and the judges of its fields.
+Both = tuple[tuple[Side, ...], tuple[FieldJudge, ...]]
+
+
 def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
     """Read gold, resolve each model, and choose the rows; `[input]` is run only where gold lacks its columns."""
     if file.pipeline.eval is None:
         hint = f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
         raise PipelineError("there is no [eval]", where=file.where(), hint=hint)
-    over_gold = evaluated_file(file, gold=True)
-    with context.source(over_gold, {}) as source:
-        gold = read_gold(source, over_gold, folder / "gold.parquet")
-        given = gold.snapshot
-        both = _resolve(context, source, given.columns, over_gold, wanted, gold) if gold.whole else ((), ())
-    if not gold.whole:
+    gold, given, both = _over_gold(context, file, wanted, folder)
+    if given is None:
         over_input = evaluated_file(file, gold=False)
         with context.source(over_input, wanted.params) as source:
             columns = source.columns()
@@ -255,16 +265,40 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
             given = source.snapshot(folder / "input.parquet", columns)
     sides, judges = both
     prompts = [each.ladder for each in sides]
+    with context.database.reading(work) as session:
+        fill_reviewed(session, file.pipeline.names, prompts[0].columns, [each.name for each in gold.fields])
+    unseen = 0
+    if gold.whole:
+        read = [*prompts, *(each.resolved for each in judges)]
+        needed = {each.name for prompt in read for each in prompt.hash_columns} & {each.name for each in given.columns}
+        given, unseen = with_reviewed(work, given, file.pipeline.input.key, needed, folder / "whole.parquet")
     rows = choose_rows(work, gold, given, prompts, folder / "rows.parquet", wanted.sample)
+    rows = replace(rows, unseen=unseen)
     return Evaluation(context=context, work=work, folder=folder, gold=gold, rows=rows, sides=sides, judges=judges)
 
 
 def _resolve(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted, gold: Gold
-) -> tuple[tuple[Side, ...], tuple[FieldJudge, ...]]:
+) -> Both:
     sides = _sides(context, source, columns, file, wanted)
     answered, provider = sides[0].ladder.columns, context.default_provider
     return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
+
+
+def _over_gold(
+    context: Context, file: PipelineFile, wanted: Wanted, folder: Path
+) -> tuple[Gold, Snapshot | None, Both]:
+    """Gold; where it holds the input's columns too, its rows as the input, with what is resolved over it."""
+    nothing: Both = ((), ())
+    assert file.pipeline.eval is not None
+    if file.pipeline.eval.gold is None:
+        return Gold(snapshot=None, fields=reviewed_fields(file), whole=False), None, nothing
+    over_gold = evaluated_file(file, gold=True)
+    with context.source(over_gold, {}) as source:
+        gold = read_gold(source, over_gold, folder / "gold.parquet")
+        if not gold.whole or gold.snapshot is None:
+            return gold, None, nothing
+        return gold, gold.snapshot, _resolve(context, source, gold.snapshot.columns, over_gold, wanted, gold)
 
 
 def _sides(

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source import Source
 from batchpipe.errors import InputError, PipelineError, Problem
@@ -28,18 +29,24 @@ EXACT = Compared(compare="exact")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldField:
-    """An output field, the column of gold that holds its true value, and how the two are compared."""
+    """An output field, the column of gold that holds its true value, and how the two are compared.
+
+    Where there is no `[eval] gold` there is no column: people said in review what is true.
+    """
 
     name: str
-    column: InputColumn
+    column: InputColumn | None
     compared: Compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gold:
-    """What was read of gold: a snapshot of all its columns. `whole` says that it holds the input's columns too."""
+    """What was read of gold: a snapshot of all its columns, None where reviews are all there is.
 
-    snapshot: Snapshot
+    `whole` says that it holds the input's columns too.
+    """
+
+    snapshot: Snapshot | None
     fields: tuple[GoldField, ...]
     whole: bool
 
@@ -48,12 +55,15 @@ class Gold:
 class GoldRows:
     """The rows that models answer: `rows` is what prompts read, `work.truth` has their true values.
 
-    `shown` rows were left out because the prompt shows them, `missing` because the input has no row of that key.
+    `shown` rows were left out because the prompt shows them, `missing` because the input has no row of that key,
+    `unseen` reviewed ones because they lack a column that the prompt reads.
     """
 
     rows: Snapshot
     shown: int
     missing: int
+    reviewed: FromReview
+    unseen: int = 0
 
 
 class GoldInputs:
@@ -89,6 +99,7 @@ def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
     text = file.query
     if gold:
         assert pipeline.eval is not None
+        assert pipeline.eval.gold is not None
         changed["input"] = Input(query_file=file.where("[eval] gold"), key=pipeline.input.key)
         given = pipeline.eval.gold.strip()
         text = f"SELECT * FROM {quote_literal(given)}" if DATA_FILE.fullmatch(given) else given
@@ -118,12 +129,20 @@ def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
 
 def is_whole(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
     """Whether gold, whose columns these are, holds more than the key and true values: the input's columns."""
-    needed = {*file.pipeline.input.key, *(each.column.name for each in fields)}
+    needed = {*file.pipeline.input.key, *(each.column.name for each in fields if each.column is not None)}
     return any(each.name not in needed for each in columns)
 
 
-def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
-    """The fields to compare: those that the file lists, else each that gold has a column of."""
+def reviewed_fields(file: PipelineFile) -> tuple[GoldField, ...]:
+    """The fields that the file lists, where reviews are all the gold there is."""
+    given = file.pipeline.eval
+    assert given is not None
+    _refuse_unknown(file, given)
+    return tuple(GoldField(name=name, column=None, compared=how) for name, how in given.fields.items())
+
+
+def _refuse_unknown(file: PipelineFile, given: Eval) -> list[str]:
+    """The names of the output fields; PipelineError where `[eval]` names another."""
     known = _field_names(file)
     for key, names in (("expect", given.expect), ("fields", given.fields)):
         for name in names:
@@ -132,6 +151,12 @@ def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn])
                 hint = f"Did you mean {near[0]!r}?" if near else f"The fields: {', '.join(known)}."
                 what = f"there is no output field {name!r}"
                 raise PipelineError(what, where=file.where(f"[eval] {key}"), hint=hint)
+    return known
+
+
+def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
+    """The fields to compare: those that the file lists, else each that gold has a column of."""
+    known = _refuse_unknown(file, given)
     wanted = [*given.fields] or [name for name in known if name in given.expect or name in columns]
     found = []
     for name in wanted:
@@ -162,12 +187,8 @@ def choose_rows(
     `sample` is how many of them, by hash of the key.
     """
     connection = work.connection
-    types = {each.name: each for each in prompts[0].columns}
-    values = "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in gold.fields)
-    relations = {"gold": gold.snapshot.relation, "rows": given.relation}
-    connection.execute(query("gold_truth", values=values, **relations))
-    _refuse_strange(work, gold, types, prompts[0])
-    missing = _count(work, query("gold_missing", **relations))
+    missing = _fill_truth(work, gold.snapshot, gold, given, prompts[0]) if gold.snapshot is not None else 0
+    take_reviewed(work, given, empty=gold.snapshot is None)
     shown = 0
     for prompt in prompts:
         for rows in prompt.version.queries.values():
@@ -175,9 +196,29 @@ def choose_rows(
     if sample is not None:
         connection.execute(query("gold_sample"), {"rows": sample})
     if not _count(work, "SELECT count(*) FROM work.truth"):
-        what = "no gold row is left: the prompt shows every one, or the input has none of their keys"
-        raise InputError(what, where=prompts[0].file.where("[eval] gold"), hint="Label rows that it does not show.")
-    return GoldRows(rows=subset(work, given, "SELECT key_id FROM work.truth", path), shown=shown, missing=missing)
+        raise _nothing_left(gold, prompts[0].file)
+    rows = subset(work, given, "SELECT key_id FROM work.truth", path)
+    return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
+
+
+def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
+    if gold.snapshot is None:
+        hint = f'Review some rows (batchpipe review {file.pipeline.name}), or add gold = "SELECT ...".'
+        return InputError(
+            "nobody has reviewed a row of the input: there is no gold", where=file.where("[eval]"), hint=hint
+        )
+    what = "no gold row is left: the prompt shows every one, or the input has none of their keys"
+    return InputError(what, where=file.where("[eval] gold"), hint="Label rows that it does not show.")
+
+
+def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, prompt: Resolved) -> int:
+    """`work.truth` out of `[eval] gold`; how many of its rows `given` lacks."""
+    types = {each.name: each for each in prompt.columns}
+    values = "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in gold.fields)
+    relations = {"gold": snapshot.relation, "rows": given.relation}
+    work.connection.execute(query("gold_truth", values=values, **relations))
+    _refuse_strange(work, snapshot, gold.fields, types, prompt.file)
+    return _count(work, query("gold_missing", **relations))
 
 
 def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
@@ -186,21 +227,24 @@ def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
 
 
 def _truth(field: GoldField, column: Column) -> str:
+    assert field.column is not None
     return f"TRY_CAST(g.{field.column.stored} AS {column.type})"
 
 
-def _refuse_strange(work: Work, gold: Gold, types: Mapping[str, Column], resolved: Resolved) -> None:
+def _refuse_strange(
+    work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
+) -> None:
     """True values that the field could not hold would make every answer a wrong one."""
-    for each in gold.fields:
+    for each in fields:
+        assert each.column is not None
         test = f"g.{each.column.stored} IS NOT NULL AND {_truth(each, types[each.name])} IS NULL"
         row = work.connection.execute(
-            f"SELECT key, {each.column.text} FROM {gold.snapshot.relation} g WHERE {test} LIMIT 1"
+            f"SELECT key, {each.column.text} FROM {snapshot.relation} g WHERE {test} LIMIT 1"
         ).fetchone()
         if row is not None:
             what = f"the true value {row[1]!r} of row {row[0]} is no {types[each.name].type}, as {each.name} is"
-            raise InputError(
-                what, where=resolved.file.where("[eval] gold"), hint="Correct it, or cast it in the query."
-            )
+            hint = "Correct it, or cast it in the query."
+            raise InputError(what, where=file.where("[eval] gold"), hint=hint)
 
 
 def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -299,10 +299,11 @@ def _compared(value: Any) -> Any:
 class Eval(Frozen):
     """`[eval]`: rows whose true values are known, for `batchpipe eval`."""
 
-    gold: str = Field(
+    gold: str | None = Field(
+        default=None,
         min_length=1,
         description="SELECT, or a csv, parquet or json file: the key, the true values, and the input's columns too, "
-        "unless the key is to be looked up in the input.",
+        "unless the key is to be looked up in the input. Without it, with `fields`: what people said in review.",
     )
     expect: Mapping[str, str] = Field(
         default_factory=dict, description="Gold column of a field, where its name differs."

@@ -36,6 +36,7 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _models(data.get("models"), ("models",))
     yield from _blank(table(data, "review"), ("review",), ("where",))
     yield from _compared(table(table(data, "eval"), "fields"))
+    yield from _eval(data)
     yield from _not_finite(data, ())
 
 
@@ -49,6 +50,13 @@ def unavailable(data: Mapping[str, Any]) -> Iterator[Finding]:
         if key in parent:
             shown = f"[{parents[0]}] {key}" if parents else f"[{key}]"
             yield path, f"{shown} is not available in this version", f"Remove {shown}."
+
+
+def _eval(data: Mapping[str, Any]) -> Iterator[Finding]:
+    given = data.get("eval")
+    if isinstance(given, Mapping) and "gold" not in given and not given.get("fields"):
+        hint = 'Add gold = "SELECT ..."; or fields = { NAME = "exact" }, where what people said in review is the gold.'
+        yield ("eval",), "there is neither gold nor fields", hint
 
 
 def _input(data: Mapping[str, Any]) -> Iterator[Finding]:

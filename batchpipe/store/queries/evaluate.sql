@@ -6,6 +6,47 @@ SELECT md5_number(g.key) AS key_id, g.key{values}
 FROM {gold} g
 WHERE g.key IN (SELECT key FROM {rows})
 
+-- name: gold_reviews
+CREATE OR REPLACE TABLE work.gold_reviews AS
+SELECT h.key_id, h.key, h.chosen AS _chosen, h.input_columns AS _columns, h.input_values AS _texts{values}
+FROM ({reviewed}) h
+WHERE {whole}
+
+-- name: gold_and_reviewed
+SELECT row_number() OVER () - 1 AS position, *
+FROM (
+    SELECT * EXCLUDE (position) FROM {gold}
+    UNION ALL BY NAME
+    SELECT r.key{values} FROM work.gold_reviews r WHERE r.key NOT IN (SELECT key FROM {gold}) AND {covered}
+)
+
+-- name: reviewed_beside_gold
+SELECT count(*) FROM work.gold_reviews r WHERE r.key NOT IN (SELECT key FROM {gold}) AND NOT {covered}
+
+-- name: empty_truth
+CREATE OR REPLACE TABLE work.truth AS SELECT * EXCLUDE (_chosen, _columns, _texts) FROM work.gold_reviews WHERE false
+
+-- name: reviewed_truth
+-- Reviews of the very input that a row has, over the columns that both know.
+CREATE OR REPLACE TABLE work.reviewed_truth AS
+SELECT r.* EXCLUDE (_columns, _texts)
+FROM work.gold_reviews r
+JOIN (SELECT key, {texts} AS _given FROM {rows}) s USING (key)
+WHERE len(list_filter(
+    r._columns,
+    lambda name: list_contains({names}, name)
+        AND s._given[list_position({names}, name)] IS DISTINCT FROM r._texts[list_position(r._columns, name)]
+)) = 0
+
+-- name: count_reviewed
+SELECT
+    count(*) FILTER (list_contains(_chosen, 'sample')),
+    count(*) FILTER (list_contains(_chosen, 'ladder') AND NOT list_contains(_chosen, 'sample')),
+    count(*) FILTER (list_contains(_chosen, 'where') AND NOT list_has_any(_chosen, ['sample', 'ladder'])),
+    count(*) FILTER (len(_chosen) = 0)
+FROM work.reviewed_truth
+WHERE key_id IN (SELECT key_id FROM work.truth)
+
 -- name: gold_missing
 SELECT count(*) FROM {gold} WHERE key NOT IN (SELECT key FROM {rows})
 
