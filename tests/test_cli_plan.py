@@ -229,7 +229,7 @@ class TestCheck:
             ("max_tokens = 200", 'max_tokens = 200\naccept = "score"', "not true or false"),
             ("maximum = 1", 'maximum = 1\ncolumn = "NOPE"', "NOPE"),
             ("[[models]]", "[pilot]\nrows = 0\n[[models]]", "cannot be 0"),
-            ("[[models]]", "[pilot]\nmin_accuracy = 1\n[[models]]", "[pilot] min_accuracy is not available"),
+            ("[[models]]", "[pilot]\nmin_accuracy = 0.9\n[[models]]", "min_accuracy needs [eval]"),
         ],
         ids=lambda value: value[:30],
     )

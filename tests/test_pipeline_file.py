@@ -237,8 +237,8 @@ min_accuracy = 0.9
         ),
         (
             "pipeline:17 [pilot] min_accuracy",
-            "[pilot] min_accuracy is not available in this version",
-            "Remove [pilot] min_accuracy.",
+            "min_accuracy needs [eval], which says what is true",
+            "Add [eval] with gold, or with the fields that people review; or remove min_accuracy.",
         ),
     ]
 
@@ -261,10 +261,10 @@ def test_toml_that_cannot_be_read(text: str, where: str, what: str) -> None:
     assert hint
 
 
-def test_a_key_of_a_later_version_is_refused_by_name() -> None:
-    text = f"{MINIMAL}\n[pilot]\nmin_accuracy = 0.9\n"
-    what = "[pilot] min_accuracy is not available in this version"
-    assert messages(text) == [("pipeline:14 [pilot] min_accuracy", what, "Remove [pilot] min_accuracy.")]
+def test_a_share_that_no_sample_can_show_is_refused() -> None:
+    text = f"{MINIMAL}\n[pilot]\nmin_accuracy = 1\n[eval]\ngold = 'gold.csv'\n"
+    [(where, what, _)] = messages(text)
+    assert (where, what) == ("pipeline:14 [pilot] min_accuracy", "cannot be 1")
 
 
 @pytest.mark.parametrize(

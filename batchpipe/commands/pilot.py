@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.commands.estimates import estimate_object, interval_text
 from batchpipe.commands.text import count, duration, money, pairs, safe, shortened
 from batchpipe.engine.estimate import Estimate
-from batchpipe.engine.pilot import Example, Histogram, Summary
+from batchpipe.engine.pilot import Accuracy, Example, Histogram, Summary
 from batchpipe.engine.plan import Held, Plan
 
 SHOWN_REASONS = 8
@@ -51,6 +51,7 @@ def pilot_object(summary: Summary) -> dict[str, Any]:
         **value,
         "reasons": [{"outcome": outcome, "error": error, "rows": rows} for outcome, error, rows in summary.reasons],
         "valid_share": round(summary.valid_share, 6),
+        "accuracy": accuracy_object(summary.accuracy),
         "usd_per_row": _rounded(summary.usd_per_row),
         "rest": {name: rest[name] for name in ("input_tokens", "output_tokens", "cost_usd", "max_usd")}
         | {"cost_low_usd": rest["low_usd"], "cost_high_usd": rest["high_usd"]}
@@ -69,6 +70,7 @@ def pilot_text(summary: Summary) -> str:
         pairs(
             [
                 ("valid", f"{summary.valid:,} of {count(summary.rows, 'row')} ({summary.valid_share:.1%})"),
+                ("right", _right(summary.accuracy)),
                 ("tokens", f"{tokens[0]:,} in and {tokens[1]:,} out per request"),
                 ("cost", f"{money(summary.cost_usd)}, {_each(summary.usd_per_row)} per row"),
                 ("the rest", rest),
@@ -86,6 +88,25 @@ def pilot_text(summary: Summary) -> str:
     lines.append("  examples")
     lines += [f"    {_example(each)}" for each in summary.examples]
     return "\n".join(lines)
+
+
+def accuracy_object(found: Accuracy | None) -> dict[str, Any] | None:
+    """For `--json`."""
+    if found is None:
+        return None
+    ends = list(found.interval) if found.interval is not None else None
+    return {"n": found.n, "right": found.right, "accuracy": found.share, "ci95": ends, "climbing": found.climbing}
+
+
+def _right(found: Accuracy | None) -> str:
+    if found is None:
+        return ""
+    climbing = f"; {found.climbing:,} more go up a rung" if found.climbing else ""
+    if found.interval is None:
+        return f"not known: no row with a true value has an answer that stands{climbing}"
+    low, high = found.interval
+    rows = count(found.n, "row")
+    return f"{found.right:,} of {rows} with a true value, {found.share:.1%} (95%: {low:.1%} to {high:.1%}){climbing}"
 
 
 def _rounded(value: Decimal | None) -> Decimal | None:

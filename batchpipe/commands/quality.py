@@ -9,7 +9,7 @@ from typing import Any
 
 from batchpipe.engine.eval_judge import Verdict
 from batchpipe.engine.evaluate import AnsweredRow
-from batchpipe.engine.gold import GoldField
+from batchpipe.engine.gold import GoldField, comparison
 from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score
 from batchpipe.evaluation.statistics import (
     Calibration,
@@ -73,12 +73,6 @@ class Quality:
     usd_per_1000_correct: Decimal | None
     calibration: Calibration | None
     marks: Mapping[str, bool]
-
-
-def comparison(field: GoldField) -> Comparison | None:
-    """How the file says that a field is compared; None where a judge compares it."""
-    kind = field.compared.compare
-    return None if kind == "judge" else Comparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
 
 
 def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:

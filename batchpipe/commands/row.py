@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.orders import open_orders
-from batchpipe.engine.pilot import sample_of
+from batchpipe.engine.pilot import pilot_gold, sample_of
 from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolve import Resolved
@@ -99,9 +99,10 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         folder=one.path.parent,
         prices=context.prices(),
     )
+    gold = pilot_gold(context, work, resolved)
     with context.database.reading(work) as session:
         orders = open_orders(session, resolved)
-        sample = sample_of(session, resolved)
+        sample = sample_of(session, resolved, gold)
     plan = planner.plan(one, orders, PlanOptions())
     due = _due(work)
     values = _values(work, one, resolved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
@@ -52,6 +52,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     reach = Z_95 * sqrt(share * (1 - share) / n + square / (4 * n * n))
     scale = 1 + square / n
     return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+
+
+def fewest(share: float) -> int:
+    """How many successes in a row it takes so that the interval begins at `share`, below 1: n / (n + z²) >= share."""
+    return ceil(Z_95 * Z_95 * share / (1 - share))
 
 
 def read_agreement(session: Session, names: Sequence[str]) -> Agreement:

@@ -45,8 +45,8 @@ FIELDS = {
 class FieldJudge:
     """The judge of the field `name`: `resolved` is its pipeline, `type` the field's DuckDB type.
 
-    `number` tells its working tables from another's. `column` of gold has the true values, if there is any; those in `taken` are hidden
-    by the judge's own names.
+    `number` tells its working tables from another's. `column` of gold, if there is any, has the true values; those in
+    `taken` are hidden by the judge's own names.
     """
 
     number: int

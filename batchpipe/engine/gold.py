@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from batchpipe.engine.reviewed_gold import FromReview, count_reviewed, take_revi
 from batchpipe.engine.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source import Source
 from batchpipe.errors import InputError, PipelineError, Problem
+from batchpipe.evaluation.comparing import Comparison
 from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column
 from batchpipe.sql import quote_identifier, quote_literal
@@ -201,6 +203,12 @@ def choose_rows(
     return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
 
 
+def comparison(field: GoldField) -> Comparison | None:
+    """How the file says that a field is compared; None where a judge compares it."""
+    kind = field.compared.compare
+    return None if kind == "judge" else Comparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
+
+
 def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
     if gold.snapshot is None:
         hint = f'Review some rows (batchpipe review {file.pipeline.name}), or add gold = "SELECT ...".'
@@ -213,17 +221,23 @@ def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
 
 def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, prompt: Resolved) -> int:
     """`work.truth` out of `[eval] gold`; how many of its rows `given` lacks."""
-    types = {each.name: each for each in prompt.columns}
-    values = "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in gold.fields)
+    values = truth_values(work, snapshot, gold.fields, {each.name: each for each in prompt.columns}, prompt.file)
     relations = {"gold": snapshot.relation, "rows": given.relation}
     work.connection.execute(query("gold_truth", values=values, **relations))
-    _refuse_strange(work, snapshot, gold.fields, types, prompt.file)
     return _count(work, query("gold_missing", **relations))
 
 
 def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
     """The rows of `snapshot` whose key_id `keys` (SQL) gives, as a snapshot at `path`."""
     return snapshot.of_rows(work.connection, query("gold_rows", rows=snapshot.relation, keys=keys), path)
+
+
+def truth_values(
+    work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
+) -> str:
+    """SQL: the true values of `fields` out of gold `g`, after a comma. InputError for one that a field cannot hold."""
+    _refuse_strange(work, snapshot, fields, types, file)
+    return "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in fields)
 
 
 def _truth(field: GoldField, column: Column) -> str:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.engine.agreement import fewest, wilson
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import Estimate
 from batchpipe.engine.facts import add_event
+from batchpipe.engine.known_gold import KnownGold, held_against, read_known
 from batchpipe.engine.plan import Planner, PlanOptions, Sample
 from batchpipe.engine.resolve import Resolved
-from batchpipe.errors import UsageError
+from batchpipe.errors import BatchpipeError, UsageError
 from batchpipe.logs import Event, Tell
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql
@@ -40,8 +42,7 @@ class Standing:
         """Something was sent, and all of it has come back."""
         return self.sent > 0 and not self.in_flight
 
-    @property
-    def sample(self) -> Sample | None:
+    def sample(self, gold: KnownGold | None) -> Sample | None:
         """What may be sent before approval; None where everything may."""
         if self.settled:
             return None
@@ -50,6 +51,7 @@ class Standing:
             begun=self.sent > 0,
             at_least=self.pilot.rows,
             stratify=self.pilot.stratify,
+            gold_first=gold is not None and self.pilot.min_accuracy is not None,
         )
 
 
@@ -58,7 +60,8 @@ class Summary:
     """What a pilot came to. Costs are US dollars, None where a price is not known.
 
     `reasons` are (outcome, error, rows) of what is not valid; `values` count each allowed value of a field;
-    `histograms` count ten equal parts between a field's bounds; `rest` is what else is due, in requests and cost.
+    `histograms` count ten equal parts between a field's bounds; `rest` is what else is due, in requests and cost;
+    `accuracy` is None where no `[eval]` says what is true.
     """
 
     rows: int
@@ -73,6 +76,7 @@ class Summary:
     rest_requests: int
     rest: Estimate
     examples: Sequence[Example]
+    accuracy: Accuracy | None
     shortfalls: Sequence[str]
 
     @property
@@ -88,6 +92,25 @@ class Summary:
     @property
     def usd_per_row(self) -> Decimal | None:
         return self.cost_usd / self.rows if self.cost_usd is not None and self.rows else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Of the pilot's rows with a true value `n` have come to an answer that stands or to none, `right` of them to a
+    right one. `climbing` ones beside them go up a rung, so that their answer does not stand."""
+
+    n: int
+    right: int
+    climbing: int
+
+    @property
+    def share(self) -> float | None:
+        return self.right / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the share; None of nothing."""
+        return wilson(self.right, self.n) if self.n else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,20 +154,35 @@ def standing_of(session: Session, resolved: Resolved, asked_rows: int | None = N
     return Standing(pilot=pilot, settled=bool(approved or in_use), sent=sent, in_flight=in_flight)
 
 
-def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | None) -> bool:
+def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int | None = None) -> KnownGold | None:
+    """What is true of rows, in `work`, where a pilot that is not approved yet asks for `min_accuracy`."""
+    pilot = resolved.file.pipeline.pilot
+    if pilot is None or pilot.min_accuracy is None:
+        return None
+    with context.database.reading(work) as session:
+        standing = standing_of(session, resolved, asked_rows)
+    if standing is None or standing.settled:
+        return None
+    return read_known(context, work, resolved.file, resolved.columns)
+
+
+def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | None, gold: KnownGold | None) -> bool:
     """Whether `auto` opens the gate: the pilot has come back and keeps what `[pilot]` asks for."""
     if standing is None or standing.settled or not standing.complete or not standing.pilot.auto:
         return False
     session.execute(query("pilot_rows", pipelines=quote_list(resolved.names)), _version(resolved))
-    return not _shortfalls(standing.pilot, session.dictionaries(query("pilot_totals"))[0])
+    totals = session.dictionaries(query("pilot_totals"))[0]
+    return not _shortfalls(standing.pilot, totals, _accuracy(session, resolved, gold))
 
 
-def sample_of(session: Session, resolved: Resolved, asked_rows: int | None = None) -> Sample | None:
-    """What a run would be held to now."""
+def sample_of(
+    session: Session, resolved: Resolved, gold: KnownGold | None, asked_rows: int | None = None
+) -> Sample | None:
+    """What a run would be held to now; `gold` is `pilot_gold`."""
     standing = standing_of(session, resolved, asked_rows)
-    if standing is None or passes_by_itself(session, resolved, standing):
+    if standing is None or passes_by_itself(session, resolved, standing, gold):
         return None
-    return standing.sample
+    return standing.sample(gold)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,10 +199,12 @@ class PilotGate:
     tell: Tell
     _asked_rows: int | None = field(default=None, init=False)
     _standing: Standing | None = field(default=None, init=False)
+    _gold: KnownGold | None = field(default=None, init=False)
 
     def begin(self, *, rows: int | None, approve: bool) -> None:
         """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `standing_of`."""
         self._asked_rows = rows
+        self._gold = pilot_gold(self.context, self.work, self.resolved, rows)
         with self.context.database.reading(self.work) as session:
             standing = self._look(session)
         if approve and standing is not None and not standing.settled and standing.sent:
@@ -179,11 +219,11 @@ class PilotGate:
             standing = self._look(session)
             if standing is None or standing.settled:
                 return None
-            passes = passes_by_itself(session, self.resolved, standing)
+            passes = passes_by_itself(session, self.resolved, standing, self._gold)
         if passes:
             self._approve("auto")
             return None
-        return standing.sample
+        return standing.sample(self._gold)
 
     def close(self, planner: Planner, options: PlanOptions) -> Summary | None:
         """What the pilot came to, where its gate stays closed; None where everything may be sent now."""
@@ -192,8 +232,16 @@ class PilotGate:
         with self.context.database.reading(self.work) as session:
             session.execute(query("pilot_rows", pipelines=quote_list(self.resolved.names)), _version(self.resolved))
         requests, rest = planner.rest(options, "work.pilot_rows")
+        gold = self._gold or self._gold_at_hand()
         with self.context.database.reading(self.work) as session:
-            return summarise(session, self.resolved, self._standing, requests, rest)
+            return summarise(session, self.resolved, self._standing, gold, requests, rest)
+
+    def _gold_at_hand(self) -> KnownGold | None:
+        """Where no bar is set the accuracy is only shown: gold that cannot be read is in nobody's way."""
+        try:
+            return read_known(self.context, self.work, self.resolved.file, self.resolved.columns)
+        except BatchpipeError:
+            return None
 
     def _look(self, session: Session) -> Standing | None:
         self._standing = standing_of(session, self.resolved, self._asked_rows)
@@ -206,8 +254,11 @@ class PilotGate:
         self.tell(Event(kind="pilot_approved", words=who))
 
 
-def summarise(session: Session, resolved: Resolved, standing: Standing, requests: int, rest: Estimate) -> Summary:
+def summarise(
+    session: Session, resolved: Resolved, standing: Standing, gold: KnownGold | None, requests: int, rest: Estimate
+) -> Summary:
     """What `work.pilot_rows` came to; `requests` are still due, and `rest` is what they would cost."""
+    accuracy = _accuracy(session, resolved, gold)
     totals = session.dictionaries(query("pilot_totals"))[0]
     names = [each.name for each in resolved.hash_columns]
     examples = [
@@ -227,7 +278,8 @@ def summarise(session: Session, resolved: Resolved, standing: Standing, requests
         rest_requests=requests,
         rest=rest,
         examples=examples,
-        shortfalls=_shortfalls(standing.pilot, totals),
+        accuracy=accuracy,
+        shortfalls=_shortfalls(standing.pilot, totals, accuracy),
     )
 
 
@@ -235,12 +287,45 @@ def _version(resolved: Resolved) -> dict[str, str]:
     return {"prompt_version": resolved.version.prompt_version}
 
 
-def _shortfalls(pilot: Pilot, totals: Mapping[str, Any]) -> list[str]:
+def _accuracy(session: Session, resolved: Resolved, gold: KnownGold | None) -> Accuracy | None:
+    """How many rows of `work.pilot_rows` with a true value are right."""
+    if gold is None:
+        return None
+    examples = [resolved.version.queries]
+    found = held_against(session, gold, resolved.names, "work.pilot_rows", examples, ["climbs"])
+    standing = [each for each in found if not each.facts[0]]
+    right = sum(each.right for each in standing)
+    return Accuracy(n=len(standing), right=right, climbing=len(found) - len(standing))
+
+
+def _inaccuracy(wanted: float, accuracy: Accuracy | None) -> str | None:
+    """Why `min_accuracy` does not hold, in words.
+
+    It is held against the low end of the interval: of 20 rows 18 are right by luck under a prompt that gets 8 in 10.
+    """
+    if accuracy is None or accuracy.interval is None:
+        climbing = accuracy.climbing if accuracy is not None else 0
+        none = "has a true value and an answer that stands" if climbing else "has a true value"
+        return f"none of its rows {none}, and min_accuracy is set: label rows of the input, or remove it"
+    low, high = accuracy.interval
+    if low >= wanted:
+        return None
+    words = f"{accuracy.right:,} of its {accuracy.n:,} rows with a true value are right, {accuracy.share:.1%} "
+    words += f"({low:.1%} to {high:.1%}), min_accuracy is {wanted:.1%}"
+    if wilson(accuracy.n, accuracy.n)[0] < wanted:
+        words += f", which takes {fewest(wanted):,} such rows or more"
+    return words
+
+
+def _shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: Accuracy | None) -> list[str]:
     """What the pilot does not keep of what `[pilot]` asks for, in words."""
     found = []
     share = totals["valid"] / totals["rows"] if totals["rows"] else 0.0
     if share < pilot.min_valid:
         found.append(f"{share:.1%} of its answers are valid, min_valid is {pilot.min_valid:.1%}")
+    if pilot.min_accuracy is not None:
+        missed = _inaccuracy(pilot.min_accuracy, accuracy)
+        found += [missed] if missed else []
     if pilot.max_usd_per_row is not None:
         cost = totals["cost_usd"]
         if cost is None:

@@ -12,6 +12,7 @@ from batchpipe.conditions import Condition
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
+from batchpipe.engine.known_gold import fill_known_keys
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
@@ -61,13 +62,15 @@ class PlanOptions:
 class Sample:
     """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
 
-    A pilot begins only where `at_least` rows are due. `stratify` is an input column.
+    A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
+    `work.known_gold` go before others.
     """
 
     rows: int
     begun: bool
     at_least: int
     stratify: str | None
+    gold_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,8 +318,12 @@ class Planner:
         whole = self._estimate()
         requests = self._count("SELECT count(*) FROM work.queue")
         stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
-        words = quote_list(FRESH_WORDS)
-        statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
+        words, first = quote_list(FRESH_WORDS), "false"
+        if sample.gold_first:
+            fill_known_keys(self.work, snapshot)
+            first = "p.key_id IN (SELECT key_id FROM work.known_keys)"
+        parts = {"stratum": stratum, "first": first, "snapshot": snapshot.relation, "fresh_words": words}
+        statement = query("pilot_sample", **parts)
         connection.execute(statement, {"rows": 0 if options.no_new else sample.rows})
         self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
         rows = self._count("SELECT count(*) FROM work.due")

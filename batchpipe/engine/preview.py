@@ -11,7 +11,7 @@ from batchpipe.engine.budget import Limit, limits
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import load, spent
 from batchpipe.engine.orders import Order, OrderKind, make_order, open_orders
-from batchpipe.engine.pilot import sample_of
+from batchpipe.engine.pilot import pilot_gold, sample_of
 from batchpipe.engine.plan import DUE_WORDS, Plan, Planner
 from batchpipe.engine.plan_diff import (
     Before,
@@ -136,10 +136,11 @@ def _planned(
     due_rows: bool,
 ) -> Preview:
     database = context.database
+    gold = pilot_gold(context, work, resolved, options.pilot)
     with database.reading(work) as session:
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
-        sample = sample_of(session, resolved, options.pilot)
+        sample = sample_of(session, resolved, gold, options.pilot)
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
     plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:

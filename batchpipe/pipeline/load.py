@@ -122,12 +122,8 @@ def _with_floats(value: Any) -> Any:
 
 def _validated(data: dict[str, Any], report: Report) -> Pipeline:
     """The models out of `data`. Raises PipelineError where `report` holds a problem, then or before."""
-    for finding in (*rules.unavailable(data), *rules.findings(data)):
+    for finding in rules.findings(data):
         report.add(*finding)
-    for *parents, key in rules.UNAVAILABLE:
-        table_of_key = table(data, parents[0]) if parents else data
-        if isinstance(table_of_key, dict):
-            table_of_key.pop(key, None)
     if isinstance(data.get("models"), dict):
         hint = "Write [[models]] with two brackets, once for each rung."
         report.add(("models",), "[models] is one table, and the ladder is a list of tables", hint)

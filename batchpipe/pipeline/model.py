@@ -57,6 +57,11 @@ Share = Annotated[
     Field(ge=0, le=1),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
 ]
+PartOfAll = Annotated[
+    Annotated[int, Strict()] | Annotated[float, Strict()],
+    Field(ge=0, lt=1),
+    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
+]
 Flag = Annotated[bool, Strict()]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
 Size = Annotated[
@@ -239,7 +244,11 @@ class Pilot(Frozen):
     stratify: str | None = Field(default=None, description="Input column whose values the sample takes turns in.")
     min_valid: Share = Field(default=0.95, description="Share of its answers that must be valid.")
     max_usd_per_row: Dollars | None = Field(default=None, description="What a row of it may cost on average.")
-    auto: Flag = Field(default=False, description="Go on without `run --approve` where both hold.")
+    min_accuracy: PartOfAll | None = Field(
+        default=None,
+        description="Share of its gold rows that must be right: the low end of the 95% interval; needs `[eval]`.",
+    )
+    auto: Flag = Field(default=False, description="Go on without `run --approve` where all of these hold.")
     meanwhile: Literal["wait", "previous"] = Field(
         default="wait", description='`"previous"`: new rows go on under the last approved version until approval.'
     )

@@ -20,7 +20,6 @@ from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
-UNAVAILABLE: tuple[tuple[str, ...], ...] = (("pilot", "min_accuracy"),)
 RESERVED_NAMES = ("row", "fields")
 
 
@@ -40,20 +39,11 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _not_finite(data, ())
 
 
-def unavailable(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Tables that are planned and not there yet: refused by name, never ignored."""
-    for path in UNAVAILABLE:
-        *parents, key = path
-        parent: Mapping[str, Any] = data
-        for name in parents:
-            parent = table(parent, name)
-        if key in parent:
-            shown = f"[{parents[0]}] {key}" if parents else f"[{key}]"
-            yield path, f"{shown} is not available in this version", f"Remove {shown}."
-
-
 def _eval(data: Mapping[str, Any]) -> Iterator[Finding]:
     given = data.get("eval")
+    if given is None and "min_accuracy" in table(data, "pilot"):
+        hint = "Add [eval] with gold, or with the fields that people review; or remove min_accuracy."
+        yield ("pilot", "min_accuracy"), "min_accuracy needs [eval], which says what is true", hint
     if isinstance(given, Mapping) and "gold" not in given and not given.get("fields"):
         hint = 'Add gold = "SELECT ..."; or fields = { NAME = "exact" }, where what people said in review is the gold.'
         yield ("eval",), "there is neither gold nor fields", hint

@@ -47,6 +47,48 @@ SELECT
 FROM work.reviewed_truth
 WHERE key_id IN (SELECT key_id FROM work.truth)
 
+-- name: known_from_review
+CREATE OR REPLACE TABLE work.known_gold AS
+SELECT key_id, _chosen, true AS _reviewed, _columns, _texts{values} FROM work.gold_reviews
+
+-- name: known_from_gold
+INSERT INTO work.known_gold BY NAME
+SELECT md5_number(g.key) AS key_id, false AS _reviewed, {names} AS _columns, {texts} AS _texts{values} FROM {gold} g
+
+-- name: known_keys
+CREATE OR REPLACE TABLE work.known_keys AS
+SELECT DISTINCT g.key_id
+FROM work.known_gold g
+JOIN (SELECT md5_number(key) AS key_id, {texts} AS _given FROM {rows}) s USING (key_id)
+WHERE len(list_filter(
+    g._columns,
+    lambda name: list_contains({names}, name)
+        AND s._given[list_position({names}, name)] IS DISTINCT FROM g._texts[list_position(g._columns, name)]
+)) = 0
+
+-- name: marked
+-- Answers beside what is true of the input that they were asked with.
+WITH asked AS (
+    SELECT q.key_id, q.custom_id, arg_max(q.key, q.seq) AS key, arg_max(q.input_values, q.seq) AS texts,
+        arg_max(q.policy_hash, q.seq) AS policy_hash
+    FROM ledger.requests q
+    JOIN {answers} a ON a.key_id = q.key_id AND a.custom_id = q.custom_id
+    WHERE q.pipeline IN ({pipelines}) AND q.key_id IN (SELECT key_id FROM work.known_gold)
+    GROUP BY q.key_id, q.custom_id
+)
+SELECT DISTINCT ON (a.key_id) q.key, a.valid, g._chosen, p.columns, q.texts{facts}{true}{given}
+FROM {answers} a
+JOIN asked q ON q.key_id = a.key_id AND q.custom_id = a.custom_id
+JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p
+    ON p.policy_hash = q.policy_hash
+JOIN work.known_gold g ON g.key_id = a.key_id
+WHERE len(list_filter(
+    g._columns,
+    lambda name: list_contains(p.columns, name)
+        AND g._texts[list_position(g._columns, name)] IS DISTINCT FROM q.texts[list_position(p.columns, name)]
+)) = 0
+ORDER BY a.key_id, g._reviewed DESC
+
 -- name: gold_missing
 SELECT count(*) FROM {gold} WHERE key NOT IN (SELECT key FROM {rows})
 

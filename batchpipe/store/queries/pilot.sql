@@ -49,12 +49,13 @@ LIMIT 1
 CREATE OR REPLACE TABLE work.sample AS
 SELECT key_id
 FROM (
-    SELECT p.key_id, row_number() OVER (PARTITION BY {stratum} ORDER BY p.key_id) AS turn
+    SELECT p.key_id, {first} AS first,
+        row_number() OVER (PARTITION BY {stratum}, {first} ORDER BY p.key_id) AS turn
     FROM work.plan p
     JOIN {snapshot} s USING (position)
     WHERE p.word IN ({fresh_words})
 )
-ORDER BY turn, key_id
+ORDER BY first DESC, turn, key_id
 LIMIT $rows
 
 -- name: pilot_rows
@@ -75,7 +76,8 @@ SELECT
     s.key_id, s.key, s.custom_id, s.leads, s.input_values, r.outcome, r.output, r.input_tokens
         + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS input_tokens,
     r.output_tokens, r.cost_usd, d.error,
-    coalesce(d.state = 'accepted' OR (d.state = 'escalated' AND d.earlier_answer = d.custom_id), false) AS valid
+    coalesce(d.state = 'accepted' OR (d.state = 'escalated' AND d.earlier_answer = d.custom_id), false) AS valid,
+    coalesce(d.state = 'escalated', false) AS climbs
 FROM sent s
 LEFT JOIN (SELECT * FROM ledger.results WHERE pipeline IN ({pipelines}) AND NOT judged_again) r USING (custom_id)
 LEFT JOIN verdicts v USING (key_id, custom_id)
