@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.call import Call
+from batchpipe.commands.diff_gold import HEADER as GOLD_HEADER
+from batchpipe.commands.diff_gold import gold_lines, gold_notes, gold_object, gold_title
 from batchpipe.commands.diff_pages import NOTHING, comparison_html, comparison_markdown, field_words, row_facts, title
 from batchpipe.commands.options import DiffRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.plan_diff import block, key_text
 from batchpipe.commands.text import count, moment, pairs, safe, shortened, table
 from batchpipe.engine.commits import Commit
-from batchpipe.engine.compare import Comparison, FieldChange, Side, compare
+from batchpipe.engine.compare import Comparison, FieldChange, Side, compare, side_columns
 from batchpipe.engine.context import Context
+from batchpipe.engine.known_gold import KnownGold, read_known
 from batchpipe.engine.prompt_text import text_of_resolved
 from batchpipe.engine.versions import (
     KnownVersion,
@@ -26,7 +29,7 @@ from batchpipe.engine.versions import (
     read_version,
     resolve_version,
 )
-from batchpipe.errors import UsageError
+from batchpipe.errors import BatchpipeError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Work
@@ -85,10 +88,20 @@ def read_comparison(
         if sides[0].known == sides[1].known and sides[0].known and sides[0].model == sides[1].model:
             what = f"both sides are {sides[0].label}"
             raise UsageError(what, where="--from, --to", hint="Name two versions, or --from-model and --to-model.")
+        gold = _gold(context, work, file, sides[1], call)
         with context.database.reading(work) as session:
-            return compare(session, names, sides[0], sides[1], rows=request.rows)
+            return compare(session, names, sides[0], sides[1], rows=request.rows, gold=gold)
     finally:
         work.close()
+
+
+def _gold(context: Context, work: Work, file: PipelineFile, after: Side, call: Call) -> KnownGold | None:
+    """What is true of rows; where gold cannot be read the rest is shown without it."""
+    try:
+        return read_known(context, work, file, tuple(side_columns(after).values()))
+    except BatchpipeError as error:
+        call.say(f"Not held against gold: {error}")
+        return None
 
 
 def _known(context: Context, work: Work, names: Sequence[str]) -> _Known:
@@ -160,10 +173,12 @@ def _side(
             full_schema=resolved.full_schema,
             known=same[0] if same else None,
             model=model,
+            examples=resolved.version.queries,
         )
     with context.database.reading(work) as session:
         recorded = read_version(session, file.pipeline.names, version)
-    return Side(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model)
+    examples = recorded.identity.queries
+    return Side(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model, examples=examples)
 
 
 def _page(call: Call, given: str | None) -> Path | None:
@@ -240,6 +255,7 @@ def comparison_object(found: Comparison) -> dict[str, Any]:
             "to_usd": cost.to_usd,
             "unpriced": cost.unpriced,
         },
+        "gold": gold_object(found.gold) if found.gold is not None else None,
     }
 
 
@@ -270,6 +286,10 @@ def comparison_text(found: Comparison, hints: Sequence[str], call: Call) -> str:
     lines.append("  prompt" if found.prompt else "  the prompt is the same")
     lines += [block(each.diff) for each in found.prompt]
     lines += ["", pairs(row_facts(found))]
+    if found.gold is not None:
+        shown = table(GOLD_HEADER, gold_lines(found.gold), terminal=call.terminal, right=(3, 4))
+        lines += ["", f"  {gold_title(found.gold)}", *("    " + line for line in shown.split("\n"))]
+        lines += [f"    {safe(each)}" for each in gold_notes(found.gold)]
     for each in found.fields:
         lines += ["", f"  {safe(each.name)}: {field_words(each)}"]
         if each.pairs:

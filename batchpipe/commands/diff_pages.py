@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from batchpipe.commands.diff_gold import HEADER as GOLD_HEADER
+from batchpipe.commands.diff_gold import gold_lines, gold_notes, gold_title
 from batchpipe.commands.markdown import code, details, fence, table
 from batchpipe.commands.plan_diff import key_text
 from batchpipe.commands.text import count, money, safe, shortened
@@ -67,6 +69,10 @@ def comparison_markdown(found: Comparison, hints: Sequence[str]) -> str:
     facts = [[name, words] for name, words in row_facts(found) if words]
     parts.append(table(("", ""), [[code(name), code(words)] for name, words in facts]))
     parts += [f"- {code(each)}" for each in hints]
+    if found.gold is not None:
+        lines = [[code(name), *rest] for name, *rest in gold_lines(found.gold)]
+        parts += [f"**{gold_title(found.gold)}**", table(GOLD_HEADER, lines, right=(3, 4))]
+        parts += [f"- {code(each)}" for each in gold_notes(found.gold)]
     if found.prompt:
         parts += ["**Prompt**", fence("\n".join(each.diff for each in found.prompt), "diff")]
     for each in found.fields:
@@ -85,6 +91,10 @@ def comparison_html(found: Comparison, hints: Sequence[str]) -> str:
     parts = [f"<h1>batchpipe diff: {_text(title(found))}</h1>"]
     parts.append(_table([], [each for each in row_facts(found) if each[1]]))
     parts += [f"<p>{_text(each)}</p>" for each in hints]
+    if found.gold is not None:
+        header = [(name, "number" if name in ("fixed", "broken") else "") for name in GOLD_HEADER]
+        parts += [f"<h2>{gold_title(found.gold)}</h2>", _table(header, gold_lines(found.gold))]
+        parts += [f"<p>{_text(each)}</p>" for each in gold_notes(found.gold)]
     if found.prompt:
         parts += ["<h2>Prompt</h2>", *(f"<pre>{_diff(each.diff)}</pre>" for each in found.prompt)]
     if found.fields:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from batchpipe.engine.compare_gold import GoldComparison, compare_gold
+from batchpipe.engine.known_gold import Examples, KnownGold
 from batchpipe.engine.prompt_text import PartDiff, PromptText, diff_texts
 from batchpipe.engine.versions import KnownVersion
 from batchpipe.pipeline.model import Output
@@ -24,12 +26,16 @@ Kind = Literal["values", "number", "text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two: a prompt version, by one model or by any. `known` is None where it was never run."""
+    """One of the two: a prompt version, by one model or by any. `known` is None where it was never run.
+
+    `examples` are the rows of the prompt's queries.
+    """
 
     text: PromptText
     full_schema: Mapping[str, Any]
     known: KnownVersion | None
     model: str | None = None
+    examples: Examples = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -83,7 +89,8 @@ class Cost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """`compared` rows have an answer on both sides: `changed` or not, and of those that are not, `carried_over`
-    have the very same one. `input_changed` counts compared rows whose input changed too."""
+    have the very same one. `input_changed` counts compared rows whose input changed too. `gold` is None where nothing
+    is known to be true of a compared row."""
 
     pipeline: str
     before: Side
@@ -100,19 +107,22 @@ class Comparison:
     fields: Sequence[FieldChange]
     rows: Sequence[ChangedRow]
     cost: Cost
+    gold: GoldComparison | None = None
 
     @property
     def unchanged(self) -> int:
         return self.compared - self.changed
 
 
-def compare(session: Session, names: Sequence[str], before: Side, after: Side, *, rows: int) -> Comparison:
+def compare(
+    session: Session, names: Sequence[str], before: Side, after: Side, *, rows: int, gold: KnownGold | None = None
+) -> Comparison:
     """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
     pipelines = quote_list(names)
     _fill_side(session, pipelines, before, "side_before")
     _fill_side(session, pipelines, after, "side_after")
     session.execute(query("answered_pairs", pipelines=pipelines))
-    earlier, later = _columns(before), _columns(after)
+    earlier, later = side_columns(before), side_columns(after)
     common = [(each, earlier[name]) for name, each in later.items() if name in earlier]
     _fill_cells(session, common)
     counts = session.dictionaries(query("pair_counts"))[0]
@@ -128,10 +138,12 @@ def compare(session: Session, names: Sequence[str], before: Side, after: Side, *
         fields=[each for each in changes if each.changed],
         rows=_changed_rows(session, pipelines, [each.name for each, _ in common], rows),
         cost=_cost(session, pipelines, before, after, counts["compared"] - counts["carried_over"]),
+        gold=compare_gold(session, gold, names, [before.examples, after.examples]) if gold is not None else None,
     )
 
 
-def _columns(side: Side) -> dict[str, Column]:
+def side_columns(side: Side) -> dict[str, Column]:
+    """The fields of a side as columns, by name."""
     return {each.name: each for each in output_columns(side.full_schema, Output())}
 
 
@@ -198,8 +210,8 @@ def _field_change(session: Session, column: Column, older: Column, after: Side) 
 
 def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count: int) -> list[ChangedRow]:
     cells: dict[str, dict[str, tuple[str | None, str | None]]] = {}
-    for key_id, field, old, new in session.rows(query("changed_cells"), {"count": count}):
-        cells.setdefault(key_id, {})[field] = (old, new)
+    for key_id, name, old, new in session.rows(query("changed_cells"), {"count": count}):
+        cells.setdefault(key_id, {})[name] = (old, new)
     found = session.dictionaries(query("changed_rows", pipelines=pipelines), {"count": count})
     return [
         ChangedRow(
