@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from decimal import Decimal
+from typing import Any
 
 from batchpipe.commands.call import Call
 from batchpipe.commands.eval_report import interval
@@ -27,11 +29,11 @@ def remember(
     version: str,
     side: Side,
     ladder: Quality | None,
-    reviewed: int,
+    facts: Mapping[str, Any],
 ) -> None:
     """Record what the ladder came to, unless the newest evaluation came to the same.
 
-    `reviewed` of its gold rows come from review.
+    `facts` are recorded with it: `reviewed`, how many gold rows come from review, and the ladders of some rungs.
     """
     if ladder is None:
         return
@@ -41,7 +43,7 @@ def remember(
         "model": ladder.model,
         "n": ladder.right.n,
         "hits": ladder.right.hits,
-        "reviewed": reviewed,
+        **facts,
         "cost_usd": None if ladder.cost_usd is None else str(ladder.cost_usd),
     }
     newest = query("newest_evaluation", pipelines=quote_list(file.pipeline.names))

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batchpipe.commands.call import WAIT_SECONDS, Call
+from batchpipe.commands.eval_choices import choices_object
 from batchpipe.commands.eval_gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
 from batchpipe.commands.eval_history import history, remember
 from batchpipe.commands.eval_judges import judge_notes, judges_object
@@ -46,7 +47,10 @@ DEFAULT_TARGET = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The numbers of one prompt version; `ladder` is None where no row came to an end."""
+    """The numbers of one prompt version; `ladder` is None where no row came to an end.
+
+    `choices` are the ladders that leave rungs out, as they are recorded.
+    """
 
     label: str
     models: tuple[Quality, ...]
@@ -54,6 +58,7 @@ class Found:
     rows: dict[str, Outcome]
     by_rung: dict[int, list[Outcome]]
     masks: dict[str, int]
+    choices: dict[str, Any]
 
 
 def evaluate(call: Call, request: EvalRequest) -> int:
@@ -86,7 +91,8 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
         if not waiting and not made_up and request.sample is None:
             reviewed = evaluation.rows.reviewed.rows
-            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, reviewed)
+            facts = {"reviewed": reviewed} | found[0].choices
+            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, facts)
     report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if tuned is not None and request.plot is not None:
         write_plot(tuned, call.path(request.plot))
@@ -247,6 +253,7 @@ def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
             number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)
         },
         masks=masks,
+        choices=choices_object(rows, [each for each in models if each is not None], masks, rungs),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from batchpipe.commands.accuracy import Estimate, RunEstimate, estimates_table, expected_text, read_estimates
 from batchpipe.commands.agreement import agreement_line, agreement_object
 from batchpipe.commands.call import Call
+from batchpipe.commands.report_quality import Quality, read_quality
+from batchpipe.commands.report_rungs import quality_object, quality_pairs, quality_parts
 from batchpipe.commands.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.text import count, moment, money, pairs, share, table
 from batchpipe.engine.agreement import Agreement, read_agreement
@@ -109,7 +111,7 @@ class InFlight:
 class Report:
     """One pipeline. `rows_answered` stand accepted or kept; US dollars per 1,000 of them, else None.
 
-    `reviewed` tells how often people agreed with the answers that they reviewed.
+    `reviewed` tells how often people agreed with the answers that they reviewed; `quality` what of them is right.
     """
 
     pipeline: str
@@ -126,6 +128,7 @@ class Report:
     runs: Sequence[Run]
     days: Sequence[Day]
     reviewed: Agreement
+    quality: Quality | None = None
 
 
 def report(call: Call, arguments: Sequence[str]) -> int:
@@ -137,18 +140,28 @@ def report(call: Call, arguments: Sequence[str]) -> int:
         call.emit([_as_json(each) for each in reports], single)
         return 0
     for number, each in enumerate(reports):
-        call.out(("\n" if number else "") + _text(each, call.terminal))
+        again = call.suggest(f"eval {each.pipeline} --models all")
+        call.out(("\n" if number else "") + _text(each, again, call.terminal))
     return 0
 
 
 def read_reports(context: Context, named: Sequence[Named], *, everything: bool) -> list[Report]:
-    """The report of each pipeline, in one session; `everything` adds those that only the ledger knows."""
+    """The report of each pipeline; `everything` adds those that only the ledger knows.
+
+    Sums are read in one session; then, where `[eval]` says what is true, the quality of each.
+    """
     work = context.work()
     try:
         with context.database.reading(work) as session:
-            return [_read(session, each) for each in (with_ledger(session, named) if everything else named)]
+            meant = with_ledger(session, named) if everything else named
+            found = [_read(session, each) for each in meant]
     finally:
         work.close()
+    whole = []
+    for each, given in zip(found, meant, strict=True):
+        costs = {(rung.rung, rung.model): rung.sums.cost_usd for rung in each.rungs}
+        whole.append(replace(each, quality=read_quality(context, given, each.usd_per_1000_accepted, costs)))
+    return whole
 
 
 def _read(session: Session, named: Named) -> Report:
@@ -207,7 +220,7 @@ def _sums(row: Mapping[str, Any]) -> Sums:
 
 def _as_json(found: Report) -> dict[str, Any]:
     """Sums beside the names that they are of, and the shares that people would compute from them."""
-    shown = asdict(found)
+    shown = asdict(replace(found, quality=None)) | {"quality": quality_object(found.quality)}
     shown["total"] = _with_shares(shown["total"])
     shown["reviewed"] = agreement_object(found.reviewed)
     for name in ("rungs", "versions", "days"):
@@ -225,13 +238,15 @@ def _with_shares(sums: Mapping[str, Any]) -> dict[str, Any]:
     return {**sums, **shares}
 
 
-def _text(found: Report, terminal: bool) -> str:
+def _text(found: Report, again: str, terminal: bool) -> str:
     total = found.total
     if not total.requests:
         waiting = f", {count(found.in_flight.requests, 'request')} in flight" if found.in_flight.batches else ""
-        return f"{found.pipeline}\n  nothing was spent yet{waiting}"
+        known = [pairs(quality_pairs(found.quality)), *quality_parts(found.quality, again, terminal)]
+        return "\n".join([found.pipeline, f"  nothing was spent yet{waiting}", *(each for each in known if each)])
     parts = [found.pipeline, _summary(found)]
     parts.append(_sums_table("by rung", [(_rung_name(each), each.sums) for each in found.rungs], terminal))
+    parts += quality_parts(found.quality, again, terminal)
     if len(found.versions) > 1:
         parts.append(_sums_table("by prompt", [(_version_name(each), each.sums) for each in found.versions], terminal))
     parts.append(_runs_table(found.runs, terminal))
@@ -251,6 +266,7 @@ def _summary(found: Report) -> str:
             ("spent", f"{money(total.cost_usd)} since {moment(found.since)}"),
             ("saved", saved if total.realtime_usd else None),
             ("per 1,000 accepted", money(per_thousand) if per_thousand is not None else None),
+            *quality_pairs(found.quality),
             ("rows", f"{count(found.rows_answered)} with an accepted answer"),
             ("requests", f"{count(total.requests)}, {count(total.retries)} of them retries"),
             ("tokens", _tokens(total)),

@@ -19,6 +19,7 @@ from batchpipe.engine.facts import OpenBatch, open_batches, standing_reviews
 from batchpipe.engine.orders import withdraw_orders
 from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
 from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import FOLDER, pipeline_files
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
@@ -31,10 +32,14 @@ AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A pipeline as the ledger knows it: `names` are its own and the older one whose history it carries."""
+    """A pipeline as the ledger knows it: `names` are its own and the older one whose history it carries.
+
+    `file` is None where it is gone or cannot be read.
+    """
 
     name: str
     names: tuple[str, ...]
+    file: PipelineFile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +140,17 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
         return [], False
     selection = call.select(arguments, all=not arguments)
     files, problems = load_each(selection, call.root)
-    by_path = {file.path: file.pipeline for file in files}
+    by_path = {file.path: file for file in files}
     named: dict[str, Named] = {}
     for path in selection.paths:
         if path in by_path:
-            name, older = by_path[path].name, by_path[path].renamed_from
+            name, older = by_path[path].pipeline.name, by_path[path].pipeline.renamed_from
         else:
             first = problems[path][0]
             call.say(f"warning: {first.where}: {first.what}")
             name, older = path.stem, None
-        named.setdefault(name, Named(name=name, names=(name, older) if older else (name,)))
+        names = (name, older) if older else (name,)
+        named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
     return list(named.values()), selection.single
 
 

@@ -208,3 +208,37 @@ SELECT
     sum(actual_usd)::DECIMAL(38, 15) AS actual_usd
 FROM work.estimated
 {grouped}
+
+-- name: answers_that_stand
+-- The accepted answer of each key whose row stands accepted or kept, with the rung and model that it was asked of.
+CREATE OR REPLACE TABLE work.answers_that_stand AS
+SELECT s.key_id, s.custom_id, q.rung, q.model
+FROM (
+    SELECT key_id, arg_max(custom_id, seq) FILTER (state = 'accepted') AS custom_id, arg_max(state, seq) AS state
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines})
+    GROUP BY key_id
+) s
+JOIN (SELECT DISTINCT custom_id, rung, model FROM ledger.requests WHERE pipeline IN ({pipelines}) AND leads) q
+    USING (custom_id)
+WHERE s.state IN ('accepted', 'kept')
+
+-- name: answers_to_mark
+-- What the models said, not what a person made of it.
+CREATE OR REPLACE TABLE work.answers_to_mark AS
+SELECT a.*, r.output, true AS valid
+FROM work.answers_that_stand a
+JOIN (
+    SELECT custom_id, arg_max(output, seq) AS output
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL
+    GROUP BY custom_id
+) r USING (custom_id)
+WHERE a.key_id IN (SELECT key_id FROM work.known_gold)
+
+-- name: standing_by_rung
+SELECT rung, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY ALL
+
+-- name: newest_choices
+SELECT data, recorded_at FROM ledger.events
+WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
