@@ -77,6 +77,17 @@ class TestBesideGold:
         found = report(reviewed)
         assert (found["gold"], found["gold_from_review"]["rows"]) == (22, 3)
 
+    def test_sources_that_give_other_types_are_alike(self, reviewed: Project) -> None:
+        text = (LADDER + GOLD + EVERY).replace("{{ body }}", "{{ amount }} {{ body }}")
+        reviewed.pipeline(text)
+        reviewed.run(redo="all")
+        correct(reviewed, {3: {}, 25: {}})
+        # Row 26 was reviewed before the prompt read the amount.
+        assert report(reviewed)["gold_from_review"]["rows"] == 3
+        reviewed.pipeline(text.replace('"gold.csv"', "\"SELECT * REPLACE (amount::DOUBLE AS amount) FROM 'gold.csv'\""))
+        found = report(reviewed)
+        assert (found["gold"], found["gold_from_review"]["rows"]) == (21, 3)
+
     def test_rows_that_lack_what_the_prompt_reads_now_are_left_out(self, reviewed: Project) -> None:
         reviewed.pipeline((LADDER + GOLD + EVERY).replace("{{ body }}", "{{ amount }} {{ body }}"))
         printed = run_eval(reviewed)

@@ -16,6 +16,8 @@ from test_eval import report as evaluated
 from test_report import reported
 from test_review import correct
 
+from batchpipe.cli import main
+from batchpipe.commands.gold import MADE_UP
 from batchpipe.commands.report import report
 from batchpipe.commands.report_quality import Choice
 from batchpipe.commands.report_rungs import keep
@@ -86,6 +88,16 @@ def test_what_a_person_said_is_held_against_the_model(answered: Project) -> None
     assert (found["right"]["n"], found["right"]["right"]) == (41, before["right"] - 1 + 1)
     assert found["gold_from_review"]["rows"] == 2
     assert "2 of 41 gold rows come from review" in ask(answered, report, ["demo"]).out
+
+
+def test_sources_that_give_other_types_are_alike(answered: Project) -> None:
+    text = LADDER.replace("{{ body }}", "{{ amount }} {{ body }}") + GOLD
+    answered.pipeline(text.replace('"gold.csv"', "\"SELECT * REPLACE (amount::DOUBLE AS amount) FROM 'gold.csv'\""))
+    answered.run()
+    assert reported(answered)["quality"]["right"]["n"] == 40
+    other = "\"SELECT * REPLACE (amount + 0.5 AS amount) FROM 'gold.csv'\""
+    answered.pipeline(text.replace('"gold.csv"', other))
+    assert reported(answered)["quality"]["right"] is None
 
 
 def test_gold_of_other_rows_leaves_the_evaluation(project: Project) -> None:
@@ -224,3 +236,20 @@ def test_where_nothing_is_known_nothing_is_said(project: Project) -> None:
     assert "Not held against gold: " in text
     project.rows(rows, "gold.csv")
     assert reported(project)["quality"]["right"]["n"] == 5
+
+
+def test_on_the_emulator_what_is_right_is_made_up(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.pipeline(BASIC + GOLD + "[pilot]\nrows = 5\n")
+    rows = gold_rows(10)
+    project.rows(rows)
+    project.rows(rows, "gold.csv")
+    assert main(["run", "demo", "--emulator"]) == 6
+    assert "made up, as the emulator's answers are" in capsys.readouterr().out
+    assert main(["run", "demo", "--emulator", "--approve"]) == 0
+    project.pipeline(BASIC.replace("{{ body }}", "Label: {{ body }}") + GOLD)
+    assert main(["run", "demo", "--emulator"]) == 0
+    for command in (["report", "demo"], ["diff", "demo"]):
+        capsys.readouterr()
+        assert main([*command, "--emulator"]) == 0
+        printed = capsys.readouterr()
+        assert MADE_UP in printed.out + printed.err

@@ -12,6 +12,7 @@ from batchpipe.commands.call import Call
 from batchpipe.commands.diff_gold import HEADER as GOLD_HEADER
 from batchpipe.commands.diff_gold import gold_lines, gold_notes, gold_object, gold_title
 from batchpipe.commands.diff_pages import NOTHING, comparison_html, comparison_markdown, field_words, row_facts, title
+from batchpipe.commands.gold import MADE_UP
 from batchpipe.commands.options import DiffRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.plan_diff import block, key_text
@@ -97,6 +98,8 @@ def read_comparison(
 
 def _gold(context: Context, work: Work, file: PipelineFile, after: Side, call: Call) -> KnownGold | None:
     """What is true of rows; where gold cannot be read the rest is shown without it."""
+    if file.pipeline.eval is not None and call.settings.emulator and context.emulator_answers(file) is None:
+        call.say(MADE_UP)
     try:
         return read_known(context, work, file, tuple(side_columns(after).values()))
     except BatchpipeError as error:

@@ -12,6 +12,8 @@ BIAS = (
     "rest, and pull the accuracy down."
 )
 
+MADE_UP = "What is right is made up, as the emulator's answers are: nothing was measured."
+
 
 def reviewed_notes(found: FromReview, gold: int) -> list[str]:
     """How many of `gold` rows come from review, why people saw them, and what that does to the numbers."""

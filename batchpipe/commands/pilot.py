@@ -95,13 +95,16 @@ def accuracy_object(found: Accuracy | None) -> dict[str, Any] | None:
     if found is None:
         return None
     ends = list(found.interval) if found.interval is not None else None
-    return {"n": found.n, "right": found.right, "accuracy": found.share, "ci95": ends, "climbing": found.climbing}
+    return {"n": found.n, "right": found.right, "accuracy": found.share, "ci95": ends, "climbing": found.climbing} | {
+        "made_up": found.made_up
+    }
 
 
 def _right(found: Accuracy | None) -> str:
     if found is None:
         return ""
     climbing = f"; {found.climbing:,} more go up a rung" if found.climbing else ""
+    climbing += "; made up, as the emulator's answers are" if found.made_up else ""
     if found.interval is None:
         return f"not known: no row with a true value has an answer that stands{climbing}"
     low, high = found.interval

@@ -197,7 +197,7 @@ def _per_correct(
 
 
 def _evaluated(session: Session, named: Named, file: PipelineFile, error_usd: Decimal | None) -> Evaluated | None:
-    found = session.rows(query("newest_choices", pipelines=quote_list(named.names)))
+    found = session.rows(query("newest_evaluation", pipelines=quote_list(named.names)))
     if not found:
         return None
     data, at = json.loads(found[0][0]), found[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batchpipe.commands.gold import reviewed_notes, reviewed_object
+from batchpipe.commands.gold import MADE_UP, reviewed_notes, reviewed_object
 from batchpipe.commands.quality import SEVERAL
 from batchpipe.commands.report_quality import Choice, Evaluated, Quality, RungQuality
 from batchpipe.commands.text import count, moment, money, safe, share, table
@@ -49,7 +49,7 @@ def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str
     notes = reviewed_notes(found.reviewed, found.right.n) if found.right is not None else []
     notes += [f"Not held against gold: {found.problem}"] if found.problem else []
     if found.made_up and found.right is not None:
-        notes.append("What is right is made up, as the emulator's answers are: nothing was measured.")
+        notes.append(MADE_UP)
     return [*parts, *(f"  {safe(each)}" for each in notes)]
 
 

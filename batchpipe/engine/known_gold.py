@@ -1,7 +1,7 @@
 """Answers that are there already, held against what is known to be true of their rows.
 
 A true value is of a row's key and of its input: where gold, or a review, holds input columns that an answer was asked
-with, their texts are the same, or it says nothing of that answer. A review wins over `[eval] gold`. Rows that the
+with, they are alike, or it says nothing of that answer. A review wins over `[eval] gold`. Rows that the
 prompt shows as examples are left out, as in an evaluation.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold import Gold, GoldField, comparison, evaluated_file, read_gold, reviewed_fields, truth_values
-from batchpipe.engine.reviewed_gold import FromReview, fill_reviewed
+from batchpipe.engine.reviewed_gold import FromReview, fill_reviewed, names_sql, same_row_sql
 from batchpipe.engine.snapshot import Snapshot, texts_sql
 from batchpipe.evaluation.comparing import is_correct
 from batchpipe.pipeline.model import PipelineFile
@@ -91,7 +91,7 @@ def _take_gold(
     inputs = [each for each in snapshot.columns if each.name not in true]
     statement = query(
         "known_from_gold",
-        names=f"[{quote_list(each.name for each in inputs)}]::VARCHAR[]",
+        names=names_sql(inputs),
         texts=texts_sql(inputs),
         values=truth_values(work, snapshot, fields, types, file),
         gold=snapshot.relation,
@@ -101,8 +101,8 @@ def _take_gold(
 
 def fill_known_keys(work: Work, snapshot: Snapshot) -> None:
     """`work.known_keys`: the rows of the input that have a true value."""
-    names = quote_list(each.name for each in snapshot.columns)
-    parts = {"names": f"[{names}]::VARCHAR[]", "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}
+    same = same_row_sql(names_sql(snapshot.columns), "s._given", "g._columns", "g._texts")
+    parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}
     work.connection.execute(query("known_keys", **parts))
 
 
@@ -123,6 +123,7 @@ def held_against(
         "marked",
         pipelines=quote_list(names),
         answers=answers,
+        same=same_row_sql("p.columns", "q.texts", "g._columns", "g._texts"),
         facts="".join(f", a.{quote_identifier(each)}" for each in facts),
         true="".join(f", g.{quote_identifier(each.name)}" for each in gold.fields),
         given="".join(f", {value_sql(each, 'a.output')}" for each in columns),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -97,11 +97,13 @@ class Summary:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
     """Of the pilot's rows with a true value `n` have come to an answer that stands or to none, `right` of them to a
-    right one. `climbing` ones beside them go up a rung, so that their answer does not stand."""
+    right one. `climbing` ones beside them go up a rung, so that their answer does not stand. `made_up` answers are the
+    emulator's own."""
 
     n: int
     right: int
     climbing: int
+    made_up: bool = False
 
     @property
     def share(self) -> float | None:
@@ -234,7 +236,11 @@ class PilotGate:
         requests, rest = planner.rest(options, "work.pilot_rows")
         gold = self._gold or self._gold_at_hand()
         with self.context.database.reading(self.work) as session:
-            return summarise(session, self.resolved, self._standing, gold, requests, rest)
+            summary = summarise(session, self.resolved, self._standing, gold, requests, rest)
+        file, accuracy = self.resolved.file, summary.accuracy
+        if accuracy is None or not self.context.settings.emulator or self.context.emulator_answers(file) is not None:
+            return summary
+        return replace(summary, accuracy=replace(accuracy, made_up=True))
 
     def _gold_at_hand(self) -> KnownGold | None:
         """Where no bar is set the accuracy is only shown: gold that cannot be read is in nobody's way."""

@@ -77,11 +77,31 @@ def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
     connection = work.connection
     if empty:
         connection.execute(query("empty_truth"))
-    names = quote_list(each.name for each in given.columns)
-    parts = {"names": f"[{names}]::VARCHAR[]", "texts": texts_sql(given.columns), "rows": given.relation}
+    same = same_row_sql(names_sql(given.columns), "s._given", "r._columns", "r._texts")
+    parts = {"same": same, "texts": texts_sql(given.columns), "rows": given.relation}
     connection.execute(query("reviewed_truth", **parts))
     connection.execute("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)")
     connection.execute("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth")
+
+
+def names_sql(columns: Iterable[InputColumn]) -> str:
+    """SQL: the names of `columns` as a VARCHAR list."""
+    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
+
+
+def same_row_sql(names: str, texts: str, other_names: str, other_texts: str) -> str:
+    """SQL: whether two lists of texts, each with the names of its columns, are alike in all columns that both have.
+
+    What renders to the same is alike (NULL and ''), and so are numbers and times whose sources gave other types: 5 and
+    5.0, 2026-01-01 and 2026-01-01 00:00:00.
+    """
+    one, two = f"{texts}[list_position({names}, name)]", f"{other_texts}[list_position({other_names}, name)]"
+    unlike = [f"coalesce({one}, '') <> coalesce({two}, '')"]
+    unlike += [
+        f"coalesce(TRY_CAST({one} AS {kind}) <> TRY_CAST({two} AS {kind}), true)" for kind in ("DOUBLE", "TIMESTAMP")
+    ]
+    differing = f"list_filter({names}, lambda name: list_contains({other_names}, name) AND {' AND '.join(unlike)})"
+    return f"len({differing}) = 0"
 
 
 def count_reviewed(work: Work) -> FromReview:

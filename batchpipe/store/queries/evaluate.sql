@@ -32,11 +32,7 @@ CREATE OR REPLACE TABLE work.reviewed_truth AS
 SELECT r.* EXCLUDE (_columns, _texts)
 FROM work.gold_reviews r
 JOIN (SELECT key, {texts} AS _given FROM {rows}) s USING (key)
-WHERE len(list_filter(
-    r._columns,
-    lambda name: list_contains({names}, name)
-        AND s._given[list_position({names}, name)] IS DISTINCT FROM r._texts[list_position(r._columns, name)]
-)) = 0
+WHERE {same}
 
 -- name: count_reviewed
 SELECT
@@ -60,11 +56,7 @@ CREATE OR REPLACE TABLE work.known_keys AS
 SELECT DISTINCT g.key_id
 FROM work.known_gold g
 JOIN (SELECT md5_number(key) AS key_id, {texts} AS _given FROM {rows}) s USING (key_id)
-WHERE len(list_filter(
-    g._columns,
-    lambda name: list_contains({names}, name)
-        AND s._given[list_position({names}, name)] IS DISTINCT FROM g._texts[list_position(g._columns, name)]
-)) = 0
+WHERE {same}
 
 -- name: marked
 -- Answers beside what is true of the input that they were asked with.
@@ -82,11 +74,7 @@ JOIN asked q ON q.key_id = a.key_id AND q.custom_id = a.custom_id
 JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p
     ON p.policy_hash = q.policy_hash
 JOIN work.known_gold g ON g.key_id = a.key_id
-WHERE len(list_filter(
-    g._columns,
-    lambda name: list_contains(p.columns, name)
-        AND g._texts[list_position(g._columns, name)] IS DISTINCT FROM q.texts[list_position(p.columns, name)]
-)) = 0
+WHERE {same}
 ORDER BY a.key_id, g._reviewed DESC
 
 -- name: gold_missing
@@ -229,7 +217,8 @@ WHERE place = 1
 ORDER BY recorded_at, seq
 
 -- name: newest_evaluation
-SELECT data FROM ledger.events WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
+SELECT data, recorded_at FROM ledger.events
+WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
 
 -- name: judged_pairs
 -- What a judge has to say something of: the answers that differ from the true value, each once for a gold row.

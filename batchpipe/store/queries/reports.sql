@@ -238,7 +238,3 @@ WHERE a.key_id IN (SELECT key_id FROM work.known_gold)
 
 -- name: standing_by_rung
 SELECT rung, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY ALL
-
--- name: newest_choices
-SELECT data, recorded_at FROM ledger.events
-WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
