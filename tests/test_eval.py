@@ -198,7 +198,7 @@ def test_what_runs_and_tries_bought_is_taken_over_and_theirs_stays_as_it_was(pro
     # A plain run goes on as if nothing had been evaluated.
     assert project.run().submitted == 0
     for command in (status, report_command):
-        assert "eval" not in ask(project, command, []).out
+        assert "demo:eval" not in ask(project, command, []).out
     assert costs[True] > 0
 
 

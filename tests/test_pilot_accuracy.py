@@ -51,7 +51,7 @@ def test_it_goes_on_where_the_interval_lies_above_the_bar(project: Project) -> N
 def test_it_stops_where_it_does_not_and_says_how_right_it_is(project: Project) -> None:
     start(project, 0.8, right={HAIKU: lambda n: n % 10 != 0})
     planned = ask(project, plan, PlanRequest(pipelines=["demo"]), as_json=True).value
-    assert planned["pilot"]["rows"] == 20
+    assert (planned["pilot"]["rows"], planned["pilot"]["gold"]) == (20, 20)
     first = project.run()
     assert (first.status, first.submitted) == ("gate", 20)
     asked = [int(json.loads(key)[0]) for key in keys_sent(project)]
@@ -71,6 +71,8 @@ def test_it_stops_where_it_does_not_and_says_how_right_it_is(project: Project) -
 
 def test_too_few_rows_cannot_show_it(project: Project) -> None:
     start(project, 0.9, labelled=5, right={HAIKU: lambda n: True})
+    planned = ask(project, plan, PlanRequest(pipelines=["demo"]))
+    assert "20 rows go first, 5 of them with a true value" in planned.out
     first = project.run()
     assert (first.status, first.submitted) == ("gate", 20)
     assert "5 of its 5 rows with a true value are right" in str(first.gate)

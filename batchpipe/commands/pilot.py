@@ -24,6 +24,7 @@ def held_object(held: Held, meanwhile: Plan | None) -> dict[str, Any]:
     before = meanwhile.estimate if meanwhile is not None else None
     return {
         "rows": held.rows,
+        "gold": held.gold,
         "whole": _sum(held.requests, held.whole),
         "meanwhile": _sum(meanwhile.requests if meanwhile is not None else 0, before),
     }
@@ -39,7 +40,8 @@ def held_text(held: Held) -> str:
     """What `plan` says of a pilot."""
     whole = f"{count(held.requests, 'request')}, about {money(held.whole.cost_usd)}"
     if held.rows:
-        return f"{count(held.rows, 'row')} go first, then the run stops; the whole is {whole}"
+        gold = f", {count(held.gold)} of them with a true value" if held.gold is not None else ""
+        return f"{count(held.rows, 'row')} go first{gold}, then the run stops; the whole is {whole}"
     return f"not approved yet: nothing is sent before `run --approve`; {whole} would follow"
 
 

@@ -75,9 +75,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost."""
+    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost.
+
+    `gold` of the rows have a true value; None where nobody asks.
+    """
 
     rows: int
+    gold: int | None
     due: int
     requests: int
     whole: Estimate
@@ -318,16 +322,15 @@ class Planner:
         whole = self._estimate()
         requests = self._count("SELECT count(*) FROM work.queue")
         stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
-        words, first = quote_list(FRESH_WORDS), "false"
-        if sample.gold_first:
-            fill_known_keys(self.work, snapshot)
-            first = "p.key_id IN (SELECT key_id FROM work.known_keys)"
-        parts = {"stratum": stratum, "first": first, "snapshot": snapshot.relation, "fresh_words": words}
-        statement = query("pilot_sample", **parts)
+        words = quote_list(FRESH_WORDS)
+        fill_known_keys(self.work, snapshot if sample.gold_first else None)
+        statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
         connection.execute(statement, {"rows": 0 if options.no_new else sample.rows})
         self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
         rows = self._count("SELECT count(*) FROM work.due")
-        return Held(rows=rows, due=everything, requests=requests, whole=whole)
+        gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.known_keys USING (key_id)")
+        gold_rows = gold if sample.gold_first else None
+        return Held(rows=rows, gold=gold_rows, due=everything, requests=requests, whole=whole)
 
     def rest(self, options: PlanOptions, without: str) -> tuple[int, Estimate]:
         """The requests of the last plan that would still be sent, by today's estimate, less the keys in `without`."""

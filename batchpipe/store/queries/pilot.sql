@@ -45,17 +45,19 @@ ORDER BY greatest(coalesce(a.seq, 0), coalesce(f.seq, 0)) DESC
 LIMIT 1
 
 -- name: pilot_sample
--- By hash of the key, so that it is the same sample whoever asks; in turns over the values of a column.
+-- By hash of the key, so that it is the same sample whoever asks; rows with a true value first, then in turns over the
+-- values of a column.
 CREATE OR REPLACE TABLE work.sample AS
 SELECT key_id
 FROM (
-    SELECT p.key_id, {first} AS first,
-        row_number() OVER (PARTITION BY {stratum}, {first} ORDER BY p.key_id) AS turn
+    SELECT p.key_id, k.key_id IS NOT NULL AS is_known,
+        row_number() OVER (PARTITION BY {stratum}, k.key_id IS NOT NULL ORDER BY p.key_id) AS turn
     FROM work.plan p
     JOIN {snapshot} s USING (position)
+    LEFT JOIN work.known_keys k ON k.key_id = p.key_id
     WHERE p.word IN ({fresh_words})
 )
-ORDER BY first DESC, turn, key_id
+ORDER BY is_known DESC, turn, key_id
 LIMIT $rows
 
 -- name: pilot_rows
