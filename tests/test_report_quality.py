@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+import test_judge as judges
 from calls import ask
 from projects import BASIC, Project
 from statsmodels.stats.proportion import proportion_confint
@@ -22,6 +23,7 @@ from batchpipe.commands.report import report
 from batchpipe.commands.report_quality import Choice
 from batchpipe.commands.report_rungs import keep
 from batchpipe.engine.agreement import Agreed
+from batchpipe.errors import PipelineError
 
 THREE = LADDER.replace("max_tokens = 300\n", 'max_tokens = 300\naccept = "score >= 0.5"\n') + (
     f'\n[[models]]\nmodel = "{OPUS}"\nmax_tokens = 300\n'
@@ -253,3 +255,28 @@ def test_on_the_emulator_what_is_right_is_made_up(project: Project, capsys: pyte
         assert main([*command, "--emulator"]) == 0
         printed = capsys.readouterr()
         assert MADE_UP in printed.out + printed.err
+
+
+def test_a_field_that_a_judge_compares_is_left_out(project: Project) -> None:
+    both = judges.EVAL.replace("[eval.fields.summary]", '[eval.fields]\nconfidence = "exact"\n[eval.fields.summary]')
+    project.rows(judges.ROWS)
+    judges.begin(project, judges.LADDER + both.replace('"gold.csv"', "\"SELECT *, 0.9 AS confidence FROM 'gold.csv'\""))
+    project.run()
+    sent = project.requests_sent()
+    quality = reported(project)["quality"]
+    assert quality["right"]["n"] == 20
+    [(sure,)] = project.sql("SELECT count(*) FROM demo WHERE confidence = 0.9")
+    assert quality["right"]["right"] == sure
+    assert "Without summary, which a judge compares: only `eval` asks it." in ask(project, report, ["demo"]).out
+    # Of its ladders an evaluation knows: its marks are the judge's too.
+    project.pipeline(judges.LADDER + judges.EVAL)
+    found = evaluated(project, models="all")
+    known = reported(project)["quality"]
+    assert known["right"] is None
+    singles = [each for each in known["evaluation"]["ladders"] if len(each["rungs"]) == 1]
+    assert [float(each["right"]["accuracy"]) for each in singles] == [judges.accuracy(each) for each in found["models"]]
+    assert project.requests_sent() > sent
+    edited = judges.LADDER.replace("Sum up", "Sum it up")
+    project.pipeline(edited + judges.EVAL + "[pilot]\nrows = 5\nmin_accuracy = 0.5\n")
+    with pytest.raises(PipelineError, match="only judges compare the fields"):
+        project.plan()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batchpipe.commands.gold import reviewed_notes, reviewed_object
+from batchpipe.commands.gold import judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.plan_diff import key_text
 from batchpipe.commands.text import count
 from batchpipe.engine.compare_gold import GoldComparison, Swing
@@ -47,7 +47,7 @@ def gold_notes(found: GoldComparison) -> list[str]:
     ]
     if found.whole.p_value is None:
         notes.append(f"The test needs the package scipy. {HINT}")
-    return [*notes, *reviewed_notes(found.reviewed, found.whole.n)]
+    return [*notes, *judged_notes(found.judged), *reviewed_notes(found.reviewed, found.whole.n)]
 
 
 def gold_object(found: GoldComparison) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from batchpipe.commands.text import count
@@ -13,6 +14,13 @@ BIAS = (
 )
 
 MADE_UP = "What is right is made up, as the emulator's answers are: nothing was measured."
+
+
+def judged_notes(names: Sequence[str]) -> list[str]:
+    """That fields are left out which a judge compares."""
+    if not names:
+        return []
+    return [f"Without {', '.join(names)}, which a judge compares: only `eval` asks it."]
 
 
 def reviewed_notes(found: FromReview, gold: int) -> list[str]:

@@ -12,7 +12,8 @@ from batchpipe.commands.estimates import estimate_object, interval_text
 from batchpipe.commands.text import count, duration, money, pairs, safe, shortened
 from batchpipe.engine.estimate import Estimate
 from batchpipe.engine.pilot import Accuracy, Example, Histogram, Summary
-from batchpipe.engine.plan import Held, Plan
+from batchpipe.engine.pilot_sample import Held
+from batchpipe.engine.plan import Plan
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100

@@ -99,13 +99,14 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """`right` counts the answers that stand and have a true value; None of both where there is none.
+    """`right` counts the answers that stand and have a true value; None where none has. `judged` fields are left out.
 
     `usd_per_1000_correct` is what was spent by the rows that are right by that share, `usd_ends` by its interval's
     ends (None: no end). `problem` says why gold could not be read.
     """
 
     right: Agreed | None
+    judged: Sequence[str]
     reviewed: FromReview
     usd_per_1000_correct: Decimal | None
     usd_ends: tuple[Decimal, Decimal | None] | None
@@ -129,9 +130,10 @@ def read_quality(
     error_usd, problem = file.pipeline.eval.error_usd, None
     found: list[Marked] = []
     counted: list[tuple[int, str, int]] = []
+    judged: Sequence[str] = ()
     with closing(context.work()) as work:
         try:
-            found, counted = _marked(context, work, named, file)
+            found, counted, judged = _marked(context, work, named, file)
         except BatchpipeError as error:
             problem = str(error)
         with context.database.reading(work) as session:
@@ -140,6 +142,7 @@ def read_quality(
     per_correct, ends = _per_correct(usd_per_1000, right)
     return Quality(
         right=right,
+        judged=judged,
         reviewed=reviewed_among(found),
         usd_per_1000_correct=per_correct,
         usd_ends=ends,
@@ -162,23 +165,23 @@ def read_quality(
 
 def _marked(
     context: Context, work: Work, named: Named, file: PipelineFile
-) -> tuple[list[Marked], list[tuple[int, str, int]]]:
-    """The answers that stand and have a true value, and how many stand by rung and model."""
+) -> tuple[list[Marked], list[tuple[int, str, int]], Sequence[str]]:
+    """The answers that stand and have a true value, how many stand by rung and model, and the fields left out."""
     pipelines = quote_list(named.names)
     with context.database.reading(work) as session:
         known = known_versions(session, named.names)
         if not known:
-            return [], []
+            return [], [], ()
         version = read_version(session, named.names, known[-1])
     gold = read_known(context, work, file, output_columns(version.full_schema, Output()))
     if gold is None:
-        return [], []
+        return [], [], ()
     with context.database.reading(work) as session:
         session.execute(query("answers_that_stand", pipelines=pipelines))
         session.execute(query("answers_to_mark", pipelines=pipelines))
         examples = [version.identity.queries]
         found = held_against(session, gold, named.names, "work.answers_to_mark", examples, ["rung", "model"])
-        return found, session.rows(query("standing_by_rung"))
+        return found, session.rows(query("standing_by_rung")), gold.judged
 
 
 def _agreed(name: str, found: Sequence[Marked]) -> Agreed:

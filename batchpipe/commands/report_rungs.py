@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batchpipe.commands.gold import MADE_UP, reviewed_notes, reviewed_object
+from batchpipe.commands.gold import MADE_UP, judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.quality import SEVERAL
 from batchpipe.commands.report_quality import Choice, Evaluated, Quality, RungQuality
 from batchpipe.commands.text import count, moment, money, safe, share, table
@@ -46,7 +46,8 @@ def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str
             parts.append(f"  To hold the other ladders against it: {again}")
     elif found.right is not None and len(found.rungs) > 1:
         parts.append(f"  Whether each rung earns its keep is known after: {again}")
-    notes = reviewed_notes(found.reviewed, found.right.n) if found.right is not None else []
+    notes = judged_notes(found.judged)
+    notes += reviewed_notes(found.reviewed, found.right.n) if found.right is not None else []
     notes += [f"Not held against gold: {found.problem}"] if found.problem else []
     if found.made_up and found.right is not None:
         notes.append(MADE_UP)

@@ -36,9 +36,10 @@ class Swing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldComparison:
-    """`whole` counts a row as right where every compared field is; `fields` each alone."""
+    """`whole` counts a row as right where every compared field is; `fields` each alone, less the `judged` ones."""
 
     whole: Swing
+    judged: Sequence[str]
     fields: Mapping[str, Swing]
     reviewed: FromReview
 
@@ -56,6 +57,7 @@ def compare_gold(
         return None
     return GoldComparison(
         whole=_swing(pairs, [(old.right, new.right) for old, new in pairs]),
+        judged=gold.judged,
         fields={
             each.name: _swing(pairs, [(old.marks[each.name], new.marks[each.name]) for old, new in pairs])
             for each in gold.fields

@@ -30,10 +30,14 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownGold:
-    """True values in `work.known_gold`, of `fields`, whose columns are `columns`; `key` names the key's columns."""
+    """True values in `work.known_gold`, of `fields`, whose columns are `columns`; `key` names the key's columns.
+
+    `judged` fields are left out: a judge compares them, and only an evaluation asks it.
+    """
 
     key: tuple[str, ...]
     fields: tuple[GoldField, ...]
+    judged: tuple[str, ...]
     columns: Mapping[str, Column]
 
 
@@ -55,7 +59,7 @@ class Marked:
 
 
 def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequence[Column]) -> KnownGold | None:
-    """Read `[eval] gold` and reviews into `work.known_gold`; None without `[eval]`.
+    """Read `[eval] gold` and reviews into `work.known_gold`; None without `[eval]`, and where judges compare all of it.
 
     `columns` are those of the output. The input is not read. PipelineError and InputError where gold cannot be used.
     """
@@ -64,7 +68,8 @@ def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequen
     by_name = {each.name: each for each in columns}
     with context.temporary_folder("gold-") as folder:
         gold = _read_gold(context, file, folder / "gold.parquet")
-        fields = tuple(each for each in gold.fields if each.name in by_name)
+        known = [each for each in gold.fields if each.name in by_name]
+        fields = tuple(each for each in known if comparison(each) is not None)
         if not fields:
             return None
         with context.database.reading(work) as session:
@@ -73,7 +78,8 @@ def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequen
         work.connection.execute(query("known_from_review", values=values))
         if gold.snapshot is not None:
             _take_gold(work, gold.snapshot, fields, by_name, file)
-    return KnownGold(key=tuple(file.pipeline.input.key), fields=fields, columns=by_name)
+    judged = tuple(each.name for each in known if each not in fields)
+    return KnownGold(key=tuple(file.pipeline.input.key), fields=fields, judged=judged, columns=by_name)
 
 
 def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:

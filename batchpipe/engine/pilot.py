@@ -13,9 +13,10 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import Estimate
 from batchpipe.engine.facts import add_event
 from batchpipe.engine.known_gold import KnownGold, held_against, read_known
-from batchpipe.engine.plan import Planner, PlanOptions, Sample
+from batchpipe.engine.pilot_sample import Sample
+from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.resolve import Resolved
-from batchpipe.errors import BatchpipeError, UsageError
+from batchpipe.errors import BatchpipeError, PipelineError, UsageError
 from batchpipe.logs import Event, Tell
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql
@@ -165,7 +166,12 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
         standing = standing_of(session, resolved, asked_rows)
     if standing is None or standing.settled:
         return None
-    return read_known(context, work, resolved.file, resolved.columns)
+    known = read_known(context, work, resolved.file, resolved.columns)
+    if known is None:
+        hint = 'Compare a field by "exact", "numeric", "set" or "text", or remove min_accuracy: a pilot asks no judge.'
+        where = resolved.file.where("[pilot] min_accuracy")
+        raise PipelineError("only judges compare the fields of [eval]", where=where, hint=hint)
+    return known
 
 
 def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | None, gold: KnownGold | None) -> bool:

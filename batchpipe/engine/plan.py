@@ -12,8 +12,8 @@ from batchpipe.conditions import Condition
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
-from batchpipe.engine.known_gold import fill_known_keys
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
+from batchpipe.engine.pilot_sample import Held, Sample, fill_sample
 from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
@@ -56,35 +56,6 @@ class PlanOptions:
     since: int | None = None
     sample: Sample | None = None
     unanswered: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
-
-    A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
-    `work.known_gold` go before others.
-    """
-
-    rows: int
-    begun: bool
-    at_least: int
-    stratify: str | None
-    gold_first: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost.
-
-    `gold` of the rows have a true value; None where nobody asks.
-    """
-
-    rows: int
-    gold: int | None
-    due: int
-    requests: int
-    whole: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,11 +292,8 @@ class Planner:
             return None
         whole = self._estimate()
         requests = self._count("SELECT count(*) FROM work.queue")
-        stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
         words = quote_list(FRESH_WORDS)
-        fill_known_keys(self.work, snapshot if sample.gold_first else None)
-        statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
-        connection.execute(statement, {"rows": 0 if options.no_new else sample.rows})
+        fill_sample(self.work, sample, snapshot, words, 0 if options.no_new else sample.rows)
         self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
         rows = self._count("SELECT count(*) FROM work.due")
         gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.known_keys USING (key_id)")
