@@ -154,16 +154,16 @@ def test_stop_sequences(desk: Desk) -> None:
 
 
 def test_the_cache_shows_in_usage(desk: Desk) -> None:
-    system = [{"type": "text", "text": "Policy. " * 1000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    system = [{"type": "text", "text": "Policy. " * 3000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     primer = desk.message(params("first", system=system))["usage"]
-    assert primer["cache_creation"]["ephemeral_1h_input_tokens"] == primer["cache_creation_input_tokens"] == 2000
+    assert primer["cache_creation"]["ephemeral_1h_input_tokens"] == primer["cache_creation_input_tokens"] == 6000
     results = desk.results(*[params(f"row {place}", system=system) for place in range(50)])
     read = [result["message"]["usage"]["cache_read_input_tokens"] for result in results]
-    assert sum(one == 2000 for one in read) > 40
+    assert sum(one == 6000 for one in read) > 40
     desk.advance(4000)
     late = desk.results(*[params(f"late {place}", system=system) for place in range(50)])
-    assert sum(result["message"]["usage"]["cache_creation_input_tokens"] > 0 for result in late) > 5
-    short = desk.message(params("x", system=[{**system[0], "text": "short"}]))["usage"]
+    assert [result["message"]["usage"]["cache_creation_input_tokens"] for result in late] == [6000] * 50
+    short = desk.message(params("x", system=[{**system[0], "text": "Policy. " * 2000}]))["usage"]
     assert short["cache_creation_input_tokens"] == short["cache_read_input_tokens"] == 0
 
 

@@ -29,6 +29,7 @@ HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = (
+    "caching",
     "chunking",
     "conditions",
     "errors",
@@ -48,6 +49,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),
     "errors": (),
     "sql": (),
+    "caching": (),
     "chunking": (),
     "fingerprint": (),
     "ladder": (),
@@ -114,6 +116,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
 
 # Decisions read no clock and no environment, draw nothing and touch no file or socket.
 DECIDING = (
+    "caching",
     "chunking",
     "conditions",
     "engine.budget",
@@ -133,6 +136,7 @@ DECIDING = (
     "providers.anthropic.rules",
     "schema.*",
     "sql",
+    "template.head",
     "template.names",
     "template.references",
     "template.render",

@@ -156,7 +156,7 @@ def work_text(resolved: Resolved, plan: Plan) -> str:
 
 def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     estimate, chunking = plan.estimate, resolved.file.pipeline.chunking
-    batches = len(plan.chunks)
+    batches = plan.batches
     shared = plan.due - plan.requests - plan.followers
     saved = None
     if estimate.realtime_usd is not None and estimate.cost_usd is not None:

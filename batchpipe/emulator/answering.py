@@ -88,7 +88,7 @@ class Answerer:
         _fit(draft, plan, room)
         use = NO_CACHE
         if texts.cache_ttl is not None:
-            use = cache.use(plan.model.id, texts.cached, texts.cache_ttl, tokens, draw)
+            use = cache.use(plan.model, texts.cached, texts.cache_ttl, tokens, draw)
         thinking = 0 if plan.thinking is None or draft.empty else min(draw.below(48), room - (draft.tokens or 0))
         message = _message(plan, draft, unique, outcome)
         _add_thinking(message, plan, thinking)

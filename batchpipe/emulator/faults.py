@@ -22,6 +22,7 @@ CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message",
 
 MAX_REQUESTS = 100_000
 MAX_BYTES = 256_000_000
+CACHE_HITS = 0.98
 _LANDED_LATER_ANSWER = "status:500"
 _OTHER_HOST = "http://results.invalid"
 _EVERY_CALL = words("reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late")
@@ -78,7 +79,8 @@ class CallRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All rules in force. `finished_before_cancel` and `finished_before_expiry` are shares of a batch."""
+    """All rules in force. `finished_before_cancel` and `finished_before_expiry` are shares of a batch, `cache_hits` is
+    the share of its requests that find a prefix which an earlier one left in the cache."""
 
     requests: tuple[RequestRule, ...] = ()
     calls: tuple[CallRule, ...] = ()
@@ -88,6 +90,7 @@ class Rules:
     delay_seconds: float | None = None
     finished_before_cancel: float = 0.0
     finished_before_expiry: float = 0.0
+    cache_hits: float = CACHE_HITS
     key: str = ""
 
 
@@ -111,6 +114,7 @@ def parse_rules(text: bytes, where: str) -> Rules:
         raise EmulatorError(f"{where}: expected an object with the keys 'requests' and 'calls'")
     reader = _Reader(where)
     reader.keys("", found, Rules.__dataclass_fields__.keys() - {"key"})
+    hits = reader.number("cache_hits", found.get("cache_hits"))
     return Rules(
         requests=tuple(
             reader.request(f"requests[{place}]", rule)
@@ -126,6 +130,7 @@ def parse_rules(text: bytes, where: str) -> Rules:
         delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),
         finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel")) or 0.0,
         finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry")) or 0.0,
+        cache_hits=CACHE_HITS if hits is None else hits,
         key=md5(text).hexdigest(),
     )
 

@@ -37,6 +37,15 @@ class Model:
         return 128_000 if self.generation >= (4, 6) else 64_000
 
     @property
+    def cached_from_tokens(self) -> int:
+        """The shortest prefix that is cached."""
+        if self.generation == (4, 5):
+            return 1_024 if self.line == "sonnet" else 4_096
+        if self.generation == (4, 6):
+            return 2_048 if self.line == "sonnet" else 4_096
+        return 2_048 if self.generation == (4, 7) or self.id == "claude-mythos-preview" else 1_024
+
+    @property
     def takes_prefill(self) -> bool:
         return self.generation < (4, 6)
 

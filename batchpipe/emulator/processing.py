@@ -108,7 +108,7 @@ class Worker:
             str(prefix): float(expires_at)
             for prefix, expires_at in self._store.query("SELECT * FROM prompt_cache WHERE expires_at > ?", (now,))
         }
-        return Memory(Outcomes(rules.requests, counters), PromptCache(entries, now))
+        return Memory(Outcomes(rules.requests, counters), PromptCache(entries, now, rules.cache_hits))
 
 
 def _share_of(custom_id: str) -> float:

@@ -1,15 +1,17 @@
 """Prompt caching, as far as usage shows it: who writes a prefix, and who reads it.
 
-A prefix that an earlier batch or call left in the cache is read by nearly all requests. Inside one batch
-requests run side by side: of those that share an unknown prefix the first and about two in five write it.
+A prefix that an earlier batch or call left in the cache is read by nearly all requests, and each use renews it. Inside
+one batch requests run side by side: where the prefix was not there before, every one writes it. A prefix shorter
+than the model's least is neither written nor read.
 """
 
 from dataclasses import dataclass
 from hashlib import md5
 
+from batchpipe.emulator.faults import CACHE_HITS
+from batchpipe.emulator.models import Model
 from batchpipe.emulator.values import Draw
 
-LEAST_TOKENS = 1024
 _SECONDS = {"5m": 300, "1h": 3600}
 
 
@@ -26,23 +28,23 @@ NO_CACHE = CacheUse()
 
 
 class PromptCache:
-    """`entries` maps a prefix to when it expires (emulator time), as found before this batch."""
+    """`entries` maps a prefix to when it expires (emulator time), as found before this batch.
 
-    def __init__(self, entries: dict[str, float], now: float) -> None:
+    `hits` is the share of requests that find a prefix which is there.
+    """
+
+    def __init__(self, entries: dict[str, float], now: float, hits: float = CACHE_HITS) -> None:
         self._before = entries
         self._now = now
+        self._hits = round(hits * 100)
         self.written: dict[str, float] = {}
 
-    def use(self, model_id: str, prefix: str, ttl: str, total: int, draw: Draw) -> CacheUse:
+    def use(self, model: Model, prefix: str, ttl: str, total: int, draw: Draw) -> CacheUse:
         """What the cache does for a request of `total` input tokens that begins with `prefix`."""
-        tokens = min(len(prefix.encode()) // 4, total - 1)
-        if tokens < LEAST_TOKENS:
+        tokens = min(int(len(prefix.encode()) * model.token_factor) // 4, total - 1)
+        if tokens < model.cached_from_tokens:
             return NO_CACHE
-        key = md5(f"{model_id}\n{prefix}".encode()).hexdigest()
-        chance = draw.below(100)
-        if self._before.get(key, 0) > self._now:
-            hit = chance < 98
-        else:
-            hit = key in self.written and chance < 60
+        key = md5(f"{model.id}\n{prefix}".encode()).hexdigest()
+        hit = self._before.get(key, 0) > self._now and draw.below(100) < self._hits
         self.written[key] = self._now + _SECONDS[ttl]
         return CacheUse(read=tokens) if hit else CacheUse(written=tokens, ttl=ttl)

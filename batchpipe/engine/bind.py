@@ -85,3 +85,12 @@ def bind_conditions(
         },
         review=binder.condition(pipeline.review.where, "[review] where"),
     )
+
+
+def rungs_sql(whens: Sequence[Condition | None]) -> str:
+    """SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when` or it holds."""
+    bits = []
+    for number, when in enumerate(whens):
+        bit = str(1 << number)
+        bits.append(bit if when is None else f"CASE WHEN {when.truth} THEN {bit} ELSE 0 END")
+    return f"({' + '.join(bits)})"

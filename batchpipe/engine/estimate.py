@@ -9,12 +9,14 @@ At most, every byte is a token, every answer fills its room and every row climbs
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.caching import Expected as Caching
+from batchpipe.caching import primes
 from batchpipe.chunking import Chunk, waves
 from batchpipe.engine.forecast import (
     ENOUGH_RESULTS,
@@ -98,6 +100,7 @@ class Estimate:
     waves: int = 0
     further_waves: int = 0
     times: Times = field(default_factory=Times)
+    caching: Sequence[Caching] = ()
 
     @property
     def usual_seconds(self) -> float:
@@ -134,10 +137,11 @@ def fill_rung_settings(session: Session, resolved: Resolved) -> None:
         session.execute("INSERT INTO work.rung_settings VALUES ($1, $2)", [settings, number])
 
 
-def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None:
+def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked: Collection[int] = ()) -> None:
     """`work.ladder`: a row per rung with its model, room, prices per token and what to expect of a request.
 
-    It stays empty where nothing was rendered: nothing will be sent, and no price is needed.
+    The input of `marked` rungs has its price without a cache: what caching will do to it is reckoned for the queue. It
+    stays empty where nothing was rendered: nothing will be sent, and no price is needed.
     """
     session.execute(LADDER)
     if not session.one("SELECT count(*) FROM work.rendered")[0]:
@@ -152,7 +156,7 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook) -> None
         day = session.now.date()
         steps = _steps(prices.price(resolved, rung, day))
         realtime = _steps(prices.price(resolved, rung, day, realtime=True))
-        values = _ladder_prices(steps, realtime, own)
+        values = _ladder_prices(steps, realtime, {} if number in marked else own)
         usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
         found = expect(_facts(own), _facts(everything), rung.max_tokens, climbs, usd)
         values |= {"rung": number, "model": rung.model, "settings": settings_text(rung), "max_tokens": rung.max_tokens}
@@ -214,8 +218,17 @@ def _cache_factor(step: Step, own: Mapping[str, Any]) -> Decimal:
     return sum((count * price for count, price in kinds), Decimal(0)) / (tokens * step.input) if tokens else Decimal(1)
 
 
-def estimate(session: Session, resolved: Resolved, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
+def estimate(
+    session: Session,
+    resolved: Resolved,
+    chunks: Sequence[Chunk],
+    *,
+    caching: Sequence[Caching] = (),
+    once: bool = False,
+) -> Estimate:
     """What `work.queue`, sent as `chunks`, is expected to cost by `work.ladder`, and at most if every row climbs.
+
+    `caching` is reckoned in `work.ladder` already; what it primes goes ahead, in a wave of its own.
 
     `once` is of a pilot: its rows are asked once, and neither tried again nor sent up a rung before it is approved.
     """
@@ -246,9 +259,10 @@ def estimate(session: Session, resolved: Resolved, chunks: Sequence[Chunk], *, o
         high_usd=high,
         rungs=by_rung,
         seen=min((expected[group.path[0]].seen for group in groups), default=0),
-        waves=rounds,
+        waves=rounds + bool(primes(caching)),
         further_waves=further_waves(groups, expected, -(-requests // max(rounds, 1))),
         times=_times(session, requests, len(chunks)),
+        caching=caching,
     )
 
 
@@ -314,6 +328,12 @@ def _usd(tokens: tuple[int, int], input_usd: Decimal | None, output_usd: Decimal
 def _sum(costs: Sequence[Decimal | None]) -> Decimal | None:
     known = [each for each in costs if each is not None]
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+
+def recent_times(session: Session, resolved: Resolved) -> Times:
+    """How long the newest batches took, of whatever size."""
+    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
+    return _times(session, 0, 1)
 
 
 def _times(session: Session, requests: int, chunks: int) -> Times:

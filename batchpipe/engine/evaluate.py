@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
+from batchpipe.engine.bind import rungs_sql
 from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import settings_text
@@ -30,7 +31,6 @@ from batchpipe.engine.gold import (
     subset,
 )
 from batchpipe.engine.judge import judge_answers, validate_documents
-from batchpipe.engine.plan import rungs_sql
 from batchpipe.engine.resolve import Resolved, resolve
 from batchpipe.engine.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql

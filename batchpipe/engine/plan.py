@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from batchpipe.caching import primes
 from batchpipe.chunking import Chunk, ChunkLimits, partition
-from batchpipe.conditions import Condition
+from batchpipe.engine.bind import rungs_sql
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
+from batchpipe.engine.marks import Marks, choose_marks, price_queue
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.pilot_sample import Held, Sample, fill_sample
 from batchpipe.engine.render import render_rows
@@ -86,6 +88,11 @@ class Plan:
         return sum(self.words[word] for word in DUE_WORDS)
 
     @property
+    def batches(self) -> int:
+        """How many are sent, with those of one request that prime a cache."""
+        return len(self.chunks) + primes(self.estimate.caching)
+
+    @property
     def keys_changed(self) -> bool:
         """More than half of the known keys vanished and as many new ones appeared."""
         return self.vanished * 2 > self.known and self.appeared >= self.vanished
@@ -102,6 +109,7 @@ class Planner:
     prices: PriceBook
     rounds: int = 0
     planned_seq: int = 0
+    marks: Marks = field(default_factory=Marks)
     _column_lists: list[list[str]] = field(default_factory=list)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
@@ -111,18 +119,19 @@ class Planner:
         with self.database.reading(self.work) as session:
             self.compare(session, snapshot, orders, options)
             seq = session.seq
+            self.marks = choose_marks(session, self.resolved, self.prices)
             session.execute(query("to_judge", stays=STAYS, **self._judging(snapshot)))
             session.execute(query("stored_answers", wanted="work.to_judge"))
         self._judge("work.rejudged")
         connection = self.work.connection
         connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
-        render_rows(connection, self.resolved, snapshot, rendered)
+        render_rows(connection, self.resolved, snapshot, rendered, self.marks)
         with self.database.reading(self.work) as session:
             redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
             session.execute(query("matches_to_judge", **self._judging(snapshot)))
             session.execute(query("stored_answers", wanted="work.to_judge"))
-            fill_ladder(session, self.resolved, self.prices)
+            fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
         self._judge("work.judged")
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         if options.since is None:
@@ -303,7 +312,7 @@ class Planner:
     def rest(self, options: PlanOptions, without: str) -> tuple[int, Estimate]:
         """The requests of the last plan that would still be sent, by today's estimate, less the keys in `without`."""
         with self.database.reading(self.work) as session:
-            fill_ladder(session, self.resolved, self.prices)
+            fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
         self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
         return self._count("SELECT count(*) FROM work.queue"), self._estimate()
 
@@ -314,8 +323,10 @@ class Planner:
         sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number").fetchall()
         return tuple(partition(sizes, self.limits()))
 
-    def _estimate(self) -> Estimate:
-        return estimate(self._session(), self.resolved, self._chunks())
+    def _estimate(self, *, once: bool = False) -> Estimate:
+        session = self._session()
+        caching = price_queue(session, self.resolved, self.marks)
+        return estimate(session, self.resolved, self._chunks(), caching=caching, once=once)
 
     def _count(self, statement: str) -> int:
         row = self.work.connection.execute(statement).fetchone()
@@ -333,7 +344,6 @@ class Planner:
         requests, followers = session.one(
             "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
         )
-        chunks = self._chunks()
         return Plan(
             words=words,
             removed=removed,
@@ -343,8 +353,8 @@ class Planner:
             requests=requests,
             followers=followers,
             deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
-            chunks=chunks,
-            estimate=estimate(session, self.resolved, chunks, once=held is not None),
+            chunks=self._chunks(),
+            estimate=self._estimate(once=held is not None),
             held=held,
             rendered=rendered,
             snapshot=snapshot,
@@ -364,12 +374,3 @@ class Planner:
 def _hash_name(number: int) -> str:
     """The column of `work.input` with the hashes over a list of columns; the first is today's."""
     return f"input_hash_{number}" if number else "input_hash"
-
-
-def rungs_sql(whens: Sequence[Condition | None]) -> str:
-    """SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when` or it holds."""
-    bits = []
-    for number, when in enumerate(whens):
-        bit = str(1 << number)
-        bits.append(bit if when is None else f"CASE WHEN {when.truth} THEN {bit} ELSE 0 END")
-    return f"({' + '.join(bits)})"

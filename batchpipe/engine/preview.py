@@ -68,7 +68,7 @@ class Preview:
 
     @property
     def batches(self) -> int:
-        return len(self.plan.chunks) + (len(self.meanwhile.chunks) if self.meanwhile else 0)
+        return self.plan.batches + (self.meanwhile.batches if self.meanwhile else 0)
 
     @property
     def over(self) -> Sequence[Limit]:

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from batchpipe import telemetry
+from batchpipe.caching import Turn
 from batchpipe.engine.budget import Limit, has_limit, tightest
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import Load, load, spent
 from batchpipe.engine.flight import UNREACHABLE_SECONDS, Flight
+from batchpipe.engine.marks import UNMARKED, turn_of
 from batchpipe.engine.plan import Plan, Planner
 from batchpipe.engine.submit import Sent, Submitter
 from batchpipe.errors import PipelineError, ProviderError
@@ -66,11 +68,20 @@ class Queue:
         if self._plan is None or self.exhausted:
             return False
         count = self._room(cautious)
+        marks, turn = self.planner.marks, self._turn() if count else UNMARKED
+        count = min(count, turn.most)
         if count:
             with telemetry.span("submit", self.submitter.resolved.name, requests=count):
-                sent = self.submitter.send(self._plan, self._number, count)
+                sent = self.submitter.send(self._plan, self._number, count, marks, turn)
             self._after(sent)
         return count > 0 and self.wake_at is None and not cautious
+
+    def _turn(self) -> Turn:
+        """Whether the next chunk primes a cache, waits for one, or goes as it is."""
+        if not self.planner.marks.by_rung:
+            return UNMARKED
+        with self.context.database.reading(self.submitter.work) as session:
+            return turn_of(session, self.submitter.resolved, self.planner.marks, self._number)
 
     def _cautious(self) -> bool:
         """After a batch that no row survived, only a few requests go first."""

@@ -11,10 +11,11 @@ import pyarrow
 import pyarrow.parquet
 
 from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.engine.marks import Marks, fixed_marks
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.fingerprint import fingerprinter
-from batchpipe.providers import Encoder, Message, RungSettings
+from batchpipe.providers import CacheTime, Encoder, Message, RungSettings
 from batchpipe.sql import quote_identifier, quote_literal
 
 BLOCK_ROWS = 5_000
@@ -33,13 +34,15 @@ RENDERED = pyarrow.schema(
 )
 
 
-def render_rows(connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path) -> None:
-    """Render every row of `work.to_render` into `path`, and describe them in `work.rendered`."""
+def render_rows(
+    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
+) -> None:
+    """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = _template_columns(resolved)
     with pyarrow.parquet.ParquetWriter(path, RENDERED, compression="zstd", compression_level=1) as writer:
         for block in _blocks(connection, snapshot, columns):
-            writer.write_table(_rendered(block, columns, resolved))
+            writer.write_table(_rendered(block, columns, resolved, marks))
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
@@ -58,7 +61,7 @@ def render_row(
     """One row as the model would see it, and its params on `rung`, or for a model that is no rung."""
     message = resolved.templates.render(row)
     settings = settings or resolved.rungs[rung - 1]
-    return message, _encoder(resolved, settings)(message, max_tokens=settings.max_tokens)
+    return message, _encoder(resolved, settings, fixed_marks(resolved).fixed)(message, max_tokens=settings.max_tokens)
 
 
 def feedback_text(answer: str, error: str) -> str:
@@ -70,15 +73,13 @@ def feedback_text(answer: str, error: str) -> str:
     )
 
 
-def _encoder(resolved: Resolved, rung: RungSettings) -> Encoder:
-    """The encoder of a rung. `cache = "auto"` marks nothing: without knowing what hits, a mark may cost more."""
-    pipeline = resolved.file.pipeline
-    cache = pipeline.prompt.cache
+def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTime | None) -> Encoder:
     return resolved.rules.encoder(
         rung,
-        output_format=pipeline.output.format,
+        output_format=resolved.file.pipeline.output.format,
         sent_schema=resolved.sent_schema,
-        cache=cache if cache == "5m" or cache == "1h" else None,
+        cache=ttl,
+        head=resolved.templates.static_head,
     )
 
 
@@ -108,11 +109,13 @@ def python_value(column: InputColumn) -> str:
     return f"s.{column.stored}"
 
 
-def _rendered(block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved) -> pyarrow.Table:
+def _rendered(
+    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, marks: Marks
+) -> pyarrow.Table:
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = fingerprinter(output_format, resolved.visible_schema)
-    encoders = [_encoder(resolved, rung) for rung in resolved.rungs]
+    encoders = [_encoder(resolved, rung, marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)]
     render = resolved.templates.render
     prints, params = [], []
     for _, _, rung, room, answer, error, *values in block:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from batchpipe.caching import Turn
 from batchpipe.chunking import free_size
 from batchpipe.engine.facts import add_event
 from batchpipe.engine.forecast import DEVIATIONS_OF_90_PERCENT
+from batchpipe.engine.marks import NO_MARKS, UNMARKED, Marks, facts
 from batchpipe.engine.plan import Plan
 from batchpipe.engine.raw import RawFolder, keep_chunk
 from batchpipe.engine.resolve import Resolved
@@ -53,15 +55,15 @@ class Submitter:
     account_url: Callable[[Provider], str]
     run_id: str
 
-    def send(self, plan: Plan, start: int, count: int) -> Sent:
-        """Send up to `count` requests of `work.queue` from number `start`.
+    def send(self, plan: Plan, start: int, count: int, marks: Marks = NO_MARKS, turn: Turn = UNMARKED) -> Sent:
+        """Send up to `count` requests of `work.queue` from number `start`, which were rendered with `marks`.
 
         Raises ProviderError for a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
         """
         provider = self.provider()
-        chunk_id, count = self._commit_intent(provider, plan, start, count)
+        chunk_id, count = self._commit_intent(provider, plan, start, count, marks, turn)
         self._keep_intent(chunk_id)
-        body = self._body(provider, plan)
+        body = self._body(provider, plan, unmarked=bool(marks.by_rung) and turn.step == "none")
         headers = provider.batch_headers(self.resolved.rungs[self._rung() - 1])
         try:
             state = provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
@@ -90,7 +92,9 @@ class Submitter:
                 },
             )
 
-    def _commit_intent(self, provider: Provider, plan: Plan, start: int, count: int) -> tuple[str, int]:
+    def _commit_intent(
+        self, provider: Provider, plan: Plan, start: int, count: int, marks: Marks, turn: Turn
+    ) -> tuple[str, int]:
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.database.writing(self.work, self.run_id) as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
@@ -110,7 +114,7 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            known = account | {"key_hash": provider.key_hash}
+            known = account | {"key_hash": provider.key_hash} | facts(self.resolved, marks, self._rung(), turn)
             self._intent(session, chunk_id, known, pilot=plan.held is not None)
         return chunk_id, count
 
@@ -125,9 +129,9 @@ class Submitter:
         cursor.execute(query("chunk"), parameters)
         cursor.close()
 
-    def _intent(self, session: Session, chunk_id: str, account: Mapping[str, str], *, pilot: bool) -> None:
-        facts = session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT})[0]
-        data = facts | dict(account) | {"prompt_version": self.resolved.version.prompt_version, "pilot": pilot}
+    def _intent(self, session: Session, chunk_id: str, account: Mapping[str, Any], *, pilot: bool) -> None:
+        chunk = session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT})[0]
+        data = chunk | dict(account) | {"prompt_version": self.resolved.version.prompt_version, "pilot": pilot}
         add_event(session, self.resolved.name, "chunk_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
 
     def _rung(self) -> int:
@@ -135,9 +139,11 @@ class Submitter:
         assert row is not None
         return int(row[0])
 
-    def _body(self, provider: Provider, plan: Plan) -> bytes:
+    def _body(self, provider: Provider, plan: Plan, *, unmarked: bool) -> bytes:
         rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
         rows = self.work.connection.execute(query("chunk_params", rendered=rendered)).fetchall()
+        if unmarked:
+            rows = [(custom_id, provider.unmarked(params)) for custom_id, params in rows]
         return provider.assemble(rows)
 
     def _refused(self, chunk_id: str, count: int, error: RefusedError) -> Sent:

@@ -10,13 +10,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.engine.bind import rungs_sql
 from batchpipe.engine.budget import tightest
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, settings_text
 from batchpipe.engine.facts import load, spent
 from batchpipe.engine.judge import judge_answers, validate_documents
-from batchpipe.engine.plan import Planner, PlanOptions, rungs_sql
+from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.record import record_version
 from batchpipe.engine.render import python_value, render_row

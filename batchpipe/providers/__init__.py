@@ -158,11 +158,21 @@ class ProviderRules(Protocol):
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTime | None = None,
+        head: str = "",
     ) -> Encoder:
         """What turns messages into request params for this rung, with the static parts encoded once.
 
-        `cache` marks the system prompt for caching. Make one per thread: it remembers the last system prompt.
+        `cache` marks the system prompt for caching; with `head`, text that user messages begin with, all up to
+        its end. Make one per thread: it remembers the last system prompt.
         """
+        ...
+
+    def unmarked(self, params: bytes) -> bytes:
+        """Encoded `params` without the mark for caching that the encoder may have set; the same to the model."""
+        ...
+
+    def cached_from_tokens(self, model: str) -> int:
+        """The shortest prefix that is cached for `model`."""
         ...
 
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batchpipe.errors import TemplateError
 from batchpipe.providers import Message
+from batchpipe.template.head import head
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import Part, part
 
@@ -136,7 +137,7 @@ class Templates:
     """The compiled templates of one pipeline.
 
     `columns` are the input columns used, `sources` every template with what it includes as (name, text),
-    sorted, and `names_used` the vars and queries used.
+    sorted, and `names_used` the vars and queries used. `static_head` is what every user message begins with.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Templates:
         self.static_system: str | None = None
         if system_is_static and self._system is not None:
             self.static_system = self._one(self._system, self._globals)
+        self.static_head = self._head(dict(sources).get(user, ""))
 
     def render(self, row: Mapping[str, Any]) -> Message:
         """The request of one row, which holds at least `columns`.
@@ -191,6 +193,18 @@ class Templates:
     def place(self, name: str, line: int) -> str:
         """Where a line of a template is, for a message."""
         return self._places[name].at(line)
+
+    def _head(self, source: str) -> str:
+        """What every user message begins with, where the system prompt before it is the same for every row too."""
+        if self._system is not None and not self.system_is_static:
+            return ""
+        tree = head(self._environment, source, self._globals.keys() - self.columns)
+        if tree is None:
+            return ""
+        try:
+            return "".join(self._environment.from_string(tree).generate(self._globals))
+        except _ROW_ERRORS:
+            return ""
 
     def _one(self, template: jinja2.Template, names: dict[str, Any]) -> str:
         try:

@@ -93,6 +93,15 @@ def _text(text: str) -> bytes:
         return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
+def _mark(cache: CacheTime) -> bytes:
+    return b',"cache_control":{"type":"ephemeral","ttl":"%s"}' % cache.encode()
+
+
+def unmarked(params: bytes) -> bytes:
+    """`params` without our marks. Text cannot hold one: its quotes are escaped."""
+    return params.replace(_mark("1h"), b"").replace(_mark("5m"), b"")
+
+
 def _blocks(texts: Iterable[bytes], mark: bytes = b"") -> bytes:
     """Text blocks; `mark` is added to the last one, whose prefix is then cached."""
     blocks = [b'{"type":"text","text":' + text for text in texts]
@@ -109,13 +118,18 @@ class ParamsEncoder:
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTime | None = None,
+        head: str = "",
     ) -> None:
         static = orjson.dumps(static_params(rung, output_format=output_format, sent_schema=sent_schema))
         self._head = static[:-1] + b',"max_tokens":'
         self._instruction: bytes | None = None
         if output_format == "json" and sent_schema is not None:
             self._instruction = _text(_instruction(sent_schema))
-        self._mark = b',"cache_control":{"type":"ephemeral","ttl":"%s"}' % cache.encode() if cache else b""
+        mark = _mark(cache) if cache else b""
+        # With a head the mark stands on it, and what is before it needs none.
+        self._head_of_user = head if cache else ""
+        self._marked_head = b'[{"type":"text","text":' + _text(head) + mark + b"}," if self._head_of_user else b""
+        self._mark = b"" if self._head_of_user else mark
         self._system: str | None = None
         self._system_member = self._encode_system(None)
 
@@ -123,15 +137,25 @@ class ParamsEncoder:
         if message.system != self._system:
             self._system_member = self._encode_system(message.system)
             self._system = message.system
-        content = _text(message.user)
-        if message.feedback is not None:
-            content = _blocks((content, _text(message.feedback)))
+        content = self._content(message)
         return b'%s%d%s,"messages":[{"role":"user","content":%s}]}' % (
             self._head,
             max_tokens,
             self._system_member,
             content,
         )
+
+    def _content(self, message: Message) -> bytes:
+        user, feedback = message.user, message.feedback
+        head = self._head_of_user
+        rest = user[len(head) :]
+        # The API refuses blank texts.
+        if head and rest.strip() and user.startswith(head):
+            texts = [_text(rest)] if feedback is None else [_text(rest), _text(feedback)]
+            return self._marked_head + _blocks(texts)[1:]
+        if feedback is None:
+            return _text(user)
+        return _blocks((_text(user), _text(feedback)))
 
     def _encode_system(self, system: str | None) -> bytes:
         """The `system` member. A blank prompt is left out: the API refuses empty text."""

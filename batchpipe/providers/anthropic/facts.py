@@ -63,6 +63,12 @@ def facts_of(model: str) -> Facts:
     return _by_model().get(alias(model), Facts())
 
 
+def cached_from(model: str) -> int:
+    """The shortest prefix (tokens) of `model` that is cached; the largest known where nobody knows it."""
+    found = data()["cached_from"]
+    return int(found.get(alias(model), found["default"]))
+
+
 def listed_models() -> tuple[str, ...]:
     return tuple(_by_model())
 

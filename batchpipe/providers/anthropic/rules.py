@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.providers import CacheTime, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
-from batchpipe.providers.anthropic.facts import data, facts_of
+from batchpipe.providers.anthropic.facts import cached_from, data, facts_of
 from batchpipe.providers.anthropic.lint import problems
 
 
@@ -59,8 +59,17 @@ class Rules:
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTime | None = None,
+        head: str = "",
     ) -> Encoder:
-        return encoding.ParamsEncoder(rung, output_format=output_format, sent_schema=sent_schema, cache=cache)
+        return encoding.ParamsEncoder(
+            rung, output_format=output_format, sent_schema=sent_schema, cache=cache, head=head
+        )
+
+    def unmarked(self, params: bytes) -> bytes:
+        return encoding.unmarked(params)
+
+    def cached_from_tokens(self, model: str) -> int:
+        return cached_from(model)
 
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
         return encoding.visible_schema(output_format, sent_schema)

@@ -1,0 +1,162 @@
+"""Marks for prompt caching: what may be marked on each rung, what the next chunk does, and what the plan expects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from hashlib import md5
+from typing import Any
+
+from batchpipe.caching import (
+    CHARACTERS_PER_TOKEN,
+    Expected,
+    Hits,
+    Mark,
+    Rates,
+    Seen,
+    Ttl,
+    Turn,
+    choose_ttl,
+    expect,
+    next_turn,
+)
+from batchpipe.engine.estimate import PLACES, PriceBook, recent_times, settings_text
+from batchpipe.engine.resolve import Resolved
+from batchpipe.pricing import Step
+from batchpipe.providers import CacheTime
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+# How long what was seen of a cache counts.
+MEMORY = timedelta(days=30)
+UNMARKED = Turn(step="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """How requests are marked while they are rendered: with `fixed`, or on each rung with its mark's ttl."""
+
+    fixed: CacheTime | None = None
+    by_rung: Mapping[int, Mark] = field(default_factory=dict)
+
+    def ttl(self, rung: int) -> CacheTime | None:
+        mark = self.by_rung.get(rung)
+        return mark.ttl if mark is not None else self.fixed
+
+
+NO_MARKS = Marks()
+
+
+def fixed_marks(resolved: Resolved) -> Marks:
+    """Those that the pipeline file orders; none with `cache = "auto"`."""
+    cache = resolved.file.pipeline.prompt.cache
+    return Marks(fixed=cache if cache == "5m" or cache == "1h" else None)
+
+
+def choose_marks(session: Session, resolved: Resolved, prices: PriceBook) -> Marks:
+    """With `cache = "auto"` those of the rungs where a mark may pay; else those that the file orders."""
+    if resolved.file.pipeline.prompt.cache != "auto" or not _prefix(resolved):
+        return fixed_marks(resolved)
+    found = {}
+    for number in range(1, len(resolved.rungs) + 1):
+        mark = _mark(session, resolved, prices, number)
+        if mark is not None:
+            found[number] = mark
+    return Marks(by_rung=found)
+
+
+def _prefix(resolved: Resolved) -> str:
+    """What every request begins with, as far as it is the same for all."""
+    return (resolved.templates.static_system or "") + resolved.templates.static_head
+
+
+def prefix_id(resolved: Resolved, rung: int) -> str:
+    """Names what is cached: the model with its settings, the schema that it sees, and the prefix."""
+    parts = (settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, _prefix(resolved))
+    return md5("\n".join(parts).encode("utf-8", "replace")).hexdigest()
+
+
+def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> Mark | None:
+    rung = resolved.rungs[number - 1]
+    tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CHARACTERS_PER_TOKEN
+    if tokens < resolved.rules.cached_from_tokens(rung.model):
+        return None
+    price = prices.price(resolved, rung, session.now.date())
+    if price is None:
+        return None
+    step = price.step(tokens)
+    rates: dict[Ttl, Rates] = {"5m": _rates(step, step.cache_write_5m), "1h": _rates(step, step.cache_write_1h)}
+    since = session.now - MEMORY
+    hits = {
+        ttl: Hits(read=read, written=written, requests=requests)
+        for ttl, read, written, requests in session.rows(query("cache_hits"), {"model": rung.model, "since": since})
+    }
+    times = recent_times(session, resolved)
+    ttl = choose_ttl(rates, hits, times.high_seconds, times.batches)
+    if ttl is None:
+        return None
+    prefix = prefix_id(resolved, number)
+    seen = read_seen(session, resolved, prefix)
+    return Mark(prefix=prefix, tokens=tokens, ttl=ttl, rates=rates[ttl], hits=hits.get(ttl, Hits()), seen=seen)
+
+
+def _rates(step: Step, write: Decimal) -> Rates:
+    return Rates(input=step.input, write=write, read=step.cache_read)
+
+
+def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
+    statement = query("cache_seen", pipelines=quote_list(resolved.names))
+    row = session.one(statement, {"prefix": prefix, "since": session.now - MEMORY})
+    return Seen(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
+
+
+def turn_of(session: Session, resolved: Resolved, marks: Marks, start: int) -> Turn:
+    """What the chunk that begins with request `start` of `work.queue` does."""
+    if not marks.by_rung:
+        return UNMARKED
+    rung, requests, _ = min(session.rows(query("due_on_rungs"), {"start": start}))
+    mark = marks.by_rung.get(rung)
+    if mark is None:
+        return UNMARKED
+    hits = _newest_hits(session, resolved, rung, mark)
+    seen = read_seen(session, resolved, mark.prefix)
+    now = Mark(prefix=mark.prefix, tokens=mark.tokens, ttl=mark.ttl, rates=mark.rates, hits=hits, seen=seen)
+    return next_turn(now, requests, session.now)
+
+
+def _newest_hits(session: Session, resolved: Resolved, rung: int, mark: Mark) -> Hits:
+    parameters = {"model": resolved.rungs[rung - 1].model, "since": session.now - MEMORY}
+    for ttl, read, written, requests in session.rows(query("cache_hits"), parameters):
+        if ttl == mark.ttl:
+            return Hits(read=read, written=written, requests=requests)
+    return mark.hits
+
+
+def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, Any]:
+    """What is recorded of a chunk's marks; nothing where caching was not thought of."""
+    if marks.fixed is not None:
+        return {"cache": marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
+    mark = marks.by_rung.get(rung)
+    if mark is None:
+        return {}
+    marked = turn.step != "none"
+    return {"cache": mark.ttl if marked else None, "cache_step": turn.step, "cache_prefix": mark.prefix}
+
+
+def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[Expected]:
+    """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
+    found = []
+    for rung, requests, tokens in session.rows(query("due_on_rungs"), {"start": 0}) if marks.by_rung else ():
+        mark = marks.by_rung.get(rung)
+        if mark is None:
+            continue
+        each = expect(mark, rung, resolved.rungs[rung - 1].model, requests, session.now)
+        found.append(each)
+        whole = mark.rates.input * max(tokens, mark.tokens * requests)
+        factor = 1 - each.saved_usd / whole if whole else Decimal(1)
+        input_usd = (mark.rates.input * factor).quantize(PLACES)
+        session.execute(query("price_with_cache"), {"rung": rung, "input_usd": input_usd})
+    return sorted(found, key=lambda each: each.rung)
