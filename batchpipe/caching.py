@@ -118,16 +118,15 @@ class Expected:
     saved_usd: Decimal
 
 
-def choose_ttl(rates: Mapping[Ttl, Rates], hits: Mapping[Ttl, Hits], seconds: float, batches: int) -> Ttl | None:
-    """The lifetime that costs least, or None where no mark can pay.
+def choose_ttl(rates: Mapping[Ttl, Rates], hits: Mapping[Ttl, Hits], seconds: float, batches: int) -> Ttl:
+    """The lifetime that costs least.
 
     90 of 100 batches took up to `seconds`, of `batches` seen: 5 minutes are for who knows that a prime and the batch
     after it are through by then.
     """
     quick = batches >= ENOUGH_BATCHES and 2 * seconds + BETWEEN_SECONDS <= SECONDS["5m"]
     lives: tuple[Ttl, ...] = ("1h", "5m") if quick else ("1h",)
-    cost, ttl = min((_found(rates[ttl], hits.get(ttl, Hits())), ttl) for ttl in lives)
-    return ttl if cost < rates[ttl].input else None
+    return min(lives, key=lambda ttl: _found(rates[ttl], hits.get(ttl, Hits())))
 
 
 def _found(rates: Rates, hits: Hits) -> Decimal:

@@ -324,16 +324,20 @@ class TestRepeatedText:
             f"every request repeats about {tokens:,} tokens of the system prompt: ${usd:.2f} per 1,000 rows"
         )
         assert usd == Decimal("0.0000005") * tokens * 1_000
-        assert found.problem.hint.startswith('Write cache = "1h" under [prompt]')
+        assert found.problem.hint.startswith("claude-haiku-4-5 caches from 4,096 tokens up: shorten it, or put more")
+        [found] = desk.warned("Which?", prompt_more=f'cache = "off"\nsystem_text = "{self.RULES}"')
+        assert found.problem.hint.startswith('Write cache = "auto" under [prompt]')
 
     def test_a_cached_prompt_and_a_short_one(self, desk: Desk) -> None:
-        assert desk.codes("Which?", prompt_more=f'cache = "1h"\nsystem_text = "{self.RULES}"') == []
+        for cache in ("auto", "1h"):
+            assert desk.codes("Which?", prompt_more=f'cache = "{cache}"\nsystem_text = "{self.RULES * 2}"') == []
+            assert desk.codes(self.RULES * 2 + "{{ body }}", prompt_more=f'cache = "{cache}"') == []
         assert desk.codes("Which?", prompt_more=f'system_text = "{self.RULES[:3000]}"') == []
 
     def test_in_the_user_message(self, desk: Desk) -> None:
-        [found] = desk.warned(self.RULES, prompt_more='cache = "1h"')
+        [found] = desk.warned("{{ body }}" + self.RULES * 2)
         assert found.code == "P005"
-        assert found.problem.hint == "Move it into the system prompt, which can be cached; or shorten it."
+        assert found.problem.hint.startswith("Move it before the first value of a row, or into the system prompt")
 
     def test_rows_of_a_query_count(self, desk: Desk) -> None:
         found = desk.codes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from batchpipe.commands.caching import expected_object
 from batchpipe.commands.text import count, duration, money
 from batchpipe.engine.estimate import Estimate
 from batchpipe.pipeline.model import Chunking
@@ -23,6 +24,7 @@ def estimate_object(estimate: Estimate) -> dict[str, Any]:
             "cost_high_usd": estimate.high_usd,
             "results_seen": estimate.seen,
             "rungs": [asdict(each) for each in estimate.rungs],
+            "caching": expected_object(estimate.caching),
         },
         "waves": estimate.waves,
         "hours": {

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.commands.caching import expected_cache_text
 from batchpipe.commands.call import Call
 from batchpipe.commands.estimates import estimate_object, interval_text, rungs_text, time_text
 from batchpipe.commands.exits import DONE, GATE, worst
@@ -171,6 +172,7 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
         ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
         ("rungs", rungs_text(estimate)),
+        ("cache", expected_cache_text(estimate.caching)),
         (
             "saved",
             f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",

@@ -10,6 +10,7 @@ from typing import Any
 
 from batchpipe.commands.accuracy import Estimate, RunEstimate, estimates_table, expected_text, read_estimates
 from batchpipe.commands.agreement import agreement_line, agreement_object
+from batchpipe.commands.caching import CacheUse, came_to_text, read_cache_use
 from batchpipe.commands.call import Call
 from batchpipe.commands.report_quality import Quality, read_quality
 from batchpipe.commands.report_rungs import quality_object, quality_pairs, quality_parts
@@ -128,6 +129,7 @@ class Report:
     runs: Sequence[Run]
     days: Sequence[Day]
     reviewed: Agreement
+    caching: Sequence[CacheUse]
     quality: Quality | None = None
 
 
@@ -188,6 +190,7 @@ def _read(session: Session, named: Named) -> Report:
         runs=last_runs(session, named, LAST),
         days=_days(session),
         reviewed=read_agreement(session, named.names),
+        caching=read_cache_use(session, pipelines),
     )
 
 
@@ -270,6 +273,7 @@ def _summary(found: Report) -> str:
             ("rows", f"{count(found.rows_answered)} with an accepted answer"),
             ("requests", f"{count(total.requests)}, {count(total.retries)} of them retries"),
             ("tokens", _tokens(total)),
+            ("cache", came_to_text(found.caching)),
             (
                 "in flight",
                 f"{count(flying.requests, 'request')}, at most {money(flying.max_usd)}" if flying.batches else None,

@@ -96,8 +96,6 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
     }
     times = recent_times(session, resolved)
     ttl = choose_ttl(rates, hits, times.high_seconds, times.batches)
-    if ttl is None:
-        return None
     prefix = prefix_id(resolved, number)
     seen = read_seen(session, resolved, prefix)
     return Mark(prefix=prefix, tokens=tokens, ttl=ttl, rates=rates[ttl], hits=hits.get(ttl, Hits()), seen=seen)

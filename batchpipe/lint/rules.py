@@ -65,7 +65,7 @@ RULES = (
         code=Code.P005,
         name="repeated-text",
         finds=f"{LARGE_TOKENS:,} tokens or more that are the same in every request and not cached, with what they cost",
-        mend="`[prompt] cache`, or move them into the system prompt",
+        mend="move them before the first value of a row, where they can be cached",
         find=repeated_text,
     ),
     Rule(

@@ -16,6 +16,7 @@ from batchpipe.lint.subject import Finding, Subject
 from batchpipe.template.texts import HOLE
 
 BYTES_PER_TOKEN = 3.5
+CACHED_BYTES_PER_TOKEN = 4  # as caching reckons, so that what seems long enough is
 MANY_CHARACTERS_PER_TOKEN, FEW_CHARACTERS_PER_TOKEN = 4, 2.5
 LARGE_TOKENS = 2_000
 HUGE_TIMES, HUGE_TOKENS = 10, 2_000
@@ -28,17 +29,19 @@ _NUMBER, _INTEGER, _BOOLEAN = 24, 20, 5
 
 def repeated_text(subject: Subject) -> Iterator[Finding]:
     """A large part that is the same in every request and not cached."""
-    cached = subject.cache in ("5m", "1h")
+    front = (subject.system or "") + subject.head
+    cached = subject.cache != "off" and len(front.encode()) // CACHED_BYTES_PER_TOKEN >= subject.cached_from
     for part in subject.parts:
         text = subject.text(part)
         size = len(text.replace(HOLE, "").encode()) + sum(_rows_size(subject, name) for name in _tables(subject, part))
-        tokens = round(size / BYTES_PER_TOKEN)
-        whole = part.kind == "system" and subject.system is not None
-        if tokens < LARGE_TOKENS or (cached and whole):
+        ahead = len((subject.system or "" if part.kind == "system" else subject.head).encode())
+        tokens = round((size - ahead if cached else size) / BYTES_PER_TOKEN)
+        if tokens < LARGE_TOKENS:
             continue
         what = f"every request repeats about {tokens:,} tokens of the {_SHOWN[part.kind]}"
         what += f": {_usd(subject.input_usd, tokens)} per {ROWS:,} rows" if subject.input_usd is not None else ""
-        yield Finding(what=what, where=subject.at(part, 0), hint=_caching(subject, part.kind, tokens, whole=whole))
+        hint = _caching(subject, part.kind, tokens, in_front=not cached and 2 * ahead >= size)
+        yield Finding(what=what, where=subject.at(part, 0), hint=hint)
 
 
 _SHOWN = {"system": "system prompt", "user": "user message"}
@@ -55,14 +58,19 @@ def _rows_size(subject: Subject, name: str) -> int:
     return sum(len(str(value).encode()) for row in subject.queries[name] for value in row.values())
 
 
-def _caching(subject: Subject, kind: str, tokens: int, *, whole: bool) -> str:
-    if whole:
+def _caching(subject: Subject, kind: str, tokens: int, *, in_front: bool) -> str:
+    if in_front and subject.cache == "off":
         read = subject.cache_read_usd
         less = f": a request that finds it costs {_usd(read, tokens)} per {ROWS:,} rows" if read is not None else ""
-        return f'Write cache = "1h" under [prompt]{less} (models cache from 1,024 to 4,096 tokens up); or shorten it.'
+        return f'Write cache = "auto" under [prompt]{less}; or shorten it.'
+    if in_front:
+        least = f"{subject.rooms[0].model} caches from {subject.cached_from:,} tokens up" if subject.rooms else ""
+        return f"{least}: shorten it, or put more of what every request says before the first value of a row."
     if kind == "system":
         return "Move what differs from row to row into the user message, so that the system prompt can be cached."
-    return "Move it into the system prompt, which can be cached; or shorten it."
+    return (
+        "Move it before the first value of a row, or into the system prompt, so that it can be cached; or shorten it."
+    )
 
 
 def _usd(per_token: Decimal | None, tokens: int) -> str:

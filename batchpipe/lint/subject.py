@@ -59,6 +59,7 @@ class Subject:
     those `[prompt.queries]` that the templates use, `variables` such vars. Prices are the first rung's at the
     batch tier, US dollars a token. `place` gives the place of the first of some TOML paths that the file has,
     `line` that of a line of a template. `known` are findings that only the outside can tell, by code.
+    `head` is what every user message begins with, `cached_from` how many tokens the first rung's model must find alike.
     """
 
     parts: Sequence[Part]
@@ -73,6 +74,8 @@ class Subject:
     line: Callable[[str, int], str]
     input_usd: Decimal | None = None
     cache_read_usd: Decimal | None = None
+    head: str = ""
+    cached_from: int = 0
     known: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
 
     @property

@@ -112,7 +112,8 @@ class Prompt(Frozen):
     user_text: str | None = Field(default=None, description="The user message, inline.")
     cache: Literal["auto", "off", "5m", "1h"] = Field(
         default="auto",
-        description='Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.',
+        description='Prompt caching of what every request begins with: `"auto"` where it pays, primed by one request; '
+        '`"5m"` or `"1h"` always, without priming; `"off"` never.',
     )
     vars: Mapping[str, Any] = Field(default_factory=dict, description="Constants for the templates.")
     queries: Mapping[str, str] = Field(

@@ -42,4 +42,6 @@ def _is_static(node: nodes.Node, constants: Collection[str]) -> bool:
     names = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]
     read = {each.name for each in names if each.ctx == "load"}
     own = {each.name for each in names if each.ctx != "load"}
-    return read - own - {"loop"} <= set(constants)
+    if isinstance(node, nodes.For) or node.find(nodes.For):
+        own.add("loop")
+    return read - own <= set(constants)
