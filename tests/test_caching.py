@@ -72,7 +72,7 @@ def bill(root: Path, cache: str, count: int, *, primed: bool = False, **prompt: 
     with another(root) as project:
         project.faults(SLOW)
         write(project, cache, count, **prompt)
-        clock = Clock(project=project, step=300.0)
+        clock = Clock(project=project, step=1_200.0)
         if primed:
             assert clock.run(limit=1).error is None
         outcome = clock.run()

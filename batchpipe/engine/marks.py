@@ -32,6 +32,7 @@ from batchpipe.store.queries import query
 
 # How long what was seen of a cache counts.
 MEMORY = timedelta(days=30)
+LEAST_HEAD = 100
 UNMARKED = Turn(step="none")
 
 
@@ -68,9 +69,15 @@ def choose_marks(session: Session, resolved: Resolved, prices: PriceBook) -> Mar
     return Marks(by_rung=found)
 
 
+def cached_head(resolved: Resolved) -> str:
+    """What user messages begin with, where it is long enough to be worth a block of its own."""
+    head = resolved.templates.static_head
+    return head if len(head) >= LEAST_HEAD * CHARACTERS_PER_TOKEN else ""
+
+
 def _prefix(resolved: Resolved) -> str:
     """What every request begins with, as far as it is the same for all."""
-    return (resolved.templates.static_system or "") + resolved.templates.static_head
+    return (resolved.templates.static_system or "") + cached_head(resolved)
 
 
 def prefix_id(resolved: Resolved, rung: int) -> str:

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from batchpipe.conditions import INPUT_PREFIX
-from batchpipe.engine.marks import Marks, fixed_marks
+from batchpipe.engine.marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.fingerprint import fingerprinter
@@ -79,7 +79,7 @@ def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTime | None) -> E
         output_format=resolved.file.pipeline.output.format,
         sent_schema=resolved.sent_schema,
         cache=ttl,
-        head=resolved.templates.static_head,
+        head=cached_head(resolved),
     )
 
 
