@@ -94,6 +94,11 @@ class Mark:
     hits: Hits
     seen: Seen
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether not even a prefix that is there saves anything, or nothing is cached at all."""
+        return self.seen.uncached or saved(self, 1, warm=True) <= 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:

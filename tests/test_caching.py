@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from clocked import Clock
+from commandline import CommandLine
 from projects import Project, numbered
 
 from batchpipe.caching import Hits, Mark, Rates, Seen, Ttl, choose_ttl, next_turn, saved
@@ -239,6 +240,25 @@ def test_what_the_plan_expects_is_what_the_report_says(project: Project, clock: 
     assert clock.run().error is None
     assert cost is not None
     assert abs(cost - (spent(project) - before)) < cost / 10
+
+
+def test_the_commands_tell_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    typed.provide(project)
+    write(project, "auto", 30)
+    [expected] = typed("plan", "demo", "--json").value["estimate"]["caching"]
+    assert (expected["model"], expected["step"], expected["requests"]) == ("claude-sonnet-4-6", "prime", 30)
+    assert expected["saved_usd"] > 0
+    words = "about 3,000 tokens that every request begins with"
+    assert words in typed("plan", "demo").out
+    assert words in typed("plan", "demo", "--markdown").out
+    ran = typed("run", "demo", "--yes", "--json").value
+    assert (ran["batches"], ran["submitted"], ran["tokens"]["cache_write"] >= 3_000) == (2, 30, True)
+    [used] = typed("report", "demo", "--json").value["caching"]
+    assert (used["requests"], used["saved_usd"] > 0) == (30, True)
+    assert f"{used['hits'] / 30:.1%} of 30 requests found it, $" in typed("report", "demo").out
 
 
 def test_the_head_of_the_user_message_is_part_of_the_prefix(project: Project, clock: Clock) -> None:

@@ -34,7 +34,7 @@ class TestPlan:
         estimate = value["estimate"]
         assert list(estimate) == [
             "input_tokens", "output_tokens", "cost_usd", "max_usd", "realtime_usd",
-            "cost_low_usd", "cost_high_usd", "results_seen", "rungs",
+            "cost_low_usd", "cost_high_usd", "results_seen", "rungs", "caching",
         ]  # fmt: skip
         assert estimate["cost_low_usd"] < estimate["cost_usd"] < estimate["cost_high_usd"]
         assert (estimate["results_seen"], [each["requests"] for each in estimate["rungs"]]) == (0, [10])

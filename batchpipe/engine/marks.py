@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from hashlib import md5
@@ -45,7 +45,9 @@ class Marks:
 
     def ttl(self, rung: int) -> CacheTime | None:
         mark = self.by_rung.get(rung)
-        return mark.ttl if mark is not None else self.fixed
+        if mark is None:
+            return self.fixed
+        return None if mark.is_hopeless else mark.ttl
 
 
 NO_MARKS = Marks()
@@ -124,12 +126,11 @@ def turn_of(session: Session, resolved: Resolved, marks: Marks, start: int) -> T
         return UNMARKED
     rung, requests, _ = min(session.rows(query("due_on_rungs"), {"start": start}))
     mark = marks.by_rung.get(rung)
-    if mark is None:
+    if mark is None or mark.is_hopeless:
         return UNMARKED
     hits = _newest_hits(session, resolved, rung, mark)
     seen = read_seen(session, resolved, mark.prefix)
-    now = Mark(prefix=mark.prefix, tokens=mark.tokens, ttl=mark.ttl, rates=mark.rates, hits=hits, seen=seen)
-    return next_turn(now, requests, session.now)
+    return next_turn(replace(mark, hits=hits, seen=seen), requests, session.now)
 
 
 def _newest_hits(session: Session, resolved: Resolved, rung: int, mark: Mark) -> Hits:

@@ -1,13 +1,15 @@
 -- Prompt caching: which chunks bore marks, what they read and wrote, and what that saved.
 
 -- name: cache_hits
--- What batches read and wrote whose prefix was there when they were sent, by model and lifetime.
+-- What the newest batches read and wrote whose prefix was there when they were sent, by model and lifetime.
 SELECT m.ttl, sum(r.cache_read_tokens)::BIGINT, sum(r.cache_write_5m_tokens + r.cache_write_1h_tokens)::BIGINT, count(*)
 FROM (
     SELECT chunk_id, data ->> 'cache' AS ttl
     FROM ledger.events
     WHERE kind = 'chunk_prepared' AND (data ->> 'cache_step') = 'warm' AND (data ->> 'model') = $model
         AND recorded_at > $since
+    ORDER BY seq DESC
+    LIMIT 50
 ) m
 JOIN ledger.results r USING (chunk_id)
 WHERE r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens > 0
@@ -20,6 +22,8 @@ WITH chunks AS (
     SELECT chunk_id, pipeline, recorded_at, data ->> 'cache_step' AS step, data ->> 'cache' AS ttl, seq
     FROM ledger.events
     WHERE kind = 'chunk_prepared' AND (data ->> 'cache_prefix') = $prefix AND recorded_at > $since
+    ORDER BY seq DESC
+    LIMIT 50
 ),
 known AS (
     SELECT c.*, b.state, b.is_open, b.ended_at
