@@ -218,7 +218,8 @@ min_accuracy = 0.9
             "pipeline:8 [prompt] cache",
             'cannot be "always"',
             'Write "auto", "off", "5m" or "1h". '
-            '(Prompt caching: `"5m"` or `"1h"` marks the system prompt; `"auto"` and `"off"` mark nothing.)',
+            '(Prompt caching of what every request begins with: `"auto"` where it pays, primed by one request; '
+            '`"5m"` or `"1h"` always, without priming; `"off"` never.)',
         ),
         (
             "pipeline:10 [output.fields.label] type",
