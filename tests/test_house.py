@@ -24,7 +24,8 @@ from batchpipe.store.queries import names as query_names
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
-HELP_CPU_SECONDS = 0.5
+HELP_CPU_SECONDS = 0.3
+BUSY_HELP_CPU_SECONDS = 0.5
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
@@ -488,7 +489,9 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded_by(code, HEAVY, tmp_path) == []
 
 
-def test_help_is_quick(tmp_path: Path) -> None:
+def test_help_is_quick(tmp_path: Path, full_sweep: bool) -> None:
+    """The short form's bound leaves room for a busy machine."""
+
     def cpu_seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = batchpipe("--help", cwd=tmp_path)
@@ -496,7 +499,7 @@ def test_help_is_quick(tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stderr
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(cpu_seconds() for _ in range(3)) < HELP_CPU_SECONDS
+    assert min(cpu_seconds() for _ in range(3)) < (HELP_CPU_SECONDS if full_sweep else BUSY_HELP_CPU_SECONDS)
 
 
 def test_a_run_that_finds_nothing_due_loads_no_sdk(tmp_path: Path) -> None:
