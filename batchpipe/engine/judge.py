@@ -14,6 +14,7 @@ import duckdb
 import pyarrow
 
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.engine.arrow import leave_pandas_out
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql import quote_identifier, quote_literal
@@ -42,6 +43,7 @@ class Judge:
 
 def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
     """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer)."""
+    leave_pandas_out()
     connection.execute("CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()

@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.engine.arrow import leave_pandas_out
 from batchpipe.engine.marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
@@ -38,6 +39,7 @@ def render_rows(
     connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
 ) -> None:
     """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered`."""
+    leave_pandas_out()
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = _template_columns(resolved)
     with pyarrow.parquet.ParquetWriter(path, RENDERED, compression="zstd", compression_level=1) as writer:
