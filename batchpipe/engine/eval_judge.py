@@ -28,7 +28,7 @@ from batchpipe.errors import PipelineError, Problem
 from batchpipe.fingerprint import digest
 from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
 from batchpipe.schema.columns import Column
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql import quote_identifier
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -105,10 +105,8 @@ class FieldJudge:
             answer_column=answer.stored,
             expected_column=expected.stored,
         )
-        work.connection.execute(f"COPY ({chosen}) TO {quote_literal(str(path))} (FORMAT parquet)")
-        found = work.connection.execute(f"SELECT count(*) FROM {self._pairs}").fetchone()
-        pairs = int(found[0]) if found else 0
-        return Snapshot(path=path, columns=self.resolved.input_columns, key_columns=(), rows=pairs)
+        pairs = Snapshot(path=path, columns=self.resolved.input_columns, key_columns=(), rows=0)
+        return pairs.of_rows(work.connection, chosen, path)
 
     def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
         """Read what the judge has said of `snapshot`, and what that cost."""

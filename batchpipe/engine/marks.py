@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from hashlib import md5
 from typing import Any
 
 from batchpipe.caching import (
@@ -24,6 +23,7 @@ from batchpipe.caching import (
 )
 from batchpipe.engine.estimate import PLACES, PriceBook, recent_times, settings_text
 from batchpipe.engine.resolve import Resolved
+from batchpipe.fingerprint import digest
 from batchpipe.pricing import Step
 from batchpipe.providers import CacheTime
 from batchpipe.sql import quote_list
@@ -84,8 +84,8 @@ def _prefix(resolved: Resolved) -> str:
 
 def prefix_id(resolved: Resolved, rung: int) -> str:
     """Names what is cached: the model with its settings, the schema that it sees, and the prefix."""
-    parts = (settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, _prefix(resolved))
-    return md5("\n".join(parts).encode("utf-8", "replace")).hexdigest()
+    prefix = _prefix(resolved).encode("utf-8", "replace").decode()  # JSON holds no half of a surrogate pair
+    return digest(["prefix", settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, prefix])
 
 
 def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> Mark | None:
@@ -98,11 +98,7 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
         return None
     step = price.step(tokens)
     rates: dict[Ttl, Rates] = {"5m": _rates(step, step.cache_write_5m), "1h": _rates(step, step.cache_write_1h)}
-    since = session.now - MEMORY
-    hits = {
-        ttl: Hits(read=read, written=written, requests=requests)
-        for ttl, read, written, requests in session.rows(query("cache_hits"), {"model": rung.model, "since": since})
-    }
+    hits = _read_hits(session, rung.model)
     times = recent_times(session, resolved)
     ttl = choose_ttl(rates, hits, times.high_seconds, times.batches)
     prefix = prefix_id(resolved, number)
@@ -114,6 +110,12 @@ def _rates(step: Step, write: Decimal) -> Rates:
     return Rates(input=step.input, write=write, read=step.cache_read)
 
 
+def _read_hits(session: Session, model: str) -> dict[Ttl, Hits]:
+    """What the newest batches showed, by lifetime."""
+    rows = session.rows(query("cache_hits"), {"model": model, "since": session.now - MEMORY})
+    return {ttl: Hits(read=read, written=written, requests=requests) for ttl, read, written, requests in rows}
+
+
 def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
     statement = query("cache_seen", pipelines=quote_list(resolved.names))
     row = session.one(statement, {"prefix": prefix, "since": session.now - MEMORY})
@@ -122,23 +124,13 @@ def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
 
 def turn_of(session: Session, resolved: Resolved, marks: Marks, start: int) -> Turn:
     """What the chunk that begins with request `start` of `work.queue` does."""
-    if not marks.by_rung:
-        return UNMARKED
     rung, requests, _ = min(session.rows(query("due_on_rungs"), {"start": start}))
     mark = marks.by_rung.get(rung)
     if mark is None or mark.is_hopeless:
         return UNMARKED
-    hits = _newest_hits(session, resolved, rung, mark)
+    hits = _read_hits(session, resolved.rungs[rung - 1].model).get(mark.ttl, mark.hits)
     seen = read_seen(session, resolved, mark.prefix)
     return next_turn(replace(mark, hits=hits, seen=seen), requests, session.now)
-
-
-def _newest_hits(session: Session, resolved: Resolved, rung: int, mark: Mark) -> Hits:
-    parameters = {"model": resolved.rungs[rung - 1].model, "since": session.now - MEMORY}
-    for ttl, read, written, requests in session.rows(query("cache_hits"), parameters):
-        if ttl == mark.ttl:
-            return Hits(read=read, written=written, requests=requests)
-    return mark.hits
 
 
 def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, Any]:
