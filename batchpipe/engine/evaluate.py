@@ -31,7 +31,7 @@ from batchpipe.engine.gold import (
     subset,
 )
 from batchpipe.engine.judge import judge_answers, validate_documents
-from batchpipe.engine.resolve import Resolved, resolve
+from batchpipe.engine.resolve import Resolved, resolve, split_model
 from batchpipe.engine.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.source import Source
@@ -326,8 +326,9 @@ def _side(
         return resolve_version(version, given, inputs, context.default_provider)
 
     rungs = file.pipeline.models
-    listed = {each.model.partition(":")[2] or each.model for each in rungs}
-    others = [each for each in dict.fromkeys(wanted.models) if (each.partition(":")[2] or each) not in listed]
+    listed = {split_model(each.model, context.default_provider)[1] for each in rungs}
+    asked = dict.fromkeys(wanted.models)
+    others = [each for each in asked if split_model(each, context.default_provider)[1] not in listed]
     models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]
     contenders = []
     for number, rung in enumerate(models, start=1):

@@ -21,7 +21,7 @@ from batchpipe.engine.plan import Planner, PlanOptions
 from batchpipe.engine.raw import RawFolder
 from batchpipe.engine.record import record_version
 from batchpipe.engine.render import python_value, render_row
-from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.resolve import Resolved, split_model
 from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.submit import include_parts, refusal
 from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
@@ -179,7 +179,7 @@ class Trial:
         """The rung that is asked for, else the first that the row may use."""
         rungs, file = self.resolved.rungs, self.resolved.file
         if options.model is not None:
-            model = options.model.partition(":")[2] or options.model
+            model = split_model(options.model, self.context.default_provider)[1]
             listed = next((number for number, rung in enumerate(rungs, start=1) if rung.model == model), None)
             if listed is not None:
                 return listed, rungs[listed - 1]
