@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow
 import pytest
 from calls import ask, environment, spawn
 from projects import BASIC, Project, numbered
@@ -51,8 +51,8 @@ def texts(folder: Path) -> dict[str, str]:
             continue
         content = path.read_bytes()
         found[str(path)] = content.decode("latin-1")
-        if path.suffix == ".gz":
-            found[f"{path} unpacked"] = gzip.decompress(content).decode()
+        if path.suffix == ".zst":
+            found[f"{path} unpacked"] = pyarrow.input_stream(str(path), compression="zstd").read().decode()
         if path.suffix == ".parquet":
             rows = duckdb.connect().execute(f"SELECT * FROM '{path}'").fetchall()
             found[f"{path} read"] = repr(rows)

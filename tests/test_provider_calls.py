@@ -585,7 +585,7 @@ def test_the_sdk_is_loaded_by_a_call_and_by_nothing_before() -> None:
         "rung = RungSettings(model='claude-haiku-4-5', max_tokens=10)\n"
         "module.RULES.problems(rung, output_format='text', sent_schema=None)\n"
         "module.RULES.encoder(rung, output_format='text', sent_schema=None)\n"
-        "module.RULES.lines_sql()\n"
+        "module.RULES.lines_sql(text=True)\n"
         "module.provider({'ANTHROPIC_API_KEY': 'k'}, base_url=None)\n"
         "assert not {'anthropic', 'httpx2', 'genai_prices'} & set(sys.modules)\n"
     )

@@ -35,20 +35,31 @@ def read(folder: Path, *lines: Any) -> list[dict[str, Any]]:
             whole = {"custom_id": f"id-{number}", "result": line}
             file.write(line if isinstance(line, bytes) else json.dumps(whole).encode())
             file.write(b"\n")
-    parameters = {"path": str(path), "maximum_object_size": 40_000_000}
+    typed = _rows(path, text=False)
+    rows = _rows(path, text=True)
+    assert {row["filename"] for row in rows} <= {str(path)}
+    # What is not read as text is either the same, or it says that it has to be.
+    assert typed == rows or any(row["outcome"] == "unknown" for row in typed)
+    return rows
+
+
+def _rows(path: Path, *, text: bool) -> list[dict[str, Any]]:
+    parameters = {"paths": [str(path)], "maximum_object_size": 40_000_000}
     with duckdb.connect() as connection:
-        relation = connection.execute(RULES.lines_sql(), parameters)
+        relation = connection.execute(RULES.lines_sql(text=text), parameters)
         names = [each[0] for each in relation.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
     return sorted(rows, key=lambda row: (row["custom_id"] is None, row["custom_id"] or ""))
 
 
-def test_the_columns_and_their_types(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [False, True])
+def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
     (tmp_path / "empty.jsonl").touch()
-    parameters = {"path": str(tmp_path / "empty.jsonl"), "maximum_object_size": 1_000_000}
+    parameters = {"paths": [str(tmp_path / "empty.jsonl")], "maximum_object_size": 1_000_000}
     with duckdb.connect() as connection:
-        found = connection.execute("DESCRIBE " + RULES.lines_sql(), parameters).fetchall()
+        found = connection.execute("DESCRIBE " + RULES.lines_sql(text=text), parameters).fetchall()
     assert [(name, kind) for name, kind, *_ in found] == [
+        ("filename", "VARCHAR"),
         ("custom_id", "VARCHAR"),
         ("outcome", "VARCHAR"),
         ("model", "VARCHAR"),

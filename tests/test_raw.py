@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow
 import pytest
 from calls import ask
 from projects import Project, numbered
@@ -70,11 +70,11 @@ def test_a_collected_chunk_leaves_compressed_results_and_what_rebuilds_it(projec
     project.pipeline()
     project.rows(numbered(20))
     project.run()
-    assert raw_files(project) == ["json", "jsonl.gz", "requests.parquet"]
+    assert raw_files(project) == ["json", "jsonl.zst", "requests.parquet"]
     ((chunk_id, batch_id),) = project.sql("SELECT chunk_id::VARCHAR, batch_id FROM ledger.batches")
     path = raw(project).results(chunk_id)
     assert path is not None
-    assert gzip.decompress(path.read_bytes()) == served(project, batch_id)
+    assert pyarrow.input_stream(str(path), compression="zstd").read() == served(project, batch_id)
     asked = duckdb.connect()
     lines = f"SELECT count(*) FROM read_ndjson_objects('{path}')"
     assert asked.execute(lines).fetchall() == [(20,)]
@@ -135,7 +135,7 @@ def test_a_process_killed_between_commit_and_compression_is_tidied_up_after(
             project.run()
     assert "jsonl" in raw_files(project)
     assert project.run().rows["accepted"] == 6
-    assert raw_files(project) == ["json", "jsonl.gz", "requests.parquet"]
+    assert raw_files(project) == ["json", "jsonl.zst", "requests.parquet"]
     assert calls(project, "/results") == 1
 
 
@@ -211,9 +211,9 @@ def test_a_full_disk_leaves_the_plain_results(tmp_path: Path, monkeypatch: pytes
         folder.compress("c1")
     assert [path.name for path in tmp_path.iterdir()] == ["c1.jsonl"]
     folder.compress("c1")
-    assert [path.name for path in tmp_path.iterdir()] == ["c1.jsonl.gz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["c1.jsonl.zst"]
     folder.compress("c1")
-    assert folder.results("c1") == tmp_path / "c1.jsonl.gz"
+    assert folder.results("c1") == tmp_path / "c1.jsonl.zst"
 
 
 @pytest.mark.parametrize(

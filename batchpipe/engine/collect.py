@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,19 @@ from typing import Any
 from batchpipe.engine.estimate import PriceBook
 from batchpipe.engine.facts import OpenBatch, add_event
 from batchpipe.engine.judge import Judge, judge_answers, validate_documents
-from batchpipe.engine.output import merge_output
-from batchpipe.engine.raw import RawFolder, open_results, saving
+from batchpipe.engine.lines import fill_ended, line_faults, read_lines
+from batchpipe.engine.output import merge_collected
+from batchpipe.engine.raw import RawFolder, saving
 from batchpipe.engine.resolve import Resolved, judge_of_policy
 from batchpipe.engine.submit import submitted_facts
 from batchpipe.ladder import Ladder, Standing, decide
-from batchpipe.pricing import prices_table
+from batchpipe.pricing import ALL_INPUT, prices_table
 from batchpipe.providers import BatchState, Provider
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
-MIN_OBJECT_BYTES = 16_777_216
 MAX_KEPT_LINE = 4_000
 
 OUTCOME_WORDS = {
@@ -61,6 +62,11 @@ class Collected:
     cost_usd: Decimal = Decimal(0)
 
 
+Ended = tuple[OpenBatch, BatchState]
+NOTHING_NEW = Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
+NOTHING_OURS = replace(NOTHING_NEW, foreign=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
     """Collects batches of one pipeline. `poll_interval` (seconds) is the first pause before a transient retry.
@@ -84,15 +90,38 @@ class Collector:
 
         Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
         """
-        faults = self._read_checked(batch, 1 if self.rebuilding or state.archived else DOWNLOADS)
+        faults = self._read_checked(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
-            return Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None, foreign=True)
+            return NOTHING_OURS
+        return self._take([(batch, state)], faults)[0]
+
+    def collect_together(self, ended: Sequence[Ended]) -> Sequence[Collected] | None:
+        """Collect batches whose results are kept, made on one day, in one transaction.
+
+        None where anything about them is out of the ordinary: each is to be collected by itself.
+        """
+        paths = [path for batch, _ in ended if (path := self.raw.results(batch.chunk_id)) is not None]
+        if len(paths) < len(ended):
+            return None
+        self._read_sent([(*each, path) for each, path in zip(ended, paths, strict=True)])
+        connection = self.work.connection
+        read_lines(connection, self.resolved.rules, paths)
+        faults, _ = line_faults(connection)
+        if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
+            return None
+        connection.execute(query("received"))
+        return self._take(ended, faults)
+
+    def _take(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
+        """Judge and record what `work.received` holds of batches that were made on one day."""
         if not self.rebuilding:
-            self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
+            for batch, state in ended:
+                self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
         self._judge()
-        self._price(state.created_at.date())
-        collected = self._record(batch, state, faults)
-        self.raw.compress(batch.chunk_id)
+        self._price(ended[0][1].created_at.date())
+        collected = self._record(ended, faults)
+        for batch, _ in ended:
+            self.raw.compress(batch.chunk_id)
         return collected
 
     def tidy(self) -> None:
@@ -117,73 +146,72 @@ class Collector:
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
+        connection = self.work.connection
+        fill_ended(connection, [(chunk_id, None, self.database.clock(), path)])
         with self.database.reading(self.work) as session:
-            session.execute(query("sent"), {"chunk_id": chunk_id})
-        self._read(path)
-        self.work.connection.execute(query("received"))
+            session.execute(query("sent"))
+        read_lines(connection, self.resolved.rules, [path])
+        self._choose_lines()
         self._judge()
         self._price(self.database.clock().date())
         with self.database.writing(self.work, self.run_id) as session:
-            self._insert_results(session, chunk_id, None, session.now)
+            self._insert_results(session)
 
-    def _read_checked(self, batch: OpenBatch, looks: int) -> dict[str, int] | None:
-        """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
+    def _read_sent(self, files: Sequence[tuple[OpenBatch, BatchState, Path]]) -> None:
+        """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
+        now = self.database.clock()
+        rows = [(batch.chunk_id, batch.batch_id, state.ended_at or now, path) for batch, state, path in files]
+        fill_ended(self.work.connection, rows)
         with self.database.reading(self.work) as session:
-            session.execute(query("sent"), {"chunk_id": batch.chunk_id})
-        faults: dict[str, int] = {}
+            session.execute(query("sent"))
+
+    def _read_checked(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
+        """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
+        faults: Mapping[str, int] = {}
+        ours = False
         for attempt in range(looks):
             path = self.raw.results(batch.chunk_id)
             if attempt or path is None:
                 self._download(batch)
                 path = self.raw.download(batch.chunk_id)
-            self._read(path)
-            connection = self.work.connection
-            cursor = connection.execute(query("line_faults"))
-            names = [each[0] for each in cursor.description or ()]
-            row = cursor.fetchone()
-            assert row is not None
-            faults = dict(zip(names, row, strict=True))
+            self._read_sent([(batch, state, path)])
+            read_lines(self.work.connection, self.resolved.rules, [path])
+            faults, ours = line_faults(self.work.connection)
             if not any(faults.values()):
-                break
-        ours = self.work.connection.execute(
-            "SELECT count(*) FROM work.lines WHERE custom_id IN (SELECT custom_id FROM work.sent)"
-        ).fetchone()
-        if faults["strange"] and ours == (0,):
+                self.work.connection.execute(query("received"))
+                return faults
+        if faults["strange"] and not ours:
             if not self.rebuilding:
                 self.raw.download(batch.chunk_id).unlink()
             return None
-        self.work.connection.execute(query("received"))
+        self._choose_lines()
         return faults
 
-    def _read(self, path: Path) -> None:
-        with open_results(path) as file:
-            longest = max((len(line) for line in file), default=0)
-        parameters = {"path": str(path), "maximum_object_size": max(MIN_OBJECT_BYTES, 2 * longest)}
-        statement = f"CREATE OR REPLACE TABLE work.lines AS {self.resolved.rules.lines_sql()}"
-        self.work.connection.execute(statement, parameters)
+    def _choose_lines(self) -> None:
+        """`work.received` with one line for each request, where there are more or less."""
+        self.work.connection.execute(query("chosen_lines"))
+        self.work.connection.execute(query("received_chosen"))
 
     def _judge(self) -> None:
         """`work.all_judged` and `work.all_documents`: each request by the policy it was sent under."""
         connection = self.work.connection
-        connection.execute(
-            "CREATE OR REPLACE TABLE work.all_judged "
-            "(key_id UHUGEINT, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR)"
-        )
-        connection.execute("CREATE OR REPLACE TABLE work.all_documents (custom_id VARCHAR, output JSON, error VARCHAR)")
         policies = connection.execute(
             "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
         ).fetchall()
+        one = len(policies) == 1
+        if not one:
+            connection.execute(query("judged_by_policy"))
         for policy_hash, prompt_version in policies:
             judge = self._judge_for(policy_hash, prompt_version)
-            connection.execute(query("answers_received"), {"policy_hash": policy_hash})
-            connection.execute(query("sent_under_policy"), {"policy_hash": policy_hash})
-            validate_documents(connection, judge, "work.answers")
-            judge_answers(connection, judge, "work.to_judge")
-            connection.execute("INSERT INTO work.all_judged SELECT * FROM work.judged")
-            connection.execute(
-                "INSERT INTO work.all_documents SELECT * FROM work.documents "
-                "WHERE custom_id NOT IN (SELECT custom_id FROM work.all_documents)"
-            )
+            among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
+            validate_documents(connection, judge, f"({query('answers_received', **among)})")
+            judge_answers(connection, judge, f"({query('sent_under_policy', **among)})")
+            if not one:
+                connection.execute(query("add_judged"))
+                connection.execute(query("add_documents"))
+        source = "" if one else "_by_policy"
+        connection.execute(query("all_judged", source=source))
+        connection.execute(query("all_documents", source=source))
 
     def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
         """Today's judge for requests of today's prompt version, the recorded one for older ones."""
@@ -219,38 +247,42 @@ class Collector:
         for row in rows:
             connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
 
-    def _record(self, batch: OpenBatch, state: BatchState, faults: dict[str, int]) -> Collected:
+    def _record(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
         connection = self.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_judged_since()
-        self._decide()
+        states = self._decide()
         warnings = self._warnings(faults)
+        stop = _stop_words(uniform, account)
+        canceled = dict(connection.execute(query("canceled")).fetchall())
         with self.database.writing(self.work, self.run_id) as session:
-            if session.one(query("is_collected"), {"chunk_id": batch.chunk_id})[0]:
-                return Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
-            self._insert(session, batch, state)
-            if batch.state == "presumed":
-                self._event(session, batch, "chunk_adopted", submitted_facts(state))
-            counts = dict(session.rows(query("states_of_commit"), {"seq": session.seq}))
-            canceled = session.one("SELECT count(*) FROM work.received WHERE outcome = 'canceled'")[0]
-            cost = session.one(query("cost_of_commit"), {"seq": session.seq})[0]
-            stop = _stop_words(uniform, account)
-            self._event(session, batch, "batch_ended", ended_facts(state))
-            self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
-            self._note_unknown(session, batch)
-            merge_output(session, self.resolved, query("accepted_in_commit", seq=str(session.seq)))
-        return Collected(
-            accepted=counts.get("accepted", 0),
-            failed=counts.get("failed", 0),
-            due_again=counts.get("retry", 0) + counts.get("escalated", 0),
-            canceled=canceled,
-            warnings=warnings,
-            stop=stop,
-            cost_usd=cost,
-        )
+            if session.one(query("any_collected"))[0]:
+                return [NOTHING_NEW for _ in ended]
+            self._insert(session)
+            costs = dict(session.rows(query("cost_of_commit"), {"seq": session.seq}))
+            for batch, state in ended:
+                if batch.state == "presumed":
+                    self._event(session, batch, "chunk_adopted", submitted_facts(state))
+                self._event(session, batch, "batch_ended", ended_facts(state))
+                counts = states[batch.chunk_id]
+                self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
+                self._note_unknown(session, batch)
+            merge_collected(session, self.resolved)
+        return [
+            Collected(
+                accepted=states[chunk_id]["accepted"],
+                failed=states[chunk_id]["failed"],
+                due_again=states[chunk_id]["retry"] + states[chunk_id]["escalated"],
+                canceled=canceled.get(chunk_id, 0),
+                warnings=warnings if chunk_id == ended[0][0].chunk_id else (),
+                stop=stop,
+                cost_usd=costs.get(chunk_id, Decimal(0)),
+            )
+            for chunk_id in (batch.chunk_id for batch, _ in ended)
+        ]
 
     def _forget_judged_since(self) -> None:
         """A row that was decided after these results came keeps its later standing."""
@@ -258,8 +290,8 @@ class Collector:
         with self.database.reading(self.work) as session:
             session.execute(statement, {"moment": session.now})
 
-    def _insert(self, session: Session, batch: OpenBatch, state: BatchState) -> None:
-        self._insert_results(session, batch.chunk_id, batch.batch_id, state.ended_at or session.now)
+    def _insert(self, session: Session) -> None:
+        self._insert_results(session)
         words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
         session.execute(
             query(
@@ -270,18 +302,18 @@ class Collector:
             self._stamp(session) | {"poll_interval": self.poll_interval},
         )
 
-    def _insert_results(self, session: Session, chunk_id: str, batch_id: str | None, completed_at: datetime) -> None:
+    def _insert_results(self, session: Session) -> None:
         session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
-        session.execute(
-            query("insert_results", cost=_COST.format(p="b"), realtime=_COST.format(p="n")),
-            self._stamp(session) | {"chunk_id": chunk_id, "batch_id": batch_id, "completed_at": completed_at},
-        )
+        stepped = session.one("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1", [ALL_INPUT])[0]
+        step = query("price_step") if stepped else str(ALL_INPUT)
+        costs = {"cost": _COST.format(p="b"), "realtime": _COST.format(p="n")}
+        session.execute(query("insert_results", step=step, **costs), self._stamp(session))
 
     def _stamp(self, session: Session) -> dict[str, Any]:
         return {"pipeline": self.resolved.name, "run_id": self.run_id, "now": session.now, "seq": session.seq}
 
-    def _decide(self) -> None:
-        """`work.verdicts`: the ladder's verdict on each distinct outcome and standing of this batch."""
+    def _decide(self) -> dict[str, Counter[str]]:
+        """`work.verdicts`: the ladder's verdict on each distinct outcome and standing; how many, by chunk and state."""
         connection = self.work.connection
         rungs, retry = self.resolved.rungs, self.resolved.file.pipeline.retry
         ladder = Ladder(
@@ -296,7 +328,9 @@ class Collector:
             "rung SMALLINT, attempts SMALLINT, transients SMALLINT, next_max_tokens INTEGER, answer VARCHAR, "
             "review BOOLEAN, pause_doublings INTEGER)"
         )
-        for row in connection.execute(query("standings")).fetchall():
+        states: dict[str, Counter[str]] = defaultdict(Counter)
+        known = set()
+        for *row, chunk_id, count in connection.execute(query("standings")).fetchall():
             judged, rung, attempt, transients, max_tokens, mask, has_earlier = row
             standing = Standing(
                 rung=rung,
@@ -307,6 +341,10 @@ class Collector:
                 has_earlier_answer=has_earlier,
             )
             verdict = decide(judged, standing, ladder)
+            states[chunk_id][verdict.state] += count
+            if (judged, standing) in known:
+                continue
+            known.add((judged, standing))
             values = [
                 *row,
                 verdict.state,
@@ -319,6 +357,7 @@ class Collector:
                 verdict.pause_doublings,
             ]
             connection.execute(f"INSERT INTO work.verdicts VALUES ({', '.join('?' * 15)})", values)
+        return states
 
     def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
         """One event for the results of a type or shape that the protocol does not have, with one of them."""
@@ -327,7 +366,7 @@ class Collector:
             data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
             self._event(session, batch, "results_unknown", data)
 
-    def _warnings(self, faults: dict[str, int]) -> list[str]:
+    def _warnings(self, faults: Mapping[str, int]) -> list[str]:
         connection = self.work.connection
         warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
         models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]

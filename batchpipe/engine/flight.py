@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 from batchpipe import telemetry
-from batchpipe.engine.collect import Collected, Collector
+from batchpipe.engine.collect import Collected, Collector, Ended
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.reconcile import Reconciler
@@ -22,6 +22,8 @@ from batchpipe.store.queries import query
 UNREACHABLE_SECONDS = 60.0
 EXPIRES_SOON = timedelta(hours=2)
 GONE_SOON = timedelta(days=3)
+# Requests whose results are taken in at once: statements cost less the more rows they have, memory is the limit.
+MOST_TOGETHER = 100_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,8 +79,8 @@ class Flight:
         ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
         for batch, _ in ended:
             self._asked(batch, self.collector.save, batch)
-        for batch, state in ended:
-            self._asked(batch, self._collect, batch, state)
+        for group in _groups([each for each in ended if self.collector.raw.results(each[0].chunk_id) is not None]):
+            self._collect(group)
 
     def save_ended(self) -> None:
         """Once per poll interval, while the database is held by another process: save raw what has ended."""
@@ -153,9 +155,22 @@ class Flight:
         self._warn(batch, state)
         return state if state.ended else None
 
-    def _collect(self, batch: OpenBatch, state: BatchState) -> None:
-        with telemetry.span("collect", self.collector.resolved.name, batch_id=state.batch_id):
-            collected = self.collector.collect(batch, state)
+    def _collect(self, group: Sequence[Ended]) -> None:
+        """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
+        with telemetry.span("collect", self.collector.resolved.name, batches=len(group)):
+            together = self.collector.collect_together(group) if len(group) > 1 else None
+        if together is None:
+            for batch, state in group:
+                with telemetry.span("collect", self.collector.resolved.name, batch_id=state.batch_id):
+                    found = self._asked(batch, self.collector.collect, batch, state)
+                if found is not None:
+                    self._account_for(batch, state, found)
+            return
+        for (batch, state), collected in zip(group, together, strict=True):
+            self._account_for(batch, state, collected)
+
+    def _account_for(self, batch: OpenBatch, state: BatchState, collected: Collected) -> None:
+        """What a collected batch means for the run, and for who watches it."""
         if collected.foreign:
             self._foreign(batch, state)
             return
@@ -243,6 +258,25 @@ class Flight:
             hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
             raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
         self.tell(Event(kind="unreachable", level="warning", words=str(error)))
+
+
+def _groups(ended: Sequence[Ended]) -> Iterator[list[Ended]]:
+    """Batches that may be collected together, of one day and so many requests; what is only presumed goes alone."""
+    group: list[Ended] = []
+    for batch, state in ended:
+        alone = batch.state == "presumed" or state.archived
+        same_day = not group or group[0][1].created_at.date() == state.created_at.date()
+        if group and (
+            alone or not same_day or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER
+        ):
+            yield group
+            group = []
+        group.append((batch, state))
+        if alone:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _collected_event(batch_id: str, collected: Collected) -> Event:

@@ -42,24 +42,31 @@ class Judge:
 
 
 def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
-    """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer)."""
+    """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer).
+
+    Answers that are the same text are validated once: labels and scores repeat.
+    """
     leave_pandas_out()
-    connection.execute("CREATE OR REPLACE TABLE work.documents (custom_id VARCHAR, output JSON, error VARCHAR)")
+    connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
-    reader.execute(f"SELECT custom_id, answer FROM {answers}")
+    reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
     while block := reader.fetchmany(BLOCK_ROWS):
-        verdicts = [validator.validate(answer or "") for _, answer in block]
+        verdicts = [validator.validate(answer) for (answer,) in block]
         documents = pyarrow.table(
             {
-                "custom_id": [custom_id for custom_id, _ in block],
+                "answer": pyarrow.array([answer for (answer,) in block], pyarrow.string()),
                 "output": pyarrow.array([output for output, _ in verdicts], pyarrow.string()),
                 "error": pyarrow.array([error for _, error in verdicts], pyarrow.string()),
             }
         )
         connection.register("documents_block", documents)
-        connection.execute("INSERT INTO work.documents SELECT * FROM documents_block")
+        connection.execute("INSERT INTO work.validated SELECT * FROM documents_block")
         connection.unregister("documents_block")
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.documents AS SELECT a.custom_id, v.output, v.error "
+        f"FROM {answers} a JOIN work.validated v ON v.answer = coalesce(a.answer, '')"
+    )
 
 
 def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str) -> None:

@@ -62,14 +62,42 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
     """
     if not resolved.has_output:
         return
+    pipelines = quote_list(resolved.names)
     among = f"AND key_id IN ({keys})" if keys is not None else ""
     source = query(
         "output_source",
-        pipelines=quote_list(resolved.names),
-        among=among,
+        pipelines=pipelines,
+        accepted=query("newest_accepted", pipelines=pipelines, among=among),
+        requests=query("newest_requests", pipelines=pipelines),
+        answered=query("stored_outputs", pipelines=pipelines),
         columns=", ".join(_values(resolved)),
         reviewed=standing_reviews(session, resolved.names, among),
     )
+    _merge(session, resolved, source, answered=answered)
+
+
+def merge_collected(session: Session, resolved: Resolved) -> None:
+    """Bring in what this commit accepted of the batches in `work.ended`: its own results and requests say it all."""
+    if not resolved.has_output:
+        return
+    seq = str(session.seq)
+    decided = query("accepted_in_commit", seq=seq)
+    source = query(
+        "output_source",
+        pipelines=quote_list(resolved.names),
+        accepted=query("accepted_now", seq=seq),
+        requests=query("requests_now"),
+        answered=query("outputs_now", seq=seq),
+        columns=", ".join(_values(resolved)),
+        reviewed=standing_reviews(session, resolved.names, f"AND key_id IN ({decided})"),
+    )
+    _merge(session, resolved, source, answered=True)
+    earlier = query("accepted_earlier_answers", seq=seq)
+    if session.one(f"SELECT count(*) FROM ({earlier})")[0]:
+        merge_output(session, resolved, earlier)
+
+
+def _merge(session: Session, resolved: Resolved, source: str, *, answered: bool) -> None:
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
     on = " AND ".join(f"t.{key} IS NOT DISTINCT FROM s.{key}" for key in keys_sql)

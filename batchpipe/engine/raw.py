@@ -1,15 +1,13 @@
 """The raw folder: what the provider sent, as it came, and beside it what rebuilds the ledger from it.
 
-For each chunk `<id>.jsonl` (`.jsonl.gz` once its lines are in the database), `<id>.requests.parquet` and
+For each chunk `<id>.jsonl` (`.jsonl.zst`, zstd, once its lines are in the database), `<id>.requests.parquet` and
 `<id>.json`. Every file appears whole and on the disk, or not at all.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,15 +16,16 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import duckdb
+import pyarrow
 
 from batchpipe.sql import quote_literal
 from batchpipe.store.database import Session
 from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
-RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.gz", ".requests.parquet", ".json", ".part"
+RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
-COMPRESS_LEVEL = 6
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +95,10 @@ class RawFolder:
             return
         part = _part(packed)
         try:
-            with plain.open("rb") as source, part.open("wb") as target:
-                with gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=COMPRESS_LEVEL) as gz:
-                    shutil.copyfileobj(source, gz, 1 << 20)
-                os.fsync(target.fileno())
+            with plain.open("rb") as source, pyarrow.output_stream(str(part), compression="zstd") as target:
+                while block := source.read(BLOCK_BYTES):
+                    target.write(block)
+            _flush(part)
             part.replace(packed)
             _flush_folder(self.path)
             plain.unlink()
@@ -120,8 +119,7 @@ class RawFolder:
         part = _part(path)
         with saving(path):
             write(part)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            _flush(part)
             part.replace(path)
             _flush_folder(self.path)
 
@@ -186,7 +184,7 @@ def saving(path: Path) -> Iterator[None]:
 def open_results(path: Path) -> IO[bytes]:
     """A file of results, as the provider sent it."""
     packed = path.name.endswith(COMPRESSED)
-    return cast(IO[bytes], gzip.GzipFile(path)) if packed else path.open("rb")
+    return cast(IO[bytes], pyarrow.input_stream(str(path), compression="zstd")) if packed else path.open("rb")
 
 
 def keep_chunk(session: Session, folder: RawFolder, chunk_id: str, file: str) -> None:
@@ -253,6 +251,12 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size if path.is_file() else None
     except FileNotFoundError:
         return None
+
+
+def _flush(path: Path) -> None:
+    """Make what another library has written durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

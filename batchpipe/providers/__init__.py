@@ -191,16 +191,19 @@ class ProviderRules(Protocol):
         """The body of a batch from (custom id, encoded params)."""
         ...
 
-    def lines_sql(self) -> str:
-        """A SELECT over a raw results file (`$path`, `$maximum_object_size`), one row per line:
+    def lines_sql(self, *, text: bool) -> str:
+        """A SELECT over raw results files (`$paths`, `$maximum_object_size`), one row per line:
 
-        custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model VARCHAR, stop_reason VARCHAR, answer
-        VARCHAR (text, or the tool's input as JSON), error_type VARCHAR, error_message VARCHAR, input_tokens
-        BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens,
-        thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN, raw VARCHAR (the whole
-        line where outcome is 'unknown', else NULL), price_factor DECIMAL(9,6) (multiplies every token price
-        of the line). A malformed line is a row whose custom_id and raw are NULL. Input and output tokens are
-        NULL where the line has no usage.
+        filename VARCHAR (as in `$paths`), custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model VARCHAR,
+        stop_reason VARCHAR, answer VARCHAR (text, or the tool's input as JSON), error_type VARCHAR, error_message
+        VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens,
+        output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN, raw VARCHAR (the
+        whole line where outcome is 'unknown', else NULL), price_factor DECIMAL(9,6) (multiplies every token price of
+        the line). A malformed line is a row whose custom_id and raw are NULL. Input and output tokens are NULL where
+        the line has no usage.
+
+        Without `text` lines are typed while they are parsed, which takes less: where one is 'unknown' then, the files
+        are to be read again as `text`.
         """
         ...
 

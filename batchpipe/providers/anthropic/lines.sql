@@ -1,52 +1,19 @@
--- One row per line of a results file. A line is read as JSON text and given its types afterwards: a part of the
--- wrong type is then NULL, and the text of a line that cannot be judged is at hand.
-WITH lines AS (
-    SELECT
-        json AS line,
-        json_transform(json, '{
-            "custom_id": "VARCHAR",
-            "result": {
-                "type": "VARCHAR",
-                "error": {
-                    "type": "VARCHAR",
-                    "message": "VARCHAR",
-                    "error": {"type": "VARCHAR", "message": "VARCHAR", "details": {"error_code": "VARCHAR"}}
-                },
-                "message": {
-                    "model": "VARCHAR",
-                    "stop_reason": "VARCHAR",
-                    "stop_details": {"category": "VARCHAR", "explanation": "VARCHAR"},
-                    "content": [{"type": "VARCHAR", "text": "VARCHAR", "name": "VARCHAR", "input": "JSON"}],
-                    "usage": {
-                        "input_tokens": "BIGINT",
-                        "output_tokens": "BIGINT",
-                        "cache_creation_input_tokens": "BIGINT",
-                        "cache_read_input_tokens": "BIGINT",
-                        "cache_creation": {
-                            "ephemeral_5m_input_tokens": "BIGINT",
-                            "ephemeral_1h_input_tokens": "BIGINT"
-                        },
-                        "output_tokens_details": {"thinking_tokens": "BIGINT"},
-                        "server_tool_use": {"web_search_requests": "BIGINT"},
-                        "service_tier": "VARCHAR",
-                        "inference_geo": "VARCHAR"
-                    }
-                }
-            }
-        }') AS parsed
-    FROM read_ndjson_objects($path, ignore_errors = true, maximum_object_size = $maximum_object_size)
-),
+-- One row per line of results files. `lines` has (filename, line, custom_id, result): as typed JSON, where `line` is NULL,
+-- or as text that is given its types afterwards. A part of the wrong type is NULL then, and the text of a line that cannot
+-- be judged is at hand.
+WITH lines AS ({lines}),
 parts AS (
     SELECT
+        filename,
         line,
-        parsed.custom_id AS custom_id,
-        parsed.result.type AS result_type,
-        parsed.result.message AS message,
-        parsed.result.message.content AS content,
-        parsed.result.message.usage AS usage,
-        coalesce(parsed.result.error.error.type, parsed.result.error.type) AS error_type,
-        coalesce(parsed.result.error.error.message, parsed.result.error.message) AS error_message,
-        parsed.result.error.error.details.error_code AS error_code
+        custom_id,
+        result.type AS result_type,
+        result.message AS message,
+        result.message.content AS content,
+        result.message.usage AS usage,
+        coalesce(result.error.error.type, result.error.type) AS error_type,
+        coalesce(result.error.error.message, result.error.message) AS error_message,
+        result.error.error.details.error_code AS error_code
     FROM lines
 ),
 judged AS (
@@ -78,6 +45,7 @@ judged AS (
     FROM parts
 )
 SELECT
+    filename,
     custom_id,
     outcome,
     message.model AS model,

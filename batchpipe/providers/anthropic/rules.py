@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import orjson
+
 from batchpipe.providers import CacheTime, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.facts import cached_from, data, facts_of
@@ -18,11 +20,72 @@ def _sql_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+# What is read of a line, as DuckDB's JSON structure; a list has the structure of its elements.
+_LINE: dict[str, Any] = {
+    "custom_id": "VARCHAR",
+    "result": {
+        "type": "VARCHAR",
+        "error": {
+            "type": "VARCHAR",
+            "message": "VARCHAR",
+            "error": {"type": "VARCHAR", "message": "VARCHAR", "details": {"error_code": "VARCHAR"}},
+        },
+        "message": {
+            "model": "VARCHAR",
+            "stop_reason": "VARCHAR",
+            "stop_details": {"category": "VARCHAR", "explanation": "VARCHAR"},
+            "content": [{"type": "VARCHAR", "text": "VARCHAR", "name": "VARCHAR", "input": "JSON"}],
+            "usage": {
+                "input_tokens": "BIGINT",
+                "output_tokens": "BIGINT",
+                "cache_creation_input_tokens": "BIGINT",
+                "cache_read_input_tokens": "BIGINT",
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": "BIGINT",
+                    "ephemeral_1h_input_tokens": "BIGINT",
+                },
+                "output_tokens_details": {"thinking_tokens": "BIGINT"},
+                "server_tool_use": {"web_search_requests": "BIGINT"},
+                "service_tier": "VARCHAR",
+                "inference_geo": "VARCHAR",
+            },
+        },
+    },
+}
+_READ_TYPED = (
+    "SELECT filename, NULL::VARCHAR AS line, custom_id, result FROM read_ndjson($paths, columns = {{{columns}}}, "
+    "filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size)"
+)
+_READ_TEXT = (
+    "SELECT filename, line, parsed.custom_id AS custom_id, parsed.result AS result FROM ("
+    "SELECT filename, json AS line, json_transform(json, {structure}) AS parsed FROM read_ndjson_objects("
+    "$paths, filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size))"
+)
+
+
+def _type(structure: Any) -> str:
+    """The SQL type of a JSON structure."""
+    if isinstance(structure, str):
+        return structure
+    if isinstance(structure, list):
+        return f"{_type(structure[0])}[]"
+    fields = ", ".join(f'"{name}" {_type(each)}' for name, each in structure.items())
+    return f"STRUCT({fields})"
+
+
+def _source(*, text: bool) -> str:
+    if text:
+        return _READ_TEXT.format(structure=_sql_text(orjson.dumps(_LINE).decode()))
+    columns = ", ".join(f"{name}: {_sql_text(_type(each))}" for name, each in _LINE.items())
+    return _READ_TYPED.format(columns=columns)
+
+
 @cache
-def _lines_sql() -> str:
+def _lines_sql(*, text: bool) -> str:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
     account, prices = data()["account"], data()["prices"]
     values = {
+        "lines": _source(text=text),
         "account_types": ", ".join(map(_sql_text, account["types"])),
         "account_codes": ", ".join(map(_sql_text, account["codes"])),
         "account_messages": _sql_text(account["messages"]),
@@ -87,5 +150,5 @@ class Rules:
     def assemble(self, requests: Sequence[tuple[str, bytes]]) -> bytes:
         return encoding.assemble(requests)
 
-    def lines_sql(self) -> str:
-        return _lines_sql()
+    def lines_sql(self, *, text: bool) -> str:
+        return _lines_sql(text=text)

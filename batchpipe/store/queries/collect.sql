@@ -1,25 +1,51 @@
 -- A batch's results: checked against what was sent, judged, priced and recorded.
 
+-- name: ended
+CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_at TIMESTAMP, filename VARCHAR)
+
 -- name: sent
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
-    key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt, transients,
-    max_tokens, rungs, earlier_answer, started, input_values
+    chunk_id, key_id, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
+    transients, max_tokens, rungs, earlier_answer, started, input_values
 FROM ledger.requests
-WHERE chunk_id = $chunk_id::UUID
+WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
+
+-- name: lines
+CREATE OR REPLACE TABLE work.lines AS
+SELECT e.chunk_id, l.* EXCLUDE (filename)
+FROM ({lines}) l
+JOIN work.ended e USING (filename)
+
+-- name: unclear_lines
+SELECT count(*) FROM work.lines WHERE outcome = 'unknown'
 
 -- name: line_faults
 SELECT
-    (SELECT count(*) FROM work.lines WHERE custom_id IS NULL) AS malformed,
-    (SELECT count(*) FROM work.lines WHERE custom_id IS NOT NULL AND custom_id NOT IN (SELECT custom_id FROM work.sent))
-        AS strange,
-    (SELECT count(*) - count(DISTINCT custom_id) FROM work.lines WHERE custom_id IN (SELECT custom_id FROM work.sent))
-        AS doubled,
-    (SELECT count(*) FROM work.sent WHERE leads AND custom_id NOT IN
-        (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)) AS missing
+    count(*) FILTER (line_id IS NULL) AS malformed,
+    count(*) FILTER (line_id IS NOT NULL AND sent_id IS NULL) AS strange,
+    count(sent_id) - count(DISTINCT sent_id) AS doubled,
+    (SELECT count(*) FROM work.sent WHERE leads) - count(DISTINCT sent_id) AS missing,
+    count(sent_id) AS ours
+FROM (
+    SELECT l.custom_id AS line_id, s.custom_id AS sent_id
+    FROM work.lines l
+    LEFT JOIN (SELECT chunk_id, custom_id FROM work.sent WHERE leads) s
+        ON s.custom_id = l.custom_id AND s.chunk_id = l.chunk_id
+)
+
+-- name: special
+-- What is looked at batch by batch: failures that may be of the account or the whole batch, what is unknown, and a key
+-- that was sent in two of the batches.
+SELECT
+    EXISTS (SELECT 1 FROM work.lines WHERE outcome IN ('account', 'permanent', 'unknown'))
+    OR (SELECT count(DISTINCT key_id) < count(*) FROM work.sent)
 
 -- name: received
-CREATE OR REPLACE TABLE work.received AS
+CREATE OR REPLACE VIEW work.received AS SELECT * FROM work.lines
+
+-- name: chosen_lines
+CREATE OR REPLACE TABLE work.chosen_lines AS
 SELECT * EXCLUDE (line_number)
 FROM (
     SELECT *, row_number() OVER (PARTITION BY custom_id ORDER BY outcome = 'unknown', line_number) AS place
@@ -28,10 +54,12 @@ FROM (
 )
 WHERE place = 1
 UNION ALL BY NAME
-SELECT DISTINCT custom_id, 'missing' AS outcome, true AS billed
+SELECT DISTINCT chunk_id, custom_id, 'missing' AS outcome, true AS billed
 FROM work.sent
 WHERE leads AND custom_id NOT IN (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)
 
+-- name: received_chosen
+CREATE OR REPLACE VIEW work.received AS SELECT * EXCLUDE (place) FROM work.chosen_lines
 
 -- name: uniform_error
 SELECT any_value(error_message), count(*)
@@ -42,19 +70,34 @@ HAVING count(*) >= 20 AND bool_and(outcome = 'permanent') AND count(DISTINCT err
 SELECT any_value(error_message), count(*) FROM work.received WHERE outcome = 'account' HAVING count(*) > 0
 
 -- name: answers_received
-CREATE OR REPLACE TABLE work.answers AS
-SELECT r.custom_id, r.answer
-FROM work.received r
-WHERE r.outcome = 'answered' AND r.custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = $policy_hash::UHUGEINT)
+SELECT custom_id, answer FROM work.received
+WHERE outcome = 'answered' AND ({all} OR custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = {policy_hash}))
 
 -- name: sent_under_policy
-CREATE OR REPLACE TABLE work.to_judge AS
-SELECT key_id, custom_id, rung, input_values FROM work.sent WHERE policy_hash = $policy_hash::UHUGEINT
+SELECT key_id, custom_id, rung, input_values FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
+
+-- name: judged_by_policy
+CREATE OR REPLACE TABLE work.judged_by_policy
+    (key_id UHUGEINT, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR);
+CREATE OR REPLACE TABLE work.documents_by_policy (custom_id VARCHAR, output JSON, error VARCHAR)
+
+-- name: add_judged
+INSERT INTO work.judged_by_policy SELECT * FROM work.judged
+
+-- name: add_documents
+INSERT INTO work.documents_by_policy SELECT * FROM work.documents
+WHERE custom_id NOT IN (SELECT custom_id FROM work.documents_by_policy)
+
+-- name: all_judged
+CREATE OR REPLACE VIEW work.all_judged AS SELECT * FROM work.judged{source}
+
+-- name: all_documents
+CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM work.documents{source}
 
 -- name: outcomes
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
-    s.*, r.error_message, j.error AS judged_error,
+    s.* EXCLUDE (leads, input_values), r.error_message, j.error AS judged_error,
     CASE
         WHEN r.outcome <> 'answered' THEN r.outcome
         WHEN NOT coalesce(j.valid, false) THEN 'invalid'
@@ -67,7 +110,9 @@ LEFT JOIN work.all_judged j ON j.custom_id = s.custom_id AND j.key_id = s.key_id
 WHERE r.outcome NOT IN ('canceled', 'account') AND NOT ($uniform AND r.outcome = 'permanent')
 
 -- name: standings
-SELECT DISTINCT judged, rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL FROM work.outcomes
+SELECT judged, rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL, chunk_id::VARCHAR, count(*)
+FROM work.outcomes
+GROUP BY ALL
 
 -- name: insert_results
 INSERT INTO ledger.results BY NAME
@@ -79,26 +124,26 @@ WITH priced AS (
         CASE WHEN r.service_tier IS NULL OR r.service_tier = 'batch' THEN 'batch' ELSE 'realtime' END AS tier
     FROM work.received r
 ),
-stepped AS (
-    SELECT p.*,
-        (SELECT max(above_input_tokens) FROM work.prices b WHERE b.model = p.model
-            AND b.above_input_tokens < p.uncached + p.write_5m + p.write_1h + p.reads) AS step
-    FROM priced p
-)
+stepped AS (SELECT p.*, {step} AS step FROM priced p)
 SELECT
-    $pipeline AS pipeline, s.custom_id, $chunk_id::UUID AS chunk_id, $batch_id AS batch_id, $run_id::UUID AS run_id,
-    s.outcome, s.model, s.stop_reason, s.answer, d.output,
-    CASE WHEN s.outcome = 'answered' THEN d.error ELSE s.error_message END AS error, s.error_type,
+    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, $run_id::UUID AS run_id, s.outcome, s.model, s.stop_reason,
+    s.answer, d.output, CASE WHEN s.outcome = 'answered' THEN d.error ELSE s.error_message END AS error, s.error_type,
     s.uncached AS input_tokens, s.write_5m AS cache_write_5m_tokens, s.write_1h AS cache_write_1h_tokens,
     s.reads AS cache_read_tokens, s.written AS output_tokens, coalesce(s.thinking_tokens, 0) AS thinking_tokens,
     s.searches AS web_searches, s.service_tier,
     CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {cost} END AS cost_usd,
     CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {realtime} END AS realtime_usd,
-    false AS judged_again, $completed_at::TIMESTAMP AS completed_at, $now AS recorded_at, $seq AS seq
+    false AS judged_again, e.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
+JOIN work.ended e USING (chunk_id)
 LEFT JOIN work.all_documents d USING (custom_id)
 LEFT JOIN work.prices b ON b.model = s.model AND b.tier = s.tier AND b.above_input_tokens = s.step
 LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above_input_tokens = s.step
+
+-- name: price_step
+-- The step of a model's prices that applies to a line: the one with the highest bound that its input passes.
+(SELECT max(above_input_tokens) FROM work.prices b WHERE b.model = p.model
+    AND b.above_input_tokens < p.uncached + p.write_5m + p.write_1h + p.reads)
 
 -- name: insert_decisions
 INSERT INTO ledger.decisions BY NAME
@@ -146,11 +191,12 @@ SELECT count(*), min(custom_id), arg_min(raw, custom_id) FROM work.received WHER
 -- name: recorded_policy
 SELECT policy FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT
 
--- name: is_collected
-SELECT count(*) > 0 FROM ledger.events WHERE kind = 'batch_collected' AND chunk_id = $chunk_id::UUID
+-- name: any_collected
+SELECT count(*) > 0 FROM ledger.events
+WHERE kind = 'batch_collected' AND chunk_id IN (SELECT chunk_id FROM work.ended)
 
--- name: states_of_commit
-SELECT state, count(*) FROM ledger.decisions WHERE seq = $seq GROUP BY state
+-- name: canceled
+SELECT chunk_id::VARCHAR, count(*) FROM work.received WHERE outcome = 'canceled' GROUP BY chunk_id
 
 -- name: cost_of_commit
-SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) FROM ledger.results WHERE seq = $seq
+SELECT chunk_id::VARCHAR, coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) FROM ledger.results WHERE seq = $seq GROUP BY chunk_id

@@ -1,29 +1,9 @@
 -- The output table, out of decisions, requests and results.
 
 -- name: output_source
-WITH accepted AS (
-    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
-        arg_max(prompt_version, seq) AS prompt_version
-    FROM ledger.decisions
-    WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
-    GROUP BY key_id
-),
-newest_request AS (
-    SELECT key_id, arg_max(q.key, q.seq) AS key, arg_max(q.include_values, q.seq) AS include_values,
-        arg_max(q.include_columns, q.seq) AS include_columns,
-        bool_or(q.leads AND q.custom_id = a.custom_id) AS leads
-    FROM ledger.requests q
-    JOIN accepted a USING (key_id)
-    WHERE q.pipeline IN ({pipelines})
-    GROUP BY key_id
-),
-answered AS (
-    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
-        max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
-    FROM ledger.results
-    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted)
-    GROUP BY custom_id
-),
+WITH accepted AS ({accepted}),
+request AS ({requests}),
+answered AS ({answered}),
 told AS (
     SELECT a.key_id, coalesce(h.after, r.output) AS output, h.reviewed_by, r.* EXCLUDE (output)
     FROM accepted a
@@ -43,9 +23,44 @@ SELECT
     r.reviewed_by AS _reviewed_by,
     true AS _current
 FROM accepted a
-JOIN newest_request q USING (key_id)
+JOIN request q USING (key_id)
 JOIN told r USING (key_id)
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = a.prompt_version AND v.pipeline IN ({pipelines})
+
+-- name: newest_accepted
+SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
+    arg_max(prompt_version, seq) AS prompt_version
+FROM ledger.decisions
+WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
+GROUP BY key_id
+
+-- name: newest_requests
+SELECT key_id, arg_max(q.key, q.seq) AS key, arg_max(q.include_values, q.seq) AS include_values,
+    arg_max(q.include_columns, q.seq) AS include_columns,
+    bool_or(q.leads AND q.custom_id = a.custom_id) AS leads
+FROM ledger.requests q
+JOIN accepted a USING (key_id)
+WHERE q.pipeline IN ({pipelines})
+GROUP BY key_id
+
+-- name: stored_outputs
+SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
+    max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
+FROM ledger.results
+WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted)
+GROUP BY custom_id
+
+-- name: accepted_now
+SELECT key_id, custom_id, rung, review, prompt_version FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
+
+-- name: requests_now
+SELECT q.key_id, q.key, q.include_values, q.include_columns, q.leads AND q.custom_id = a.custom_id AS leads
+FROM ledger.requests q
+JOIN accepted a USING (key_id)
+WHERE q.chunk_id IN (SELECT chunk_id FROM work.ended)
+
+-- name: outputs_now
+SELECT custom_id, output, model, batch_id, completed_at, cost_usd FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL
 
 -- name: refresh_current
 UPDATE {table} AS t SET _current = w.is_current
@@ -80,3 +95,8 @@ WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pip
 
 -- name: accepted_in_commit
 SELECT key_id FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
+
+-- name: accepted_earlier_answers
+SELECT key_id FROM ledger.decisions
+WHERE seq = {seq} AND state = 'accepted'
+    AND custom_id NOT IN (SELECT custom_id FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL)

@@ -1,0 +1,60 @@
+"""Reading raw results files into `work.lines`, one row per line, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.engine.raw import open_results
+from batchpipe.providers import ProviderRules
+from batchpipe.store.queries import query
+
+BLOCK_BYTES = 2_097_152
+
+
+def fill_ended(
+    connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str | None, datetime | None, Path | None]]
+) -> None:
+    """`work.ended`: (chunk id, batch id, when it was completed, its results file) of what is collected together."""
+    connection.execute(query("ended"))
+    for chunk_id, batch_id, completed_at, path in rows:
+        values = [chunk_id, batch_id, completed_at, None if path is None else str(path)]
+        connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", values)
+
+
+def read_lines(connection: duckdb.DuckDBPyConnection, rules: ProviderRules, paths: Sequence[Path]) -> None:
+    """Fill `work.lines` from `paths`, the files of `work.ended`."""
+    longest = max((_longest_line(path) for path in paths), default=BLOCK_BYTES)
+    parameters = {"paths": [str(path) for path in paths], "maximum_object_size": 2 * longest}
+    for text in (False, True):
+        connection.execute(query("lines", lines=rules.lines_sql(text=text)), parameters)
+        if connection.execute(query("unclear_lines")).fetchone() == (0,):
+            return
+
+
+def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int], bool]:
+    """Lines that are not what was sent, by kind, and whether any line at all is ours."""
+    cursor = connection.execute(query("line_faults"))
+    names = [each[0] for each in cursor.description or ()]
+    row = cursor.fetchone()
+    assert row is not None
+    found = dict(zip(names, row, strict=True))
+    ours = found.pop("ours")
+    return found, ours > 0
+
+
+def _longest_line(path: Path) -> int:
+    """No line is longer than this many bytes."""
+    longest, open_bytes = BLOCK_BYTES, 0
+    with open_results(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            first = block.find(b"\n")
+            if first < 0:
+                open_bytes += len(block)
+            else:
+                longest = max(longest, open_bytes + first)
+                open_bytes = len(block) - block.rfind(b"\n")
+    return max(longest, open_bytes)
