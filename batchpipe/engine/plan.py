@@ -285,7 +285,8 @@ class Planner:
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(query("due", due_words=quote_list(words), chosen=chosen, limit=limit), parameters)
         with self.database.reading(self.work) as session:
-            session.execute(query("leaders", pipelines=self._pipelines))
+            session.execute(query("shared_requests", pipelines=self._pipelines))
+        self.work.connection.execute(query("leading"))
         self.work.connection.execute(query("number_requests"))
 
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> Held | None:

@@ -368,23 +368,39 @@ FROM (
 JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
 JOIN work.ladder l ON l.rung = f.next_rung
 
--- name: leaders
-CREATE OR REPLACE TABLE work.leading AS
-SELECT
-    d.*,
-    first_value(d.key_id) OVER same AS leader_key_id,
-    row_number() OVER same = 1 AND q.custom_id IS NULL AS leads,
-    q.custom_id AS in_flight_custom_id,
-    q.chunk_id AS in_flight_chunk_id
-FROM work.due d
-LEFT JOIN (
+-- name: shared_requests
+-- Of the rows that are due those that ask what another one asks too, or what is in flight: few, as a rule.
+CREATE OR REPLACE TABLE work.shared AS
+WITH in_flight AS (
     SELECT request_hash, any_value(custom_id) AS custom_id, any_value(chunk_id) AS chunk_id
     FROM ledger.requests
     WHERE leads AND pipeline IN ({pipelines})
         AND chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
     GROUP BY request_hash
-) q USING (request_hash)
+),
+same AS (
+    SELECT request_hash FROM work.due GROUP BY request_hash HAVING count(*) > 1
+    UNION
+    SELECT request_hash FROM in_flight
+)
+SELECT
+    d.key_id,
+    first_value(d.key_id) OVER same AS leader_key_id,
+    row_number() OVER same = 1 AND q.custom_id IS NULL AS leads,
+    q.custom_id AS in_flight_custom_id,
+    q.chunk_id AS in_flight_chunk_id
+FROM work.due d
+LEFT JOIN in_flight q USING (request_hash)
+WHERE d.request_hash IN (SELECT request_hash FROM same)
 WINDOW same AS (PARTITION BY d.request_hash ORDER BY d.position)
+
+-- name: leading
+CREATE OR REPLACE VIEW work.leading AS
+SELECT
+    d.*, coalesce(s.leader_key_id, d.key_id) AS leader_key_id, coalesce(s.leads, true) AS leads, s.in_flight_custom_id,
+    s.in_flight_chunk_id
+FROM work.due d
+LEFT JOIN work.shared s USING (key_id)
 
 -- name: sends
 SELECT key_id, count(*) AS sends FROM ledger.requests
