@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 # A batch carries about this much around its requests, and each request this much around its params.
 ENVELOPE_BYTES = 16
@@ -38,34 +40,38 @@ def free_size(count: int, taken: Collection[int]) -> int:
     return count
 
 
-def partition(sizes: Iterable[tuple[int, int]], limits: ChunkLimits) -> Iterator[Chunk]:
-    """Chunks over `sizes`, pairs of (bytes of a request's params, group number), groups contiguous.
+def partition(sizes: Iterable[tuple[int, int]], limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
+    """Chunks over `sizes`, `total` pairs of (bytes of a request's params, group number), groups contiguous.
 
     No chunk passes a limit, except that a request larger than `max_bytes` travels alone. No two chunks among
     `max_in_flight` neighbours share a size, single requests aside; where chunks may be large, no two at all do.
+    At most one chunk's sizes are held at a time.
     """
-    requests = list(sizes)
-    spacious = limits.max_requests >= 10 * (len(requests) // limits.max_requests + 1)
+    spacious = limits.max_requests >= 10 * (total // limits.max_requests + 1)
     recent: list[int] = []
+    coming, waiting = iter(sizes), deque[tuple[int, int]]()
     start = 0
-    while start < len(requests):
-        count = _fit(requests, start, limits)
-        count = free_size(count, recent)
-        total = ENVELOPE_BYTES + sum(size + REQUEST_OVERHEAD_BYTES for size, _ in requests[start : start + count])
-        yield Chunk(start=start, count=count, bytes=total)
+    while True:
+        waiting.extend(islice(coming, limits.max_requests - len(waiting)))
+        if not waiting:
+            return
+        count = free_size(_fit(waiting, limits), recent)
+        taken = sum(waiting.popleft()[0] for _ in range(count))
+        yield Chunk(start=start, count=count, bytes=ENVELOPE_BYTES + taken + count * REQUEST_OVERHEAD_BYTES)
         recent.append(count)
         if not spacious:
             recent = recent[-max(limits.max_in_flight - 1, 1) :]
         start += count
 
 
-def _fit(requests: list[tuple[int, int]], start: int, limits: ChunkLimits) -> int:
-    total, count = ENVELOPE_BYTES, 0
-    group = requests[start][1]
-    for size, its_group in requests[start : start + limits.max_requests]:
+def _fit(waiting: Iterable[tuple[int, int]], limits: ChunkLimits) -> int:
+    """How many of `waiting`, from the first on, fit one chunk."""
+    total, count, group = ENVELOPE_BYTES, 0, None
+    for size, its_group in waiting:
         total += size + REQUEST_OVERHEAD_BYTES
-        if its_group != group or (count and total > limits.max_bytes):
+        if count and (its_group != group or total > limits.max_bytes):
             break
+        group = its_group
         count += 1
     return count
 

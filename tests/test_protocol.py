@@ -214,7 +214,7 @@ def test_chunks_take_every_request_once_within_their_limits(
 ) -> None:
     sizes.sort(key=lambda each: each[1])
     limits = ChunkLimits(max_requests=max_requests, max_bytes=max_bytes, max_in_flight=max_in_flight)
-    chunks = list(partition(sizes, limits))
+    chunks = list(partition(sizes, limits, total=len(sizes)))
     assert [n for chunk in chunks for n in range(chunk.start, chunk.start + chunk.count)] == list(range(len(sizes)))
     for chunk in chunks:
         requests = sizes[chunk.start : chunk.start + chunk.count]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from batchpipe.caching import primes
@@ -23,6 +24,7 @@ from batchpipe.sql import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
+BLOCK_ROWS = 10_000
 DUE_WORDS = (
     "redo",
     "new",
@@ -300,7 +302,7 @@ class Planner:
         ).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
-        whole = self._estimate()
+        whole = self._estimate(self._chunks())
         requests = self._count("SELECT count(*) FROM work.queue")
         words = quote_list(FRESH_WORDS)
         fill_sample(self.work, sample, snapshot, words, 0 if options.no_new else sample.rows)
@@ -315,19 +317,21 @@ class Planner:
         with self.database.reading(self.work) as session:
             fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
         self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
-        return self._count("SELECT count(*) FROM work.queue"), self._estimate()
+        return self._count("SELECT count(*) FROM work.queue"), self._estimate(self._chunks())
 
     def _session(self, seq: int = 0) -> Session:
         return Session(connection=self.work.connection, seq=seq, now=self.database.clock())
 
     def _chunks(self) -> tuple[Chunk, ...]:
-        sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number").fetchall()
-        return tuple(partition(sizes, self.limits()))
+        total = self._count("SELECT count(*) FROM work.queue")
+        sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number")
+        rows = chain.from_iterable(iter(lambda: sizes.fetchmany(BLOCK_ROWS), []))
+        return tuple(partition(rows, self.limits(), total=total))
 
-    def _estimate(self, *, once: bool = False) -> Estimate:
+    def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         session = self._session()
         caching = price_queue(session, self.resolved, self.marks)
-        return estimate(session, self.resolved, self._chunks(), caching=caching, once=once)
+        return estimate(session, self.resolved, chunks, caching=caching, once=once)
 
     def _count(self, statement: str) -> int:
         row = self.work.connection.execute(statement).fetchone()
@@ -339,7 +343,7 @@ class Planner:
             session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
 
     def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: Held | None) -> Plan:
-        session = self._session(seq)
+        session, chunks = self._session(seq), self._chunks()
         words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
         known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
@@ -354,8 +358,8 @@ class Planner:
             requests=requests,
             followers=followers,
             deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
-            chunks=self._chunks(),
-            estimate=self._estimate(once=held is not None),
+            chunks=chunks,
+            estimate=self._estimate(chunks, once=held is not None),
             held=held,
             rendered=rendered,
             snapshot=snapshot,
