@@ -1,0 +1,77 @@
+"""Batches that ended together are taken in together, and each by itself where one is out of the ordinary."""
+
+from __future__ import annotations
+
+import pytest
+from projects import BASIC, Project, numbered
+
+CHUNKS = BASIC + "[chunking]\nmax_requests = 5\nmax_in_flight = 4\n"
+ROWS = 14
+BATCHES = 4
+
+
+@pytest.fixture
+def ended(project: Project) -> Project:
+    """Four batches of different sizes, sent by one call and ended by the time of the next."""
+    project.pipeline(CHUNKS)
+    project.rows(numbered(ROWS))
+    assert project.run(no_wait=True).submitted == ROWS
+    return project
+
+
+def commits(project: Project) -> list[int]:
+    """How many batches each commit of results brought, in order."""
+    statement = "SELECT count(DISTINCT chunk_id) FROM ledger.results GROUP BY seq ORDER BY seq"
+    return [count for (count,) in project.sql(statement)]
+
+
+def answered(project: Project) -> int:
+    ((rows, labels),) = project.sql("SELECT count(*), count(label) FROM demo")
+    assert rows == labels
+    return int(rows)
+
+
+def test_batches_that_ended_together_are_one_commit(ended: Project) -> None:
+    result = ended.run()
+    assert (result.status, result.rows["accepted"], answered(ended)) == ("done", ROWS, ROWS)
+    assert commits(ended) == [BATCHES]
+    facts = "SELECT count(*), count(DISTINCT chunk_id) FROM ledger.events WHERE kind = 'batch_collected'"
+    assert ended.sql(facts) == [(BATCHES, BATCHES)]
+    stored = "SELECT count(*) FROM ledger.results r JOIN ledger.batches b USING (chunk_id) WHERE r.batch_id = b.batch_id"
+    assert ended.sql(stored) == [(ROWS,)]
+
+
+def test_what_each_batch_came_to_is_told_for_itself(ended: Project) -> None:
+    ended.run()
+    sizes = "SELECT chunk_id, count(*) FROM ledger.results GROUP BY ALL"
+    told = "SELECT chunk_id, (data -> 'states' ->> 'accepted')::INTEGER FROM ledger.events WHERE kind = 'batch_collected'"
+    assert sorted(map(str, ended.sql(sizes))) == sorted(map(str, ended.sql(told)))
+
+
+@pytest.mark.parametrize("fault", ["missing_line", "doubled_line", "foreign_line", "bad_json_line"])
+def test_a_file_that_is_out_of_the_ordinary_costs_the_others_nothing(ended: Project, fault: str) -> None:
+    ended.faults({"calls": [{"call": "results", "fault": fault, "times": 1}]})
+    result = ended.run()
+    assert (result.status, result.rows["accepted"], answered(ended)) == ("done", ROWS, ROWS)
+    assert (result.submitted, commits(ended)) == (0, [1] * BATCHES)
+    assert ended.requests_sent() == ROWS
+
+
+def test_an_answer_that_is_not_valid_is_no_reason_to_go_one_by_one(project: Project) -> None:
+    project.pipeline(CHUNKS)
+    project.rows(numbered(ROWS))
+    project.faults({"requests": [{"match": "number 3", "outcome": "wrong_enum", "times": 1}]})
+    project.run(no_wait=True)
+    result = project.run()
+    assert (result.status, result.submitted, answered(project)) == ("done", 1, ROWS)
+    assert commits(project) == [BATCHES, 1]
+
+
+def test_a_request_that_failed_for_good_is_looked_at_with_its_batch_alone(project: Project) -> None:
+    project.pipeline(CHUNKS)
+    project.rows(numbered(ROWS))
+    project.faults({"requests": [{"match": "number 3", "outcome": "errored_invalid", "times": 1}]})
+    project.run(no_wait=True)
+    result = project.run()
+    assert (result.status, result.rows["failed"], answered(project)) == ("failed_rows", 1, ROWS - 1)
+    assert commits(project) == [1] * BATCHES
