@@ -20,6 +20,7 @@ from batchpipe.providers import CacheTime, Encoder, Message, RungSettings
 from batchpipe.sql import quote_identifier, quote_literal
 
 BLOCK_ROWS = 5_000
+WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
 
 RENDERED = pyarrow.schema(
@@ -96,12 +97,25 @@ def _blocks(
     """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
     values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
     reader = connection.cursor()
-    reader.execute(
-        "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
-        f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) ORDER BY t.position, t.continues"
-    )
-    while block := reader.fetchmany(BLOCK_ROWS):
-        yield block
+    for first, last in _windows(reader):
+        reader.execute(
+            "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
+            f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
+            "WHERE position BETWEEN $first AND $last ORDER BY t.position, t.continues",
+            {"first": first, "last": last},
+        )
+        while block := reader.fetchmany(BLOCK_ROWS):
+            yield block
+
+
+def _windows(reader: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """First and last positions of `work.to_render`, so many rows at a time: what is sorted fits into memory."""
+    return reader.execute(
+        "SELECT min(position), max(position) FROM ("
+        "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
+        "SELECT DISTINCT position FROM work.to_render)) GROUP BY part ORDER BY part",
+        {"rows": WINDOW_ROWS},
+    ).fetchall()
 
 
 def python_value(column: InputColumn) -> str:
