@@ -1,40 +1,201 @@
 """`python -m tests.benchmarks [ROWS...]`: CPU, time, memory and disk per program, as a table in Markdown.
 
 A first run, an unchanged one, one with 1% changed and one that only collects, for each number of rows (default 20,000
-and 200,000), beside `floor` and, up to 20,000 rows, `sdk_loop`. Then the marginal CPU between the first and the last
-number of rows. Take it on a machine that does nothing else.
+and 200,000; `--full`: 10,000 to 2 million), beside the floor and, up to 20,000 rows, a loop over the SDK. Then what one
+more row takes, and how memory grows. `--profile ROWS`: where the CPU of a first run goes. `--save` keeps the results in
+`results.jsonl`, `--draw` makes the README's tables and the picture from there.
+
+Take it on a machine that does nothing else. Its files are in `TMPDIR`.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from .measure import MEGABYTE, Bench, Cost, bench
+from .measure import ROOT, Bench, ProgramError, Size, bench
+from .picture import picture
+from .results import CHANGED, COLLECT, FIRST, FLOOR, LOOP, UNCHANGED, Cost, Profile, Result, read, taken_now, write
+from .tables import COST_HEAD, PICTURE, cost_line, growth_lines, profile_lines, redrawn
 
+USUAL_ROWS = (20_000, 200_000)
+FULL_ROWS = (10_000, 20_000, 100_000, 200_000, 1_000_000, 2_000_000)
 LOOP_ROWS = 20_000
+RESULTS = Path(__file__).with_name("results.jsonl")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("rows", nargs="*", type=int, default=[20_000, 200_000])
-    parser.add_argument("--row-bytes", type=int, default=200)
-    parser.add_argument("--chunk", type=int, default=10_000, help="requests per batch")
-    options = parser.parse_args()
-    _say("| program | rows | CPU per row (µs) | CPU (s) | wall (s) | peak memory (MB) | database (MB) |")
-    _say("|---|---:|---:|---:|---:|---:|---:|")
-    costs = []
-    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as place:
-        for count in options.rows:
-            for cost in _all(place, count, options.row_bytes, options.chunk):
-                costs.append(cost)
-                _say(_line(cost))
-    for line in _slopes(costs):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notebook:
+    """What this call has measured; with a path it is in the file as soon as it is known, after what was `kept`."""
+
+    command: str
+    path: Path | None
+    kept: Sequence[Result]
+    results: list[Result] = field(default_factory=list)
+
+    def add(self, what: Cost | Profile) -> None:
+        taken = self.results[0].taken if self.results else taken_now(self.command)
+        self.results.append(Result(taken=taken, what=what))
+        if self.path is not None:
+            write(self.path, [*self.kept, *self.results])
+
+    @property
+    def costs(self) -> list[Cost]:
+        return [each.what for each in self.results if isinstance(each.what, Cost)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    command = shlex.join(["python", "-m", "tests.benchmarks", *arguments])
+    measures = bool(options.rows or options.full or not (options.profile or options.draw))
+    notebook = Notebook(
+        command=command,
+        path=options.results if options.save else None,
+        kept=kept(options.results, costs=not measures or options.add, profiles=not options.profile or options.add),
+    )
+    good = _measure(notebook, options) if measures else True
+    if options.profile:
+        good = _profile(notebook, options) and good
+    if options.draw:
+        draw(options.results)
+    return 0 if good else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    found.add_argument("rows", nargs="*", type=positive, help="numbers of rows to measure")
+    found.add_argument("--full", action="store_true", help="10 thousand to 2 million rows")
+    found.add_argument("--row-bytes", action="append", type=positive, help="size of a row; may be given again (200)")
+    found.add_argument("--chunk", type=positive, default=10_000, help="requests per batch (10,000)")
+    found.add_argument("--no-sdk-loop", action="store_true", help="leave the loop over the SDK out")
+    found.add_argument("--profile", type=positive, metavar="ROWS", help="where the CPU of a first run goes")
+    found.add_argument("--save", action="store_true", help="keep the results, in place of earlier ones")
+    found.add_argument("--add", action="store_true", help="with --save: beside earlier ones")
+    found.add_argument("--draw", action="store_true", help="the README's tables and the picture, of what is kept")
+    found.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where results are kept")
+    return found
+
+
+def positive(text: str) -> int:
+    """ValueError for what is no number of things."""
+    if (number := int(text)) <= 0:
+        raise ValueError(text)
+    return number
+
+
+def kept(path: Path, *, costs: bool, profiles: bool) -> list[Result]:
+    """Of what is in the file the costs, the profiles, or both."""
+    return [each for each in read(path) if (costs if isinstance(each.what, Cost) else profiles)]
+
+
+def _measure(notebook: Notebook, options: argparse.Namespace) -> bool:
+    """Print each program's line as soon as it is known; whether all were good."""
+    _say(COST_HEAD)
+    good = True
+    for size in sizes(options):
+        with tempfile.TemporaryDirectory() as folder:
+            good = tried(f"{size.rows:,} rows", partial(_size, notebook, Path(folder), size, options)) and good
+    if grown := growth_lines(notebook.costs):
+        _say("\n" + "\n".join(grown))
+    return good
+
+
+def sizes(options: argparse.Namespace) -> list[Size]:
+    counts = [*options.rows, *(FULL_ROWS if options.full else ())] or list(USUAL_ROWS)
+    return [
+        Size(rows=count, row_bytes=row_bytes, chunk=options.chunk)
+        for row_bytes in options.row_bytes or [200]
+        for count in sorted(set(counts))
+    ]
+
+
+def _size(notebook: Notebook, folder: Path, size: Size, options: argparse.Namespace) -> bool:
+    programs = [_floor, _loop, _runs, _collect]
+    if options.no_sdk_loop or size.rows > LOOP_ROWS:
+        programs.remove(_loop)
+    with bench(folder) as place:
+        place.rows(size)
+        good = [tried(f"{size.rows:,} rows", partial(noted, notebook, each(place, size))) for each in programs]
+    return all(good)
+
+
+def noted(notebook: Notebook, costs: Iterator[Cost]) -> bool:
+    """Keep and print each cost as it comes."""
+    for cost in costs:
+        notebook.add(cost)
+        _say(cost_line(cost, notebook.costs))
+    return True
+
+
+def tried(what: str, act: Callable[[], bool]) -> bool:
+    """Whether it was good: a program that is not loses its own figures and what needs it, and no others."""
+    try:
+        return act()
+    except ProgramError as error:
+        sys.stderr.write(f"{what}: {error}\n")
+        sys.stderr.flush()
+        return False
+
+
+def _floor(place: Bench, size: Size) -> Iterator[Cost]:
+    yield place.script("floor", FLOOR, size)
+
+
+def _loop(place: Bench, size: Size) -> Iterator[Cost]:
+    yield place.script("sdk_loop", LOOP, size)
+
+
+def _runs(place: Bench, size: Size) -> Iterator[Cost]:
+    place.project(size)
+    yield place.batchpipe(FIRST, size)
+    yield place.batchpipe(UNCHANGED, size)
+    place.rows(size, changed=max(size.rows // 100, 1))
+    yield place.batchpipe(CHANGED, size)
+
+
+def _collect(place: Bench, size: Size) -> Iterator[Cost]:
+    """All batches are in flight, and have ended, before it begins."""
+    place.rows(size)
+    place.project(size, at_once=True)
+    place.batchpipe("submit only", size, "--no-wait", codes=(5,), answered=0)
+    time.sleep(1)
+    yield place.batchpipe(COLLECT, size, "--no-new")
+
+
+def _profile(notebook: Notebook, options: argparse.Namespace) -> bool:
+    good = True
+    for row_bytes in options.row_bytes or [200]:
+        size = Size(rows=options.profile, row_bytes=row_bytes, chunk=options.chunk)
+        with tempfile.TemporaryDirectory() as folder:
+            good = tried(f"profile of {size.rows:,} rows", partial(_profiled, notebook, Path(folder), size)) and good
+    return good
+
+
+def _profiled(notebook: Notebook, folder: Path, size: Size) -> bool:
+    with bench(folder) as place:
+        place.rows(size)
+        profile = place.profile(size)
+    notebook.add(profile)
+    _say(f"\nA first run of {size.rows:,} rows of {size.row_bytes:,} bytes:")
+    for line in profile_lines(profile):
         _say(line)
+    return True
+
+
+def draw(path: Path) -> None:
+    """The README's tables and the picture, from the results in the file."""
+    results = read(path)
+    readme = ROOT / "README.md"
+    text = redrawn(readme.read_text(encoding="utf-8"), results)
+    (ROOT / PICTURE).write_text(picture(results), encoding="utf-8")
+    readme.write_text(text, encoding="utf-8")
 
 
 def _say(line: str) -> None:
@@ -42,48 +203,5 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _all(place: Bench, count: int, row_bytes: int, chunk: int) -> Iterator[Cost]:
-    place.rows(count, row_bytes)
-    yield place.script("floor", count, row_bytes, chunk)
-    if count <= LOOP_ROWS:
-        yield place.script("sdk_loop", count, row_bytes, chunk)
-    place.project(chunk)
-    yield place.batchpipe("first run", count, row_bytes)
-    if place.stored() != count:
-        raise SystemExit(f"{place.stored()} of {count} rows are answered")
-    yield place.batchpipe("unchanged run", count, row_bytes)
-    place.rows(count, row_bytes, changed=count // 100)
-    yield place.batchpipe("1% changed", count, row_bytes)
-    place.rows(count, row_bytes)
-    place.project(chunk)
-    place.batchpipe("submit only", count, row_bytes, "--no-wait", codes=(0, 5))
-    time.sleep(1)
-    yield place.batchpipe("collect only", count, row_bytes, "--no-new")
-
-
-def _line(cost: Cost) -> str:
-    figures = (
-        f"{cost.rows:,}",
-        f"{cost.cpu_us_per_row:.1f}",
-        f"{cost.cpu_seconds:.2f}",
-        f"{cost.wall_seconds:.1f}",
-        f"{cost.memory_bytes / MEGABYTE:.0f}",
-        f"{cost.database_bytes / MEGABYTE:.0f}" if cost.database_bytes else "",
-    )
-    return f"| {cost.program} | {' | '.join(figures)} |"
-
-
-def _slopes(costs: list[Cost]) -> Iterator[str]:
-    """CPU per row of each program between its least and most rows, and how often the floor's that is."""
-    slopes = {}
-    for program in dict.fromkeys(each.program for each in costs):
-        those = sorted((each for each in costs if each.program == program), key=lambda each: each.rows)
-        first, last = those[0], those[-1]
-        if last.rows > first.rows:
-            slopes[program] = (last.cpu_seconds - first.cpu_seconds) / (last.rows - first.rows) * 1e6
-    for program, slope in slopes.items():
-        yield f"marginal CPU of {program}: {slope:.1f} µs a row, {slope / slopes['floor']:.1f} times the floor's"
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sys.argv[1:]))

@@ -13,29 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
+from .results import Cost, Part, Profile
 from .task import pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
-MEGABYTE = 1_000_000
+TOP = 15
+
+
+class ProgramError(Exception):
+    """A program ended badly, or did not do what it was to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one program took: CPU is user and system time of its process, memory its peak."""
+class Size:
+    """How many rows, the bytes of each one's text, and how many requests go into a batch."""
 
-    program: str
     rows: int
     row_bytes: int
-    cpu_seconds: float
-    wall_seconds: float
-    memory_bytes: int
-    database_bytes: int = 0
-
-    @property
-    def cpu_us_per_row(self) -> float:
-        return self.cpu_seconds / self.rows * 1e6
+    chunk: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,47 +40,76 @@ class Bench:
     folder: Path
     base_url: str
 
-    def rows(self, count: int, row_bytes: int, changed: int = 0) -> Path:
+    def rows(self, size: Size, changed: int = 0) -> None:
         """Write `rows.parquet`; every row below `changed` has another text."""
-        path = self.folder / "rows.parquet"
-        filler = "lorem ipsum dolor sit amet " * (row_bytes // 27 + 1)
-        text = f"left('message ' || i || CASE WHEN i < {changed} THEN ' changed ' ELSE ' ' END || $1, {row_bytes})"
-        rows = f"SELECT i AS id, {text} AS body FROM range({count}) t(i)"
-        duckdb.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet)", [filler])
-        return path
+        path = str(self.folder / "rows.parquet")
+        self._done("rows", ["write", path, str(size.rows), str(size.row_bytes), str(changed)])
 
-    def project(self, chunk: int) -> None:
-        """A fresh project with the pipeline `bench`."""
+    def project(self, size: Size, *, at_once: bool = False) -> None:
+        """A fresh project with the pipeline `bench`; with `at_once` all batches may be in flight together."""
         for name in (".batchpipe", "batchpipe.duckdb", "pipelines"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (self.folder / "pipelines").mkdir()
-        (self.folder / "pipelines" / "bench.toml").write_text(pipeline(chunk))
+        text = pipeline(size.chunk, size.rows if at_once else 0)
+        (self.folder / "pipelines" / "bench.toml").write_text(text, encoding="utf-8")
         (self.folder / "batchpipe.toml").touch()
 
-    def script(self, name: str, count: int, row_bytes: int, chunk: int) -> Cost:
-        """`floor` or `sdk_loop` over the rows that are there."""
-        output = self.folder / f"{name}.duckdb"
+    def script(self, module: str, name: str, size: Size) -> Cost:
+        """The module `floor` or `sdk_loop` over the rows that are there; `name` is what the figure is called."""
+        output = self.folder / f"{module}.duckdb"
         output.unlink(missing_ok=True)
-        arguments = ["-m", f"tests.benchmarks.{name}", self.base_url, str(self.folder / "rows.parquet"), str(output)]
-        cost = self._timed(name, count, row_bytes, [*arguments, str(chunk)], (0,))
-        with duckdb.connect(str(output), read_only=True) as database:
-            found = database.execute("SELECT count(*), count(label) FROM answers").fetchone()
-        if found != (count, count):
-            raise SystemExit(f"{name} stored {found} of {count} rows")
+        arguments = ["-m", f"tests.benchmarks.{module}", self.base_url, str(self.folder / "rows.parquet"), str(output)]
+        cost = self._timed(name, size, [*arguments, str(size.chunk)], (0,))
+        if (found := self._count(output, "answers")) != (size.rows, size.rows):
+            raise ProgramError(f"{name}: it stored {found[1]:,} of {size.rows:,} answers")
         return cost
 
-    def batchpipe(self, name: str, count: int, row_bytes: int, *options: str, codes: Sequence[int] = (0,)) -> Cost:
-        """`batchpipe run bench` with `options`; `name` is what the figure is called."""
-        return self._timed(name, count, row_bytes, ["-m", "batchpipe", "run", "bench", "--yes", *options], codes)
+    def batchpipe(
+        self, name: str, size: Size, *options: str, codes: Sequence[int] = (0,), answered: int | None = None
+    ) -> Cost:
+        """`batchpipe run bench` with `options`, after which `answered` rows (default: all) have an answer."""
+        database = self.folder / "batchpipe.duckdb"
+        cost = self._timed(name, size, [*_run("batchpipe"), *options], codes, database)
+        wanted = size.rows if answered is None else answered
+        if (found := self._count(database, "bench")[1]) != wanted:
+            raise ProgramError(f"{name}: {found:,} rows are answered, not {wanted:,}")
+        return cost
 
-    def stored(self) -> int:
-        """How many rows of the output table have an answer."""
-        with duckdb.connect(str(self.folder / "batchpipe.duckdb"), read_only=True) as database:
-            row = database.execute("SELECT count(label) FROM bench").fetchone()
-        return row[0] if row else 0
+    def profile(self, size: Size) -> Profile:
+        """A first run twice: once with its statements timed, once with its functions; each in a fresh project."""
+        parts, seconds = {}, {}
+        for what in ("statements", "functions"):
+            self.project(size)
+            path = self.folder / f"{what}.json"
+            cost = self._timed(f"profile of {what}", size, _run("tests.benchmarks.profiled", what, str(path)), (0,))
+            seconds[what] = cost.cpu_seconds
+            parts[what] = [Part(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        return Profile(
+            rows=size.rows,
+            row_bytes=size.row_bytes,
+            chunk=size.chunk,
+            cpu_seconds=seconds["statements"],
+            statements=_top(parts["statements"]),
+            other_seconds=round(seconds["statements"] - sum(each.cpu_seconds for each in parts["statements"]), 3),
+            profiled_seconds=seconds["functions"],
+            functions=_top(parts["functions"]),
+        )
 
-    def _timed(self, name: str, count: int, row_bytes: int, arguments: Sequence[str], codes: Sequence[int]) -> Cost:
+    def _count(self, path: Path, table: str) -> tuple[int, int]:
+        rows, labels = self._done("rows", ["count", str(path), table]).split()
+        return int(rows), int(labels)
+
+    def _done(self, module: str, arguments: Sequence[str]) -> str:
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=_environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise ProgramError(f"{module} {arguments[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def _timed(
+        self, name: str, size: Size, arguments: Sequence[str], codes: Sequence[int], database: Path | None = None
+    ) -> Cost:
         environment = _environment() | {"BATCHPIPE_BASE_URL": self.base_url, "ANTHROPIC_API_KEY": "sk-benchmark"}
         output = self.folder / "output.txt"
         began = time.monotonic()
@@ -96,16 +120,17 @@ class Bench:
             _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in codes:
-            raise SystemExit(f"{name} ended with {process.returncode}:\n{output.read_text()[-2000:]}")
-        database = self.folder / "batchpipe.duckdb"
+            said = output.read_text(encoding="utf-8", errors="replace")
+            raise ProgramError(f"{name} ended with {process.returncode}:\n{said[-2000:]}")
         return Cost(
             program=name,
-            rows=count,
-            row_bytes=row_bytes,
-            cpu_seconds=used.ru_utime + used.ru_stime,
-            wall_seconds=time.monotonic() - began,
-            memory_bytes=used.ru_maxrss * 1024,
-            database_bytes=database.stat().st_size if database.exists() else 0,
+            rows=size.rows,
+            row_bytes=size.row_bytes,
+            chunk=size.chunk,
+            cpu_seconds=round(used.ru_utime + used.ru_stime, 3),
+            wall_seconds=round(time.monotonic() - began, 3),
+            memory_bytes=used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            database_bytes=database.stat().st_size if database and database.exists() else 0,
         )
 
 
@@ -123,15 +148,22 @@ def bench(folder: Path) -> Iterator[Bench]:
     )
     assert process.stdout is not None
     try:
-        yield Bench(folder=folder, base_url=_base_url(process.stdout.readline()))
+        line = process.stdout.readline()
+        if not line:
+            raise ProgramError("the emulator did not start")
+        yield Bench(folder=folder, base_url=str(json.loads(line)["base_url"]))
     finally:
         process.terminate()
         process.wait()
         process.stdout.close()
 
 
-def _base_url(line: str) -> str:
-    return str(json.loads(line)["base_url"])
+def _run(module: str, *before: str) -> list[str]:
+    return ["-m", module, *before, "run", "bench", "--yes"]
+
+
+def _top(parts: Sequence[Part]) -> tuple[Part, ...]:
+    return tuple(sorted(parts, key=lambda each: -each.cpu_seconds)[:TOP])
 
 
 def _environment() -> dict[str, str]:

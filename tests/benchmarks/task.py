@@ -32,9 +32,16 @@ max_tokens = 200
 max_requests = {chunk}
 max_bytes = "250MB"
 max_queued = {queued}
+max_in_flight = {in_flight}
 """
 
 
-def pipeline(chunk: int) -> str:
-    """The pipeline file, with `chunk` requests in a batch."""
-    return PIPELINE.format(user=USER.replace("\\", "\\\\"), model=MODEL, chunk=chunk, queued=max(200_000, 8 * chunk))
+def pipeline(chunk: int, at_once: int = 0) -> str:
+    """The pipeline file, with `chunk` requests in a batch, and room for `at_once` requests in flight where given."""
+    return PIPELINE.format(
+        user=USER.replace("\\", "\\\\"),
+        model=MODEL,
+        chunk=chunk,
+        queued=max(200_000, 8 * chunk, at_once),
+        in_flight=max(8, 2 * at_once // chunk + 8),
+    )
