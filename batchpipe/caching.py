@@ -102,10 +102,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What the next chunk does: at most `most` requests, `step` of them; "wait" is for a prime under way."""
+    """What the next chunk does: at most `most` requests, `step` of them; "wait" is for a prime under way.
+
+    `alone` says that what the chunk after it does depends on this one: it is recorded before that is decided.
+    """
 
     step: Step
     most: int = ALL
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +166,8 @@ def next_turn(mark: Mark, requests: int, now: datetime) -> Turn:
     if seen.primed_at is not None:
         return Turn(step="wait", most=0) if now < seen.primed_at + PATIENCE else Turn(step="none")
     if seen.primes >= MOST_PRIMES:
-        return Turn(step="none")
-    return Turn(step="prime", most=1)
+        return Turn(step="none", alone=True)
+    return Turn(step="prime", most=1, alone=True)
 
 
 def expect(mark: Mark, rung: int, model: str, requests: int, now: datetime) -> Expected:

@@ -76,6 +76,18 @@ def _fit(waiting: Iterable[tuple[int, int]], limits: ChunkLimits) -> int:
     return count
 
 
+def less(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of `ranges` without `taken`: pairs of start and stop, each of `taken` within one of `ranges`."""
+    for start, stop in ranges:
+        at = start
+        for first, last in sorted(each for each in taken if start <= each[0] < stop):
+            if first > at:
+                yield at, first
+            at = last
+        if at < stop:
+            yield at, stop
+
+
 def waves(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -> int:
     """How many rounds of batches, one after the other, `chunks` need.
 

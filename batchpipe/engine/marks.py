@@ -19,7 +19,6 @@ from batchpipe.caching import (
     Turn,
     choose_ttl,
     expect,
-    next_turn,
 )
 from batchpipe.engine.estimate import PLACES, PriceBook, recent_times, settings_text
 from batchpipe.engine.resolve import Resolved
@@ -122,15 +121,13 @@ def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
     return Seen(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
 
 
-def turn_of(session: Session, resolved: Resolved, marks: Marks, start: int) -> Turn:
-    """What the chunk that begins with request `start` of `work.queue` does."""
-    rung, requests, _ = min(session.rows(query("due_on_rungs"), {"start": start}))
+def fresh_mark(session: Session, resolved: Resolved, marks: Marks, rung: int) -> Mark | None:
+    """The mark of a rung with what is known of its cache by now; None where its requests go without."""
     mark = marks.by_rung.get(rung)
     if mark is None or mark.is_hopeless:
-        return UNMARKED
+        return None
     hits = _read_hits(session, resolved.rungs[rung - 1].model).get(mark.ttl, mark.hits)
-    seen = read_seen(session, resolved, mark.prefix)
-    return next_turn(replace(mark, hits=hits, seen=seen), requests, session.now)
+    return replace(mark, hits=hits, seen=read_seen(session, resolved, mark.prefix))
 
 
 def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, 
 def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[Expected]:
     """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
     found = []
-    for rung, requests, tokens in session.rows(query("due_on_rungs"), {"start": 0}) if marks.by_rung else ():
+    for rung, requests, tokens in session.rows(query("due_on_rungs")) if marks.by_rung else ():
         mark = marks.by_rung.get(rung)
         if mark is None:
             continue

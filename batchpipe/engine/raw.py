@@ -187,32 +187,39 @@ def open_results(path: Path) -> IO[bytes]:
     return cast(IO[bytes], pyarrow.input_stream(str(path), compression="zstd")) if packed else path.open("rb")
 
 
-def keep_chunk(session: Session, folder: RawFolder, chunk_id: str, file: str) -> None:
-    """Keep what the ledger knows of a chunk: its requests, its events, and what judges its answers."""
+def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:
+    """Keep what the ledger knows of chunks: their requests, their events, and what judges their answers."""
+    for chunk_id in chunk_ids:
 
-    def write(path: Path) -> None:
-        chunk, target = quote_literal(chunk_id), quote_literal(str(path))
-        session.execute(query("save_requests", chunk_id=chunk, path=target))
+        def write(path: Path, chunk_id: str = chunk_id) -> None:
+            chunk, target = quote_literal(chunk_id), quote_literal(str(path))
+            session.execute(query("save_requests", chunk_id=chunk, path=target))
 
-    folder.write_requests(chunk_id, write)
-    folder.write_facts(_facts_of(session, chunk_id, file))
+        folder.write_requests(chunk_id, write)
+    for facts in _facts_of(session, chunk_ids, file):
+        folder.write_facts(facts)
 
 
-def _facts_of(session: Session, chunk_id: str, file: str) -> ChunkFacts:
-    found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
-    pipeline = {"pipeline": found["pipeline"]}
-    version = pipeline | {"prompt_version": found.pop("prompt_version")}
-    policy = pipeline | {"policy_hash": found.pop("policy_hash")}
-    return ChunkFacts(
-        **found,
-        file=file,
-        version=session.dictionaries(query("version_row"), version)[0],
-        policy=session.dictionaries(query("policy_row"), policy)[0],
-        notes=tuple(
-            Note(kind=kind, data=json.loads(data), recorded_at=recorded_at)
-            for kind, data, recorded_at in session.rows(query("chunk_events"), {"chunk_id": chunk_id})
-        ),
-    )
+def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[ChunkFacts]:
+    """The facts of chunks, most of which share their version and policy."""
+    known: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for chunk_id in chunk_ids:
+        found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
+        rows = []
+        for name, statement in (("prompt_version", "version_row"), ("policy_hash", "policy_row")):
+            value = found.pop(name)
+            which = (found["pipeline"], name, value)
+            if which not in known:
+                known[which] = session.dictionaries(query(statement), {"pipeline": found["pipeline"], name: value})[0]
+            rows.append(known[which])
+        notes = session.rows(query("chunk_events"), {"chunk_id": chunk_id})
+        yield ChunkFacts(
+            **found,
+            file=file,
+            version=rows[0],
+            policy=rows[1],
+            notes=tuple(Note(kind=kind, data=json.loads(data), recorded_at=at) for kind, data, at in notes),
+        )
 
 
 def folder_bytes(folder: Path) -> int:

@@ -1,19 +1,21 @@
-"""Submitting a chunk: the intent and its ids are committed, the body is posted once, the outcome is recorded."""
+"""Submitting chunks: intents and ids are committed, each body is posted once, the outcomes are recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from batchpipe.caching import Turn
-from batchpipe.chunking import free_size
+from batchpipe import telemetry
 from batchpipe.engine.facts import add_event
 from batchpipe.engine.forecast import DEVIATIONS_OF_90_PERCENT
-from batchpipe.engine.marks import NO_MARKS, UNMARKED, Marks, facts
+from batchpipe.engine.marks import Marks, facts
 from batchpipe.engine.plan import Plan
-from batchpipe.engine.raw import RawFolder, keep_chunk
+from batchpipe.engine.pool import side_by_side
+from batchpipe.engine.raw import RawFolder, keep_chunks
 from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.room import UPLOADS, Part
 from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.errors import ProviderError
 from batchpipe.providers import (
@@ -29,18 +31,36 @@ from batchpipe.store.queries import query
 
 SUBMIT_TIMEOUT_SECONDS = 600.0
 
-SendOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent"]
+Failure = UnknownOutcomeError | NotSentError | RefusedError
+FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
+Choose = Callable[[Session, Collection[int]], Sequence[Part]]
+
+SendOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of one chunk: `count` requests of the queue were taken; `words` are the provider's."""
+    """What became of one chunk: `count` requests of the queue from number `start`; `words` are the provider's.
+
+    `stop` is a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
+    """
 
     outcome: SendOutcome
+    start: int
     count: int
     chunk_id: str
     words: str = ""
     retry_after_seconds: float | None = None
+    stop: ProviderError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is recorded of one chunk's submit, and what it means for the queue."""
+
+    kind: str
+    data: Mapping[str, Any]
+    sent: Sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,28 +75,25 @@ class Submitter:
     account_url: Callable[[Provider], str]
     run_id: str
 
-    def send(self, plan: Plan, start: int, count: int, marks: Marks = NO_MARKS, turn: Turn = UNMARKED) -> Sent:
-        """Send up to `count` requests of `work.queue` from number `start`, which were rendered with `marks`.
+    def send(self, plan: Plan, choose: Choose, marks: Marks) -> list[Sent]:
+        """Send the chunks that `choose` gives, side by side; the requests were rendered with `marks`.
 
-        Raises ProviderError for a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
+        `choose` is given the session that commits them and the sizes that they may not have.
         """
         provider = self.provider()
-        chunk_id, count = self._commit_intent(provider, plan, start, count, marks, turn)
-        self._keep_intent(chunk_id)
-        body = self._body(provider, plan, unmarked=bool(marks.by_rung) and turn.step == "none")
-        headers = provider.batch_headers(self.resolved.rungs[self._rung() - 1])
-        try:
-            state = provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
-        except UnknownOutcomeError as error:
-            self._event(chunk_id, "chunk_unknown", {"message": str(error)})
-            return Sent(outcome="unknown", count=count, chunk_id=chunk_id, words=str(error))
-        except NotSentError as error:
-            self._event(chunk_id, "chunk_not_sent", {"message": str(error)})
-            return Sent(outcome="not_sent", count=count, chunk_id=chunk_id, words=str(error))
-        except RefusedError as error:
-            return self._refused(chunk_id, count, error)
-        self._event(chunk_id, "chunk_submitted", submitted_facts(state))
-        return Sent(outcome="sent", count=count, chunk_id=chunk_id)
+        chunks = self._commit_intents(provider, plan, choose, marks)
+        if not chunks:
+            return []
+        with self.database.reading(self.work) as session:
+            keep_chunks(session, self.raw, list(chunks), self.database.path.name)
+        calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
+        answers = side_by_side(calls, UPLOADS, FAILURES)
+        outcomes = [
+            self._outcome(chunk_id, part, answer)
+            for (chunk_id, part), answer in zip(chunks.items(), answers, strict=True)
+        ]
+        self._record(outcomes)
+        return [each.sent for each in outcomes]
 
     def fail_single(self, chunk_id: str, words: str) -> None:
         """A request that the provider refuses all alone: its rows have failed, with the provider's words."""
@@ -92,21 +109,21 @@ class Submitter:
                 },
             )
 
-    def _commit_intent(
-        self, provider: Provider, plan: Plan, start: int, count: int, marks: Marks, turn: Turn
-    ) -> tuple[str, int]:
+    def _commit_intents(self, provider: Provider, plan: Plan, choose: Choose, marks: Marks) -> dict[str, Part]:
+        """The chunks by their ids, which are in their order; none where there is no room any more."""
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.database.writing(self.work, self.run_id) as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
-            count = free_size(count, taken)
-            database = session.one(query("database_id"))[0]
-            chunk_id = str(session.one("SELECT uuidv7()")[0])
-            self._choose(database, start, start + count)
+            parts = choose(session, taken)
+            if not parts:
+                return {}
+            drawn = session.rows("SELECT uuidv7()::VARCHAR FROM range($1)", [len(parts)])
+            chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), parts, strict=True))
+            self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
                 query("insert_requests", **include_parts(self.resolved, plan.snapshot)),
                 {
                     "pipeline": self.resolved.name,
-                    "chunk_id": chunk_id,
                     "run_id": self.run_id,
                     "prompt_version": self.resolved.version.prompt_version,
                     "policy_hash": self.resolved.policy_hash,
@@ -114,54 +131,84 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            known = account | {"key_hash": provider.key_hash} | facts(self.resolved, marks, self._rung(), turn)
-            self._intent(session, chunk_id, known, pilot=plan.held is not None)
-        return chunk_id, count
+            known = account | {
+                "key_hash": provider.key_hash,
+                "prompt_version": self.resolved.version.prompt_version,
+                "pilot": plan.held is not None,
+            }
+            for data in session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
+                chunk_id = data.pop("chunk_id")
+                marked = facts(self.resolved, marks, chunks[chunk_id].rung, chunks[chunk_id].turn)
+                self._add_event(session, chunk_id, "chunk_prepared", data | known | marked)
+        return chunks
 
-    def _keep_intent(self, chunk_id: str) -> None:
-        with self.database.reading(self.work) as session:
-            keep_chunk(session, self.raw, chunk_id, self.database.path.name)
-
-    def _choose(self, database: str, start: int, stop: int) -> None:
+    def _fill_chunk(self, database: str, chunks: Mapping[str, Part]) -> None:
         """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
-        cursor = self.work.connection.cursor()
-        parameters = {"database": database, "pipeline": self.resolved.name, "start": start, "stop": stop}
-        cursor.execute(query("chunk"), parameters)
-        cursor.close()
+        with self.work.connection.cursor() as cursor:
+            parameters = {
+                "database": database,
+                "pipeline": self.resolved.name,
+                "chunk_ids": list(chunks),
+                "starts": [each.start for each in chunks.values()],
+                "stops": [each.start + each.count for each in chunks.values()],
+            }
+            cursor.execute(query("chunk"), parameters)
 
-    def _intent(self, session: Session, chunk_id: str, account: Mapping[str, Any], *, pilot: bool) -> None:
-        chunk = session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT})[0]
-        data = chunk | dict(account) | {"prompt_version": self.resolved.version.prompt_version, "pilot": pilot}
-        add_event(session, self.resolved.name, "chunk_prepared", data, run_id=self.run_id, chunk_id=chunk_id)
+    def _post(
+        self, provider: Provider, plan: Plan, chunk_id: str, part: Part, marks: Marks
+    ) -> Callable[[], BatchState]:
+        """The call that sends a chunk, its body at hand."""
+        body = self._body(provider, plan, chunk_id, unmarked=bool(marks.by_rung) and part.turn.step == "none")
+        headers = provider.batch_headers(self.resolved.rungs[part.rung - 1])
 
-    def _rung(self) -> int:
-        row = self.work.connection.execute("SELECT any_value(rung) FROM work.chunk").fetchone()
-        assert row is not None
-        return int(row[0])
+        def call() -> BatchState:
+            with telemetry.span("submit", self.resolved.name, requests=part.count):
+                return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
-    def _body(self, provider: Provider, plan: Plan, *, unmarked: bool) -> bytes:
+        return call
+
+    def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
         rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
-        rows = self.work.connection.execute(query("chunk_params", rendered=rendered)).fetchall()
+        statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
+        rows = self.work.connection.execute(statement).fetchall()
         if unmarked:
             rows = [(custom_id, provider.unmarked(params)) for custom_id, params in rows]
         return provider.assemble(rows)
 
-    def _refused(self, chunk_id: str, count: int, error: RefusedError) -> Sent:
-        self._event(chunk_id, "chunk_refused", {"status": error.status, "kind": error.kind, "message": error.message})
+    def _outcome(self, chunk_id: str, part: Part, answer: BatchState | Failure) -> Outcome:
+        sent = Sent(outcome="sent", start=part.start, count=part.count, chunk_id=chunk_id)
+        if isinstance(answer, BatchState):
+            return Outcome(kind="chunk_submitted", data=submitted_facts(answer), sent=sent)
+        if isinstance(answer, RefusedError):
+            data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
+            return Outcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
+        data, words = {"message": str(answer)}, str(answer)
+        if isinstance(answer, UnknownOutcomeError):
+            return Outcome(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
+        return Outcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
+
+    def _refused(self, sent: Sent, error: RefusedError) -> Sent:
         if error.kind in ("too_large", "invalid"):
-            return Sent(outcome="refused_size", count=count, chunk_id=chunk_id, words=error.message)
+            return replace(sent, outcome="refused_size", words=error.message)
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
-            return Sent(outcome="wait", count=count, chunk_id=chunk_id, words=error.message, retry_after_seconds=wait)
-        raise refusal(error, self.provider().key_hash)
+            return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
+        return replace(sent, outcome="stopped", stop=refusal(error, self.provider().key_hash))
 
-    def _event(self, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        """The outcome, on the disk twice: where one of the two cannot be written, the other one knows."""
-        try:
-            self.raw.note(chunk_id, kind, data, self.database.clock())
-        finally:
-            with self.database.writing(self.work, self.run_id) as session:
-                add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
+        with ExitStack() as stack:
+            stack.callback(self._add_events, outcomes)
+            for each in reversed(outcomes):
+                stack.callback(self.raw.note, each.sent.chunk_id, each.kind, each.data, self.database.clock())
+
+    def _add_events(self, outcomes: Sequence[Outcome]) -> None:
+        with self.database.writing(self.work, self.run_id) as session:
+            for each in outcomes:
+                self._add_event(session, each.sent.chunk_id, each.kind, each.data)
+
+    def _add_event(self, session: Session, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
 
 
 def submitted_facts(state: BatchState) -> dict[str, Any]:

@@ -209,7 +209,7 @@ class ProviderRules(Protocol):
 
 
 class Provider(ProviderRules, Protocol):
-    """One provider with its six calls, bound to a base URL and a key."""
+    """One provider with its six calls, bound to a base URL and a key. Several threads may call at once."""
 
     @property
     def base_url(self) -> str:

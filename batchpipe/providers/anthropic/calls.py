@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -91,6 +91,8 @@ class Calls(Rules):
         self._base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._bearer = bearer
+        self._making = threading.Lock()
+        self._made: anthropic.Anthropic | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url} key {self.key_hash}>"
@@ -151,9 +153,10 @@ class Calls(Rules):
 
     def close(self) -> None:
         """Close the connections. Calling again opens new ones."""
-        if "_client" in self.__dict__:
-            self._client.close()
-            del self.__dict__["_client"]
+        with self._making:
+            client, self._made = self._made, None
+        if client is not None:
+            client.close()
 
     def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str | None]:
         """The batches of one page of the list, and the id after which the next page starts."""
@@ -172,8 +175,15 @@ class Calls(Rules):
         except NotABatchError as error:
             raise UnavailableError(self._redact(str(error))) from error
 
-    @cached_property
+    @property
     def _client(self) -> anthropic.Anthropic:
+        """One client for all threads, made with the first call."""
+        with self._making:
+            if self._made is None:
+                self._made = self._make_client()
+            return self._made
+
+    def _make_client(self) -> anthropic.Anthropic:
         import anthropic
         import httpx2
 

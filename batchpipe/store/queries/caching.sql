@@ -48,7 +48,7 @@ SELECT
     (SELECT coalesce(bool_or(tokens = 0 AND uncached_tokens > 0), false) FROM used)
 
 -- name: due_on_rungs
-SELECT rung, count(*), sum(expected_input_tokens)::BIGINT FROM work.queue WHERE number >= $start GROUP BY rung
+SELECT rung, count(*), sum(expected_input_tokens)::BIGINT FROM work.queue GROUP BY rung
 
 -- name: price_with_cache
 UPDATE work.ladder SET

@@ -1,16 +1,19 @@
 -- What a person decides about chunks, and the ledger out of the raw folder.
 
 -- name: save_requests
--- Parquet has no UHUGEINT, so hashes travel as hexadecimal text.
+-- Parquet has no UHUGEINT, so hashes travel in halves: as text they cost more than all the rest.
 COPY (
     SELECT * REPLACE (
-        to_hex(key_id) AS key_id, to_hex(prompt_version) AS prompt_version, to_hex(policy_hash) AS policy_hash,
-        to_hex(input_hash) AS input_hash, to_hex(fingerprint) AS fingerprint, to_hex(request_hash) AS request_hash
+        struct_pack(high := (key_id >> 64)::UBIGINT, low := (key_id & 18446744073709551615::UHUGEINT)::UBIGINT) AS key_id,
+        struct_pack(high := (prompt_version >> 64)::UBIGINT, low := (prompt_version & 18446744073709551615::UHUGEINT)::UBIGINT) AS prompt_version,
+        struct_pack(high := (policy_hash >> 64)::UBIGINT, low := (policy_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS policy_hash,
+        struct_pack(high := (input_hash >> 64)::UBIGINT, low := (input_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS input_hash,
+        struct_pack(high := (fingerprint >> 64)::UBIGINT, low := (fingerprint & 18446744073709551615::UHUGEINT)::UBIGINT) AS fingerprint,
+        struct_pack(high := (request_hash >> 64)::UBIGINT, low := (request_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS request_hash
     )
     FROM ledger.requests
     WHERE chunk_id = {chunk_id}::UUID
-    ORDER BY leads DESC, custom_id
-) TO {path} (FORMAT parquet, COMPRESSION zstd, DICTIONARY_SIZE_LIMIT 1)
+) TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1)
 
 -- name: chunk_events
 SELECT kind, data, recorded_at FROM ledger.events WHERE chunk_id = $chunk_id::UUID ORDER BY seq
@@ -40,9 +43,12 @@ SELECT
 -- name: restore_requests
 INSERT INTO ledger.requests BY NAME
 SELECT * REPLACE (
-    ('0x' || key_id)::UHUGEINT AS key_id, ('0x' || prompt_version)::UHUGEINT AS prompt_version,
-    ('0x' || policy_hash)::UHUGEINT AS policy_hash, ('0x' || input_hash)::UHUGEINT AS input_hash,
-    ('0x' || fingerprint)::UHUGEINT AS fingerprint, ('0x' || request_hash)::UHUGEINT AS request_hash,
+    (key_id.high::UHUGEINT << 64) | key_id.low::UHUGEINT AS key_id,
+    (prompt_version.high::UHUGEINT << 64) | prompt_version.low::UHUGEINT AS prompt_version,
+    (policy_hash.high::UHUGEINT << 64) | policy_hash.low::UHUGEINT AS policy_hash,
+    (input_hash.high::UHUGEINT << 64) | input_hash.low::UHUGEINT AS input_hash,
+    (fingerprint.high::UHUGEINT << 64) | fingerprint.low::UHUGEINT AS fingerprint,
+    (request_hash.high::UHUGEINT << 64) | request_hash.low::UHUGEINT AS request_hash,
     $seq AS seq
 )
 FROM read_parquet($path)

@@ -1,22 +1,31 @@
 -- Intents, and what became of them.
 
 -- name: chunk
+-- The requests of chunks that go up together, and the rows that share their answers.
 CREATE OR REPLACE TABLE work.chunk AS
-WITH ids AS (
+WITH parts AS (
+    SELECT
+        unnest($chunk_ids::VARCHAR[])::UUID AS chunk_id, unnest($starts::BIGINT[]) AS start,
+        unnest($stops::BIGINT[]) AS stop
+),
+ids AS (
     SELECT
         l.key_id,
+        p.chunk_id,
         coalesce(n.sends, 0) + 1 AS send,
         $database || '-' || md5(to_json([
             $pipeline, l.key, '', to_hex(l.fingerprint), l.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
         ])::VARCHAR) AS custom_id
     FROM work.queue q
+    JOIN parts p ON q.number >= p.start AND q.number < p.stop
     JOIN work.leading l USING (key_id)
     LEFT JOIN work.sends n USING (key_id)
-    WHERE q.number >= $start AND q.number < $stop
+    WHERE q.number >= list_min($starts::BIGINT[]) AND q.number < list_max($stops::BIGINT[])
 )
 SELECT
-    l.key_id, l.key, l.position, l.continues, i.custom_id, l.leads, l.input_hash, l.fingerprint, l.request_hash, l.reason,
-    l.rung, l.model, l.settings, CASE WHEN l.leads THEN i.send ELSE coalesce(n.sends, 0) + 1 END AS send,
+    i.chunk_id, l.key_id, l.key, l.position, l.continues, i.custom_id, l.leads, l.input_hash, l.fingerprint,
+    l.request_hash, l.reason, l.rung, l.model, l.settings,
+    CASE WHEN l.leads THEN i.send ELSE coalesce(n.sends, 0) + 1 END AS send,
     l.attempt, l.transients, l.max_tokens, l.rungs, l.earlier_answer, l.started, l.bytes, l.max_usd,
     l.expected_input_tokens, l.expected_output_tokens
 FROM work.leading l
@@ -27,7 +36,7 @@ WHERE l.in_flight_custom_id IS NULL
 -- name: insert_requests
 INSERT INTO ledger.requests BY NAME
 SELECT
-    $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, $chunk_id::UUID AS chunk_id,
+    $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
     $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash,
     c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, c.model, c.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
@@ -41,8 +50,9 @@ WHERE s.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(
 SELECT c.custom_id, f.params
 FROM work.chunk c
 JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
-WHERE c.leads
-    AND f.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(position) FROM work.chunk)
+WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
+    AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
+    AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
 ORDER BY c.position
 
 -- name: open_sizes
@@ -103,13 +113,14 @@ FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
 
 -- name: chunk_facts
--- The interval that holds 90% of what such a chunk costs (a log-normal sum; forecast.py): its requests' own spread, and
--- what is not known of their mean.
-SELECT * EXCLUDE (variance),
+-- Of each chunk. The interval that holds 90% of what such a chunk costs (a log-normal sum; forecast.py): its requests'
+-- own spread, and what is not known of their mean.
+SELECT * EXCLUDE (variance) REPLACE (chunk_id::VARCHAR AS chunk_id),
     (expected_usd::DOUBLE / exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS low_usd,
     (expected_usd::DOUBLE * exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS high_usd
 FROM (
     SELECT
+        chunk_id,
         count(*) AS requests,
         sum(bytes)::BIGINT AS bytes,
         any_value(rung) AS rung,
@@ -118,11 +129,13 @@ FROM (
         sum(usd)::VARCHAR AS expected_usd,
         coalesce(sum((usd::DOUBLE * spread) ** 2) / nullif(sum(usd)::DOUBLE ** 2, 0), 0) + any_value(error) ** 2 AS variance
     FROM (
-        SELECT c.bytes, c.rung, c.model, c.max_usd, l.spread, l.error,
+        SELECT c.chunk_id, c.bytes, c.rung, c.model, c.max_usd, l.spread, l.error,
             c.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
             + c.expected_output_tokens::DECIMAL(18, 0) * l.output_usd AS usd
         FROM work.chunk c
         JOIN work.ladder l USING (rung)
         WHERE c.leads
     )
+    GROUP BY chunk_id
 )
+ORDER BY chunk_id

@@ -1,0 +1,80 @@
+"""Calls that wait for the network, side by side: a few threads that never keep the process alive."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+
+
+class _Ran(Generic[T]):
+    """What became of call `number`: its result, or the error that ended it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return True
+
+
+def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[type[E], ...] = ()) -> list[T | E]:
+    """The results of `calls` in their order, `most` of them under way at once; a single call needs no thread.
+
+    An error of the classes `expected` stands in the place of its call's result; any other is raised here when all
+    calls have ended. An interrupt is raised at once: no further call begins, and those under way die with the process.
+    """
+    if len(calls) <= 1 or most <= 1:
+        return [_call(each, expected) for each in calls]
+    waiting = deque(enumerate(calls))
+    ended: SimpleQueue[_Ran[T]] = SimpleQueue()
+    for _ in range(min(most, len(calls))):
+        # Where each thread is seen from: what is begun in it is a part of what is under way here.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(_work, waiting, ended), daemon=True).start()
+    try:
+        ran = sorted((ended.get() for _ in calls), key=lambda each: each.number)
+    finally:
+        waiting.clear()
+    return [_given(each, expected) for each in ran]
+
+
+def _work(waiting: deque[tuple[int, Callable[[], T]]], ended: SimpleQueue[_Ran[T]]) -> None:
+    while True:
+        try:
+            number, call = waiting.popleft()
+        except IndexError:
+            return
+        ran = _Ran[T](number)
+        with ran:
+            ran.results.append(call())
+        ended.put(ran)
+
+
+def _call(call: Callable[[], T], expected: tuple[type[E], ...]) -> T | E:
+    try:
+        return call()
+    except expected as error:
+        return error
+
+
+def _given(ran: _Ran[T], expected: tuple[type[E], ...]) -> T | E:
+    if ran.error is None:
+        return ran.results[0]
+    if isinstance(ran.error, expected):
+        return ran.error
+    raise ran.error
