@@ -61,17 +61,19 @@ class Queue:
         if self.exhausted or (self.wake_at is not None and now < self.wake_at):
             return
         self.wake_at = None
-        cautious = self._cautious()
-        while self._send_next(cautious):
+        while self._send_next():
             pass
         flight.account()
 
-    def _send_next(self, cautious: bool) -> bool:
+    def _send_next(self) -> bool:
         """Send chunks together where there is room; whether others may follow at once."""
         if self._plan is None or self.exhausted:
             return False
-        room = self._room(self._plan, cautious)
         with self.context.database.reading(self.submitter.work) as session:
+            # After a batch that no row survived, only a few requests go first.
+            names = quote_list(self.submitter.resolved.names)
+            cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
+            room = self._room(self._plan, cautious)
             found = room.choose(session)
         self.gate = found.gate
         if not found.parts:
@@ -92,12 +94,6 @@ class Queue:
             most=self._size_cap,
             cautious=cautious,
         )
-
-    def _cautious(self) -> bool:
-        """After a batch that no row survived, only a few requests go first."""
-        names = quote_list(self.submitter.resolved.names)
-        with self.context.database.reading(self.submitter.work) as session:
-            return bool(session.one(query("stopped_by_batch", pipelines=names))[0])
 
     def _after(self, sent: Sequence[Sent]) -> None:
         """Go on, make chunks smaller, or wait, by what became of those that went up together.

@@ -55,7 +55,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Posted:
     """What is recorded of one chunk's submit, and what it means for the queue."""
 
     kind: str
@@ -89,7 +89,7 @@ class Submitter:
         calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
         answers = side_by_side(calls, UPLOADS, FAILURES)
         outcomes = [
-            self._outcome(chunk_id, part, answer)
+            self._posted(chunk_id, part, answer)
             for (chunk_id, part), answer in zip(chunks.items(), answers, strict=True)
         ]
         self._record(outcomes)
@@ -175,17 +175,17 @@ class Submitter:
             rows = [(custom_id, provider.unmarked(params)) for custom_id, params in rows]
         return provider.assemble(rows)
 
-    def _outcome(self, chunk_id: str, part: Part, answer: BatchState | Failure) -> Outcome:
+    def _posted(self, chunk_id: str, part: Part, answer: BatchState | Failure) -> Posted:
         sent = Sent(outcome="sent", start=part.start, count=part.count, chunk_id=chunk_id)
         if isinstance(answer, BatchState):
-            return Outcome(kind="chunk_submitted", data=submitted_facts(answer), sent=sent)
+            return Posted(kind="chunk_submitted", data=submitted_facts(answer), sent=sent)
         if isinstance(answer, RefusedError):
             data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
-            return Outcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
+            return Posted(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
         data, words = {"message": str(answer)}, str(answer)
         if isinstance(answer, UnknownOutcomeError):
-            return Outcome(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
-        return Outcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
+            return Posted(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
+        return Posted(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
 
     def _refused(self, sent: Sent, error: RefusedError) -> Sent:
         if error.kind in ("too_large", "invalid"):
@@ -195,14 +195,14 @@ class Submitter:
             return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
         return replace(sent, outcome="stopped", stop=refusal(error, self.provider().key_hash))
 
-    def _record(self, outcomes: Sequence[Outcome]) -> None:
+    def _record(self, outcomes: Sequence[Posted]) -> None:
         """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
         with ExitStack() as stack:
             stack.callback(self._add_events, outcomes)
             for each in reversed(outcomes):
                 stack.callback(self.raw.note, each.sent.chunk_id, each.kind, each.data, self.database.clock())
 
-    def _add_events(self, outcomes: Sequence[Outcome]) -> None:
+    def _add_events(self, outcomes: Sequence[Posted]) -> None:
         with self.database.writing(self.work, self.run_id) as session:
             for each in outcomes:
                 self._add_event(session, each.sent.chunk_id, each.kind, each.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,11 +29,13 @@ class Points:
     kill_at: int = 0
     kill_on: str = ""
     passed: list[str] = field(default_factory=list)
+    one_by_one: threading.Lock = field(default_factory=threading.Lock)
 
     def reached(self, name: str) -> None:
-        self.passed.append(name)
-        if len(self.passed) == self.kill_at or name == self.kill_on:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self.one_by_one:
+            self.passed.append(name)
+            if len(self.passed) == self.kill_at or name == self.kill_on:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, owner: Any, names: Sequence[str], label: str) -> None:
         """Points before and after each call of `owner`'s functions called `names`."""
