@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from batchpipe import telemetry
 from batchpipe.engine.collect import Collected, Collector, Ended
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.pool import side_by_side
 from batchpipe.engine.reconcile import Reconciler
 from batchpipe.engine.submit import refusal, submitted_facts
 from batchpipe.errors import ProviderError
@@ -22,6 +24,8 @@ from batchpipe.store.queries import query
 UNREACHABLE_SECONDS = 60.0
 EXPIRES_SOON = timedelta(hours=2)
 GONE_SOON = timedelta(days=3)
+DOWNLOADS = 4
+FAILURES = (NotSentError, UnavailableError, RefusedError)
 # Requests whose results are taken in at once: statements cost less the more rows they have, memory is the limit.
 MOST_TOGETHER = 100_000
 
@@ -77,10 +81,16 @@ class Flight:
         self._patiently(self._search)
         known = [each for each in self.open if each.batch_id is not None]
         ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
-        for batch, _ in ended:
-            self._asked(batch, self.collector.save, batch)
+        self._save(ended)
         for group in _groups([each for each in ended if self.collector.raw.results(each[0].chunk_id) is not None]):
             self._collect(group)
+
+    def _save(self, ended: Sequence[Ended]) -> None:
+        """Download what is not kept yet, several batches at once."""
+        calls = [partial(self.collector.save, batch) for batch, _ in ended]
+        for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS, FAILURES), strict=True):
+            if answer is not None:
+                self._asked(batch, _raise, answer)
 
     def save_ended(self) -> None:
         """Once per poll interval, while the database is held by another process: save raw what has ended."""
@@ -91,7 +101,7 @@ class Flight:
         for batch in self.open:
             if batch.batch_id is None or self.collector.raw.results(batch.chunk_id) is not None:
                 continue
-            with suppress(NotSentError, UnavailableError, RefusedError):
+            with suppress(*FAILURES):
                 if self.collector.provider().poll(batch.batch_id).ended:
                     self.collector.save(batch)
 
@@ -258,6 +268,10 @@ class Flight:
             hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
             raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
         self.tell(Event(kind="unreachable", level="warning", words=str(error)))
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _groups(ended: Sequence[Ended]) -> Iterator[list[Ended]]:

@@ -32,6 +32,8 @@ LOCK_MESSAGE = re.compile(
     r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
 )
 ANNOUNCE_AFTER_SECONDS = 1.0
+# A checkpoint writes the last row group, not full yet, once more with what is added to it: small ones cost less.
+ROW_GROUP_ROWS = 20_480
 # What file systems without hard links say.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -204,14 +206,17 @@ class Database:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """An in-memory DuckDB of this process that spills to `folder`; one pipeline's working tables live here."""
+    """An in-memory DuckDB of this process that spills to `folder`; one pipeline's working tables live here.
+
+    It works with one thread: the statements on a batch are short, and handing them round costs more than it saves.
+    """
 
     connection: duckdb.DuckDBPyConnection
 
     @classmethod
     def open(cls, *, memory_limit: str = "400MB", folder: Path | None = None) -> Work:
         connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
         connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
         if folder is not None:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
@@ -237,7 +242,7 @@ def attach(
 
     `announce` is told once, after a second, who holds it; from then on `meanwhile` is called between the tries.
     """
-    mode = " (READ_ONLY)" if read_only else ""
+    mode = " (READ_ONLY)" if read_only else f" (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
     statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
     pause, waited, announced = 0.005, 0.0, False
     while True:
