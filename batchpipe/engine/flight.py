@@ -167,11 +167,13 @@ class Flight:
 
     def _collect(self, group: Sequence[Ended]) -> None:
         """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
-        with telemetry.span("collect", self.collector.resolved.name, batches=len(group)):
-            together = self.collector.collect_together(group) if len(group) > 1 else None
+        name, together = self.collector.resolved.name, None
+        if len(group) > 1:
+            with telemetry.span("collect", name, batch_id=",".join(state.batch_id for _, state in group)):
+                together = self.collector.collect_together(group)
         if together is None:
             for batch, state in group:
-                with telemetry.span("collect", self.collector.resolved.name, batch_id=state.batch_id):
+                with telemetry.span("collect", name, batch_id=state.batch_id):
                     found = self._asked(batch, self.collector.collect, batch, state)
                 if found is not None:
                     self._account_for(batch, state, found)
