@@ -43,7 +43,9 @@ def render_rows(
     leave_pandas_out()
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = _template_columns(resolved)
-    with pyarrow.parquet.ParquetWriter(path, RENDERED, compression="zstd", compression_level=1) as writer:
+    with pyarrow.parquet.ParquetWriter(
+        path, RENDERED, compression="lz4", use_dictionary=False, write_statistics=["position"]
+    ) as writer:
         for block in _blocks(connection, snapshot, columns):
             writer.write_table(_rendered(block, columns, resolved, marks))
     groups = resolved.group_columns

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from batchpipe.errors import PipelineError
 
@@ -47,9 +47,8 @@ class Limits:
     results_seconds: int  # results are kept this long, from created_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A rendered request as the model sees it, less the model and its settings.
+class Message(NamedTuple):
+    """A rendered request as the model sees it, less the model and its settings; a tuple, for one is made for every row.
 
     `feedback` is the text shown on a retry after an invalid answer; it is no part of the fingerprint.
     """

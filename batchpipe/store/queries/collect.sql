@@ -6,7 +6,7 @@ CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_a
 -- name: sent
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
-    chunk_id, key_id, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
+    chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
     transients, max_tokens, rungs, earlier_answer, started, input_values
 FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
@@ -97,7 +97,7 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM work.documents{source
 -- name: outcomes
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
-    s.* EXCLUDE (leads, input_values), r.error_message, j.error AS judged_error,
+    s.* EXCLUDE (key, leads, input_values), r.error_message, j.error AS judged_error,
     CASE
         WHEN r.outcome <> 'answered' THEN r.outcome
         WHEN NOT coalesce(j.valid, false) THEN 'invalid'
