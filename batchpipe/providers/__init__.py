@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -186,7 +186,7 @@ class ProviderRules(Protocol):
         """Headers that a batch of this rung is sent under (API version, betas); batches do not mix them."""
         ...
 
-    def assemble(self, requests: Sequence[tuple[str, bytes]]) -> bytes:
+    def assemble(self, requests: Iterable[tuple[str, bytes]]) -> bytes:
         """The body of a batch from (custom id, encoded params)."""
         ...
 

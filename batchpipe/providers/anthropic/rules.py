@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -147,7 +147,7 @@ class Rules:
         needed = encoding.long_output_from(facts.max_output, facts.long_output, rung.max_tokens)
         return encoding.batch_headers(rung, long_output=needed)
 
-    def assemble(self, requests: Sequence[tuple[str, bytes]]) -> bytes:
+    def assemble(self, requests: Iterable[tuple[str, bytes]]) -> bytes:
         return encoding.assemble(requests)
 
     def lines_sql(self, *, text: bool) -> str:

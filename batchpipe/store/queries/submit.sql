@@ -53,7 +53,6 @@ JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
 WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
-ORDER BY c.position
 
 -- name: open_sizes
 SELECT requests FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
