@@ -155,6 +155,7 @@ class Submitter:
                 "stops": [each.start + each.count for each in chunks.values()],
             }
             cursor.execute(query("chunk"), parameters)
+            cursor.execute(query("add_followers"))
 
     def _post(
         self, provider: Provider, plan: Plan, chunk_id: str, part: Part, marks: Marks

@@ -1,37 +1,38 @@
 -- Intents, and what became of them.
 
 -- name: chunk
--- The requests of chunks that go up together, and the rows that share their answers.
+-- The requests of chunks that go up together.
 CREATE OR REPLACE TABLE work.chunk AS
 WITH parts AS (
     SELECT
         unnest($chunk_ids::VARCHAR[])::UUID AS chunk_id, unnest($starts::BIGINT[]) AS start,
         unnest($stops::BIGINT[]) AS stop
 ),
-ids AS (
-    SELECT
-        l.key_id,
-        p.chunk_id,
-        coalesce(n.sends, 0) + 1 AS send,
-        $database || '-' || md5(to_json([
-            $pipeline, l.key, '', to_hex(l.fingerprint), l.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
-        ])::VARCHAR) AS custom_id
+picked AS (
+    SELECT q.key_id, p.chunk_id
     FROM work.queue q
     JOIN parts p ON q.number >= p.start AND q.number < p.stop
-    JOIN work.leading l USING (key_id)
-    LEFT JOIN work.sends n USING (key_id)
     WHERE q.number >= list_min($starts::BIGINT[]) AND q.number < list_max($stops::BIGINT[])
 )
 SELECT
-    i.chunk_id, l.key_id, l.key, l.position, l.continues, i.custom_id, l.leads, l.input_hash, l.fingerprint,
-    l.request_hash, l.reason, l.rung, l.model, l.settings,
-    CASE WHEN l.leads THEN i.send ELSE coalesce(n.sends, 0) + 1 END AS send,
-    l.attempt, l.transients, l.max_tokens, l.rungs, l.earlier_answer, l.started, l.bytes, l.max_usd,
-    l.expected_input_tokens, l.expected_output_tokens
-FROM work.leading l
-JOIN ids i ON i.key_id = l.leader_key_id
-LEFT JOIN work.sends n ON n.key_id = l.key_id
-WHERE l.in_flight_custom_id IS NULL
+    p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
+    $database || '-' || md5(to_json([
+        $pipeline, d.key, '', to_hex(d.fingerprint), d.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
+    ])::VARCHAR) AS custom_id
+FROM picked p
+JOIN work.due d USING (key_id)
+LEFT JOIN work.sends n USING (key_id)
+
+-- name: add_followers
+-- The rows that share the answer of one of them.
+INSERT INTO work.chunk BY NAME
+SELECT
+    l.chunk_id, d.* EXCLUDE (request_group), false AS leads, coalesce(n.sends, 0) + 1 AS send, l.custom_id
+FROM work.shared s
+JOIN work.chunk l ON l.key_id = s.leader_key_id
+JOIN work.due d ON d.key_id = s.key_id
+LEFT JOIN work.sends n ON n.key_id = s.key_id
+WHERE NOT s.leads AND s.in_flight_custom_id IS NULL
 
 -- name: insert_requests
 INSERT INTO ledger.requests BY NAME
