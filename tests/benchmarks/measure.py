@@ -76,6 +76,13 @@ class Bench:
             raise ProgramError(f"{name}: {found:,} rows are answered, not {wanted:,}")
         return cost
 
+    def collecting(self, size: Size) -> float:
+        """The CPU in seconds of collecting what is in flight, without the start of the program and its planning."""
+        path = self.folder / "collecting.json"
+        command = [*_run("tests.benchmarks.collecting", str(path)), "--no-new"]
+        self._timed("collecting", size, command, (0,))
+        return float(json.loads(path.read_text(encoding="utf-8"))["cpu_seconds"])
+
     def profile(self, size: Size) -> Profile:
         """A first run twice: once with its statements timed, once with its functions; each in a fresh project."""
         parts, seconds = {}, {}

@@ -1,0 +1,24 @@
+"""What it takes to collect a large file of results."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.measure import Size, bench
+
+CPU_SECONDS = 1.5
+BUSY_CPU_SECONDS = 3.0
+
+
+def test_a_hundred_thousand_lines_are_collected_in_seconds(tmp_path: Path, full_sweep: bool) -> None:
+    """The short form takes a fifth of the lines, and leaves room for a busy machine."""
+    size = Size(rows=100_000 if full_sweep else 20_000, row_bytes=200, chunk=100_000)
+    with bench(tmp_path) as place:
+        place.rows(size)
+        place.project(size)
+        place.batchpipe("submit", size, "--no-wait", codes=(5,), answered=0)
+        time.sleep(1)
+        seconds = place.collecting(size)
+        assert place.batchpipe("again", size).rows == size.rows
+    assert 0 < seconds < (CPU_SECONDS if full_sweep else BUSY_CPU_SECONDS)
