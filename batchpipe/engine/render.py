@@ -103,7 +103,7 @@ def _blocks(
         reader.execute(
             "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
             f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
-            "WHERE position BETWEEN $first AND $last ORDER BY t.position, t.continues",
+            "WHERE position BETWEEN $first AND $last",
             {"first": first, "last": last},
         )
         while block := reader.fetchmany(BLOCK_ROWS):
@@ -111,7 +111,10 @@ def _blocks(
 
 
 def _windows(reader: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-    """First and last positions of `work.to_render`, so many rows at a time: what is sorted fits into memory."""
+    """First and last positions of `work.to_render`, so many rows at a time: what is joined at once fits into memory.
+
+    The positions in the file rise by windows, so that a chunk finds its params in few places.
+    """
     return reader.execute(
         "SELECT min(position), max(position) FROM ("
         "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
