@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import duckdb
 import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
@@ -185,3 +186,14 @@ class TestOffline:
         found = typed("check", "demo", "--offline")
         assert found.code == 2
         assert "let it read a file of the project" in found.out
+
+
+def test_rows_of_twenty_kilobytes_fit(project: Project) -> None:
+    """Ten thousand of them, in one row group of the user's file: more than the working memory for short rows."""
+    text = "md5(i::VARCHAR) || repeat('lorem ipsum dolor ', 1100)"
+    rows = f"SELECT i AS id, {text} AS body, 'en' AS lang, 1 AS amount FROM range(10000) t(i)"
+    duckdb.execute(f"COPY ({rows}) TO '{project.root / 'rows.parquet'}' (FORMAT parquet)")
+    given = "read_csv('rows.csv', types = {'id': 'BIGINT', 'amount': 'INTEGER'})"
+    project.pipeline(BASIC.replace(given, "read_parquet('rows.parquet')"))
+    plan = project.plan()
+    assert (plan.words["new"], plan.requests) == (10_000, 10_000)

@@ -117,6 +117,7 @@ class Planner:
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Rows by reason and the requests that are due, under `orders`."""
         self.rounds += 1
+        self.work.make_room(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         with self.database.reading(self.work) as session:
             self.compare(session, snapshot, orders, options)

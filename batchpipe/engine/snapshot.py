@@ -57,6 +57,10 @@ def input_hash_sql(columns: Iterable[InputColumn]) -> str:
     return f"md5_number(json_array({', '.join(each.text for each in columns)})::VARCHAR)"
 
 
+# Small row groups: what reads one of long texts has to hold it.
+GROUP_ROWS = 8_192
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The input as this call read it: a Parquet file of `position` and the columns.
@@ -86,9 +90,19 @@ class Snapshot:
     def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
         """A snapshot at `path` of the rows of `relation` that `statement` gives."""
         stored = "* EXCLUDE (key)" if self.key_columns else "*"
-        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} (FORMAT parquet)"
+        options = f"FORMAT parquet, ROW_GROUP_SIZE {GROUP_ROWS}"
+        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({options})"
         row = connection.execute(copy).fetchone()
         return replace(self, path=path, rows=int(row[0]) if row else 0)
+
+    def largest_group_bytes(self, connection: duckdb.DuckDBPyConnection) -> int:
+        """The bytes of the largest row group of the file, unpacked."""
+        row = connection.execute(
+            "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
+            "FROM parquet_metadata($path) GROUP BY row_group_id)",
+            {"path": str(self.path)},
+        ).fetchone()
+        return int(row[0] or 0) if row else 0
 
     def typed(self, names: Iterable[str]) -> str:
         """SQL: `position` and the columns called `names` in their own types, as conditions read them."""

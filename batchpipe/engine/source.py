@@ -16,12 +16,12 @@ import duckdb
 
 from batchpipe.conditions import first_line
 from batchpipe.engine.declared import column_problems, declared_types, hold_to, undeclared
-from batchpipe.engine.snapshot import InputColumn, Snapshot, input_column
+from batchpipe.engine.snapshot import GROUP_ROWS, InputColumn, Snapshot, input_column
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import attach, opening
+from batchpipe.store.database import MEMORY_BYTES, attach, opening
 from batchpipe.store.disk import disk_is_full, storage_error
 
 # Different values of these types have different texts.
@@ -128,7 +128,7 @@ class Source:
         )
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
         # Dictionaries of texts that are all different cost more than they save.
-        options = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
+        options = f"FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE {GROUP_ROWS}"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
@@ -224,7 +224,12 @@ class Source:
             raise self._failed(error, place) from error
 
     def _fetched(self, statement: str, params: Any, fetch: bool) -> list[tuple[Any, ...]]:
-        cursor = self.connection.execute(statement, params)
+        try:
+            cursor = self.connection.execute(statement, params)
+        except duckdb.OutOfMemoryException:
+            # Long texts in large row groups of the user's files: what DuckDB would take by itself is enough, as a rule.
+            self.connection.execute("RESET memory_limit")
+            cursor = self.connection.execute(statement, params)
         return cursor.fetchall() if fetch else []
 
     def _failed(self, error: duckdb.Error, place: str) -> BatchpipeError:
@@ -302,7 +307,6 @@ def open_source(
     environment: Mapping[str, str],
     params: Mapping[str, Any],
     *,
-    memory_limit: str = "400MB",
     spill: Path | None = None,
     offline: bool = False,
 ) -> Iterator[Source]:
@@ -314,7 +318,8 @@ def open_source(
     connection.execute("SET TimeZone = 'UTC'")
     if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
         connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
-    connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
+    connection.execute(f"SET memory_limit = '{MEMORY_BYTES // 1_000_000}MB'")
+    connection.execute("SET enable_external_file_cache = false")  # it is read once
     if spill is not None:
         connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
     try:

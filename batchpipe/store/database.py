@@ -34,6 +34,8 @@ LOCK_MESSAGE = re.compile(
 ANNOUNCE_AFTER_SECONDS = 1.0
 # A checkpoint writes the last row group, not full yet, once more with what is added to it: small ones cost less.
 ROW_GROUP_ROWS = 20_480
+MEMORY_BYTES = 400_000_000
+COPIES_OF_GROUP = 4
 # What file systems without hard links say.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -214,14 +216,23 @@ class Work:
     connection: duckdb.DuckDBPyConnection
 
     @classmethod
-    def open(cls, *, memory_limit: str = "400MB", folder: Path | None = None) -> Work:
+    def open(cls, *, folder: Path | None = None) -> Work:
         connection = duckdb.connect(":memory:")
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
-        connection.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
         if folder is not None:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
         connection.execute("ATTACH ':memory:' AS work")
-        return cls(connection=connection)
+        work = cls(connection=connection)
+        work.make_room(0)
+        return work
+
+    def make_room(self, group_bytes: int) -> None:
+        """Set what may be in memory for an input whose largest row group has `group_bytes`; the rest is spilled.
+
+        A statement holds several copies of the rows that it works on, a few thousand at a time.
+        """
+        limit = MEMORY_BYTES + COPIES_OF_GROUP * group_bytes
+        self.connection.execute(f"SET memory_limit = '{limit // 1_000_000}MB'")
 
     def close(self) -> None:
         self.connection.close()

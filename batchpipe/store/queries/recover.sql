@@ -13,7 +13,7 @@ COPY (
     )
     FROM ledger.requests
     WHERE chunk_id = {chunk_id}::UUID
-) TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1)
+) TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE 8192)
 
 -- name: chunk_events
 SELECT kind, data, recorded_at FROM ledger.events WHERE chunk_id = $chunk_id::UUID ORDER BY seq
