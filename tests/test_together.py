@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from projects import BASIC, Project, numbered
 
@@ -10,13 +12,19 @@ ROWS = 14
 BATCHES = 4
 
 
-@pytest.fixture
-def ended(project: Project) -> Project:
+def sent(project: Project, *requests: dict[str, Any]) -> Project:
     """Four batches of different sizes, sent by one call and ended by the time of the next."""
     project.pipeline(CHUNKS)
     project.rows(numbered(ROWS))
+    if requests:
+        project.faults({"requests": requests})
     assert project.run(no_wait=True).submitted == ROWS
     return project
+
+
+@pytest.fixture
+def ended(project: Project) -> Project:
+    return sent(project)
 
 
 def commits(project: Project) -> list[int]:
@@ -59,20 +67,12 @@ def test_a_file_that_is_out_of_the_ordinary_costs_the_others_nothing(ended: Proj
 
 
 def test_an_answer_that_is_not_valid_is_no_reason_to_go_one_by_one(project: Project) -> None:
-    project.pipeline(CHUNKS)
-    project.rows(numbered(ROWS))
-    project.faults({"requests": [{"match": "number 3", "outcome": "wrong_enum", "times": 1}]})
-    project.run(no_wait=True)
-    result = project.run()
+    result = sent(project, {"match": "number 3", "outcome": "wrong_enum", "times": 1}).run()
     assert (result.status, result.submitted, answered(project)) == ("done", 1, ROWS)
     assert commits(project) == [BATCHES, 1]
 
 
 def test_a_request_that_failed_for_good_is_looked_at_with_its_batch_alone(project: Project) -> None:
-    project.pipeline(CHUNKS)
-    project.rows(numbered(ROWS))
-    project.faults({"requests": [{"match": "number 3", "outcome": "errored_invalid", "times": 1}]})
-    project.run(no_wait=True)
-    result = project.run()
+    result = sent(project, {"match": "number 3", "outcome": "errored_invalid", "times": 1}).run()
     assert (result.status, result.rows["failed"], answered(project)) == ("failed_rows", 1, ROWS - 1)
     assert commits(project) == [1] * BATCHES

@@ -14,7 +14,7 @@ from typing import Any
 from batchpipe.engine.estimate import PriceBook
 from batchpipe.engine.facts import OpenBatch, add_event
 from batchpipe.engine.judge import Judge, judge_answers, validate_documents
-from batchpipe.engine.lines import fill_ended, line_faults, read_lines
+from batchpipe.engine.lines import EndedRow, fill_ended, line_faults, read_lines
 from batchpipe.engine.output import merge_collected
 from batchpipe.engine.raw import RawFolder, saving
 from batchpipe.engine.resolve import Resolved, judge_of_policy
@@ -103,7 +103,7 @@ class Collector:
         paths = [path for batch, _ in ended if (path := self.raw.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
             return None
-        self._read_sent([(*each, path) for each, path in zip(ended, paths, strict=True)])
+        self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.work.connection
         read_lines(connection, self.resolved.rules, paths)
         faults, _ = line_faults(connection)
@@ -146,21 +146,19 @@ class Collector:
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
-        connection = self.work.connection
-        fill_ended(connection, [(chunk_id, None, self.database.clock(), path)])
-        with self.database.reading(self.work) as session:
-            session.execute(query("sent"))
-        read_lines(connection, self.resolved.rules, [path])
+        self._read_sent([(chunk_id, None, self.database.clock(), path)])
+        read_lines(self.work.connection, self.resolved.rules, [path])
         self._choose_lines()
         self._judge()
         self._price(self.database.clock().date())
         with self.database.writing(self.work, self.run_id) as session:
             self._insert_results(session)
 
-    def _read_sent(self, files: Sequence[tuple[OpenBatch, BatchState, Path]]) -> None:
+    def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedRow:
+        return batch.chunk_id, batch.batch_id, state.ended_at or self.database.clock(), path
+
+    def _read_sent(self, rows: Sequence[EndedRow]) -> None:
         """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
-        now = self.database.clock()
-        rows = [(batch.chunk_id, batch.batch_id, state.ended_at or now, path) for batch, state, path in files]
         fill_ended(self.work.connection, rows)
         with self.database.reading(self.work) as session:
             session.execute(query("sent"))
@@ -174,7 +172,7 @@ class Collector:
             if attempt or path is None:
                 self._download(batch)
                 path = self.raw.download(batch.chunk_id)
-            self._read_sent([(batch, state, path)])
+            self._read_sent([self._row(batch, state, path)])
             read_lines(self.work.connection, self.resolved.rules, [path])
             faults, ours = line_faults(self.work.connection)
             if not any(faults.values()):
@@ -269,7 +267,7 @@ class Collector:
                 self._event(session, batch, "batch_ended", ended_facts(state))
                 counts = states[batch.chunk_id]
                 self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
-                self._note_unknown(session, batch)
+            self._note_unknown(session, ended[0][0])  # with such results it is the only one
             merge_collected(session, self.resolved)
         return [
             Collected(

@@ -24,7 +24,7 @@ from batchpipe.store.queries import query
 UNREACHABLE_SECONDS = 60.0
 EXPIRES_SOON = timedelta(hours=2)
 GONE_SOON = timedelta(days=3)
-DOWNLOADS = 4
+DOWNLOADS_AT_ONCE = 4
 FAILURES = (NotSentError, UnavailableError, RefusedError)
 # Requests whose results are taken in at once: statements cost less the more rows they have, memory is the limit.
 MOST_TOGETHER = 100_000
@@ -88,7 +88,7 @@ class Flight:
     def _save(self, ended: Sequence[Ended]) -> None:
         """Download what is not kept yet, several batches at once."""
         calls = [partial(self.collector.save, batch) for batch, _ in ended]
-        for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS, FAILURES), strict=True):
+        for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
             if answer is not None:
                 self._asked(batch, _raise, answer)
 

@@ -14,15 +14,15 @@ from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
 
+# Chunk id, batch id (None for a realtime call), when it was completed, its results file.
+EndedRow = tuple[str, str | None, datetime, Path]
 
-def fill_ended(
-    connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str | None, datetime | None, Path | None]]
-) -> None:
-    """`work.ended`: (chunk id, batch id, when it was completed, its results file) of what is collected together."""
+
+def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedRow]) -> None:
+    """`work.ended`: what is collected together."""
     connection.execute(query("ended"))
-    for chunk_id, batch_id, completed_at, path in rows:
-        values = [chunk_id, batch_id, completed_at, None if path is None else str(path)]
-        connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", values)
+    for *known, path in rows:
+        connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", [*known, str(path)])
 
 
 def read_lines(connection: duckdb.DuckDBPyConnection, rules: ProviderRules, paths: Sequence[Path]) -> None:

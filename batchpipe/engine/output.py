@@ -64,14 +64,13 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
         return
     pipelines = quote_list(resolved.names)
     among = f"AND key_id IN ({keys})" if keys is not None else ""
-    source = query(
-        "output_source",
-        pipelines=pipelines,
+    source = _source(
+        session,
+        resolved,
+        among,
         accepted=query("newest_accepted", pipelines=pipelines, among=among),
         requests=query("newest_requests", pipelines=pipelines),
         answered=query("stored_outputs", pipelines=pipelines),
-        columns=", ".join(_values(resolved)),
-        reviewed=standing_reviews(session, resolved.names, among),
     )
     _merge(session, resolved, source, answered=answered)
 
@@ -81,15 +80,13 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
     if not resolved.has_output:
         return
     seq = str(session.seq)
-    decided = query("accepted_in_commit", seq=seq)
-    source = query(
-        "output_source",
-        pipelines=quote_list(resolved.names),
+    source = _source(
+        session,
+        resolved,
+        f"AND key_id IN ({query('accepted_in_commit', seq=seq)})",
         accepted=query("accepted_now", seq=seq),
         requests=query("requests_now"),
         answered=query("outputs_now", seq=seq),
-        columns=", ".join(_values(resolved)),
-        reviewed=standing_reviews(session, resolved.names, f"AND key_id IN ({decided})"),
     )
     if _is_new(session, resolved):
         session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
@@ -98,6 +95,17 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
     earlier = query("accepted_earlier_answers", seq=seq)
     if session.one(f"SELECT count(*) FROM ({earlier})")[0]:
         merge_output(session, resolved, earlier)
+
+
+def _source(session: Session, resolved: Resolved, among: str, **parts: str) -> str:
+    """SQL: rows of the table out of what `parts` give; `among` says of which keys reviews are looked up."""
+    return query(
+        "output_source",
+        pipelines=quote_list(resolved.names),
+        columns=", ".join(_values(resolved)),
+        reviewed=standing_reviews(session, resolved.names, among),
+        **parts,
+    )
 
 
 def _is_new(session: Session, resolved: Resolved) -> bool:
@@ -115,12 +123,11 @@ def _same_key(resolved: Resolved) -> str:
 
 def _merge(session: Session, resolved: Resolved, source: str, *, answered: bool) -> None:
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
-    on = _same_key(resolved)
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
     left = [*keys_sql, *([] if answered else [quote_identifier("_current")])]
     changed = ", ".join(f"{name} = s.{name}" for name in names if name not in left)
     session.execute(
-        f"MERGE INTO {table} t USING ({source}) s ON {on} WHEN MATCHED THEN UPDATE SET {changed} "
+        f"MERGE INTO {table} t USING ({source}) s ON {_same_key(resolved)} WHEN MATCHED THEN UPDATE SET {changed} "
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
     )
 
@@ -143,10 +150,6 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> Non
     """Bring the `include` columns of rows whose input is unchanged up to `snapshot`."""
     if not resolved.include_columns:
         return
-    on = " AND ".join(
-        f"t.{quote_identifier(each.name)} IS NOT DISTINCT FROM s.{quote_identifier(each.name)}"
-        for each in resolved.key_columns
-    )
     columns = [*resolved.key_columns, *resolved.include_columns]
     chosen = ", ".join(f"{each.value} AS {quote_identifier(each.name)}" for each in columns)
     names = [quote_identifier(each.name) for each in resolved.include_columns]
@@ -154,7 +157,8 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> Non
     session.execute(
         f"MERGE INTO {output_table(resolved)} t USING (SELECT {chosen} FROM {snapshot} "
         "WHERE position IN (SELECT position FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.compared))) s "
-        f"ON {on} WHEN MATCHED AND ({differs}) THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in names)}"
+        f"ON {_same_key(resolved)} WHEN MATCHED AND ({differs}) "
+        f"THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in names)}"
     )
 
 

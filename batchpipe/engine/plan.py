@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 
 from batchpipe.caching import primes
@@ -21,10 +20,9 @@ from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.sql import quote_list
-from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.database import Database, Session, Work, streamed
 from batchpipe.store.queries import query
 
-BLOCK_ROWS = 10_000
 DUE_WORDS = (
     "redo",
     "new",
@@ -326,8 +324,7 @@ class Planner:
     def _chunks(self) -> tuple[Chunk, ...]:
         total = self._count("SELECT count(*) FROM work.queue")
         sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number")
-        rows = chain.from_iterable(iter(lambda: sizes.fetchmany(BLOCK_ROWS), []))
-        return tuple(partition(rows, self.limits(), total=total))
+        return tuple(partition(streamed(sizes), self.limits(), total=total))
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         session = self._session()

@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 import duckdb
 import pyarrow
 
+from batchpipe.engine.snapshot import GROUP_ROWS
 from batchpipe.sql import quote_literal
 from batchpipe.store.database import Session
 from batchpipe.store.disk import disk_error
@@ -26,6 +27,7 @@ from batchpipe.store.queries import query
 RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
 BLOCK_BYTES = 1 << 20
+HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,15 +191,21 @@ def open_results(path: Path) -> IO[bytes]:
 
 def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:
     """Keep what the ledger knows of chunks: their requests, their events, and what judges their answers."""
+    parts = {"hashes": hashes_sql("hash_in_halves"), "group_rows": str(GROUP_ROWS)}
     for chunk_id in chunk_ids:
 
         def write(path: Path, chunk_id: str = chunk_id) -> None:
             chunk, target = quote_literal(chunk_id), quote_literal(str(path))
-            session.execute(query("save_requests", chunk_id=chunk, path=target))
+            session.execute(query("save_requests", chunk_id=chunk, path=target, **parts))
 
         folder.write_requests(chunk_id, write)
     for facts in _facts_of(session, chunk_ids, file):
         folder.write_facts(facts)
+
+
+def hashes_sql(recipe: str) -> str:
+    """SQL: the hashes of a request by one of the statements `hash_in_halves` and `hash_of_halves`."""
+    return ", ".join(query(recipe, hash=each) for each in HASHES)
 
 
 def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[ChunkFacts]:

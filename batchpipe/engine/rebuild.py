@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from batchpipe.engine.collect import Collector
 from batchpipe.engine.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.output import ensure_output
-from batchpipe.engine.raw import ChunkFacts, Note, RawFolder
+from batchpipe.engine.raw import ChunkFacts, Note, RawFolder, hashes_sql
 from batchpipe.engine.record import record_version
 from batchpipe.engine.recover import Recovery
 from batchpipe.engine.resolve import Resolved
@@ -129,7 +129,8 @@ class Rebuilder:
                 self._append(session, facts, [*begun, *ended], None)
             if not known:
                 path = str(self.raw.requests(facts.chunk_id))
-                session.execute(query("restore_requests"), {"path": path, "seq": session.seq})
+                restore = query("restore_requests", hashes=hashes_sql("hash_of_halves"))
+                session.execute(restore, {"path": path, "seq": session.seq})
                 self.found.chunks += 1
             self._append(session, facts, notes, facts.chunk_id)
 

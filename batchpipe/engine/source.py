@@ -21,8 +21,9 @@ from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import MEMORY_BYTES, attach, opening
+from batchpipe.store.database import MEMORY_BYTES, limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
+from batchpipe.store.opening import attach, opening
 
 # Different values of these types have different texts.
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -318,7 +319,7 @@ def open_source(
     connection.execute("SET TimeZone = 'UTC'")
     if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
         connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
-    connection.execute(f"SET memory_limit = '{MEMORY_BYTES // 1_000_000}MB'")
+    limit_memory(connection, MEMORY_BYTES)
     connection.execute("SET enable_external_file_cache = false")  # it is read once
     if spill is not None:
         connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Literal
 
 from batchpipe import telemetry
@@ -27,11 +26,10 @@ from batchpipe.providers import (
     UnknownOutcomeError,
 )
 from batchpipe.sql import quote_list, quote_literal
-from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.database import Database, Session, Work, streamed
 from batchpipe.store.queries import query
 
 SUBMIT_TIMEOUT_SECONDS = 600.0
-BLOCK_ROWS = 5_000
 
 Failure = UnknownOutcomeError | NotSentError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
@@ -173,8 +171,7 @@ class Submitter:
     def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
         rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
         statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
-        found = self.work.connection.execute(statement)
-        rows = chain.from_iterable(iter(lambda: found.fetchmany(BLOCK_ROWS), []))
+        rows = streamed(self.work.connection.execute(statement))
         if unmarked:
             return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
         return provider.assemble(rows)

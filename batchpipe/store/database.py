@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,24 +21,17 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.errors import DatabaseError, InternalError, LockedError
+from batchpipe.errors import DatabaseError, InternalError
 from batchpipe.sql import quote_identifier, quote_literal
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
+from batchpipe.store.opening import attach, opening
 
 CATALOG = "store"
-LOCK_MESSAGE = re.compile(
-    r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
-)
-ANNOUNCE_AFTER_SECONDS = 1.0
-# A checkpoint writes the last row group, not full yet, once more with what is added to it: small ones cost less.
-ROW_GROUP_ROWS = 20_480
 MEMORY_BYTES = 400_000_000
 COPIES_OF_GROUP = 4
+BLOCK_ROWS = 5_000
 # What file systems without hard links say.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-_openings: dict[Path, threading.RLock] = {}
-_openings_guard = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,53 +222,10 @@ class Work:
 
         A statement holds several copies of the rows that it works on, a few thousand at a time.
         """
-        limit = MEMORY_BYTES + COPIES_OF_GROUP * group_bytes
-        self.connection.execute(f"SET memory_limit = '{limit // 1_000_000}MB'")
+        limit_memory(self.connection, MEMORY_BYTES + COPIES_OF_GROUP * group_bytes)
 
     def close(self) -> None:
         self.connection.close()
-
-
-def attach(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    alias: str,
-    *,
-    read_only: bool,
-    wait_seconds: float,
-    announce: Callable[[str], None] | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-    meanwhile: Callable[[], None] | None = None,
-) -> None:
-    """Attach the file at `path`, trying for `wait_seconds` while another process holds it (then LockedError).
-
-    `announce` is told once, after a second, who holds it; from then on `meanwhile` is called between the tries.
-    """
-    mode = " (READ_ONLY)" if read_only else f" (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-    statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
-    pause, waited, announced = 0.005, 0.0, False
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except duckdb.Error as error:
-            held = LOCK_MESSAGE.search(str(error))
-            if held is None:
-                raise storage_error(error, path) from error
-            holder = _holder(held)
-            if waited >= wait_seconds:
-                what = f"the database is held by {holder}"
-                hint = "Close it there (a notebook holds a file until its connection is closed), then run again."
-                raise LockedError(what, where=str(path), hint=hint) from error
-            if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
-                announced = True
-                announce(f"waiting for {path.name}: it is held by {holder}")
-            if waited >= ANNOUNCE_AFTER_SECONDS and meanwhile:
-                meanwhile()
-        pause = min(pause * 1.5, 0.5)
-        moment = pause * (0.5 + random.random())
-        sleep(moment)
-        waited += moment
 
 
 def _put(part: Path, path: Path) -> None:
@@ -293,13 +241,6 @@ def _put(part: Path, path: Path) -> None:
             raise
         if not path.exists():
             part.rename(path)
-
-
-def _holder(held: re.Match[str]) -> str:
-    """Who holds a lock; a process that has just let go of it is not named."""
-    if held["program"] is None:
-        return "another process"
-    return f"{Path(held['program']).name} (process {held['pid']})"
 
 
 def migrations() -> Sequence[str]:
@@ -379,10 +320,15 @@ def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
         work.connection.execute(f"USE memory; DETACH {CATALOG}")
 
 
-def opening(path: Path) -> threading.RLock:
-    """One opener of a file per process: DuckDB refuses a second configuration of a file that is open."""
-    with _openings_guard:
-        return _openings.setdefault(path.resolve(), threading.RLock())
+def limit_memory(connection: duckdb.DuckDBPyConnection, limit_bytes: int) -> None:
+    """What is beyond `limit_bytes` is spilled to the disk."""
+    connection.execute(f"SET memory_limit = '{limit_bytes // 1_000_000}MB'")
+
+
+def streamed(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    """The rows that `cursor` holds, never all of them at once."""
+    while block := cursor.fetchmany(BLOCK_ROWS):
+        yield from block
 
 
 def quoted(*names: str) -> str:

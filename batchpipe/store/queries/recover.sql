@@ -2,18 +2,14 @@
 
 -- name: save_requests
 -- Parquet has no UHUGEINT, so hashes travel in halves: as text they cost more than all the rest.
-COPY (
-    SELECT * REPLACE (
-        struct_pack(high := (key_id >> 64)::UBIGINT, low := (key_id & 18446744073709551615::UHUGEINT)::UBIGINT) AS key_id,
-        struct_pack(high := (prompt_version >> 64)::UBIGINT, low := (prompt_version & 18446744073709551615::UHUGEINT)::UBIGINT) AS prompt_version,
-        struct_pack(high := (policy_hash >> 64)::UBIGINT, low := (policy_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS policy_hash,
-        struct_pack(high := (input_hash >> 64)::UBIGINT, low := (input_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS input_hash,
-        struct_pack(high := (fingerprint >> 64)::UBIGINT, low := (fingerprint & 18446744073709551615::UHUGEINT)::UBIGINT) AS fingerprint,
-        struct_pack(high := (request_hash >> 64)::UBIGINT, low := (request_hash & 18446744073709551615::UHUGEINT)::UBIGINT) AS request_hash
-    )
-    FROM ledger.requests
-    WHERE chunk_id = {chunk_id}::UUID
-) TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE 8192)
+COPY (SELECT * REPLACE ({hashes}) FROM ledger.requests WHERE chunk_id = {chunk_id}::UUID)
+TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE {group_rows})
+
+-- name: hash_in_halves
+struct_pack(high := ({hash} >> 64)::UBIGINT, low := ({hash} & 18446744073709551615::UHUGEINT)::UBIGINT) AS {hash}
+
+-- name: hash_of_halves
+({hash}.high::UHUGEINT << 64) | {hash}.low::UHUGEINT AS {hash}
 
 -- name: chunk_events
 SELECT kind, data, recorded_at FROM ledger.events WHERE chunk_id = $chunk_id::UUID ORDER BY seq
@@ -42,16 +38,7 @@ SELECT
 
 -- name: restore_requests
 INSERT INTO ledger.requests BY NAME
-SELECT * REPLACE (
-    (key_id.high::UHUGEINT << 64) | key_id.low::UHUGEINT AS key_id,
-    (prompt_version.high::UHUGEINT << 64) | prompt_version.low::UHUGEINT AS prompt_version,
-    (policy_hash.high::UHUGEINT << 64) | policy_hash.low::UHUGEINT AS policy_hash,
-    (input_hash.high::UHUGEINT << 64) | input_hash.low::UHUGEINT AS input_hash,
-    (fingerprint.high::UHUGEINT << 64) | fingerprint.low::UHUGEINT AS fingerprint,
-    (request_hash.high::UHUGEINT << 64) | request_hash.low::UHUGEINT AS request_hash,
-    $seq AS seq
-)
-FROM read_parquet($path)
+SELECT * REPLACE ({hashes}, $seq AS seq) FROM read_parquet($path)
 
 -- name: newest_commit_of_requests
 SELECT greatest(max(seq), max(started)) FROM read_parquet($path)
