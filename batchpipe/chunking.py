@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 # A batch carries about this much around its requests, and each request this much around its params.
 ENVELOPE_BYTES = 16
 REQUEST_OVERHEAD_BYTES = 80
+
+# From (start, most requests, most bytes): how many requests from `start` on are of one group and fit one body, the
+# first one in any case; and the bytes of that body.
+Fit = Callable[[int, int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,40 +42,30 @@ def free_size(count: int, taken: Collection[int]) -> int:
     return count
 
 
-def partition(sizes: Iterable[tuple[int, int]], limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
-    """Chunks over `sizes`, `total` pairs of (bytes of a request's params, group number), groups contiguous.
+def partition(fit: Fit, limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
+    """Chunks over `total` requests that `fit` knows, groups contiguous.
 
     No chunk passes a limit, except that a request larger than `max_bytes` travels alone. No two chunks among
     `max_in_flight` neighbours share a size, single requests aside; where chunks may be large, no two at all do.
-    At most one chunk's sizes are held at a time.
     """
     spacious = limits.max_requests >= 10 * (total // limits.max_requests + 1)
     recent: list[int] = []
-    coming, waiting = iter(sizes), deque[tuple[int, int]]()
     start = 0
-    while True:
-        waiting.extend(islice(coming, limits.max_requests - len(waiting)))
-        if not waiting:
-            return
-        count = free_size(_fit(waiting, limits), recent)
-        taken = sum(waiting.popleft()[0] for _ in range(count))
-        yield Chunk(start=start, count=count, bytes=ENVELOPE_BYTES + taken + count * REQUEST_OVERHEAD_BYTES)
+    while start < total:
+        count, taken = fit(start, limits.max_requests, limits.max_bytes)
+        free = free_size(count, recent)
+        if free < count:
+            count, taken = fit(start, free, limits.max_bytes)
+        yield Chunk(start=start, count=count, bytes=taken)
         recent.append(count)
         if not spacious:
             recent = recent[-max(limits.max_in_flight - 1, 1) :]
         start += count
 
 
-def _fit(waiting: Iterable[tuple[int, int]], limits: ChunkLimits) -> int:
-    """How many of `waiting`, from the first on, fit one chunk."""
-    total, count, group = ENVELOPE_BYTES, 0, None
-    for size, its_group in waiting:
-        total += size + REQUEST_OVERHEAD_BYTES
-        if count and (its_group != group or total > limits.max_bytes):
-            break
-        group = its_group
-        count += 1
-    return count
+def body_bytes(count: int, params_bytes: int) -> int:
+    """The size of a batch's body with `count` requests whose params take `params_bytes`."""
+    return ENVELOPE_BYTES + params_bytes + count * REQUEST_OVERHEAD_BYTES
 
 
 def less(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:

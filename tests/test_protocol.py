@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, get_type_hints
 
 import duckdb
@@ -18,6 +19,7 @@ from projects import BASIC, Project, numbered
 from pydantic import TypeAdapter
 
 from batchpipe.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
+from batchpipe.engine.fit import fit
 from batchpipe.ladder import Judged, Ladder, Standing, decide
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -214,7 +216,12 @@ def test_chunks_take_every_request_once_within_their_limits(
 ) -> None:
     sizes.sort(key=lambda each: each[1])
     limits = ChunkLimits(max_requests=max_requests, max_bytes=max_bytes, max_in_flight=max_in_flight)
-    chunks = list(partition(sizes, limits, total=len(sizes)))
+    with duckdb.connect() as connection:
+        connection.execute("ATTACH ':memory:' AS work")
+        numbered_sizes = [[*range(len(sizes))], [size for size, _ in sizes], [group for _, group in sizes]]
+        columns = "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, unnest($3::INT[]) AS grouping"
+        connection.execute(f"CREATE TABLE work.queue AS SELECT {columns}", numbered_sizes)
+        chunks = list(partition(partial(fit, connection), limits, total=len(sizes)))
     assert [n for chunk in chunks for n in range(chunk.start, chunk.start + chunk.count)] == list(range(len(sizes)))
     for chunk in chunks:
         requests = sizes[chunk.start : chunk.start + chunk.count]

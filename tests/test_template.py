@@ -359,6 +359,24 @@ def test_a_row_changes_nothing_for_the_next(tmp_path: Path) -> None:
     found = compiled(tmp_path, template)
     assert found.render({"subject": "first"}).user == "changed"
     assert found.render({"subject": "second"}).user == "Acme"
+    assert found.render({"subject": "third"}).user == "Acme"
+
+
+def test_a_row_that_fails_changes_nothing_for_the_next(tmp_path: Path) -> None:
+    template = "{{ subject }}{% autoescape true %}{{ 6 // body | int }}{% endautoescape %}"
+    found = compiled(tmp_path, template)
+    assert found.render({"subject": "<b>", "body": "2"}).user == "<b>3"
+    with pytest.raises(TemplateError):
+        found.render({"subject": "<b>", "body": "0"})
+    assert found.render({"subject": "<b>", "body": "3"}).user == "<b>2"
+
+
+def test_blocks_of_a_base_are_those_of_each_row_anew(tmp_path: Path) -> None:
+    files = {"base.j2": "{% block a %}base {{ subject }}{% endblock %}"}
+    own = compiled(tmp_path, "{% extends 'base.j2' %}{% block a %}own+{{ super() }}{% endblock %}", files=files)
+    plain = compiled(tmp_path, "{% extends 'base.j2' %}", files=files)
+    assert [own.render({"subject": n}).user for n in "12"] == ["own+base 1", "own+base 2"]
+    assert [plain.render({"subject": n}).user for n in "12"] == ["base 1", "base 2"]
 
 
 def test_recursive_includes_end_the_analysis(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
 
 def _due(work: Work) -> Due | None:
     row = work.connection.execute(
-        "SELECT rung, model, attempt, max_tokens, in_flight_custom_id FROM work.leading"
+        "SELECT d.rung, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id "
+        "FROM work.leading d JOIN work.ladder l USING (rung)"
     ).fetchone()
     if row is None:
         return None
@@ -137,7 +138,7 @@ def _due(work: Work) -> Due | None:
 def _feedback(work: Work) -> str | None:
     """What a retry shows of the answer before it."""
     row = work.connection.execute(
-        "SELECT t.feedback_answer, t.feedback_error FROM work.to_render t "
+        "SELECT t.feedback_answer, t.feedback_error FROM work.rendered t "
         "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"
     ).fetchone()
     return feedback_text(row[0] or "", row[1]) if row else None

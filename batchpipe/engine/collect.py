@@ -120,6 +120,7 @@ class Collector:
         self._judge()
         self._price(ended[0][1].created_at.date())
         collected = self._record(ended, faults)
+        self.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
             self.raw.compress(batch.chunk_id)
         return collected

@@ -56,6 +56,7 @@ class Flight:
     _warned: set[str] = field(default_factory=set, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
+    _as_of: int | None = field(default=None, init=False)
 
     def look(self, *, force: bool) -> None:
         """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
@@ -123,10 +124,12 @@ class Flight:
             return None
 
     def refresh(self) -> None:
-        """Read what is open from the ledger."""
+        """Read what is open from the ledger, where anything was committed since it was read last."""
         collector = self.collector
         with collector.database.reading(collector.work) as session:
-            self.open = open_batches(session, collector.resolved.names)
+            if session.seq != self._as_of:
+                self.open = open_batches(session, collector.resolved.names)
+                self._as_of = session.seq
 
     def account(self) -> None:
         """Something was submitted: look at it after a poll interval."""

@@ -241,6 +241,8 @@ class PipelineRun:
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan = plan
         record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
+        if plan.held is None:
+            self._planner.forget()
         self._queue.load(plan)
         if self._held and self._meanwhile is None:
             options, stack = self.options.plan, self._stack

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from batchpipe.caching import primes
@@ -12,6 +13,7 @@ from batchpipe.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.bind import rungs_sql
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.facts import standing_reviews
+from batchpipe.engine.fit import fit
 from batchpipe.engine.judge import judge_answers, validate_documents
 from batchpipe.engine.marks import Marks, choose_marks, price_queue
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
@@ -20,7 +22,7 @@ from batchpipe.engine.render import render_rows
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.sql import quote_list
-from batchpipe.store.database import Database, Session, Work, streamed
+from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 DUE_WORDS = (
@@ -135,6 +137,7 @@ class Planner:
             fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
         self._judge("work.judged")
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
+        connection.execute(query("drop_compared_parts"))
         if options.since is None:
             connection.execute(
                 "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE word <> 'not_selected'"
@@ -318,13 +321,16 @@ class Planner:
         self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
         return self._count("SELECT count(*) FROM work.queue"), self._estimate(self._chunks())
 
+    def forget(self) -> None:
+        """Drop what the last plan was made of: what is due can be sent still, but no longer estimated or held back."""
+        self.work.connection.execute(query("drop_plan"))
+
     def _session(self, seq: int = 0) -> Session:
         return Session(connection=self.work.connection, seq=seq, now=self.database.clock())
 
     def _chunks(self) -> tuple[Chunk, ...]:
         total = self._count("SELECT count(*) FROM work.queue")
-        sizes = self.work.connection.execute("SELECT bytes, grouping FROM work.queue ORDER BY number")
-        return tuple(partition(streamed(sizes), self.limits(), total=total))
+        return tuple(partition(partial(fit, self.work.connection), self.limits(), total=total))
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         session = self._session()

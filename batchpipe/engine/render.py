@@ -39,7 +39,7 @@ RENDERED = pyarrow.schema(
 def render_rows(
     connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
 ) -> None:
-    """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered`."""
+    """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered` instead."""
     leave_pandas_out()
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = _template_columns(resolved)
@@ -58,6 +58,7 @@ def render_rows(
         f"FROM read_parquet({quote_literal(str(path))}) f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )
+    connection.execute("DROP TABLE work.to_render")
 
 
 def render_row(

@@ -87,6 +87,7 @@ class Submitter:
         with self.database.reading(self.work) as session:
             keep_chunks(session, self.raw, list(chunks), self.database.path.name)
         calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
+        self.work.connection.execute("DROP TABLE work.chunk")
         answers = side_by_side(calls, UPLOADS, FAILURES)
         outcomes = [
             self._posted(chunk_id, part, answer)

@@ -159,6 +159,7 @@ class Templates:
         self._environment = environment
         self._globals: dict[str, Any] = dict(environment.globals)
         self._places = places
+        self._contexts: dict[str | None, Context] = {}
         self._user = environment.get_template(user)
         self._system = environment.get_template(system) if system is not None else None
         self._with_row = usage.row or usage.dynamic
@@ -207,12 +208,19 @@ class Templates:
             return ""
 
     def _one(self, template: jinja2.Template, names: dict[str, Any]) -> str:
-        try:
-            # Template.render would copy the globals once more for each row.
+        # A context costs as much as a short template: it is taken back where it is as it was made, but for the names.
+        context = self._contexts.pop(template.name, None)
+        if context is None:
             context = Context(self._environment, names, template.name, template.blocks)
-            return "".join(template.root_render_func(context))
+        else:
+            context.parent = names
+        try:
+            text = "".join(template.root_render_func(context))
         except _ROW_ERRORS as error:
             raise self._failure(error, template.name or "") from error
+        if not (context.vars or context.exported_vars or context.blocks):
+            self._contexts[template.name] = context
+        return text
 
     def _failure(self, error: Exception, name: str) -> TemplateError:
         line = 0

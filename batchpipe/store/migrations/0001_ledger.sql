@@ -1,6 +1,7 @@
 -- The ledger: facts are only ever appended, and what a row, batch or run is now is a view over them.
 -- No keys and no sequences, so that the same statements run on a lake format that has neither.
 -- `seq` is the number of the commit that wrote a fact; newest wins.
+-- Custom ids are hashes: compressing them took a tenth of what writing costs, for a third of their size.
 
 CREATE SCHEMA ledger;
 
@@ -52,7 +53,7 @@ CREATE TABLE ledger.requests (
     key_id UHUGEINT NOT NULL,
     key VARCHAR NOT NULL,                 -- JSON list of the key columns as text
     part VARCHAR NOT NULL,
-    custom_id VARCHAR NOT NULL,
+    custom_id VARCHAR USING COMPRESSION uncompressed NOT NULL,
     leads BOOLEAN NOT NULL,               -- bears the id and the cost; others share its answer
     chunk_id UUID NOT NULL,
     run_id UUID NOT NULL,
@@ -82,7 +83,7 @@ CREATE TABLE ledger.requests (
 
 CREATE TABLE ledger.results (
     pipeline VARCHAR NOT NULL,
-    custom_id VARCHAR NOT NULL,
+    custom_id VARCHAR USING COMPRESSION uncompressed NOT NULL,
     chunk_id UUID NOT NULL,
     batch_id VARCHAR,
     run_id UUID NOT NULL,
@@ -116,7 +117,7 @@ CREATE TABLE ledger.decisions (
     prompt_version UHUGEINT NOT NULL,
     policy_hash UHUGEINT NOT NULL,
     fingerprint UHUGEINT NOT NULL,
-    custom_id VARCHAR,                    -- the request that answered, or the last that did not
+    custom_id VARCHAR USING COMPRESSION uncompressed, -- the request that answered, or the last that did not
     state VARCHAR NOT NULL,               -- accepted, kept, failed, retry, escalated
     review BOOLEAN NOT NULL,
     reason VARCHAR NOT NULL,

@@ -168,6 +168,12 @@ JOIN work.verdicts v ON v.judged = o.judged AND v.of_rung = o.rung AND v.of_atte
 LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE pipeline IN ({pipelines})
     AND custom_id IN (SELECT earlier_answer FROM work.outcomes) GROUP BY custom_id) e ON e.custom_id = o.earlier_answer
 
+-- name: drop_collected
+-- What is in the ledger now: the next batches would take as much memory again.
+DROP TABLE work.lines; DROP TABLE work.sent; DROP TABLE work.outcomes;
+DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.judged_by_policy;
+DROP TABLE IF EXISTS work.documents_by_policy; DROP TABLE IF EXISTS work.judged; DROP TABLE IF EXISTS work.documents
+
 -- name: insert_prices
 INSERT INTO ledger.prices BY NAME
 SELECT provider, p.model, tier AS processing, from_day, above_input_tokens, input_usd, cache_write_5m_usd,

@@ -273,7 +273,10 @@ WHERE n.next_rung IS NOT NULL
 -- name: plan
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
-    p.* EXCLUDE (word),
+    p.* EXCLUDE (
+        word, known, answered, same_visible, same_schema, same_judge, max_tokens, feedback_answer, feedback_error,
+        f_continues, own_continues, has_rung_above, valid_try, own, rejudged_valid, changed, kept_after
+    ),
     CASE
         WHEN stays AND rejudged_valid THEN
             CASE WHEN same_version AND state = 'accepted' THEN 'unchanged' ELSE 'carried_over' END
@@ -332,6 +335,14 @@ FROM (
     )
 ) p
 
+-- name: drop_compared_parts
+-- What `plan` has put together: it would take as much memory again.
+DROP TABLE work.candidates; DROP TABLE work.matches
+
+-- name: drop_plan
+-- What a plan was made of; what is due and what is recorded of a run's end stay.
+DROP TABLE work.plan; DROP TABLE work.rendered; DROP TABLE work.compared; DROP TABLE work.input
+
 -- name: due
 CREATE OR REPLACE TABLE work.due AS
 SELECT
@@ -348,8 +359,6 @@ SELECT
     CASE WHEN d.resumes THEN d.started END AS started,
     f.bytes,
     f.request_group,
-    l.model,
-    l.settings,
     (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.most_input_usd
         + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.most_output_usd AS max_usd,
     greatest(round(l.input_fixed + l.input_per_byte * f.bytes), 1)::BIGINT AS expected_input_tokens,
@@ -436,6 +445,22 @@ SELECT
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading
 WHERE leads
+
+-- name: stretch
+SELECT count(*), sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.queue
+WHERE number >= $start AND number < $stop
+
+-- name: fitting
+-- Of a stretch the requests of the first one's group that fit, and the first one in any case.
+SELECT count(*), sum(bytes)::BIGINT
+FROM (
+    SELECT number, bytes, grouping = first_value(grouping) OVER queue AS alike,
+        sum(bytes + $overhead_bytes) OVER queue AS so_far
+    FROM work.queue
+    WHERE number >= $start AND number < $stop
+    WINDOW queue AS (ORDER BY number)
+)
+WHERE number = $start OR (alike AND so_far <= $room_bytes)
 
 -- name: deferred_until
 SELECT min(not_before) FROM work.plan WHERE word = 'retry' AND not_before > $now

@@ -1,7 +1,8 @@
 -- Intents, and what became of them.
 
 -- name: chunk
--- The requests of chunks that go up together.
+-- The requests of chunks that go up together. An id has 96 bits of the hash: two of ten billion are the same with a
+-- chance of one in a billion.
 CREATE OR REPLACE TABLE work.chunk AS
 WITH parts AS (
     SELECT
@@ -16,9 +17,9 @@ picked AS (
 )
 SELECT
     p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
-    $database || '-' || md5(to_json([
+    $database || '-' || left(md5(to_json([
         $pipeline, d.key, '', to_hex(d.fingerprint), d.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
-    ])::VARCHAR) AS custom_id
+    ])::VARCHAR), 24) AS custom_id
 FROM picked p
 JOIN work.due d USING (key_id)
 LEFT JOIN work.sends n USING (key_id)
@@ -39,12 +40,13 @@ INSERT INTO ledger.requests BY NAME
 SELECT
     $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
     $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash,
-    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, c.model, c.settings, c.send, c.attempt, c.transients,
+    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, l.model, l.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq
 FROM work.chunk c
 JOIN {snapshot} s ON s.position = c.position
+JOIN work.ladder l USING (rung)
 WHERE s.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(position) FROM work.chunk)
 
 -- name: chunk_params
@@ -129,7 +131,7 @@ FROM (
         sum(usd)::VARCHAR AS expected_usd,
         coalesce(sum((usd::DOUBLE * spread) ** 2) / nullif(sum(usd)::DOUBLE ** 2, 0), 0) + any_value(error) ** 2 AS variance
     FROM (
-        SELECT c.chunk_id, c.bytes, c.rung, c.model, c.max_usd, l.spread, l.error,
+        SELECT c.chunk_id, c.bytes, c.rung, l.model, c.max_usd, l.spread, l.error,
             c.expected_input_tokens::DECIMAL(18, 0) * l.input_usd
             + c.expected_output_tokens::DECIMAL(18, 0) * l.output_usd AS usd
         FROM work.chunk c

@@ -1,0 +1,19 @@
+"""What of the queue fits one body: asked of the engine, so that no request passes through Python for its size."""
+
+from __future__ import annotations
+
+import duckdb
+
+from batchpipe.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, body_bytes
+from batchpipe.store.queries import query
+
+
+def fit(connection: duckdb.DuckDBPyConnection, start: int, most: int, most_bytes: int) -> tuple[int, int]:
+    """How many requests of `work.queue` from number `start` on, `most` at most, are of one group and fit a body of
+    `most_bytes`, the first one in any case; and the bytes of that body."""
+    stretch = {"start": start, "stop": start + most}
+    count, params_bytes, alike = connection.execute(query("stretch"), stretch).fetchall()[0]
+    if not alike or body_bytes(count, params_bytes) > most_bytes:
+        room = {"room_bytes": most_bytes - ENVELOPE_BYTES, "overhead_bytes": REQUEST_OVERHEAD_BYTES}
+        count, params_bytes = connection.execute(query("fitting"), stretch | room).fetchall()[0]
+    return count, body_bytes(count, params_bytes)
