@@ -140,22 +140,22 @@ def opened(stdout: TextIO) -> Iterator[Terminal]:
 
 @contextmanager
 def _signals(enter: Callable[[], None], leave: Callable[[], None], wake: int) -> Iterator[None]:
-    """A resize wakes the reader; a stop gives the terminal back until the work goes on."""
+    """A resize wakes the reader; a stop gives the terminal back until the work goes on.
 
-    def changed(number: int, _: object) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(wake, b".")
+    The signal itself writes to `wake`: a handler of Python's would run too late where the reader is just about to wait.
+    """
 
-    def stopped(number: int, _: object) -> None:
+    def stopped(*_: object) -> None:
         leave()
         os.kill(os.getpid(), signal.SIGSTOP)
         enter()
-        changed(number, None)
 
-    handlers = {signal.SIGWINCH: changed, signal.SIGTSTP: stopped}
+    handlers: dict[signal.Signals, Callable[..., None]] = {signal.SIGWINCH: lambda *_: None, signal.SIGTSTP: stopped}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    woken_before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken_before)
         for number, handler in before.items():
             signal.signal(number, handler)
