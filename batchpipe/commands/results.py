@@ -22,13 +22,12 @@ from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, pa
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import Session, Work
+from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
 SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
-BLOCK_ROWS = 10_000
 BLOCK_BYTES = 1 << 20
 TAKEN = "work.taken"
 FORMATS: Mapping[str, str] = {
@@ -157,10 +156,8 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
 
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
     """The rows of `work.taken` as Python values; a time with a zone comes as naive UTC."""
-    cursor = work.connection.cursor()
-    cursor.execute(f"SELECT {', '.join(_python_value(*each) for each in output.columns)} FROM {TAKEN}")
-    while block := cursor.fetchmany(BLOCK_ROWS):
-        yield from block
+    values = ", ".join(_python_value(*each) for each in output.columns)
+    yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
 
 
 def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | None:

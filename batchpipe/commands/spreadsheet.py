@@ -9,10 +9,10 @@ import duckdb
 
 from batchpipe.errors import UsageError
 from batchpipe.sql import quote_literal
+from batchpipe.store.database import streamed
 
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
-BLOCK_ROWS = 5_000
 
 
 def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path, rows: int) -> None:
@@ -61,13 +61,12 @@ def _save_with_openpyxl(connection: duckdb.DuckDBPyConnection, select: str, path
     cursor = connection.cursor()
     cursor.execute(select)
     sheet.append([each[0] for each in cursor.description or ()])
-    while block := cursor.fetchmany(BLOCK_ROWS):
-        for row in block:
-            cells = []
-            for value in row:
-                cell = cells_of.WriteOnlyCell(sheet, value=value)
-                if isinstance(value, str):
-                    cell.data_type = "s"
-                cells.append(cell)
-            sheet.append(cells)
+    for row in streamed(cursor):
+        cells = []
+        for value in row:
+            cell = cells_of.WriteOnlyCell(sheet, value=value)
+            if isinstance(value, str):
+                cell.data_type = "s"
+            cells.append(cell)
+        sheet.append(cells)
     book.save(path)

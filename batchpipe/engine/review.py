@@ -23,11 +23,10 @@ from batchpipe.engine.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql import quote_identifier, quote_list
-from batchpipe.store.database import Session, Work
+from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
 MILLION = 1_000_000
-BLOCK_ROWS = 1_000
 WANTED = {
     "open": "same_input AND reviewed_by IS NULL AND len(chosen) > 0",
     "again": "same_input AND (reviewed_by IS NOT NULL OR len(chosen) > 0)",
@@ -204,12 +203,11 @@ class Desk:
         cursor = self.work.connection.cursor()
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
         columns = [each[0] for each in cursor.description or ()]
-        while block := cursor.fetchmany(BLOCK_ROWS):
-            for values in block:
-                facts = dict(zip(columns, values, strict=True))
-                facts["answer"], facts["document"] = json.loads(facts["answer"]), json.loads(facts["document"])
-                facts["input"] = dict(zip(names, facts["input"], strict=True))
-                yield ReviewRow(**facts)
+        for values in streamed(cursor):
+            facts = dict(zip(columns, values, strict=True))
+            facts["answer"], facts["document"] = json.loads(facts["answer"]), json.loads(facts["document"])
+            facts["input"] = dict(zip(names, facts["input"], strict=True))
+            yield ReviewRow(**facts)
 
 
 def reviewed_values(session: Session, names: Sequence[str]) -> list[dict[str, Any]]:
