@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import RESULTS, Notebook, kept, noted, parser, tried
+from benchmarks.__main__ import RESULTS, Notebook, kept, least, noted, parser, tried
 from benchmarks.measure import ProgramError
 from benchmarks.picture import BOTTOM, HEIGHT, LABEL_GAP, TOP, picture, spread
 from benchmarks.results import FLOOR, LOOP, PROGRAMS, Cost, Part, Profile, Result, Taken, read, taken_now, write
@@ -118,6 +118,20 @@ def test_a_program_that_fails_loses_no_other_figures(tmp_path: Path, capsys: pyt
     assert [line.split(" | ")[0] for line in printed.splitlines()] == [f"| {each}" for each in programs]
     assert "| 2.0 |" in printed.splitlines()[1]
     assert said == "100 rows: unchanged run ended with 70\n"
+
+
+def test_of_several_times_the_least_cpu_and_the_highest_memory_are_kept() -> None:
+    seconds = iter([3.0, 2.0, 1.0, 2.5, 2.0, 0.5])
+
+    def program() -> Iterator[Cost]:
+        yield cost("first run", 100, next(seconds), memory_bytes=200)
+        yield cost("unchanged run", 100, taken := next(seconds), memory_bytes=int(taken * 100))
+
+    found = list(least(3, program))
+    assert [(each.program, each.cpu_seconds, each.memory_bytes) for each in found] == [
+        ("first run", 1.0, 200),
+        ("unchanged run", 0.5, 250),
+    ]
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
