@@ -25,12 +25,24 @@ def digest(value: Any) -> str:
 
 
 def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | None, str], str]:
-    """A function from (system, user) to the hex fingerprint of the request as the model sees it."""
+    """A function from (system, user) to the hex fingerprint of the request as the model sees it.
+
+    It remembers the last system prompt, which is the same for many rows: one per thread.
+    """
     start = _md5(canonical([RECIPE, output_format, visible_schema]))
 
-    def fingerprint(system: str | None, user: str) -> str:
+    def begun(system: str | None) -> Any:
         state = start.copy()
         state.update(b"\x00" if system is None else b"\x01%d:" % len(system) + system.encode())
+        return state
+
+    known, after_system = None, begun(None)
+
+    def fingerprint(system: str | None, user: str) -> str:
+        nonlocal known, after_system
+        if system != known:
+            known, after_system = system, begun(system)
+        state = after_system.copy()
         state.update(user.encode())
         return str(state.hexdigest())
 

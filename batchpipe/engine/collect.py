@@ -27,6 +27,7 @@ from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
+INCLUDED = ", include_values, include_columns"
 MAX_KEPT_LINE = 4_000
 
 OUTCOME_WORDS = {
@@ -162,7 +163,7 @@ class Collector:
         """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
         fill_ended(self.work.connection, rows)
         with self.database.reading(self.work) as session:
-            session.execute(query("sent"))
+            session.execute(query("sent", included=INCLUDED if self.resolved.include_columns else ""))
 
     def _read_checked(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
@@ -204,7 +205,12 @@ class Collector:
             judge = self._judge_for(policy_hash, prompt_version)
             among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
             validate_documents(connection, judge, f"({query('answers_received', **among)})")
-            judge_answers(connection, judge, f"({query('sent_under_policy', **among)})")
+            sent = query("sent_under_policy", **among)
+            if judge.inputs:
+                with self.database.reading(self.work) as session:
+                    session.execute(query("sent_values"))
+                sent = query("sent_with_values", sent=sent)
+            judge_answers(connection, judge, f"({sent})")
             if not one:
                 connection.execute(query("add_judged"))
                 connection.execute(query("add_documents"))
@@ -222,8 +228,7 @@ class Collector:
         recorded = judge_of_policy(policy, self.work.connection)
         today = self.resolved.judge
         at_hand = {name for name, _ in recorded.input_columns}
-        conditions = [*today.checks.values(), *(each for each in today.accepts if each)]
-        if prompt_version == self.resolved.version.prompt_version and all(c.inputs <= at_hand for c in conditions):
+        if prompt_version == self.resolved.version.prompt_version and today.inputs <= at_hand:
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 

@@ -36,9 +36,15 @@ class Judge:
     checks: Mapping[str, Condition]
     accepts: Sequence[Condition | None]
 
-    def accept_of(self, rung: int) -> Condition | None:
-        """The `accept` of `rung` (from 1); a rung that is no longer there has none."""
-        return self.accepts[rung - 1] if rung <= len(self.accepts) else None
+    @property
+    def conditions(self) -> list[Condition]:
+        """Every check and `accept`."""
+        return [*self.checks.values(), *(each for each in self.accepts if each is not None)]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The input columns that conditions read."""
+        return frozenset[str]().union(*(each.inputs for each in self.conditions))
 
 
 def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
@@ -72,15 +78,15 @@ def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answ
 def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str) -> None:
     """Fill `work.judged` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
 
-    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]): one row may share another's answer and
-    is still judged by its own values.
+    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]), the last where the judge reads the input:
+    one row may share another's answer and is still judged by its own values.
     """
-    needed_inputs, needed_outputs = _needed(judge)
+    needed_outputs = frozenset[str]().union(*(each.outputs for each in judge.conditions))
     positions = {name: number for number, (name, _) in enumerate(judge.input_columns, start=1)}
     types = dict(judge.input_columns)
     inputs = [
         f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
-        for name in sorted(needed_inputs)
+        for name in sorted(judge.inputs)
     ]
     outputs = [
         f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
@@ -96,13 +102,6 @@ def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str
         f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
         f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id)))"
     )
-
-
-def _needed(judge: Judge) -> tuple[frozenset[str], frozenset[str]]:
-    conditions = [*judge.checks.values(), *(each for each in judge.accepts if each is not None)]
-    inputs = frozenset[str]().union(*(each.inputs for each in conditions))
-    outputs = frozenset[str]().union(*(each.outputs for each in conditions))
-    return inputs, outputs
 
 
 def _uncast(judge: Judge) -> str:

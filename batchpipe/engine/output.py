@@ -76,7 +76,7 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
 
 
 def merge_collected(session: Session, resolved: Resolved) -> None:
-    """Bring in what this commit accepted of the batches in `work.ended`: its own results and requests say it all."""
+    """Bring in what this commit accepted of the batches in `work.ended`: results and what was sent say it all."""
     if not resolved.has_output:
         return
     seq = str(session.seq)
@@ -92,9 +92,8 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
         session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
     else:
         _merge(session, resolved, source, answered=True)
-    earlier = query("accepted_earlier_answers", seq=seq)
-    if session.one(f"SELECT count(*) FROM ({earlier})")[0]:
-        merge_output(session, resolved, earlier)
+    if session.one(query("any_accepted_earlier"))[0]:
+        merge_output(session, resolved, query("accepted_earlier_answers", seq=seq))
 
 
 def _source(session: Session, resolved: Resolved, among: str, **parts: str) -> str:

@@ -169,13 +169,13 @@ class ParamsEncoder:
 
 
 def assemble(requests: Iterable[tuple[str, bytes]]) -> bytes:
-    """The body of a batch."""
+    """The body of a batch, out of custom ids as the API allows them, and params."""
     # No request is held twice: a body may be a quarter of a gigabyte.
     body = BytesIO()
     body.write(b'{"requests":[')
     separator = b""
     for custom_id, params in requests:
-        body.write(b'%s{"custom_id":%s,"params":%s}' % (separator, orjson.dumps(custom_id), params))
+        body.write(b'%s{"custom_id":"%s","params":%s}' % (separator, custom_id.encode(), params))
         separator = b","
     body.write(b"]}")
     return body.getvalue()

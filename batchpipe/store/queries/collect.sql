@@ -7,9 +7,14 @@ CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_a
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
     chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
-    transients, max_tokens, rungs, earlier_answer, started, input_values
+    transients, max_tokens, rungs, earlier_answer, started{included}
 FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
+
+-- name: sent_values
+-- The values of the input that conditions read: looked up where there are such conditions.
+CREATE OR REPLACE TABLE work.sent_values AS
+SELECT key_id, custom_id, input_values FROM ledger.requests WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
 -- name: lines
 CREATE OR REPLACE TABLE work.lines AS
@@ -74,7 +79,10 @@ SELECT custom_id, answer FROM work.received
 WHERE outcome = 'answered' AND ({all} OR custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = {policy_hash}))
 
 -- name: sent_under_policy
-SELECT key_id, custom_id, rung, input_values FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
+SELECT key_id, custom_id, rung FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
+
+-- name: sent_with_values
+SELECT s.*, v.input_values FROM ({sent}) s JOIN work.sent_values v USING (key_id, custom_id)
 
 -- name: judged_by_policy
 CREATE OR REPLACE TABLE work.judged_by_policy
@@ -97,7 +105,8 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM work.documents{source
 -- name: outcomes
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
-    s.* EXCLUDE (key, leads, input_values), r.error_message, j.error AS judged_error,
+    s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,
+    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message, j.error AS judged_error,
     CASE
         WHEN r.outcome <> 'answered' THEN r.outcome
         WHEN NOT coalesce(j.valid, false) THEN 'invalid'
@@ -171,7 +180,7 @@ LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE 
 -- name: drop_collected
 -- What is in the ledger now: the next batches would take as much memory again.
 DROP TABLE work.lines; DROP TABLE work.sent; DROP TABLE work.outcomes;
-DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.judged_by_policy;
+DROP TABLE IF EXISTS work.sent_values; DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.judged_by_policy;
 DROP TABLE IF EXISTS work.documents_by_policy; DROP TABLE IF EXISTS work.judged; DROP TABLE IF EXISTS work.documents
 
 -- name: insert_prices

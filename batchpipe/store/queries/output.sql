@@ -5,7 +5,7 @@ WITH accepted AS ({accepted}),
 request AS ({requests}),
 answered AS ({answered}),
 told AS (
-    SELECT a.key_id, coalesce(h.after, r.output) AS output, h.reviewed_by, r.* EXCLUDE (output)
+    SELECT a.*, coalesce(h.after, r.output) AS output, h.reviewed_by, r.* EXCLUDE (custom_id, output)
     FROM accepted a
     JOIN answered r USING (custom_id)
     LEFT JOIN ({reviewed}) h USING (key_id)
@@ -13,19 +13,18 @@ told AS (
 SELECT
     {columns},
     r.model AS _model,
-    a.rung AS _rung,
+    r.rung AS _rung,
     v.version AS _prompt_version,
-    a.custom_id AS _custom_id,
+    r.custom_id AS _custom_id,
     r.batch_id AS _batch_id,
     r.completed_at AS _completed_at,
     CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
-    a.review AND r.reviewed_by IS NULL AS _review,
+    r.review AND r.reviewed_by IS NULL AS _review,
     r.reviewed_by AS _reviewed_by,
     true AS _current
-FROM accepted a
+FROM told r
 JOIN request q USING (key_id)
-JOIN told r USING (key_id)
-LEFT JOIN ledger.prompt_versions v ON v.prompt_version = a.prompt_version AND v.pipeline IN ({pipelines})
+LEFT JOIN ledger.prompt_versions v ON v.prompt_version = r.prompt_version AND v.pipeline IN ({pipelines})
 
 -- name: newest_accepted
 SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
@@ -54,10 +53,8 @@ GROUP BY custom_id
 SELECT key_id, custom_id, rung, review, prompt_version FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
 
 -- name: requests_now
-SELECT q.key_id, q.key, q.include_values, q.include_columns, q.leads AND q.custom_id = a.custom_id AS leads
-FROM ledger.requests q
-JOIN accepted a USING (key_id)
-WHERE q.chunk_id IN (SELECT chunk_id FROM work.ended)
+-- What was accepted of an earlier answer has none of these results, and comes in after them.
+SELECT * FROM work.sent
 
 -- name: outputs_now
 SELECT custom_id, output, model, batch_id, completed_at, cost_usd FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL
@@ -95,6 +92,9 @@ WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pip
 
 -- name: accepted_in_commit
 SELECT key_id FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
+
+-- name: any_accepted_earlier
+SELECT EXISTS (SELECT 1 FROM work.verdicts WHERE answer = 'earlier' AND state = 'accepted')
 
 -- name: accepted_earlier_answers
 SELECT key_id FROM ledger.decisions

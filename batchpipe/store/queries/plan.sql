@@ -364,10 +364,13 @@ SELECT
     greatest(round(l.input_fixed + l.input_per_byte * f.bytes), 1)::BIGINT AS expected_input_tokens,
     greatest(least(round(l.output_fixed + l.output_per_byte * f.bytes), coalesce(f.max_tokens, l.max_tokens)), 1)::BIGINT
         AS expected_output_tokens,
-    md5_number(to_json([
-        to_hex(d.fingerprint), l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR,
-        f.feedback_answer, f.feedback_error, f.request_group
-    ])::VARCHAR) AS request_hash
+    -- What is asked beside the message is the same for most rows of a rung.
+    xor(d.fingerprint, CASE
+        WHEN f.max_tokens IS NULL AND f.feedback_error IS NULL AND f.request_group = '' THEN l.asked
+        ELSE md5_number(to_json([
+            l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR, f.feedback_answer, f.feedback_error, f.request_group
+        ])::VARCHAR)
+    END) AS request_hash
 FROM (
     SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
     FROM work.plan
@@ -375,7 +378,9 @@ FROM (
     {chosen} {limit}
 ) d
 JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
-JOIN work.ladder l ON l.rung = f.next_rung
+JOIN (
+    SELECT *, md5_number(to_json([settings, max_tokens::VARCHAR, NULL, NULL, ''])::VARCHAR) AS asked FROM work.ladder
+) l ON l.rung = f.next_rung
 
 -- name: shared_requests
 -- Of the rows that are due those that ask what another one asks too, or what is in flight: few, as a rule.

@@ -17,9 +17,9 @@ picked AS (
 )
 SELECT
     p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
-    $database || '-' || left(md5(to_json([
-        $pipeline, d.key, '', to_hex(d.fingerprint), d.rung::VARCHAR, (coalesce(n.sends, 0) + 1)::VARCHAR
-    ])::VARCHAR), 24) AS custom_id
+    concat($database, '-', left(md5(concat(
+        to_hex(d.fingerprint), ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', $pipeline, ' ', d.key
+    )), 24)) AS custom_id
 FROM picked p
 JOIN work.due d USING (key_id)
 LEFT JOIN work.sends n USING (key_id)
