@@ -206,7 +206,11 @@ def test_an_answer_speaks_for_one_prompt_only(name: str) -> None:
     prompts = set(this.users)
     lines = Counter((line["match"], line.get("model")) for line in this.answers)
     assert set(lines.values()) == {1}
-    for match in {line["match"] for line in this.answers}:
+    answers = this.answers
+    if name == "function_tags":  # its last line speaks for the functions of later versions of DuckDB
+        *answers, other = answers
+        assert all(other["match"] in user for user in prompts)
+    for match in {line["match"] for line in answers}:
         assert match not in this.system
         spoken = sum(match in user for user in prompts)
         # Other versions of DuckDB have other functions.
