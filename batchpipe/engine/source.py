@@ -21,10 +21,12 @@ from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import MEMORY_BYTES, limit_memory
+from batchpipe.store.database import limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
 from batchpipe.store.opening import attach, opening
 
+# What reading the input may take in memory; where that is too little it is read again without a limit of ours.
+MEMORY_BYTES = 370_000_000
 # Different values of these types have different texts.
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))

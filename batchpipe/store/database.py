@@ -27,7 +27,7 @@ from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
 
 CATALOG = "store"
-MEMORY_BYTES = 370_000_000
+MEMORY_BYTES = 300_000_000
 COPIES_OF_GROUP = 4
 BLOCK_ROWS = 5_000
 # What file systems without hard links say.

@@ -68,20 +68,24 @@ FROM (
         WHERE pipeline IN ({pipelines}) AND state = 'accepted'
             AND key_id IN (SELECT key_id FROM work.compared)
         GROUP BY key_id
+    ),
+    -- Of many rows only those that are not unchanged are joined: of the others nothing is held but that they are there.
+    compared AS MATERIALIZED (
+        SELECT c.key_id, c.word,
+            coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false) AS is_current
+        FROM work.compared c LEFT JOIN accepted a USING (key_id)
     )
-    SELECT t.rowid AS row_number,
-        CASE
-            WHEN i.key_id IS NULL THEN false
-            WHEN c.key_id IS NULL THEN true
-            ELSE coalesce(a.input_hash = i.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false)
-        END AS is_current,
-        t._current AS was_current, coalesce(c.word, '') AS word
-    FROM (SELECT rowid, _current, {key_id} AS key_id FROM {table}) t
-    LEFT JOIN work.input i USING (key_id)
-    LEFT JOIN work.compared c USING (key_id)
-    LEFT JOIN accepted a USING (key_id)
+    SELECT row_number, is_current
+    FROM (
+        SELECT t.row_number, t._current AS was_current,
+            coalesce(c.is_current, t.key_id IN (SELECT key_id FROM work.input)) AS is_current
+        FROM (SELECT rowid AS row_number, _current, {key_id} AS key_id FROM {table}) t
+        LEFT JOIN compared c USING (key_id)
+        WHERE c.word IS DISTINCT FROM 'not_selected'
+    )
+    WHERE is_current IS DISTINCT FROM was_current
 ) w
-WHERE t.rowid = w.row_number AND w.is_current IS DISTINCT FROM w.was_current AND w.word <> 'not_selected'
+WHERE t.rowid = w.row_number
 
 -- name: stale_rows
 SELECT count(*) FROM {table} WHERE NOT _current
