@@ -102,10 +102,13 @@ def interrupted_text(ended: Sequence[Ended], call: Call) -> str:
     """What an interrupt leaves behind, and how to go on."""
     lines = ["interrupted: nothing is lost"]
     flying = [each for each in ended if each.batches]
-    if flying:
-        batches = sum(len(each.batches) for each in flying)
-        going_on = count(batches, "batch goes", "batches go")
+    made = [batch.batch_id is not None for each in flying for batch in each.batches]
+    if known := sum(made):
+        going_on = count(known, "batch goes", "batches go")
         lines.append(f"  {going_on} on at the provider and will be collected next time")
+    if unknown := len(made) - known:
+        sent = count(unknown, "batch was", "batches were")
+        lines.append(f"  {sent} being sent: the next run looks up what arrived before it sends anything")
     lines.append(f"  run the same command again: {call.command}")
     lines += [f"  to stop what is in flight: {_cancel(each, call)}" for each in flying]
     return "\n".join(lines)
