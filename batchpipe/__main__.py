@@ -1,8 +1,16 @@
 """`python -m batchpipe`, and what the installed command `batchpipe` calls."""
 
-from batchpipe.cli import main
+import gc
 
-__all__ = ["main"]
+from batchpipe import cli
+
+
+def main() -> int:
+    """Run the process's own command line; its exit code."""
+    code = cli.main()
+    gc.freeze()  # or the interpreter looks for garbage among all there is once more before it ends
+    return code
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

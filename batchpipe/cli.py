@@ -29,7 +29,7 @@ COMMAND_LINE = "the command line"
 GLOBAL_FLAGS = ("--emulator", "--debug")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and blocks of rows make next to no cycles: looking for them as often as by default takes a fifth of a start.
-GARBAGE_THRESHOLDS = (100_000, 50, 100)
+GARBAGE_THRESHOLDS = (200_000, 50, 100)
 BUG = 70
 INTERRUPTED = 130
 

@@ -67,7 +67,7 @@ def loaded(words: list[str], folder: Path) -> list[str]:
     """The heavy modules that a call has loaded."""
     heavy = ("duckdb", "pydantic", "pyarrow", "anthropic", "httpx2", "jinja2", "genai_prices")
     program = (
-        "import json, sys; from batchpipe.__main__ import main; main(sys.argv[1:]); "
+        "import json, sys; from batchpipe.cli import main; main(sys.argv[1:]); "
         f"print(json.dumps([name for name in {heavy!r} if name in sys.modules]), file=sys.stderr)"
     )
     done = subprocess.run(

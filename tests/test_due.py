@@ -181,6 +181,37 @@ def test_a_prompt_that_comes_back_is_known(project: Project) -> None:
     expect(project, 0, carried_over=10)
 
 
+def test_what_only_an_earlier_version_answered_is_known(project: Project) -> None:
+    rows = numbered(10)
+    project.rows(rows)
+    for version, asked in enumerate(({"new": 10}, {"prompt_changed": 10}, {"prompt_changed": 9})):
+        project.rows(rows[: sum(asked.values())])
+        project.pipeline(BASIC.replace("{{ body }}", f"{{{{ body }}}} ({version})"))
+        expect(project, sum(asked.values()), **asked)
+    project.rows(rows)
+    expect(project, 1, prompt_changed=1, unchanged=9)
+
+
+def test_what_an_earlier_version_left_without_an_answer_is_known(project: Project) -> None:
+    """Those that it did answer are just the rows of the present version."""
+    rows = numbered(10)
+    project.rows(rows)
+    project.pipeline()
+    project.faults({"requests": [{"outcome": "errored_overloaded", "match": "text number 3", "times": 1}]})
+    project.run(no_wait=True)
+    project.pipeline(BASIC + "[budget]\nmax_usd = 0.0001\n")
+    assert project.run().status == "gate"
+    assert project.sql("SELECT state, count(*) FROM ledger.decisions GROUP BY state ORDER BY state") == [
+        ("accepted", 9),
+        ("retry", 1),
+    ]
+    project.pipeline(BASIC.replace("{{ body }}", "{{ body }}!"))
+    project.rows([each for each in rows if each["id"] != 3])
+    expect(project, 9, prompt_changed=9)
+    project.rows(rows)
+    expect(project, 1, prompt_changed=1, unchanged=9)
+
+
 def test_keep_holds_for_tonights_plain_run(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(10, german=4))

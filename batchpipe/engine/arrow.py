@@ -1,15 +1,15 @@
-"""pyarrow without pandas.
+"""pyarrow, once it is needed, and without pandas.
 
-At the first array of a process pyarrow imports pandas, where it is installed, to see whether it was given a Series:
-half a second of CPU for nothing. It tries once only.
+Its import is a twentieth of what a call with nothing to do takes. At the first array of a process it imports pandas,
+where it is installed, to see whether it was given a Series: half a second of CPU for nothing. It tries once only.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.abc import MetaPathFinder
-
-import pyarrow
+from typing import Any
 
 
 class _NoPandas(MetaPathFinder):
@@ -20,13 +20,17 @@ class _NoPandas(MetaPathFinder):
             raise ModuleNotFoundError("pandas is left out", name=fullname)
 
 
-def leave_pandas_out() -> None:
-    """Let pyarrow look for pandas while it cannot be found; nothing where it is loaded already."""
-    if "pandas" in sys.modules:
-        return
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        pyarrow.array([], pyarrow.null())
-    finally:
-        sys.meta_path.remove(finder)
+@cache
+def arrow() -> Any:
+    """The module pyarrow, with its Parquet writer. It has looked for pandas while that could not be found."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if "pandas" not in sys.modules:
+        finder = _NoPandas()
+        sys.meta_path.insert(0, finder)
+        try:
+            pyarrow.array([], pyarrow.null())
+        finally:
+            sys.meta_path.remove(finder)
+    return pyarrow

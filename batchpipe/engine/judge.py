@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import duckdb
-import pyarrow
 
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
-from batchpipe.engine.arrow import leave_pandas_out
+from batchpipe.engine.arrow import arrow
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql import quote_identifier, quote_literal
@@ -52,18 +51,17 @@ def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answ
 
     Answers that are the same text are validated once: labels and scores repeat.
     """
-    leave_pandas_out()
     connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
     reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
     while block := reader.fetchmany(BLOCK_ROWS):
         verdicts = [validator.validate(answer) for (answer,) in block]
-        documents = pyarrow.table(
+        documents = arrow().table(
             {
-                "answer": pyarrow.array([answer for (answer,) in block], pyarrow.string()),
-                "output": pyarrow.array([output for output, _ in verdicts], pyarrow.string()),
-                "error": pyarrow.array([error for _, error in verdicts], pyarrow.string()),
+                "answer": arrow().array([answer for (answer,) in block], arrow().string()),
+                "output": arrow().array([output for output, _ in verdicts], arrow().string()),
+                "error": arrow().array([error for _, error in verdicts], arrow().string()),
             }
         )
         connection.register("documents_block", documents)

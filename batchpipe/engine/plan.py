@@ -207,6 +207,7 @@ class Planner:
         again = session.one(query("any_decided_again", **among))[0]
         if again:
             session.execute(query("decided_again", **among))
+        session.execute(query("superseded", **among))
         session.execute(query("decided_before", **among))
         newest = "LEFT JOIN work.decided_again a ON a.key_id = d.key_id" if again else ""
         only_newest = "AND (a.key_id IS NULL OR a.seq = d.seq)" if again else ""

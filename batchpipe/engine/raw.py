@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import duckdb
-import pyarrow
 
+from batchpipe.engine.arrow import arrow
 from batchpipe.engine.snapshot import GROUP_ROWS
 from batchpipe.sql import quote_literal
 from batchpipe.store.database import Session
@@ -97,7 +97,7 @@ class RawFolder:
             return
         part = _part(packed)
         try:
-            with plain.open("rb") as source, pyarrow.output_stream(str(part), compression="zstd") as target:
+            with plain.open("rb") as source, arrow().output_stream(str(part), compression="zstd") as target:
                 while block := source.read(BLOCK_BYTES):
                     target.write(block)
             _flush(part)
@@ -186,7 +186,7 @@ def saving(path: Path) -> Iterator[None]:
 def open_results(path: Path) -> IO[bytes]:
     """A file of results, as the provider sent it."""
     packed = path.name.endswith(COMPRESSED)
-    return cast(IO[bytes], pyarrow.input_stream(str(path), compression="zstd")) if packed else path.open("rb")
+    return cast(IO[bytes], arrow().input_stream(str(path), compression="zstd")) if packed else path.open("rb")
 
 
 def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow
-import pyarrow.parquet
 
 from batchpipe.conditions import INPUT_PREFIX
-from batchpipe.engine.arrow import leave_pandas_out
+from batchpipe.engine.arrow import arrow
 from batchpipe.engine.marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolve import Resolved
 from batchpipe.engine.snapshot import InputColumn, Snapshot, texts_sql
@@ -23,16 +21,19 @@ BLOCK_ROWS = 5_000
 WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
 
-RENDERED = pyarrow.schema(
-    [
-        ("position", pyarrow.int64()),
-        ("continues", pyarrow.bool_()),
-        ("next_rung", pyarrow.int16()),
-        ("max_tokens", pyarrow.int32()),
-        ("fingerprint", pyarrow.string()),
-        ("bytes", pyarrow.int32()),
-        ("params", pyarrow.binary()),
-    ]
+# A rendered row, by the names that pyarrow has for types, and what stands for the file where none was rendered.
+RENDERED = {
+    "position": "int64",
+    "continues": "bool_",
+    "next_rung": "int16",
+    "max_tokens": "int32",
+    "fingerprint": "string",
+    "bytes": "int32",
+    "params": "binary",
+}
+NOTHING = (
+    "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::VARCHAR AS fingerprint, "
+    "NULL::INTEGER AS bytes WHERE false)"
 )
 
 
@@ -40,14 +41,11 @@ def render_rows(
     connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
 ) -> None:
     """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered` instead."""
-    leave_pandas_out()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = _template_columns(resolved)
-    with pyarrow.parquet.ParquetWriter(
-        path, RENDERED, compression="lz4", use_dictionary=False, write_statistics=["position"]
-    ) as writer:
-        for block in _blocks(connection, snapshot, columns):
-            writer.write_table(_rendered(block, columns, resolved, marks))
+    windows = _windows(connection)
+    if windows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(connection, resolved, snapshot, path, marks, windows)
+    rendered = f"read_parquet({quote_literal(str(path))})" if windows else NOTHING
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
@@ -55,10 +53,29 @@ def render_rows(
         "CREATE OR REPLACE TABLE work.rendered AS "
         "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
         f"md5_number(f.fingerprint) AS fingerprint, f.bytes, {group} AS request_group "
-        f"FROM read_parquet({quote_literal(str(path))}) f "
+        f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )
     connection.execute("DROP TABLE work.to_render")
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    path: Path,
+    marks: Marks,
+    windows: Sequence[tuple[int, int]],
+) -> None:
+    columns = _template_columns(resolved)
+    pyarrow = arrow()
+    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in RENDERED.items()])
+    with pyarrow.parquet.ParquetWriter(
+        path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
+    ) as writer:
+        for block in _blocks(connection, snapshot, columns, windows):
+            rows = _rendered(block, columns, resolved, marks)
+            writer.write_table(pyarrow.table(rows, schema=schema))
 
 
 def render_row(
@@ -95,12 +112,15 @@ def _template_columns(resolved: Resolved) -> Sequence[InputColumn]:
 
 
 def _blocks(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, columns: Sequence[InputColumn]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    columns: Sequence[InputColumn],
+    windows: Sequence[tuple[int, int]],
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
     values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
     reader = connection.cursor()
-    for first, last in _windows(reader):
+    for first, last in windows:
         reader.execute(
             "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
             f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
@@ -111,12 +131,12 @@ def _blocks(
             yield block
 
 
-def _windows(reader: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
     """First and last positions of `work.to_render`, so many rows at a time: what is joined at once fits into memory.
 
     The positions in the file rise by windows, so that a chunk finds its params in few places.
     """
-    return reader.execute(
+    return connection.execute(
         "SELECT min(position), max(position) FROM ("
         "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
         "SELECT DISTINCT position FROM work.to_render)) GROUP BY part ORDER BY part",
@@ -133,7 +153,8 @@ def python_value(column: InputColumn) -> str:
 
 def _rendered(
     block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, marks: Marks
-) -> pyarrow.Table:
+) -> dict[str, Sequence[Any]]:
+    """The columns of `RENDERED`."""
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = fingerprinter(output_format, resolved.visible_schema)
@@ -147,15 +168,12 @@ def _rendered(
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)
         params.append(encoders[rung - 1](message, max_tokens=room or resolved.rungs[rung - 1].max_tokens))
-    return pyarrow.table(
-        {
-            "position": [row[0] for row in block],
-            "continues": [row[1] for row in block],
-            "next_rung": [row[2] for row in block],
-            "max_tokens": [row[3] for row in block],
-            "fingerprint": prints,
-            "bytes": [len(each) for each in params],
-            "params": params,
-        },
-        schema=RENDERED,
-    )
+    return {
+        "position": [row[0] for row in block],
+        "continues": [row[1] for row in block],
+        "next_rung": [row[2] for row in block],
+        "max_tokens": [row[3] for row in block],
+        "fingerprint": prints,
+        "bytes": [len(each) for each in params],
+        "params": params,
+    }

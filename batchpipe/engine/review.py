@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow
-
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.engine.arrow import arrow
 from batchpipe.engine.context import Context
 from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.judge import judge_answers, validate_documents
@@ -125,11 +124,11 @@ class Desk:
         The document as it is taken (an enum value in its own spelling) and "", or None and what is wrong.
         """
         connection = self.work.connection
-        table = pyarrow.table(
+        table = arrow().table(
             {
                 "custom_id": [str(place) for place in range(len(documents))],
-                "number": pyarrow.array([number for number, _ in documents], pyarrow.int64()),
-                "answer": pyarrow.array([json.dumps(document) for _, document in documents], pyarrow.string()),
+                "number": arrow().array([number for number, _ in documents], arrow().int64()),
+                "answer": arrow().array([json.dumps(document) for _, document in documents], arrow().string()),
             }
         )
         connection.register("typed_block", table)
@@ -154,9 +153,9 @@ class Desk:
 
         The numbers of rows that have another answer by now; where there are any nothing is recorded.
         """
-        table = pyarrow.table(
+        table = arrow().table(
             {
-                "number": pyarrow.array([each.number for each in verdicts], pyarrow.int64()),
+                "number": arrow().array([each.number for each in verdicts], arrow().int64()),
                 "verdict": ["accepted" if each.accepted else "corrected" for each in verdicts],
                 "after": [json.dumps(each.document, ensure_ascii=False) for each in verdicts],
             }

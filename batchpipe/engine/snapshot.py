@@ -59,6 +59,8 @@ def input_hash_sql(columns: Iterable[InputColumn]) -> str:
 
 # Small row groups: what reads one of long texts has to hold it.
 GROUP_ROWS = 8_192
+# Version 2 of the format writes the differences of numbers: half the time to read them.
+SNAPSHOT_FORMAT = f"FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {GROUP_ROWS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +92,7 @@ class Snapshot:
     def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
         """A snapshot at `path` of the rows of `relation` that `statement` gives."""
         stored = "* EXCLUDE (key)" if self.key_columns else "*"
-        options = f"FORMAT parquet, ROW_GROUP_SIZE {GROUP_ROWS}"
-        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({options})"
+        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({SNAPSHOT_FORMAT})"
         row = connection.execute(copy).fetchone()
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 

@@ -16,7 +16,7 @@ import duckdb
 
 from batchpipe.conditions import first_line
 from batchpipe.engine.declared import column_problems, declared_types, hold_to, undeclared
-from batchpipe.engine.snapshot import GROUP_ROWS, InputColumn, Snapshot, input_column
+from batchpipe.engine.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
@@ -131,7 +131,7 @@ class Source:
         )
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
         # Dictionaries of texts that are all different cost more than they save.
-        options = f"FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE {GROUP_ROWS}"
+        options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)

@@ -18,11 +18,30 @@ SELECT key_id, max(seq) AS seq FROM ledger.decisions
 WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 GROUP BY key_id HAVING count(*) > 1
 
+-- name: superseded
+-- Earlier prompt versions that brought the keys of that generation to an end, and no others, as where a prompt is edited
+-- over the same rows. Sets of keys, which are hashes, are the same where their number and their exclusive or are.
+CREATE OR REPLACE TABLE work.superseded AS
+WITH ended AS (
+    SELECT CASE WHEN seq < {generation} THEN prompt_version END AS earlier, count(*) AS rows, bit_xor(key_id) AS keys
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state NOT IN ('retry', 'escalated')
+    GROUP BY earlier
+)
+SELECT e.earlier AS prompt_version
+FROM ended e JOIN ended g USING (rows, keys)
+WHERE e.earlier IS NOT NULL AND g.earlier IS NULL
+
 -- name: decided_before
--- Keys that were decided before that generation only.
+-- Keys that were decided before that generation only: none is among those whose version it has superseded.
 CREATE OR REPLACE TABLE work.decided_before AS
 SELECT key_id, max(seq) AS seq
-FROM (SELECT key_id, seq FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq < {generation})
+FROM (
+    SELECT key_id, seq FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND seq < {generation} AND (
+        state IN ('retry', 'escalated') OR prompt_version NOT IN (SELECT prompt_version FROM work.superseded)
+    )
+)
 ANTI JOIN (
     SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 ) USING (key_id)
