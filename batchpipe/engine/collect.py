@@ -106,7 +106,7 @@ class Collector:
             return None
         self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.work.connection
-        read_lines(connection, self.resolved.rules, paths)
+        read_lines(self.work, self.resolved.rules, paths)
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
@@ -149,7 +149,7 @@ class Collector:
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
         self._read_sent([(chunk_id, None, self.database.clock(), path)])
-        read_lines(self.work.connection, self.resolved.rules, [path])
+        read_lines(self.work, self.resolved.rules, [path])
         self._choose_lines()
         self._judge()
         self._price(self.database.clock().date())
@@ -175,7 +175,7 @@ class Collector:
                 self._download(batch)
                 path = self.raw.download(batch.chunk_id)
             self._read_sent([self._row(batch, state, path)])
-            read_lines(self.work.connection, self.resolved.rules, [path])
+            read_lines(self.work, self.resolved.rules, [path])
             faults, ours = line_faults(self.work.connection)
             if not any(faults.values()):
                 self.work.connection.execute(query("received"))
@@ -204,13 +204,13 @@ class Collector:
         for policy_hash, prompt_version in policies:
             judge = self._judge_for(policy_hash, prompt_version)
             among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
-            validate_documents(connection, judge, f"({query('answers_received', **among)})")
+            validate_documents(self.work, judge, f"({query('answers_received', **among)})")
             sent = query("sent_under_policy", **among)
             if judge.inputs:
                 with self.database.reading(self.work) as session:
                     session.execute(query("sent_values"))
                 sent = query("sent_with_values", sent=sent)
-            judge_answers(connection, judge, f"({sent})")
+            judge_answers(self.work, judge, f"({sent})")
             if not one:
                 connection.execute(query("add_judged"))
                 connection.execute(query("add_documents"))

@@ -20,7 +20,7 @@ from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX
 from batchpipe.engine.context import Context
 from batchpipe.engine.estimate import settings_text
 from batchpipe.engine.gold import GoldField
-from batchpipe.engine.judge import validate_documents
+from batchpipe.engine.judge import fill_answers, validate_documents
 from batchpipe.engine.resolve import Resolved, resolve
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_column, input_hash_sql
 from batchpipe.engine.source import Inputs
@@ -114,9 +114,9 @@ class FieldJudge:
         with context.database.reading(work) as session:
             statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
             session.execute(statement, {"pipeline": self.resolved.name})
-            session.execute(query("stored_answers", wanted="work.evaluated"))
+            fill_answers(session, "work.evaluated")
             cost_usd, unpriced = session.one(query("judge_cost"))
-        validate_documents(connection, self.resolved.judge, "work.answers")
+        validate_documents(work, self.resolved.judge, "work.answers")
         connection.execute(query("verdicts", pairs=self._pairs, verdicts=self._verdicts))
         counts = connection.execute(query("judged_counts", verdicts=self._verdicts)).fetchone()
         asked, judged, failed = counts or (0, 0, 0)

@@ -30,7 +30,7 @@ from batchpipe.engine.gold import (
     reviewed_fields,
     subset,
 )
-from batchpipe.engine.judge import judge_answers, validate_documents
+from batchpipe.engine.judge import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.resolve import Resolved, resolve, split_model
 from batchpipe.engine.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
@@ -200,11 +200,11 @@ class Evaluation:
             session.execute(statement, {"pipeline": own.name})
             statement = query("evaluated_to_judge", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation)
             session.execute(statement, {"number": contender.number})
-            session.execute(query("stored_answers", wanted="work.to_judge"))
+            fill_answers(session, "work.to_judge")
             session.execute(query("evaluated_costs"))
-        connection, judge = self.work.connection, side.ladder.judge
-        validate_documents(connection, judge, "work.answers")
-        judge_answers(connection, judge, "work.to_judge")
+        judge = side.ladder.judge
+        validate_documents(self.work, judge, "work.answers")
+        judge_answers(self.work, judge, "work.to_judge")
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: Side, contender: Contender) -> None:

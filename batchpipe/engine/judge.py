@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import duckdb
-
 from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.engine.arrow import arrow
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.database import VECTOR_ROWS, Session, Work
+from batchpipe.store.queries import query
 
 BLOCK_ROWS = 10_000
+BLOCK_BYTES = 16_000_000
+TOKEN_BYTES = 8  # more than a token of JSON has, as a rule
 MAX_SHOWN_CHECK = 200
 
 Format = Literal["json_schema", "tool", "json", "text"]
@@ -46,16 +48,33 @@ class Judge:
         return frozenset[str]().union(*(each.inputs for each in self.conditions))
 
 
-def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answers: str) -> None:
+def fill_answers(session: Session, wanted: str) -> None:
+    """Fill `work.answers` (custom_id, answer) with the newest answer of each custom_id of the relation `wanted`."""
+    make_room_for_stored(session, f"custom_id IN (SELECT custom_id FROM {wanted})", 0)
+    session.execute(query("stored_answers", wanted=wanted))
+
+
+def make_room_for_stored(session: Session, among: str, fields: int) -> None:
+    """Let statements fit into memory that read `fields` out of the results for which the condition `among` holds."""
+    tokens = session.one(query("longest_stored", among=among, rows=str(VECTOR_ROWS)))[0]
+    session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
+
+
+def validate_documents(work: Work, judge: Judge, answers: str) -> None:
     """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer).
 
     Answers that are the same text are validated once: labels and scores repeat.
     """
+    connection = work.connection
+    longest = connection.execute(query("longest_answers", answers=answers, rows=str(VECTOR_ROWS))).fetchone()
+    vector_bytes = longest[0] if longest else 0
+    work.make_room_for_answers(vector_bytes, len(judge.columns))
+    block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
     reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
-    while block := reader.fetchmany(BLOCK_ROWS):
+    while block := reader.fetchmany(block_rows):
         verdicts = [validator.validate(answer) for (answer,) in block]
         documents = arrow().table(
             {
@@ -73,7 +92,7 @@ def validate_documents(connection: duckdb.DuckDBPyConnection, judge: Judge, answ
     )
 
 
-def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str) -> None:
+def judge_answers(work: Work, judge: Judge, rows: str) -> None:
     """Fill `work.judged` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
 
     `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]), the last where the judge reads the input:
@@ -94,12 +113,15 @@ def judge_answers(connection: duckdb.DuckDBPyConnection, judge: Judge, rows: str
     select = ", ".join(
         ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs]
     )
-    connection.execute(
-        f"CREATE OR REPLACE TABLE work.judged AS SELECT key_id, custom_id, problem IS NULL AS valid, "
-        f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
-        f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
-        f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id)))"
-    )
+    for part in range(work.parts):
+        of_part = f"WHERE hash(custom_id) % {work.parts} = {part}" if work.parts > 1 else ""
+        into = "INSERT INTO work.judged" if part else "CREATE OR REPLACE TABLE work.judged AS"
+        work.connection.execute(
+            f"{into} SELECT key_id, custom_id, problem IS NULL AS valid, "
+            f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
+            f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
+            f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id) {of_part}))"
+        )
 
 
 def _uncast(judge: Judge) -> str:

@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.engine.raw import open_results
 from batchpipe.providers import ProviderRules
+from batchpipe.store.database import VECTOR_ROWS, Work
 from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
@@ -25,9 +26,14 @@ def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedRow]) 
         connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", [*known, str(path)])
 
 
-def read_lines(connection: duckdb.DuckDBPyConnection, rules: ProviderRules, paths: Sequence[Path]) -> None:
+def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
     """Fill `work.lines` from `paths`, the files of `work.ended`."""
-    longest = max((_longest_line(path) for path in paths), default=BLOCK_BYTES)
+    connection = work.connection
+    measured = [_longest_line(path) for path in paths]
+    longest = max((each for each, _ in measured), default=BLOCK_BYTES)
+    sent = connection.execute("SELECT count(*) FROM work.sent WHERE leads").fetchone()
+    rows = max(sent[0] if sent else 0, VECTOR_ROWS)
+    work.make_room_for_answers(sum(size for _, size in measured) * VECTOR_ROWS // rows)
     parameters = {"paths": [str(path) for path in paths], "maximum_object_size": 2 * longest}
     for text in (False, True):
         connection.execute(query("lines", lines=rules.lines_sql(text=text)), parameters)
@@ -46,15 +52,16 @@ def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int
     return found, ours > 0
 
 
-def _longest_line(path: Path) -> int:
-    """No line is longer than this many bytes."""
-    longest, open_bytes = BLOCK_BYTES, 0
+def _longest_line(path: Path) -> tuple[int, int]:
+    """How many bytes no line is longer than, and how many all of them have."""
+    longest, open_bytes, size = BLOCK_BYTES, 0, 0
     with open_results(path) as file:
         while block := file.read(BLOCK_BYTES):
+            size += len(block)
             first = block.find(b"\n")
             if first < 0:
                 open_bytes += len(block)
             else:
                 longest = max(longest, open_bytes + first)
                 open_bytes = len(block) - block.rfind(b"\n")
-    return max(longest, open_bytes)
+    return max(longest, open_bytes), size

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from batchpipe.engine.facts import add_event, standing_reviews
+from batchpipe.engine.judge import make_room_for_stored
 from batchpipe.engine.resolve import Resolved
 from batchpipe.errors import PipelineError
 from batchpipe.pipeline.model import FACT_COLUMNS
@@ -63,16 +66,17 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
     if not resolved.has_output:
         return
     pipelines = quote_list(resolved.names)
+    make_room_for_stored(session, f"pipeline IN ({pipelines})", len(resolved.columns))
     among = f"AND key_id IN ({keys})" if keys is not None else ""
-    source = _source(
+    for source in _sources(
         session,
         resolved,
         among,
         accepted=query("newest_accepted", pipelines=pipelines, among=among),
         requests=query("newest_requests", pipelines=pipelines),
         answered=query("stored_outputs", pipelines=pipelines),
-    )
-    _merge(session, resolved, source, answered=answered)
+    ):
+        _merge(session, resolved, source, answered=answered)
 
 
 def merge_collected(session: Session, resolved: Resolved) -> None:
@@ -80,31 +84,41 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
     if not resolved.has_output:
         return
     seq = str(session.seq)
-    source = _source(
+    is_new = _is_new(session, resolved)
+    for source in _sources(
         session,
         resolved,
         f"AND key_id IN ({query('accepted_in_commit', seq=seq)})",
         accepted=query("accepted_now", seq=seq),
         requests=query("requests_now"),
         answered=query("outputs_now", seq=seq),
-    )
-    if _is_new(session, resolved):
-        session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
-    else:
-        _merge(session, resolved, source, answered=True)
+    ):
+        if is_new:
+            session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
+        else:
+            _merge(session, resolved, source, answered=True)
     if session.one(query("any_accepted_earlier"))[0]:
         merge_output(session, resolved, query("accepted_earlier_answers", seq=seq))
 
 
-def _source(session: Session, resolved: Resolved, among: str, **parts: str) -> str:
-    """SQL: rows of the table out of what `parts` give; `among` says of which keys reviews are looked up."""
-    return query(
-        "output_source",
-        pipelines=quote_list(resolved.names),
-        columns=", ".join(_values(resolved)),
-        reviewed=standing_reviews(session, resolved.names, among),
-        **parts,
-    )
+def _sources(
+    session: Session, resolved: Resolved, among: str, *, accepted: str, requests: str, answered: str
+) -> Iterator[str]:
+    """SQL: rows of the table out of what is `accepted`, by the parts in which its answers are read.
+
+    `among` says of which keys reviews are looked up.
+    """
+    parts = session.work.parts
+    for part in range(parts):
+        yield query(
+            "output_source",
+            pipelines=quote_list(resolved.names),
+            columns=", ".join(_values(resolved)),
+            reviewed=standing_reviews(session, resolved.names, among),
+            accepted=f"SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}" if parts > 1 else accepted,
+            requests=requests,
+            answered=answered,
+        )
 
 
 def _is_new(session: Session, resolved: Resolved) -> bool:

@@ -14,7 +14,7 @@ from batchpipe.engine.bind import rungs_sql
 from batchpipe.engine.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder, fill_rung_settings
 from batchpipe.engine.facts import standing_reviews
 from batchpipe.engine.fit import fit
-from batchpipe.engine.judge import judge_answers, validate_documents
+from batchpipe.engine.judge import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.marks import Marks, choose_marks, price_queue
 from batchpipe.engine.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.pilot_sample import Held, Sample, fill_sample
@@ -117,14 +117,14 @@ class Planner:
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Rows by reason and the requests that are due, under `orders`."""
         self.rounds += 1
-        self.work.make_room(snapshot.largest_group_bytes(self.work.connection))
+        self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         with self.database.reading(self.work) as session:
             self.compare(session, snapshot, orders, options)
             seq = session.seq
             self.marks = choose_marks(session, self.resolved, self.prices)
             session.execute(query("to_judge", stays=STAYS, **self._judging(snapshot)))
-            session.execute(query("stored_answers", wanted="work.to_judge"))
+            fill_answers(session, "work.to_judge")
         self._judge("work.rejudged")
         connection = self.work.connection
         connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
@@ -133,7 +133,7 @@ class Planner:
             redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
             session.execute(query("matches_to_judge", **self._judging(snapshot)))
-            session.execute(query("stored_answers", wanted="work.to_judge"))
+            fill_answers(session, "work.to_judge")
             fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
         self._judge("work.judged")
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
@@ -266,8 +266,8 @@ class Planner:
     def _judge(self, table: str) -> None:
         """Judge `work.to_judge` by `work.answers` under today's policy into `table`."""
         connection = self.work.connection
-        validate_documents(connection, self.resolved.judge, "work.answers")
-        judge_answers(connection, self.resolved.judge, "work.to_judge")
+        validate_documents(self.work, self.resolved.judge, "work.answers")
+        judge_answers(self.work, self.resolved.judge, "work.to_judge")
         if table != "work.judged":
             connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM work.judged")
         name = table.replace("work.", "work.documents_of_")
@@ -327,7 +327,7 @@ class Planner:
         self.work.connection.execute(query("drop_plan"))
 
     def _session(self, seq: int = 0) -> Session:
-        return Session(connection=self.work.connection, seq=seq, now=self.database.clock())
+        return Session(work=self.work, seq=seq, now=self.database.clock())
 
     def _chunks(self) -> tuple[Chunk, ...]:
         total = self._count("SELECT count(*) FROM work.queue")

@@ -140,8 +140,8 @@ class Desk:
             "FROM work.typed t JOIN work.review w USING (number)"
         )
         judge = replace(self.resolved.judge, output_format="json_schema")
-        validate_documents(connection, judge, "work.typed")
-        judge_answers(connection, judge, "work.typed_rows")
+        validate_documents(self.work, judge, "work.typed")
+        judge_answers(self.work, judge, "work.typed_rows")
         rows = connection.execute(
             "SELECT d.output::VARCHAR, j.error FROM work.judged j JOIN work.documents d USING (custom_id) "
             "ORDER BY custom_id::BIGINT"

@@ -284,8 +284,8 @@ class Trial:
         values = texts_sql(self.resolved.hash_columns)
         statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
-        validate_documents(connection, judge, "work.answers")
-        judge_answers(connection, judge, "work.to_judge")
+        validate_documents(self.work, judge, "work.answers")
+        judge_answers(self.work, judge, "work.to_judge")
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"

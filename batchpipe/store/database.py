@@ -29,7 +29,12 @@ from batchpipe.store.opening import attach, opening
 CATALOG = "store"
 MEMORY_BYTES = 300_000_000
 COPIES_OF_GROUP = 4
+# A statement holds so many copies of answers; what reads fields out of them holds their JSON once more for each test.
+COPIES_OF_ANSWER = 4
+COPIES_FOR_FIELD = 6
+LEAST_ROWS = 64  # DuckDB puts fewer together
 BLOCK_ROWS = 5_000
+VECTOR_ROWS = 2_048  # what DuckDB works on at once
 # What file systems without hard links say.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -38,10 +43,14 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 class Session:
     """An open database: `execute` runs one statement. `seq` and `now` stamp what a writing session appends."""
 
-    connection: duckdb.DuckDBPyConnection
+    work: Work
     seq: int
     now: datetime
     empty: bool = False
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        return self.work.connection
 
     def execute(self, statement: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
         """Run `statement`; the cursor holds its rows."""
@@ -108,7 +117,7 @@ class Database:
         if not self._migrated:
             self._migrate(work)
         with self._attached(work, read_only=True):
-            yield Session(connection=work.connection, seq=_last_seq(work), now=self.clock())
+            yield Session(work=work, seq=_last_seq(work), now=self.clock())
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
@@ -119,7 +128,7 @@ class Database:
             connection = work.connection
             connection.execute("BEGIN TRANSACTION")
             try:
-                session = Session(connection=connection, seq=_last_seq(work) + 1, now=self.clock())
+                session = Session(work=work, seq=_last_seq(work) + 1, now=self.clock())
                 yield session
                 connection.execute("INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now])
                 connection.execute("COMMIT")
@@ -202,9 +211,13 @@ class Work:
     """An in-memory DuckDB of this process that spills to `folder`; one pipeline's working tables live here.
 
     It works with one thread: the statements on a batch are short, and handing them round costs more than it saves.
+    What reads fields out of answers does so in `parts`, each of its own keys.
     """
 
     connection: duckdb.DuckDBPyConnection
+    _group_bytes: int = field(default=0, init=False)
+    _answer_bytes: int = field(default=0, init=False)
+    parts: int = field(default=1, init=False)
 
     @classmethod
     def open(cls, *, folder: Path | None = None) -> Work:
@@ -214,15 +227,31 @@ class Work:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
         connection.execute("ATTACH ':memory:' AS work")
         work = cls(connection=connection)
-        work.make_room(0)
+        work.make_room_for_input(0)
         return work
 
-    def make_room(self, group_bytes: int) -> None:
-        """Set what may be in memory for an input whose largest row group has `group_bytes`; the rest is spilled.
+    def make_room_for_input(self, group_bytes: int) -> None:
+        """Let statements on an input whose largest row group has `group_bytes` fit into memory; the rest is spilled.
 
         A statement holds several copies of the rows that it works on, a few thousand at a time.
         """
-        limit_memory(self.connection, MEMORY_BYTES + COPIES_OF_GROUP * group_bytes)
+        self._group_bytes = group_bytes
+        self._limit()
+
+    def make_room_for_answers(self, vector_bytes: int, fields: int = 0) -> None:
+        """Let statements on answers fit into memory whose longest `VECTOR_ROWS` have so many bytes together.
+
+        Half of what there is by default is for them; what reads `fields` out of longer ones goes by parts.
+        """
+        room = MEMORY_BYTES // 2
+        of_fields = COPIES_FOR_FIELD * fields * vector_bytes
+        parts = min(max(self.parts, -(-of_fields // room)), VECTOR_ROWS // LEAST_ROWS)
+        needed = COPIES_OF_ANSWER * vector_bytes + of_fields // parts
+        self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - room)
+        self._limit()
+
+    def _limit(self) -> None:
+        limit_memory(self.connection, MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
 
     def close(self) -> None:
         self.connection.close()
@@ -315,7 +344,7 @@ def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
     work.connection.execute(f"ATTACH ':memory:' AS {CATALOG}; USE {CATALOG}")
     try:
         apply_migrations(work.connection, now)
-        yield Session(connection=work.connection, seq=0, now=now, empty=True)
+        yield Session(work=work, seq=0, now=now, empty=True)
     finally:
         work.connection.execute(f"USE memory; DETACH {CATALOG}")
 

@@ -185,12 +185,26 @@ WHERE custom_id IN (
     WHERE custom_id IN (SELECT custom_id FROM bought) AND outcome = 'answered' AND answer IS NOT NULL
 )
 
+-- name: longest_stored
+-- The tokens of so many of the longest results.
+SELECT coalesce(sum(output_tokens), 0)::BIGINT
+FROM (SELECT output_tokens FROM ledger.results WHERE {among} ORDER BY output_tokens DESC LIMIT {rows})
+
+-- name: longest_answers
+-- The bytes of so many of the longest answers.
+SELECT coalesce(sum(bytes), 0)::BIGINT FROM (SELECT strlen(answer) AS bytes FROM {answers} ORDER BY bytes DESC LIMIT {rows})
+
 -- name: stored_answers
+-- Which is the newest is found without the texts, which would all be held at once.
 CREATE OR REPLACE TABLE work.answers AS
-SELECT r.custom_id, arg_max(r.answer, r.seq) AS answer, arg_max(r.output, r.seq) AS output
-FROM ledger.results r
-WHERE r.custom_id IN (SELECT custom_id FROM {wanted}) AND r.outcome = 'answered' AND r.answer IS NOT NULL
-GROUP BY r.custom_id
+SELECT custom_id, answer
+FROM ledger.results
+JOIN (
+    SELECT custom_id, max(seq) AS seq FROM ledger.results
+    WHERE custom_id IN (SELECT custom_id FROM {wanted}) AND outcome = 'answered' AND answer IS NOT NULL
+    GROUP BY custom_id
+) USING (custom_id, seq)
+WHERE outcome = 'answered' AND answer IS NOT NULL
 
 -- name: present_outputs
 -- `output` is what stands, `answer` what the model said.

@@ -1,0 +1,46 @@
+"""Answers of many pages: collected, judged anew and written again, whatever DuckDB takes apart of them at once."""
+
+from __future__ import annotations
+
+from projects import Project, numbered
+
+ROWS = 2_100
+PAGES_BYTES = 30_000
+TRANSLATED = """
+[input]
+query = "SELECT id, body FROM read_csv('rows.csv', types = {'id': 'BIGINT'})"
+key = "id"
+
+[prompt]
+user_text = "Translate: {{ body }}"
+
+[output.fields.text]
+type = "string"
+[output.fields.pages]
+type = "integer"
+[output.fields.confidence]
+type = "number"
+
+[[models]]
+model = "claude-haiku-4-5"
+max_tokens = 20000
+"""
+
+
+def test_answers_of_many_pages(project: Project) -> None:
+    project.rows(numbered(ROWS))
+    project.pipeline(TRANSLATED)
+    output = {"text": "word " * (PAGES_BYTES // 5), "pages": 20, "confidence": 0.9}
+    project.faults({"requests": [{"outcome": "output", "output": output}]})
+    assert project.run().rows["accepted"] == ROWS
+    assert project.sql("SELECT count(*), min(strlen(text)), max(pages) FROM demo") == [(ROWS, PAGES_BYTES, 20)]
+
+    project.pipeline(TRANSLATED + '[output.checks]\nsure = "confidence > 0.5"\n')
+    result = project.run()
+    assert (result.submitted, result.rows["accepted"]) == (0, ROWS)
+
+    project.pipeline(TRANSLATED.replace('"integer"', '"integer"\ncolumn = "SMALLINT"'))
+    assert project.run().submitted == 0
+    assert project.sql("SELECT count(*), min(strlen(text)), typeof(any_value(pages)) FROM demo") == [
+        (ROWS, PAGES_BYTES, "SMALLINT")
+    ]
