@@ -29,7 +29,7 @@ def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedRow]) 
 def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
     """Fill `work.lines` from `paths`, the files of `work.ended`."""
     connection = work.connection
-    measured = [_longest_line(path) for path in paths]
+    measured = [_line_bytes(path) for path in paths]
     longest = max((each for each, _ in measured), default=BLOCK_BYTES)
     sent = connection.execute("SELECT count(*) FROM work.sent WHERE leads").fetchone()
     rows = max(sent[0] if sent else 0, VECTOR_ROWS)
@@ -52,7 +52,7 @@ def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int
     return found, ours > 0
 
 
-def _longest_line(path: Path) -> tuple[int, int]:
+def _line_bytes(path: Path) -> tuple[int, int]:
     """How many bytes no line is longer than, and how many all of them have."""
     longest, open_bytes, size = BLOCK_BYTES, 0, 0
     with open_results(path) as file:

@@ -109,12 +109,13 @@ def _sources(
     `among` says of which keys reviews are looked up.
     """
     parts = session.work.parts
+    reviewed = standing_reviews(session, resolved.names, among)
     for part in range(parts):
         yield query(
             "output_source",
             pipelines=quote_list(resolved.names),
             columns=", ".join(_values(resolved)),
-            reviewed=standing_reviews(session, resolved.names, among),
+            reviewed=reviewed,
             accepted=f"SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}" if parts > 1 else accepted,
             requests=requests,
             answered=answered,
