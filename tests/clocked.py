@@ -9,9 +9,9 @@ from typing import Any
 from projects import Project
 
 from batchpipe.engine.context import Context, utc_now
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.runner import Outcome, run_pipelines
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import Outcome, run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.settings import load_settings
 

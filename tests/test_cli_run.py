@@ -12,7 +12,7 @@ from commandline import CommandLine, in_process_of_its_own, interrupted, surroun
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.context import utc_now
-from batchpipe.engine.locks import pipeline_lock
+from batchpipe.engine.ledger.locks import pipeline_lock
 
 FIELDS = [
     "pipeline",

@@ -18,7 +18,7 @@ import pytest
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.runner import Outcome
+from batchpipe.engine.run.runner import Outcome
 from batchpipe.errors import LockedError
 
 WAITS = {"delay_seconds": 1e9}

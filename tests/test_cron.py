@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.runner import run_pipelines
-from batchpipe.engine.totals import RunResult
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.engine.run.totals import RunResult
 from batchpipe.errors import PipelineError
 
 # US dollars per token of the model in BASIC, at the batch tier.

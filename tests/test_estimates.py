@@ -16,8 +16,8 @@ from projects import BASIC, Project, numbered
 from test_million_rows import COPIES
 
 from batchpipe.chunking import Chunk, waves
-from batchpipe.engine.estimate import Estimate
-from batchpipe.engine.forecast import Expected, Group, Shown, deviation, expect, interval, reaches
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.cost.forecast import Expected, Group, Shown, deviation, expect, interval, reaches
 
 FIELD = '[output.fields.why]\ntype = "string"\n[[models]]'
 PLAIN = BASIC.replace("[[models]]", FIELD).replace("max_tokens = 200", "max_tokens = 600")

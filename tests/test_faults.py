@@ -14,7 +14,7 @@ from crash.scenario import LABELS, PIPELINE, RULES, rows_csv
 from crash.sweep import answered
 from projects import Project
 
-from batchpipe.engine import submit
+from batchpipe.engine.batches import submit
 
 SEED = 20_261_122
 PAIRS_IN_SHORT, PAIRS_IN_FULL = 6, 300

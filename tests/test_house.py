@@ -43,7 +43,7 @@ PURE = (
     "template.*",
 )
 SPEC = ("pipeline.model", "pipeline.load")
-SHELL = ("project", "settings", "store.*", "engine.*", "providers", "pricing", "pipeline.*")
+SHELL = ("project", "settings", "store.*", "engine.*", "providers", "engine.cost.pricing", "pipeline.*")
 TOLD = ("logs", "telemetry")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
@@ -56,7 +56,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "ladder": (),
     "conditions": ("errors", "sql"),
     "evaluation.*": ("errors",),
-    "pricing": ("errors",),
+    "engine.cost.pricing": ("errors",),
     "logs": (),
     "telemetry": ("logs",),
     # the pipeline file, the settings, and which files are meant
@@ -77,7 +77,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "emulator.*": (),
     # the steps of a run
     "engine.context": (*PURE, *SHELL, "emulator"),
-    "engine.*": ("", *PURE, *SPEC, *TOLD, "pricing", "providers", "store.*"),
+    "engine.*": ("", *PURE, *SPEC, *TOLD, "engine.cost.pricing", "providers", "store.*"),
     # files to start from
     "scaffold.*": ("errors", "pipeline.model", "providers", "sql"),
     # a command is a query, then a printer
@@ -98,16 +98,16 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("settings",),
     "duckdb": ("conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
-    "filelock": ("engine.locks",),
-    "genai_prices": ("pricing",),
+    "filelock": ("engine.ledger.locks",),
+    "genai_prices": ("engine.cost.pricing",),
     "httpx2": ("providers.anthropic.*",),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
     "numpy": ("evaluation.library",),
     "opentelemetry": ("telemetry",),
     "orjson": ("fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
-    "pyarrow": ("engine.*",),
-    "pydantic": ("pipeline.*", "pricing", "settings"),
+    "pyarrow": ("engine.*", "store.arrow"),
+    "pydantic": ("pipeline.*", "engine.cost.pricing", "settings"),
     "pydantic_settings": ("settings",),
     "rich": ("commands.*", "display"),
     "scipy": ("evaluation.library",),
@@ -120,8 +120,8 @@ DECIDING = (
     "caching",
     "chunking",
     "conditions",
-    "engine.budget",
-    "engine.forecast",
+    "engine.cost.budget",
+    "engine.cost.forecast",
     "errors",
     "evaluation.*",
     "fingerprint",

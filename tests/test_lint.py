@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from batchpipe.commands.check import check_file
 from batchpipe.commands.findings import Warned
 from batchpipe.engine.context import Context
+from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.errors import PipelineError
 from batchpipe.lint.codes import Code
 from batchpipe.lint.rules import RULES, findings, rules_table
 from batchpipe.lint.subject import Room, Subject
 from batchpipe.pipeline.load import load, parse
-from batchpipe.pricing import unit_price
 from batchpipe.project import pipeline_files
 from batchpipe.scaffold import init, new
 from batchpipe.settings import load_settings

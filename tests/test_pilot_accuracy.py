@@ -16,7 +16,7 @@ from test_review import correct
 from batchpipe.commands.options import PlanRequest, RunRequest
 from batchpipe.commands.plan import plan
 from batchpipe.commands.run import run
-from batchpipe.engine.agreement import fewest, wilson
+from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.errors import PipelineError
 
 AUTO = "\n[pilot]\nrows = 20\nauto = true\nmin_accuracy = {}\n"

@@ -9,8 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from batchpipe.errors import PipelineError
-from batchpipe.pricing import (
+from batchpipe.engine.cost.pricing import (
     ALL_INPUT,
     TOKEN_KINDS,
     PriceRow,
@@ -20,6 +19,7 @@ from batchpipe.pricing import (
     read_prices,
     unit_price,
 )
+from batchpipe.errors import PipelineError
 
 DAY = date(2026, 11, 22)
 OPUS = "2.5 3.125 5 0.25 12.5"

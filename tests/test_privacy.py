@@ -148,7 +148,7 @@ def test_a_bug_report_holds_no_key(project: Project) -> None:
     broken = project.root / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import batchpipe.engine.collect as module\n"
+        "import batchpipe.engine.batches.collect as module\n"
         "def fail(self, batch, state):\n"
         "    raise RuntimeError(repr(self.provider()))\n"
         "module.Collector.collect = fail\n"

@@ -19,7 +19,7 @@ from projects import BASIC, Project, numbered
 from pydantic import TypeAdapter
 
 from batchpipe.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
-from batchpipe.engine.fit import fit
+from batchpipe.engine.plan.fit import fit
 from batchpipe.ladder import Judged, Ladder, Standing, decide
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")

@@ -17,9 +17,9 @@ from calls import ask
 from projects import Project, numbered
 
 from batchpipe.commands.status import status
-from batchpipe.engine.collect import Collector
-from batchpipe.engine.facts import add_event
-from batchpipe.engine.raw import ChunkFacts, Note, RawFolder
+from batchpipe.engine.batches.collect import Collector
+from batchpipe.engine.ledger.facts import add_event
+from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder
 from batchpipe.errors import DatabaseError
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
@@ -150,7 +150,7 @@ def test_a_batch_id_that_was_not_recorded_is_known_from_the_raw_folder(
     project.pipeline()
     project.rows(numbered(6))
     with monkeypatch.context() as patched:
-        patched.setattr("batchpipe.engine.submit.add_event", killed)
+        patched.setattr("batchpipe.engine.batches.submit.add_event", killed)
         with pytest.raises(KilledError):
             project.run()
     assert project.sql("SELECT state FROM ledger.batches") == [("prepared",)]

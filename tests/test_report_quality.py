@@ -22,7 +22,7 @@ from batchpipe.commands.gold import MADE_UP
 from batchpipe.commands.report import report
 from batchpipe.commands.report_quality import Choice
 from batchpipe.commands.report_rungs import keep
-from batchpipe.engine.agreement import Agreed
+from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.errors import PipelineError
 
 THREE = LADDER.replace("max_tokens = 300\n", 'max_tokens = 300\naccept = "score >= 0.5"\n') + (

@@ -15,8 +15,8 @@ import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.agreement import wilson
-from batchpipe.engine.review import Desk, Verdict, reviewed_values
+from batchpipe.engine.gold.agreement import wilson
+from batchpipe.engine.quality.review import Desk, Verdict, reviewed_values
 from batchpipe.pipeline.load import load
 from batchpipe.schema.typed import ABSENT, FieldForm
 

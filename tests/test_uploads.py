@@ -19,8 +19,8 @@ from crash.sweep import answered
 from projects import BASIC, Project, numbered
 
 from batchpipe.chunking import less
-from batchpipe.engine import room
-from batchpipe.engine.pool import side_by_side
+from batchpipe.engine.batches import room
+from batchpipe.engine.batches.pool import side_by_side
 from batchpipe.errors import ProviderError
 
 CHUNKS = BASIC + "[chunking]\nmax_requests = 6\nmax_in_flight = 8\n"

@@ -13,12 +13,11 @@ import pytest
 from checkout import batchpipe, copy_examples
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.commits import Commit
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan_diff import typed_values
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.snapshot import input_column
-from batchpipe.engine.versions import (
+from batchpipe.engine.plan.plan_diff import typed_values
+from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import (
     KnownInputs,
     KnownVersion,
     find_version,
@@ -27,6 +26,7 @@ from batchpipe.engine.versions import (
     read_version,
     resolve_version,
 )
+from batchpipe.engine.source.snapshot import input_column
 from batchpipe.errors import PipelineError, UsageError
 from batchpipe.fingerprint import fingerprinter
 from batchpipe.pipeline.load import load

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchpipe.commands.text import count, share, table
-from batchpipe.engine.agreement import Agreed, Agreement
+from batchpipe.engine.gold.agreement import Agreed, Agreement
 
 WORDS = {"ladder": "the ladder was not sure", "where": "[review] where", "sample": "the sample"}
 

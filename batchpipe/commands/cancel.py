@@ -13,7 +13,7 @@ from batchpipe.commands.call import Call
 from batchpipe.commands.failure import failure, failure_text
 from batchpipe.commands.text import count
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
 from batchpipe.errors import ProviderError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError

@@ -16,12 +16,12 @@ from batchpipe.commands.findings import Warned, has_budget, judge_warnings, mode
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.conditions import first_line
 from batchpipe.engine.context import Context
-from batchpipe.engine.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
-from batchpipe.engine.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
-from batchpipe.engine.render import render_row
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.snapshot import InputColumn
-from batchpipe.engine.source import Source
+from batchpipe.engine.gold.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
+from batchpipe.engine.plan.render import render_row
+from batchpipe.engine.quality.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import InputColumn
+from batchpipe.engine.source.source import Source
 from batchpipe.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import refuse_same_names

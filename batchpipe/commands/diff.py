@@ -17,12 +17,12 @@ from batchpipe.commands.options import DiffRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.plan_diff import block, key_text
 from batchpipe.commands.text import count, moment, pairs, safe, shortened, table
-from batchpipe.engine.commits import Commit
-from batchpipe.engine.compare import Comparison, FieldChange, Side, compare, side_columns
 from batchpipe.engine.context import Context
-from batchpipe.engine.known_gold import KnownGold, read_known
-from batchpipe.engine.prompt_text import text_of_resolved
-from batchpipe.engine.versions import (
+from batchpipe.engine.gold.known_gold import KnownGold, read_known
+from batchpipe.engine.quality.compare import Comparison, FieldChange, Side, compare, side_columns
+from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.prompt_text import text_of_resolved
+from batchpipe.engine.resolved.versions import (
     KnownVersion,
     find_version,
     known_versions,

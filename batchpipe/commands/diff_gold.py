@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.commands.gold import judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.plan_diff import key_text
 from batchpipe.commands.text import count
-from batchpipe.engine.compare_gold import GoldComparison, Swing
+from batchpipe.engine.quality.compare_gold import GoldComparison, Swing
 from batchpipe.evaluation.library import HINT
 
 SHOWN_KEYS = 10

@@ -10,7 +10,7 @@ from batchpipe.commands.diff_gold import gold_lines, gold_notes, gold_title
 from batchpipe.commands.markdown import code, details, fence, table
 from batchpipe.commands.plan_diff import key_text
 from batchpipe.commands.text import count, money, safe, shortened
-from batchpipe.engine.compare import ChangedRow, Comparison, FieldChange
+from batchpipe.engine.quality.compare import ChangedRow, Comparison, FieldChange
 
 NOTHING = "(nothing)"
 CELL = 300

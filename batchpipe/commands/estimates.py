@@ -7,7 +7,7 @@ from typing import Any
 
 from batchpipe.commands.caching import expected_object
 from batchpipe.commands.text import count, duration, money
-from batchpipe.engine.estimate import Estimate
+from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.pipeline.model import Chunking
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.quality import Quality
-from batchpipe.engine.evaluate import AnsweredRow
+from batchpipe.engine.quality.evaluate import AnsweredRow
 from batchpipe.evaluation.ladder_cost import Answer
 from batchpipe.evaluation.sub_ladders import ACCEPTED, rung_shares, sub_ladders
 

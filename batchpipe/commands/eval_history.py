@@ -13,8 +13,8 @@ from batchpipe.commands.eval_report import interval
 from batchpipe.commands.quality import Quality
 from batchpipe.commands.text import count, moment, money, table
 from batchpipe.engine.context import Context
-from batchpipe.engine.evaluate import Side
-from batchpipe.engine.facts import add_event
+from batchpipe.engine.ledger.facts import add_event
+from batchpipe.engine.quality.evaluate import Side
 from batchpipe.evaluation.statistics import proportion
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_list

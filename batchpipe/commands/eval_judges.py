@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.commands.quality import SEVERAL, Outcome
 from batchpipe.commands.show import shown_key
 from batchpipe.commands.text import count, money, safe, shortened
-from batchpipe.engine.eval_judge import Judged
+from batchpipe.engine.quality.eval_judge import Judged
 
 SHOWN_VALUE = 60
 SHOWN_REASON = 120

@@ -17,8 +17,8 @@ from batchpipe.commands.markdown import table as markdown_table
 from batchpipe.commands.quality import SEVERAL, Outcome, Quality
 from batchpipe.commands.show import shown_key
 from batchpipe.commands.text import count, money, pairs, safe, shortened, table
-from batchpipe.engine.eval_judge import Judged
-from batchpipe.engine.reviewed_gold import FromReview
+from batchpipe.engine.gold.reviewed_gold import FromReview
+from batchpipe.engine.quality.eval_judge import Judged
 from batchpipe.evaluation.statistics import Mean, Proportion
 
 SHOWN_ROWS = 10

@@ -14,8 +14,8 @@ from batchpipe.commands.eval_report import interval
 from batchpipe.commands.quality import Outcome
 from batchpipe.commands.text import count, money, table
 from batchpipe.engine.context import Context
-from batchpipe.engine.preview import preview
-from batchpipe.engine.run_options import RunOptions
+from batchpipe.engine.run.preview import preview
+from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.errors import BatchpipeError, UsageError
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Measured, Row
 from batchpipe.evaluation.plot import curve_svg

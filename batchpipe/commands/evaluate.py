@@ -24,16 +24,16 @@ from batchpipe.commands.quality import SEVERAL, Outcome, Quality, climbed, outco
 from batchpipe.commands.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run_views import Watcher
 from batchpipe.commands.text import count
+from batchpipe.engine.batches.record import record_prompt
 from batchpipe.engine.context import Context
-from batchpipe.engine.eval_judge import Judged
-from batchpipe.engine.evaluate import Contender, Evaluation, Side, Wanted, prepare
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.record import record_prompt
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.runner import run_pipelines
-from batchpipe.engine.snapshot import Snapshot
-from batchpipe.engine.versions import KnownVersion, find_version, known_versions, read_version
+from batchpipe.engine.quality.eval_judge import Judged
+from batchpipe.engine.quality.evaluate import Contender, Evaluation, Side, Wanted, prepare
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.errors import GateError, UsageError
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile

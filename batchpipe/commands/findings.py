@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.source import Source
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.source import Source
 from batchpipe.errors import BatchpipeError, Problem
 from batchpipe.lint.codes import Code
 from batchpipe.lint.rules import RULES, findings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchpipe.commands.text import count
-from batchpipe.engine.reviewed_gold import FromReview
+from batchpipe.engine.gold.reviewed_gold import FromReview
 
 BIAS = (
     "Only the sample stands for the whole input: rows that were shown because they were doubtful are harder than the "

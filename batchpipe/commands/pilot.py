@@ -10,10 +10,10 @@ from typing import Any
 
 from batchpipe.commands.estimates import estimate_object, interval_text
 from batchpipe.commands.text import count, duration, money, pairs, safe, shortened
-from batchpipe.engine.estimate import Estimate
-from batchpipe.engine.pilot import Accuracy, Example, Histogram, Summary
-from batchpipe.engine.pilot_sample import Held
-from batchpipe.engine.plan import Plan
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.plan.pilot_sample import Held
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.run.pilot import Accuracy, Example, Histogram, Summary
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100

@@ -17,13 +17,13 @@ from batchpipe.commands.pilot import held_object, held_text
 from batchpipe.commands.plan_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.plan_markdown import plan_markdown
 from batchpipe.commands.text import count, money, pairs, safe, table
-from batchpipe.engine.budget import Limit, periods
-from batchpipe.engine.orders import Order
-from batchpipe.engine.plan import WORDS, Plan
-from batchpipe.engine.plan_diff import DiffOptions
-from batchpipe.engine.preview import Preview, preview
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.run_options import RunOptions
+from batchpipe.engine.cost.budget import Limit, periods
+from batchpipe.engine.plan.orders import Order
+from batchpipe.engine.plan.plan import WORDS, Plan
+from batchpipe.engine.plan.plan_diff import DiffOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.preview import Preview, preview
+from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.errors import BatchpipeError, UsageError
 
 MEANINGS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchpipe.commands.markdown import code, details, fence, shortened_lines
 from batchpipe.commands.text import safe
-from batchpipe.engine.plan_diff import PlanDiff, Request, SampledRow
+from batchpipe.engine.plan.plan_diff import PlanDiff, Request, SampledRow
 
 NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
 

@@ -9,8 +9,8 @@ from batchpipe.commands.pilot import held_text
 from batchpipe.commands.plan_diff import diff_markdown, due_rows_text
 from batchpipe.commands.text import count, safe
 from batchpipe.commands.text import table as text_table
-from batchpipe.engine.plan import WORDS
-from batchpipe.engine.preview import Preview
+from batchpipe.engine.plan.plan import WORDS
+from batchpipe.engine.run.preview import Preview
 
 
 def plan_markdown(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.eval_judge import Verdict
-from batchpipe.engine.evaluate import AnsweredRow
-from batchpipe.engine.gold import GoldField, comparison
+from batchpipe.engine.gold.gold import GoldField, comparison
+from batchpipe.engine.quality.eval_judge import Verdict
+from batchpipe.engine.quality.evaluate import AnsweredRow
 from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score
 from batchpipe.evaluation.statistics import (
     Calibration,

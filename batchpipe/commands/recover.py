@@ -8,9 +8,9 @@ from typing import Any
 
 from batchpipe.commands.call import Call
 from batchpipe.commands.text import count, duration, moment, money, safe, table
-from batchpipe.engine.facts import OpenBatch
-from batchpipe.engine.rebuild import Rebuilt, rebuild
-from batchpipe.engine.recover import Abandoned, Recovery, Undecided, held_until
+from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
+from batchpipe.engine.batches.recover import Abandoned, Recovery, Undecided, held_until
+from batchpipe.engine.ledger.facts import OpenBatch
 from batchpipe.errors import UsageError
 
 STATES = {

@@ -16,8 +16,8 @@ from batchpipe.commands.report_quality import Quality, read_quality
 from batchpipe.commands.report_rungs import quality_object, quality_pairs, quality_parts
 from batchpipe.commands.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.text import count, moment, money, pairs, share, table
-from batchpipe.engine.agreement import Agreement, read_agreement
 from batchpipe.engine.context import Context
+from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.sql import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

@@ -16,12 +16,12 @@ from typing import Any
 
 from batchpipe.commands.quality import SEVERAL
 from batchpipe.commands.status import Named
-from batchpipe.engine.agreement import Agreed
 from batchpipe.engine.context import Context
-from batchpipe.engine.known_gold import Marked, held_against, read_known, reviewed_among
-from batchpipe.engine.resolve import split_model
-from batchpipe.engine.reviewed_gold import FromReview
-from batchpipe.engine.versions import known_versions, read_version
+from batchpipe.engine.gold.agreement import Agreed
+from batchpipe.engine.gold.known_gold import Marked, held_against, read_known, reviewed_among
+from batchpipe.engine.gold.reviewed_gold import FromReview
+from batchpipe.engine.resolved.resolve import split_model
+from batchpipe.engine.resolved.versions import known_versions, read_version
 from batchpipe.errors import BatchpipeError
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.schema.columns import output_columns

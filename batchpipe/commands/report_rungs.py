@@ -9,7 +9,7 @@ from batchpipe.commands.gold import MADE_UP, judged_notes, reviewed_notes, revie
 from batchpipe.commands.quality import SEVERAL
 from batchpipe.commands.report_quality import Choice, Evaluated, Quality, RungQuality
 from batchpipe.commands.text import count, moment, money, safe, share, table
-from batchpipe.engine.agreement import Agreed
+from batchpipe.engine.gold.agreement import Agreed
 
 
 def quality_pairs(found: Quality | None) -> list[tuple[str, str | None]]:

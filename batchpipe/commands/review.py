@@ -16,8 +16,8 @@ from batchpipe.commands.review_sheet import judge_sheet, read_sheet, write_sheet
 from batchpipe.commands.review_terminal import is_terminal, opened
 from batchpipe.commands.review_walk import Walk
 from batchpipe.commands.text import count
-from batchpipe.engine.agreement import Agreement, read_agreement
-from batchpipe.engine.review import Desk
+from batchpipe.engine.gold.agreement import Agreement, read_agreement
+from batchpipe.engine.quality.review import Desk
 from batchpipe.errors import ReviewError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.text import count, safe
-from batchpipe.engine.review import ReviewRow
+from batchpipe.engine.quality.review import ReviewRow
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 if TYPE_CHECKING:

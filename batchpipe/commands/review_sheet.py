@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.review_screen import key_text
-from batchpipe.engine.review import Desk, ReviewRow, Verdict
+from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
 from batchpipe.errors import Problem, ReviewError, UsageError
 from batchpipe.schema.typed import ABSENT, FieldForm
 

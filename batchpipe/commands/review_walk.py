@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from batchpipe.commands.review_screen import SYMBOLS, Progress, Shown, screen, value_text
 from batchpipe.commands.review_terminal import BACKSPACE, CLEAR, DOWN, ENDED, ENTER, ESCAPE, RESIZED, UP, Terminal
-from batchpipe.engine.review import Desk, ReviewRow, Verdict
+from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
 from batchpipe.errors import LockedError
 from batchpipe.schema.typed import ABSENT, FieldForm
 

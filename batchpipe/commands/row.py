@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.orders import open_orders
-from batchpipe.engine.pilot import pilot_gold, sample_of
-from batchpipe.engine.plan import Planner, PlanOptions
-from batchpipe.engine.render import feedback_text, python_value, render_row
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.snapshot import Snapshot
+from batchpipe.engine.plan.orders import open_orders
+from batchpipe.engine.plan.plan import Planner, PlanOptions
+from batchpipe.engine.plan.render import feedback_text, python_value, render_row
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.pilot import pilot_gold, sample_of
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_identifier, quote_literal

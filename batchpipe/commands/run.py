@@ -22,11 +22,11 @@ from batchpipe.commands.run_result import Ended, code_of, interrupted_text, resu
 from batchpipe.commands.run_views import Watcher
 from batchpipe.display import Display, Lines, live_view
 from batchpipe.engine.context import Context, utc_now
-from batchpipe.engine.facts import open_batches
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.runner import run_pipelines
-from batchpipe.engine.totals import RunResult
+from batchpipe.engine.ledger.facts import open_batches
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.engine.run.totals import RunResult
 from batchpipe.errors import LockedError, PipelineError, UsageError
 from batchpipe.logs import Event
 from batchpipe.pipeline.model import PipelineFile

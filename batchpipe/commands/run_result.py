@@ -13,9 +13,9 @@ from batchpipe.commands.failure import failure
 from batchpipe.commands.pilot import pilot_object, pilot_text
 from batchpipe.commands.text import count, money, pairs, safe
 from batchpipe.display import rows_line
-from batchpipe.engine.facts import OpenBatch
-from batchpipe.engine.pilot import Summary
-from batchpipe.engine.totals import RunResult
+from batchpipe.engine.ledger.facts import OpenBatch
+from batchpipe.engine.run.pilot import Summary
+from batchpipe.engine.run.totals import RunResult
 
 ROWS = (
     "input",

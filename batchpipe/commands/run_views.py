@@ -13,10 +13,10 @@ from batchpipe.commands.plan import work_text
 from batchpipe.commands.status import Named, rows_by_state
 from batchpipe.commands.text import count, money
 from batchpipe.display import BatchView, Display, RunView
-from batchpipe.engine.facts import OpenBatch
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.plan import Plan
-from batchpipe.engine.resolve import Resolved
+from batchpipe.engine.ledger.facts import OpenBatch
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.logs import Event
 from batchpipe.sql import quote_list
 from batchpipe.store.queries import query

@@ -15,7 +15,7 @@ from batchpipe.commands.row import Reading, read_row
 from batchpipe.commands.story import Attempt, Decision, Story, review_of, story_text
 from batchpipe.commands.text import safe, shortened
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import standing_reviews
+from batchpipe.engine.ledger.facts import standing_reviews
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql import quote_list

@@ -15,9 +15,9 @@ from pathlib import Path
 from batchpipe.commands.call import Call, load_each
 from batchpipe.commands.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.engine.context import Context
-from batchpipe.engine.facts import OpenBatch, open_batches, standing_reviews
-from batchpipe.engine.orders import withdraw_orders
-from batchpipe.engine.raw import RawFolder, RawSize, folder_bytes
+from batchpipe.engine.ledger.facts import OpenBatch, open_batches, standing_reviews
+from batchpipe.engine.ledger.raw import RawFolder, RawSize, folder_bytes
+from batchpipe.engine.plan.orders import withdraw_orders
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project import FOLDER, pipeline_files

@@ -13,8 +13,8 @@ from batchpipe.commands.options import TryRequest
 from batchpipe.commands.params import split_params, typed_params
 from batchpipe.commands.show import possible_keys, shown_key
 from batchpipe.commands.text import count, money, pairs, safe
-from batchpipe.engine.resolve import Resolved
-from batchpipe.engine.trial import Trial, Tried, TryOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.trial import Trial, Tried, TryOptions
 from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work

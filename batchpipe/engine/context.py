@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from batchpipe.engine.estimate import PriceBook
-from batchpipe.engine.resolve import Resolved, resolve, split_model
-from batchpipe.engine.source import Source, SourceDatabases, open_source
+from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.pricing import read_prices
+from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
+from batchpipe.engine.source.source import Source, SourceDatabases, open_source
 from batchpipe.errors import ProviderError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.pricing import read_prices
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.settings import Settings, credentials
 from batchpipe.store.database import Database, Work

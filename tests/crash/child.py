@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.pipeline_run import PipelineRun
-from batchpipe.engine.run_options import RunOptions
-from batchpipe.engine.runner import run_pipelines
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.settings import load_settings
 from crash.points import Points, set_points

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine import plan
-from batchpipe.engine.raw import RawFolder
-from batchpipe.engine.source import Source
+from batchpipe.engine.ledger.raw import RawFolder
+from batchpipe.engine.plan import plan
+from batchpipe.engine.source.source import Source
 from batchpipe.providers.anthropic import download
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.store.database import Database

@@ -1,0 +1,150 @@
+"""Judging answers: JSON by the compiled validator, then casts, checks and `accept` in SQL, by the row as it was sent.
+
+A judge is made of a policy, which is plain data: the present one of the pipeline, or the one under which an older
+prompt version's requests were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.schema.columns import Column, uncast_sql, value_sql
+from batchpipe.schema.validate import AnswerValidator
+from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.arrow import arrow
+from batchpipe.store.database import VECTOR_ROWS, Session, Work
+from batchpipe.store.queries import query
+
+BLOCK_ROWS = 10_000
+BLOCK_BYTES = 16_000_000
+TOKEN_BYTES = 8  # more than a token of JSON has, as a rule
+MAX_SHOWN_CHECK = 200
+
+Format = Literal["json_schema", "tool", "json", "text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What an answer is held to. `input_columns` are (name, DuckDB type) in the order of `input_values`."""
+
+    output_format: Format
+    full_schema: Mapping[str, Any]
+    columns: tuple[Column, ...]
+    input_columns: tuple[tuple[str, str], ...]
+    checks: Mapping[str, Condition]
+    accepts: Sequence[Condition | None]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Every check and `accept`."""
+        return [*self.checks.values(), *(each for each in self.accepts if each is not None)]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The input columns that conditions read."""
+        return frozenset[str]().union(*(each.inputs for each in self.conditions))
+
+
+def fill_answers(session: Session, wanted: str) -> None:
+    """Fill `work.answers` (custom_id, answer) with the newest answer of each custom_id of the relation `wanted`."""
+    make_room_for_stored(session, f"custom_id IN (SELECT custom_id FROM {wanted})", 0)
+    session.execute(query("stored_answers", wanted=wanted))
+
+
+def make_room_for_stored(session: Session, among: str, fields: int) -> None:
+    """Let statements fit into memory that read `fields` out of the results for which the condition `among` holds."""
+    tokens = session.one(query("longest_stored", among=among, rows=str(VECTOR_ROWS)))[0]
+    session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
+
+
+def validate_documents(work: Work, judge: Judge, answers: str) -> None:
+    """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer).
+
+    Answers that are the same text are validated once: labels and scores repeat.
+    """
+    connection = work.connection
+    longest = connection.execute(query("longest_answers", answers=answers, rows=str(VECTOR_ROWS))).fetchone()
+    vector_bytes = longest[0] if longest else 0
+    work.make_room_for_answers(vector_bytes, len(judge.columns))
+    block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
+    connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
+    validator = AnswerValidator(judge.full_schema, judge.output_format)
+    reader = connection.cursor()
+    reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
+    while block := reader.fetchmany(block_rows):
+        verdicts = [validator.validate(answer) for (answer,) in block]
+        documents = arrow().table(
+            {
+                "answer": arrow().array([answer for (answer,) in block], arrow().string()),
+                "output": arrow().array([output for output, _ in verdicts], arrow().string()),
+                "error": arrow().array([error for _, error in verdicts], arrow().string()),
+            }
+        )
+        connection.register("documents_block", documents)
+        connection.execute("INSERT INTO work.validated SELECT * FROM documents_block")
+        connection.unregister("documents_block")
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.documents AS SELECT a.custom_id, v.output, v.error "
+        f"FROM {answers} a JOIN work.validated v ON v.answer = coalesce(a.answer, '')"
+    )
+
+
+def judge_answers(work: Work, judge: Judge, rows: str) -> None:
+    """Fill `work.judged` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
+
+    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]), the last where the judge reads the input:
+    one row may share another's answer and is still judged by its own values.
+    """
+    needed_outputs = frozenset[str]().union(*(each.outputs for each in judge.conditions))
+    positions = {name: number for number, (name, _) in enumerate(judge.input_columns, start=1)}
+    types = dict(judge.input_columns)
+    inputs = [
+        f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
+        for name in sorted(judge.inputs)
+    ]
+    outputs = [
+        f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        for column in judge.columns
+        if column.name in needed_outputs
+    ]
+    select = ", ".join(
+        ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs]
+    )
+    for part in range(work.parts):
+        of_part = f"WHERE hash(custom_id) % {work.parts} = {part}" if work.parts > 1 else ""
+        into = "INSERT INTO work.judged" if part else "CREATE OR REPLACE TABLE work.judged AS"
+        work.connection.execute(
+            f"{into} SELECT key_id, custom_id, problem IS NULL AS valid, "
+            f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
+            f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
+            f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id) {of_part}))"
+        )
+
+
+def _uncast(judge: Judge) -> str:
+    """The text of the first field whose value does not cast to its column, else NULL."""
+    cases = [
+        f"WHEN {test} THEN {quote_literal(f'{column.name}: the value does not fit {column.type}')}"
+        for column in judge.columns
+        if (test := uncast_sql(column, "d.output")) != "false"
+    ]
+    return f"CASE WHEN d.error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+
+
+def _failed_check(judge: Judge) -> str:
+    """The text of the first check that does not hold, else NULL; shown to the model on a retry."""
+    cases = [
+        f"WHEN NOT {check.truth} THEN {quote_literal(f'check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}')}"
+        for name, check in judge.checks.items()
+    ]
+    return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+
+
+def _accept(judge: Judge) -> str:
+    cases = [
+        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(judge.accepts, start=1) if accept is not None
+    ]
+    return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"

@@ -1,0 +1,398 @@
+"""Collecting an ended batch: raw file first, checked whole, judged, and recorded in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from batchpipe.engine.answers.judge import Judge, judge_answers, validate_documents
+from batchpipe.engine.batches.lines import EndedRow, fill_ended, line_faults, read_lines
+from batchpipe.engine.batches.submit import submitted_facts
+from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
+from batchpipe.engine.ledger.facts import OpenBatch, add_event
+from batchpipe.engine.ledger.raw import RawFolder, saving
+from batchpipe.engine.output.output import merge_collected
+from batchpipe.engine.resolved.resolve import Resolved, judge_of_policy
+from batchpipe.ladder import Ladder, Standing, decide
+from batchpipe.providers import BatchState, Provider
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+DOWNLOADS = 3
+INCLUDED = ", include_values, include_columns"
+MAX_KEPT_LINE = 4_000
+
+OUTCOME_WORDS = {
+    "refused": "the model refused",
+    "truncated": "the answer was cut off at max_tokens",
+    "context_window": "the context window was exceeded",
+    "expired": "the batch expired before the request was processed",
+    "missing": "the results had no line for it",
+    "unknown": "the result is of an unknown kind",
+    "unaccepted": "`accept` does not hold for the answer",
+}
+
+# Token prices have 15 places, a line's factor six: the product is rounded back to 15 places.
+_COST = (
+    "((({p}.input_usd * s.uncached::DECIMAL(18, 0) + {p}.cache_write_5m_usd * s.write_5m::DECIMAL(18, 0) "
+    "+ {p}.cache_write_1h_usd * s.write_1h::DECIMAL(18, 0) + {p}.cache_read_usd * s.reads::DECIMAL(18, 0) "
+    "+ {p}.output_usd * s.written::DECIMAL(18, 0))::DECIMAL(28, 15) * s.price_factor::DECIMAL(9, 6))::DECIMAL(38, 15) "
+    "+ {p}.web_search_usd * s.searches::DECIMAL(18, 0))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a batch came to. `stop` is set where nothing that this run sends will help: the provider's words."""
+
+    accepted: int
+    failed: int
+    due_again: int
+    canceled: int
+    warnings: Sequence[str]
+    stop: str | None
+    foreign: bool = False
+    cost_usd: Decimal = Decimal(0)
+
+
+Ended = tuple[OpenBatch, BatchState]
+NOTHING_NEW = Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
+NOTHING_OURS = replace(NOTHING_NEW, foreign=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collector:
+    """Collects batches of one pipeline. `poll_interval` (seconds) is the first pause before a transient retry.
+
+    `rebuilding` takes what the raw folder holds and asks nobody; the database's clock then gives the time at which
+    the results came.
+    """
+
+    resolved: Resolved
+    database: Database
+    work: Work
+    raw: RawFolder
+    provider: Callable[[], Provider]
+    prices: PriceBook
+    run_id: str
+    poll_interval: float
+    rebuilding: bool = False
+
+    def collect(self, batch: OpenBatch, state: BatchState) -> Collected:
+        """Download, check, judge and record `batch`; collecting twice changes nothing.
+
+        Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
+        """
+        faults = self._read_checked(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
+        if faults is None:
+            return NOTHING_OURS
+        return self._take([(batch, state)], faults)[0]
+
+    def collect_together(self, ended: Sequence[Ended]) -> Sequence[Collected] | None:
+        """Collect batches whose results are kept, made on one day, in one transaction.
+
+        None where anything about them is out of the ordinary: each is to be collected by itself.
+        """
+        paths = [path for batch, _ in ended if (path := self.raw.results(batch.chunk_id)) is not None]
+        if len(paths) < len(ended):
+            return None
+        self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
+        connection = self.work.connection
+        read_lines(self.work, self.resolved.rules, paths)
+        faults, _ = line_faults(connection)
+        if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
+            return None
+        connection.execute(query("received"))
+        return self._take(ended, faults)
+
+    def _take(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
+        """Judge and record what `work.received` holds of batches that were made on one day."""
+        if not self.rebuilding:
+            for batch, state in ended:
+                self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
+        self._judge()
+        self._price(ended[0][1].created_at.date())
+        collected = self._record(ended, faults)
+        self.work.connection.execute(query("drop_collected"))
+        for batch, _ in ended:
+            self.raw.compress(batch.chunk_id)
+        return collected
+
+    def tidy(self) -> None:
+        """Compress what a killed process left plain after its lines were in the database."""
+        left = self.raw.uncompressed()
+        if left:
+            with self.database.reading(self.work) as session:
+                done = session.rows(query("collected_chunks"), {"chunk_ids": left})
+            for (chunk_id,) in done:
+                self.raw.compress(chunk_id)
+
+    def save(self, batch: OpenBatch) -> None:
+        """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
+        if self.raw.results(batch.chunk_id) is None:
+            self._download(batch)
+
+    def _download(self, batch: OpenBatch) -> None:
+        assert batch.batch_id is not None
+        path = self.raw.download(batch.chunk_id)
+        with saving(path):
+            self.provider().collect(batch.batch_id, path)
+
+    def record_answer(self, chunk_id: str, path: Path) -> None:
+        """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
+        self._read_sent([(chunk_id, None, self.database.clock(), path)])
+        read_lines(self.work, self.resolved.rules, [path])
+        self._choose_lines()
+        self._judge()
+        self._price(self.database.clock().date())
+        with self.database.writing(self.work, self.run_id) as session:
+            self._insert_results(session)
+
+    def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedRow:
+        return batch.chunk_id, batch.batch_id, state.ended_at or self.database.clock(), path
+
+    def _read_sent(self, rows: Sequence[EndedRow]) -> None:
+        """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
+        fill_ended(self.work.connection, rows)
+        with self.database.reading(self.work) as session:
+            session.execute(query("sent", included=INCLUDED if self.resolved.include_columns else ""))
+
+    def _read_checked(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
+        """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
+        faults: Mapping[str, int] = {}
+        ours = False
+        for attempt in range(looks):
+            path = self.raw.results(batch.chunk_id)
+            if attempt or path is None:
+                self._download(batch)
+                path = self.raw.download(batch.chunk_id)
+            self._read_sent([self._row(batch, state, path)])
+            read_lines(self.work, self.resolved.rules, [path])
+            faults, ours = line_faults(self.work.connection)
+            if not any(faults.values()):
+                self.work.connection.execute(query("received"))
+                return faults
+        if faults["strange"] and not ours:
+            if not self.rebuilding:
+                self.raw.download(batch.chunk_id).unlink()
+            return None
+        self._choose_lines()
+        return faults
+
+    def _choose_lines(self) -> None:
+        """`work.received` with one line for each request, where there are more or less."""
+        self.work.connection.execute(query("chosen_lines"))
+        self.work.connection.execute(query("received_chosen"))
+
+    def _judge(self) -> None:
+        """`work.all_judged` and `work.all_documents`: each request by the policy it was sent under."""
+        connection = self.work.connection
+        policies = connection.execute(
+            "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
+        ).fetchall()
+        one = len(policies) == 1
+        if not one:
+            connection.execute(query("judged_by_policy"))
+        for policy_hash, prompt_version in policies:
+            judge = self._judge_for(policy_hash, prompt_version)
+            among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
+            validate_documents(self.work, judge, f"({query('answers_received', **among)})")
+            sent = query("sent_under_policy", **among)
+            if judge.inputs:
+                with self.database.reading(self.work) as session:
+                    session.execute(query("sent_values"))
+                sent = query("sent_with_values", sent=sent)
+            judge_answers(self.work, judge, f"({sent})")
+            if not one:
+                connection.execute(query("add_judged"))
+                connection.execute(query("add_documents"))
+        source = "" if one else "_by_policy"
+        connection.execute(query("all_judged", source=source))
+        connection.execute(query("all_documents", source=source))
+
+    def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
+        """Today's judge for requests of today's prompt version, the recorded one for older ones."""
+        if policy_hash == self.resolved.policy_hash:
+            return self.resolved.judge
+        with self.database.reading(self.work) as session:
+            found = session.rows(query("recorded_policy"), {"policy_hash": policy_hash})
+        policy = json.loads(found[0][0])
+        recorded = judge_of_policy(policy, self.work.connection)
+        today = self.resolved.judge
+        at_hand = {name for name, _ in recorded.input_columns}
+        if prompt_version == self.resolved.version.prompt_version and today.inputs <= at_hand:
+            return replace(today, input_columns=recorded.input_columns)
+        return recorded
+
+    def _price(self, day: date) -> None:
+        """`work.prices`: the unit prices of the models that answered, on the day the batch was made."""
+        connection = self.work.connection
+        models = [
+            (self.resolved.rules.name, model)
+            for (model,) in connection.execute(
+                "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
+            ).fetchall()
+        ]
+        rows = prices_table(models, [day], file=self.prices.file, price_factor=self.prices.factor)
+        money = "DECIMAL(20, 15)"
+        connection.execute(
+            "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
+            f"above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
+            f"cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)"
+        )
+        for row in rows:
+            connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
+
+    def _record(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
+        connection = self.work.connection
+        uniform = connection.execute(query("uniform_error")).fetchone()
+        account = connection.execute(query("account_error")).fetchone()
+        connection.execute(query("outcomes"), {"uniform": uniform is not None})
+        if self.rebuilding:
+            self._forget_judged_since()
+        states = self._decide()
+        warnings = self._warnings(faults)
+        stop = _stop_words(uniform, account)
+        canceled = dict(connection.execute(query("canceled")).fetchall())
+        with self.database.writing(self.work, self.run_id) as session:
+            if session.one(query("any_collected"))[0]:
+                return [NOTHING_NEW for _ in ended]
+            self._insert(session)
+            costs = dict(session.rows(query("cost_of_commit"), {"seq": session.seq}))
+            for batch, state in ended:
+                if batch.state == "presumed":
+                    self._event(session, batch, "chunk_adopted", submitted_facts(state))
+                self._event(session, batch, "batch_ended", ended_facts(state))
+                counts = states[batch.chunk_id]
+                self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
+            self._note_unknown(session, ended[0][0])  # with such results it is the only one
+            merge_collected(session, self.resolved)
+        return [
+            Collected(
+                accepted=states[chunk_id]["accepted"],
+                failed=states[chunk_id]["failed"],
+                due_again=states[chunk_id]["retry"] + states[chunk_id]["escalated"],
+                canceled=canceled.get(chunk_id, 0),
+                warnings=warnings if chunk_id == ended[0][0].chunk_id else (),
+                stop=stop,
+                cost_usd=costs.get(chunk_id, Decimal(0)),
+            )
+            for chunk_id in (batch.chunk_id for batch, _ in ended)
+        ]
+
+    def _forget_judged_since(self) -> None:
+        """A row that was decided after these results came keeps its later standing."""
+        statement = query("forget_judged_since", pipelines=quote_list(self.resolved.names))
+        with self.database.reading(self.work) as session:
+            session.execute(statement, {"moment": session.now})
+
+    def _insert(self, session: Session) -> None:
+        self._insert_results(session)
+        words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
+        session.execute(
+            query(
+                "insert_decisions",
+                outcome_words=f"CASE o.judged {words} END",
+                pipelines=quote_list(self.resolved.names),
+            ),
+            self._stamp(session) | {"poll_interval": self.poll_interval},
+        )
+
+    def _insert_results(self, session: Session) -> None:
+        session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
+        stepped = session.one("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1", [ALL_INPUT])[0]
+        step = query("price_step") if stepped else str(ALL_INPUT)
+        costs = {"cost": _COST.format(p="b"), "realtime": _COST.format(p="n")}
+        session.execute(query("insert_results", step=step, **costs), self._stamp(session))
+
+    def _stamp(self, session: Session) -> dict[str, Any]:
+        return {"pipeline": self.resolved.name, "run_id": self.run_id, "now": session.now, "seq": session.seq}
+
+    def _decide(self) -> dict[str, Counter[str]]:
+        """`work.verdicts`: the ladder's verdict on each distinct outcome and standing; how many, by chunk and state."""
+        connection = self.work.connection
+        rungs, retry = self.resolved.rungs, self.resolved.file.pipeline.retry
+        ladder = Ladder(
+            attempts=retry.attempts,
+            transient=retry.transient,
+            max_tokens=tuple(each.max_tokens for each in rungs),
+            caps=tuple(self.resolved.rules.max_output_tokens(each.model) for each in rungs),
+        )
+        connection.execute(
+            "CREATE OR REPLACE TABLE work.verdicts (judged VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, "
+            "of_transients SMALLINT, of_max_tokens INTEGER, rungs UINTEGER, has_earlier BOOLEAN, state VARCHAR, "
+            "rung SMALLINT, attempts SMALLINT, transients SMALLINT, next_max_tokens INTEGER, answer VARCHAR, "
+            "review BOOLEAN, pause_doublings INTEGER)"
+        )
+        states: dict[str, Counter[str]] = defaultdict(Counter)
+        known = set()
+        for *row, chunk_id, count in connection.execute(query("standings")).fetchall():
+            judged, rung, attempt, transients, max_tokens, mask, has_earlier = row
+            standing = Standing(
+                rung=rung,
+                attempt=attempt,
+                transients=transients,
+                max_tokens=max_tokens,
+                rungs=mask,
+                has_earlier_answer=has_earlier,
+            )
+            verdict = decide(judged, standing, ladder)
+            states[chunk_id][verdict.state] += count
+            if (judged, standing) in known:
+                continue
+            known.add((judged, standing))
+            values = [
+                *row,
+                verdict.state,
+                verdict.rung,
+                verdict.attempts,
+                verdict.transients,
+                verdict.max_tokens,
+                verdict.answer,
+                verdict.review,
+                verdict.pause_doublings,
+            ]
+            connection.execute(f"INSERT INTO work.verdicts VALUES ({', '.join('?' * 15)})", values)
+        return states
+
+    def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
+        """One event for the results of a type or shape that the protocol does not have, with one of them."""
+        count, custom_id, line = session.one(query("unknown_results"))
+        if count:
+            data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
+            self._event(session, batch, "results_unknown", data)
+
+    def _warnings(self, faults: Mapping[str, int]) -> list[str]:
+        connection = self.work.connection
+        warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
+        models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]
+        if models:
+            warnings.append(f"no price is known for {', '.join(models)}: set `prices`; its cost is left open")
+        other = connection.execute(query("not_batch_tier")).fetchone()
+        if other and other[0]:
+            warnings.append(f"{other[0]:,} results were not processed at the batch tier: the discount was not applied")
+        return warnings
+
+    def _event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
+        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=batch.chunk_id)
+
+
+def _stop_words(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
+    if account is not None:
+        return f"{account[1]:,} requests were turned away: {account[0]}"
+    if uniform is not None:
+        return f"all {uniform[1]:,} requests of a batch failed with the same error: {uniform[0]}"
+    return None
+
+
+def ended_facts(state: BatchState) -> dict[str, Any]:
+    """What is recorded of a batch whose results are kept."""
+    return {"counts": state.counts, "ended_at": state.ended_at, "batch_id": state.batch_id}

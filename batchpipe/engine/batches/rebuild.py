@@ -1,0 +1,211 @@
+"""The ledger out of the raw folder: what the database lost comes back through the same collector, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, NoReturn
+
+from batchpipe.engine.batches.collect import Collector
+from batchpipe.engine.batches.record import record_version
+from batchpipe.engine.batches.recover import Recovery
+from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder, hashes_sql
+from batchpipe.engine.output.output import ensure_output
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.errors import InternalError
+from batchpipe.providers import BatchState
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+SUBMITTED = ("chunk_submitted", "chunk_adopted")
+
+
+@dataclass(slots=True, kw_only=True)
+class Rebuilt:
+    """What came back. `others` are chunks of other databases in the folder, `damaged` those that cannot be read."""
+
+    chunks: int = 0
+    batches: int = 0
+    accepted: int = 0
+    failed: int = 0
+    due_again: int = 0
+    in_flight: int = 0
+    others: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+def rebuild(recovery: Recovery) -> Rebuilt:
+    """Bring back the requests, events, results, decisions and the output table of a pipeline; needs its lock."""
+    context, work = recovery.context, recovery.work
+    with context.source(recovery.file, {}) as source:
+        resolved = context.resolve(recovery.file, source)
+    rebuilder = Rebuilder(
+        recovery=recovery,
+        resolved=resolved,
+        raw=recovery.raw,
+        database=context.database,
+        work=work,
+    )
+    return rebuilder.rebuild()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilder:
+    """Goes through the chunks in the order in which they were prepared."""
+
+    recovery: Recovery
+    resolved: Resolved
+    raw: RawFolder
+    database: Database
+    work: Work
+    found: Rebuilt = field(default_factory=Rebuilt)
+
+    def rebuild(self) -> Rebuilt:
+        chunks = self._readable(self._ours())
+        self._prepare(chunks)
+        for facts in chunks:
+            self._restore(facts)
+            self._collect(facts.chunk_id, facts)
+        with self.database.reading(self.work) as session:
+            left = open_batches(session, self.resolved.names)
+        for batch in left:
+            self._collect(batch.chunk_id, None)
+        with self.database.reading(self.work) as session:
+            self.found.in_flight = len(open_batches(session, self.resolved.names))
+        return self.found
+
+    def _ours(self) -> list[ChunkFacts]:
+        """The pipeline's chunks; two databases in one folder share the raw folder, and keep what is theirs."""
+        with self.database.reading(self.work) as session:
+            (own,) = session.one(query("database_id"))
+        mine = [each for each in self.raw.all_facts() if each.pipeline in self.resolved.names]
+        ours = [each for each in mine if own == each.database or self.database.path.name == each.file]
+        self.found.others = len(mine) - len(ours)
+        return ours
+
+    def _readable(self, chunks: Sequence[ChunkFacts]) -> list[ChunkFacts]:
+        good = [each for each in chunks if self.raw.requests(each.chunk_id).is_file()]
+        self.found.damaged += [each.chunk_id for each in chunks if each not in good]
+        return good
+
+    def _prepare(self, chunks: Sequence[ChunkFacts]) -> None:
+        """Versions and policies as they were, and the output table; commits go on after the last one that is known."""
+        names = quote_list(self.resolved.names)
+        with self.database.writing(self.work, None) as session:
+            newest = max((self._newest_commit(session, each) for each in chunks), default=0)
+            if newest > session.seq:
+                session.execute(query("raise_commit"), {"seq": newest, "now": session.now})
+            for each in chunks:
+                stamp = {"seq": session.seq}
+                session.execute(query("restore_version", pipelines=names), _texts(each.version) | stamp)
+                policy = _texts(each.policy) | stamp | {"now": each.policy["recorded_at"]}
+                policy.pop("recorded_at")
+                session.execute(query("insert_policy", pipelines=names), policy)
+            run_id = str(session.one("SELECT uuidv7()")[0])
+            record_version(session, self.resolved, run_id, self.recovery.context.git_commit())
+            ensure_output(session, self.resolved, run_id)
+
+    def _newest_commit(self, session: Session, facts: ChunkFacts) -> int:
+        path = str(self.raw.requests(facts.chunk_id))
+        return int(session.one(query("newest_commit_of_requests"), {"path": path})[0] or 0)
+
+    def _restore(self, facts: ChunkFacts) -> None:
+        """The requests and the events of a chunk, where they are missing."""
+        chunk = {"chunk_id": facts.chunk_id}
+        with self.database.reading(self.work) as session:
+            known, collected = session.one(query("chunk_is_known"), chunk)
+            kinds = {kind for kind, _, _ in session.rows(query("chunk_events"), chunk)}
+            runs = {run_id for (run_id,) in session.rows(query("known_runs"))}
+        notes = [] if collected else [each for each in _notes(facts) if each.kind not in kinds]
+        if known and not notes:
+            return
+        with self.database.writing(self.work, facts.run_id) as session:
+            if facts.run_id not in runs:
+                ended = [Note(kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at)]
+                begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
+                self._append(session, facts, [*begun, *ended], None)
+            if not known:
+                path = str(self.raw.requests(facts.chunk_id))
+                restore = query("restore_requests", hashes=hashes_sql("hash_of_halves"))
+                session.execute(restore, {"path": path, "seq": session.seq})
+                self.found.chunks += 1
+            self._append(session, facts, notes, facts.chunk_id)
+
+    def _append(self, session: Session, facts: ChunkFacts, notes: Sequence[Note], chunk_id: str | None) -> None:
+        for note in notes:
+            at = replace(session, now=note.recorded_at)
+            add_event(at, facts.pipeline, note.kind, note.data, run_id=facts.run_id, chunk_id=chunk_id)
+
+    def _collect(self, chunk_id: str, facts: ChunkFacts | None) -> None:
+        """Take in the results of a chunk that is open, at the time at which they came."""
+        if self.raw.results(chunk_id) is None:
+            return
+        with self.database.reading(self.work) as session:
+            open_now = open_batches(session, self.resolved.names)
+            identity = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})
+        batch = next((each for each in open_now if each.chunk_id == chunk_id), None)
+        if batch is None or not identity:
+            return
+        came_at = (facts.time_of("batch_ended") if facts else None) or self.database.clock()
+        collector = Collector(
+            resolved=self.resolved,
+            database=replace(self.database, clock=lambda: came_at),
+            work=self.work,
+            raw=self.raw,
+            provider=_nobody,
+            prices=self.recovery.context.prices(),
+            run_id=identity[0]["run_id"],
+            poll_interval=self.recovery.context.settings.poll_interval,
+            rebuilding=True,
+        )
+        collected = collector.collect(batch, _state(batch, facts))
+        if collected.foreign:
+            self.found.damaged.append(chunk_id)
+            return
+        self.found.batches += 1
+        self.found.accepted += collected.accepted
+        self.found.failed += collected.failed
+        self.found.due_again += collected.due_again
+
+
+def _notes(facts: ChunkFacts) -> list[Note]:
+    """The events to bring back; the collector writes the end of a batch itself."""
+    notes = [each for each in facts.notes if each.kind != "batch_ended"]
+    ended = facts.data_of("batch_ended")
+    moment = facts.time_of("batch_ended")
+    if ended is not None and moment is not None and facts.data_of(*SUBMITTED) is None:
+        notes.append(Note(kind="chunk_adopted", data={"batch_id": ended["batch_id"]}, recorded_at=moment))
+    return notes
+
+
+def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
+    """The batch as the provider reported it, as far as it is kept."""
+    ended = (facts.data_of("batch_ended") if facts else None) or {}
+    return BatchState(
+        batch_id=batch.batch_id or "",
+        ended=True,
+        canceling=False,
+        total=batch.requests,
+        counts=ended.get("counts") or {},
+        created_at=batch.created_at or batch.prepared_at,
+        expires_at=batch.expires_at,
+        ended_at=_moment(ended.get("ended_at")),
+        archived=False,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the ledger as parameters: 128-bit numbers travel as text."""
+    return {name: str(value) if isinstance(value, int) else value for name, value in row.items()}
+
+
+def _nobody() -> NoReturn:
+    hint = "Please report this: `recover --from-raw` asks no provider."
+    raise InternalError("a provider was asked for while the ledger was rebuilt", hint=hint)

@@ -1,0 +1,215 @@
+"""What a person decides about chunks whose outcome the ledger does not know: adopt a batch, or give them up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.engine.batches.reconcile import SKEW
+from batchpipe.engine.batches.submit import refusal, submitted_facts
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.locks import pipeline_lock
+from batchpipe.engine.ledger.raw import RawFolder
+from batchpipe.errors import ProviderError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+UNDECIDED = ("prepared", "held", "presumed")
+LOOKS = 3
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A batch at the provider that the ledger does not know. Times are naive UTC."""
+
+    batch_id: str
+    requests: int
+    created_at: datetime
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """The chunks of unknown outcome, and the batches that may be theirs; None: nobody was asked."""
+
+    chunks: Sequence[OpenBatch]
+    candidates: Sequence[Candidate] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """Chunks that were given up. `max_usd`: what may be paid a second time; None where a price is not known."""
+
+    chunks: Sequence[OpenBatch]
+    kept: Sequence[tuple[OpenBatch, str]]
+
+    @property
+    def requests(self) -> int:
+        return sum(each.requests for each in self.chunks)
+
+    @property
+    def max_usd(self) -> Decimal | None:
+        known = [each.max_usd for each in self.chunks if each.max_usd is not None]
+        return sum(known, Decimal(0)) if len(known) == len(self.chunks) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """The chunks of one pipeline under a person's hands. What decides holds the pipeline's lock: see `locked`."""
+
+    context: Context
+    file: PipelineFile
+    work: Work
+
+    @property
+    def name(self) -> str:
+        return self.file.pipeline.name
+
+    @property
+    def names(self) -> list[str]:
+        """The pipeline's name and the older one whose history it carries."""
+        return self.file.pipeline.names
+
+    @property
+    def raw(self) -> RawFolder:
+        return RawFolder(path=self.context.database.make_folder("raw"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While no run of the pipeline is at work; LockedError where one is."""
+        folder = self.context.database.make_folder("locks")
+        with pipeline_lock(folder, self.name, self.context.clock()):
+            yield
+
+    def look(self) -> Undecided:
+        """What is undecided; the provider is asked only where something is."""
+        chunks, known = self._undecided()
+        if not chunks:
+            return Undecided(chunks=(), candidates=None)
+        since = min(each.prepared_at for each in chunks) - SKEW
+        try:
+            listed = list(self.context.provider(self.file).recent(since))
+        except RefusedError as error:
+            raise refusal(error, self.context.provider(self.file).key_hash) from error
+        except (NotSentError, UnavailableError) as error:
+            hint = "Check the network and `base_url`, then run the same command again."
+            raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
+        known |= {each.batch_id for each in chunks if each.batch_id is not None}
+        candidates = [_candidate(each) for each in listed if each.batch_id not in known]
+        return Undecided(chunks=chunks, candidates=candidates)
+
+    def adopt(self, batch_id: str) -> OpenBatch:
+        """Take the batch for the held chunk of its size. Whose it is, its custom ids decide when it is collected."""
+        chunks, known = self._undecided()
+        if not chunks:
+            hint = f"See what there is: batchpipe status {self.name}"
+            raise UsageError("nothing is held: no chunk waits for a batch", where=self.name, hint=hint)
+        presumed = [each for each in chunks if each.batch_id == batch_id]
+        if batch_id in known and not presumed:
+            hint = f"See the batches that nobody knows: batchpipe recover {self.name}"
+            raise UsageError(f"the batch {batch_id} is known already", where=self.name, hint=hint)
+        state = self._poll(batch_id)
+        fitting = presumed or [each for each in chunks if each.requests == state.total]
+        if not fitting or state.total != fitting[0].requests:
+            sizes = ", ".join(f"{each.requests:,}" for each in chunks)
+            what = f"the batch {batch_id} has {state.total:,} requests, what is held has {sizes}"
+            hint = f"A chunk's batch has exactly its size; see: batchpipe recover {self.name}"
+            raise UsageError(what, where=self.name, hint=hint)
+        chosen = min(fitting, key=lambda each: abs(each.prepared_at - state.created_at))
+        self._record([(chosen, "chunk_adopted", submitted_facts(state))])
+        return chosen
+
+    def abandon(self) -> Abandoned:
+        """Give up what is held, and batches that are not found or whose results are gone: their rows are due again.
+
+        A batch that the provider knows, or about which it cannot be asked now, is kept, with the reason.
+        """
+        with self.context.database.reading(self.work) as session:
+            found = open_batches(session, self.names)
+        lost: list[tuple[OpenBatch, str]] = []
+        kept: list[tuple[OpenBatch, str]] = []
+        for each in found:
+            why, alive = self._why_lost(each)
+            (kept if alive else lost).append((each, why))
+        self._record([(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost])
+        return Abandoned(chunks=[each for each, _ in lost], kept=kept)
+
+    def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
+        """Why `batch` is lost; or why it is not, and True."""
+        if batch.batch_id is None:
+            return "its batch was not found", False
+        try:
+            state = self._poll_patiently(batch.batch_id)
+        except (NotSentError, UnavailableError, RefusedError) as error:
+            return f"the provider cannot be asked about it: {error}", True
+        if state is None:
+            return "the provider does not find its batch", False
+        if state.archived and self.raw.results(batch.chunk_id) is None:
+            return "its results are gone", False
+        return ("its results can be collected" if state.ended else "it is being processed"), True
+
+    def _poll_patiently(self, batch_id: str) -> BatchState | None:
+        """None for a batch that is not found, also when asked again."""
+        pause = min(self.context.settings.poll_interval, LONGEST_PAUSE_SECONDS)
+        for look in range(LOOKS):
+            try:
+                return self.context.provider(self.file).poll(batch_id)
+            except RefusedError as error:
+                if error.kind != "not_found":
+                    raise
+            if look + 1 < LOOKS:
+                self.context.database.sleep(pause)
+        return None
+
+    def _poll(self, batch_id: str) -> BatchState:
+        provider = self.context.provider(self.file)
+        try:
+            return provider.poll(batch_id)
+        except RefusedError as error:
+            if error.kind != "not_found":
+                raise refusal(error, provider.key_hash) from error
+            what = f"the provider does not find the batch {batch_id}: {error.message}"
+            hint = f"See the batches that there are: batchpipe recover {self.name}"
+            raise ProviderError(what, where=self.name, hint=hint) from error
+        except (NotSentError, UnavailableError) as error:
+            hint = "Check the network and `base_url`, then run the same command again."
+            raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
+
+    def _undecided(self) -> tuple[list[OpenBatch], set[str]]:
+        """The chunks of unknown outcome, and the ids of the batches whose owner is known."""
+        with self.context.database.reading(self.work) as session:
+            found = [each for each in open_batches(session, self.names) if each.state in UNDECIDED]
+            return found, {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
+
+    def _record(self, facts: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
+        """Append the decisions; a chunk that a killed process left counts as one of unknown outcome from now on."""
+        if not facts:
+            return
+        database = self.context.database
+        with database.writing(self.work, None) as session:
+            for each, kind, data in facts:
+                if each.state == "prepared":
+                    why = {"message": "the process ended before an answer was recorded"}
+                    add_event(session, self.name, "chunk_unknown", why, chunk_id=each.chunk_id)
+                add_event(session, self.name, kind, data, chunk_id=each.chunk_id)
+            for each, kind, data in facts:
+                self.raw.note(each.chunk_id, kind, data, session.now)
+
+
+def held_until(batch: OpenBatch, reconcile_wait: float) -> datetime | None:
+    """When a chunk without a batch is believed lost; None where that is not what it waits for."""
+    if batch.unknown_at is None or batch.state != "held":
+        return None
+    return batch.unknown_at + timedelta(seconds=reconcile_wait)
+
+
+def _candidate(state: BatchState) -> Candidate:
+    return Candidate(batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended)

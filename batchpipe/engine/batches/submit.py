@@ -1,0 +1,250 @@
+"""Submitting chunks: intents and ids are committed, each body is posted once, the outcomes are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from batchpipe import telemetry
+from batchpipe.engine.batches.pool import side_by_side
+from batchpipe.engine.batches.room import UPLOADS, Part
+from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
+from batchpipe.engine.ledger.facts import add_event
+from batchpipe.engine.ledger.raw import RawFolder, keep_chunks
+from batchpipe.engine.plan.marks import Marks, facts
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.errors import ProviderError
+from batchpipe.providers import (
+    BatchState,
+    NotSentError,
+    Provider,
+    RefusedError,
+    UnknownOutcomeError,
+)
+from batchpipe.sql import quote_list, quote_literal
+from batchpipe.store.database import Database, Session, Work, streamed
+from batchpipe.store.queries import query
+
+SUBMIT_TIMEOUT_SECONDS = 600.0
+
+Failure = UnknownOutcomeError | NotSentError | RefusedError
+FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
+Choose = Callable[[Session, Collection[int]], Sequence[Part]]
+
+SendOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of one chunk: `count` requests of the queue from number `start`; `words` are the provider's.
+
+    `stop` is a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
+    """
+
+    outcome: SendOutcome
+    start: int
+    count: int
+    chunk_id: str
+    words: str = ""
+    retry_after_seconds: float | None = None
+    stop: ProviderError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What is recorded of one chunk's submit, and what it means for the queue."""
+
+    kind: str
+    data: Mapping[str, Any]
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitter:
+    """Sends chunks of a plan's queue. `run_id` stamps the facts."""
+
+    resolved: Resolved
+    database: Database
+    work: Work
+    raw: RawFolder
+    provider: Callable[[], Provider]
+    account_url: Callable[[Provider], str]
+    run_id: str
+
+    def send(self, plan: Plan, choose: Choose, marks: Marks) -> list[Sent]:
+        """Send the chunks that `choose` gives, side by side; the requests were rendered with `marks`.
+
+        `choose` is given the session that commits them and the sizes that they may not have.
+        """
+        provider = self.provider()
+        chunks = self._commit_intents(provider, plan, choose, marks)
+        if not chunks:
+            return []
+        with self.database.reading(self.work) as session:
+            keep_chunks(session, self.raw, list(chunks), self.database.path.name)
+        calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
+        self.work.connection.execute("DROP TABLE work.chunk")
+        answers = side_by_side(calls, UPLOADS, FAILURES)
+        outcomes = [
+            self._posted(chunk_id, part, answer)
+            for (chunk_id, part), answer in zip(chunks.items(), answers, strict=True)
+        ]
+        self._record(outcomes)
+        return [each.sent for each in outcomes]
+
+    def fail_single(self, chunk_id: str, words: str) -> None:
+        """A request that the provider refuses all alone: its rows have failed, with the provider's words."""
+        with self.database.writing(self.work, self.run_id) as session:
+            session.execute(
+                query("fail_chunk"),
+                {
+                    "chunk_id": chunk_id,
+                    "error": words,
+                    "run_id": self.run_id,
+                    "now": session.now,
+                    "seq": session.seq,
+                },
+            )
+
+    def _commit_intents(self, provider: Provider, plan: Plan, choose: Choose, marks: Marks) -> dict[str, Part]:
+        """The chunks by their ids, which are in their order; none where there is no room any more."""
+        account = {"provider": provider.name, "base_url": self.account_url(provider)}
+        with self.database.writing(self.work, self.run_id) as session:
+            taken = {size for (size,) in session.rows(query("open_sizes"), account)}
+            parts = choose(session, taken)
+            if not parts:
+                return {}
+            drawn = session.rows("SELECT uuidv7()::VARCHAR FROM range($1)", [len(parts)])
+            chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), parts, strict=True))
+            self._fill_chunk(session.one(query("database_id"))[0], chunks)
+            session.execute(
+                query("insert_requests", **include_parts(self.resolved, plan.snapshot)),
+                {
+                    "pipeline": self.resolved.name,
+                    "run_id": self.run_id,
+                    "prompt_version": self.resolved.version.prompt_version,
+                    "policy_hash": self.resolved.policy_hash,
+                    "now": session.now,
+                    "seq": session.seq,
+                },
+            )
+            known = account | {
+                "key_hash": provider.key_hash,
+                "prompt_version": self.resolved.version.prompt_version,
+                "pilot": plan.held is not None,
+            }
+            for data in session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
+                chunk_id = data.pop("chunk_id")
+                marked = facts(self.resolved, marks, chunks[chunk_id].rung, chunks[chunk_id].turn)
+                self._add_event(session, chunk_id, "chunk_prepared", data | known | marked)
+        return chunks
+
+    def _fill_chunk(self, database: str, chunks: Mapping[str, Part]) -> None:
+        """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
+        with self.work.connection.cursor() as cursor:
+            parameters = {
+                "database": database,
+                "pipeline": self.resolved.name,
+                "chunk_ids": list(chunks),
+                "starts": [each.start for each in chunks.values()],
+                "stops": [each.start + each.count for each in chunks.values()],
+            }
+            cursor.execute(query("chunk"), parameters)
+            cursor.execute(query("add_followers"))
+
+    def _post(
+        self, provider: Provider, plan: Plan, chunk_id: str, part: Part, marks: Marks
+    ) -> Callable[[], BatchState]:
+        """The call that sends a chunk, its body at hand."""
+        body = self._body(provider, plan, chunk_id, unmarked=bool(marks.by_rung) and part.turn.step == "none")
+        headers = provider.batch_headers(self.resolved.rungs[part.rung - 1])
+
+        def call() -> BatchState:
+            with telemetry.span("submit", self.resolved.name, requests=part.count):
+                return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
+
+        return call
+
+    def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
+        rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
+        statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
+        rows = streamed(self.work.connection.execute(statement))
+        if unmarked:
+            return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
+        return provider.assemble(rows)
+
+    def _posted(self, chunk_id: str, part: Part, answer: BatchState | Failure) -> Posted:
+        sent = Sent(outcome="sent", start=part.start, count=part.count, chunk_id=chunk_id)
+        if isinstance(answer, BatchState):
+            return Posted(kind="chunk_submitted", data=submitted_facts(answer), sent=sent)
+        if isinstance(answer, RefusedError):
+            data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
+            return Posted(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
+        data, words = {"message": str(answer)}, str(answer)
+        if isinstance(answer, UnknownOutcomeError):
+            return Posted(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
+        return Posted(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
+
+    def _refused(self, sent: Sent, error: RefusedError) -> Sent:
+        if error.kind in ("too_large", "invalid"):
+            return replace(sent, outcome="refused_size", words=error.message)
+        if error.kind in ("rate_limit", "queue_full"):
+            wait = error.retry_after_seconds
+            return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
+        return replace(sent, outcome="stopped", stop=refusal(error, self.provider().key_hash))
+
+    def _record(self, outcomes: Sequence[Posted]) -> None:
+        """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
+        with ExitStack() as stack:
+            stack.callback(self._add_events, outcomes)
+            for each in reversed(outcomes):
+                stack.callback(self.raw.note, each.sent.chunk_id, each.kind, each.data, self.database.clock())
+
+    def _add_events(self, outcomes: Sequence[Posted]) -> None:
+        with self.database.writing(self.work, self.run_id) as session:
+            for each in outcomes:
+                self._add_event(session, each.sent.chunk_id, each.kind, each.data)
+
+    def _add_event(self, session: Session, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
+
+
+def submitted_facts(state: BatchState) -> dict[str, Any]:
+    """What is recorded of a batch once its id is known."""
+    return {
+        "batch_id": state.batch_id,
+        "created_at": state.created_at,
+        "expires_at": state.expires_at,
+        "organization": state.organization,
+        "workspace": state.workspace,
+        "request_id": state.request_id,
+    }
+
+
+def refusal(error: RefusedError, key_hash: str) -> ProviderError:
+    """A refusal that stops the run, with the provider's words and the next step."""
+    hints = {
+        "account": f"Mend the account or the key (key {key_hash}), then run the same command again: nothing is lost.",
+        "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
+        "not_found": "Check `base_url` and the workspace of the key.",
+    }
+    hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
+    return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
+
+
+def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
+    """The SQL of what is kept of a row with its request, over the snapshot `s`."""
+    return {
+        "snapshot": snapshot.relation,
+        "values": texts_sql(resolved.hash_columns),
+        "include": texts_sql(resolved.include_columns),
+        "include_names": _names(resolved.include_columns),
+    }
+
+
+def _names(columns: Sequence[InputColumn]) -> str:
+    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"

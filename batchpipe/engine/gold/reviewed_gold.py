@@ -1,0 +1,110 @@
+"""What people said of answers in review, as gold: the true values of the rows that they saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchpipe.engine.ledger.facts import standing_reviews
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.schema.columns import Column, uncast_sql, value_sql
+from batchpipe.sql import quote_identifier, quote_list, quote_literal
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromReview:
+    """Gold rows that come from review, by why they were shown, each once: the first that applies in this order.
+
+    Only those of the `sample` are a random share of the input.
+    """
+
+    sample: int = 0
+    ladder: int = 0
+    where: int = 0
+    other: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.sample + self.ladder + self.where + self.other
+
+
+def fill_reviewed(session: Session, names: Sequence[str], columns: Iterable[Column], wanted: Iterable[str]) -> None:
+    """`work.gold_reviews`: what stands of reviews, of the fields called `wanted`, with the input as it was seen.
+
+    A review from before a field was there, or that holds a value which the field could not hold now, says nothing.
+    """
+    by_name = {each.name: each for each in columns}
+    fields = [by_name[name] for name in wanted]
+    values = "".join(f", {value_sql(each, 'h.after')} AS {quote_identifier(each.name)}" for each in fields)
+    tests = [f"NOT {uncast_sql(each, 'h.after')}" for each in fields]
+    tests += [f"list_contains(json_keys(h.after), {quote_literal(each.name)})" for each in fields if not each.optional]
+    reviewed = standing_reviews(session, names)
+    session.execute(query("gold_reviews", values=values, reviewed=reviewed, whole=" AND ".join(tests)))
+
+
+def with_reviewed(
+    work: Work, gold: Snapshot, key: Sequence[str], needed: Iterable[str], path: Path
+) -> tuple[Snapshot, int]:
+    """`gold` and the reviewed rows that it lacks, with their input as the reviewer saw it, as a snapshot at `path`.
+
+    Reviewed rows whose input is not known in all `needed` columns are left out: their number is the second value.
+    """
+    covered = f"list_has_all(r._columns, [{quote_list(set(needed) - set(key))}]::VARCHAR[])"
+    relations = {"gold": gold.relation, "covered": covered}
+    values = "".join(f", {_seen(each, key)} AS {each.stored}" for each in gold.columns)
+    statement = query("gold_and_reviewed", values=values, **relations)
+    whole = gold.of_rows(work.connection, statement, path)
+    [(uncovered,)] = work.connection.execute(query("reviewed_beside_gold", **relations)).fetchall()
+    return whole, uncovered
+
+
+def _seen(column: InputColumn, key: Sequence[str]) -> str:
+    """SQL: the value of `column` as the reviewer saw it."""
+    text = f"r._texts[list_position(r._columns, {quote_literal(column.name)})]"
+    if column.name in key:
+        text = f"json_extract_string(r.key, '$[{list(key).index(column.name)}]')"
+    return text if column.as_text else f"TRY_CAST({text} AS {column.type})"
+
+
+def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
+    """Put reviewed values into `work.truth`, over those that are there, where the row of `given` is the one reviewed.
+
+    With `empty` there are none yet.
+    """
+    connection = work.connection
+    if empty:
+        connection.execute(query("empty_truth"))
+    same = same_row_sql(names_sql(given.columns), "s._given", "r._columns", "r._texts")
+    parts = {"same": same, "texts": texts_sql(given.columns), "rows": given.relation}
+    connection.execute(query("reviewed_truth", **parts))
+    connection.execute("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)")
+    connection.execute("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth")
+
+
+def names_sql(columns: Iterable[InputColumn]) -> str:
+    """SQL: the names of `columns` as a VARCHAR list."""
+    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
+
+
+def same_row_sql(names: str, texts: str, other_names: str, other_texts: str) -> str:
+    """SQL: whether two lists of texts, each with the names of its columns, are alike in all columns that both have.
+
+    What renders to the same is alike (NULL and ''), and so are numbers and times whose sources gave other types: 5 and
+    5.0, 2026-01-01 and 2026-01-01 00:00:00.
+    """
+    one, two = f"{texts}[list_position({names}, name)]", f"{other_texts}[list_position({other_names}, name)]"
+    unlike = [f"coalesce({one}, '') <> coalesce({two}, '')"]
+    unlike += [
+        f"coalesce(TRY_CAST({one} AS {kind}) <> TRY_CAST({two} AS {kind}), true)" for kind in ("DOUBLE", "TIMESTAMP")
+    ]
+    differing = f"list_filter({names}, lambda name: list_contains({other_names}, name) AND {' AND '.join(unlike)})"
+    return f"len({differing}) = 0"
+
+
+def count_reviewed(work: Work) -> FromReview:
+    """Of the rows of `work.truth` those that come from review."""
+    [found] = work.connection.execute(query("count_reviewed")).fetchall()
+    return FromReview(sample=found[0], ladder=found[1], where=found[2], other=found[3])

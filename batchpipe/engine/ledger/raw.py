@@ -1,0 +1,285 @@
+"""The raw folder: what the provider sent, as it came, and beside it what rebuilds the ledger from it.
+
+For each chunk `<id>.jsonl` (`.jsonl.zst`, zstd, once its lines are in the database), `<id>.requests.parquet` and
+`<id>.json`. Every file appears whole and on the disk, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+import duckdb
+
+from batchpipe.engine.source.snapshot import GROUP_ROWS
+from batchpipe.sql import quote_literal
+from batchpipe.store.arrow import arrow
+from batchpipe.store.database import Session
+from batchpipe.store.disk import disk_error
+from batchpipe.store.queries import query
+
+RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
+SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
+BLOCK_BYTES = 1 << 20
+HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """An event of a chunk, as the ledger has it. `recorded_at` is naive UTC."""
+
+    kind: str
+    data: Mapping[str, Any]
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFacts:
+    """What a chunk's JSON file holds: whose it is, and its events; `version` and `policy` are rows of the ledger.
+
+    `database` is the id that the database drew when it was made, `file` the name of its file.
+    """
+
+    chunk_id: str
+    pipeline: str
+    run_id: str
+    database: str
+    file: str
+    version: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    notes: Sequence[Note] = ()
+
+    def data_of(self, *kinds: str) -> Mapping[str, Any] | None:
+        """The newest event of one of `kinds`; None where there is none."""
+        return next((note.data for note in reversed(self.notes) if note.kind in kinds), None)
+
+    def time_of(self, *kinds: str) -> datetime | None:
+        """When the newest event of one of `kinds` was recorded; None where there is none."""
+        return next((note.recorded_at for note in reversed(self.notes) if note.kind in kinds), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawSize:
+    """What is kept of one chunk: files of results (0 or 1), and the bytes of all its files."""
+
+    results: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFolder:
+    """The folder `path`, which must be there before something is written. Raises DatabaseError for the disk."""
+
+    path: Path
+
+    def download(self, chunk_id: str) -> Path:
+        """Where the results of a chunk are downloaded to."""
+        return self.path / f"{chunk_id}{RESULTS}"
+
+    def results(self, chunk_id: str) -> Path | None:
+        """The results of a chunk, compressed or not; None where there are none."""
+        names = (self.path / f"{chunk_id}{suffix}" for suffix in (RESULTS, COMPRESSED))
+        return next((path for path in names if path.exists()), None)
+
+    def compress(self, chunk_id: str) -> None:
+        """Put the compressed file in the place of the plain one.
+
+        A disk that is full leaves the plain file: its lines are in the database, and the next run tries again.
+        """
+        plain, packed = self.download(chunk_id), self.path / f"{chunk_id}{COMPRESSED}"
+        if not plain.exists():
+            return
+        part = _part(packed)
+        try:
+            with plain.open("rb") as source, arrow().output_stream(str(part), compression="zstd") as target:
+                while block := source.read(BLOCK_BYTES):
+                    target.write(block)
+            _flush(part)
+            part.replace(packed)
+            _flush_folder(self.path)
+            plain.unlink()
+        except OSError:
+            part.unlink(missing_ok=True)
+
+    def uncompressed(self) -> list[str]:
+        """The chunks whose results are not compressed yet."""
+        return [path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}")]
+
+    def requests(self, chunk_id: str) -> Path:
+        """The requests of a chunk, as Parquet."""
+        return self.path / f"{chunk_id}{REQUESTS}"
+
+    def write_requests(self, chunk_id: str, write: Callable[[Path], None]) -> None:
+        """Keep the requests of a chunk: `write` makes the file at the path that it is given."""
+        path = self.requests(chunk_id)
+        part = _part(path)
+        with saving(path):
+            write(part)
+            _flush(part)
+            part.replace(path)
+            _flush_folder(self.path)
+
+    def write_facts(self, facts: ChunkFacts) -> None:
+        """Keep the facts of a chunk, in the place of what was kept before."""
+        path = self.path / f"{facts.chunk_id}{FACTS}"
+        part = _part(path)
+        text = json.dumps(asdict(facts), default=str)
+        with saving(path):
+            with part.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            _flush_folder(self.path)
+
+    def facts(self, chunk_id: str) -> ChunkFacts | None:
+        """The facts of a chunk; None where they are not kept or cannot be read."""
+        return _read_facts(self.path / f"{chunk_id}{FACTS}")
+
+    def note(self, chunk_id: str, kind: str, data: Mapping[str, Any], now: datetime) -> None:
+        """Add an event to the facts of a chunk; nothing where these are not kept or know it already."""
+        facts = self.facts(chunk_id)
+        if facts is None or facts.data_of(kind) == _plain(data):
+            return
+        note = Note(kind=kind, data=data, recorded_at=now)
+        self.write_facts(replace(facts, notes=(*facts.notes, note)))
+
+    def all_facts(self) -> list[ChunkFacts]:
+        """The facts of every chunk, in the order in which the chunks were prepared."""
+        found = [facts for path in self.path.glob(f"*{FACTS}") if (facts := _read_facts(path)) is not None]
+        return sorted(found, key=lambda each: (each.notes[0].recorded_at, each.chunk_id))
+
+    def sizes(self) -> dict[str, RawSize]:
+        """What is kept, by chunk; a file that goes away meanwhile is left out."""
+        found: dict[str, RawSize] = {}
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
+            size = _size(path)
+            if suffix is None or size is None:
+                continue
+            chunk_id = path.name.removesuffix(suffix)
+            known = found.get(chunk_id, RawSize(results=0, bytes=0))
+            results = 1 if suffix in (RESULTS, COMPRESSED) else known.results
+            found[chunk_id] = RawSize(results=results, bytes=known.bytes + size)
+        return found
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """What goes wrong with the disk while `path` is written, as a DatabaseError; no half file is left."""
+    try:
+        yield
+    except OSError as error:
+        _part(path).unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+    except duckdb.Error:
+        _part(path).unlink(missing_ok=True)
+        raise
+
+
+def open_results(path: Path) -> IO[bytes]:
+    """A file of results, as the provider sent it."""
+    packed = path.name.endswith(COMPRESSED)
+    return cast(IO[bytes], arrow().input_stream(str(path), compression="zstd")) if packed else path.open("rb")
+
+
+def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:
+    """Keep what the ledger knows of chunks: their requests, their events, and what judges their answers."""
+    parts = {"hashes": hashes_sql("hash_in_halves"), "group_rows": str(GROUP_ROWS)}
+    for chunk_id in chunk_ids:
+
+        def write(path: Path, chunk_id: str = chunk_id) -> None:
+            chunk, target = quote_literal(chunk_id), quote_literal(str(path))
+            session.execute(query("save_requests", chunk_id=chunk, path=target, **parts))
+
+        folder.write_requests(chunk_id, write)
+    for facts in _facts_of(session, chunk_ids, file):
+        folder.write_facts(facts)
+
+
+def hashes_sql(recipe: str) -> str:
+    """SQL: the hashes of a request by one of the statements `hash_in_halves` and `hash_of_halves`."""
+    return ", ".join(query(recipe, hash=each) for each in HASHES)
+
+
+def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[ChunkFacts]:
+    """The facts of chunks, most of which share their version and policy."""
+    known: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for chunk_id in chunk_ids:
+        found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
+        rows = []
+        for name, statement in (("prompt_version", "version_row"), ("policy_hash", "policy_row")):
+            value = found.pop(name)
+            which = (found["pipeline"], name, value)
+            if which not in known:
+                known[which] = session.dictionaries(query(statement), {"pipeline": found["pipeline"], name: value})[0]
+            rows.append(known[which])
+        notes = session.rows(query("chunk_events"), {"chunk_id": chunk_id})
+        yield ChunkFacts(
+            **found,
+            file=file,
+            version=rows[0],
+            policy=rows[1],
+            notes=tuple(Note(kind=kind, data=json.loads(data), recorded_at=at) for kind, data, at in notes),
+        )
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files in `folder` and below."""
+    return sum(_size(path) or 0 for path in folder.rglob("*")) if folder.is_dir() else 0
+
+
+def _read_facts(path: Path) -> ChunkFacts | None:
+    """Facts as they were written; None for a file that is not there or is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        notes = [
+            Note(
+                kind=each["kind"],
+                data=each["data"],
+                recorded_at=datetime.fromisoformat(each["recorded_at"]),
+            )
+            for each in found["notes"]
+        ]
+        return ChunkFacts(**{**found, "notes": tuple(notes)}) if notes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _plain(data: Mapping[str, Any]) -> Any:
+    """`data` as it comes back from JSON."""
+    return json.loads(json.dumps(data, default=str))
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + PART)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
+
+
+def _flush(path: Path) -> None:
+    """Make what another library has written durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name durable; systems that cannot open a folder do without."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

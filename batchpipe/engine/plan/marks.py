@@ -1,0 +1,157 @@
+"""Marks for prompt caching: what may be marked on each rung, what the next chunk does, and what the plan expects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.caching import (
+    CHARACTERS_PER_TOKEN,
+    Expected,
+    Hits,
+    Mark,
+    Rates,
+    Seen,
+    Ttl,
+    Turn,
+    choose_ttl,
+    expect,
+)
+from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
+from batchpipe.engine.cost.pricing import Step
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.fingerprint import digest
+from batchpipe.providers import CacheTime
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+# How long what was seen of a cache counts.
+MEMORY = timedelta(days=30)
+LEAST_HEAD = 100
+UNMARKED = Turn(step="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """How requests are marked while they are rendered: with `fixed`, or on each rung with its mark's ttl."""
+
+    fixed: CacheTime | None = None
+    by_rung: Mapping[int, Mark] = field(default_factory=dict)
+
+    def ttl(self, rung: int) -> CacheTime | None:
+        mark = self.by_rung.get(rung)
+        if mark is None:
+            return self.fixed
+        return None if mark.is_hopeless else mark.ttl
+
+
+NO_MARKS = Marks()
+
+
+def fixed_marks(resolved: Resolved) -> Marks:
+    """Those that the pipeline file orders; none with `cache = "auto"`."""
+    cache = resolved.file.pipeline.prompt.cache
+    return Marks(fixed=cache if cache == "5m" or cache == "1h" else None)
+
+
+def choose_marks(session: Session, resolved: Resolved, prices: PriceBook) -> Marks:
+    """With `cache = "auto"` those of the rungs where a mark may pay; else those that the file orders."""
+    if resolved.file.pipeline.prompt.cache != "auto" or not _prefix(resolved):
+        return fixed_marks(resolved)
+    found = {}
+    for number in range(1, len(resolved.rungs) + 1):
+        mark = _mark(session, resolved, prices, number)
+        if mark is not None:
+            found[number] = mark
+    return Marks(by_rung=found)
+
+
+def cached_head(resolved: Resolved) -> str:
+    """What user messages begin with, where it is long enough to be worth a block of its own."""
+    head = resolved.templates.static_head
+    return head if len(head) >= LEAST_HEAD * CHARACTERS_PER_TOKEN else ""
+
+
+def _prefix(resolved: Resolved) -> str:
+    """What every request begins with, as far as it is the same for all."""
+    return (resolved.templates.static_system or "") + cached_head(resolved)
+
+
+def prefix_id(resolved: Resolved, rung: int) -> str:
+    """Names what is cached: the model with its settings, the schema that it sees, and the prefix."""
+    prefix = _prefix(resolved).encode("utf-8", "replace").decode()  # JSON holds no half of a surrogate pair
+    return digest(["prefix", settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, prefix])
+
+
+def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> Mark | None:
+    rung = resolved.rungs[number - 1]
+    tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CHARACTERS_PER_TOKEN
+    if tokens < resolved.rules.cached_from_tokens(rung.model):
+        return None
+    price = prices.price(resolved, rung, session.now.date())
+    if price is None:
+        return None
+    step = price.step(tokens)
+    rates: dict[Ttl, Rates] = {"5m": _rates(step, step.cache_write_5m), "1h": _rates(step, step.cache_write_1h)}
+    hits = _read_hits(session, rung.model)
+    times = recent_times(session, resolved)
+    ttl = choose_ttl(rates, hits, times.high_seconds, times.batches)
+    prefix = prefix_id(resolved, number)
+    seen = read_seen(session, resolved, prefix)
+    return Mark(prefix=prefix, tokens=tokens, ttl=ttl, rates=rates[ttl], hits=hits.get(ttl, Hits()), seen=seen)
+
+
+def _rates(step: Step, write: Decimal) -> Rates:
+    return Rates(input=step.input, write=write, read=step.cache_read)
+
+
+def _read_hits(session: Session, model: str) -> dict[Ttl, Hits]:
+    """What the newest batches showed, by lifetime."""
+    rows = session.rows(query("cache_hits"), {"model": model, "since": session.now - MEMORY})
+    return {ttl: Hits(read=read, written=written, requests=requests) for ttl, read, written, requests in rows}
+
+
+def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
+    statement = query("cache_seen", pipelines=quote_list(resolved.names))
+    row = session.one(statement, {"prefix": prefix, "since": session.now - MEMORY})
+    return Seen(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
+
+
+def fresh_mark(session: Session, resolved: Resolved, marks: Marks, rung: int) -> Mark | None:
+    """The mark of a rung with what is known of its cache by now; None where its requests go without."""
+    mark = marks.by_rung.get(rung)
+    if mark is None or mark.is_hopeless:
+        return None
+    hits = _read_hits(session, resolved.rungs[rung - 1].model).get(mark.ttl, mark.hits)
+    return replace(mark, hits=hits, seen=read_seen(session, resolved, mark.prefix))
+
+
+def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, Any]:
+    """What is recorded of a chunk's marks; nothing where caching was not thought of."""
+    if marks.fixed is not None:
+        return {"cache": marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
+    mark = marks.by_rung.get(rung)
+    if mark is None:
+        return {}
+    marked = turn.step != "none"
+    return {"cache": mark.ttl if marked else None, "cache_step": turn.step, "cache_prefix": mark.prefix}
+
+
+def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[Expected]:
+    """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
+    found = []
+    for rung, requests, tokens in session.rows(query("due_on_rungs")) if marks.by_rung else ():
+        mark = marks.by_rung.get(rung)
+        if mark is None:
+            continue
+        each = expect(mark, rung, resolved.rungs[rung - 1].model, requests, session.now)
+        found.append(each)
+        whole = mark.rates.input * max(tokens, mark.tokens * requests)
+        factor = 1 - each.saved_usd / whole if whole else Decimal(1)
+        input_usd = (mark.rates.input * factor).quantize(PLACES)
+        session.execute(query("price_with_cache"), {"rung": rung, "input_usd": input_usd})
+    return sorted(found, key=lambda each: each.rung)

@@ -1,0 +1,218 @@
+"""Orders: what a person asked for beside the plain rule. Recorded once with their time, and gone on with until done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.ledger.facts import add_event, standing_reviews
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.errors import UsageError
+from batchpipe.schema.columns import value_sql
+from batchpipe.sql import quote_identifier, quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+OrderKind = Literal["redo", "keep", "retry_failed"]
+
+# An order that a plan only imagines is younger than everything.
+NOT_RECORDED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One order: `argument` is all, model, accept or SQL; `seq` is the commit that recorded it, `number` its name."""
+
+    kind: OrderKind
+    argument: str
+    seq: int
+    order_id: str | None
+    condition: Condition | None
+    selection: str | None = None
+    selected: Condition | None = None
+    number: int | None = None
+
+    @property
+    def needs_output(self) -> bool:
+        """Whether the present output has to be at hand to say which rows it means."""
+        return (
+            self.kind == "keep"
+            or self.selected is not None
+            or (self.kind == "redo" and self.argument not in ("all", "model"))
+        )
+
+
+def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
+    """An order's condition, parsed and bound; PipelineError where it cannot be used."""
+    field_types = {each.name: each.type for each in resolved.columns}
+    column_types = {each.name: each.type for each in resolved.input_columns}
+    condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where)
+    bind_condition(connection, condition, field_types=field_types, column_types=column_types, where=where)
+    return condition
+
+
+def make_order(
+    resolved: Resolved,
+    connection: duckdb.DuckDBPyConnection,
+    kind: OrderKind,
+    argument: str,
+    selection: str | None = None,
+    *,
+    seq: int = NOT_RECORDED,
+    order_id: str | None = None,
+    number: int | None = None,
+) -> Order:
+    """An order whose SQL, where it is SQL, is parsed against the present input and output."""
+    condition = None
+    plain = ("all", "model", "accept") if kind == "redo" else ("all",)
+    if argument not in plain:
+        condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
+    if argument == "accept" and not any(resolved.judge.accepts):
+        what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
+        raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')
+    selected = order_condition(resolved, connection, selection, "--where") if selection else None
+    return Order(
+        kind=kind,
+        argument=argument,
+        seq=seq,
+        order_id=order_id,
+        condition=condition,
+        selection=selection,
+        selected=selected,
+        number=number,
+    )
+
+
+def open_orders(session: Session, resolved: Resolved) -> list[Order]:
+    """The orders that are not done yet, oldest first."""
+    rows = session.rows(query("open_orders", pipelines=quote_list(resolved.names)))
+    return [
+        make_order(
+            resolved, session.connection, kind, argument, selection, seq=seq, order_id=str(order_id), number=number
+        )
+        for kind, argument, selection, seq, order_id, number, _ in rows
+    ]
+
+
+def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[int], run_id: str | None) -> None:
+    """Nothing more becomes due or is kept under these orders; UsageError for a number that is not an open one's."""
+    rows = session.dictionaries(query("open_orders", pipelines=quote_list(names)))
+    known = {row["number"]: row for row in rows}
+    for number in dict.fromkeys(numbers):
+        if number not in known:
+            listed = ", ".join(str(each) for each in known)
+            hint = f"Open orders: {listed}." if listed else "No order is open."
+            raise UsageError(f"there is no open order {number}", where="--withdraw", hint=hint)
+        facts = {"order_id": str(known[number]["order_id"]), "number": number}
+        add_event(session, names[0], "order_withdrawn", facts, run_id=run_id)
+
+
+def output_relation(
+    resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "", *, document: str = "o.output"
+) -> str:
+    """SQL: key_id with what `condition` reads, from the snapshot and from the output as it stands now.
+
+    `document` is `o.output`, or `o.answer` for the model's own where a person has corrected it.
+    """
+    outputs = [
+        f"{value_sql(column, document)} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        for column in resolved.columns
+        if column.name in condition.outputs
+    ]
+    inputs = [f"s.{quote_identifier('i:' + name)}" for name in sorted(condition.inputs)]
+    chosen = ", ".join(["i.key_id", *([extra] if extra else []), *outputs, *inputs])
+    return (
+        f"SELECT {chosen} FROM work.input i JOIN {snapshot.typed(condition.inputs)} s USING (position) "
+        "LEFT JOIN work.present o ON o.key_id = i.key_id"
+    )
+
+
+def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
+    """`work.redo`: the keys that open orders want answered again; 'escalate' keeps the lower rung's answer."""
+    session.execute("CREATE OR REPLACE TABLE work.redo (key_id UHUGEINT, kind VARCHAR)")
+    for order in orders:
+        if order.kind == "retry_failed":
+            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq"
+        elif order.kind == "keep":
+            continue
+        elif order.argument == "all":
+            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq"
+        elif order.argument == "model":
+            present = quote_list(settings_text(each) for each in resolved.rungs)
+            wanted = query("redo_model", present=present, pipelines=quote_list(resolved.names))
+        elif order.argument == "accept":
+            wanted = _redo_accept(resolved, snapshot)
+        else:
+            assert order.condition is not None
+            relation = output_relation(resolved, snapshot, order.condition)
+            wanted = (
+                f"SELECT key_id, 'fresh' FROM ({relation}) WHERE {order.condition.truth} "
+                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq)"
+            )
+        session.execute(
+            f"INSERT INTO work.redo SELECT * FROM ({wanted}) w(key_id, kind) "
+            f"WHERE key_id NOT IN (SELECT key_id FROM work.redo) {_selection(resolved, snapshot, order)}",
+            {"seq": order.seq},
+        )
+
+
+def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
+    """Rows whose stored answer no longer passes the `accept` of the rung that gave it."""
+    parts = []
+    for rung, accept in enumerate(resolved.judge.accepts, start=1):
+        if accept is None or rung == len(resolved.rungs):
+            continue
+        relation = output_relation(resolved, snapshot, accept, extra="o.rung", document="o.answer")
+        parts.append(
+            f"SELECT key_id, 'escalate' FROM ({relation}) WHERE rung = {rung} AND NOT {accept.truth} AND key_id IN "
+            "(SELECT key_id FROM work.standing WHERE state = 'accepted' AND started < $seq)"
+        )
+    if not parts:
+        return "SELECT key_id, 'escalate' FROM work.standing WHERE false AND started < $seq"
+    return " UNION ALL ".join(parts)
+
+
+def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
+    """`work.to_keep`: the answered keys that open orders or `[rerun]` want left as they are, and after which change.
+
+    What a person has reviewed is left as it is by every change but that of its input.
+    """
+    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT, word VARCHAR)")
+    reviewed = standing_reviews(session, resolved.names)
+    for word in ("prompt_changed", "schema_changed", "check_failed"):
+        session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", [word])
+    for order in orders:
+        if order.kind == "keep":
+            kept = _answered(resolved, snapshot, order.condition, "")
+            chosen = f"SELECT key_id FROM ({kept}) WHERE true {_selection(resolved, snapshot, order)}"
+            for word in resolved.rerun:
+                session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", [word])
+    for word, rule in resolved.rerun.items():
+        if rule is not True:
+            kept = _answered(resolved, snapshot, rule or None, "NOT ")
+            session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", [word])
+
+
+def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: str) -> str:
+    """SQL: the keys that have an answer, where `condition` holds or, with `negation`, does not."""
+    if condition is None:
+        return "SELECT key_id FROM work.present"
+    relation = output_relation(resolved, snapshot, condition)
+    return (
+        f"SELECT key_id FROM ({relation}) WHERE {negation}{condition.truth} "
+        "AND key_id IN (SELECT key_id FROM work.present)"
+    )
+
+
+def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> str:
+    """SQL that holds an order to the rows of the `--where` it was given with."""
+    if order.selected is None:
+        return ""
+    relation = output_relation(resolved, snapshot, order.selected)
+    return f"AND key_id IN (SELECT key_id FROM ({relation}) WHERE {order.selected.truth})"

@@ -1,0 +1,48 @@
+"""The rows of a pilot: how many may go, which ones, and what they hold back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.gold.known_gold import fill_known_keys
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
+
+    A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
+    `work.known_gold` go before others.
+    """
+
+    rows: int
+    begun: bool
+    at_least: int
+    stratify: str | None
+    gold_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost.
+
+    `gold` of the rows have a true value; None where nobody asks.
+    """
+
+    rows: int
+    gold: int | None
+    due: int
+    requests: int
+    whole: Estimate
+
+
+def fill_sample(work: Work, sample: Sample, snapshot: Snapshot, words: str, rows: int) -> None:
+    """`work.sample`: so many rows of `work.plan` that stand under one of `words` (SQL)."""
+    fill_known_keys(work, snapshot if sample.gold_first else None)
+    stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
+    statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
+    work.connection.execute(statement, {"rows": rows})

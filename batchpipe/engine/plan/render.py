@@ -1,0 +1,179 @@
+"""Rendering and encoding: each row to be sent becomes request params, streamed in blocks to a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.engine.plan.marks import Marks, cached_head, fixed_marks
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.fingerprint import fingerprinter
+from batchpipe.providers import CacheTime, Encoder, Message, RungSettings
+from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.store.arrow import arrow
+
+BLOCK_ROWS = 5_000
+WINDOW_ROWS = 100_000
+MAX_SHOWN_ANSWER = 4_000
+
+# A rendered row, by the names that pyarrow has for types, and what stands for the file where none was rendered.
+RENDERED = {
+    "position": "int64",
+    "continues": "bool_",
+    "next_rung": "int16",
+    "max_tokens": "int32",
+    "fingerprint": "string",
+    "bytes": "int32",
+    "params": "binary",
+}
+NOTHING = (
+    "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::VARCHAR AS fingerprint, "
+    "NULL::INTEGER AS bytes WHERE false)"
+)
+
+
+def render_rows(
+    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
+) -> None:
+    """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered` instead."""
+    windows = _windows(connection)
+    if windows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(connection, resolved, snapshot, path, marks, windows)
+    rendered = f"read_parquet({quote_literal(str(path))})" if windows else NOTHING
+    groups = resolved.group_columns
+    group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
+    join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.rendered AS "
+        "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
+        f"md5_number(f.fingerprint) AS fingerprint, f.bytes, {group} AS request_group "
+        f"FROM {rendered} f "
+        f"JOIN work.to_render t USING (position, continues) {join}"
+    )
+    connection.execute("DROP TABLE work.to_render")
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    path: Path,
+    marks: Marks,
+    windows: Sequence[tuple[int, int]],
+) -> None:
+    columns = _template_columns(resolved)
+    pyarrow = arrow()
+    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in RENDERED.items()])
+    with pyarrow.parquet.ParquetWriter(
+        path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
+    ) as writer:
+        for block in _blocks(connection, snapshot, columns, windows):
+            rows = _rendered(block, columns, resolved, marks)
+            writer.write_table(pyarrow.table(rows, schema=schema))
+
+
+def render_row(
+    resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1, settings: RungSettings | None = None
+) -> tuple[Message, bytes]:
+    """One row as the model would see it, and its params on `rung`, or for a model that is no rung."""
+    message = resolved.templates.render(row)
+    settings = settings or resolved.rungs[rung - 1]
+    return message, _encoder(resolved, settings, fixed_marks(resolved).fixed)(message, max_tokens=settings.max_tokens)
+
+
+def feedback_text(answer: str, error: str) -> str:
+    """What the model is shown on a retry after an invalid answer."""
+    shown = answer if len(answer) <= MAX_SHOWN_ANSWER else answer[:MAX_SHOWN_ANSWER] + " [...]"
+    return (
+        "Your previous answer to this was:\n<previous_answer>\n"
+        f"{shown}\n</previous_answer>\nIt was not valid: {error}\nAnswer again, and follow every instruction above."
+    )
+
+
+def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTime | None) -> Encoder:
+    return resolved.rules.encoder(
+        rung,
+        output_format=resolved.file.pipeline.output.format,
+        sent_schema=resolved.sent_schema,
+        cache=ttl,
+        head=cached_head(resolved),
+    )
+
+
+def _template_columns(resolved: Resolved) -> Sequence[InputColumn]:
+    used = resolved.templates.columns
+    return [each for each in resolved.input_columns if each.name in used]
+
+
+def _blocks(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    columns: Sequence[InputColumn],
+    windows: Sequence[tuple[int, int]],
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
+    values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
+    reader = connection.cursor()
+    for first, last in windows:
+        reader.execute(
+            "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
+            f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
+            "WHERE position BETWEEN $first AND $last",
+            {"first": first, "last": last},
+        )
+        while block := reader.fetchmany(BLOCK_ROWS):
+            yield block
+
+
+def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """First and last positions of `work.to_render`, so many rows at a time: what is joined at once fits into memory.
+
+    The positions in the file rise by windows, so that a chunk finds its params in few places.
+    """
+    return connection.execute(
+        "SELECT min(position), max(position) FROM ("
+        "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
+        "SELECT DISTINCT position FROM work.to_render)) GROUP BY part ORDER BY part",
+        {"rows": WINDOW_ROWS},
+    ).fetchall()
+
+
+def python_value(column: InputColumn) -> str:
+    """A time with a zone comes as naive UTC: fetching it otherwise needs another package."""
+    if column.type == "TIMESTAMP WITH TIME ZONE":
+        return f"CAST(s.{column.stored} AS TIMESTAMP)"
+    return f"s.{column.stored}"
+
+
+def _rendered(
+    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, marks: Marks
+) -> dict[str, Sequence[Any]]:
+    """The columns of `RENDERED`."""
+    names = [each.name for each in columns]
+    output_format = resolved.file.pipeline.output.format
+    fingerprint = fingerprinter(output_format, resolved.visible_schema)
+    encoders = [_encoder(resolved, rung, marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)]
+    render = resolved.templates.render
+    prints, params = [], []
+    for _, _, rung, room, answer, error, *values in block:
+        message = render(dict(zip(names, values, strict=True)))
+        prints.append(fingerprint(message.system, message.user))
+        if error is not None:
+            feedback = feedback_text(answer or "", error)
+            message = Message(system=message.system, user=message.user, feedback=feedback)
+        params.append(encoders[rung - 1](message, max_tokens=room or resolved.rungs[rung - 1].max_tokens))
+    return {
+        "position": [row[0] for row in block],
+        "continues": [row[1] for row in block],
+        "next_rung": [row[2] for row in block],
+        "max_tokens": [row[3] for row in block],
+        "fingerprint": prints,
+        "bytes": [len(each) for each in params],
+        "params": params,
+    }

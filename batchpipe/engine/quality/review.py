@@ -1,0 +1,214 @@
+"""Review: the answers that a person should see, what they may be changed to, and what was said of them.
+
+A review is a fact beside the model's answer. It stands while the row's input is the same over the columns that both
+the reviewed and the newest answer used; then it wins in the output table, whatever was answered later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.engine.answers.judge import judge_answers, validate_documents
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.facts import standing_reviews
+from batchpipe.engine.output.output import ensure_output, merge_output
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.schema.columns import value_sql
+from batchpipe.schema.typed import FieldForm, field_forms
+from batchpipe.sql import quote_identifier, quote_list
+from batchpipe.store.arrow import arrow
+from batchpipe.store.database import Session, Work, streamed
+from batchpipe.store.queries import query
+
+MILLION = 1_000_000
+WANTED = {
+    "open": "same_input AND reviewed_by IS NULL AND len(chosen) > 0",
+    "again": "same_input AND (reviewed_by IS NOT NULL OR len(chosen) > 0)",
+    "every": "true",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRow:
+    """An answer under review. `answer` is the model's document, `document` what stands of it.
+
+    `key` is a JSON list of texts; `chosen` says why it is here: ladder, where, sample; `token` changes with the answer
+    and with what was said of it.
+    """
+
+    number: int
+    key: str
+    custom_id: str
+    rung: int
+    model: str | None
+    version: str | None
+    chosen: Sequence[str]
+    answer: Mapping[str, Any]
+    document: Mapping[str, Any]
+    reviewed_by: str | None
+    same_input: bool
+    token: str
+    input: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A person's word on row `number`: its document as it should be, and whether that is the model's."""
+
+    number: int
+    document: Mapping[str, Any]
+    accepted: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """The rows of one pipeline that a person should see, in the input's order, numbered from 0.
+
+    The database is open while rows are chosen and while verdicts are recorded, for moments.
+    """
+
+    context: Context
+    work: Work
+    resolved: Resolved
+    snapshot: Snapshot
+    rows: int = 0
+
+    @property
+    def forms(self) -> list[FieldForm]:
+        return field_forms(self.resolved.full_schema)
+
+    def choose(self, which: str = "open") -> None:
+        """Take the rows: `open` ones, those reviewed before too (`again`), or `every` answered one."""
+        review = self.resolved.file.pipeline.review
+        only_ladder = which == "open" and self.resolved.review_where is None and not review.sample
+        names = quote_list(self.resolved.names)
+        with self.context.database.reading(self.work) as session:
+            statement = query(
+                "review_answers",
+                pipelines=names,
+                among="review" if only_ladder else "true",
+                reviewed=standing_reviews(session, self.resolved.names),
+            )
+            session.execute(statement, {"sample": round(review.sample * MILLION)})
+        columns = self.snapshot.columns
+        listed = quote_list(each.name for each in columns)
+        connection = self.work.connection
+        connection.execute(
+            query(
+                "review_rows",
+                judged_by=texts_sql(self.resolved.hash_columns),
+                names=f"[{listed}]",
+                texts=texts_sql(columns),
+                where=self._where(self.resolved.review_where),
+                snapshot=self.snapshot.relation,
+                wanted=WANTED[which],
+            )
+        )
+        [(self.rows,)] = connection.execute("SELECT count(*) FROM work.review").fetchall()
+
+    def row(self, number: int) -> ReviewRow:
+        """One row; its number is from 0 to `rows` - 1."""
+        return next(self._read(f"w.number = {int(number)}"))
+
+    def all_rows(self) -> Iterator[ReviewRow]:
+        return self._read("true")
+
+    def judge(self, documents: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Mapping[str, Any] | None, str]]:
+        """Each (row number, document) held to the full schema, the casts and the checks, by the row as it is.
+
+        The document as it is taken (an enum value in its own spelling) and "", or None and what is wrong.
+        """
+        connection = self.work.connection
+        table = arrow().table(
+            {
+                "custom_id": [str(place) for place in range(len(documents))],
+                "number": arrow().array([number for number, _ in documents], arrow().int64()),
+                "answer": arrow().array([json.dumps(document) for _, document in documents], arrow().string()),
+            }
+        )
+        connection.register("typed_block", table)
+        connection.execute("CREATE OR REPLACE TABLE work.typed AS SELECT * FROM typed_block")
+        connection.unregister("typed_block")
+        connection.execute(
+            "CREATE OR REPLACE TABLE work.typed_rows AS "
+            "SELECT w.key_id, t.custom_id, w.rung, w.judged_by AS input_values "
+            "FROM work.typed t JOIN work.review w USING (number)"
+        )
+        judge = replace(self.resolved.judge, output_format="json_schema")
+        validate_documents(self.work, judge, "work.typed")
+        judge_answers(self.work, judge, "work.typed_rows")
+        rows = connection.execute(
+            "SELECT d.output::VARCHAR, j.error FROM work.judged j JOIN work.documents d USING (custom_id) "
+            "ORDER BY custom_id::BIGINT"
+        ).fetchall()
+        return [(None, error) if error is not None else (json.loads(output), "") for output, error in rows]
+
+    def record(self, verdicts: Sequence[Verdict]) -> list[int]:
+        """Append the verdicts and bring the output table up to them, in one commit.
+
+        The numbers of rows that have another answer by now; where there are any nothing is recorded.
+        """
+        table = arrow().table(
+            {
+                "number": arrow().array([each.number for each in verdicts], arrow().int64()),
+                "verdict": ["accepted" if each.accepted else "corrected" for each in verdicts],
+                "after": [json.dumps(each.document, ensure_ascii=False) for each in verdicts],
+            }
+        )
+        self.work.connection.register("verdicts_block", table)
+        self.work.connection.execute("CREATE OR REPLACE TABLE work.verdicts AS SELECT * FROM verdicts_block")
+        self.work.connection.unregister("verdicts_block")
+        with self.context.database.writing(self.work, None) as session:
+            names = quote_list(self.resolved.names)
+            overtaken = [number for (number,) in session.rows(query("overtaken", pipelines=names))]
+            if overtaken:
+                return overtaken
+            facts = {
+                "pipeline": self.resolved.name,
+                "reviewed_by": self.context.person,
+                "now": session.now,
+                "seq": session.seq,
+            }
+            session.execute(query("insert_reviews"), facts)
+            ensure_output(session, self.resolved, None)
+            keys = "SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.verdicts)"
+            merge_output(session, self.resolved, keys, answered=False)
+        return []
+
+    def _where(self, condition: Condition | None) -> str:
+        """SQL: the key_id of the answers that `condition` holds for."""
+        if condition is None:
+            return "SELECT NULL::UHUGEINT AS key_id WHERE false"
+        outputs = [
+            f"{value_sql(column, 'o.answer')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+            for column in self.resolved.columns
+            if column.name in condition.outputs
+        ]
+        inputs = [f"t.{quote_identifier(INPUT_PREFIX + name)}" for name in sorted(condition.inputs)]
+        return (
+            f"SELECT key_id FROM (SELECT {', '.join(['o.key_id', *outputs, *inputs])} FROM work.review_answers o "
+            f"JOIN (SELECT position, md5_number(key) AS key_id FROM {self.snapshot.relation}) k ON k.key_id = o.key_id "
+            f"JOIN {self.snapshot.typed(condition.inputs)} t ON t.position = k.position) WHERE {condition.truth}"
+        )
+
+    def _read(self, chosen: str) -> Iterator[ReviewRow]:
+        names = [each.name for each in self.snapshot.columns]
+        texts = texts_sql(self.snapshot.columns)
+        cursor = self.work.connection.cursor()
+        cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
+        columns = [each[0] for each in cursor.description or ()]
+        for values in streamed(cursor):
+            facts = dict(zip(columns, values, strict=True))
+            facts["answer"], facts["document"] = json.loads(facts["answer"]), json.loads(facts["document"])
+            facts["input"] = dict(zip(names, facts["input"], strict=True))
+            yield ReviewRow(**facts)
+
+
+def reviewed_values(session: Session, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The reviews that stand, one per key: key, before and after as JSON text, reviewed_by and the rest of the fact."""
+    return session.dictionaries(standing_reviews(session, names))

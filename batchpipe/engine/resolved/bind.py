@@ -1,0 +1,96 @@
+"""The conditions of a pipeline file, parsed and bound to the present input and output columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import duckdb
+
+from batchpipe.conditions import Condition, bind_condition, parse_condition
+from batchpipe.engine.source.snapshot import InputColumn
+from batchpipe.errors import PipelineError, Problem
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.schema.columns import Column
+
+# By the word of a change: whether it makes an answered row due, or for which rows.
+Rerun: TypeAlias = Mapping[str, bool | Condition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """The ladder's `accept` and `when` by rung, the checks by name, `[rerun]` by its words, `[review] where`."""
+
+    accepts: tuple[Condition | None, ...]
+    whens: tuple[Condition | None, ...]
+    checks: Mapping[str, Condition]
+    rerun: Rerun
+    review: Condition | None
+
+    @property
+    def inputs(self) -> set[str]:
+        """The input columns that judge an answer or choose its rung; `[rerun]` and `[review]` read the present one."""
+        every = (*self.accepts, *self.whens, *self.checks.values())
+        return {name for each in every if each is not None for name in each.inputs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Binder:
+    file: PipelineFile
+    connection: duckdb.DuckDBPyConnection
+    field_types: Mapping[str, str]
+    column_types: Mapping[str, str]
+    problems: list[Problem]
+
+    def condition(self, text: str | None, toml_path: str, *, outputs: bool = True) -> Condition | None:
+        """`text` parsed and bound; None where there is none, or where it is added to the problems."""
+        if text is None:
+            return None
+        where, fields = self.file.where(toml_path), self.field_types if outputs else {}
+        try:
+            parsed = parse_condition(self.connection, text, fields=fields, columns=self.column_types, where=where)
+            bind_condition(self.connection, parsed, field_types=fields, column_types=self.column_types, where=where)
+        except PipelineError as error:
+            self.problems.extend(error.problems)
+            return None
+        return parsed
+
+
+def bind_conditions(
+    file: PipelineFile,
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[Column],
+    input_columns: Sequence[InputColumn],
+    problems: list[Problem],
+) -> Conditions:
+    """Every condition of `file`; what is wrong with them is added to `problems`."""
+    pipeline = file.pipeline
+    binder = _Binder(
+        file=file,
+        connection=connection,
+        field_types={each.name: each.type for each in columns},
+        column_types={each.name: each.type for each in input_columns},
+        problems=problems,
+    )
+    rungs = list(enumerate(pipeline.models, start=1))
+    checks = {name: binder.condition(text, f"[output.checks] {name}") for name, text in pipeline.output.checks.items()}
+    return Conditions(
+        accepts=tuple(binder.condition(rung.accept, f"[[models]] {number} accept") for number, rung in rungs),
+        whens=tuple(binder.condition(rung.when, f"[[models]] {number} when", outputs=False) for number, rung in rungs),
+        checks={name: parsed for name, parsed in checks.items() if parsed is not None},
+        rerun={
+            word: rule if isinstance(rule, bool) else binder.condition(rule, f"[rerun] {word}") or True
+            for word, rule in pipeline.rerun
+        },
+        review=binder.condition(pipeline.review.where, "[review] where"),
+    )
+
+
+def rungs_sql(whens: Sequence[Condition | None]) -> str:
+    """SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when` or it holds."""
+    bits = []
+    for number, when in enumerate(whens):
+        bit = str(1 << number)
+        bits.append(bit if when is None else f"CASE WHEN {when.truth} THEN {bit} ELSE 0 END")
+    return f"({' + '.join(bits)})"

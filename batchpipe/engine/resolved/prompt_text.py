@@ -1,0 +1,134 @@
+"""What a prompt version says, as texts by part, and how two of them differ."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.engine.resolved.resolve import Resolved
+
+INLINE = ("<system_text>", "<user_text>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptText:
+    """The texts of a version by part: `system`, `user`, `prompts/...` that they include, `vars`, `queries.x`, `schema`.
+
+    `label` is how a person calls it.
+    """
+
+    label: str
+    parts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartDiff:
+    """A part that differs, as a unified diff."""
+
+    part: str
+    diff: str
+
+
+def text_of_resolved(resolved: Resolved, label: str) -> PromptText:
+    """What a resolved pipeline says."""
+    version, pipeline = resolved.version, resolved.file.pipeline
+    return PromptText(
+        label=label,
+        parts=_parts(
+            pipeline.prompt.system,
+            pipeline.prompt.user,
+            dict(version.sources),
+            json.loads(_json(version.variables)),
+            json.loads(_json(version.queries)),
+            resolved.full_schema,
+            pipeline.output.format,
+        ),
+    )
+
+
+def text_of_recorded(
+    label: str,
+    *,
+    toml: str,
+    sources: Mapping[str, str],
+    variables: Mapping[str, Any],
+    queries: Mapping[str, Any],
+    full_schema: Mapping[str, Any],
+    output_format: str,
+) -> PromptText:
+    """What a version of the ledger says."""
+    prompt = tomllib.loads(toml).get("prompt", {})
+    return PromptText(
+        label=label,
+        parts=_parts(prompt.get("system"), prompt.get("user"), sources, variables, queries, full_schema, output_format),
+    )
+
+
+def diff_texts(before: PromptText, after: PromptText) -> list[PartDiff]:
+    """The parts that differ, in the order of a prompt."""
+    names = [*before.parts, *(each for each in after.parts if each not in before.parts)]
+    names.sort(key=_place)
+    found = []
+    for name in names:
+        old, new = before.parts.get(name), after.parts.get(name)
+        if old != new:
+            diff = unified(old, new, f"{name} ({before.label})", f"{name} ({after.label})")
+            found.append(PartDiff(part=name, diff=diff))
+    return found
+
+
+def unified(before: str | None, after: str | None, from_name: str, to_name: str) -> str:
+    """A unified diff of two texts; None is a text that is not there. Empty where they are the same."""
+    old = [] if before is None else before.split("\n")
+    new = [] if after is None else after.split("\n")
+    missing = "(none)"
+    return "\n".join(
+        difflib.unified_diff(
+            old,
+            new,
+            fromfile=missing if before is None else from_name,
+            tofile=missing if after is None else to_name,
+            lineterm="",
+        )
+    )
+
+
+def _parts(
+    system: str | None,
+    user: str | None,
+    sources: Mapping[str, str],
+    variables: Mapping[str, Any],
+    queries: Mapping[str, Any],
+    full_schema: Mapping[str, Any],
+    output_format: str,
+) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for part, name in (("system", system or INLINE[0]), ("user", user or INLINE[1])):
+        if name in sources:
+            parts[part] = sources[name]
+    for name, text in sources.items():
+        if name not in (system, user, *INLINE):
+            parts[f"prompts/{name}"] = text
+    if variables:
+        parts["vars"] = "\n".join(f"{name} = {_json(value)}" for name, value in sorted(variables.items()))
+    for name, rows in sorted(queries.items()):
+        parts[f"queries.{name}"] = _rows(rows)
+    parts["schema"] = f"format: {output_format}\n" + json.dumps(full_schema, indent=2, ensure_ascii=False)
+    return parts
+
+
+def _rows(rows: Sequence[Any]) -> str:
+    return "\n".join(_json(row) for row in rows)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _place(part: str) -> tuple[int, str]:
+    order = ("system", "user", "prompts/", "vars", "queries.", "schema")
+    return next(number for number, start in enumerate(order) if part.startswith(start)), part

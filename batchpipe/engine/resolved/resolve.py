@@ -1,0 +1,353 @@
+"""A pipeline resolved against its source: templates compiled, schemas built, conditions bound, identities computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import duckdb
+
+from batchpipe.conditions import Condition, parse_condition
+from batchpipe.engine.answers.judge import Judge
+from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
+from batchpipe.engine.source.snapshot import InputColumn
+from batchpipe.engine.source.source import Inputs
+from batchpipe.errors import PipelineError, Problem
+from batchpipe.fingerprint import digest, prompt_hash, schema_hash
+from batchpipe.pipeline.load import dump
+from batchpipe.pipeline.model import Output, PipelineFile
+from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_provider_module
+from batchpipe.schema.build import enum_queries, field_facts, full_schema
+from batchpipe.schema.columns import Column, output_columns
+from batchpipe.schema.reduce import schema_problems, sent_schema
+from batchpipe.schema.validate import schema_errors
+from batchpipe.template import Templates, compile_templates
+
+T = TypeVar("T")
+
+STRUCTURED_FORMATS = ("json_schema", "tool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersion:
+    """All that makes an answer what it is, less the row and the model. Hashes are 128-bit numbers as decimal text."""
+
+    prompt_version: str
+    prompt_hash: str
+    schema_hash: str
+    visible_hash: str
+    sources: tuple[tuple[str, str], ...]
+    variables: Mapping[str, Any]
+    queries: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A pipeline with nothing left to look up. `hash_columns` are those of the input hash, in its order."""
+
+    file: PipelineFile
+    rules: ProviderRules
+    rungs: tuple[RungSettings, ...]
+    templates: Templates
+    input_columns: tuple[InputColumn, ...]
+    hash_columns: tuple[InputColumn, ...]
+    columns: tuple[Column, ...]
+    full_schema: Mapping[str, Any]
+    sent_schema: Mapping[str, Any] | None
+    visible_schema: str
+    judge: Judge
+    whens: tuple[Condition | None, ...]
+    rerun: Rerun
+    review_where: Condition | None
+    version: PromptVersion
+    policy_hash: str
+    judge_hash: str
+    policy: Mapping[str, Any]
+    toml: str
+    warnings: tuple[RuleProblem, ...]
+
+    @property
+    def name(self) -> str:
+        return self.file.pipeline.name
+
+    @property
+    def names(self) -> list[str]:
+        """The pipeline's name and the older one whose history it carries."""
+        return self.file.pipeline.names
+
+    @property
+    def has_output(self) -> bool:
+        """Whether its answers go to a table: those of an evaluation do not."""
+        return not self.file.evaluates
+
+    @property
+    def table(self) -> str:
+        """The output table, `name` or `schema.name`."""
+        return self.file.pipeline.output.table or self.name
+
+    @property
+    def key_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.input.key)
+
+    @property
+    def include_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.output.include)
+
+    @property
+    def group_columns(self) -> tuple[InputColumn, ...]:
+        by_name = {each.name: each for each in self.input_columns}
+        return tuple(by_name[name] for name in self.file.pipeline.chunking.group_by)
+
+
+def split_model(model: str, default_provider: str) -> tuple[str, str]:
+    """`provider:model` as its two parts; a bare model is the default provider's."""
+    provider, separator, name = model.partition(":")
+    return (provider, name) if separator else (default_provider, model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """The answer's shape: its schemas, its columns, and what templates see of them."""
+
+    full: Mapping[str, Any]
+    sent: Mapping[str, Any] | None
+    columns: tuple[Column, ...]
+    facts: Mapping[str, Any]
+
+
+class _Findings:
+    """Problems so far; `attempt` goes on after one, so that a person sees them all at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except PipelineError as error:
+            self.problems.extend(error.problems)
+            return None
+
+
+def resolve(file: PipelineFile, source: Inputs, default_provider: str) -> Resolved:
+    """Resolve `file`; PipelineError with every problem that was found."""
+    findings = _Findings()
+    problems = findings.problems
+    ladder = findings.attempt(lambda: _rungs(file, default_provider))
+    shape = findings.attempt(lambda: _shape(file, source))
+    input_columns = findings.attempt(source.columns)
+    if shape is not None:
+        problems.extend(_schema_problems(file, shape.full))
+        if ladder is not None:
+            problems.extend(_rung_problems(file, *ladder, shape.sent, "error"))
+    queries = findings.attempt(lambda: _query_rows(file, source))
+    if input_columns is None or shape is None or queries is None:
+        raise PipelineError.from_problems(problems)
+    problems.extend(source.column_problems(input_columns))
+    templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
+    conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
+    if problems or ladder is None or templates is None:
+        raise PipelineError.from_problems(problems)
+    return _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
+
+
+def _shape(file: PipelineFile, source: Inputs) -> _Shape:
+    output, content = file.pipeline.output, file.schema_content
+    enums = {
+        path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
+        for path, query in enum_queries(output).items()
+    }
+    full = full_schema(output, enums, content)
+    return _Shape(
+        full=full,
+        sent=None if output.format == "text" else sent_schema(full),
+        columns=_columns(file, full),
+        facts=field_facts(output, enums, content),
+    )
+
+
+def _query_rows(file: PipelineFile, source: Inputs) -> dict[str, list[dict[str, Any]]]:
+    queries = file.pipeline.prompt.queries
+    return {name: source.table(query, f"[prompt.queries] {name}") for name, query in queries.items()}
+
+
+def _templates(
+    file: PipelineFile, shape: _Shape, input_columns: tuple[InputColumn, ...], queries: dict[str, list[dict[str, Any]]]
+) -> Templates:
+    return compile_templates(
+        file.pipeline.prompt,
+        root=file.root,
+        where=file.where,
+        columns=[each.name for each in input_columns],
+        vars=file.pipeline.prompt.vars,
+        queries=queries,
+        fields=shape.facts,
+    )
+
+
+def _resolved(
+    file: PipelineFile,
+    ladder: tuple[ProviderRules, tuple[RungSettings, ...]],
+    shape: _Shape,
+    input_columns: tuple[InputColumn, ...],
+    templates: Templates,
+    queries: Mapping[str, Any],
+    conditions: Conditions,
+) -> Resolved:
+    rules, rungs = ladder
+    output, models = file.pipeline.output, file.pipeline.models
+    visible = rules.visible_schema(output_format=output.format, sent_schema=shape.sent)
+    version = _version(file, templates, queries, shape.full, visible)
+    used = set(templates.columns) | conditions.inputs
+    hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
+    policy = _policy(output, shape.full, hash_columns, pipeline_accepts=[each.accept for each in models])
+    return Resolved(
+        file=file,
+        rules=rules,
+        rungs=rungs,
+        templates=templates,
+        input_columns=input_columns,
+        hash_columns=hash_columns,
+        columns=shape.columns,
+        full_schema=shape.full,
+        sent_schema=shape.sent,
+        visible_schema=visible,
+        judge=Judge(
+            output_format=output.format,
+            full_schema=shape.full,
+            columns=shape.columns,
+            input_columns=tuple((each.name, each.type) for each in hash_columns),
+            checks=conditions.checks,
+            accepts=conditions.accepts,
+        ),
+        whens=conditions.whens,
+        rerun=conditions.rerun,
+        review_where=conditions.review,
+        version=version,
+        policy_hash=digest(["policy", version.schema_hash, policy]),
+        judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),
+        policy=policy,
+        toml=dump(file.pipeline),
+        warnings=tuple(_rule_problems(rules, rungs, file, shape.sent, "warning")),
+    )
+
+
+def judge_of_policy(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> Judge:
+    """The judge of a policy out of the ledger, for answers to an older prompt version."""
+    output = Output.model_validate(policy["output"])
+    columns = output_columns(policy["full_schema"], output)
+    names = [name for name, _ in policy["columns"]]
+    fields = [each.name for each in columns]
+
+    def condition(text: str) -> Condition:
+        return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")
+
+    return Judge(
+        output_format=output.format,
+        full_schema=policy["full_schema"],
+        columns=columns,
+        input_columns=tuple((name, kind) for name, kind in policy["columns"]),
+        checks={name: condition(text) for name, text in policy["checks"].items()},
+        accepts=[condition(text) if text else None for text in policy["accept"]],
+    )
+
+
+def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tuple[RungSettings, ...]]:
+    rungs, providers = [], []
+    for rung in file.pipeline.models:
+        provider, model = split_model(rung.model, default_provider)
+        providers.append(provider)
+        rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings))
+    if len(set(providers)) > 1:
+        what = f"the ladder mixes providers: {', '.join(dict.fromkeys(providers))}"
+        raise PipelineError(what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline.")
+    module = get_provider_module(providers[0], where=file.where("[[models]] model"))
+    return module.RULES, tuple(rungs)
+
+
+def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
+    try:
+        return output_columns(full, file.pipeline.output)
+    except ValueError as error:
+        hint = "Write a DuckDB type, such as DECIMAL(12,2)."
+        raise PipelineError(str(error), where=file.where("[output.fields] column"), hint=hint) from error
+
+
+def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Problem]:
+    """What is no valid schema, and what structured outputs could not be told even in its reduced form."""
+    found = schema_errors(full)
+    if file.pipeline.output.format in STRUCTURED_FORMATS:
+        found = [*found, *schema_problems(full)]
+    return [Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found]
+
+
+def _rule_problems(
+    rules: ProviderRules,
+    rungs: tuple[RungSettings, ...],
+    file: PipelineFile,
+    sent: Mapping[str, Any] | None,
+    level: str,
+) -> list[RuleProblem]:
+    output_format = file.pipeline.output.format
+    return [
+        each
+        for rung in rungs
+        for each in rules.problems(rung, output_format=output_format, sent_schema=sent)
+        if each.level == level
+    ]
+
+
+def _rung_problems(
+    file: PipelineFile,
+    rules: ProviderRules,
+    rungs: tuple[RungSettings, ...],
+    sent: Mapping[str, Any] | None,
+    level: str,
+) -> list[Problem]:
+    problems = []
+    for number, rung in enumerate(rungs, start=1):
+        for each in _rule_problems(rules, (rung,), file, sent, level):
+            where = file.where(f"[[models]] {number} {each.key}".rstrip())
+            problems.append(Problem(what=each.what, where=where, hint=each.hint))
+    return problems
+
+
+def _version(
+    file: PipelineFile,
+    templates: Templates,
+    queries: Mapping[str, Any],
+    full: Mapping[str, Any],
+    visible: str,
+) -> PromptVersion:
+    prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries)
+    schema = schema_hash(file.pipeline.output.format, full)
+    return PromptVersion(
+        prompt_version=digest(["version", prompt, schema]),
+        prompt_hash=prompt,
+        schema_hash=schema,
+        visible_hash=digest(["visible", prompt, file.pipeline.output.format, visible]),
+        sources=templates.sources,
+        variables=file.pipeline.prompt.vars,
+        queries=queries,
+    )
+
+
+def _policy(
+    output: Output,
+    full: Mapping[str, Any],
+    hash_columns: tuple[InputColumn, ...],
+    *,
+    pipeline_accepts: list[str | None],
+) -> dict[str, Any]:
+    return {
+        "output": output.model_dump(
+            mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}
+        ),
+        "full_schema": full,
+        "columns": [(each.name, each.type) for each in hash_columns],
+        "checks": dict(output.checks),
+        "accept": pipeline_accepts,
+    }

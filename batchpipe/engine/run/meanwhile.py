@@ -1,0 +1,66 @@
+"""`[pilot] meanwhile = "previous"`: new rows go on under the last approved prompt version while the gate is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchpipe.engine.batches.flight import Flight
+from batchpipe.engine.batches.queue import Queue
+from batchpipe.engine.batches.record import record_version
+from batchpipe.engine.batches.submit import Submitter
+from batchpipe.engine.context import Context
+from batchpipe.engine.plan.plan import Planner, PlanOptions
+from batchpipe.engine.run.previous import is_asked_for, make_planner, previous, unanswered
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.logs import Tell
+
+
+@dataclass(slots=True, kw_only=True)
+class Meanwhile:
+    """The rows that no version has answered yet, under the version before. It has working tables of its own."""
+
+    planner: Planner
+    queue: Queue
+    snapshot: Snapshot
+    options: PlanOptions
+    again: bool = field(default=True, init=False)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more can be sent now."""
+        return not self.again and self.queue.exhausted
+
+    def submit(self, flight: Flight) -> None:
+        """Plan where rows have become due, and send what there is room for."""
+        if self.again and self.queue.exhausted:
+            self.again = False
+            self.queue.load(self.planner.plan(self.snapshot, (), self.options))
+        self.queue.submit(flight)
+
+
+def go_on(
+    context: Context,
+    stack: ExitStack,
+    snapshot: Snapshot,
+    options: PlanOptions,
+    parts: Mapping[str, Any],
+    tell: Tell,
+) -> Meanwhile | None:
+    """A way for new rows under the version before, with what a run's submitter takes; `stack` closes its tables."""
+    if not is_asked_for(parts["resolved"]):
+        return None
+    work = context.work()
+    stack.callback(work.close)
+    before = previous(context, work, parts["resolved"])
+    if before is None:
+        return None
+    git_commit = context.git_commit()
+    with context.database.writing(work, parts["run_id"]) as session:
+        record_version(session, before, parts["run_id"], git_commit)
+    planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
+    submitter = Submitter(**{**parts, "resolved": before, "work": work}, account_url=context.account_url)
+    queue = Queue(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
+    return Meanwhile(planner=planner, queue=queue, snapshot=snapshot, options=unanswered(options, ()))

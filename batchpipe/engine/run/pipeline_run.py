@@ -1,0 +1,381 @@
+"""One pipeline's part of a run, as steps: look at what is in flight, collect, plan, submit, until nothing is due.
+
+Retry, escalation, recovery after a crash and the second cron call are no paths of their own: they are what the next
+plan finds due, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from batchpipe import __version__, telemetry
+from batchpipe.engine.batches.collect import Collector
+from batchpipe.engine.batches.flight import Flight
+from batchpipe.engine.batches.queue import Queue
+from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.record import record_orders, record_plan, record_version
+from batchpipe.engine.batches.submit import Submitter
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.facts import OpenBatch, add_event
+from batchpipe.engine.ledger.locks import pipeline_lock
+from batchpipe.engine.ledger.raw import RawFolder
+from batchpipe.engine.output.output import ensure_output
+from batchpipe.engine.plan.orders import Order
+from batchpipe.engine.plan.plan import Plan, Planner, PlanOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.meanwhile import Meanwhile, go_on
+from batchpipe.engine.run.pilot import PilotGate, Summary
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.totals import RunFacts, RunResult, close_run, result_of
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError
+from batchpipe.logs import Event, Level
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import Provider
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+
+@dataclass(slots=True, kw_only=True)
+class PipelineRun:
+    """A pipeline on its way through a run. `tell` hears of what happens; `confirm` may refuse the first plan.
+
+    With `prepared`, a resolved pipeline and its rows, nothing is read: an evaluation brings its own.
+    """
+
+    context: Context
+    file: PipelineFile
+    options: RunOptions
+    tell: Callable[[str, Event], None]
+    confirm: Callable[[Resolved, Plan], bool]
+    prepared: tuple[Resolved, Snapshot] | None = None
+    run_id: str = ""
+    plan: Plan | None = None
+    finished: bool = False
+    gate: str | None = None
+    gate_hint: str | None = None
+    result: RunResult | None = None
+    error: BatchpipeError | None = None
+    open: Sequence[OpenBatch] = ()
+    wake_at: datetime | None = None
+    resolved: Resolved = field(init=False)
+    work: Work = field(init=False)
+    snapshot: Snapshot = field(init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _first: Plan | None = field(default=None, init=False)
+    _orders: Sequence[Order] = field(default=(), init=False)
+    _planner: Planner = field(init=False)
+    _flight: Flight = field(init=False)
+    _queue: Queue = field(init=False)
+    _since: int = field(default=0, init=False)
+    _pilot: PilotGate = field(init=False)
+    _meanwhile: Meanwhile | None = field(default=None, init=False)
+    _parts: dict[str, Any] = field(default_factory=dict, init=False)
+    summary: Summary | None = field(default=None, init=False)
+    _begun: bool = field(default=False, init=False)
+    _looked: bool = field(default=False, init=False)
+    _span: telemetry.Running | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        return self.file.pipeline.name
+
+    def _tell(self, event: Event) -> None:
+        telemetry.measure(self.name, event)
+        self.tell(self.name, event.of_run(self.run_id))
+
+    def step(self) -> None:
+        """Do what can be done now; sets `finished`, or `wake_at` for the next step."""
+        if self._span is None:
+            self._span = telemetry.begin("run", self.name)
+            self._stack.callback(self._span.end)
+        with self._span.at_work():
+            self._advance()
+
+    def _advance(self) -> None:
+        if not self._begun:
+            self._begin()
+        self._refuse_paused()
+        self._flight.look(force=not self._looked)
+        self._looked = True
+        if self._flight.stop is not None:
+            raise ProviderError(
+                self._flight.stop,
+                where=self.name,
+                hint="Mend the cause, then run the same command again: no row is marked failed, none is lost.",
+            )
+        self._plan_what_is_due()
+        if not self.finished:
+            self._queue.submit(self._flight)
+            if self._meanwhile is not None and self._held:
+                self._meanwhile.submit(self._flight)
+            self._run_after()
+            self.open = self._flight.open
+            self._settle()
+
+    def _begin(self) -> None:
+        context, database = self.context, self.context.database
+        database.make_folder("spill")
+        locks = database.make_folder("locks")
+        self._stack.enter_context(pipeline_lock(locks, self.name, context.clock()))
+        self._begun = True
+        self.work = context.work()
+        self._stack.callback(self.work.close)
+        with database.reading(self.work) as session:
+            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
+        if paused and not self.options.resume:
+            self._refuse_paused()
+        with database.writing(self.work, None) as session:
+            self.run_id = str(session.one("SELECT uuidv7()")[0])
+            self._since = session.seq
+            facts = {"version": __version__}
+            add_event(session, self.name, "run_started", facts, run_id=self.run_id)
+            if paused:
+                add_event(session, self.name, "resumed", {}, run_id=self.run_id)
+        self._tell(Event(kind="run_started"))
+        self._read_input()
+        self._prepare_parts()
+
+    def _read_input(self) -> None:
+        """Resolve the file, make the output table, then read the input once into the snapshot."""
+        context = self.context
+        if self.prepared is not None:
+            self.resolved, self.snapshot = self.prepared
+            with context.database.writing(self.work, self.run_id) as session:
+                record_version(session, self.resolved, self.run_id, context.git_commit())
+            return
+        with context.source(self.file, self.options.params) as source:
+            self.resolved = context.resolve(self.file, source)
+            source.release_databases()
+            with context.database.writing(self.work, self.run_id) as session:
+                record_version(session, self.resolved, self.run_id, context.git_commit())
+                ensure_output(session, self.resolved, self.run_id)
+            folder = context.database.make_folder("work", self.name)
+            for old in folder.glob("*.parquet"):
+                old.unlink()
+            self.snapshot = source.snapshot(folder / "input.parquet", self.resolved.input_columns)
+
+    def _prepare_parts(self) -> None:
+        context, database = self.context, self.context.database
+        asked = self.options.orders
+        with database.writing(self.work, self.run_id) as session:
+            self._orders = record_orders(
+                session, self.resolved, self.run_id, asked, self.options.where, self.options.withdraw
+            )
+        prices = context.prices()
+        folder = database.make_folder("work", self.name)
+        self._planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
+        parts: dict[str, Any] = {
+            "resolved": self.resolved,
+            "database": database,
+            "work": self.work,
+            "raw": RawFolder(path=database.make_folder("raw")),
+            "provider": self._provider,
+            "run_id": self.run_id,
+        }
+        self._flight = Flight(
+            collector=Collector(prices=prices, poll_interval=context.settings.poll_interval, **parts),
+            reconciler=Reconciler(reconcile_wait=context.reconcile_wait, **parts),
+            context=context,
+            tell=self._tell,
+        )
+        database.meanwhile.append(self._flight.save_ended)
+        self._stack.callback(database.meanwhile.remove, self._flight.save_ended)
+        self._pilot = PilotGate(
+            resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
+        )
+        self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
+        self._parts = parts
+        self._queue = Queue(
+            submitter=Submitter(account_url=context.account_url, **parts),
+            planner=self._planner,
+            context=context,
+            max_usd=self.options.max_usd,
+            tell=self._tell,
+        )
+
+    def _provider(self) -> Provider:
+        return self.context.provider(self.file)
+
+    def _refuse_paused(self) -> None:
+        with self.context.database.reading(self.work) as session:
+            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
+            resumed = self.options.resume and not self._looked
+        if paused and not resumed:
+            raise GateError(
+                f"{self.name} is paused by `batchpipe cancel`",
+                where=self.name,
+                hint=f"To go on: batchpipe run {self.name} --resume",
+            )
+
+    def _plan_what_is_due(self) -> None:
+        if self.plan is None or (self._flight.dropped and self._queue.exhausted):
+            self._flight.dropped = self._flight.decided = False
+            limit = self.options.limit
+            left = None if limit is None else max(limit - self._queue.submitted, 0)
+            self._take(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
+        elif self._queue.exhausted and self._flight.decided:
+            self._flight.decided = False
+            if self._held:  # retries and escalations of a pilot wait for its approval
+                if self._meanwhile is not None:
+                    self._meanwhile.again = True
+                return
+            self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))
+
+    def _take(self, options: PlanOptions) -> None:
+        plan = self._planner.plan(self.snapshot, self._orders, options)
+        if self._first is None:
+            self._first = plan
+            if plan.keys_changed and not self.options.approve:
+                raise GateError(
+                    f"{plan.vanished:,} of {plan.known:,} known keys left the input and {plan.appeared:,} appeared",
+                    where=self.file.where("[input] key"),
+                    hint="If that is meant, run with --approve; if not, correct the key: rows would be paid for again.",
+                )
+            if not self.confirm(self.resolved, plan):
+                raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
+        self.plan = plan
+        record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
+        if plan.held is None:
+            self._planner.forget()
+        self._queue.load(plan)
+        if self._held and self._meanwhile is None:
+            options, stack = self.options.plan, self._stack
+            self._meanwhile = go_on(self.context, stack, self.snapshot, options, self._parts, self._tell)
+
+    @property
+    def _held(self) -> bool:
+        """Whether a pilot holds the rest back."""
+        return self.plan is not None and self.plan.held is not None
+
+    def _run_after(self) -> None:
+        """The statements after a commit of results; run again where a crash came between the two."""
+        statements = self.file.pipeline.output.after
+        if not statements:
+            return
+        names = quote_list(self.resolved.names)
+        with self.context.database.reading(self.work) as session:
+            if not session.one(query("after_is_due", pipelines=names))[0]:
+                return
+            seq = session.seq
+        with self.context.source(self.file, self.options.params) as source:
+            source.attach_databases()
+            source.run_statements(statements, "[output] after", self.context.environment)
+        with self.context.database.writing(self.work, self.run_id) as session:
+            add_event(session, self.name, "after_done", {"up_to": seq}, run_id=self.run_id)
+
+    def _settle(self) -> None:
+        """Finished, or when to look again."""
+        meanwhile = self._meanwhile if self._held else None
+        if self._held and self._queue.exhausted and self._nothing_flies() and (meanwhile is None or meanwhile.done):
+            self._end_pilot()
+            return
+        waiting = self._waiting_until()
+        queues = [self._queue, *([meanwhile.queue] if meanwhile is not None else [])]
+        gates = [each.gate for each in queues if not each.exhausted and each.gate is not None]
+        if gates and not self.open:
+            self.gate = gates[0]
+            self.finished = True
+        elif not self._held and self._all_done() and waiting is None:
+            self.finished = True
+        elif self.options.no_wait:
+            due_again = self._flight.decided or self._flight.dropped
+            self.finished = not (self._queue.exhausted and due_again)
+        if self.finished and self._flight.unclear:
+            self._ask_a_person()
+        wakes = (waiting, self._flight.next_look, *(each.wake_at for each in queues))
+        # Where only other pipelines fill the queue, nothing of its own says when there will be room.
+        look_again = self.context.clock() + timedelta(seconds=self.context.settings.poll_interval)
+        self.wake_at = min((each for each in wakes if each is not None), default=look_again)
+        if self._flight.decided and self._queue.exhausted:
+            self.wake_at = None
+
+    def _end_pilot(self) -> None:
+        """The pilot has come back: the gate, unless it opens by itself."""
+        self.summary = self._pilot.close(self._planner, self.options.plan)
+        if self.summary is None:
+            self.plan, self.wake_at = None, None
+            return
+        self.gate, self.finished = self.summary.words, True
+        self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
+
+    def _all_done(self) -> bool:
+        return self._queue.exhausted and self._nothing_flies() and not self._flight.decided
+
+    def _nothing_flies(self) -> bool:
+        """Whether no open chunk can be waited for: what is left needs a person."""
+        return all(each.chunk_id in self._flight.unclear for each in self.open)
+
+    def _ask_a_person(self) -> None:
+        batch_id = next(iter(self._flight.unclear.values()))
+        self.gate = (
+            f"{len(self._flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
+            f"({batch_id}): their rows are held"
+        )
+        self.gate_hint = (
+            f"If it was yours: batchpipe recover {self.name} --adopt {batch_id}; to send the rows again: "
+            f"batchpipe recover {self.name} --abandon"
+        )
+
+    def _waiting_until(self) -> datetime | None:
+        """When the next row that pauses after a transient error is due; None where none pauses."""
+        moment = self.plan.deferred_until if self.plan is not None else None
+        if moment is not None and moment <= self.context.clock() and self._queue.exhausted:
+            self._flight.decided = True
+        return moment
+
+    def end(self) -> None:
+        """Record the end and sum up; releases the lock. A database that cannot be written to is the run's error."""
+        try:
+            self.result = self._sum_up()
+        except DatabaseError as error:
+            self.error = self.error or error
+        finally:
+            self._tell(self._end_event())
+            self._stack.close()
+
+    def _end_event(self) -> Event:
+        """The run's end, with the rows as they stand and what was paid in this call."""
+        error, ended = self.error, self.ended()
+        level: Level = "error" if error is not None else "warning" if self.gate else "info"
+        return Event(
+            kind="run_ended",
+            level=level,
+            requests=ended.submitted,
+            rows=ended.rows,
+            cost_usd=ended.cost_usd,
+            error_code=error.code if error is not None else "gate" if self.gate else None,
+            words=error.what if error is not None else self.gate or "",
+        )
+
+    def ended(self) -> RunResult:
+        """What the run came to; what little is known of it where its end could not be summed up."""
+        return self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+
+    def _sum_up(self) -> RunResult:
+        if self._first is None:
+            if self.run_id:
+                database, status = self.context.database, "gate" if self.gate else "error"
+                close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
+            return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+        queues = [self._queue, *([self._meanwhile.queue] if self._meanwhile is not None else [])]
+        facts = RunFacts(
+            run_id=self.run_id,
+            since=self._since,
+            snapshot=self.snapshot,
+            first=self._first,
+            options=self.options.plan,
+            submitted=sum(each.submitted for each in queues),
+            batches=sum(each.batches for each in queues),
+            gate=self.gate,
+            error=self.error,
+        )
+        database = self.context.database
+        result = result_of(database, self.work, self.resolved, self._planner, facts)
+        close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted, result.gate)
+        return result

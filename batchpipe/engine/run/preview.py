@@ -1,0 +1,199 @@
+"""What a run would do: the plan under open orders and those that are only asked about. Records nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import Limit, limits
+from batchpipe.engine.ledger.facts import load, spent
+from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
+from batchpipe.engine.plan.plan import DUE_WORDS, Plan, Planner
+from batchpipe.engine.plan.plan_diff import (
+    Before,
+    DiffOptions,
+    NamedVersions,
+    PlanDiff,
+    find_named,
+    plan_diff,
+    resolve_before,
+)
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import resolve_version
+from batchpipe.engine.run.pilot import pilot_gold, sample_of
+from batchpipe.engine.run.previous import plan_meanwhile
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+NO_DIFF = DiffOptions()
+NO_RUN = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRow:
+    """A row that is due: its key as a JSON list of texts, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A plan and what surrounds it. `version` is the prompt's (`v3`), new where no run has recorded it."""
+
+    resolved: Resolved
+    plan: Plan
+    version: str
+    version_is_new: bool
+    open_orders: Sequence[Order]
+    limits: Sequence[Limit]
+    spent_usd: Decimal
+    in_flight_usd: Decimal
+    batches_in_flight: int
+    paused: bool
+    due_rows: Sequence[DueRow]
+    diff: PlanDiff | None = None
+    meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
+
+    @property
+    def requests(self) -> int:
+        return self.plan.requests + (self.meanwhile.requests if self.meanwhile else 0)
+
+    @property
+    def batches(self) -> int:
+        return self.plan.batches + (self.meanwhile.batches if self.meanwhile else 0)
+
+    @property
+    def over(self) -> Sequence[Limit]:
+        """The limits that the expected cost does not fit, with what is in flight as it is expected."""
+        cost = self.plan.estimate.cost_usd
+        return [each for each in self.limits if cost is not None and cost > each.expected_left_usd]
+
+
+def preview(
+    context: Context,
+    file: PipelineFile,
+    options: RunOptions,
+    *,
+    due_rows: bool = False,
+    diff: DiffOptions = NO_DIFF,
+) -> Preview:
+    """What `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
+
+    PipelineError and InputError as there, UsageError for a version that there is not.
+    """
+    work = context.work()
+    try:
+        named = find_named(context.database, work, file, diff)
+        with context.temporary_folder("plan-") as folder:
+            resolved, snapshot, before = _read_input(context, file, options, folder, named)
+            found = _planned(context, work, resolved, snapshot, options, folder, due_rows)
+            if not diff.wanted:
+                return found
+            label = named.after.label if named.after else "now" if found.version_is_new else found.version
+            shown = plan_diff(
+                context.database,
+                work,
+                resolved,
+                snapshot,
+                label=label,
+                before=before,
+                past=named.past,
+                provider=context.default_provider,
+            )
+            return replace(found, diff=shown)
+    finally:
+        work.close()
+
+
+def _read_input(
+    context: Context, file: PipelineFile, options: RunOptions, folder: Path, named: NamedVersions
+) -> tuple[Resolved, Snapshot, Before | None]:
+    provider = context.default_provider
+    with context.source(file, options.params) as source:
+        if named.after is None:
+            resolved = context.resolve(file, source)
+        else:
+            resolved = resolve_version(named.after, file, source, provider)
+        before = resolve_before(named.before, resolved, source, named.past, provider) if named.before else None
+        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns), before
+
+
+def _planned(
+    context: Context,
+    work: Work,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    options: RunOptions,
+    folder: Path,
+    due_rows: bool,
+) -> Preview:
+    database = context.database
+    gold = pilot_gold(context, work, resolved, options.pilot)
+    with database.reading(work) as session:
+        recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
+        orders = [*recorded, *_imagined(session, resolved, recorded, options)]
+        sample = sample_of(session, resolved, gold, options.pilot)
+    planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
+    plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
+    with database.reading(work) as session:
+        version, is_new = _version(session, resolved)
+        busy = load(session, resolved.names, NO_RUN)
+        money = spent(session, resolved.names, NO_RUN)
+        paused = session.one(query("paused", pipelines=quote_list([resolved.name])))[0]
+    return Preview(
+        resolved=resolved,
+        plan=plan,
+        version=version,
+        version_is_new=is_new,
+        open_orders=recorded,
+        limits=tuple(limits(resolved.file.pipeline.budget, None, money, busy)),
+        spent_usd=money.ever,
+        in_flight_usd=busy.max_usd,
+        batches_in_flight=busy.batches,
+        paused=paused,
+        due_rows=_due_rows(work) if due_rows else (),
+        meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
+    )
+
+
+def _meanwhile(
+    context: Context, work: Work, plan: Plan, resolved: Resolved, options: RunOptions, folder: Path
+) -> Plan | None:
+    if plan.held is None:
+        return None
+    keys = [key for (key,) in work.connection.execute("SELECT key FROM work.due").fetchall()]
+    return plan_meanwhile(context, resolved, plan.snapshot, options.plan, keys, folder / "meanwhile")
+
+
+def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:
+    """The orders that `run` would record: those asked for that are not open already."""
+    known = {(each.kind, each.argument, each.selection) for each in recorded}
+    asked: list[tuple[OrderKind, str]] = options.orders
+    return [
+        make_order(resolved, session.connection, kind, argument, options.where)
+        for kind, argument in asked
+        if (kind, argument, options.where) not in known
+    ]
+
+
+def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
+    names = quote_list(resolved.names)
+    identity = {"prompt_version": resolved.version.prompt_version}
+    found = session.rows(query("version_number", pipelines=names), identity)
+    if found:
+        return str(found[0][0]), False
+    return str(session.one(query("next_version_number", pipelines=names))[0]), True
+
+
+def _due_rows(work: Work) -> list[DueRow]:
+    words = quote_list(DUE_WORDS)
+    found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
+    return [DueRow(key=key, reason=word) for key, word in found.fetchall()]

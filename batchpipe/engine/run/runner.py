@@ -1,0 +1,86 @@
+"""The loop: several pipelines advance side by side, and one's error does not stop the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import duckdb
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.totals import RunResult
+from batchpipe.errors import BatchpipeError, GateError
+from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_error
+
+LONGEST_SLEEP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One pipeline's result; `error` is what stopped it, if anything did."""
+
+    result: RunResult
+    error: BatchpipeError | None
+
+
+def run_pipelines(
+    context: Context,
+    runs: Sequence[PipelineRun],
+    *,
+    wait_seconds: float | None,
+    show: Callable[[Sequence[PipelineRun]], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Outcome]:
+    """Step every run until all have finished, or `wait_seconds` have passed; `show` is called about once a second.
+
+    KeyboardInterrupt leaves everything resumable: the results so far are recorded, the locks released.
+    """
+    deadline = context.clock() + timedelta(seconds=wait_seconds) if wait_seconds is not None else None
+    with ExitStack() as ending:
+        for run in runs:
+            ending.callback(run.end)
+        while active := [run for run in runs if not run.finished]:
+            for run in active:
+                if run.wake_at is None or context.clock() >= run.wake_at:
+                    _step(run)
+            show(runs)
+            if deadline is not None and context.clock() >= deadline:
+                break
+            _pause(context, runs, sleep)
+    return [Outcome(result=run.ended(), error=run.error) for run in runs]
+
+
+def _step(run: PipelineRun) -> None:
+    try:
+        run.step()
+    except GateError as error:
+        run.gate, run.finished = error.what, True
+        run.gate_hint = error.hint
+    except BatchpipeError as error:
+        run.error, run.finished = error, True
+    except OSError as error:
+        if not is_of_disk(error):
+            raise
+        run.error, run.finished = disk_error(error), True
+    except duckdb.Error as error:
+        if not is_of_storage(error):
+            raise
+        run.error, run.finished = storage_error(error, run.context.database.folder), True
+
+
+def _pause(
+    context: Context,
+    runs: Sequence[PipelineRun],
+    sleep: Callable[[float], None],
+) -> None:
+    """Sleep until the first run wants to go on, at most a second, so that the display stays alive."""
+    active = [run for run in runs if not run.finished]
+    if not active or any(run.wake_at is None for run in active):
+        return
+    now = context.clock()
+    soonest = min(run.wake_at for run in active if run.wake_at is not None)
+    sleep(min(max((soonest - now).total_seconds(), 0.0), LONGEST_SLEEP_SECONDS))

@@ -1,0 +1,368 @@
+"""The input: read once per call, in a DuckDB session of its own, into a Parquet snapshot beside the database."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+
+from batchpipe.conditions import first_line
+from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
+from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
+from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
+from batchpipe.pipeline.load import expand_variables
+from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
+from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.store.database import limit_memory
+from batchpipe.store.disk import disk_is_full, storage_error
+from batchpipe.store.opening import attach, opening
+
+# What reading the input may take in memory; where that is too little it is read again without a limit of ours.
+MEMORY_BYTES = 370_000_000
+# Different values of these types have different texts.
+INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
+
+
+class Inputs(Protocol):
+    """What resolving a pipeline asks of its input."""
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection: ...
+
+    def columns(self) -> tuple[InputColumn, ...]: ...
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]: ...
+
+    def table(self, query: str, toml_path: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDatabases:
+    """The databases that the input may read: the first is searched first; those that do not exist are left out."""
+
+    paths: tuple[Path, ...]
+    wait_seconds: float
+
+
+class Source:
+    """An open session over the input. Make it with `open_source`."""
+
+    def __init__(
+        self,
+        file: PipelineFile,
+        connection: duckdb.DuckDBPyConnection,
+        databases: SourceDatabases,
+        params: Mapping[str, Any],
+        *,
+        offline: bool = False,
+    ) -> None:
+        self.file = file
+        self.connection = connection
+        self.unread: list[Problem] = []
+        self._offline = offline
+        self._databases = databases
+        self._attached = False
+        self._aliases: list[str] = []
+        self._held: list[threading.RLock] = []
+        self._query = _input_query(file)
+        self._params = self._chosen_params(params)
+
+    def columns(self) -> tuple[InputColumn, ...]:
+        """The columns of the input query, bound with no rows; where some are declared, those alone."""
+        declared = declared_types(self.file, self.connection)
+        if self._offline and not declared:
+            raise undeclared(self.file)
+        given = declared
+        if not self._offline:
+            rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
+            given = {row[0]: row[1] for row in rows}
+            hold_to(self.file, declared, given)
+        return tuple(input_column(name, kind) for name, kind in given.items() if name in (declared or given))
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """The columns that the file names and the input does not have."""
+        return column_problems(self.file, [each.name for each in columns])
+
+    def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
+        """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small.
+
+        Without a source one of `[prompt.queries]` that fails is `unread` and has no rows.
+        """
+        try:
+            return self._table(query, toml_path, limit)
+        except PipelineError as error:
+            if not self._offline:
+                raise
+            hint = "Without a source it runs without `setup` and databases: let it read a file of the project."
+            problems = [Problem(what=each.what, where=each.where, hint=hint) for each in error.problems]
+            if not toml_path.startswith("[prompt.queries]"):
+                raise PipelineError.from_problems(problems) from error
+            self.unread += problems
+            return []
+
+    def _table(self, query: str, toml_path: str, limit: int) -> list[dict[str, Any]]:
+        statement = _one_select(query, self.file.where(toml_path))
+        self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
+        names = [each[0] for each in self.connection.description or ()]
+        rows = self.connection.fetchall()
+        if len(rows) > limit:
+            what = f"the query gives more than {limit:,} rows; it is meant for small tables"
+            raise PipelineError(what, where=self.file.where(toml_path), hint="Add a LIMIT or a WHERE.")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def snapshot(self, path: Path, columns: tuple[InputColumn, ...]) -> Snapshot:
+        """Write the input to `path` and check its keys; InputError lists null or duplicate ones."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        by_name = {each.name: each for each in columns}
+        stored = ", ".join(
+            f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"
+            if each.as_text
+            else f"{quote_identifier(each.name)} AS {each.stored}"
+            for each in by_name.values()
+        )
+        select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
+        # Dictionaries of texts that are all different cost more than they save.
+        options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
+        copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
+        self._run(copy, self._params, self._query_place())
+        snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
+        return replace(snapshot, rows=self._check_keys(snapshot))
+
+    def non_deterministic(self) -> str | None:
+        """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
+        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
+        called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
+        volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
+        if volatile:
+            return f"it calls {', '.join(volatile)}()"
+        return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
+
+    def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
+        """Run `setup` or `after`, `${NAME}` replaced from `environment` only now; errors keep the `${NAME}`."""
+        for number, statement in enumerate(statements):
+            place = self.file.where(f"{toml_path}[{number}]")
+            expanded = expand_variables(statement, environment, place)
+            try:
+                self.connection.execute(expanded)
+            except duckdb.Error as error:
+                message = first_line(error)
+                for name in re.findall(r"\$\{(\w+)\}", statement):
+                    message = message.replace(environment.get(name, "\0"), "${" + name + "}")
+                what = f"the statement failed: {message}"
+                raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from error
+
+    def attach_databases(self) -> None:
+        """Attach the project's databases read-only and search them; they are released with the session."""
+        if self._attached:
+            return
+        self._attached = True
+        for number, path in enumerate(self._databases.paths):
+            if not path.exists():
+                continue
+            alias = path.stem if number == 0 else f"{path.stem}_project"
+            lock = opening(path)
+            lock.acquire()
+            self._held.append(lock)
+            attach(self.connection, path, alias, read_only=True, wait_seconds=self._databases.wait_seconds)
+            self._aliases.append(alias)
+        searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+        self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
+
+    def release_databases(self) -> None:
+        """Let go of the project's databases and of the stand-in, so that the output table can be made."""
+        self.connection.execute("SET search_path = 'memory.main'")
+        for alias in self._aliases:
+            self.connection.execute(f"DETACH {quote_identifier(alias)}")
+        self._aliases.clear()
+        self._attached = False
+        self.connection.execute("DROP SCHEMA IF EXISTS stand_in CASCADE")
+        while self._held:
+            self._held.pop().release()
+
+    def close(self) -> None:
+        self.connection.close()
+        while self._held:
+            self._held.pop().release()
+
+    def _stand_in(self) -> None:
+        """An empty stand-in for the output table before it is made, so that the input may read it."""
+        pipeline = self.file.pipeline
+        schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
+        columns = dict.fromkeys(
+            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *dict(FACT_COLUMNS)]
+        )
+        nothing = ", ".join(f"NULL AS {quote_identifier(column)}" for column in columns)
+        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema or 'stand_in')}")
+        view = quote_table(f"{schema or 'stand_in'}.{name}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW memory.{view} AS SELECT {nothing} WHERE false")
+        path = [
+            "memory.main",
+            "memory.stand_in",
+            *(f"{quote_identifier(each)}.main" for each in self._aliases),
+        ]
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS stand_in")
+        self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
+
+    def _run(self, statement: str, params: Any, place: str, *, fetch: bool = True) -> list[tuple[Any, ...]]:
+        """Run a statement of the user's; a table that is not found is looked for in the project's databases."""
+        for mend in (self.attach_databases, self._stand_in):
+            try:
+                return self._fetched(statement, params, fetch)
+            except duckdb.CatalogException:
+                mend()
+            except duckdb.Error as error:
+                raise self._failed(error, place) from error
+        try:
+            return self._fetched(statement, params, fetch)
+        except duckdb.Error as error:
+            raise self._failed(error, place) from error
+
+    def _fetched(self, statement: str, params: Any, fetch: bool) -> list[tuple[Any, ...]]:
+        try:
+            cursor = self.connection.execute(statement, params)
+        except duckdb.OutOfMemoryException:
+            # Long texts in large row groups of the user's files: what DuckDB would take by itself is enough, as a rule.
+            self.connection.execute("RESET memory_limit")
+            cursor = self.connection.execute(statement, params)
+        return cursor.fetchall() if fetch else []
+
+    def _failed(self, error: duckdb.Error, place: str) -> BatchpipeError:
+        if disk_is_full(error):
+            return storage_error(error, self.file.root)
+        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
+        return PipelineError(f"the query failed: {first_line(error)}", where=place, hint=hint)
+
+    def _query_place(self) -> str:
+        given = self.file.pipeline.input
+        return self.file.where("[input] query") if given.query else str(given.query_file)
+
+    def _chosen_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        known = dict(self.file.pipeline.input.params)
+        for name in params:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                hint = f"Did you mean {near[0]!r}?" if near else "Declare it under [input] params."
+                raise PipelineError(
+                    f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint
+                )
+        known.update(params)
+        named = {str(each) for each in duckdb.extract_statements(self._query)[0].named_parameters}
+        for name in sorted(named - set(known)):
+            what = f"the query uses ${name}, which has no value"
+            hint = f'Add it to params: {name} = "...", or give --param {name}=...'
+            raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
+        return {name: value for name, value in known.items() if name in named}
+
+    def _check_keys(self, snapshot: Snapshot) -> int:
+        """How many rows the snapshot has; InputError where a key is null or names two of them."""
+        names = snapshot.key_columns
+        columns = {each.name: each for each in snapshot.columns}
+        null = " OR ".join(f"{columns[name].stored} IS NULL" for name in names)
+        total, nulls = self._one(f"SELECT count(*), count(*) FILTER ({null}) FROM {snapshot.file}")
+        distinct = total
+        if not nulls and not self._ascends(snapshot, [columns[name] for name in names]):
+            # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
+            (distinct,) = self._one(f"SELECT count(DISTINCT hash(key)) FROM {snapshot.relation}")
+            if distinct < total:
+                (distinct,) = self._one(f"SELECT count(DISTINCT md5_number(key)) FROM {snapshot.relation}")
+        place, shown = self.file.where("[input] key"), ", ".join(names)
+        if nulls:
+            what = f"{nulls:,} of {total:,} rows have no {shown}"
+            hint = f"A key must not be null: add WHERE {names[0]} IS NOT NULL, or choose another key."
+            raise InputError(what, where=place, hint=hint)
+        if distinct < total:
+            offenders = self.connection.execute(
+                f"SELECT key, count(*) FROM {snapshot.relation} GROUP BY key HAVING count(*) > 1 "
+                "ORDER BY count(*) DESC, key LIMIT 5"
+            ).fetchall()
+            listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
+            what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
+            hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
+            raise InputError(what, where=place, hint=hint)
+        return int(total)
+
+    def _ascends(self, snapshot: Snapshot, key: Sequence[InputColumn]) -> bool:
+        """Whether the rows come in the order of a plain key, each above the last: then no two have the same."""
+        if len(key) != 1 or key[0].type not in ORDERED_TYPES:
+            return False
+        ordered = f"SELECT {key[0].stored} AS this, lag({key[0].stored}) OVER () AS last FROM {snapshot.file}"
+        return bool(
+            self._one(f"SELECT coalesce(bool_and(this > last), true) FROM ({ordered}) WHERE last IS NOT NULL")[0]
+        )
+
+    def _one(self, statement: str) -> tuple[Any, ...]:
+        return self.connection.execute(statement).fetchall()[0]
+
+
+@contextmanager
+def open_source(
+    file: PipelineFile,
+    databases: SourceDatabases,
+    environment: Mapping[str, str],
+    params: Mapping[str, Any],
+    *,
+    spill: Path | None = None,
+    offline: bool = False,
+) -> Iterator[Source]:
+    """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC.
+
+    With `offline` it opens no source: no `setup`, no database, and the declared columns for the query's.
+    """
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET TimeZone = 'UTC'")
+    if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
+        connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
+    limit_memory(connection, MEMORY_BYTES)
+    connection.execute("SET enable_external_file_cache = false")  # it is read once
+    if spill is not None:
+        connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
+    try:
+        source = Source(file, connection, databases, params, offline=offline)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        if not offline:
+            source.run_statements(file.pipeline.input.setup, "[input] setup", environment)
+        yield source
+    finally:
+        source.close()
+
+
+def _limits_without_order(node: Any) -> bool:
+    """Whether any SELECT in a syntax tree cuts its rows off in no order."""
+    if isinstance(node, list):
+        return any(_limits_without_order(each) for each in node)
+    if not isinstance(node, dict):
+        return False
+    kinds = {each.get("type") for each in node.get("modifiers") or ()}
+    if "LIMIT_MODIFIER" in kinds and "ORDER_MODIFIER" not in kinds:
+        return True
+    return any(_limits_without_order(each) for each in node.values())
+
+
+def _input_query(file: PipelineFile) -> str:
+    given = file.pipeline.input
+    return _one_select(file.query, given.query_file or file.where("[input] query"))
+
+
+def _one_select(text: str, place: str) -> str:
+    """`text` as one SELECT without its final `;`; PipelineError where it is anything else."""
+    try:
+        statements = duckdb.extract_statements(text)
+    except duckdb.Error as error:
+        raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(each.type.name for each in statements) or "nothing"
+        hint = "Write one SELECT; statements before it belong under [input] setup."
+        raise PipelineError(f"one SELECT is wanted, this is {kinds}", where=place, hint=hint)
+    return statements[0].query.strip().rstrip(";")
