@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchpipe.commands.options import Task
+from batchpipe.commands.call.options import Task
 from batchpipe.errors import BatchpipeError, UsageError
 
 if TYPE_CHECKING:
     from typer import TyperException
 
-    from batchpipe.commands.call import Call
+    from batchpipe.commands.call.call import Call
 
 COMMAND_LINE = "the command line"
 GLOBAL_FLAGS = ("--emulator", "--debug")
@@ -141,7 +141,7 @@ def _run(call: Handled) -> int:
     task = understood(call.arguments)
     if isinstance(task, int):
         return task
-    from batchpipe.commands.begin import make_talk
+    from batchpipe.commands.call.begin import make_talk
 
     if not task.in_project:
         return task.act(make_talk(json=task.json, environment=os.environ))
@@ -153,7 +153,7 @@ def _run(call: Handled) -> int:
 
 
 def _begin(call: Handled, task: Task) -> Call:
-    from batchpipe.commands.begin import make_call
+    from batchpipe.commands.call.begin import make_call
 
     return make_call(
         task.given,
@@ -175,7 +175,7 @@ def _failed(call: Handled, error: BatchpipeError) -> int:
 
 
 def _bug(call: Handled, error: Exception) -> int:
-    from batchpipe.commands.failure import bug, write_bug_report
+    from batchpipe.commands.call.failure import bug, write_bug_report
 
     _report(call, error, bug(write_bug_report(error, call.logs, call.command)))
     return BUG
@@ -183,7 +183,7 @@ def _bug(call: Handled, error: Exception) -> int:
 
 def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
     """Say what stopped the command: to a person or a log store on stderr, to a program on stdout."""
-    from batchpipe.commands.failure import failure, failure_event, failure_text
+    from batchpipe.commands.call.failure import failure, failure_event, failure_text
     from batchpipe.logs import json_line
 
     if call.given("--debug"):
@@ -208,14 +208,14 @@ def _interrupted(call: Handled) -> int:
 
 def _unread() -> int:
     """Whoever read our output has gone: that is no error of ours."""
-    from batchpipe.commands.call import silence
+    from batchpipe.commands.call.call import silence
 
     silence(sys.stdout)
     return 0
 
 
 def _print_json(value: Any) -> None:
-    from batchpipe.commands.text import json_text
+    from batchpipe.commands.printing.text import json_text
 
     sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()

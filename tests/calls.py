@@ -15,7 +15,7 @@ from typing import Any
 
 from projects import Project
 
-from batchpipe.commands.call import Call
+from batchpipe.commands.call.call import Call
 from batchpipe.settings import load_settings
 
 

@@ -10,7 +10,7 @@ from calls import ask, spawn
 from projects import Project, numbered
 
 from batchpipe.commands.cancel import cancel
-from batchpipe.commands.status import status
+from batchpipe.commands.status.status import status
 from batchpipe.errors import UsageError
 
 

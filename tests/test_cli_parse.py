@@ -16,7 +16,7 @@ from projects import Project, numbered
 
 from batchpipe import __version__
 from batchpipe.cli import hoisted
-from batchpipe.commands.exits import PRECEDENCE, worst
+from batchpipe.commands.call.exits import PRECEDENCE, worst
 from batchpipe.errors import InternalError, UsageError
 
 COMMANDS = (
@@ -151,7 +151,7 @@ class TestErrors:
     def test_a_bug_is_reported_in_a_file(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
         found = typed("status")
         assert (found.code, found.out) == (70, "")
         assert "Traceback" not in found.talk
@@ -163,7 +163,7 @@ class TestErrors:
         assert __version__ in text
 
     def test_a_bug_with_json(self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
         found = typed("status", "--json")
         assert (found.code, found.talk) == (70, "")
         assert found.value["error"]["code"] == "bug"
@@ -175,7 +175,7 @@ class TestErrors:
         (project.root / ".batchpipe").write_text("in the way")
         elsewhere = tmp_path / "elsewhere"
         monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
-        monkeypatch.setattr("batchpipe.commands.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
         assert typed("status").code == 70
         assert len(list(elsewhere.rglob("bug-*.md"))) == 1
 
@@ -192,7 +192,7 @@ class TestErrors:
         def stop(*_: object) -> int:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("batchpipe.commands.status.status", stop)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", stop)
         found = typed("status", "demo")
         assert (found.code, found.out) == (130, "")
         assert "nothing is lost; run the same command again: batchpipe status demo" in found.talk
@@ -206,7 +206,7 @@ class TestErrors:
                 os.kill(os.getpid(), signal.SIGINT)
             raise RuntimeError("Query interrupted")
 
-        monkeypatch.setattr("batchpipe.commands.status.status", stop)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", stop)
         assert typed("status").code == 130
 
     def test_our_own_broken_invariant_is_a_bug(
@@ -215,7 +215,7 @@ class TestErrors:
         def break_it(*_: object) -> int:
             raise InternalError("a row was lost", hint="Please report this.")
 
-        monkeypatch.setattr("batchpipe.commands.status.status", break_it)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", break_it)
         assert typed("status").code == 70
         assert len(list((project.root / ".batchpipe" / "logs").glob("bug-*.md"))) == 1
 

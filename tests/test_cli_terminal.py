@@ -10,7 +10,7 @@ from commandline import at_terminal, in_process_of_its_own, surroundings
 from projects import Project, numbered
 from rich.console import Console
 
-from batchpipe.display import BatchView, RunView, batch_line, event_line, rows_line, view
+from batchpipe.commands.run.display import BatchView, RunView, batch_line, event_line, rows_line, view
 from batchpipe.logs import Event
 
 NOON = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - times are naive UTC

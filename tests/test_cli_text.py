@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchpipe.commands.text import (
+from batchpipe.commands.printing.text import (
     count,
     duration,
     json_text,

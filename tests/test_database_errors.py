@@ -18,7 +18,7 @@ from checkout import ROOT
 from projects import Project, numbered
 
 from batchpipe.commands.recover import recover
-from batchpipe.commands.status import status
+from batchpipe.commands.status.status import status
 from batchpipe.errors import DatabaseError
 
 ROWS = 60

@@ -17,11 +17,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from batchpipe.cli import main
-from batchpipe.commands.check import check
-from batchpipe.commands.evaluate import evaluate
-from batchpipe.commands.options import EvalRequest, TryRequest
-from batchpipe.commands.report import report as report_command
-from batchpipe.commands.status import status
+from batchpipe.commands.call.options import EvalRequest, TryRequest
+from batchpipe.commands.check.check import check
+from batchpipe.commands.eval.evaluate import evaluate
+from batchpipe.commands.report.report import report as report_command
+from batchpipe.commands.status.status import status
 from batchpipe.commands.try_rows import try_rows
 from batchpipe.emulator import Emulator
 from batchpipe.errors import GateError, InputError, PipelineError, UsageError

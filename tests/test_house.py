@@ -81,13 +81,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # files to start from
     "scaffold.*": ("errors", "pipeline.model", "providers", "sql"),
     # a command is a query, then a printer
-    "commands.options": (),
-    "commands.text": (),
+    "commands.call.options": (),
+    "commands.printing.text": (),
     "commands.emulator": ("commands.*", "emulator", "errors"),
     "commands.init": ("commands.*", "errors", "scaffold"),
     "commands.new": ("commands.*", "errors", "scaffold"),
-    "commands.*": ("", *PURE, *SHELL, "display", "evaluation.*", "logs"),
-    "display": ("commands.text", "engine.*", "logs", "store.*"),
+    "commands.*": ("", *PURE, *SHELL, "evaluation.*", "logs"),
     "arguments.*": ("", "arguments.*", "commands.*", "errors"),
     "cli": ("arguments.*", "commands.*", "errors", "logs"),
     "__main__": ("cli",),
@@ -109,7 +108,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "pyarrow": ("engine.*", "store.arrow"),
     "pydantic": ("pipeline.*", "engine.cost.pricing", "settings"),
     "pydantic_settings": ("settings",),
-    "rich": ("commands.*", "display"),
+    "rich": ("commands.*",),
     "scipy": ("evaluation.library",),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
     "typer": ("arguments.*", "cli"),
@@ -160,13 +159,13 @@ IMPURE_CALLS = {
 SURROUNDINGS = {
     "environ": ("cli",),
     "argv": ("cli",),
-    "stdin": ("cli", "commands.begin", "commands.review_terminal", "commands.run_views"),
-    "stdout": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
-    "stderr": ("cli", "commands.begin", "commands.call", "commands.failure", "display"),
+    "stdin": ("cli", "commands.call.begin", "commands.review.review_terminal", "commands.run.run_views"),
+    "stdout": ("cli", "commands.call.begin", "commands.call.call", "commands.call.failure"),
+    "stderr": ("cli", "commands.call.begin", "commands.call.call", "commands.call.failure"),
 }
 
 BROAD_HANDLER = ("cli", "main")
-PRINTERS = ("cli", "commands.*", "display")
+PRINTERS = ("cli", "commands.*")
 
 HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic", "scipy", "numpy")
 SDKS = ("anthropic", "httpx2", "openai")

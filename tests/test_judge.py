@@ -12,9 +12,9 @@ from projects import Project
 from test_eval import HAIKU, OPUS, SONNET, answer_by, git, report, run_eval
 from test_reference import errors
 
-from batchpipe.commands.check import check
-from batchpipe.commands.report import report as report_command
-from batchpipe.commands.status import status
+from batchpipe.commands.check.check import check
+from batchpipe.commands.report.report import report as report_command
+from batchpipe.commands.status.status import status
 from batchpipe.errors import GateError, PipelineError
 
 JUDGE_PROMPT = "Does <{{ answer }}> mean <{{ expected }}> for {{ body }}?"

@@ -14,8 +14,8 @@ from checkout import ROOT, copy_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchpipe.commands.check import check_file
-from batchpipe.commands.findings import Warned
+from batchpipe.commands.check.check import check_file
+from batchpipe.commands.check.findings import Warned
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.errors import PipelineError

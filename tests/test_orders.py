@@ -9,9 +9,9 @@ import pytest
 from calls import ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.diff import diff
-from batchpipe.commands.options import DiffRequest
-from batchpipe.commands.status import status
+from batchpipe.commands.call.options import DiffRequest
+from batchpipe.commands.diff.diff import diff
+from batchpipe.commands.status.status import status
 from batchpipe.errors import PipelineError, UsageError
 
 EDITED = BASIC.replace("{{ body }}", "Label this: {{ body }}")

@@ -11,11 +11,11 @@ from calls import ask
 from clocked import Clock
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.options import PlanRequest, RunRequest
-from batchpipe.commands.plan import plan
-from batchpipe.commands.run import run
-from batchpipe.commands.show import show
-from batchpipe.commands.status import status
+from batchpipe.commands.call.options import PlanRequest, RunRequest
+from batchpipe.commands.plan.plan import plan
+from batchpipe.commands.run.run import run
+from batchpipe.commands.show.show import show
+from batchpipe.commands.status.status import status
 from batchpipe.errors import PipelineError, UsageError
 
 PILOT = BASIC + "[retry]\nattempts = 2\n[pilot]\nrows = 10\n"

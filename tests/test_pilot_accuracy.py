@@ -13,9 +13,9 @@ from test_eval import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_line
 from test_pilot import keys_sent
 from test_review import correct
 
-from batchpipe.commands.options import PlanRequest, RunRequest
-from batchpipe.commands.plan import plan
-from batchpipe.commands.run import run
+from batchpipe.commands.call.options import PlanRequest, RunRequest
+from batchpipe.commands.plan.plan import plan
+from batchpipe.commands.run.run import run
 from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.errors import PipelineError
 

@@ -17,7 +17,7 @@ import pytest
 from calls import ask, environment, spawn
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.results import results
+from batchpipe.commands.results.results import results
 
 KEY = "sk-ant-api03-nobody-may-see-this-4711"
 TABLE = 'a"b; DROP SCHEMA ledger CASCADE; --'

@@ -16,7 +16,7 @@ import pytest
 from calls import ask
 from projects import Project, numbered
 
-from batchpipe.commands.status import status
+from batchpipe.commands.status.status import status
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.ledger.facts import add_event
 from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder

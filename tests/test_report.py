@@ -9,7 +9,7 @@ import duckdb
 from calls import ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.report import report
+from batchpipe.commands.report.report import report
 
 HALF = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 0.5"') + (
     '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n'

@@ -18,10 +18,10 @@ from test_report import reported
 from test_review import correct
 
 from batchpipe.cli import main
-from batchpipe.commands.gold import MADE_UP
-from batchpipe.commands.report import report
-from batchpipe.commands.report_quality import Choice
-from batchpipe.commands.report_rungs import keep
+from batchpipe.commands.printing.gold import MADE_UP
+from batchpipe.commands.report.report import report
+from batchpipe.commands.report.report_quality import Choice
+from batchpipe.commands.report.report_rungs import keep
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.errors import PipelineError
 

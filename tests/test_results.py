@@ -13,8 +13,8 @@ import pytest
 from calls import ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands import spreadsheet
-from batchpipe.commands.results import results
+from batchpipe.commands.results import spreadsheet
+from batchpipe.commands.results.results import results
 from batchpipe.errors import PipelineError, UsageError
 
 HOSTILE = [

@@ -10,7 +10,7 @@ import pytest
 from calls import ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.show import show
+from batchpipe.commands.show.show import show
 from batchpipe.errors import UsageError
 
 LADDER = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 0"') + (

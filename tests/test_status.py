@@ -10,7 +10,7 @@ import pytest
 from calls import ask, spawn
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.status import status
+from batchpipe.commands.status.status import status
 from batchpipe.errors import UsageError
 
 LADDER = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 0"') + (

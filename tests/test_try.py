@@ -8,8 +8,8 @@ import pytest
 from calls import Printed, ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.options import TryRequest
-from batchpipe.commands.show import show
+from batchpipe.commands.call.options import TryRequest
+from batchpipe.commands.show.show import show
 from batchpipe.commands.try_rows import try_rows
 from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batchpipe import __version__
-from batchpipe.commands.options import Globals
+from batchpipe.commands.call.options import Globals
 
 PROGRAM = "batchpipe"
 

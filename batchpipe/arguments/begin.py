@@ -8,10 +8,10 @@ import typer
 
 from batchpipe.arguments.app import app
 from batchpipe.arguments.words import BEGIN, EPILOG, Json
-from batchpipe.commands.options import Task
+from batchpipe.commands.call.options import Task
 
 if TYPE_CHECKING:
-    from batchpipe.commands.call import Call, Talk
+    from batchpipe.commands.call.call import Call, Talk
 
 
 @app.command(rich_help_panel=BEGIN)

@@ -24,10 +24,10 @@ from batchpipe.arguments.words import (
     Withdraw,
     Yes,
 )
-from batchpipe.commands.options import DiffRequest, EvalRequest, ReviewRequest, Task
+from batchpipe.commands.call.options import DiffRequest, EvalRequest, ReviewRequest, Task
 
 if TYPE_CHECKING:
-    from batchpipe.commands.call import Call
+    from batchpipe.commands.call.call import Call
 
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
@@ -37,7 +37,7 @@ def status(
     """Show rows by state, batches in flight, held chunks, open orders and the last runs."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.status import status as command
+        from batchpipe.commands.status.status import status as command
 
         return command(call, pipelines or [], withdraw or ())
 
@@ -55,7 +55,7 @@ def show(
     """Tell one row's whole story: input, prompt, every attempt, errors, cost."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.show import show as command
+        from batchpipe.commands.show.show import show as command
 
         return command(call, pipeline, key, params or [])
 
@@ -79,7 +79,7 @@ def results(
     """Print the output table, or write it to a file."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.results import results as command
+        from batchpipe.commands.results.results import results as command
 
         return command(call, pipeline, to, where=where, current=current, review=review, limit=limit, force=force)
 
@@ -91,7 +91,7 @@ def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = 
     """Report spend, tokens, validity, the ladder, savings, estimate against actual."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.report import report as command
+        from batchpipe.commands.report.report import report as command
 
         return command(call, pipelines or [])
 
@@ -152,7 +152,7 @@ def evaluate(
     )
 
     def act(call: Call) -> int:
-        from batchpipe.commands.evaluate import evaluate as command
+        from batchpipe.commands.eval.evaluate import evaluate as command
 
         return command(call, request)
 
@@ -197,7 +197,7 @@ def diff(
     )
 
     def act(call: Call) -> int:
-        from batchpipe.commands.diff import diff as command
+        from batchpipe.commands.diff.diff import diff as command
 
         return command(call, request)
 
@@ -232,7 +232,7 @@ def review(
     )
 
     def act(call: Call) -> int:
-        from batchpipe.commands.review import review as command
+        from batchpipe.commands.review.review import review as command
 
         return command(call, request)
 

@@ -26,10 +26,10 @@ from batchpipe.arguments.words import (
     Withdraw,
     Yes,
 )
-from batchpipe.commands.options import PlanRequest, RunRequest, Task, TryRequest
+from batchpipe.commands.call.options import PlanRequest, RunRequest, Task, TryRequest
 
 if TYPE_CHECKING:
-    from batchpipe.commands.call import Call
+    from batchpipe.commands.call.call import Call
 
 
 @app.command(rich_help_panel=WORK, epilog=EPILOG)
@@ -46,7 +46,7 @@ def check(
     """Find everything that can be known without spending: SQL, templates, schema, model rules, the prompt."""
 
     def act(call: Call) -> int:
-        from batchpipe.commands.check import check as command
+        from batchpipe.commands.check.check import check as command
 
         return command(call, pipelines or [], params or [], all=every, offline=offline)
 
@@ -102,7 +102,7 @@ def plan(
     )
 
     def act(call: Call) -> int:
-        from batchpipe.commands.plan import plan as command
+        from batchpipe.commands.plan.plan import plan as command
 
         return command(call, request)
 
@@ -190,7 +190,7 @@ def run(
     )
 
     def act(call: Call) -> int:
-        from batchpipe.commands.run import run as command
+        from batchpipe.commands.run.run import run as command
 
         return command(call, request)
 

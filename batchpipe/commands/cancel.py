@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from batchpipe.commands.call import Call
-from batchpipe.commands.failure import failure, failure_text
-from batchpipe.commands.text import count
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.failure import failure, failure_text
+from batchpipe.commands.printing.text import count
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
 from batchpipe.errors import ProviderError, UsageError

@@ -7,7 +7,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from batchpipe.commands.call import Call
+from batchpipe.commands.call.call import Call
 from batchpipe.emulator import Emulator, EmulatorError
 from batchpipe.errors import UsageError
 

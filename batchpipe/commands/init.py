@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchpipe.commands.call import Talk
-from batchpipe.commands.text import count
+from batchpipe.commands.call.call import Talk
+from batchpipe.commands.printing.text import count
 from batchpipe.scaffold import init as write_project
 from batchpipe.scaffold import next_steps
 

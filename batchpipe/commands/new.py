@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batchpipe.commands.call import Call
-from batchpipe.commands.text import count
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.printing.text import count
 from batchpipe.scaffold import new as write_pipeline
 
 

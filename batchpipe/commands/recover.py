@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batchpipe.commands.call import Call
-from batchpipe.commands.text import count, duration, moment, money, safe, table
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
 from batchpipe.engine.batches.recover import Abandoned, Recovery, Undecided, held_until
 from batchpipe.engine.ledger.facts import OpenBatch

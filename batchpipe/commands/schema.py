@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from batchpipe.commands.call import Talk
+from batchpipe.commands.call.call import Talk
 from batchpipe.pipeline.reference import json_schema
 
 

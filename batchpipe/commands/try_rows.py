@@ -8,11 +8,11 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.call import Call
-from batchpipe.commands.options import TryRequest
-from batchpipe.commands.params import split_params, typed_params
-from batchpipe.commands.show import possible_keys, shown_key
-from batchpipe.commands.text import count, money, pairs, safe
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.options import TryRequest
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.printing.text import count, money, pairs, safe
+from batchpipe.commands.show.show import possible_keys, shown_key
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.trial import Trial, Tried, TryOptions
 from batchpipe.errors import UsageError

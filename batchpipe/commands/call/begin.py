@@ -1,0 +1,90 @@
+"""The command line's globals become a `Call`: the root is found, settings are read, paths made absolute."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batchpipe.commands.call.call import Call, Talk
+from batchpipe.commands.call.options import Globals
+from batchpipe.errors import UsageError
+from batchpipe.project import find_root
+from batchpipe.settings import Settings, load_settings
+
+COMMAND_LINE = "the command line"
+
+
+def make_talk(*, json: bool, environment: Mapping[str, str]) -> Talk:
+    return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, **_audience(json, environment))
+
+
+def make_call(
+    given: Globals,
+    pipelines: Sequence[str],
+    *,
+    json: bool,
+    start: Path,
+    environment: Mapping[str, str],
+    command: str,
+    interrupted: Callable[[], bool],
+    serves: bool = False,
+) -> Call:
+    """The call of a command about `pipelines`. With `serves` it is the emulator itself that is asked for."""
+    root = _root(given.directory, pipelines, start)
+    settings = _settings(given, root, start, environment)
+    if not (settings.emulator or serves):
+        for option, value in (("--answers", given.answers), ("--faults", given.faults)):
+            if value is not None:
+                what = f"{option} is for the emulator"
+                raise UsageError(what, where=COMMAND_LINE, hint=f"Add --emulator, or leave {option} out.")
+    return Call(
+        json=json,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        root=root,
+        start=start,
+        settings=settings,
+        environment=environment,
+        command=command,
+        options=given.typed,
+        interrupted=interrupted,
+        debug=given.debug,
+        **_audience(json, environment),
+    )
+
+
+def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, bool]:
+    if json or environment.get("TERM") == "dumb":
+        return {"terminal": False, "talks_to_person": False}
+    watched = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty()
+    return {"terminal": sys.stdout.isatty(), "talks_to_person": watched}
+
+
+def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str, str]) -> Settings:
+    paths = {"database": given.database, "emulator_answers": given.answers, "emulator_faults": given.faults}
+    command_line: dict[str, Any] = {
+        name: str(start / Path(value).expanduser()) for name, value in paths.items() if value is not None
+    }
+    if given.emulator:
+        command_line["emulator"] = True
+    if given.log_format is not None:
+        command_line["log_format"] = given.log_format
+    return load_settings(root, environment=environment, command_line=command_line, env=given.env)
+
+
+def _root(directory: str | None, pipelines: Sequence[str], start: Path) -> Path:
+    """`-C DIR`, else the root of the pipeline files that are named, else that of the working folder."""
+    if directory is not None:
+        root = start / Path(directory).expanduser()
+        if not root.is_dir():
+            hint = "Name the project's folder; to make one: batchpipe init DIR"
+            raise UsageError(f"there is no folder {directory}", where="-C", hint=hint)
+        return root.resolve()
+    named = [start / each for each in pipelines if each.endswith(".toml") or "/" in each or "\\" in each]
+    roots = list(dict.fromkeys(find_root(path) for path in named if path.exists()))
+    if len(roots) > 1:
+        what = f"the pipelines belong to several projects: {', '.join(str(each) for each in roots)}"
+        raise UsageError(what, where=COMMAND_LINE, hint="Run them one project at a time, or name the root: -C DIR")
+    return roots[0] if roots else find_root(start)

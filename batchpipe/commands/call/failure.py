@@ -1,0 +1,85 @@
+"""What stops a command, as people and programs see it, and the report of a bug."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batchpipe import __version__
+from batchpipe.commands.printing.text import safe
+from batchpipe.errors import BatchpipeError, InternalError, PipelineError, Problem
+from batchpipe.logs import Event
+
+
+def failure(error: BatchpipeError) -> dict[str, str | None]:
+    """The `error` object of `--json`."""
+    hint = error.hint
+    message = error.what
+    if isinstance(error, PipelineError) and len(error.problems) > 1:
+        listed = "\n".join(f"{each.where}: {each.what}" for each in error.problems)
+        message = f"{len(error.problems)} problems:\n{listed}"
+        hint = "\n".join(dict.fromkeys(each.hint for each in error.problems))
+    return {"code": error.code, "message": message, "where": error.where, "hint": hint}
+
+
+def failure_event(error: BatchpipeError) -> Event:
+    """What stops a command, for a log store."""
+    found = failure(error)
+    place = f"{found['where']}: " if found["where"] else ""
+    return Event(kind="error", level="error", error_code=error.code, words=f"{place}{found['message']}")
+
+
+def failure_text(error: BatchpipeError) -> str:
+    """For people: what is wrong, where, and the command or edit that mends it."""
+    if isinstance(error, PipelineError):
+        lines = [problem_text(each) for each in error.problems]
+        more = f"{len(lines)} problems:\n" if len(lines) > 1 else ""
+        return "error: " + more + "\n".join(lines)
+    place = f"{safe(error.where)}: " if error.where else ""
+    hint = f"\n  {safe(error.hint, lines=True)}" if error.hint else ""
+    return f"error: {place}{safe(error.what, lines=True)}{hint}"
+
+
+def problem_text(problem: Problem) -> str:
+    """A problem of a pipeline file, for people."""
+    return f"{safe(problem.where)}: {safe(problem.what, lines=True)}\n  {safe(problem.hint, lines=True)}"
+
+
+def bug(report: Path) -> InternalError:
+    """What is said of a bug: where its report is."""
+    hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
+    return InternalError("this is a bug in batchpipe; its report is there", where=str(report), hint=hint)
+
+
+def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:
+    """A Markdown report in `folder`, or in a temporary one where that cannot be written; its path."""
+    text = _report(error, command)
+    name = f"bug-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.md"
+    for place in (folder, Path(tempfile.gettempdir()) / "batchpipe-logs"):
+        if place is None:
+            continue
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / ".gitignore").write_text("*\n", encoding="utf-8")
+            (place / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            continue
+        return place / name
+    sys.stderr.write(text)
+    return Path(name)
+
+
+def _report(error: BaseException, command: str) -> str:
+    trace = "".join(traceback.format_exception(error))
+    return (
+        f"# batchpipe bug report\n\n"
+        f"- batchpipe {__version__}\n"
+        f"- Python {platform.python_version()}, {platform.platform()}\n"
+        f"- {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n\n"
+        f"## Command\n\n```console\n{command}\n```\n\n"
+        f"## Traceback\n\n```pytb\n{trace}```\n"
+    )

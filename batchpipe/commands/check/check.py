@@ -1,0 +1,214 @@
+"""`batchpipe check`: everything that can be known about a pipeline without spending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.call.call import Call, load_each
+from batchpipe.commands.call.exits import DONE, WRONG
+from batchpipe.commands.call.failure import problem_text
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
+from batchpipe.conditions import first_line
+from batchpipe.engine.context import Context
+from batchpipe.engine.gold.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
+from batchpipe.engine.plan.render import render_row
+from batchpipe.engine.quality.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import InputColumn
+from batchpipe.engine.source.source import Source
+from batchpipe.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project import refuse_same_names
+from batchpipe.sql import quote_identifier
+
+FIRST_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A file and what was found: problems keep it from running, warnings do not."""
+
+    pipeline: str
+    file: str
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Warned] = ()
+
+
+def check(
+    call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, all: bool = False, offline: bool = False
+) -> int:
+    """Check the files that are named, or all of the project; 2 where one has a problem.
+
+    With `offline` no source is opened: the declared columns stand for the query's.
+    """
+    selection = call.select(arguments, all=all or not arguments)
+    files, broken = load_each(selection, call.root)
+    given = typed_params(files, split_params(params))
+    twice = _same_names(files)
+    by_path = {file.path: file for file in files}
+    found = []
+    with call.context() as context:
+        for path in selection.paths:
+            if path in broken:
+                found.append(Checked(pipeline=path.stem, file=_shown(path, call), problems=broken[path]))
+                continue
+            file = by_path[path]
+            one = check_file(context, file, given[file.pipeline.name], offline=offline)
+            problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
+            found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
+    if call.json:
+        call.emit([_object(each) for each in found], selection.single)
+    else:
+        call.out("\n".join(_text(each) for each in found))
+    return WRONG if any(each.problems for each in found) else DONE
+
+
+def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Checked:
+    """What is wrong with one file that could be read."""
+    warned: list[Warned] = []
+    problems: Sequence[Problem] = ()
+    try:
+        with context.source(file, params, offline=offline) as source:
+            resolved = context.resolve(file, source)
+            warned = warnings(context, resolved, source)
+            if not offline:
+                _render_first_rows(resolved, source, params)
+        judges = _judges(context, file, params, resolved) if file.pipeline.eval is not None and not offline else ()
+        for each in judges:
+            warned += judge_warnings(context, each.resolved)
+        problems = [one for each in (resolved, *(each.resolved for each in judges)) for one in _unpriced(context, each)]
+    except PipelineError as error:
+        problems = error.problems
+    except BatchpipeError as error:
+        if error.exit_code != WRONG:
+            raise
+        where = error.where or file.where()
+        problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
+    return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned)
+
+
+def _judges(
+    context: Context, file: PipelineFile, params: Mapping[str, Any], resolved: Resolved
+) -> tuple[FieldJudge, ...]:
+    """The judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
+    provider = context.default_provider
+    if file.pipeline.eval is None or file.pipeline.eval.gold is None:
+        fields = reviewed_fields(file)
+    else:
+        over_gold = evaluated_file(file, gold=True)
+        with context.source(over_gold, {}) as source:
+            fields, columns = gold_fields(source, over_gold), source.columns()
+            if is_whole(over_gold, fields, columns):
+                judges = resolve_judges(source, over_gold, columns, resolved.columns, fields, provider)
+                for each in judges:
+                    _render_true_values(each, source)
+                return judges
+    over_input = evaluated_file(file, gold=False)
+    with context.source(over_input, params) as source:
+        return resolve_judges(source, over_input, resolved.input_columns, resolved.columns, fields, provider)
+
+
+def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
+    """A budget cannot be kept where a price is not known."""
+    if has_budget(resolved.file):
+        for model in models_without_price(context, resolved):
+            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+            what = f"the budget cannot be kept: no price is known for {model}"
+            yield Problem(what=what, where=resolved.file.where("[[models]]"), hint=hint)
+
+
+def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:
+    """Render some real rows, so that a template that fails on a NULL is found before a run."""
+    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
+    names = [each.name for each in columns]
+    for row in _first_rows(resolved.file, source, [_value(each) for each in columns], params):
+        render_row(resolved, dict(zip(names, row, strict=True)))
+
+
+def _render_true_values(judge: FieldJudge, source: Source) -> None:
+    """Render a judge's template for some real rows, as if each answer were the true value."""
+    assert judge.column is not None
+    resolved, true_value = judge.resolved, f"TRY_CAST({quote_identifier(judge.column)} AS {judge.type})"
+    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
+    chosen = [
+        _as_value(each, true_value if each.name in (ANSWER, EXPECTED) else quote_identifier(each.name))
+        for each in columns
+    ]
+    for *row, known in _first_rows(resolved.file, source, [*chosen, f"{true_value} IS NOT NULL"], {}):
+        if known:
+            render_row(resolved, dict(zip((each.name for each in columns), row, strict=True)))
+
+
+def _first_rows(
+    file: PipelineFile, source: Source, chosen: Sequence[str], params: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """The values of `chosen` SQL in the first rows of a file's input query."""
+    query = file.query.strip().rstrip(";")
+    named = {str(each) for each in duckdb.extract_statements(query)[0].named_parameters}
+    values = {**file.pipeline.input.params, **params}
+    statement = f"SELECT {', '.join(chosen) or '1'} FROM ({query}\n) LIMIT {FIRST_ROWS}"
+    try:
+        rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
+    except duckdb.Error as error:
+        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
+        what = f"the query failed: {first_line(error)}"
+        raise PipelineError(what, where=file.where("[input] query"), hint=hint) from error
+    return rows if chosen else [() for _ in rows]
+
+
+def _value(column: InputColumn) -> str:
+    return _as_value(column, quote_identifier(column.name))
+
+
+def _as_value(column: InputColumn, sql: str) -> str:
+    """`sql` of a column's type as templates see it."""
+    if column.as_text:
+        return f"CAST({sql} AS VARCHAR)"
+    return f"CAST({sql} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else sql
+
+
+def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:
+    try:
+        refuse_same_names(files)
+    except PipelineError as error:
+        return error.problems
+    return ()
+
+
+def _shown(path: Path, call: Call) -> str:
+    return str(path.relative_to(call.root)) if path.is_relative_to(call.root) else str(path)
+
+
+def _object(found: Checked) -> dict[str, Any]:
+    return {
+        "pipeline": found.pipeline,
+        "file": found.file,
+        "ok": not found.problems,
+        "problems": [_problem(each) for each in found.problems],
+        "warnings": [{"code": each.code, **_problem(each.problem)} for each in found.warnings],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {"message": problem.what, "where": problem.where, "hint": problem.hint}
+
+
+def _warning(warned: Warned) -> str:
+    """The problem's text with code and name at the end of its first line, as type checkers write them."""
+    first, separator, rest = problem_text(warned.problem).partition("\n")
+    return f"{first}  [{warned.code} {warned.name}]{separator}{rest}"
+
+
+def _text(found: Checked) -> str:
+    number = len(found.problems)
+    verdict = "ok" if not number else f"{number} problem{'s' if number > 1 else ''}"
+    lines = [f"{found.file}: {verdict}"]
+    lines += [problem_text(each) for each in found.problems]
+    lines += [f"warning: {_warning(each)}" for each in found.warnings]
+    return "\n".join(lines)

@@ -1,0 +1,326 @@
+"""`batchpipe diff`: what two prompt versions or models answered to the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.options import DiffRequest
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.diff.diff_gold import HEADER as GOLD_HEADER
+from batchpipe.commands.diff.diff_gold import gold_lines, gold_notes, gold_object, gold_title
+from batchpipe.commands.diff.diff_pages import (
+    NOTHING,
+    comparison_html,
+    comparison_markdown,
+    field_words,
+    row_facts,
+    title,
+)
+from batchpipe.commands.plan.plan_diff import block, key_text
+from batchpipe.commands.printing.gold import MADE_UP
+from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
+from batchpipe.engine.context import Context
+from batchpipe.engine.gold.known_gold import KnownGold, read_known
+from batchpipe.engine.quality.compare import Comparison, FieldChange, Side, compare, side_columns
+from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.prompt_text import text_of_resolved
+from batchpipe.engine.resolved.versions import (
+    KnownVersion,
+    find_version,
+    known_versions,
+    past_columns,
+    read_version,
+    resolve_version,
+)
+from batchpipe.errors import BatchpipeError, UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+SHOWN_VALUE = 200
+HTML_ENDINGS = (".html", ".htm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the ledger has to compare: versions oldest first, those of them with answers, models, past columns."""
+
+    versions: Sequence[KnownVersion]
+    answered: Sequence[KnownVersion]
+    models: Sequence[str]
+    past: Mapping[str, str]
+
+
+def diff(call: Call, request: DiffRequest) -> int:
+    """Print how two sides differ. UsageError where there are no two sides, and for a name that means nothing."""
+    if request.markdown and call.json:
+        raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
+    page = _page(call, request.html)
+    file = call.one_pipeline(request.pipeline, "diff NAME")
+    params = typed_params([file], split_params(request.params))[file.pipeline.name]
+    with call.context() as context:
+        found = read_comparison(context, file, request, params, call)
+    hints = _hints(found, call)
+    if page is not None:
+        _write(page, comparison_html(found, hints))
+        call.say(f"written to {page}")
+    if call.json:
+        call.out(comparison_object(found))
+    elif request.markdown:
+        call.out(comparison_markdown(found, hints))
+    elif page is None:
+        call.out(comparison_text(found, hints, call))
+    return 0
+
+
+def read_comparison(
+    context: Context, file: PipelineFile, request: DiffRequest, params: Mapping[str, Any], call: Call
+) -> Comparison:
+    """The comparison that `request` asks for."""
+    names = file.pipeline.names
+    work = context.work()
+    try:
+        known = _known(context, work, names)
+        _check_models(known, request)
+        before, after = _versions(known, file, request, call)
+        sides = [
+            _side(context, work, file, known, params, version, model)
+            for version, model in ((before, request.from_model), (after, request.to_model))
+        ]
+        if sides[0].known == sides[1].known and sides[0].known and sides[0].model == sides[1].model:
+            what = f"both sides are {sides[0].label}"
+            raise UsageError(what, where="--from, --to", hint="Name two versions, or --from-model and --to-model.")
+        gold = _gold(context, work, file, sides[1], call)
+        with context.database.reading(work) as session:
+            return compare(session, names, sides[0], sides[1], rows=request.rows, gold=gold)
+    finally:
+        work.close()
+
+
+def _gold(context: Context, work: Work, file: PipelineFile, after: Side, call: Call) -> KnownGold | None:
+    """What is true of rows; where gold cannot be read the rest is shown without it."""
+    if file.pipeline.eval is not None and call.settings.emulator and context.emulator_answers(file) is None:
+        call.say(MADE_UP)
+    try:
+        return read_known(context, work, file, tuple(side_columns(after).values()))
+    except BatchpipeError as error:
+        call.say(f"Not held against gold: {error}")
+        return None
+
+
+def _known(context: Context, work: Work, names: Sequence[str]) -> _Known:
+    pipelines = quote_list(names)
+    with context.database.reading(work) as session:
+        versions = known_versions(session, names)
+        answered = {each for (each,) in session.rows(query("answered_versions", pipelines=pipelines))}
+        models = [each for (each,) in session.rows(query("answering_models", pipelines=pipelines))]
+        past = past_columns(session, names)
+    with_answers = [each for each in versions if each.prompt_version in answered]
+    return _Known(versions=versions, answered=with_answers, models=models, past=past)
+
+
+def _check_models(known: _Known, request: DiffRequest) -> None:
+    for model, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model")):
+        if model is not None and model not in known.models:
+            listed = ", ".join(known.models) or "none yet"
+            raise UsageError(f"no answer is of a model {model!r}", where=where, hint=f"Models that answered: {listed}.")
+
+
+def _versions(
+    known: _Known, file: PipelineFile, request: DiffRequest, call: Call
+) -> tuple[KnownVersion | Commit, KnownVersion | Commit]:
+    """The two versions: those asked for, else the newest with answers and the one before it.
+
+    Where only models are named, both are the newest.
+    """
+    name = file.pipeline.name
+    asked = ((request.from_version, "--from"), (request.to_version, "--to"))
+    before, after = (find_version(known.versions, file.root, each, where=at) if each else None for each, at in asked)
+    if not known.answered and (before is None or after is None):
+        hint = f"To get some: {call.suggest(f'run {name}')}"
+        raise UsageError(f"{name} has no answers yet: there is nothing to compare", where=name, hint=hint)
+    after = after or known.answered[-1]
+    if before is None and (request.from_model or request.to_model):
+        before = after
+    if before is None:
+        earlier = [each for each in known.answered if _is_before(each, after, known)]
+        if not earlier:
+            label = after.version if isinstance(after, KnownVersion) else after.label
+            what = f"no version before {label} has answers: there is nothing to compare with"
+            see, run = call.suggest(f"plan {name} --diff"), call.suggest(f"run {name}")
+            hint = f"Edit the prompt, see what that changes ({see}), then get the answers: {run}"
+            raise UsageError(what, where=name, hint=hint)
+        before = earlier[-1]
+    return before, after
+
+
+def _is_before(version: KnownVersion, after: KnownVersion | Commit, known: _Known) -> bool:
+    """A commit that was not run comes after every version that was."""
+    return not isinstance(after, KnownVersion) or known.versions.index(version) < known.versions.index(after)
+
+
+def _side(
+    context: Context,
+    work: Work,
+    file: PipelineFile,
+    known: _Known,
+    params: Mapping[str, Any],
+    version: KnownVersion | Commit,
+    model: str | None,
+) -> Side:
+    if isinstance(version, Commit):
+        with context.source(file, params) as source:
+            resolved = resolve_version(version, file, source, context.default_provider, past=known.past)
+        same = [each for each in known.versions if each.prompt_version == resolved.version.prompt_version]
+        return Side(
+            text=text_of_resolved(resolved, f"{version.label}, {same[0].version}" if same else version.label),
+            full_schema=resolved.full_schema,
+            known=same[0] if same else None,
+            model=model,
+            examples=resolved.version.queries,
+        )
+    with context.database.reading(work) as session:
+        recorded = read_version(session, file.pipeline.names, version)
+    examples = recorded.identity.queries
+    return Side(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model, examples=examples)
+
+
+def _page(call: Call, given: str | None) -> Path | None:
+    if given is None:
+        return None
+    path = call.path(given)
+    if path.suffix.lower() not in HTML_ENDINGS:
+        hint = f"Such as: --html {path.stem or 'diff'}.html"
+        raise UsageError("the page needs a name that ends in .html", where=f"--html {given}", hint=hint)
+    if not path.parent.is_dir():
+        raise UsageError("there is no such folder", where=f"--html {given}", hint=f"Make it: mkdir -p {path.parent}")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"the page cannot be written: {error.strerror}"
+        raise UsageError(what, where=str(path), hint="Name another file.") from error
+
+
+def _hints(found: Comparison, call: Call) -> list[str]:
+    """Where nothing can be compared, what to run."""
+    hints = []
+    sides = ((found.before, found.only_from), (found.after, found.only_to))
+    for side, number in sides:
+        if not found.compared and not number:
+            see = call.suggest(f"plan {found.pipeline} --to-version {_name(side)}")
+            hints.append(f"nothing was answered under {side.label}; what that would cost: {see}")
+    if not found.compared and not hints:
+        again = call.suggest(f"run {found.pipeline} --redo all")
+        hints.append(f"no row was answered under both; to have today's prompt answer every row: {again}")
+    return hints
+
+
+def _name(side: Side) -> str:
+    return side.known.version if side.known else side.text.label.split()[0]
+
+
+def comparison_object(found: Comparison) -> dict[str, Any]:
+    """The object of `diff --json`."""
+    cost = found.cost
+    return {
+        "pipeline": found.pipeline,
+        "from": _side_object(found.before),
+        "to": _side_object(found.after),
+        "prompt": [{"part": each.part, "diff": each.diff} for each in found.prompt],
+        "rows": {
+            "compared": found.compared,
+            "changed": found.changed,
+            "unchanged": found.unchanged,
+            "carried_over": found.carried_over,
+            "input_changed": found.input_changed,
+            "only_from": found.only_from,
+            "only_to": found.only_to,
+        },
+        "fields": [_field_object(each) for each in found.fields],
+        "added_fields": found.added_fields,
+        "removed_fields": found.removed_fields,
+        "sample": [
+            {
+                "key": json.loads(each.key) if each.key else None,
+                "input": each.input,
+                "from_model": each.from_model,
+                "to_model": each.to_model,
+                "changes": [{"field": name, "from": old, "to": new} for name, old, new in each.fields],
+            }
+            for each in found.rows
+        ],
+        "cost": {
+            "rows": cost.rows,
+            "from_usd": cost.from_usd,
+            "to_usd": cost.to_usd,
+            "unpriced": cost.unpriced,
+        },
+        "gold": gold_object(found.gold) if found.gold is not None else None,
+    }
+
+
+def _side_object(side: Side) -> dict[str, Any]:
+    return {
+        "label": side.label,
+        "version": side.known.version if side.known else None,
+        "hash": side.known.hash if side.known else None,
+        "git_commit": side.known.git_commit if side.known else None,
+        "recorded_at": side.known.recorded_at if side.known else None,
+        "model": side.model,
+    }
+
+
+def _field_object(change: FieldChange) -> dict[str, Any]:
+    value: dict[str, Any] = {"field": change.name, "kind": change.kind, "changed": change.changed}
+    if change.kind == "values":
+        value["pairs"] = [{"from": old, "to": new, "rows": number} for old, new, number in change.pairs]
+        value["other_rows"] = change.other_pairs
+    if change.kind == "number":
+        value |= {"mean_from": change.mean_before, "mean_to": change.mean_after, "mean_change": change.mean_change}
+    return value
+
+
+def comparison_text(found: Comparison, hints: Sequence[str], call: Call) -> str:
+    """The comparison for people; nothing in it steers the terminal."""
+    lines = [title(found), pairs([(each.label, _recorded(each)) for each in (found.before, found.after)])]
+    lines.append("  prompt" if found.prompt else "  the prompt is the same")
+    lines += [block(each.diff) for each in found.prompt]
+    lines += ["", pairs(row_facts(found))]
+    if found.gold is not None:
+        shown = table(GOLD_HEADER, gold_lines(found.gold), terminal=call.terminal, right=(3, 4))
+        lines += ["", f"  {gold_title(found.gold)}", *("    " + line for line in shown.split("\n"))]
+        lines += [f"    {safe(each)}" for each in gold_notes(found.gold)]
+    for each in found.fields:
+        lines += ["", f"  {safe(each.name)}: {field_words(each)}"]
+        if each.pairs:
+            cells = [(count(number), _value(old), _value(new)) for old, new, number in each.pairs]
+            shown = table(("rows", "from", "to"), cells, terminal=call.terminal, right=[0])
+            lines += ["    " + line for line in shown.split("\n")]
+    for row in found.rows:
+        lines += ["", f"  {safe(key_text(row.key)) if row.key else NOTHING}"]
+        lines += [f"    {safe(name)}: {_value(old)} → {_value(new)}" for name, old, new in row.fields]
+        inputs = [(safe(name), _value(value)) for name, value in row.input.items() if value]
+        lines += [pairs(inputs, indent="      ")] if inputs else []
+    lines += [f"  {each}" for each in hints]
+    return "\n".join(lines)
+
+
+def _recorded(side: Side) -> str:
+    if side.known is None:
+        return "never run"
+    commit = f", commit {side.known.git_commit}" if side.known.git_commit else ""
+    return f"first run {moment(side.known.recorded_at)}{commit}"
+
+
+def _value(value: str | None) -> str:
+    return NOTHING if value is None else shortened(safe(value), SHOWN_VALUE)

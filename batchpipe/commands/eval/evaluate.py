@@ -1,0 +1,332 @@
+"""`batchpipe eval`: quality against gold rows, by model and for the ladder, and whether it is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from batchpipe.commands.call.call import WAIT_SECONDS, Call
+from batchpipe.commands.call.exits import DONE, FAILED_ROWS, PENDING
+from batchpipe.commands.call.options import EvalRequest
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.eval.eval_choices import choices_object
+from batchpipe.commands.eval.eval_gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
+from batchpipe.commands.eval.eval_history import history, remember
+from batchpipe.commands.eval.eval_judges import judge_notes, judges_object
+from batchpipe.commands.eval.eval_report import Report, report_markdown, report_text
+from batchpipe.commands.eval.eval_tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
+from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
+from batchpipe.commands.printing.markdown import fence
+from batchpipe.commands.printing.text import count
+from batchpipe.commands.run.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
+from batchpipe.commands.run.run_views import Watcher
+from batchpipe.engine.batches.record import record_prompt
+from batchpipe.engine.context import Context
+from batchpipe.engine.quality.eval_judge import Judged
+from batchpipe.engine.quality.evaluate import Contender, Evaluation, Side, Wanted, prepare
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.errors import GateError, UsageError
+from batchpipe.pipeline.load import dump
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+EVERY = "all"
+DEFAULT_TARGET = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The numbers of one prompt version; `ladder` is None where no row came to an end.
+
+    `choices` are the ladders that leave rungs out, as they are recorded.
+    """
+
+    label: str
+    models: tuple[Quality, ...]
+    ladder: Quality | None
+    rows: dict[str, Outcome]
+    by_rung: dict[int, list[Outcome]]
+    masks: dict[str, int]
+    choices: dict[str, Any]
+
+
+def evaluate(call: Call, request: EvalRequest) -> int:
+    """Let models answer the gold rows, where they have not yet, and report how good they are."""
+    file = call.one_pipeline(request.pipeline, "eval NAME")
+    params = typed_params([file], split_params(request.params))[file.pipeline.name]
+    if request.history:
+        return history(call, file)
+    patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
+    with call.context(patience) as context, closing(context.work()) as work:
+        made_up = call.settings.emulator and context.emulator_answers(file) is None
+        _refuse(request, made_up=made_up)
+        wanted = Wanted(
+            every=_every(request),
+            models=request.model,
+            sample=request.sample,
+            params=params,
+            against=_against(context, work, file, request),
+        )
+        with context.temporary_folder("eval-") as folder:
+            evaluation = prepare(context, work, file, wanted, folder)
+            bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
+            labels = _record_versions(context, work, file, evaluation)
+            waiting, judged = _answer(call, request, context, evaluation)
+            found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
+        tuned = None
+        if request.tune and not waiting:
+            marks = {each.rung: each.marks for each in found[0].models if each.rung is not None}
+            target = request.target if request.target is not None else DEFAULT_TARGET
+            tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
+        if not waiting and not made_up and request.sample is None:
+            reviewed = evaluation.rows.reviewed.rows
+            facts = {"reviewed": reviewed} | found[0].choices
+            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, facts)
+    report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
+    if tuned is not None and request.plot is not None:
+        write_plot(tuned, call.path(request.plot))
+    _print(call, request, report, tuned, waiting=waiting)
+    below = bool(report.shortfalls) or (tuned is not None and not tuned.tuning.reached)
+    return PENDING if waiting else FAILED_ROWS if below else DONE
+
+
+def _refuse(request: EvalRequest, *, made_up: bool) -> None:
+    if request.models not in (None, EVERY):
+        hint = "Write --models all, or name one model with --model."
+        raise UsageError(f"--models {request.models} means nothing", where=COMMAND_LINE, hint=hint)
+    if request.wait is not None and request.no_wait:
+        raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+    if not request.tune and (request.target is not None or request.plot is not None):
+        raise UsageError("--target and --plot go with --tune", where=COMMAND_LINE, hint="Add --tune.")
+    if request.max_drop is not None and request.against is None:
+        raise UsageError("--max-drop without --against", where=COMMAND_LINE, hint="Say what it may drop from.")
+    if request.fail_under and made_up:
+        hint = "Give the answers that the emulator is to give: --answers FILE."
+        raise UsageError("the emulator's answers are made up: they pass no bar", where="--fail-under", hint=hint)
+
+
+def _every(request: EvalRequest) -> bool:
+    """Whether every rung answers every row: thresholds are tuned over what each would say."""
+    return request.models == EVERY or request.tune
+
+
+def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequest) -> Any:
+    """The version that `--against` names, with what it is called."""
+    if request.against is None:
+        return None
+    names = file.pipeline.names
+    with context.database.reading(work) as session:
+        known = known_versions(session, names)
+    found = find_version(known, file.root, request.against, where="--against")
+    if not isinstance(found, KnownVersion):
+        return found.label, found
+    with context.database.reading(work) as session:
+        return found.version, read_version(session, names, found)
+
+
+def _record_versions(context: Context, work: Work, file: PipelineFile, evaluation: Evaluation) -> list[str]:
+    """Record the present prompt version; what each side is called."""
+    git_commit = context.git_commit()
+    ladder, names = evaluation.sides[0].ladder, quote_list(file.pipeline.names)
+    with context.database.writing(work, None) as session:
+        run_id = str(session.one("SELECT uuidv7()")[0])
+        record_prompt(session, replace(ladder, toml=dump(file.pipeline)), run_id, git_commit)
+        labels = []
+        for side in evaluation.sides:
+            version = {"prompt_version": side.ladder.version.prompt_version}
+            numbers = session.rows(query("version_number", pipelines=names), version)
+            known = str(numbers[0][0]) if numbers else ""
+            both = f"{side.label}, {known}" if known and side.label != known else side.label
+            labels.append(both if side.label else known)
+    return labels
+
+
+def _answer(
+    call: Call, request: EvalRequest, context: Context, evaluation: Evaluation
+) -> tuple[bool, tuple[Judged, ...]]:
+    """Run what is not answered or judged yet; whether batches are still in flight. Raises what stopped a run."""
+    wait = wait_seconds(request.wait)
+    until = None if wait is None else context.clock() + timedelta(seconds=wait)
+    with run_display(call) as display:
+        watcher = Watcher(call=call, display=display, yes=request.yes)
+        waiting = any(
+            bool(runs) and _run(runs, context, until, watcher)
+            for runs in _rounds(request, context, evaluation, watcher)
+        )
+        given = evaluation.to_judge()
+        runs = [_pipeline_run(request, context, (judge.resolved, rows), watcher) for judge, rows in given if rows.rows]
+        if runs and not waiting:
+            waiting = _run(runs, context, until, watcher)
+    return waiting, evaluation.judged(given)
+
+
+def _rounds(
+    request: EvalRequest, context: Context, evaluation: Evaluation, watcher: Watcher
+) -> Iterator[list[PipelineRun]]:
+    """The runs of each step, each made when those before it have ended.
+
+    The other version goes first: what both prompts ask alike is then known.
+    """
+    for side in reversed(evaluation.sides):
+        for step in _steps(side, every=_every(request)):
+            yield _runs(request, context, evaluation, side, step, watcher)
+
+
+def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watcher: Watcher) -> bool:
+    """Whether something is still in flight."""
+    wait = None if until is None else max((until - context.clock()).total_seconds(), 0.0)
+    outcomes = run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome.error is not None:
+            raise outcome.error
+        if run.gate is not None:
+            raise GateError(run.gate, where=run.file.where(), hint=run.gate_hint)
+    return any(each.result.status == "pending" for each in outcomes)
+
+
+def _steps(side: Side, *, every: bool) -> list[list[Contender]]:
+    """Who may answer at the same time: all, or rung after rung and the others with the first."""
+    if every:
+        return [list(side.contenders)]
+    ladder = [each for each in side.contenders if each.on_ladder]
+    others = [each for each in side.contenders if not each.on_ladder]
+    return [[ladder[0], *others], *([each] for each in ladder[1:])]
+
+
+def _runs(
+    request: EvalRequest,
+    context: Context,
+    evaluation: Evaluation,
+    side: Side,
+    step: list[Contender],
+    watcher: Watcher,
+) -> list[PipelineRun]:
+    """A run for each model that has rows to answer; two rungs that are the same but for `accept` share one."""
+    runs: dict[str, PipelineRun] = {}
+    for contender in step:
+        prepared = evaluation.prepared(side, contender, every=_every(request))
+        if prepared is None or prepared[0].name in runs:
+            continue
+        runs[prepared[0].name] = _pipeline_run(request, context, prepared, watcher)
+    return list(runs.values())
+
+
+def _pipeline_run(
+    request: EvalRequest, context: Context, prepared: tuple[Resolved, Snapshot], watcher: Watcher
+) -> PipelineRun:
+    return PipelineRun(
+        context=context,
+        file=prepared[0].file,
+        options=RunOptions(no_wait=request.no_wait, approve=True, max_usd=dollars(request.max_usd)),
+        tell=watcher.tell,
+        confirm=watcher.confirm,
+        prepared=prepared,
+    )
+
+
+def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
+    evaluation.read(side)
+    rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
+    models = []
+    for each in side.contenders:
+        own = outcomes_of([row for row in rows if row.number == each.number])
+        models.append(quality(each.model, each.number if each.on_ladder else None, own, fields))
+    rungs = [each.model for each in side.contenders if each.on_ladder]
+    outcomes = climbed(rows, masks, len(rungs))
+    return Found(
+        label=label,
+        models=tuple(each for each in models if each is not None),
+        ladder=quality(SEVERAL.join(rungs), None, outcomes, fields),
+        rows={each.key: each for each in outcomes},
+        by_rung={
+            number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)
+        },
+        masks=masks,
+        choices=choices_object(rows, [each for each in models if each is not None], masks, rungs),
+    )
+
+
+def _report(
+    file: PipelineFile,
+    evaluation: Evaluation,
+    found: list[Found],
+    judged: tuple[Judged, ...],
+    request: EvalRequest,
+    bars: list[Bar],
+    *,
+    made_up: bool,
+) -> Report:
+    now, rows = found[0], evaluation.rows
+    against: Versus | None = None
+    if len(found) > 1 and now.ladder is not None and found[1].ladder is not None:
+        against = versus(found[1].label, found[1].ladder, now.ladder)
+    notes = []
+    if rows.shown:
+        notes.append(f"{count(rows.shown, 'gold row')} left out: the prompt shows them as examples.")
+    if rows.missing:
+        notes.append(f"{count(rows.missing, 'gold row')} left out: the input has no such key.")
+    if rows.unseen:
+        words = (
+            "left out: gold lacks the key, and a column that the prompt reads was not there when they were reviewed."
+        )
+        notes.append(f"{count(rows.unseen, 'reviewed row')} {words}")
+    notes += reviewed_notes(rows.reviewed, rows.rows.rows)
+    failed = now.ladder.failed if now.ladder is not None else 0
+    if failed:
+        notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
+    notes += judge_notes(judged)
+    if made_up:
+        notes.append("The numbers are made up, as the emulator's answers are: nothing was measured.")
+    return Report(
+        pipeline=file.pipeline.name,
+        version=now.label,
+        gold=rows.rows.rows,
+        reviewed=rows.reviewed,
+        models=now.models,
+        ladder=now.ladder,
+        ladder_rows=now.rows,
+        against=against,
+        before_rows=found[1].rows if len(found) > 1 else {},
+        judged=judged,
+        error_usd=file.pipeline.eval.error_usd if file.pipeline.eval else None,
+        notes=tuple(notes),
+        shortfalls=tuple(shortfalls(now.ladder, bars, against, request.max_drop)) if now.ladder is not None else (),
+    )
+
+
+def _print(call: Call, request: EvalRequest, report: Report, tuned: Tuned | None, *, waiting: bool) -> None:
+    if waiting:
+        call.say("Batches are in flight: the numbers are not whole yet. The same command goes on.")
+    if call.json:
+        call.out(_object(report) | (tuned_object(tuned) if tuned is not None else {}))
+        for each in (*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)):
+            call.say(each)
+    elif not waiting:
+        text = report_markdown(report) if request.markdown else report_text(report, terminal=call.terminal)
+        shown = tuned_text(tuned, call) if tuned is not None else ""
+        call.out(text + ("\n\n" + (fence(shown) if request.markdown else shown) if shown else ""))
+
+
+def _object(report: Report) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "pipeline": report.pipeline,
+        "prompt_version": report.version,
+        "gold": report.gold,
+        "gold_from_review": reviewed_object(report.reviewed),
+        "models": [quality_object(each) for each in report.models],
+        "ladder": quality_object(report.ladder, with_rung=False) if report.ladder is not None else None,
+    }
+    if report.judged:
+        value["judges"] = judges_object(report.judged)
+    return value | ({"against": versus_object(report.against)} if report.against is not None else {})

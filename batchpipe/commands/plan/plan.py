@@ -1,0 +1,210 @@
+"""`batchpipe plan`: what a run would do, why, and what it would cost. Sends nothing, records nothing."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.exits import DONE, GATE, worst
+from batchpipe.commands.call.failure import failure, failure_text
+from batchpipe.commands.call.options import PlanRequest
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.plan.pilot import held_object, held_text
+from batchpipe.commands.plan.plan_diff import diff_object, diff_text, due_rows_text
+from batchpipe.commands.plan.plan_markdown import plan_markdown
+from batchpipe.commands.printing.caching import expected_cache_text
+from batchpipe.commands.printing.estimates import estimate_object, interval_text, rungs_text, time_text
+from batchpipe.commands.printing.text import count, money, pairs, safe, table
+from batchpipe.engine.cost.budget import Limit, periods
+from batchpipe.engine.plan.orders import Order
+from batchpipe.engine.plan.plan import WORDS, Plan
+from batchpipe.engine.plan.plan_diff import DiffOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.preview import Preview, preview
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.errors import BatchpipeError, UsageError
+
+MEANINGS = {
+    "pending": "sent, the answer is not there yet",
+    "redo": "asked for by --redo or --retry-failed",
+    "new": "not answered yet",
+    "input_changed": "columns that the prompt or a condition uses have changed",
+    "schema_changed": "the output schema has changed",
+    "prompt_changed": "the prompt has changed for these rows",
+    "check_failed": "the answer fails a check or a bound as it is now",
+    "escalated": "go to the next model of the ladder",
+    "retry": "had no valid answer, are tried again",
+    "carried_over": "ask the same as an answered request: no cost",
+    "kept": "have changed, and keep their result: by --keep, [rerun] or a review",
+    "failed": "ended failed; due again with --retry-failed",
+    "unchanged": "are answered, nothing has changed",
+}
+
+
+def plan(call: Call, request: PlanRequest) -> int:
+    """Print the plan of each pipeline that is named, or of all; 6 where one is expected above a budget."""
+    if request.markdown and call.json:
+        raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
+    files, single = call.pipelines(request.pipelines, request.all)
+    diff = DiffOptions(
+        wanted=request.diff or request.markdown or request.from_version is not None,
+        from_version=request.from_version,
+        to_version=request.to_version,
+    )
+    params = typed_params(files, split_params(request.params))
+    codes, objects = [], []
+    with call.context() as context:
+        for number, file in enumerate(files):
+            options = RunOptions(
+                params=params[file.pipeline.name],
+                limit=request.limit,
+                where=request.where,
+                no_new=request.no_new,
+                redo=request.redo,
+                keep=request.keep,
+                retry_failed=request.retry_failed,
+                withdraw=request.withdraw,
+            )
+            try:
+                found = preview(context, file, options, due_rows=request.rows, diff=diff)
+            except BatchpipeError as error:
+                if single or call.interrupted():
+                    raise
+                codes.append(error.exit_code)
+                objects.append({"pipeline": file.pipeline.name, "error": failure(error)})
+                if not call.json:
+                    call.say(failure_text(error))
+                continue
+            codes.append(GATE if found.over else DONE)
+            objects.append(plan_object(found, rows=request.rows))
+            if request.markdown:
+                call.out(plan_markdown(found, MEANINGS, _work_pairs(found.resolved, found.plan), _notes(found, call)))
+            elif not call.json:
+                call.out(("\n" if number else "") + plan_text(found, call, rows=request.rows))
+    if call.json:
+        call.emit(objects, single)
+    return worst(codes)
+
+
+def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
+    """The object of `plan --json`; with `rows` the due keys are in `due_rows`; `pilot` where one holds the plan."""
+    done, estimate = found.plan, found.plan.estimate
+    value: dict[str, Any] = {
+        "pipeline": found.resolved.name,
+        "prompt_version": found.version,
+        "rows": {"input": done.input, **{word: done.words[word] for word in WORDS}, "removed": done.removed},
+        "due": done.due,
+        "requests": found.requests,
+        "batches": found.batches,
+        **estimate_object(estimate),
+    }
+    if done.held is not None:
+        value["pilot"] = held_object(done.held, found.meanwhile)
+    if rows:
+        value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
+    if found.diff is not None:
+        value["diff"] = diff_object(found.diff)
+    return value
+
+
+def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
+    """A plan for people, with what surrounds it."""
+    new = ", new" if found.version_is_new else ""
+    lines = [f"{found.resolved.name} (prompt {found.version}{new})", work_text(found.resolved, found.plan)]
+    lines += [f"  {each}" for each in _notes(found, call)]
+    if found.diff is not None:
+        lines.append(diff_text(found.diff))
+    if rows and found.due_rows:
+        names = [each.name for each in found.resolved.key_columns]
+        header, shown = due_rows_text(names, [(each.key, each.reason) for each in found.due_rows])
+        lines += ["", table(header, shown, terminal=call.terminal)]
+    return "\n".join(lines)
+
+
+def _notes(found: Preview, call: Call) -> list[str]:
+    """What surrounds a plan: orders, money, a pause, keys that changed."""
+    lines = [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
+    lines += _money_lines(found)
+    if found.paused:
+        again = call.suggest(f"run {found.resolved.name} --resume")
+        lines.append(f"paused by `batchpipe cancel`; to go on: {again}")
+    if found.meanwhile is not None and found.meanwhile.requests:
+        sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
+        lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
+    if found.plan.keys_changed:
+        lines.append("most known keys left the input and as many appeared: a run stops unless --approve is given")
+    return lines
+
+
+def work_text(resolved: Resolved, plan: Plan) -> str:
+    """What is due and what it costs: the head of `run` and the body of `plan`."""
+    lines = ["  " + count(plan.input, "row") + " in the input" + (":" if plan.input else "")]
+    width = max((len(word) for word in WORDS if plan.words[word]), default=0)
+    digits = max((len(count(plan.words[word])) for word in WORDS), default=0)
+    for word in WORDS:
+        if number := plan.words[word]:
+            lines.append(f"    {count(number):>{digits}} {word:<{width}}  {MEANINGS[word]}")
+    if plan.removed:
+        lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")
+    if not plan.requests:
+        lines.append("  nothing to send" + (f": the pilot is {held_text(plan.held)}" if plan.held else ""))
+        return "\n".join(lines)
+    lines.append(pairs(_work_pairs(resolved, plan)))
+    return "\n".join(lines)
+
+
+def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
+    estimate, chunking = plan.estimate, resolved.file.pipeline.chunking
+    batches = plan.batches
+    shared = plan.due - plan.requests - plan.followers
+    saved = None
+    if estimate.realtime_usd is not None and estimate.cost_usd is not None:
+        saved = estimate.realtime_usd - estimate.cost_usd
+    requests = f"{count(plan.requests, 'request')} in {count(batches, 'batch', 'batches')}"
+    if batches > chunking.max_in_flight:
+        requests += f", {chunking.max_in_flight} at a time"
+    limited = plan.due > plan.requests + max(shared, 0)
+    return [
+        ("send", requests + ("; rows that ask the same are sent once" if shared > 0 and not limited else "")),
+        ("pilot", held_text(plan.held) if plan.held else ""),
+        ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
+        ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
+        ("rungs", rungs_text(estimate)),
+        ("cache", expected_cache_text(estimate.caching)),
+        (
+            "saved",
+            f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
+        ),
+        ("time", time_text(estimate, chunking)),
+    ]
+
+
+def _money_lines(found: Preview) -> list[str]:
+    lines = []
+    over = {each.name for each in found.over}
+    for limit in found.limits:
+        flight = ""
+        if found.in_flight_usd:
+            expected = money(found.in_flight_usd - limit.expected_left_usd + limit.left_usd)
+            flight = f", {expected} expected and {money(found.in_flight_usd)} at most in flight"
+        left = money(max(limit.left_usd, Decimal(0)))
+        words = f"{limit.name} {money(limit.allowed_usd)}: {left} left{flight}"
+        lines.append(words + (_over(limit, found) if limit.name in over else ""))
+    if found.plan.requests and found.plan.estimate.cost_usd is None:
+        lines.append('no price is known for a model of the ladder: give it in a file, prices = "prices.toml"')
+    return lines
+
+
+def _over(limit: Limit, found: Preview) -> str:
+    cost = found.plan.estimate.cost_usd
+    spans = periods(limit, cost) if cost is not None else None
+    return "; the expected cost is above it" + (f": about {count(spans, limit.period)}" if spans else "")
+
+
+def order_words(order: Order) -> str:
+    """An order as it was typed: `--redo all --where "..."`."""
+    argument = "" if order.kind == "retry_failed" else f" {safe(order.argument)}"
+    selection = f" --where {safe(order.selection)}" if order.selection else ""
+    return f"--{order.kind.replace('_', '-')}{argument}{selection}"

@@ -1,0 +1,65 @@
+"""Prompt caching for people and programs: what is expected of it, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.caching import Expected
+from batchpipe.commands.printing.text import count, money, safe, share
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+LIVES: Mapping[str, str] = {"5m": "5 minutes", "1h": "an hour"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """What caching came to with one model: `hits` of `requests` read a prefix; `saved_usd` is against no cache,
+    below 0 where writing cost more than reading saved."""
+
+    model: str
+    requests: int
+    hits: int
+    read_tokens: int
+    written_tokens: int
+    saved_usd: Decimal
+
+
+def read_cache_use(session: Session, pipelines: str) -> list[CacheUse]:
+    return [CacheUse(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
+
+
+def expected_object(caching: Sequence[Expected]) -> list[dict[str, Any]]:
+    """`estimate.caching` of `plan --json`: a rung whose requests may be marked each; `step` "none" marks nothing."""
+    return [asdict(each) for each in caching]
+
+
+def expected_cache_text(caching: Sequence[Expected]) -> str:
+    """What the plan does with the cache and what for; empty where nothing can be cached."""
+    return "; ".join(_expected(each) for each in caching)
+
+
+def _expected(each: Expected) -> str:
+    seen = f"by {count(each.hits_seen, 'result')}" if each.hits_seen else "assumed"
+    hits = f"{each.hit_share:.0%} of requests find it, {seen}"
+    what = f"{safe(each.model)}: about {count(each.tokens)} tokens that every request begins with"
+    if each.step == "none":
+        return f"{what} are not cached: it does not pay for {count(each.requests, 'request')} ({hits})"
+    how = {"prime": "written by 1 request that goes first", "wait": "being written by a request that went first"}
+    again = how.get(each.step, "there from before")
+    return f"{what}, for {LIVES[each.ttl]}, {again}: {money(each.saved_usd)} saved ({hits})"
+
+
+def came_to_text(caching: Sequence[CacheUse]) -> str | None:
+    """What the cache saved or lost, by model; None where none was used."""
+    return "; ".join(_came_to(each) for each in caching) or None
+
+
+def _came_to(each: CacheUse) -> str:
+    found = f"{safe(each.model)}: {share(each.hits, each.requests)} of {count(each.requests, 'request')} found it"
+    if each.saved_usd >= 0:
+        return f"{found}, {money(each.saved_usd)} saved against no cache"
+    return f'{found}, {money(-each.saved_usd)} lost against no cache: `cache = "auto"` leaves it out while that is so'

@@ -1,0 +1,67 @@
+"""What a plan expects to cost and to take, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from batchpipe.commands.printing.caching import expected_object
+from batchpipe.commands.printing.text import count, duration, money
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.pipeline.model import Chunking
+
+
+def estimate_object(estimate: Estimate) -> dict[str, Any]:
+    """`estimate`, `waves` and `hours` of `plan --json`."""
+    return {
+        "estimate": {
+            "input_tokens": estimate.input_tokens,
+            "output_tokens": estimate.output_tokens,
+            "cost_usd": estimate.cost_usd,
+            "max_usd": estimate.max_usd,
+            "realtime_usd": estimate.realtime_usd,
+            "cost_low_usd": estimate.low_usd,
+            "cost_high_usd": estimate.high_usd,
+            "results_seen": estimate.seen,
+            "rungs": [asdict(each) for each in estimate.rungs],
+            "caching": expected_object(estimate.caching),
+        },
+        "waves": estimate.waves,
+        "hours": {
+            "usual": round(estimate.usual_seconds / 3_600, 3),
+            "high": round(estimate.high_seconds / 3_600, 3),
+            "batches_seen": estimate.times.batches,
+        },
+    }
+
+
+def interval_text(estimate: Estimate) -> str:
+    """Between what the cost will lie with 90%, and on what that stands."""
+    if estimate.low_usd is None or estimate.high_usd is None:
+        return ""
+    seen = "no results yet" if not estimate.seen else f"by {count(estimate.seen, 'result')}"
+    return f" ({money(estimate.low_usd)} to {money(estimate.high_usd)}, {seen})"
+
+
+def rungs_text(estimate: Estimate) -> str:
+    """Who is expected to be asked how often, retries included; empty where that says no more than the rest."""
+    if len(estimate.rungs) < 2:
+        return ""
+    return ", ".join(
+        f"{each.requests:,.{0 if each.requests >= 10 else 1}f} to {each.model} for {money(each.cost_usd)}"
+        for each in estimate.rungs
+    )
+
+
+def time_text(estimate: Estimate, chunking: Chunking) -> str:
+    """How long the batches take, one wave after the other."""
+    times, more = estimate.times, estimate.further_waves
+    waves = count(estimate.waves, "wave")
+    if estimate.waves > 1:
+        waves += f" ({chunking.max_in_flight} batches with {count(chunking.max_queued, 'request')} may wait at once)"
+    if more:
+        waves += f" and {count(more)} more for retries and higher rungs"
+    by = f"by {count(times.batches, 'batch', 'batches')} before" if times.batches else "as the provider says of a batch"
+    usual, high = estimate.usual_seconds, estimate.high_seconds
+    spans = f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"
+    return f"{spans}: {waves}, {by}"

@@ -1,0 +1,49 @@
+"""Gold rows that come from review, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from batchpipe.commands.printing.text import count
+from batchpipe.engine.gold.reviewed_gold import FromReview
+
+BIAS = (
+    "Only the sample stands for the whole input: rows that were shown because they were doubtful are harder than the "
+    "rest, and pull the accuracy down."
+)
+
+MADE_UP = "What is right is made up, as the emulator's answers are: nothing was measured."
+
+
+def judged_notes(names: Sequence[str]) -> list[str]:
+    """That fields are left out which a judge compares."""
+    if not names:
+        return []
+    return [f"Without {', '.join(names)}, which a judge compares: only `eval` asks it."]
+
+
+def reviewed_notes(found: FromReview, gold: int) -> list[str]:
+    """How many of `gold` rows come from review, why people saw them, and what that does to the numbers."""
+    if not found.rows:
+        return []
+    reasons = (
+        (found.ladder, "that the ladder was not sure of"),
+        (found.where, "by [review] where"),
+        (found.sample, "of the sample"),
+        (found.other, "that nothing but a person chose"),
+    )
+    listed = ", ".join(f"{count(rows)} {words}" for rows, words in reasons if rows)
+    notes = [f"{count(found.rows)} of {count(gold, 'gold row')} come from review: {listed}."]
+    return [*notes, BIAS] if found.ladder or found.where else notes
+
+
+def reviewed_object(found: FromReview) -> dict[str, Any]:
+    """For `--json`: rows, and each counted under one reason."""
+    return {
+        "rows": found.rows,
+        "sample": found.sample,
+        "ladder": found.ladder,
+        "where": found.where,
+        "other": found.other,
+    }

@@ -1,0 +1,330 @@
+"""`batchpipe results`: the output table, to the screen or to a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.printing.text import count, shortened, table
+from batchpipe.commands.results.spreadsheet import save_workbook
+from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
+from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.store.database import Session, Work, streamed
+from batchpipe.store.queries import query
+
+SCREEN_ROWS = 20
+SCREEN_CELL = 60
+NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
+BLOCK_BYTES = 1 << 20
+TAKEN = "work.taken"
+FORMATS: Mapping[str, str] = {
+    ".csv": "FORMAT csv, HEADER true",
+    ".parquet": "FORMAT parquet, COMPRESSION zstd",
+    ".json": "FORMAT json, ARRAY true",
+    ".ndjson": "FORMAT json",
+    ".jsonl": "FORMAT json",
+    ".xlsx": "",
+}
+# A spreadsheet takes such a cell for a formula, and what models answer must not become one.
+FORMULA = r"^[=+\-@\t\r]"
+NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which rows: those that a condition holds for, current ones, ones to review, the first so many."""
+
+    where: str | None = None
+    current: bool = False
+    review: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTable:
+    """A pipeline's output table: `columns` are names and DuckDB types in order."""
+
+    name: str
+    columns: Sequence[tuple[str, str]]
+    key: Sequence[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.columns]
+
+    @property
+    def sql(self) -> str:
+        """Its two-part name, quoted."""
+        return quote_table(".".join(_split(self.name)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What was taken out of the database into `work.taken`: `rows` of the `matching` ones."""
+
+    output: OutputTable
+    rows: int
+    matching: int
+
+
+def results(
+    call: Call,
+    pipeline: str,
+    to: str | None = None,
+    *,
+    where: str | None = None,
+    current: bool = False,
+    review: bool = False,
+    limit: int | None = None,
+    force: bool = False,
+) -> int:
+    """Print the output table of one pipeline, or write it to the file `to`.
+
+    Raises UsageError for a file that is there already (without `force`), an unknown ending, a bad `limit`.
+    """
+    file = call.one_pipeline(pipeline, "results NAME")
+    if limit is not None and limit < 0:
+        raise UsageError(f"{limit} is no number of rows", where="--limit", hint="Write 0 or more.")
+    target = _target(call, to, force) if to is not None else None
+    if limit is None and target is None and call.terminal:
+        limit = SCREEN_ROWS
+    filters = Filters(where=where, current=current, review=review, limit=limit)
+    with call.context() as context:
+        work = context.work()
+        try:
+            with context.database.reading(work) as session:
+                taken = take_rows(session, file, filters)
+            if target is not None:
+                save(work, taken, target)
+                call.say(f"{count(taken.rows, 'row')} to {to}")
+            else:
+                _print(call, file.pipeline.name, work, taken, context.database.folder)
+        finally:
+            work.close()
+    return 0
+
+
+def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
+    """The output table of `file` as it is in the database; None where none is there or it is not ours."""
+    name = file.pipeline.table
+    schema, table_name = _split(name)
+    rows = session.rows(query("columns_of_table"), {"schema": schema, "table": table_name})
+    columns = [(column, kind) for column, kind in rows]
+    names = {column for column, _ in columns}
+    if not names.issuperset((*dict(FACT_COLUMNS), *file.pipeline.input.key)):
+        return None
+    return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
+
+
+def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
+    """Copy the rows that `filters` let through to `work.taken`, by key, so that the database can be closed.
+
+    Raises UsageError where there is no table yet, and PipelineError for a condition that cannot be used.
+    """
+    output = find_output(session, file)
+    if output is None:
+        hint = f"To make it: batchpipe run {file.pipeline.name}"
+        raise UsageError("there are no results yet", where=f"the table {file.pipeline.table}", hint=hint)
+    source, condition = output.sql, _condition(session, output, filters)
+    if filters.where is not None:
+        source = f"(SELECT *, {_prefixed(output)} FROM {output.sql})"
+    matching = session.one(query("count_rows", table=source, condition=condition))[0]
+    statement = query(
+        "take_rows",
+        columns=", ".join(quote_identifier(name) for name in output.names),
+        table=source,
+        condition=condition,
+        order=", ".join(quote_identifier(name) for name in output.key),
+        limit=f"LIMIT {int(filters.limit)}" if filters.limit is not None else "",
+    )
+    session.execute(statement)
+    return Taken(output=output, matching=matching, rows=session.one(f"SELECT count(*) FROM {TAKEN}")[0])
+
+
+def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
+    """The rows of `work.taken` as Python values; a time with a zone comes as naive UTC."""
+    values = ", ".join(_python_value(*each) for each in output.columns)
+    yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
+
+
+def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | None:
+    """The row of `key` (a JSON list of texts) by column; None where the table has none."""
+    texts = ", ".join(f"{quote_identifier(name)}::VARCHAR" for name in output.key)
+    values = ", ".join(_python_value(*each) for each in output.columns)
+    rows = session.rows(query("row_of_output", values=values, table=output.sql, texts=texts), {"key": key})
+    if not rows:
+        return None
+    return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}
+
+
+def save(work: Work, taken: Taken, target: Path) -> None:
+    """Write `work.taken` to `target`, whole or not at all."""
+    ending = target.suffix.lower()
+    with _written_whole(target) as path:
+        if ending == ".xlsx":
+            save_workbook(work.connection, f"SELECT {_cells(taken, ending)} FROM {TAKEN}", path, taken.rows)
+            return
+        try:
+            work.connection.execute(_copy(taken, path, ending))
+        except duckdb.Error as error:
+            what = str(error).split("\n", 1)[0]
+            hint = "See that the folder can be written and has room."
+            raise UsageError(what, where=str(target), hint=hint) from error
+
+
+def _copy(taken: Taken, path: Path, ending: str) -> str:
+    """The statement that writes `work.taken` to `path`. A lone CR is not quoted unless it is asked for."""
+    values, options = "*", FORMATS[ending]
+    if ending == ".csv":
+        values = _cells(taken, ending)
+        texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
+        options += f", FORCE_QUOTE ({', '.join(texts)})"
+    return f"COPY (SELECT {values} FROM {TAKEN}) TO {quote_literal(str(path))} ({options})"
+
+
+def _cells(taken: Taken, ending: str) -> str:
+    """SQL for all columns as cells of a flat file."""
+    columns = taken.output.columns
+    return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
+
+
+def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
+    """The filters as one SQL condition over the table, with the columns of `_prefixed` beside its own."""
+    parts = ["_current"] if filters.current else []
+    parts += ["_review"] if filters.review else []
+    if filters.where is not None:
+        types = dict(output.columns)
+        parsed = parse_condition(session.connection, filters.where, fields=types, columns=types, where="--where")
+        bind_condition(session.connection, parsed, field_types=types, column_types=types, where="--where")
+        parts.append(parsed.truth)
+    return " AND ".join(parts) or "true"
+
+
+def _prefixed(output: OutputTable) -> str:
+    """The columns by the names that a condition reads."""
+    return ", ".join(
+        f"{quote_identifier(name)} AS {quote_identifier(prefix + name)}"
+        for prefix in (OUTPUT_PREFIX, INPUT_PREFIX)
+        for name in output.names
+    )
+
+
+def _python_value(name: str, kind: str) -> str:
+    column = quote_identifier(name)
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f"CAST({column} AS TIMESTAMP)"
+    return f"CAST({column} AS VARCHAR)" if "WITH TIME ZONE" in kind else column
+
+
+def _is_text(kind: str) -> bool:
+    """Whether a column of this type stands as text in a flat file."""
+    return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
+
+
+def _cell(name: str, kind: str, ending: str) -> str:
+    """SQL for a column as a cell of a flat file: nested values as JSON, text never a formula."""
+    column = quote_identifier(name)
+    if NESTED.search(kind):
+        return f"to_json({column})::VARCHAR"
+    if not _is_text(kind):
+        return column
+    text = f"{column}::VARCHAR"
+    if ending == ".xlsx":
+        text = f"regexp_replace({text}, '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]', '\ufffd', 'g')"
+    return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN chr(39) || {text} ELSE {text} END"
+
+
+def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) -> None:
+    rows = python_rows(work, taken.output)
+    if call.json:
+        columns = taken.output.columns
+        listed = [
+            {name: _json_value(value, kind) for (name, kind), value in zip(columns, row, strict=True)} for row in rows
+        ]
+        shown = {"pipeline": pipeline, "table": taken.output.name, "matching": taken.matching, "rows": listed}
+        call.out(shown)
+        return
+    if call.terminal:
+        found = list(rows)
+        chosen = [
+            number
+            for number, name in enumerate(taken.output.names)
+            if name not in NOT_ON_SCREEN and (name != "_reviewed_by" or any(row[number] for row in found))
+        ]
+        cells = [[_shown(row[number]) for number in chosen] for row in found]
+        call.out(table([taken.output.names[number] for number in chosen], cells, terminal=True))
+    else:
+        for block in _csv_blocks(taken, work, folder):
+            call.out(block)
+    if taken.rows < taken.matching:
+        call.say(f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv")
+
+
+def _csv_blocks(taken: Taken, work: Work, folder: Path) -> Iterator[str]:
+    """The rows as CSV, by the same statement as a file, in blocks that end before a line break."""
+    with TemporaryDirectory(dir=folder if folder.is_dir() else None) as temporary:
+        path = Path(temporary) / "rows.csv"
+        work.connection.execute(_copy(taken, path, ".csv"))
+        with path.open(encoding="utf-8", newline="") as file:
+            while lines := file.readlines(BLOCK_BYTES):
+                yield "".join(lines).removesuffix("\n")
+
+
+def _json_value(value: Any, kind: str) -> Any:
+    return json.loads(value) if kind == "JSON" and value is not None else value
+
+
+def _shown(value: Any) -> str | None:
+    """A value as a cell of the screen's table, cut where it is long."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+    return shortened(text, SCREEN_CELL)
+
+
+def _target(call: Call, to: str, force: bool) -> Path:
+    target = call.path(to)
+    if target.suffix.lower() not in FORMATS:
+        what = f"{target.suffix or 'no ending'} is not known" if target.suffix else "the file has no ending"
+        raise UsageError(what, where=f"--to {to}", hint=f"Known endings: {', '.join(FORMATS)}.")
+    if target.is_dir() or not target.parent.is_dir():
+        hint = "Name a file in a folder that is there."
+        raise UsageError("it cannot be written there", where=f"--to {to}", hint=hint)
+    if target.exists() and not force:
+        raise UsageError("the file is there already", where=f"--to {to}", hint="Add --force to replace it.")
+    return target
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """A path beside `target` that takes its place once it is written."""
+    stamp = f"{datetime.now(UTC):%H%M%S%f}"
+    path = target.with_name(f".{target.stem}-{os.getpid()}-{stamp}{target.suffix}")
+    try:
+        yield path
+        path.replace(target)
+    except OSError as error:
+        what = f"the file cannot be written: {error.strerror}"
+        raise UsageError(what, where=str(target), hint="Name another.") from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _split(name: str) -> tuple[str, str]:
+    schema, _, table_name = name.rpartition(".")
+    return schema or "main", table_name

@@ -1,0 +1,165 @@
+"""What a person sees of an answer under review. Nothing of the data or the answer steers the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from batchpipe.commands.printing.text import count, safe
+from batchpipe.engine.quality.review import ReviewRow
+from batchpipe.schema.typed import ABSENT, FieldForm
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
+KEYS = "[a] accept  [c] correct a field  [s] skip  [b] back  [q] leave  [↑ ↓] scroll"
+WHY = {
+    "ladder": "no rung of the ladder was sure",
+    "where": "[review] where holds",
+    "sample": "it is in the sample",
+}
+SHOWN_CHARACTERS = 20_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Shown:
+    """The state of the screen. `draft` is the document as it would be taken, `said` what was said of the row before.
+
+    `prompt` replaces the keys while something is asked, `options` are what may be chosen then.
+    """
+
+    row: ReviewRow
+    draft: Mapping[str, Any]
+    said: str | None = None
+    message: str = ""
+    prompt: str = ""
+    options: Sequence[str] = ()
+    scroll: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a session has come."""
+
+    pipeline: str
+    rows: int
+    said: dict[int, str] = field(default_factory=dict)
+    skipped: set[int] = field(default_factory=set)
+
+    @property
+    def words(self) -> str:
+        """`2 accepted, 1 corrected, 1 skipped`."""
+        spoken = list(self.said.values())
+        parts = [f"{spoken.count(word)} {word}" for word in ("accepted", "corrected")]
+        return ", ".join([*parts, f"{len(self.skipped)} skipped"])
+
+
+def screen(shown: Shown, progress: Progress, forms: Sequence[FieldForm], size: os.terminal_size) -> list[str]:
+    """The lines of the screen, none longer and no more than fit: the keys are always in sight."""
+    bottom = _lines([_text(shown.message, "bold red")] if shown.message else [], size.columns)
+    bottom += _lines([*_options(shown.options), _text(shown.prompt or KEYS, "reverse")], size.columns)
+    bottom = bottom[-size.lines :]
+    top = _lines([_head(shown, progress)], size.columns)[: max(size.lines - len(bottom), 0)]
+    room = size.lines - len(bottom) - len(top)
+    body = _lines(_body(shown, forms), size.columns)
+    shown.scroll = max(0, min(shown.scroll, len(body) - room))
+    visible = body[shown.scroll : shown.scroll + room]
+    return [*top, *visible, *[""] * (room - len(visible)), *bottom]
+
+
+def value_text(value: Any) -> str:
+    """A value of an answer for a person."""
+    if value is ABSENT:
+        return "(left out)"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return safe(text[:SHOWN_CHARACTERS], lines=True) + ("…" if len(text) > SHOWN_CHARACTERS else "")
+
+
+def key_text(key: str) -> str:
+    """A key for a person: the text of a single column, else the JSON list."""
+    values = json.loads(key)
+    return safe(values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False))
+
+
+def _head(shown: Shown, progress: Progress) -> RenderableType:
+    from rich.text import Text
+
+    row = shown.row
+    why = "; ".join(WHY[word] for word in row.chosen) or "it was asked for"
+    by = f"{safe(row.model)}, rung {row.rung}, prompt {row.version}"
+    said = f"   you said: {shown.said}" if shown.said else ""
+    said = said or (f"   reviewed by {safe(row.reviewed_by)}" if row.reviewed_by else "")
+    head = Text()
+    head.append(progress.pipeline, "bold")
+    head.append(f"   row {row.number + 1:,} of {count(progress.rows)}   {progress.words}\n", "dim")
+    head.append(key_text(row.key), "bold cyan")
+    head.append(f"   here because {why}{said}\n")
+    head.append(f"answered by {by}", "dim")
+    return head
+
+
+def _body(shown: Shown, forms: Sequence[FieldForm]) -> list[RenderableType]:
+    return [
+        _text("input", "bold"),
+        _grid([("", safe(name), _input_text(value), "") for name, value in shown.row.input.items()]),
+        _text("answer", "bold"),
+        _grid([_field(symbol, form, shown) for symbol, form in zip(_symbols(len(forms)), forms, strict=True)]),
+    ]
+
+
+def _input_text(value: str | None) -> str:
+    return "" if value is None else value_text(value)
+
+
+def _field(symbol: str, form: FieldForm, shown: Shown) -> tuple[str, str, str, str]:
+    """Symbol, name, the model's value, and the one that it would become."""
+    before, after = shown.row.answer.get(form.name, ABSENT), shown.draft.get(form.name, ABSENT)
+    changed = type(before) is not type(after) or before != after
+    return symbol, safe(form.name), value_text(before), f"→ {value_text(after)}" if changed else ""
+
+
+def _symbols(number: int) -> list[str]:
+    return [SYMBOLS[place] if place < len(SYMBOLS) else "" for place in range(number)]
+
+
+def _options(options: Sequence[str]) -> list[RenderableType]:
+    from rich.columns import Columns
+
+    return [Columns([_text(each, "cyan") for each in options], padding=(0, 3))] if options else []
+
+
+def _grid(rows: Sequence[tuple[str, str, str, str]]) -> RenderableType:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=1)
+    grid.add_column(style="dim", overflow="fold", max_width=30)
+    grid.add_column(overflow="fold")
+    grid.add_column(style="bold yellow", overflow="fold")
+    for row in rows:
+        grid.add_row(*(_text(each, "") for each in row))
+    return grid
+
+
+def _text(text: str, style: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(text, style=style, overflow="fold")
+
+
+def _lines(parts: Sequence[RenderableType], width: int) -> list[str]:
+    """The parts as lines of that width, each of which ends its own colours."""
+    from rich.console import Console
+
+    if not parts:
+        return []
+    text = StringIO()
+    console = Console(file=text, force_terminal=True, width=width, color_system="standard", legacy_windows=False)
+    for part in parts:
+        console.print(part)
+    return text.getvalue().removesuffix("\n").split("\n")

@@ -1,0 +1,182 @@
+"""What a person sees while a run works: a live view on a terminal, else a line for each event.
+
+The provider reports nothing before a batch has ended, so the view shows known ages and counts, and no bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from batchpipe.commands.printing.text import count, duration, money, safe
+from batchpipe.logs import Event, json_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+SHOWN_BATCHES = 8
+REFRESHES_PER_SECOND = 4
+ROW_WORDS = ("accepted", "review", "kept", "failed", "pending", "retry", "escalated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """An open chunk as it is shown; `name` is the provider's id where there is one."""
+
+    name: str
+    state: str
+    model: str
+    requests: int
+    since: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """One pipeline of a run as it is shown. `rows` are counts by state, `step` what it is at."""
+
+    pipeline: str
+    step: str
+    input: int | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    batches: Sequence[BatchView] = ()
+    cost_usd: Decimal | None = None
+
+
+class Display(Protocol):
+    """Where a run's events and views go."""
+
+    def tell(self, pipeline: str, event: Event) -> None:
+        """Something happened."""
+        ...
+
+    def show(self, views: Sequence[RunView], now: datetime) -> None:
+        """This is how things stand."""
+        ...
+
+    def asking(self) -> AbstractContextManager[None]:
+        """While a person is asked, nothing else is written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """A line for each event, flushed; views are not shown."""
+
+    write: Callable[[str], None]
+    clock: Callable[[], datetime]
+    log_format: str = "text"
+
+    def tell(self, pipeline: str, event: Event) -> None:
+        if self.log_format == "json":
+            self.write(json_line(self.clock(), pipeline, event))
+        elif str(event):
+            self.write(event_line(self.clock(), pipeline, event))
+
+    def show(self, views: Sequence[RunView], now: datetime) -> None:
+        return
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveView:
+    """A view that stays at the bottom of the terminal, with the events above it."""
+
+    live: Live
+    console: Console
+    clock: Callable[[], datetime]
+
+    def tell(self, pipeline: str, event: Event) -> None:
+        from rich.text import Text
+
+        if str(event):
+            self.console.print(Text(event_line(self.clock(), pipeline, event)), soft_wrap=True)
+
+    def show(self, views: Sequence[RunView], now: datetime) -> None:
+        self.live.update(view(views, now), refresh=True)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        self.live.stop()
+        try:
+            yield
+        finally:
+            self.live.start()
+
+
+@contextmanager
+def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveView]:
+    """A live view on `stream`, which is a terminal; it is wiped at the end, the events stay."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=stream)
+    live = Live(
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        vertical_overflow="crop",
+    )
+    with live:
+        yield LiveView(live=live, console=console, clock=clock)
+
+
+def event_line(now: datetime, pipeline: str, event: Event) -> str:
+    """One event as one line for people."""
+    name = f"{pipeline}: " if pipeline else ""
+    return f"{now:%H:%M:%S} {name}{safe(event)}"
+
+
+def view(views: Sequence[RunView], now: datetime) -> RenderableType:
+    """All pipelines, one below the other."""
+    from rich.console import Group
+
+    return Group(*(_one(each, now) for each in views))
+
+
+def rows_line(rows: Mapping[str, int]) -> str:
+    """`1,000 accepted (12 for review), 3 failed, 20 pending`; empty where nothing is known yet."""
+    parts = []
+    for word in ROW_WORDS:
+        number = rows.get(word, 0)
+        if number and word != "review":
+            review = f" ({rows['review']:,} for review)" if word == "accepted" and rows.get("review") else ""
+            parts.append(f"{number:,} {word}{review}")
+    return ", ".join(parts)
+
+
+def batch_line(batch: BatchView, now: datetime) -> str:
+    """`msgbatch_x  in_flight  59 requests  claude-haiku-4-5  2 min 3 s old, expires in 23 h 57 min`."""
+    age = duration((now - batch.since).total_seconds())
+    left = ""
+    if batch.expires_at is not None:
+        left = f", expires in {duration((batch.expires_at - now).total_seconds())}"
+    requests = count(batch.requests, "request")
+    return f"{safe(batch.name)}  {batch.state}  {requests}  {safe(batch.model)}  {age} old{left}"
+
+
+def _one(found: RunView, now: datetime) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    total = f" of {count(found.input, 'row')}" if found.input is not None else ""
+    spent = f", {money(found.cost_usd)} spent in this run" if found.cost_usd is not None else ""
+    title = Text(safe(found.pipeline), style="bold")
+    title.append(f"  {found.step}{spent}", style="not bold")
+    lines = [title]
+    if found.rows and (states := rows_line(found.rows)):
+        lines.append(Text(f"  {states}{total}"))
+    lines += [Text(f"  {batch_line(each, now)}", style="dim") for each in found.batches[:SHOWN_BATCHES]]
+    if len(found.batches) > SHOWN_BATCHES:
+        lines.append(Text(f"  and {len(found.batches) - SHOWN_BATCHES:,} more batches", style="dim"))
+    return Group(*lines)

@@ -1,0 +1,187 @@
+"""`batchpipe run`: submit what is due, wait, collect, and go on until nothing is due."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.call.call import WAIT_SECONDS, Call, load_each
+from batchpipe.commands.call.exits import BUG, INTERRUPTED, worst
+from batchpipe.commands.call.failure import bug, write_bug_report
+from batchpipe.commands.call.options import RunRequest
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.run.display import Display, Lines, live_view
+from batchpipe.commands.run.run_result import Ended, code_of, interrupted_text, result_object, result_text
+from batchpipe.commands.run.run_views import Watcher
+from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.ledger.facts import open_batches
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.engine.run.totals import RunResult
+from batchpipe.errors import LockedError, PipelineError, UsageError
+from batchpipe.logs import Event
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project import Selection, refuse_same_names
+
+COMMAND_LINE = "the command line"
+PATIENCE_SECONDS = 1_800.0
+LAST_LOOK_SECONDS = 3.0
+
+
+def _ended(run: PipelineRun) -> Ended:
+    """What is printed of a run's end, an interrupted one included."""
+    table, batches = run.file.pipeline.table, tuple(run.open)
+    return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches, summary=run.summary)
+
+
+def run(call: Call, request: RunRequest) -> int:
+    """Run the pipelines that `request` names and print what they came to."""
+    wait = _checked_wait(request)
+    max_usd = dollars(request.max_usd)
+    selection = call.select(request.pipelines, all=request.all)
+    files, broken = _files(call, selection)
+    params = typed_params(files, split_params(request.params))
+    patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
+    with run_display(call) as display:
+        watcher = Watcher(call=call, display=display, yes=request.yes)
+        with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", words=text))) as context:
+            runs = [
+                PipelineRun(
+                    context=context,
+                    file=file,
+                    options=_options(request, params[file.pipeline.name], max_usd),
+                    tell=watcher.tell,
+                    confirm=watcher.confirm,
+                )
+                for file in files
+            ]
+            _run_all(call, context, runs, wait, watcher)
+            database = context.database.path
+    by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
+    ended = [by_path[path] for path in selection.paths]
+    _print(call, ended, selection.single, database)
+    if call.interrupted():
+        call.say(interrupted_text(ended, call))
+        return INTERRUPTED
+    return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
+
+
+def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: float | None, watcher: Watcher) -> None:
+    """Run to the end, or to an interrupt, out of which DuckDB may make an error of its own."""
+    try:
+        watcher.show(runs)
+        run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
+    except (KeyboardInterrupt, RuntimeError, duckdb.Error):
+        if not call.interrupted():
+            raise
+        if call.debug:
+            call.say(traceback.format_exc().rstrip())
+        _look_again(context, runs)
+
+
+def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
+    """After an interrupt, see in the ledger what is in flight: the run may have been about to note it."""
+    context.database.wait_seconds = LAST_LOOK_SECONDS
+    work = context.work()
+    with contextlib.suppress(LockedError), closing(work.connection), context.database.reading(work) as session:
+        for run in runs:
+            run.open = open_batches(session, run.file.pipeline.names)
+
+
+def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:
+    errors = [each.result.error for each in ended if each.result.error is not None and not call.interrupted()]
+    for error in errors:
+        if call.debug:
+            call.say("".join(traceback.format_exception(error)).rstrip())
+        if error.exit_code == BUG:
+            call.say(str(bug(write_bug_report(error, database.parent / ".batchpipe" / "logs", call.command))))
+    if not call.json:
+        for error in errors:
+            call.complain(error)
+        call.out("\n\n".join(result_text(each, call, database) for each in ended))
+        return
+    first = ended[0]
+    if single and first.not_begun and not call.interrupted():
+        assert first.result.error is not None
+        raise first.result.error
+    call.emit([result_object(each, call) for each in ended], single)
+
+
+def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
+    """The files to run; one that cannot be read does not stop the others, unless it is the only one."""
+    files, problems = load_each(selection, call.root)
+    refuse_same_names(files)
+    broken = {}
+    for path, found in problems.items():
+        error = PipelineError.from_problems(found)
+        if len(selection.paths) == 1:
+            raise error
+        broken[path] = Ended(result=RunResult.begun_only(path.stem, "", None, error), table=path.stem)
+    return files, broken
+
+
+def run_display(call: Call) -> AbstractContextManager[Display]:
+    """How a run shows itself: live for a person, else in lines."""
+    if call.talks_to_person and call.settings.log_format == "text":
+        return live_view(call.stderr, utc_now)
+    lines = Lines(write=call.write, clock=utc_now, log_format=call.settings.log_format)
+    return nullcontext(lines)
+
+
+def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | None) -> RunOptions:
+    return RunOptions(
+        params=params,
+        limit=request.limit,
+        where=request.where,
+        no_new=request.no_new,
+        redo=request.redo,
+        keep=request.keep,
+        retry_failed=request.retry_failed,
+        withdraw=request.withdraw,
+        pilot=request.pilot,
+        max_usd=max_usd,
+        no_wait=request.no_wait,
+        approve=request.approve,
+        resume=request.resume,
+    )
+
+
+def _checked_wait(request: RunRequest) -> float | None:
+    """The seconds of `--wait`; UsageError for options that do not go together."""
+    if request.wait is not None and request.no_wait:
+        raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+    return wait_seconds(request.wait)
+
+
+def dollars(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        hint = "Write US dollars like --max-usd 2.50."
+        raise UsageError(f"{text!r} is no amount of money", where="--max-usd", hint=hint)
+    return value
+
+
+def wait_seconds(text: str | None) -> float | None:
+    """`45m`, `2h`, `90s` or `90` as seconds; UsageError for anything else."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error

@@ -1,0 +1,152 @@
+"""`batchpipe show`: one row's whole story, sent or not: input, prompt, every attempt, decisions, cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.printing.text import safe, shortened
+from batchpipe.commands.results.results import find_output, row_of
+from batchpipe.commands.show.row import Reading, read_row
+from batchpipe.commands.show.story import Attempt, Decision, Story, review_of, story_text
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.facts import standing_reviews
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+SHOWN_KEY = 80
+NEAR_KEYS = 3
+
+
+def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = ()) -> int:
+    """Tell the story of the row called `key`: a text for each key column, or one JSON list of them all.
+
+    `params` are `NAME=VALUE` of the input query. Raises UsageError for an unknown key, with the nearest ones.
+    """
+    file = call.one_pipeline(pipeline, "show NAME KEY")
+    values = typed_params([file], split_params(params))[file.pipeline.name]
+    with call.context() as context:
+        work = context.work()
+        try:
+            found = tell(context, work, file, key, values)
+        finally:
+            work.close()
+    call.out(asdict(found) if call.json else story_text(found, call.suggest))
+    return 0
+
+
+def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> Story:
+    """The story of a row, from the present input and the ledger. Raises UsageError for an unknown key."""
+    wanted = possible_keys(work, file, key)
+    names = _names(file)
+    with context.database.reading(work) as session:
+        known = [each for each in wanted if _is_known(session, names, each)]
+    reading = read_row(context, work, file, params, known or wanted)
+    chosen = known[0] if known else reading.key
+    with context.database.reading(work) as session:
+        if chosen is None:
+            raise _unknown(session, file, names, wanted[0], reading)
+        return _story(session, file, names, chosen, reading)
+
+
+def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[str]:
+    """What `key` may mean, likeliest first, as JSON lists of texts; UsageError where it cannot be a key."""
+    columns = file.pipeline.input.key
+    texts = [each.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for each in key]
+    meant = [texts] if len(texts) == len(columns) else []
+    listed = _json_list(texts[0]) if len(texts) == 1 else None
+    if listed is not None and len(listed) == len(columns):
+        meant.append(listed)
+    if not meant:
+        shown = " ".join(each.upper() for each in columns)
+        what = f"the key has {len(columns)} columns ({', '.join(columns)}), and {len(texts)} values are given"
+        hint = f"Write them in this order: show {file.pipeline.name} {shown}, or as one JSON list."
+        raise UsageError(what, where="KEY", hint=hint)
+    statement = query("key_text")
+    rows = [work.connection.execute(statement, {"texts": each}).fetchone() for each in meant]
+    return [row[0] for row in rows if row is not None]
+
+
+def shown_key(key: str) -> str:
+    """A key for people: the text of a single column, else the JSON list; cut where it is long."""
+    values = json.loads(key)
+    text = values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False)
+    return shortened(safe(text), SHOWN_KEY)
+
+
+def _json_list(text: str) -> list[str] | None:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(values, list) or any(isinstance(each, list | dict) or each is None for each in values):
+        return None
+    return [each if isinstance(each, str) else json.dumps(each) for each in values]
+
+
+def _names(file: PipelineFile) -> list[str]:
+    older = file.pipeline.renamed_from
+    return [file.pipeline.name, *([older] if older else [])]
+
+
+def _is_known(session: Session, names: Sequence[str], key: str) -> bool:
+    statement = query("key_is_known", pipelines=quote_list(names))
+    return bool(session.one(statement, {"key": key})[0])
+
+
+def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> UsageError:
+    """The error for a key that neither the ledger nor the input has."""
+    keys = query("sent_keys", pipelines=quote_list(names))
+    sent = session.rows(query("near_keys", keys=keys), {"key": key})
+    ranked = dict(sorted([*sent, *reading.near], key=lambda each: (-each[1], each[0])))
+    near = [shown_key(each) for each in list(ranked)[:NEAR_KEYS]]
+    hint = f"The nearest are: {', '.join(near)}." if near else f"{file.pipeline.name} has no rows yet."
+    if reading.problem is not None:
+        hint += f" The input could not be read: {reading.problem}"
+    return UsageError(f"there is no row {shown_key(key)}", where=f"{file.pipeline.name}, KEY", hint=hint)
+
+
+def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> Story:
+    parts = {"pipelines": quote_list(names)}
+    named = {"key": key, "pipeline": file.pipeline.name}
+    now = session.dictionaries(query("row_now", **parts), named)
+    attempts = [_attempt(each) for each in session.dictionaries(query("row_attempts", **parts), {"key": key})]
+    decisions = session.dictionaries(query("row_decisions", **parts), {"key": key})
+    reviewed = standing_reviews(session, names)
+    reviews = session.dictionaries(query("row_reviews", reviewed=reviewed, **parts), {"key": key})
+    output = find_output(session, file)
+    state = now[0] if now else {}
+    return Story(
+        pipeline=file.pipeline.name,
+        key=json.loads(key),
+        shown_key=shown_key(key),
+        state=state.get("state", "new"),
+        reason=state.get("reason"),
+        review=bool(state.get("review"))
+        and state.get("state") == "accepted"
+        and not any(each["stands"] for each in reviews),
+        error=state.get("error"),
+        output=row_of(session, output, key) if output else None,
+        cost_usd=sum((each.cost_usd for each in attempts if each.cost_usd is not None), Decimal(0)),
+        paused=session.one(query("paused", pipelines=quote_list(names[:1])))[0],
+        now=reading.row,
+        problem=reading.problem,
+        attempts=attempts,
+        decisions=[Decision(**each) for each in decisions],
+        reviews=[review_of(each) for each in reviews],
+    )
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    facts = dict(row)
+    leader, columns, values = facts.pop("leader_key"), facts.pop("input_columns"), facts.pop("input_values")
+    shares = None if facts["leads"] or leader is None else json.loads(leader)
+    return Attempt(**facts, input=dict(zip(columns or [], values or [], strict=False)), shares_with=shares)

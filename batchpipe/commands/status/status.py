@@ -1,0 +1,362 @@
+"""`batchpipe status`: where the rows of each pipeline stand, and what is at the provider.
+
+It reads the ledger alone, neither the input nor the provider, so that it works beside a run and offline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from batchpipe.commands.call.call import Call, load_each
+from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.facts import OpenBatch, open_batches, standing_reviews
+from batchpipe.engine.ledger.raw import RawFolder, RawSize, folder_bytes
+from batchpipe.engine.plan.orders import withdraw_orders
+from batchpipe.errors import UsageError
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project import FOLDER, pipeline_files
+from batchpipe.sql import quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+LAST_RUNS = 5
+ROW_STATES = ("accepted", "review", "failed", "pending", "retry", "escalated", "kept", "new")
+AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A pipeline as the ledger knows it: `names` are its own and the older one whose history it carries.
+
+    `file` is None where it is gone or cannot be read.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    file: PipelineFile | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """An open chunk. `held_until`: when one of unknown outcome is believed lost; times are naive UTC."""
+
+    chunk_id: str
+    batch_id: str | None
+    state: str
+    rung: int
+    model: str
+    requests: int
+    max_usd: Decimal | None
+    prepared_at: datetime
+    submitted_at: datetime | None
+    expires_at: datetime | None
+    age_seconds: float
+    expires_in_seconds: float | None
+    held_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person asked for that is not done yet; `selection` is the `--where` it was given with."""
+
+    number: int
+    kind: str
+    argument: str
+    selection: str | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A call of `run`. `status` is "open" until its end is recorded; `results` and money: what it took in."""
+
+    run_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    status: str
+    message: str | None
+    submitted: int
+    results: int
+    cost_usd: Decimal
+    realtime_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One pipeline. `rows` counts keys by state, `review` being part of `accepted`; `raw`: files of
+    results, and the bytes of all that is kept of their chunks.
+
+    `holder` names the process that holds the pipeline's lock, as it wrote it down.
+    """
+
+    pipeline: str
+    paused: bool
+    rows: Mapping[str, int]
+    batches: Sequence[Chunk]
+    orders: Sequence[Order]
+    runs: Sequence[Run]
+    cost_usd: Decimal
+    unpriced: int
+    raw: Mapping[str, int]
+    holder: str | None
+
+
+def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
+    """Print where the pipelines stand; without `arguments` every one of the project and of the ledger.
+
+    `withdraw` are numbers of open orders of the one pipeline that is named: they hold no more.
+    """
+    named, single = chosen(call, arguments)
+    with call.context() as context:
+        if withdraw:
+            _withdraw(context, named, withdraw)
+        found = read_statuses(context, named, everything=not arguments)
+        now, path, folder = context.clock(), context.database.path, context.database.folder
+    if call.json:
+        call.emit([asdict(each) for each in found], single)
+        return 0
+    if not found:
+        call.say(f"There is no pipeline yet. To make one: {call.suggest('new NAME')}")
+    for number, each in enumerate(found):
+        call.out(("\n" if number else "") + _text(each, now, call))
+    call.say(f"database: {_shown_path(path, call.start)}" + ("" if path.exists() else " (not made yet)"))
+    if folder.is_dir():
+        call.say(f"working folder: {_shown_path(folder, call.start)}, {_folder_line(folder)}")
+    return 0
+
+
+def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
+    """The pipelines that `arguments` name (all without any), and whether one was named by file or name.
+
+    A file that cannot be read counts under its stem, and what is wrong with it is said.
+    """
+    if not arguments and not pipeline_files(call.root / FOLDER):
+        return [], False
+    selection = call.select(arguments, all=not arguments)
+    files, problems = load_each(selection, call.root)
+    by_path = {file.path: file for file in files}
+    named: dict[str, Named] = {}
+    for path in selection.paths:
+        if path in by_path:
+            name, older = by_path[path].pipeline.name, by_path[path].pipeline.renamed_from
+        else:
+            first = problems[path][0]
+            call.say(f"warning: {first.where}: {first.what}")
+            name, older = path.stem, None
+        names = (name, older) if older else (name,)
+        named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
+    return list(named.values()), selection.single
+
+
+def with_ledger(session: Session, named: Sequence[Named]) -> list[Named]:
+    """`named`, and the pipelines that only the ledger knows."""
+    covered = {name for each in named for name in each.names}
+    others = [name for (name,) in session.rows(query("known_pipelines")) if name not in covered]
+    return [*named, *(Named(name=name, names=(name,)) for name in others)]
+
+
+def read_statuses(context: Context, named: Sequence[Named], *, everything: bool) -> list[Status]:
+    """The status of each pipeline, in one session; `everything` adds those that only the ledger knows."""
+    database = context.database
+    work = context.work()
+    try:
+        with database.reading(work) as session:
+            chosen_ones = with_ledger(session, named) if everything else named
+            raw = RawFolder(path=database.folder / "raw").sizes()
+            return [_read(session, each, context, raw) for each in chosen_ones]
+    finally:
+        work.close()
+
+
+def rows_by_state(session: Session, named: Named) -> dict[str, int]:
+    """How many keys stand where, by the words of `ROW_STATES`."""
+    reviewed = standing_reviews(session, named.names)
+    statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
+    counts = dict.fromkeys(ROW_STATES, 0)
+    for state, review, number in session.rows(statement, {"pipeline": named.name}):
+        counts[state] = counts.get(state, 0) + number
+        counts["review"] += number if review else 0
+    return counts
+
+
+def last_runs(session: Session, named: Named, number: int) -> list[Run]:
+    """The newest `number` runs, newest first."""
+    statement = query("last_runs", pipelines=quote_list(named.names))
+    return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
+
+
+def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
+    pipelines = quote_list(named.names)
+    kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
+    cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
+    return Status(
+        pipeline=named.name,
+        paused=session.one(query("paused", pipelines=quote_list([named.name])))[0],
+        rows=rows_by_state(session, named),
+        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)],
+        orders=_orders(session, pipelines),
+        runs=last_runs(session, named, LAST_RUNS),
+        cost_usd=cost,
+        unpriced=unpriced,
+        raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
+        holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
+    )
+
+
+def _orders(session: Session, pipelines: str) -> list[Order]:
+    rows = session.dictionaries(query("open_orders", pipelines=pipelines))
+    return [Order(**{name: row[name] for name in Order.__dataclass_fields__}) for row in rows]
+
+
+def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) -> None:
+    if len(named) != 1:
+        hint = "Orders are numbered within a pipeline: batchpipe status PIPELINE --withdraw N"
+        raise UsageError("--withdraw needs one pipeline", where="--withdraw", hint=hint)
+    work = context.work()
+    try:
+        with context.database.writing(work, None) as session:
+            withdraw_orders(session, named[0].names, numbers, None)
+    finally:
+        work.close()
+
+
+def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
+    begun = batch.created_at or batch.submitted_at or batch.prepared_at
+    left = (batch.expires_at - now).total_seconds() if batch.expires_at else None
+    held = batch.unknown_at + timedelta(seconds=reconcile_wait) if batch.unknown_at and batch.state == "held" else None
+    return Chunk(
+        chunk_id=batch.chunk_id,
+        batch_id=batch.batch_id,
+        state=batch.state,
+        rung=batch.rung,
+        model=batch.model,
+        requests=batch.requests,
+        max_usd=batch.max_usd,
+        prepared_at=batch.prepared_at,
+        submitted_at=batch.submitted_at,
+        expires_at=batch.expires_at,
+        age_seconds=(now - begun).total_seconds(),
+        expires_in_seconds=left,
+        held_until=held,
+    )
+
+
+def _holder(path: Path) -> str | None:
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        return f"process {facts['process']}, since {facts['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _text(found: Status, now: datetime, call: Call) -> str:
+    head = found.pipeline + (" (paused)" if found.paused else "")
+    parts = [head, _summary(found)]
+    if at_provider := [each for each in found.batches if each.state in AT_PROVIDER]:
+        parts.append(_batches_table(at_provider, call.terminal))
+    parts += [_held_line(each, now) for each in found.batches if each.state not in AT_PROVIDER]
+    parts += [_order_line(each) for each in found.orders]
+    if found.runs:
+        parts.append(_runs_table(found.runs, call.terminal))
+    if found.paused:
+        parts.append(f"  To go on: {call.suggest(f'run {found.pipeline} --resume')}")
+    return "\n".join(parts)
+
+
+def _summary(found: Status) -> str:
+    flying = [each for each in found.batches if each.state in AT_PROVIDER]
+    requests = sum(each.requests for each in flying)
+    in_flight = f"{count(len(flying), 'batch', 'batches')} with {count(requests, 'request')}"
+    raw = f"{count(found.raw['files'], 'raw result file')}, {found.raw['bytes']:,} bytes"
+    spent = money(found.cost_usd) + (
+        f", and {count(found.unpriced, 'result')} without a price" if found.unpriced else ""
+    )
+    return pairs(
+        [
+            ("rows", _rows_line(found.rows)),
+            ("in flight", in_flight if flying else "nothing"),
+            ("spent", spent),
+            ("kept", raw if found.raw["files"] else None),
+            ("lock", f"held by {found.holder}" if found.holder else None),
+        ]
+    )
+
+
+def _rows_line(rows: Mapping[str, int]) -> str:
+    words = {"retry": "due again", "escalated": "due on a higher rung", "new": "to be sent again"}
+    shown = []
+    for state, number in rows.items():
+        if number and state != "review":
+            review = f" ({rows['review']:,} to review)" if state == "accepted" and rows["review"] else ""
+            shown.append(f"{number:,} {words.get(state, state)}{review}")
+    return ", ".join(shown) or "none yet"
+
+
+def _batches_table(batches: Sequence[Chunk], terminal: bool) -> str:
+    rows = [
+        (
+            each.batch_id,
+            each.state.replace("_", " "),
+            f"{each.rung} {each.model}",
+            count(each.requests),
+            duration(each.age_seconds),
+            _left(each.expires_in_seconds),
+        )
+        for each in batches
+    ]
+    header = ("batch", "state", "rung", "requests", "age", "expires in")
+    return table(header, rows, terminal=terminal, right=(3,))
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    return duration(seconds) if seconds > 0 else "expired"
+
+
+def _held_line(chunk: Chunk, now: datetime) -> str:
+    what = f"  {count(chunk.requests, 'request')} of rung {chunk.rung}"
+    if chunk.state != "held" or chunk.held_until is None:
+        return f"{what}: being sent, or its run was killed (chunk {chunk.chunk_id})"
+    until = f"held until {moment(chunk.held_until)}" if chunk.held_until > now else "decided by the next run"
+    return f"{what}: outcome of the submit unknown, {until} (chunk {chunk.chunk_id})"
+
+
+def _order_line(order: Order) -> str:
+    option = f"--{order.kind.replace('_', '-')}" + (
+        "" if order.kind == "retry_failed" else f" {safe(order.argument)!r}"
+    )
+    where = f" --where {safe(order.selection)!r}" if order.selection else ""
+    return f"  open order {order.number}: {option}{where}, since {moment(order.recorded_at)}"
+
+
+def _runs_table(runs: Sequence[Run], terminal: bool) -> str:
+    rows = [
+        (
+            moment(each.started_at),
+            "not ended" if each.status == "open" else each.status.replace("_", " "),
+            count(each.submitted),
+            count(each.results),
+            money(each.cost_usd),
+            shortened(safe(each.message or ""), 60),
+        )
+        for each in runs
+    ]
+    return table(("last runs", "status", "sent", "collected", "cost", ""), rows, terminal=terminal, right=(2, 3, 4))
+
+
+def _folder_line(folder: Path) -> str:
+    """`12,345 bytes (raw 12,000, work 345)`."""
+    parts = {each.name: folder_bytes(each) for each in sorted(folder.iterdir()) if each.is_dir()}
+    shown = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
+    return f"{folder_bytes(folder):,} bytes" + (f" ({shown})" if shown else "")
+
+
+def _shown_path(path: Path, start: Path) -> str:
+    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)
