@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_emulator_kit import MESSAGE, SCHEMA, Desk, desk, params, structured
 
 from batchpipe.emulator import Emulator, EmulatorError
-from batchpipe.emulator.patterns import string_matching
-from batchpipe.emulator.values import Draw, compile_schema
+from batchpipe.emulator.service.patterns import string_matching
+from batchpipe.emulator.service.values import Draw, compile_schema
 
 __all__ = ["desk"]
 

@@ -362,7 +362,7 @@ def test_it_imports_nothing_of_the_rest_and_no_sdk() -> None:
     folder = Path(batchpipe.emulator.__file__).parent
     imported = {
         name
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         for name in (
             [alias.name for alias in node.names]

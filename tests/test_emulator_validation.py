@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_emulator_kit import SCHEMA, Desk, desk, params, request, structured
 
-from batchpipe.emulator.answering import Answerer
-from batchpipe.emulator.outcomes import Outcomes
-from batchpipe.emulator.params import Call
-from batchpipe.emulator.promptcache import PromptCache
+from batchpipe.emulator.anthropic.answering import Answerer
+from batchpipe.emulator.anthropic.outcomes import Outcomes
+from batchpipe.emulator.anthropic.params import Call
+from batchpipe.emulator.anthropic.promptcache import PromptCache
 
 __all__ = ["desk"]
 OLD = {"anthropic-version": "2023-06-01"}

@@ -4,6 +4,6 @@ It imports nothing of the rest of batchpipe and no SDK: shared code would let on
 """
 
 from batchpipe.emulator.emulator import Emulator
-from batchpipe.emulator.errors import EmulatorError
+from batchpipe.emulator.service.errors import EmulatorError
 
 __all__ = ["Emulator", "EmulatorError"]

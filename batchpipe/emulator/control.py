@@ -6,13 +6,13 @@ from pathlib import Path
 
 import orjson
 
-from batchpipe.emulator.batches import Batches, timestamp
-from batchpipe.emulator.errors import EmulatorError, error_envelope
-from batchpipe.emulator.faults import CallRule, Rules, parse_rules
-from batchpipe.emulator.jsontypes import JsonObject, is_integer, is_number, is_object
-from batchpipe.emulator.params import NEW_VERSION
-from batchpipe.emulator.store import Batch, Store
-from batchpipe.emulator.wire import Reply, Request, json_reply
+from batchpipe.emulator.anthropic.batches import Batches, timestamp
+from batchpipe.emulator.anthropic.params import NEW_VERSION
+from batchpipe.emulator.service.errors import EmulatorError, error_envelope
+from batchpipe.emulator.service.faults import CallRule, Rules, parse_rules
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_number, is_object
+from batchpipe.emulator.service.store import Batch, Store
+from batchpipe.emulator.service.wire import Reply, Request, json_reply
 
 
 class Control:

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from batchpipe.emulator.errors import EmulatorError
+from batchpipe.emulator.service.errors import EmulatorError
 
 if TYPE_CHECKING:
     from typing import Self
 
     from batchpipe.emulator.server import Server
-    from batchpipe.emulator.store import Store
+    from batchpipe.emulator.service.store import Store
 
 
 class Emulator:
@@ -59,15 +59,15 @@ class Emulator:
         if self._server is not None:
             return self
         # Loaded here so that naming the class costs nothing.
-        from batchpipe.emulator.answering import Answerer
-        from batchpipe.emulator.answers import read_answers
-        from batchpipe.emulator.batches import Batches
+        from batchpipe.emulator.anthropic.answering import Answerer
+        from batchpipe.emulator.anthropic.answers import read_answers
+        from batchpipe.emulator.anthropic.batches import Batches
+        from batchpipe.emulator.anthropic.processing import Worker
         from batchpipe.emulator.control import Control
-        from batchpipe.emulator.faults import read_rules
-        from batchpipe.emulator.processing import Worker
         from batchpipe.emulator.routes import Routes
         from batchpipe.emulator.server import Server
-        from batchpipe.emulator.store import Store
+        from batchpipe.emulator.service.faults import read_rules
+        from batchpipe.emulator.service.store import Store
 
         book = None if self._answers is None else read_answers(self._answers)
         rules = None if self._faults is None else read_rules(self._faults)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import orjson
 
-from batchpipe.emulator.batches import Batches, Page
+from batchpipe.emulator.anthropic.batches import Batches, Page
+from batchpipe.emulator.anthropic.models import find_model, model_info, model_page
+from batchpipe.emulator.anthropic.params import NEW_VERSION, OLD_VERSION, Call
+from batchpipe.emulator.anthropic.processing import Worker
 from batchpipe.emulator.control import Control
-from batchpipe.emulator.damage import damage, misreply, refusal
-from batchpipe.emulator.errors import ApiError
-from batchpipe.emulator.faults import CallRule, Rules
-from batchpipe.emulator.jsontypes import is_object
-from batchpipe.emulator.models import find_model, model_info, model_page
-from batchpipe.emulator.params import NEW_VERSION, OLD_VERSION, Call
-from batchpipe.emulator.processing import Worker
-from batchpipe.emulator.wire import Reply, Request, json_reply
+from batchpipe.emulator.service.damage import damage, misreply, refusal
+from batchpipe.emulator.service.errors import ApiError
+from batchpipe.emulator.service.faults import CallRule, Rules
+from batchpipe.emulator.service.jsontypes import is_object
+from batchpipe.emulator.service.wire import Reply, Request, json_reply
 
 ORGANIZATION = "0c5f7f3e-0000-4000-8000-0000000000e0"
 _ROUTES = (

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from batchpipe.emulator.routes import Routes
-from batchpipe.emulator.wire import Reply, Request
+from batchpipe.emulator.service.wire import Reply, Request
 
 _BLOCK = 1 << 20
 _REASONS = {413: "Payload Too Large", 529: "Overloaded"}

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.emulator.jsontypes import JsonObject, is_list, is_object, words
-from batchpipe.emulator.params import NEW_VERSION, ParamsError, Plan, cache_ttl
+from batchpipe.emulator.anthropic.params import NEW_VERSION, ParamsError, Plan, cache_ttl
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
 
 MAX_CACHE_BLOCKS = 4
 _SOURCED = ("image", "document")

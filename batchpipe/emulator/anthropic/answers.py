@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.errors import EmulatorError
-from batchpipe.emulator.jsontypes import is_object
-from batchpipe.emulator.messages import Texts
-from batchpipe.emulator.models import Model, find_model
+from batchpipe.emulator.anthropic.messages import Texts
+from batchpipe.emulator.anthropic.models import Model, find_model
+from batchpipe.emulator.service.errors import EmulatorError
+from batchpipe.emulator.service.jsontypes import is_object
 
 _SIZES = (10, 5, 3)
 

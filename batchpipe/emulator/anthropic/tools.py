@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from batchpipe.emulator.jsontypes import JsonObject, is_list, is_object, words
-from batchpipe.emulator.schemas import MAX_STRICT_TOOLS, SchemaCount, SchemaRefusedError, check_schema
+from batchpipe.emulator.anthropic.schemas import MAX_STRICT_TOOLS, SchemaCount, SchemaRefusedError, check_schema
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _CUSTOM_KEYS = words(

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from hashlib import md5
 from typing import Any
 
-from batchpipe.emulator.faults import RequestRule
-from batchpipe.emulator.jsontypes import JsonObject, is_list, is_number, is_object
-from batchpipe.emulator.messages import Texts
-from batchpipe.emulator.models import Model, find_model
+from batchpipe.emulator.anthropic.messages import Texts
+from batchpipe.emulator.anthropic.models import Model, find_model
+from batchpipe.emulator.service.faults import RequestRule
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_number, is_object
 
 ERRORS = {
     "errored_invalid": (

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchpipe.emulator.errors import ApiError
-from batchpipe.emulator.jsontypes import JsonObject
+from batchpipe.emulator.service.errors import ApiError
+from batchpipe.emulator.service.jsontypes import JsonObject
 
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
 LONG_OUTPUT_TOKENS = 300_000

@@ -4,13 +4,13 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from batchpipe.emulator.bodies import keep_requests
-from batchpipe.emulator.errors import ApiError
-from batchpipe.emulator.faults import Rules
-from batchpipe.emulator.jsontypes import JsonObject
-from batchpipe.emulator.processing import Worked, Worker
-from batchpipe.emulator.store import Batch, Store
-from batchpipe.emulator.wire import Request
+from batchpipe.emulator.anthropic.bodies import keep_requests
+from batchpipe.emulator.anthropic.processing import Worked, Worker
+from batchpipe.emulator.service.errors import ApiError
+from batchpipe.emulator.service.faults import Rules
+from batchpipe.emulator.service.jsontypes import JsonObject
+from batchpipe.emulator.service.store import Batch, Store
+from batchpipe.emulator.service.wire import Request
 
 DAY = 86_400
 RESULTS_KEPT = 29 * DAY

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import orjson
 
-from batchpipe.emulator.jsontypes import JsonObject, is_list, is_object
-from batchpipe.emulator.messages import Texts
+from batchpipe.emulator.anthropic.messages import Texts
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object
 
 _TAGGED = re.compile(r"<(schema|json_schema|output_schema)>\s*(.*?)\s*</\1>", re.DOTALL)
 _FENCED = re.compile(r"```(?:json|jsonschema)?[ \t]*\n(.*?)```", re.DOTALL)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from batchpipe.emulator.jsontypes import JsonObject, is_list, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
 
 MAX_OPTIONAL = 24
 MAX_UNIONS = 16

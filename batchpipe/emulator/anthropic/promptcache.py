@@ -8,9 +8,9 @@ than the model's least is neither written nor read.
 from dataclasses import dataclass
 from hashlib import md5
 
-from batchpipe.emulator.faults import CACHE_HITS
-from batchpipe.emulator.models import Model
-from batchpipe.emulator.values import Draw
+from batchpipe.emulator.anthropic.models import Model
+from batchpipe.emulator.service.faults import CACHE_HITS
+from batchpipe.emulator.service.values import Draw
 
 _SECONDS = {"5m": 300, "1h": 3600}
 

@@ -7,15 +7,15 @@ from hashlib import md5
 
 import orjson
 
-from batchpipe.emulator.answering import Answer, Answerer
-from batchpipe.emulator.bodies import line_pieces
-from batchpipe.emulator.errors import error_envelope
-from batchpipe.emulator.faults import Rules
-from batchpipe.emulator.jsontypes import JsonObject
-from batchpipe.emulator.outcomes import Outcomes
-from batchpipe.emulator.params import Call
-from batchpipe.emulator.promptcache import PromptCache
-from batchpipe.emulator.store import Batch, Store
+from batchpipe.emulator.anthropic.answering import Answer, Answerer
+from batchpipe.emulator.anthropic.bodies import line_pieces
+from batchpipe.emulator.anthropic.outcomes import Outcomes
+from batchpipe.emulator.anthropic.params import Call
+from batchpipe.emulator.anthropic.promptcache import PromptCache
+from batchpipe.emulator.service.errors import error_envelope
+from batchpipe.emulator.service.faults import Rules
+from batchpipe.emulator.service.jsontypes import JsonObject
+from batchpipe.emulator.service.store import Batch, Store
 
 
 @dataclass

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.answers import AnswerBook
-from batchpipe.emulator.faults import RequestRule
-from batchpipe.emulator.jsontypes import JsonObject, is_object
-from batchpipe.emulator.messages import Texts, read_texts
-from batchpipe.emulator.outcomes import ERRORS, Outcomes, spoil
-from batchpipe.emulator.params import Call, ParamsError, Plan, make_plan
-from batchpipe.emulator.promptcache import NO_CACHE, CacheUse, PromptCache
-from batchpipe.emulator.prompts import prompt_schema
-from batchpipe.emulator.values import Draw, Make, compile_schema
+from batchpipe.emulator.anthropic.answers import AnswerBook
+from batchpipe.emulator.anthropic.messages import Texts, read_texts
+from batchpipe.emulator.anthropic.outcomes import ERRORS, Outcomes, spoil
+from batchpipe.emulator.anthropic.params import Call, ParamsError, Plan, make_plan
+from batchpipe.emulator.anthropic.promptcache import NO_CACHE, CacheUse, PromptCache
+from batchpipe.emulator.anthropic.prompts import prompt_schema
+from batchpipe.emulator.service.faults import RequestRule
+from batchpipe.emulator.service.jsontypes import JsonObject, is_object
+from batchpipe.emulator.service.values import Draw, Make, compile_schema
 
 _PLANS_KEPT = 500
 _phrase = compile_schema({"type": "string"})

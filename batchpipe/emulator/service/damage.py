@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import orjson
 
-from batchpipe.emulator.errors import ApiError
-from batchpipe.emulator.faults import CallRule
-from batchpipe.emulator.wire import Reply, html_reply, json_reply
+from batchpipe.emulator.service.errors import ApiError
+from batchpipe.emulator.service.faults import CallRule
+from batchpipe.emulator.service.wire import Reply, html_reply, json_reply
 
 
 def refusal(fault: CallRule, request_id: str) -> Reply | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.errors import EmulatorError
-from batchpipe.emulator.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
+from batchpipe.emulator.service.errors import EmulatorError
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
 
 OUTCOMES = words(
     "errored_invalid errored_credit errored_overloaded errored_api errored_rate_limit errored_permission "

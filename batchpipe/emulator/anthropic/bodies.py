@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.errors import ApiError
-from batchpipe.emulator.jsontypes import is_list, is_object
+from batchpipe.emulator.service.errors import ApiError
+from batchpipe.emulator.service.jsontypes import is_list, is_object
 
 PIECE_BYTES = 1_000_000
 _HEAD = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')

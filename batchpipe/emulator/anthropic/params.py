@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.emulator.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
-from batchpipe.emulator.models import EFFORT_LEVELS, LONG_OUTPUT_BETA, LONG_OUTPUT_TOKENS, Model, find_model
-from batchpipe.emulator.schemas import SchemaCount, SchemaRefusedError, check_schema
-from batchpipe.emulator.tools import check_tools
+from batchpipe.emulator.anthropic.models import EFFORT_LEVELS, LONG_OUTPUT_BETA, LONG_OUTPUT_TOKENS, Model, find_model
+from batchpipe.emulator.anthropic.schemas import SchemaCount, SchemaRefusedError, check_schema
+from batchpipe.emulator.anthropic.tools import check_tools
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
