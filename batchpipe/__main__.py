@@ -2,7 +2,7 @@
 
 import gc
 
-from batchpipe import cli
+from batchpipe.cli import main as cli
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from projects import Project
 
 from batchpipe.commands.call.call import Call
-from batchpipe.settings import load_settings
+from batchpipe.project.settings import load_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import Outcome, run_pipelines
 from batchpipe.pipeline.load import load
-from batchpipe.settings import load_settings
+from batchpipe.project.settings import load_settings
 
 LONGEST = timedelta(hours=30)
 SETTINGS = {"poll_interval": 60.0, "reconcile_wait": 600.0}

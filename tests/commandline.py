@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from projects import Project
 
-from batchpipe.cli import main
+from batchpipe.cli.main import main
 
 COMMAND = [sys.executable, "-m", "batchpipe"]
 SETTLED_SECONDS = 1.5

@@ -21,7 +21,7 @@ from batchpipe.engine.run.totals import RunResult
 from batchpipe.engine.run.trial import Trial, Tried, TryOptions
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.settings import load_settings
+from batchpipe.project.settings import load_settings
 
 BASIC = """
 [input]

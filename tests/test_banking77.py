@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from checkout import DATA
 
-from batchpipe.cli import main
+from batchpipe.cli.main import main
 
 FOLDER = DATA / "banking77"
 QUESTIONS = 3080

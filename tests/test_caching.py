@@ -15,10 +15,10 @@ from clocked import Clock
 from commandline import CommandLine
 from projects import Project, numbered
 
-from batchpipe.caching import Hits, Mark, Rates, Seen, Ttl, choose_ttl, next_turn, saved
 from batchpipe.commands.printing.caching import came_to_text, expected_cache_text
 from batchpipe.commands.report.report import Report, read_reports
 from batchpipe.commands.status.status import Named
+from batchpipe.decide.caching import Hits, Mark, Rates, Seen, Ttl, choose_ttl, next_turn, saved
 from batchpipe.template.head import head as template_head
 from batchpipe.template.render import Environment
 

@@ -11,7 +11,7 @@ from projects import Project, numbered
 
 from batchpipe.commands.cancel import cancel
 from batchpipe.commands.status.status import status
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 
 
 def in_flight(project: Project, count: int = 10, **rules: Any) -> None:

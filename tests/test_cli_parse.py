@@ -15,9 +15,9 @@ from commandline import COMMAND, CommandLine, in_process_of_its_own
 from projects import Project, numbered
 
 from batchpipe import __version__
-from batchpipe.cli import hoisted
+from batchpipe.cli.main import hoisted
 from batchpipe.commands.call.exits import PRECEDENCE, worst
-from batchpipe.errors import InternalError, UsageError
+from batchpipe.common.errors import InternalError, UsageError
 
 COMMANDS = (
     "init",
@@ -67,7 +67,7 @@ def loaded(words: list[str], folder: Path) -> list[str]:
     """The heavy modules that a call has loaded."""
     heavy = ("duckdb", "pydantic", "pyarrow", "anthropic", "httpx2", "jinja2", "genai_prices")
     program = (
-        "import json, sys; from batchpipe.cli import main; main(sys.argv[1:]); "
+        "import json, sys; from batchpipe.cli.main import main; main(sys.argv[1:]); "
         f"print(json.dumps([name for name in {heavy!r} if name in sys.modules]), file=sys.stderr)"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ from projects import Project, numbered
 from rich.console import Console
 
 from batchpipe.commands.run.display import BatchView, RunView, batch_line, event_line, rows_line, view
-from batchpipe.logs import Event
+from batchpipe.common.logs import Event
 
 NOON = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - times are naive UTC
 

@@ -17,9 +17,9 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.errors import LockedError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.runner import Outcome
-from batchpipe.errors import LockedError
 
 WAITS = {"delay_seconds": 1e9}
 CHUNKS = BASIC + "[chunking]\nmax_requests = 5\nmax_in_flight = 3\n"

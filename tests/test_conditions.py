@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchpipe.conditions import Condition, bind_condition, parse_condition
-from batchpipe.errors import PipelineError
-from batchpipe.sql import quote_identifier
+from batchpipe.common.errors import PipelineError
+from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
+from batchpipe.sql.quoting import quote_identifier
 
 FIELDS = {
     "label": "VARCHAR",

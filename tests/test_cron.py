@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.run.totals import RunResult
-from batchpipe.errors import PipelineError
 
 # US dollars per token of the model in BASIC, at the batch tier.
 PER_INPUT, PER_OUTPUT = Decimal("0.0000005"), Decimal("0.0000025")

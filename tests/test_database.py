@@ -12,8 +12,8 @@ import duckdb
 import pytest
 from projects import Project, numbered
 
+from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.engine.context import utc_now
-from batchpipe.errors import DatabaseError, LockedError
 from batchpipe.store.database import Database, Session, Work, migrations
 
 TABLES = {

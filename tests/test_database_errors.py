@@ -19,7 +19,7 @@ from projects import Project, numbered
 
 from batchpipe.commands.recover import recover
 from batchpipe.commands.status.status import status
-from batchpipe.errors import DatabaseError
+from batchpipe.common.errors import DatabaseError
 
 ROWS = 60
 NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]

@@ -15,12 +15,12 @@ import duckdb
 import pytest
 from checkout import ROOT, batchpipe, copy_examples
 
-from batchpipe import errors
+from batchpipe.common import errors
 from batchpipe.engine.plan.plan import DUE_WORDS, WORDS
 from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.reference import keys_table
-from batchpipe.settings import Settings
+from batchpipe.project.settings import Settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (

@@ -15,7 +15,7 @@ from clocked import Clock
 from projects import BASIC, Project, numbered
 from test_million_rows import COPIES
 
-from batchpipe.chunking import Chunk, waves
+from batchpipe.decide.chunking import Chunk, waves
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.cost.forecast import Expected, Group, Shown, deviation, expect, interval, reaches
 

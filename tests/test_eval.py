@@ -16,15 +16,15 @@ from projects import BASIC, Project, numbered
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from batchpipe.cli import main
+from batchpipe.cli.main import main
 from batchpipe.commands.call.options import EvalRequest, TryRequest
 from batchpipe.commands.check.check import check
 from batchpipe.commands.eval.evaluate import evaluate
 from batchpipe.commands.report.report import report as report_command
 from batchpipe.commands.status.status import status
 from batchpipe.commands.try_rows import try_rows
+from batchpipe.common.errors import GateError, InputError, PipelineError, UsageError
 from batchpipe.emulator import Emulator
-from batchpipe.errors import GateError, InputError, PipelineError, UsageError
 
 HAIKU, SONNET, OPUS = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"
 GOLD = '\n[eval]\ngold = "gold.csv"\nexpect = { label = "category" }\nconfidence = "score"\n'

@@ -17,12 +17,12 @@ import jinja2
 import jsonschema_rs
 import pytest
 
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Pipeline
 from batchpipe.schema.build import enum_queries, field_facts, full_schema
 from batchpipe.schema.columns import output_columns, uncast_sql, value_sql
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "pipelines").glob("*.toml"))

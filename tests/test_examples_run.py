@@ -12,7 +12,7 @@ import pytest
 from checkout import copy_examples
 from test_examples import NAMES, example, gold_labels, share
 
-from batchpipe.cli import main
+from batchpipe.cli.main import main
 
 Run = Callable[..., dict[str, Any]]
 

@@ -10,7 +10,7 @@ from projects import BASIC, Project, numbered
 from test_eval import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report, run_eval, wrong
 from test_review import correct
 
-from batchpipe.errors import InputError, PipelineError
+from batchpipe.common.errors import InputError, PipelineError
 
 UNGOLD = '\n[eval]\nfields = { label = "exact" }\nconfidence = "score"\n'
 EVERY = '\n[review]\nwhere = "true"\n'

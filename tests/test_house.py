@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from checkout import PACKAGE, ROOT, batchpipe, copy_examples, module_files, python, tracked_files
 
-from batchpipe import errors
+from batchpipe.common import errors
 from batchpipe.pipeline.load import load
-from batchpipe.project import pipeline_files
+from batchpipe.project.project import pipeline_files
 from batchpipe.store.queries import names as query_names
 
 LONGEST_MODULE = 400
@@ -29,102 +29,199 @@ BUSY_HELP_CPU_SECONDS = 0.5
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
-PURE = (
-    "caching",
-    "chunking",
-    "conditions",
-    "errors",
-    "evaluation.*",
-    "fingerprint",
-    "ladder",
-    "lint.*",
-    "schema.*",
-    "sql",
-    "template.*",
-)
+PURE = ("common.errors", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
 SPEC = ("pipeline.model", "pipeline.load")
-SHELL = ("project", "settings", "store.*", "engine.*", "providers", "engine.cost.pricing", "pipeline.*")
-TOLD = ("logs", "telemetry")
+STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
+SHELL = (*PURE, "", "common.logs", "engine.context", "pipeline.*", "project.*", "providers", "store.*")
+SAID = ("commands.call.*", "commands.printing.*")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
     "": (),
-    "errors": (),
-    "sql": (),
-    "caching": (),
-    "chunking": (),
-    "fingerprint": (),
-    "ladder": (),
-    "conditions": ("errors", "sql"),
-    "evaluation.*": ("errors",),
-    "engine.cost.pricing": ("errors",),
-    "logs": (),
-    "telemetry": ("logs",),
+    "common.*": (),
+    "decide.*": (),
+    "sql.*": ("common.errors",),
+    "evaluation.*": ("common.errors",),
     # the pipeline file, the settings, and which files are meant
-    "lint.codes": (),
-    "pipeline.model": ("lint.codes",),
-    "pipeline.variables": ("errors",),
-    "pipeline.*": ("errors", "schema.types"),
-    "settings": ("errors", "pipeline.variables"),
-    "project": ("errors", "pipeline.model"),
+    "pipeline.*": ("common.errors", "sql.types"),
+    "project.*": ("common.errors", "pipeline.model", "pipeline.variables"),
     # schema and prompt
-    "schema.*": ("errors", "pipeline.model", "sql"),
-    "template.*": ("errors", "pipeline.model", "providers"),
-    "lint.*": ("template.texts",),
+    "providers": ("common.errors",),
+    "providers.anthropic.*": ("common.errors", "providers"),
+    "schema.*": ("common.errors", "pipeline.model", "sql.*"),
+    "template.*": ("common.errors", "pipeline.model", "providers"),
+    "lint.*": ("pipeline.codes", "template.texts"),
     # the outside world
-    "providers": ("errors",),
-    "providers.anthropic.*": ("errors", "providers"),
-    "store.*": ("errors", "sql"),
+    "store.*": ("common.errors", "sql.quoting"),
+    "emulator.service.*": (),
+    "emulator.anthropic.*": ("emulator.service.*",),
     "emulator.*": (),
-    # the steps of a run
-    "engine.context": (*PURE, *SHELL, "emulator"),
-    "engine.*": ("", *PURE, *SPEC, *TOLD, "engine.cost.pricing", "providers", "store.*"),
+    # the steps of a run, each standing on those above it
+    "engine": (),
+    "engine.source.*": STEPS,
+    "engine.ledger.*": (*STEPS, "engine.source.*"),
+    "engine.answers.*": STEPS,
+    "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
+    "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
+    "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*"),
+    "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.settings"),
+    "engine.gold.*": (*STEPS, "engine.context", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
+    "engine.plan.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.cost.*",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
+    "engine.quality.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.context",
+        "engine.cost.*",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
+    "engine.batches.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.context",
+        "engine.cost.*",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
+    "engine.run.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.batches.*",
+        "engine.context",
+        "engine.cost.*",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
     # files to start from
-    "scaffold.*": ("errors", "pipeline.model", "providers", "sql"),
+    "scaffold.*": ("common.errors", "pipeline.model", "providers", "sql.quoting"),
     # a command is a query, then a printer
-    "commands.call.options": (),
-    "commands.printing.text": (),
-    "commands.emulator": ("commands.*", "emulator", "errors"),
-    "commands.init": ("commands.*", "errors", "scaffold"),
-    "commands.new": ("commands.*", "errors", "scaffold"),
-    "commands.*": ("", *PURE, *SHELL, "evaluation.*", "logs"),
-    "arguments.*": ("", "arguments.*", "commands.*", "errors"),
-    "cli": ("arguments.*", "commands.*", "errors", "logs"),
-    "__main__": ("cli",),
+    "commands": (),
+    "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "pipeline.model", "store.*"),
+    "commands.call.*": (*SHELL, "commands.printing.*"),
+    "commands.check.*": (
+        *SHELL,
+        *SAID,
+        "engine.gold.*",
+        "engine.plan.*",
+        "engine.quality.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
+    "commands.results.*": (*SHELL, *SAID),
+    "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
+    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*"),
+    "commands.plan.*": (*SHELL, *SAID, "engine.cost.*", "engine.plan.*", "engine.resolved.*", "engine.run.*"),
+    "commands.show.*": (
+        *SHELL,
+        *SAID,
+        "commands.results.*",
+        "engine.ledger.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.run.*",
+        "engine.source.*",
+    ),
+    "commands.diff.*": (
+        *SHELL,
+        *SAID,
+        "commands.plan.*",
+        "engine.gold.*",
+        "engine.quality.*",
+        "engine.resolved.*",
+    ),
+    "commands.run.*": (
+        *SHELL,
+        *SAID,
+        "commands.plan.*",
+        "commands.status.*",
+        "engine.ledger.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.run.*",
+    ),
+    "commands.eval.*": (
+        *SHELL,
+        *SAID,
+        "commands.run.*",
+        "commands.show.*",
+        "engine.batches.*",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "engine.quality.*",
+        "engine.resolved.*",
+        "engine.run.*",
+        "engine.source.*",
+    ),
+    "commands.report.*": (
+        *SHELL,
+        *SAID,
+        "commands.eval.*",
+        "commands.status.*",
+        "engine.gold.*",
+        "engine.resolved.*",
+    ),
+    "commands.emulator": (*SAID, "common.errors", "emulator"),
+    "commands.init": (*SAID, "common.errors", "scaffold"),
+    "commands.new": (*SAID, "common.errors", "scaffold"),
+    "commands.schema": (*SAID, "pipeline.reference"),
+    "commands.cancel": (*SHELL, *SAID, "engine.ledger.*"),
+    "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
+    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.resolved.*", "engine.run.*"),
+    # what is typed, and the one handler
+    "cli.*": ("", "commands.*", "common.errors", "common.logs"),
+    "__main__": ("cli.main",),
 }
 
 # Which modules may import a library.
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
-    "dotenv": ("settings",),
-    "duckdb": ("conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "dotenv": ("project.settings",),
+    "duckdb": ("sql.conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": ("providers.anthropic.*",),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
     "numpy": ("evaluation.library",),
-    "opentelemetry": ("telemetry",),
-    "orjson": ("fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
+    "opentelemetry": ("common.telemetry",),
+    "orjson": ("decide.fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
     "pyarrow": ("engine.*", "store.arrow"),
-    "pydantic": ("pipeline.*", "engine.cost.pricing", "settings"),
-    "pydantic_settings": ("settings",),
+    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.settings"),
+    "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library",),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
-    "typer": ("arguments.*", "cli"),
+    "typer": ("cli.*",),
 }
 
 # Decisions read no clock and no environment, draw nothing and touch no file or socket.
 DECIDING = (
-    "caching",
-    "chunking",
-    "conditions",
+    "decide.caching",
+    "decide.chunking",
+    "sql.conditions",
     "engine.cost.budget",
     "engine.cost.forecast",
-    "errors",
+    "common.errors",
     "evaluation.*",
-    "fingerprint",
-    "ladder",
+    "decide.fingerprint",
+    "decide.ladder",
     "lint.*",
     "pipeline.model",
     "pipeline.field_rules",
@@ -135,7 +232,7 @@ DECIDING = (
     "providers.anthropic.lint",
     "providers.anthropic.rules",
     "schema.*",
-    "sql",
+    "sql.quoting",
     "template.head",
     "template.names",
     "template.references",
@@ -157,15 +254,15 @@ IMPURE_CALLS = {
 
 # The process's surroundings are arguments everywhere but at its edge.
 SURROUNDINGS = {
-    "environ": ("cli",),
-    "argv": ("cli",),
-    "stdin": ("cli", "commands.call.begin", "commands.review.review_terminal", "commands.run.run_views"),
-    "stdout": ("cli", "commands.call.begin", "commands.call.call", "commands.call.failure"),
-    "stderr": ("cli", "commands.call.begin", "commands.call.call", "commands.call.failure"),
+    "environ": ("cli.main",),
+    "argv": ("cli.main",),
+    "stdin": ("cli.main", "commands.call.begin", "commands.review.review_terminal", "commands.run.run_views"),
+    "stdout": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
+    "stderr": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
 }
 
-BROAD_HANDLER = ("cli", "main")
-PRINTERS = ("cli", "commands.*")
+BROAD_HANDLER = ("cli.main", "main")
+PRINTERS = ("cli.main", "commands.*")
 
 HEAVY = ("anthropic", "duckdb", "pyarrow", "jsonschema_rs", "genai_prices", "pydantic", "scipy", "numpy")
 SDKS = ("anthropic", "httpx2", "openai")
@@ -451,7 +548,7 @@ def test_every_error_is_defined_in_one_file() -> None:
         for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
-        and module != "errors"
+        and module != "common.errors"
         and any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
     ]
     assert elsewhere == []
@@ -484,7 +581,7 @@ def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    code = "from batchpipe.cli import main\nassert main(['--help']) == 0"
+    code = "from batchpipe.cli.main import main\nassert main(['--help']) == 0"
     assert loaded_by(code, HEAVY, tmp_path) == []
 
 
@@ -505,7 +602,7 @@ def test_a_run_that_finds_nothing_due_loads_no_sdk(tmp_path: Path) -> None:
     root = copy_examples(tmp_path)
     first = batchpipe("run", "ticket_triage", "--emulator", cwd=root)
     assert first.returncode == 0, first.stderr
-    code = "from batchpipe.cli import main\nassert main(['run', 'ticket_triage', '--emulator']) == 0"
+    code = "from batchpipe.cli.main import main\nassert main(['run', 'ticket_triage', '--emulator']) == 0"
     assert loaded_by(code, SDKS, root) == []
 
 

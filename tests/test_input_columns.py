@@ -9,7 +9,7 @@ import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
-from batchpipe.errors import PipelineError, Problem
+from batchpipe.common.errors import PipelineError, Problem
 
 COLUMNS = 'columns = { id = "BIGINT", body = "VARCHAR", lang = "VARCHAR", amount = "INTEGER" }'
 DECLARED = BASIC.replace('key = "id"', f'key = "id"\n{COLUMNS}')

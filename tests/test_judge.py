@@ -15,7 +15,7 @@ from test_reference import errors
 from batchpipe.commands.check.check import check
 from batchpipe.commands.report.report import report as report_command
 from batchpipe.commands.status.status import status
-from batchpipe.errors import GateError, PipelineError
+from batchpipe.common.errors import GateError, PipelineError
 
 JUDGE_PROMPT = "Does <{{ answer }}> mean <{{ expected }}> for {{ body }}?"
 LADDER = f"""

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from batchpipe.commands.check.check import check_file
 from batchpipe.commands.check.findings import Warned
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.pricing import unit_price
-from batchpipe.errors import PipelineError
-from batchpipe.lint.codes import Code
 from batchpipe.lint.rules import RULES, findings, rules_table
 from batchpipe.lint.subject import Room, Subject
+from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import load, parse
-from batchpipe.project import pipeline_files
+from batchpipe.project.project import pipeline_files
+from batchpipe.project.settings import load_settings
 from batchpipe.scaffold import init, new
-from batchpipe.settings import load_settings
 from batchpipe.template.texts import HOLE, Part
 
 LABELS = """

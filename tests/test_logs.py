@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from projects import BASIC, Project, numbered
 
-from batchpipe.logs import SENTENCES, Event, json_line
+from batchpipe.common.logs import SENTENCES, Event, json_line
 
 NOW = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 TEXTS = [

@@ -12,7 +12,7 @@ from projects import BASIC, Project, numbered
 from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.diff.diff import diff
 from batchpipe.commands.status.status import status
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.common.errors import PipelineError, UsageError
 
 EDITED = BASIC.replace("{{ body }}", "Label this: {{ body }}")
 

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.errors import PipelineError
+from batchpipe.common.errors import PipelineError
 
 
 def columns(project: Project, table: str = "demo") -> dict[str, str]:

@@ -16,7 +16,7 @@ from batchpipe.commands.plan.plan import plan
 from batchpipe.commands.run.run import run
 from batchpipe.commands.show.show import show
 from batchpipe.commands.status.status import status
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.common.errors import PipelineError, UsageError
 
 PILOT = BASIC + "[retry]\nattempts = 2\n[pilot]\nrows = 10\n"
 EDITED = PILOT.replace("{{ body }}", "Label this: {{ body }}")

@@ -16,8 +16,8 @@ from test_review import correct
 from batchpipe.commands.call.options import PlanRequest, RunRequest
 from batchpipe.commands.plan.plan import plan
 from batchpipe.commands.run.run import run
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.gold.agreement import fewest, wilson
-from batchpipe.errors import PipelineError
 
 AUTO = "\n[pilot]\nrows = 20\nauto = true\nmin_accuracy = {}\n"
 

@@ -13,7 +13,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.pipeline.load import dump, expand_variables, load, parse
 from batchpipe.pipeline.model import EnumQuery, Pipeline
 

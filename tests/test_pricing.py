@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.cost.pricing import (
     ALL_INPUT,
     TOKEN_KINDS,
@@ -19,7 +20,6 @@ from batchpipe.engine.cost.pricing import (
     read_prices,
     unit_price,
 )
-from batchpipe.errors import PipelineError
 
 DAY = date(2026, 11, 22)
 OPUS = "2.5 3.125 5 0.25 12.5"

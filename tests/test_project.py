@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.pipeline.load import load
-from batchpipe.project import find_pipelines, find_root, pipeline_files, refuse_same_names
+from batchpipe.project.project import find_pipelines, find_root, pipeline_files, refuse_same_names
 
 
 def touch(root: Path, *names: str) -> None:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from projects import BASIC, Project, numbered
 from pydantic import TypeAdapter
 
-from batchpipe.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
+from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
+from batchpipe.decide.ladder import Judged, Ladder, Standing, decide
 from batchpipe.engine.plan.fit import fit
-from batchpipe.ladder import Judged, Ladder, Standing, decide
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FORMATS = ("json_schema", "tool", "json", "text")

@@ -23,8 +23,8 @@ import anthropic
 import httpx2
 import pytest
 
+from batchpipe.common.errors import CredentialsError
 from batchpipe.emulator import Emulator
-from batchpipe.errors import CredentialsError
 from batchpipe.providers import (
     Message,
     NotSentError,

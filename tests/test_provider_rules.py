@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchpipe.errors import PipelineError
+from batchpipe.common.errors import PipelineError
 from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING

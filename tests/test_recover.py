@@ -12,7 +12,7 @@ from calls import Printed, ask, spawn
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.recover import recover
-from batchpipe.errors import LockedError, ProviderError, UsageError
+from batchpipe.common.errors import LockedError, ProviderError, UsageError
 
 LADDER = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score > 0.6"') + (
     '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 400\n[chunking]\nmax_requests = 12\n'

@@ -17,13 +17,13 @@ from test_eval import report as evaluated
 from test_report import reported
 from test_review import correct
 
-from batchpipe.cli import main
+from batchpipe.cli.main import main
 from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.commands.report.report import report
 from batchpipe.commands.report.report_quality import Choice
 from batchpipe.commands.report.report_rungs import keep
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.gold.agreement import Agreed
-from batchpipe.errors import PipelineError
 
 THREE = LADDER.replace("max_tokens = 300\n", 'max_tokens = 300\naccept = "score >= 0.5"\n') + (
     f'\n[[models]]\nmodel = "{OPUS}"\nmax_tokens = 300\n'

@@ -15,7 +15,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.commands.results import spreadsheet
 from batchpipe.commands.results.results import results
-from batchpipe.errors import PipelineError, UsageError
+from batchpipe.common.errors import PipelineError, UsageError
 
 HOSTILE = [
     '=HYPERLINK("http://evil.example","click")',

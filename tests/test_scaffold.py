@@ -11,12 +11,12 @@ import duckdb
 import jinja2
 import pytest
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Pipeline
 from batchpipe.scaffold import init, new, next_steps
 from batchpipe.schema.build import field_facts
-from batchpipe.sql import quote_literal
+from batchpipe.sql.quoting import quote_literal
 
 
 def read(root: Path, name: str) -> Pipeline:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from batchpipe.errors import InternalError, PipelineError
+from batchpipe.common.errors import InternalError, PipelineError
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import column_overrides, enum_queries, field_facts, full_schema
 

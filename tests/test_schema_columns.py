@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import full_schema
 from batchpipe.schema.columns import Column, output_columns, uncast_sql, value_sql
-from batchpipe.schema.types import parse_type
+from batchpipe.sql.types import parse_type
 
 moment = datetime.datetime.fromisoformat
 

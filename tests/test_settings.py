@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batchpipe.errors import UsageError
-from batchpipe.settings import Settings, credentials, load_settings
+from batchpipe.common.errors import UsageError
+from batchpipe.project.settings import Settings, credentials, load_settings
 
 TOOL = "[tool.batchpipe]\n"
 

@@ -15,7 +15,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.evaluation import statistics
 from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score, token_f1
 from batchpipe.evaluation.promise import chance

@@ -11,7 +11,7 @@ from calls import ask, spawn
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.status.status import status
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 
 LADDER = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 0"') + (
     '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\naccept = "score < 0"\n'

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchpipe.errors import PipelineError, TemplateError
+from batchpipe.common.errors import PipelineError, TemplateError
 from batchpipe.pipeline.model import Prompt
 from batchpipe.template import Templates, compile_templates
 

@@ -11,7 +11,7 @@ from projects import BASIC, Project, numbered
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.show.show import show
 from batchpipe.commands.try_rows import try_rows
-from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
+from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
 
 LADDER = (
     BASIC.replace("max_tokens = 200\n", 'max_tokens = 200\naccept = "score >= 0.5"\n')

@@ -21,7 +21,7 @@ from checkout import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.comparing import Comparison, is_correct
 from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
 from batchpipe.evaluation.plot import curve_svg

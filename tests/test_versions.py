@@ -13,6 +13,8 @@ import pytest
 from checkout import batchpipe, copy_examples
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan_diff import typed_values
 from batchpipe.engine.resolved.commits import Commit
@@ -27,10 +29,8 @@ from batchpipe.engine.resolved.versions import (
     resolve_version,
 )
 from batchpipe.engine.source.snapshot import input_column
-from batchpipe.errors import PipelineError, UsageError
-from batchpipe.fingerprint import fingerprinter
 from batchpipe.pipeline.load import load
-from batchpipe.settings import load_settings
+from batchpipe.project.settings import load_settings
 
 FILES = BASIC.replace("user_text", 'system = "demo/system.md.j2"\nuser_text')
 QUERIES = """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.errors import ProviderError
+from batchpipe.common.errors import ProviderError
 
 GOOD = {"label": "other", "score": 0.9}
 PERMANENT = {"requests": [{"outcome": "errored_invalid"}]}

@@ -12,12 +12,12 @@ from typing import Any, Literal
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.printing.text import count
+from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
-from batchpipe.errors import ProviderError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from batchpipe.commands.call.call import Call
+from batchpipe.common.errors import UsageError
 from batchpipe.emulator import Emulator, EmulatorError
-from batchpipe.errors import UsageError
 
 
 def emulator(call: Call, *, port: int, folder: str | None, delay: float) -> int:

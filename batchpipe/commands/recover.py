@@ -8,10 +8,10 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
 from batchpipe.engine.batches.recover import Abandoned, Recovery, Undecided, held_until
 from batchpipe.engine.ledger.facts import OpenBatch
-from batchpipe.errors import UsageError
 
 STATES = {
     "prepared": "being sent, or its run was killed",

@@ -13,9 +13,9 @@ from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.show.show import possible_keys, shown_key
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.trial import Trial, Tried, TryOptions
-from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work
 

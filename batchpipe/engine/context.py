@@ -11,14 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from batchpipe.common.errors import ProviderError
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
 from batchpipe.engine.source.source import Source, SourceDatabases, open_source
-from batchpipe.errors import ProviderError
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project.settings import Settings, credentials
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
-from batchpipe.settings import Settings, credentials
 from batchpipe.store.database import Database, Work
 
 EMULATOR_KEY = "emulator"

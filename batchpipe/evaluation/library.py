@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 
 HINT = "Install it: pip install 'batchpipe[eval]'"
 

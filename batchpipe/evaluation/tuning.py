@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import md5
 from math import inf, sqrt
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.ladder_cost import Ladder, Measured, Row, measure, single
 from batchpipe.evaluation.promise import limit, most_wrong
 from batchpipe.evaluation.search import Answers, best_of, count, frontier, try_all

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from batchpipe.lint.codes import Code
 from batchpipe.lint.differing import differing_labels
 from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
 from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_room, repeated_text
 from batchpipe.lint.subject import Finding, Subject
 from batchpipe.lint.task import no_output_format, several_tasks
+from batchpipe.pipeline.codes import Code
 
 HEADER = ("Code", "Name", "Finds", "To mend it")
 

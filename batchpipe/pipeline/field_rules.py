@@ -11,7 +11,7 @@ from typing import Any
 
 from batchpipe.pipeline.places import Path
 from batchpipe.pipeline.problems import nearest
-from batchpipe.schema.types import parse_type
+from batchpipe.sql.types import parse_type
 
 Finding = tuple[Path, str, str]
 

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from batchpipe.errors import PipelineError
+from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline import rules
 from batchpipe.pipeline.field_rules import name_findings, table
 from batchpipe.pipeline.model import Pipeline, PipelineFile

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
-from batchpipe.lint.codes import Code
+from batchpipe.pipeline.codes import Code
 
 # The columns of every output table beside the key, the fields and what is included, with their DuckDB types.
 FACT_COLUMNS = (

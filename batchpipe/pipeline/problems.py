@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from batchpipe.errors import Problem
+from batchpipe.common.errors import Problem
 from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
 from batchpipe.pipeline.words import key_names, node_at, options, type_words
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from batchpipe.errors import PipelineError
+from batchpipe.common.errors import PipelineError
 
 REGISTRY: Mapping[str, str] = {"anthropic": "batchpipe.providers.anthropic"}
 DEFAULT_PROVIDER = "anthropic"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import NAME_PATTERN
 from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.files import write_files

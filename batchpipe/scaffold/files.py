@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 
 
 def write_files(root: Path, files: Mapping[str, str], *, hint: str) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
 from batchpipe.scaffold.sources import Source, read_source
-from batchpipe.sql import quote_identifier
+from batchpipe.sql.quoting import quote_identifier
 
 MADE_UP = {
     "The delivery came two days late, but the driver was friendly and carried the parcel upstairs.": (

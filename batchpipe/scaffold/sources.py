@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.errors import UsageError
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.common.errors import UsageError
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 READERS = {
     ".csv": "read_csv",

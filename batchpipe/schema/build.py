@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.errors import InternalError, PipelineError
+from batchpipe.common.errors import InternalError, PipelineError
 from batchpipe.pipeline.model import EnumQuery, Output, OutputField
 
 EnumValues = Mapping[str, Sequence[Sequence[Any]]]

@@ -8,7 +8,8 @@ from typing import Any
 
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
-from batchpipe.schema.types import (
+from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.types import (
     INTEGERS,
     TIMESTAMPS,
     Json,
@@ -18,7 +19,6 @@ from batchpipe.schema.types import (
     Struct,
     parse_type,
 )
-from batchpipe.sql import quote_identifier, quote_literal
 
 STRING_FORMATS = {"date": "DATE", "date-time": "TIMESTAMP", "uuid": "UUID"}
 SCALARS = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN"}

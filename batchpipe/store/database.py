@@ -21,8 +21,8 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.errors import DatabaseError, InternalError
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.common.errors import DatabaseError, InternalError
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
 

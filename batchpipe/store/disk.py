@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.errors import DatabaseError
+from batchpipe.common.errors import DatabaseError
 
 _STORAGE_MESSAGE = re.compile(
     "No space left|File too large|orrupt|checksum|Failed to commit|has been invalidated|Read-only|read-only mode"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.errors import LockedError
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.common.errors import LockedError
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.disk import storage_error
 
 LOCK_MESSAGE = re.compile(

@@ -1,7 +1,7 @@
 """The statements on our tables, by name, from the `.sql` files beside this module.
 
 A block begins with `-- name: NAME` and may hold `{parts}`, which callers fill with SQL that was quoted by
-`batchpipe.sql`; values are always bound parameters.
+`batchpipe.sql.quoting`; values are always bound parameters.
 """
 
 from __future__ import annotations

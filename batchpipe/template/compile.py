@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from batchpipe.errors import PipelineError, Problem
+from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import Prompt
 from batchpipe.template.names import FIELDS, ROW, Names, Usage, Walker
 from batchpipe.template.references import near

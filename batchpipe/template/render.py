@@ -18,7 +18,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from batchpipe.errors import TemplateError
+from batchpipe.common.errors import TemplateError
 from batchpipe.providers import Message
 from batchpipe.template.head import head
 from batchpipe.template.names import ROW, Usage

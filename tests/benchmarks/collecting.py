@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 
 def main(path: str, arguments: Sequence[str]) -> int:
-    from batchpipe.cli import main as batchpipe
+    from batchpipe.cli.main import main as batchpipe
     from batchpipe.engine.batches.flight import Flight
 
     seconds: list[float] = []

@@ -141,7 +141,7 @@ def function_name(code: CodeType | str) -> str:
 
 
 def _called(arguments: Sequence[str]) -> int:
-    from batchpipe.cli import main
+    from batchpipe.cli.main import main
 
     return main(arguments)
 

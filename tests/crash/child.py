@@ -19,7 +19,7 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.pipeline.load import load
-from batchpipe.settings import load_settings
+from batchpipe.project.settings import load_settings
 from crash.points import Points, set_points
 
 LOADED_BEFORE = ("anthropic", "httpx2", "jsonschema_rs", "pyarrow.parquet", "genai_prices")

@@ -9,9 +9,9 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call, Talk
 from batchpipe.commands.call.options import Globals
-from batchpipe.errors import UsageError
-from batchpipe.project import find_root
-from batchpipe.settings import Settings, load_settings
+from batchpipe.common.errors import UsageError
+from batchpipe.project.project import find_root
+from batchpipe.project.settings import Settings, load_settings
 
 COMMAND_LINE = "the command line"
 

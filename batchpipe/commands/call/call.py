@@ -12,13 +12,13 @@ from typing import Any, TextIO
 
 from batchpipe.commands.call.failure import failure_event, failure_text
 from batchpipe.commands.printing.text import json_text
+from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
+from batchpipe.common.logs import Event, json_line
 from batchpipe.engine.context import Context, utc_now
-from batchpipe.errors import BatchpipeError, PipelineError, Problem, UsageError
-from batchpipe.logs import Event, json_line
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project import Selection, find_pipelines, refuse_same_names
-from batchpipe.settings import Settings
+from batchpipe.project.project import Selection, find_pipelines, refuse_same_names
+from batchpipe.project.settings import Settings
 
 WAIT_SECONDS = 30.0
 

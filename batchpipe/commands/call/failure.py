@@ -11,8 +11,8 @@ from pathlib import Path
 
 from batchpipe import __version__
 from batchpipe.commands.printing.text import safe
-from batchpipe.errors import BatchpipeError, InternalError, PipelineError, Problem
-from batchpipe.logs import Event
+from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem
+from batchpipe.common.logs import Event
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from batchpipe.commands.call.exits import DONE, WRONG
 from batchpipe.commands.call.failure import problem_text
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
-from batchpipe.conditions import first_line
+from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
 from batchpipe.engine.plan.render import render_row
@@ -22,10 +22,10 @@ from batchpipe.engine.quality.eval_judge import ANSWER, EXPECTED, FieldJudge, re
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Source
-from batchpipe.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project import refuse_same_names
-from batchpipe.sql import quote_identifier
+from batchpipe.project.project import refuse_same_names
+from batchpipe.sql.conditions import first_line
+from batchpipe.sql.quoting import quote_identifier
 
 FIRST_ROWS = 100
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.source import Source
-from batchpipe.errors import BatchpipeError, Problem
-from batchpipe.lint.codes import Code
 from batchpipe.lint.rules import RULES, findings
 from batchpipe.lint.subject import Finding, Room, Subject
+from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 

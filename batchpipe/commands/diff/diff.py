@@ -24,6 +24,7 @@ from batchpipe.commands.diff.diff_pages import (
 from batchpipe.commands.plan.plan_diff import block, key_text
 from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
+from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.known_gold import KnownGold, read_known
 from batchpipe.engine.quality.compare import Comparison, FieldChange, Side, compare, side_columns
@@ -37,9 +38,8 @@ from batchpipe.engine.resolved.versions import (
     read_version,
     resolve_version,
 )
-from batchpipe.errors import BatchpipeError, UsageError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

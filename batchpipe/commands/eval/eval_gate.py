@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.commands.eval.quality import Quality
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.statistics import McNemar, mcnemar
 
 LEVEL = 0.05

@@ -17,7 +17,7 @@ from batchpipe.engine.ledger.facts import add_event
 from batchpipe.engine.quality.evaluate import Side
 from batchpipe.evaluation.statistics import proportion
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

@@ -13,10 +13,10 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.eval.eval_report import interval
 from batchpipe.commands.eval.quality import Outcome
 from batchpipe.commands.printing.text import count, money, table
+from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.preview import preview
 from batchpipe.engine.run.run_options import RunOptions
-from batchpipe.errors import BatchpipeError, UsageError
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Measured, Row
 from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.tuning import Tuning, accept_condition, tune

@@ -24,6 +24,7 @@ from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.run.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.run_views import Watcher
+from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.record import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.quality.eval_judge import Judged
@@ -34,10 +35,9 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.errors import GateError, UsageError
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

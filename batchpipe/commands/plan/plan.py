@@ -17,6 +17,7 @@ from batchpipe.commands.plan.plan_markdown import plan_markdown
 from batchpipe.commands.printing.caching import expected_cache_text
 from batchpipe.commands.printing.estimates import estimate_object, interval_text, rungs_text, time_text
 from batchpipe.commands.printing.text import count, money, pairs, safe, table
+from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import WORDS, Plan
@@ -24,7 +25,6 @@ from batchpipe.engine.plan.plan_diff import DiffOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.preview import Preview, preview
 from batchpipe.engine.run.run_options import RunOptions
-from batchpipe.errors import BatchpipeError, UsageError
 
 MEANINGS = {
     "pending": "sent, the answer is not there yet",

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.caching import Expected
 from batchpipe.commands.printing.text import count, money, safe, share
+from batchpipe.decide.caching import Expected
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

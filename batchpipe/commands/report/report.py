@@ -18,7 +18,7 @@ from batchpipe.commands.report.report_rungs import quality_object, quality_pairs
 from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

@@ -16,16 +16,16 @@ from typing import Any
 
 from batchpipe.commands.eval.quality import SEVERAL
 from batchpipe.commands.status.status import Named
+from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.engine.gold.known_gold import Marked, held_against, read_known, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.resolved.resolve import split_model
 from batchpipe.engine.resolved.versions import known_versions, read_version
-from batchpipe.errors import BatchpipeError
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.schema.columns import output_columns
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

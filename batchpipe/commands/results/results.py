@@ -18,10 +18,10 @@ import duckdb
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
 from batchpipe.commands.results.spreadsheet import save_workbook
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
-from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
+from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.errors import UsageError
-from batchpipe.sql import quote_literal
+from batchpipe.common.errors import UsageError
+from batchpipe.sql.quoting import quote_literal
 from batchpipe.store.database import streamed
 
 MOST_ROWS = 1_048_575

@@ -16,9 +16,9 @@ from batchpipe.commands.review.review_screen import Progress
 from batchpipe.commands.review.review_sheet import judge_sheet, read_sheet, write_sheet
 from batchpipe.commands.review.review_terminal import is_terminal, opened
 from batchpipe.commands.review.review_walk import Walk
+from batchpipe.common.errors import ReviewError, UsageError
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.engine.quality.review import Desk
-from batchpipe.errors import ReviewError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 
 

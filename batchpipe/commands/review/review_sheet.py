@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.review.review_screen import key_text
+from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
-from batchpipe.errors import Problem, ReviewError, UsageError
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")

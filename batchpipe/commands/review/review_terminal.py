@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 
 ESCAPE_SECONDS = 0.05
 RESIZED, ENDED, ENTER, ESCAPE, BACKSPACE, CLEAR, UP, DOWN = (

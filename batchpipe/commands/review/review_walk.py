@@ -19,8 +19,8 @@ from batchpipe.commands.review.review_terminal import (
     UP,
     Terminal,
 )
+from batchpipe.common.errors import LockedError
 from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
-from batchpipe.errors import LockedError
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 Step = Literal["on", "back", "leave"]

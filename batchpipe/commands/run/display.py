@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from batchpipe.commands.printing.text import count, duration, money, safe
-from batchpipe.logs import Event, json_line
+from batchpipe.common.logs import Event, json_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -21,16 +21,16 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.run.display import Display, Lines, live_view
 from batchpipe.commands.run.run_result import Ended, code_of, interrupted_text, result_object, result_text
 from batchpipe.commands.run.run_views import Watcher
+from batchpipe.common.errors import LockedError, PipelineError, UsageError
+from batchpipe.common.logs import Event
 from batchpipe.engine.context import Context, utc_now
 from batchpipe.engine.ledger.facts import open_batches
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.run.totals import RunResult
-from batchpipe.errors import LockedError, PipelineError, UsageError
-from batchpipe.logs import Event
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project import Selection, refuse_same_names
+from batchpipe.project.project import Selection, refuse_same_names
 
 COMMAND_LINE = "the command line"
 PATIENCE_SECONDS = 1_800.0

@@ -13,12 +13,12 @@ from batchpipe.commands.plan.plan import work_text
 from batchpipe.commands.printing.text import count, money
 from batchpipe.commands.run.display import BatchView, Display, RunView
 from batchpipe.commands.status.status import Named, rows_by_state
+from batchpipe.common.logs import Event
 from batchpipe.engine.ledger.facts import OpenBatch
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.logs import Event
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 
 # Counting rows again may take this share of the time at most.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchpipe.common.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import Planner, PlanOptions
@@ -15,9 +16,8 @@ from batchpipe.engine.plan.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, sample_of
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

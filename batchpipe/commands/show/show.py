@@ -14,11 +14,11 @@ from batchpipe.commands.printing.text import safe, shortened
 from batchpipe.commands.results.results import find_output, row_of
 from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.story import Attempt, Decision, Story, review_of, story_text
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import standing_reviews
-from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

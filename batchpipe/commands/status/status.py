@@ -14,14 +14,14 @@ from pathlib import Path
 
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import OpenBatch, open_batches, standing_reviews
 from batchpipe.engine.ledger.raw import RawFolder, RawSize, folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
-from batchpipe.errors import UsageError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project import FOLDER, pipeline_files
-from batchpipe.sql import quote_list
+from batchpipe.project.project import FOLDER, pipeline_files
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import VECTOR_ROWS, Session, Work
 from batchpipe.store.queries import query

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.decide.ladder import Ladder, Standing, decide
 from batchpipe.engine.answers.judge import Judge, judge_answers, validate_documents
 from batchpipe.engine.batches.lines import EndedRow, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.submit import submitted_facts
@@ -20,9 +21,8 @@ from batchpipe.engine.ledger.facts import OpenBatch, add_event
 from batchpipe.engine.ledger.raw import RawFolder, saving
 from batchpipe.engine.output.output import merge_collected
 from batchpipe.engine.resolved.resolve import Resolved, judge_of_policy
-from batchpipe.ladder import Ladder, Standing, decide
 from batchpipe.providers import BatchState, Provider
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from batchpipe import telemetry
+from batchpipe.common import telemetry
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.collect import Collected, Collector, Ended
 from batchpipe.engine.batches.pool import side_by_side
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.batches.submit import refusal, submitted_facts
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
-from batchpipe.errors import ProviderError
-from batchpipe.logs import Event, Level, Tell
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 

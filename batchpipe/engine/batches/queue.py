@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from batchpipe.chunking import less
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Tell
+from batchpipe.decide.chunking import less
 from batchpipe.engine.batches.flight import UNREACHABLE_SECONDS, Flight
 from batchpipe.engine.batches.room import Room
 from batchpipe.engine.batches.submit import Sent, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan, Planner
-from batchpipe.errors import ProviderError
-from batchpipe.logs import Event, Tell
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 
 LONGEST_WAIT_SECONDS = 300.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
+from batchpipe.common.errors import InternalError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.record import record_version
 from batchpipe.engine.batches.recover import Recovery
@@ -14,9 +15,8 @@ from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder, hashes_sql
 from batchpipe.engine.output.output import ensure_output
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.errors import InternalError
 from batchpipe.providers import BatchState
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 

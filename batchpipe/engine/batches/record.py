@@ -12,7 +12,7 @@ from batchpipe.engine.output.output import merge_output, output_table, refresh_i
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 

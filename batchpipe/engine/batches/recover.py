@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.batches.reconcile import SKEW
 from batchpipe.engine.batches.submit import refusal, submitted_facts
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw import RawFolder
-from batchpipe.errors import ProviderError, UsageError
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.database import Work

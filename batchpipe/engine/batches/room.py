@@ -9,14 +9,14 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.caching import Mark, Turn, next_turn
-from batchpipe.chunking import free_size, less
+from batchpipe.common.errors import PipelineError
+from batchpipe.decide.caching import Mark, Turn, next_turn
+from batchpipe.decide.chunking import free_size, less
 from batchpipe.engine.cost.budget import Limit, has_limit, tightest
 from batchpipe.engine.ledger.facts import load, spent
 from batchpipe.engine.plan.marks import UNMARKED, Marks, fresh_mark
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.errors import PipelineError
 from batchpipe.store.database import Session
 
 # Chunks that go up together, and the most that their bodies take in memory; one chunk may take more.

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from batchpipe import telemetry
+from batchpipe.common import telemetry
+from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.pool import side_by_side
 from batchpipe.engine.batches.room import UPLOADS, Part
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
@@ -17,7 +18,6 @@ from batchpipe.engine.plan.marks import Marks, facts
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
-from batchpipe.errors import ProviderError
 from batchpipe.providers import (
     BatchState,
     NotSentError,
@@ -25,7 +25,7 @@ from batchpipe.providers import (
     RefusedError,
     UnknownOutcomeError,
 )
-from batchpipe.sql import quote_list, quote_literal
+from batchpipe.sql.quoting import quote_list, quote_literal
 from batchpipe.store.database import Database, Session, Work, streamed
 from batchpipe.store.queries import query
 

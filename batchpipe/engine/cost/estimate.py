@@ -15,9 +15,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.caching import Expected as Caching
-from batchpipe.caching import primes
-from batchpipe.chunking import Chunk, waves
+from batchpipe.decide.caching import Expected as Caching
+from batchpipe.decide.caching import primes
+from batchpipe.decide.chunking import Chunk, waves
 from batchpipe.engine.cost.forecast import (
     ENOUGH_RESULTS,
     Expected,
@@ -34,7 +34,7 @@ from batchpipe.engine.cost.forecast import (
 from batchpipe.engine.cost.pricing import Price, PriceFile, Step, Tier, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import RungSettings
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from batchpipe.errors import PipelineError, Problem
+from batchpipe.common.errors import PipelineError, Problem
 
 Tier = Literal["batch", "realtime"]
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common.errors import InputError, PipelineError, Problem
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
-from batchpipe.errors import InputError, PipelineError, Problem
 from batchpipe.evaluation.comparing import Comparison
 from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

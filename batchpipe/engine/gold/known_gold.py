@@ -28,7 +28,7 @@ from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.evaluation.comparing import is_correct
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column, value_sql
-from batchpipe.sql import quote_identifier, quote_list
+from batchpipe.sql.quoting import quote_identifier, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

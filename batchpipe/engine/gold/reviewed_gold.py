@@ -9,7 +9,7 @@ from pathlib import Path
 from batchpipe.engine.ledger.facts import standing_reviews
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
-from batchpipe.sql import quote_identifier, quote_list, quote_literal
+from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

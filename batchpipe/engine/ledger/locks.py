@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from batchpipe.errors import LockedError
+from batchpipe.common.errors import LockedError
 from batchpipe.store.disk import disk_error
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import duckdb
 
 from batchpipe.engine.source.snapshot import GROUP_ROWS
-from batchpipe.sql import quote_literal
+from batchpipe.sql.quoting import quote_literal
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session
 from batchpipe.store.disk import disk_error

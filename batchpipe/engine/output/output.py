@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.engine.answers.judge import make_room_for_stored
 from batchpipe.engine.ledger.facts import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.errors import PipelineError
 from batchpipe.pipeline.model import FACT_COLUMNS
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql import quote_identifier, quote_list, quote_literal, quote_table
+from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal, quote_table
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from batchpipe.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, body_bytes
+from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, body_bytes
 from batchpipe.store.queries import query
 
 

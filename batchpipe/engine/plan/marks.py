@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.caching import (
+from batchpipe.decide.caching import (
     CHARACTERS_PER_TOKEN,
     Expected,
     Hits,
@@ -20,12 +20,12 @@ from batchpipe.caching import (
     choose_ttl,
     expect,
 )
+from batchpipe.decide.fingerprint import digest
 from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
 from batchpipe.engine.cost.pricing import Step
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.fingerprint import digest
 from batchpipe.providers import CacheTime
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

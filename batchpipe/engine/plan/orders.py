@@ -8,14 +8,14 @@ from typing import Literal
 
 import duckdb
 
-from batchpipe.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.ledger.facts import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.errors import UsageError
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql import quote_identifier, quote_list
+from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.sql.quoting import quote_identifier, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

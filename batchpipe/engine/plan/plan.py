@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from batchpipe.caching import primes
-from batchpipe.chunking import Chunk, ChunkLimits, partition
+from batchpipe.decide.caching import primes
+from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.judge import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.cost.estimate import (
     OVERHEAD_TOKENS,
@@ -28,7 +28,7 @@ from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 

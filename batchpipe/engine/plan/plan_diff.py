@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common.errors import PipelineError, TemplateError
 from batchpipe.engine.plan.plan import DUE_WORDS
 from batchpipe.engine.plan.render import feedback_text, python_value
 from batchpipe.engine.resolved.commits import Commit
@@ -28,9 +29,8 @@ from batchpipe.engine.resolved.versions import (
 )
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
-from batchpipe.errors import PipelineError, TemplateError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.conditions import INPUT_PREFIX
+from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.plan.marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
-from batchpipe.fingerprint import fingerprinter
 from batchpipe.providers import CacheTime, Encoder, Message, RungSettings
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.conditions import INPUT_PREFIX
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.arrow import arrow
 
 BLOCK_ROWS = 5_000

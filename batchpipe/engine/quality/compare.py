@@ -13,7 +13,7 @@ from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_tex
 from batchpipe.engine.resolved.versions import KnownVersion
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.columns import Column, output_columns, value_sql
-from batchpipe.sql import quote_list, quote_literal
+from batchpipe.sql.quoting import quote_list, quote_literal
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

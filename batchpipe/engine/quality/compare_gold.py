@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.gold.agreement import wilson
 from batchpipe.engine.gold.known_gold import Examples, KnownGold, Marked, held_against, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
-from batchpipe.errors import UsageError
 from batchpipe.evaluation.statistics import mcnemar
 from batchpipe.store.database import Session
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX
+from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.decide.fingerprint import digest
 from batchpipe.engine.answers.judge import fill_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
@@ -24,11 +25,10 @@ from batchpipe.engine.gold.gold import GoldField
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hash_sql
 from batchpipe.engine.source.source import Inputs
-from batchpipe.errors import PipelineError, Problem
-from batchpipe.fingerprint import digest
 from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
 from batchpipe.schema.columns import Column
-from batchpipe.sql import quote_identifier
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
+from batchpipe.sql.quoting import quote_identifier
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

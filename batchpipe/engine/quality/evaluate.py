@@ -14,7 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
+from batchpipe.common.errors import PipelineError
+from batchpipe.decide.fingerprint import digest
 from batchpipe.engine.answers.judge import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
@@ -36,11 +37,10 @@ from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
 from batchpipe.engine.source.source import Source
-from batchpipe.errors import PipelineError
-from batchpipe.fingerprint import digest
 from batchpipe.pipeline.model import PipelineFile, Rung
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql import quote_identifier
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
+from batchpipe.sql.quoting import quote_identifier
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

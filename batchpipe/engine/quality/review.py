@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchpipe.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.engine.answers.judge import judge_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.facts import standing_reviews
@@ -20,7 +19,8 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
-from batchpipe.sql import quote_identifier, quote_list
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
+from batchpipe.sql.quoting import quote_identifier, quote_list
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query

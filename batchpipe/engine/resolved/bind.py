@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 import duckdb
 
-from batchpipe.conditions import Condition, bind_condition, parse_condition
+from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.engine.source.snapshot import InputColumn
-from batchpipe.errors import PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
+from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
 
 # By the word of a change: whether it makes an answered row due, or for which rows.
 Rerun: TypeAlias = Mapping[str, bool | Condition]

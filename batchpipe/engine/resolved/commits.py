@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchpipe.errors import PipelineError, Problem, UsageError
+from batchpipe.common.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from batchpipe.conditions import Condition, parse_condition
+from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.decide.fingerprint import digest, prompt_hash, schema_hash
 from batchpipe.engine.answers.judge import Judge
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
-from batchpipe.errors import PipelineError, Problem
-from batchpipe.fingerprint import digest, prompt_hash, schema_hash
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_provider_module
@@ -22,6 +21,7 @@ from batchpipe.schema.build import enum_queries, field_facts, full_schema
 from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.schema.validate import schema_errors
+from batchpipe.sql.conditions import Condition, parse_condition
 from batchpipe.template import Templates, compile_templates
 
 T = TypeVar("T")

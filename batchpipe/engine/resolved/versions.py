@@ -17,16 +17,16 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common.errors import PipelineError, Problem, UsageError
 from batchpipe.engine.resolved.commits import Commit, find_commit, unpack
 from batchpipe.engine.resolved.prompt_text import PromptText, text_of_recorded
 from batchpipe.engine.resolved.resolve import PromptVersion, Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, input_column
 from batchpipe.engine.source.source import Inputs
-from batchpipe.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
 from batchpipe.schema.build import enum_queries
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.flight import Flight
 from batchpipe.engine.batches.queue import Queue
 from batchpipe.engine.batches.record import record_version
@@ -15,7 +16,6 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Planner, PlanOptions
 from batchpipe.engine.run.previous import is_asked_for, make_planner, previous, unanswered
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.logs import Tell
 
 
 @dataclass(slots=True, kw_only=True)

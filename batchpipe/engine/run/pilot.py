@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.errors import BatchpipeError, PipelineError, UsageError
+from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
@@ -16,11 +18,9 @@ from batchpipe.engine.ledger.facts import add_event
 from batchpipe.engine.plan.pilot_sample import Sample
 from batchpipe.engine.plan.plan import Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.errors import BatchpipeError, PipelineError, UsageError
-from batchpipe.logs import Event, Tell
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

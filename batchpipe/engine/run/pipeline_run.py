@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchpipe import __version__, telemetry
+from batchpipe import __version__
+from batchpipe.common import telemetry
+from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
+from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.flight import Flight
 from batchpipe.engine.batches.queue import Queue
@@ -32,11 +35,9 @@ from batchpipe.engine.run.pilot import PilotGate, Summary
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.totals import RunFacts, RunResult, close_run, result_of
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.errors import BatchpipeError, DatabaseError, GateError, ProviderError
-from batchpipe.logs import Event, Level
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

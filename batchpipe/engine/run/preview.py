@@ -28,7 +28,7 @@ from batchpipe.engine.run.previous import plan_meanwhile
 from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 

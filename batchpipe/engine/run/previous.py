@@ -12,7 +12,7 @@ from batchpipe.engine.plan.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

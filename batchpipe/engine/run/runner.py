@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import duckdb
 
+from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.totals import RunResult
-from batchpipe.errors import BatchpipeError, GateError
 from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_error
 
 LONGEST_SLEEP_SECONDS = 1.0

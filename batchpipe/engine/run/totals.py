@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.batches.record import close_orders
 from batchpipe.engine.ledger.facts import add_event, standing_reviews
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import Plan, Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
-from batchpipe.errors import BatchpipeError
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
 

@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
+from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.answers.judge import judge_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.record import record_version
@@ -24,10 +26,8 @@ from batchpipe.engine.plan.render import python_value, render_row
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved, split_model
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
-from batchpipe.errors import GateError, PipelineError, ProviderError, UsageError
-from batchpipe.fingerprint import fingerprinter
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
-from batchpipe.sql import quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from batchpipe.errors import PipelineError, Problem
+from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
 
 

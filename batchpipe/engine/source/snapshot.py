@@ -9,8 +9,8 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.conditions import INPUT_PREFIX
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.sql.conditions import INPUT_PREFIX
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 # Types that Parquet does not give back as they were travel as text.
 _TEXT_ONLY = re.compile(

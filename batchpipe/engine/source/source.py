@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 import duckdb
 
-from batchpipe.conditions import first_line
+from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
-from batchpipe.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
-from batchpipe.sql import quote_identifier, quote_literal, quote_table
+from batchpipe.sql.conditions import first_line
+from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
 from batchpipe.store.opening import attach, opening

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from batchpipe.errors import CredentialsError
+from batchpipe.common.errors import CredentialsError
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.providers.anthropic.rules import Rules
 

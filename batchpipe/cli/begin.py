@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchpipe.arguments.app import app
-from batchpipe.arguments.words import BEGIN, EPILOG, Json
+from batchpipe.cli.app import app
+from batchpipe.cli.words import BEGIN, EPILOG, Json
 from batchpipe.commands.call.options import Task
 
 if TYPE_CHECKING:

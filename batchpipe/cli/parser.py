@@ -3,7 +3,7 @@
 Commands are imported when they run, so that `--help` loads nothing but the parser.
 """
 
-from batchpipe.arguments import begin, look, work
-from batchpipe.arguments.app import PROGRAM, app
+from batchpipe.cli import begin, look, work
+from batchpipe.cli.app import PROGRAM, app
 
 __all__ = ["PROGRAM", "app", "begin", "look", "work"]

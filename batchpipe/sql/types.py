@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from batchpipe.sql import quote_identifier
+from batchpipe.sql.quoting import quote_identifier
 
 INTEGERS = {
     "TINYINT": 127,

@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.errors import PipelineError
-from batchpipe.sql import quote_identifier, quote_literal
+from batchpipe.common.errors import PipelineError
+from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 INPUT_PREFIX = "i:"
 OUTPUT_PREFIX = "o:"

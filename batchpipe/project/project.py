@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.errors import PipelineError, Problem, UsageError
+from batchpipe.common.errors import PipelineError, Problem, UsageError
 from batchpipe.pipeline.model import PipelineFile
 
 MARKERS = ("pyproject.toml", "batchpipe.toml", ".git")

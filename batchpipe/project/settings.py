@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from batchpipe.errors import UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.variables import expand_variables
 
 PREFIX = "BATCHPIPE_"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.call.options import Task
-from batchpipe.errors import BatchpipeError, UsageError
+from batchpipe.common.errors import BatchpipeError, UsageError
 
 if TYPE_CHECKING:
     from typer import TyperException
@@ -85,7 +85,7 @@ def understood(arguments: Sequence[str]) -> Task | int:
     """
     import typer
 
-    from batchpipe.arguments import PROGRAM, app
+    from batchpipe.cli.parser import PROGRAM, app
 
     try:
         found = app(args=hoisted(arguments), prog_name=PROGRAM, standalone_mode=False)
@@ -184,7 +184,7 @@ def _bug(call: Handled, error: Exception) -> int:
 def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
     """Say what stopped the command: to a person or a log store on stderr, to a program on stdout."""
     from batchpipe.commands.call.failure import failure, failure_event, failure_text
-    from batchpipe.logs import json_line
+    from batchpipe.common.logs import json_line
 
     if call.given("--debug"):
         _say("".join(traceback.format_exception(error)).rstrip())

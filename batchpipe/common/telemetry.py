@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchpipe.logs import Event
+from batchpipe.common.logs import Event
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
