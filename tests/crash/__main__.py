@@ -5,4 +5,5 @@ from pathlib import Path
 
 import pytest
 
-sys.exit(pytest.main([str(Path(__file__).parents[1] / "test_crash.py"), "--full-sweep", "-q", *sys.argv[1:]]))
+test = Path(__file__).parents[1] / "sweeps" / "test_crash.py"
+sys.exit(pytest.main([str(test), "--full-sweep", "-q", *sys.argv[1:]]))

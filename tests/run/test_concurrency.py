@@ -42,7 +42,7 @@ def batchpipe(project: Project, *arguments: str) -> Iterator[subprocess.Popen[st
     """The command line in a process of its own, ended at the end."""
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "ANTHROPIC_API_KEY": "test-key",
         "ANTHROPIC_BASE_URL": project.emulator.base_url,
         "BATCHPIPE_POLL_INTERVAL": "0.05",

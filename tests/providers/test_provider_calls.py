@@ -589,6 +589,6 @@ def test_the_sdk_is_loaded_by_a_call_and_by_nothing_before() -> None:
         "module.provider({'ANTHROPIC_API_KEY': 'k'}, base_url=None)\n"
         "assert not {'anthropic', 'httpx2', 'genai_prices'} & set(sys.modules)\n"
     )
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

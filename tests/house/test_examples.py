@@ -24,7 +24,7 @@ from batchpipe.schema.columns import output_columns, uncast_sql, value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "pipelines").glob("*.toml"))
 NAMES = [path.stem for path in FILES]
 
