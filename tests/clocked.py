@@ -9,8 +9,8 @@ from typing import Any
 from projects import Project
 
 from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import Outcome, run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings

@@ -12,13 +12,13 @@ import duckdb
 
 from batchpipe.emulator import Emulator
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import Preview, preview
-from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import Outcome, run_pipelines
-from batchpipe.engine.run.totals import RunResult
-from batchpipe.engine.run.trial import Trial, Tried, TryOptions
+from batchpipe.engine.run.try_rows import Trial, Tried, TryOptions
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.settings import load_settings

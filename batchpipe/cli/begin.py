@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchpipe.cli.app import app
-from batchpipe.cli.words import BEGIN, EPILOG, Json
+from batchpipe.cli.shared_options import BEGIN, EPILOG, Json
 from batchpipe.commands.call.options import Task
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchpipe.cli.app import app
-from batchpipe.cli.words import (
+from batchpipe.cli.shared_options import (
     EPILOG,
     LOOK,
     Against,

@@ -14,7 +14,7 @@ from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list

@@ -11,7 +11,7 @@ from batchpipe.commands.printing.text import count, duration, moment, money, saf
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
 from batchpipe.engine.batches.recover import Abandoned, Recovery, Undecided, held_until
-from batchpipe.engine.ledger.facts import OpenBatch
+from batchpipe.engine.ledger.events import OpenBatch
 
 STATES = {
     "prepared": "being sent, or its run was killed",

@@ -15,7 +15,7 @@ from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.show.show import possible_keys, shown_key
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.trial import Trial, Tried, TryOptions
+from batchpipe.engine.run.try_rows import Trial, Tried, TryOptions
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work
 

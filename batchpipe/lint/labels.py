@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from batchpipe.lint.differing import label_columns
+from batchpipe.lint.differing_labels import label_columns
 from batchpipe.lint.subject import Finding, Labels, Subject, listed
 from batchpipe.lint.words import explains
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from batchpipe.lint.differing import differing_labels
+from batchpipe.lint.differing_labels import differing_labels
 from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
 from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_room, repeated_text
 from batchpipe.lint.subject import Finding, Subject

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from batchpipe.common.errors import Problem
 from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
-from batchpipe.pipeline.words import key_names, node_at, options, type_words
+from batchpipe.pipeline.type_words import key_names, node_at, options, type_words
 
 MAX_VALUE = 60
 TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget", "check")

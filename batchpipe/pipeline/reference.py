@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchpipe.pipeline.words import models_schema, options, type_words
+from batchpipe.pipeline.type_words import models_schema, options, type_words
 
 TITLE = "batchpipe pipeline"
 EITHER = {"Input": ("query", "query_file"), "Prompt": ("user", "user_text")}

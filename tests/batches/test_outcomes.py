@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from projects import Project
 
-from batchpipe.engine.run.totals import RunResult
+from batchpipe.engine.run.result import RunResult
 
 LOW, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6"
 # US dollars per token at the batch tier: input, output.

@@ -19,8 +19,8 @@ from projects import Project, numbered
 from batchpipe.commands.status.status import status
 from batchpipe.common.errors import DatabaseError
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.ledger.facts import add_event
-from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 

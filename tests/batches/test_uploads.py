@@ -20,8 +20,8 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import ProviderError
 from batchpipe.decide.chunking import less
-from batchpipe.engine.batches import room
-from batchpipe.engine.batches.pool import side_by_side
+from batchpipe.engine.batches import next_chunks as room
+from batchpipe.engine.batches.call_pool import side_by_side
 
 CHUNKS = BASIC + "[chunking]\nmax_requests = 6\nmax_in_flight = 8\n"
 ROWS = 18  # chunks of 6, 5, 4 and 3

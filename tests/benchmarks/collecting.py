@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 def main(path: str, arguments: Sequence[str]) -> int:
     from batchpipe.cli.main import main as batchpipe
-    from batchpipe.engine.batches.flight import Flight
+    from batchpipe.engine.batches.in_flight import Flight
 
     seconds: list[float] = []
 

@@ -19,9 +19,9 @@ from test_review import correct
 
 from batchpipe.cli.main import main
 from batchpipe.commands.printing.gold import MADE_UP
+from batchpipe.commands.report.quality import Choice
 from batchpipe.commands.report.report import report
-from batchpipe.commands.report.report_quality import Choice
-from batchpipe.commands.report.report_rungs import keep
+from batchpipe.commands.report.rungs import keep
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.gold.agreement import Agreed
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.context import Context
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine.ledger.raw import RawFolder
-from batchpipe.engine.plan import plan
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.plan import planner as plan
 from batchpipe.engine.source.source import Source
 from batchpipe.providers.anthropic import download
 from batchpipe.providers.anthropic.calls import Calls

@@ -221,7 +221,7 @@ DECIDING = (
     "common.errors",
     "evaluation.*",
     "decide.fingerprint",
-    "decide.ladder",
+    "decide.verdict",
     "lint.*",
     "pipeline.model",
     "pipeline.field_rules",
@@ -256,7 +256,7 @@ IMPURE_CALLS = {
 SURROUNDINGS = {
     "environ": ("cli.main",),
     "argv": ("cli.main",),
-    "stdin": ("cli.main", "commands.call.begin", "commands.review.review_terminal", "commands.run.run_views"),
+    "stdin": ("cli.main", "commands.call.begin", "commands.review.terminal", "commands.run.views"),
     "stdout": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
     "stderr": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
 }

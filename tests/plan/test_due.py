@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.plan.plan import DUE_WORDS, WORDS
+from batchpipe.engine.plan.planner import DUE_WORDS, WORDS
 
 
 def expect(project: Project, requests: int, **words: int) -> None:

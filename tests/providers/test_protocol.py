@@ -19,8 +19,8 @@ from projects import BASIC, Project, numbered
 from pydantic import TypeAdapter
 
 from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
-from batchpipe.decide.ladder import Judged, Ladder, Standing, decide
-from batchpipe.engine.plan.fit import fit
+from batchpipe.decide.verdict import Judged, Ladder, Standing, decide
+from batchpipe.engine.plan.body_fit import fit
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FORMATS = ("json_schema", "tool", "json", "text")

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from batchpipe.providers import Message, RungSettings
 from batchpipe.providers.anthropic import RULES
-from batchpipe.providers.anthropic.facts import listed_models
+from batchpipe.providers.anthropic.models import listed_models
 
 SCHEMA = {
     "type": "object",

@@ -10,8 +10,8 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING
-from batchpipe.providers.anthropic.facts import data, facts_of, listed_models
 from batchpipe.providers.anthropic.lint import REFUSED, SETTINGS
+from batchpipe.providers.anthropic.models import data, facts_of, listed_models
 
 OLD = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5-20251001")
 MIDDLE = ("claude-opus-4-6", "claude-sonnet-4-6")

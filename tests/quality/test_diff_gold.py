@@ -11,7 +11,7 @@ from test_diff import SAY
 from test_eval import GOLD, HAIKU, SONNET, answer_by, answer_lines, gold_rows
 from test_review import correct
 
-from batchpipe.commands.diff.diff_gold import SHOWN_KEYS
+from batchpipe.commands.diff.gold import SHOWN_KEYS
 from batchpipe.evaluation import library
 
 EVERY = '\n[review]\nwhere = "true"\n'

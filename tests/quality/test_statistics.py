@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation import statistics
-from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score, token_f1
+from batchpipe.evaluation.field_comparison import Comparison, class_name, is_correct, score, token_f1
 from batchpipe.evaluation.promise import chance
 
 CLOSE = 1e-9

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpipe.common.errors import UsageError
-from batchpipe.evaluation.comparing import Comparison, is_correct
+from batchpipe.evaluation.field_comparison import Comparison, is_correct
 from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
 from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.promise import chance, limit, most_wrong

@@ -12,10 +12,10 @@ import pytest
 from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import run_pipelines
-from batchpipe.engine.run.totals import RunResult
 
 # US dollars per token of the model in BASIC, at the batch tier.
 PER_INPUT, PER_OUTPUT = Decimal("0.0000005"), Decimal("0.0000025")

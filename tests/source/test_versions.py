@@ -16,7 +16,7 @@ from projects import BASIC, Project, numbered
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.plan_diff import typed_values
+from batchpipe.engine.plan.prompt_diff import typed_values
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import (

@@ -16,9 +16,9 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.gold import evaluated_file, gold_fields, is_whole, reviewed_fields
+from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
 from batchpipe.engine.plan.render import render_row
-from batchpipe.engine.quality.eval_judge import ANSWER, EXPECTED, FieldJudge, resolve_judges
+from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Source

@@ -11,9 +11,9 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.diff.diff_gold import HEADER as GOLD_HEADER
-from batchpipe.commands.diff.diff_gold import gold_lines, gold_notes, gold_object, gold_title
-from batchpipe.commands.diff.diff_pages import (
+from batchpipe.commands.diff.gold import HEADER as GOLD_HEADER
+from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_object, gold_title
+from batchpipe.commands.diff.pages import (
     NOTHING,
     comparison_html,
     comparison_markdown,
@@ -21,13 +21,13 @@ from batchpipe.commands.diff.diff_pages import (
     row_facts,
     title,
 )
-from batchpipe.commands.plan.plan_diff import block, key_text
+from batchpipe.commands.plan.prompt_diff import block, key_text
 from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.known_gold import KnownGold, read_known
-from batchpipe.engine.quality.compare import Comparison, FieldChange, Side, compare, side_columns
+from batchpipe.engine.gold.answered_gold import KnownGold, read_known
+from batchpipe.engine.quality.answer_diff import Comparison, FieldChange, Side, compare, side_columns
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import text_of_resolved
 from batchpipe.engine.resolved.versions import (

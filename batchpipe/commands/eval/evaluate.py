@@ -12,27 +12,27 @@ from batchpipe.commands.call.call import WAIT_SECONDS, Call
 from batchpipe.commands.call.exits import DONE, FAILED_ROWS, PENDING
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.eval.eval_choices import choices_object
-from batchpipe.commands.eval.eval_gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
-from batchpipe.commands.eval.eval_history import history, remember
-from batchpipe.commands.eval.eval_judges import judge_notes, judges_object
-from batchpipe.commands.eval.eval_report import Report, report_markdown, report_text
-from batchpipe.commands.eval.eval_tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.choices import choices_object
+from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
+from batchpipe.commands.eval.history import history, remember
+from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
+from batchpipe.commands.eval.report import Report, report_markdown, report_text
+from batchpipe.commands.eval.tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.run.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
-from batchpipe.commands.run.run_views import Watcher
+from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
-from batchpipe.engine.batches.record import record_prompt
+from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
-from batchpipe.engine.quality.eval_judge import Judged
 from batchpipe.engine.quality.evaluate import Contender, Evaluation, Side, Wanted, prepare
+from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.run_options import RunOptions
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.load import dump

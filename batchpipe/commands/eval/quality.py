@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.gold.gold import GoldField, comparison
-from batchpipe.engine.quality.eval_judge import Verdict
+from batchpipe.engine.gold.gold_rows import GoldField, comparison
 from batchpipe.engine.quality.evaluate import AnsweredRow
-from batchpipe.evaluation.comparing import Comparison, class_name, is_correct, score
+from batchpipe.engine.quality.judges import Verdict
+from batchpipe.evaluation.field_comparison import Comparison, class_name, is_correct, score
 from batchpipe.evaluation.statistics import (
     Calibration,
     Confusion,

@@ -11,20 +11,20 @@ from batchpipe.commands.call.exits import DONE, GATE, worst
 from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object, held_text
-from batchpipe.commands.plan.plan_diff import diff_object, diff_text, due_rows_text
-from batchpipe.commands.plan.plan_markdown import plan_markdown
+from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.printing.caching import expected_cache_text
 from batchpipe.commands.printing.estimates import estimate_object, interval_text, rungs_text, time_text
 from batchpipe.commands.printing.text import count, money, pairs, safe, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.plan import WORDS, Plan
-from batchpipe.engine.plan.plan_diff import DiffOptions
+from batchpipe.engine.plan.planner import WORDS, Plan
+from batchpipe.engine.plan.prompt_diff import DiffOptions
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
-from batchpipe.engine.run.run_options import RunOptions
 
 MEANINGS = {
     "pending": "sent, the answer is not there yet",

@@ -12,9 +12,15 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object
 from batchpipe.commands.printing.caching import CacheUse, came_to_text, read_cache_use
 from batchpipe.commands.printing.text import count, moment, money, pairs, share, table
-from batchpipe.commands.report.accuracy import Estimate, RunEstimate, estimates_table, expected_text, read_estimates
-from batchpipe.commands.report.report_quality import Quality, read_quality
-from batchpipe.commands.report.report_rungs import quality_object, quality_pairs, quality_parts
+from batchpipe.commands.report.estimate_accuracy import (
+    Estimate,
+    RunEstimate,
+    estimates_table,
+    expected_text,
+    read_estimates,
+)
+from batchpipe.commands.report.quality import Quality, read_quality
+from batchpipe.commands.report.rungs import quality_object, quality_pairs, quality_parts
 from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement

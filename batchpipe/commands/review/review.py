@@ -12,10 +12,10 @@ from batchpipe.commands.call.options import ReviewRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object, agreement_text
 from batchpipe.commands.printing.text import count
-from batchpipe.commands.review.review_screen import Progress
-from batchpipe.commands.review.review_sheet import judge_sheet, read_sheet, write_sheet
-from batchpipe.commands.review.review_terminal import is_terminal, opened
-from batchpipe.commands.review.review_walk import Walk
+from batchpipe.commands.review.screen import Progress
+from batchpipe.commands.review.sheet import judge_sheet, read_sheet, write_sheet
+from batchpipe.commands.review.terminal import is_terminal, opened
+from batchpipe.commands.review.walk import Walk
 from batchpipe.common.errors import ReviewError, UsageError
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.engine.quality.review import Desk

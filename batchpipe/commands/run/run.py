@@ -19,16 +19,16 @@ from batchpipe.commands.call.failure import bug, write_bug_report
 from batchpipe.commands.call.options import RunRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.run.display import Display, Lines, live_view
-from batchpipe.commands.run.run_result import Ended, code_of, interrupted_text, result_object, result_text
-from batchpipe.commands.run.run_views import Watcher
+from batchpipe.commands.run.result import Ended, code_of, interrupted_text, result_object, result_text
+from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import LockedError, PipelineError, UsageError
 from batchpipe.common.logs import Event
 from batchpipe.engine.context import Context, utc_now
-from batchpipe.engine.ledger.facts import open_batches
+from batchpipe.engine.ledger.events import open_batches
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import run_pipelines
-from batchpipe.engine.run.totals import RunResult
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import Selection, refuse_same_names
 

@@ -16,7 +16,7 @@ from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.story import Attempt, Decision, Story, review_of, story_text
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.facts import standing_reviews
+from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work

@@ -11,15 +11,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.decide.ladder import Ladder, Standing, decide
-from batchpipe.engine.answers.judge import Judge, judge_answers, validate_documents
-from batchpipe.engine.batches.lines import EndedRow, fill_ended, line_faults, read_lines
+from batchpipe.decide.verdict import Ladder, Standing, decide
+from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
+from batchpipe.engine.batches.result_lines import EndedRow, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.submit import submitted_facts
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
-from batchpipe.engine.ledger.facts import OpenBatch, add_event
-from batchpipe.engine.ledger.raw import RawFolder, saving
-from batchpipe.engine.output.output import merge_collected
+from batchpipe.engine.ledger.events import OpenBatch, add_event
+from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.engine.resolved.resolve import Resolved, judge_of_policy
 from batchpipe.providers import BatchState, Provider
 from batchpipe.sql.quoting import quote_list

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 from batchpipe.common.errors import InternalError
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.batches.record import record_version
+from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
-from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
-from batchpipe.engine.ledger.raw import ChunkFacts, Note, RawFolder, hashes_sql
-from batchpipe.engine.output.output import ensure_output
+from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder, hashes_sql
+from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
 from batchpipe.sql.quoting import quote_list

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
-from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
-from batchpipe.engine.ledger.raw import RawFolder
+from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Database, Work

@@ -13,9 +13,9 @@ from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.batches.reconcile import SKEW
 from batchpipe.engine.batches.submit import refusal, submitted_facts
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.facts import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw import RawFolder
+from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.database import Work

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
-from batchpipe.engine.batches.pool import side_by_side
-from batchpipe.engine.batches.room import UPLOADS, Part
+from batchpipe.engine.batches.call_pool import side_by_side
+from batchpipe.engine.batches.next_chunks import UPLOADS, Part
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
-from batchpipe.engine.ledger.facts import add_event
-from batchpipe.engine.ledger.raw import RawFolder, keep_chunks
-from batchpipe.engine.plan.marks import Marks, facts
-from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks
+from batchpipe.engine.plan.cache_marks import Marks, facts
+from batchpipe.engine.plan.planner import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import (

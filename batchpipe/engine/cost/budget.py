@@ -12,7 +12,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Literal
 
-from batchpipe.engine.ledger.facts import Load, Spent
+from batchpipe.engine.ledger.events import Load, Spent
 from batchpipe.pipeline.model import Budget
 
 Period = Literal["ever", "day", "month", "run"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.engine.ledger.facts import standing_reviews
+from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal

@@ -10,7 +10,7 @@ import duckdb
 
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.estimate import settings_text
-from batchpipe.engine.ledger.facts import add_event, standing_reviews
+from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.schema.columns import value_sql

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.gold.known_gold import fill_known_keys
+from batchpipe.engine.gold.answered_gold import fill_known_keys
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query

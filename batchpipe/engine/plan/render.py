@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.decide.fingerprint import fingerprinter
-from batchpipe.engine.plan.marks import Marks, cached_head, fixed_marks
+from batchpipe.engine.plan.cache_marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import CacheTime, Encoder, Message, RungSettings

@@ -16,10 +16,10 @@ from typing import Any
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.fingerprint import digest
-from batchpipe.engine.answers.judge import fill_answers, judge_answers, validate_documents
+from batchpipe.engine.answers.validation import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
-from batchpipe.engine.gold.gold import (
+from batchpipe.engine.gold.gold_rows import (
     Gold,
     GoldInputs,
     GoldRows,
@@ -30,7 +30,7 @@ from batchpipe.engine.gold.gold import (
     subset,
 )
 from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
-from batchpipe.engine.quality.eval_judge import FieldJudge, Judged, Verdict, resolve_judges
+from batchpipe.engine.quality.judges import FieldJudge, Judged, Verdict, resolve_judges
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchpipe.engine.answers.judge import judge_answers, validate_documents
+from batchpipe.engine.answers.validation import judge_answers, validate_documents
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.facts import standing_reviews
-from batchpipe.engine.output.output import ensure_output, merge_output
+from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.output.output_table import ensure_output, merge_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql

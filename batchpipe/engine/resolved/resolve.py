@@ -10,7 +10,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import digest, prompt_hash, schema_hash
-from batchpipe.engine.answers.judge import Judge
+from batchpipe.engine.answers.validation import Judge
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchpipe.common.logs import Tell
-from batchpipe.engine.batches.flight import Flight
-from batchpipe.engine.batches.queue import Queue
-from batchpipe.engine.batches.record import record_version
+from batchpipe.engine.batches.free_decisions import record_version
+from batchpipe.engine.batches.in_flight import Flight
+from batchpipe.engine.batches.sending import Queue
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.plan import Planner, PlanOptions
-from batchpipe.engine.run.previous import is_asked_for, make_planner, previous, unanswered
+from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.run.previous_version import is_asked_for, make_planner, previous, unanswered
 from batchpipe.engine.source.snapshot import Snapshot
 
 

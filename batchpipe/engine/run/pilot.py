@@ -13,10 +13,10 @@ from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
-from batchpipe.engine.gold.known_gold import KnownGold, held_against, read_known
-from batchpipe.engine.ledger.facts import add_event
+from batchpipe.engine.gold.answered_gold import KnownGold, held_against, read_known
+from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.pilot_sample import Sample
-from batchpipe.engine.plan.plan import Planner, PlanOptions
+from batchpipe.engine.plan.planner import Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql

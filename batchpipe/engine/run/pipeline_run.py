@@ -17,23 +17,23 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
 from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.batches.flight import Flight
-from batchpipe.engine.batches.queue import Queue
+from batchpipe.engine.batches.free_decisions import record_orders, record_plan, record_version
+from batchpipe.engine.batches.in_flight import Flight
 from batchpipe.engine.batches.reconcile import Reconciler
-from batchpipe.engine.batches.record import record_orders, record_plan, record_version
+from batchpipe.engine.batches.sending import Queue
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.facts import OpenBatch, add_event
+from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw import RawFolder
-from batchpipe.engine.output.output import ensure_output
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.plan import Plan, Planner, PlanOptions
+from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.meanwhile import Meanwhile, go_on
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotGate, Summary
-from batchpipe.engine.run.run_options import RunOptions
-from batchpipe.engine.run.totals import RunFacts, RunResult, close_run, result_of
+from batchpipe.engine.run.result import RunFacts, RunResult, close_run, result_of
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits
-from batchpipe.engine.ledger.facts import load, spent
+from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
-from batchpipe.engine.plan.plan import DUE_WORDS, Plan, Planner
-from batchpipe.engine.plan.plan_diff import (
+from batchpipe.engine.plan.planner import DUE_WORDS, Plan, Planner
+from batchpipe.engine.plan.prompt_diff import (
     Before,
     DiffOptions,
     NamedVersions,
@@ -23,9 +23,9 @@ from batchpipe.engine.plan.plan_diff import (
 )
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import pilot_gold, sample_of
-from batchpipe.engine.run.previous import plan_meanwhile
-from batchpipe.engine.run.run_options import RunOptions
+from batchpipe.engine.run.previous_version import plan_meanwhile
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list

@@ -13,7 +13,7 @@ import duckdb
 from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.totals import RunResult
+from batchpipe.engine.run.result import RunResult
 from batchpipe.store.disk import disk_error, is_of_disk, is_of_storage, storage_error
 
 LONGEST_SLEEP_SECONDS = 1.0

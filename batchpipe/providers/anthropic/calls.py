@@ -15,7 +15,7 @@ import orjson
 
 from batchpipe.providers import BatchState, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic import download, failures
-from batchpipe.providers.anthropic.facts import data
+from batchpipe.providers.anthropic.models import data
 from batchpipe.providers.anthropic.rules import Rules
 
 if TYPE_CHECKING:

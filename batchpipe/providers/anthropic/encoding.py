@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from batchpipe.providers import CacheTime, Message, RungSettings
-from batchpipe.providers.anthropic.facts import data
+from batchpipe.providers.anthropic.models import data
 
 SAMPLING = ("temperature", "top_p", "top_k")
 TOOL_NAME = "answer"

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
-from batchpipe.providers.anthropic.facts import data
+from batchpipe.providers.anthropic.models import data
 
 if TYPE_CHECKING:
     import anthropic

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
-from batchpipe.providers.anthropic.facts import Facts, data, facts_of, listed_models, retires
+from batchpipe.providers.anthropic.models import Facts, data, facts_of, listed_models, retires
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")

@@ -12,8 +12,8 @@ import orjson
 
 from batchpipe.providers import CacheTime, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
-from batchpipe.providers.anthropic.facts import cached_from, data, facts_of
 from batchpipe.providers.anthropic.lint import problems
+from batchpipe.providers.anthropic.models import cached_from, data, facts_of
 
 
 def _sql_text(value: str) -> str:

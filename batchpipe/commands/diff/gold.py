@@ -1,0 +1,84 @@
+"""Fixed and broken rows of a comparison, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from batchpipe.commands.plan.prompt_diff import key_text
+from batchpipe.commands.printing.gold import judged_notes, reviewed_notes, reviewed_object
+from batchpipe.commands.printing.text import count
+from batchpipe.engine.quality.gold_diff import GoldComparison, Swing
+from batchpipe.evaluation.library import HINT
+
+SHOWN_KEYS = 10
+HEADER = ("field", "right before", "right now", "fixed", "broken", "McNemar")
+ALL = "every field"
+
+
+def gold_lines(found: GoldComparison) -> list[list[str]]:
+    """A line of the table `HEADER` for each field, and one for all of them where there are several."""
+    swings = [*found.fields.items(), *([(ALL, found.whole)] if len(found.fields) > 1 else [])]
+    return [
+        [
+            name,
+            _share(each, each.before),
+            _share(each, each.after),
+            count(len(each.fixed)),
+            count(len(each.broken)),
+            "unknown" if each.p_value is None else f"p = {each.p_value:.3g}",
+        ]
+        for name, each in swings
+    ]
+
+
+def gold_title(found: GoldComparison) -> str:
+    """`Held against 40 gold rows`."""
+    return f"Held against {count(found.whole.n, 'gold row')}"
+
+
+def gold_notes(found: GoldComparison) -> list[str]:
+    """The keys of what was fixed and broken, and what is to be known of the numbers."""
+    notes = [
+        f"{word}: {_keys(keys)}"
+        for word, keys in (("fixed", found.whole.fixed), ("broken", found.whole.broken))
+        if keys
+    ]
+    if found.whole.p_value is None:
+        notes.append(f"The test needs the package scipy. {HINT}")
+    return [*notes, *judged_notes(found.judged), *reviewed_notes(found.reviewed, found.whole.n)]
+
+
+def gold_object(found: GoldComparison) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "n": found.whole.n,
+        "gold_from_review": reviewed_object(found.reviewed),
+        **_object(found.whole),
+        "fields": {name: _object(each) for name, each in found.fields.items()},
+    }
+
+
+def _object(swing: Swing) -> dict[str, Any]:
+    return {
+        "from": _side(swing, swing.before),
+        "to": _side(swing, swing.after),
+        "fixed": [json.loads(key) for key in swing.fixed],
+        "broken": [json.loads(key) for key in swing.broken],
+        "p_value": swing.p_value,
+    }
+
+
+def _side(swing: Swing, right: int) -> dict[str, Any]:
+    return {"right": right, "accuracy": right / swing.n, "ci95": list(swing.interval(right))}
+
+
+def _share(swing: Swing, right: int) -> str:
+    low, high = swing.interval(right)
+    return f"{right / swing.n:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _keys(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - SHOWN_KEYS:,} more" if len(keys) > SHOWN_KEYS else ""
+    return ", ".join(key_text(key) for key in keys[:SHOWN_KEYS]) + more

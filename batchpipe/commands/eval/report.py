@@ -1,0 +1,218 @@
+"""The report of an evaluation, as text and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.commands.eval.gate import Versus
+from batchpipe.commands.eval.judges import HEADER as JUDGES
+from batchpipe.commands.eval.judges import RIGHT as JUDGES_RIGHT
+from batchpipe.commands.eval.judges import judge_lines, refused
+from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality
+from batchpipe.commands.printing.markdown import code, details, fence
+from batchpipe.commands.printing.markdown import table as markdown_table
+from batchpipe.commands.printing.text import count, money, pairs, safe, shortened, table
+from batchpipe.commands.show.show import shown_key
+from batchpipe.engine.gold.reviewed_gold import FromReview
+from batchpipe.engine.quality.judges import Judged
+from batchpipe.evaluation.statistics import Mean, Proportion
+
+SHOWN_ROWS = 10
+SHOWN_VALUE = 80
+HEADER = ("model", "rung", "n", "right", "macro-F1", "cost", "per 1,000", "per 1,000 right")
+RIGHT = (1, 2, 5, 6, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that is shown of an evaluation. `ladder_rows` and `before_rows` are by key; `notes` stand at the end."""
+
+    pipeline: str
+    version: str
+    gold: int
+    reviewed: FromReview
+    models: tuple[Quality, ...]
+    ladder: Quality | None
+    ladder_rows: dict[str, Outcome]
+    against: Versus | None
+    before_rows: dict[str, Outcome]
+    judged: tuple[Judged, ...]
+    error_usd: Decimal | None
+    notes: tuple[str, ...]
+    shortfalls: tuple[str, ...]
+
+
+def interval(share: Proportion | Mean) -> str:
+    """`91.0% (87.2% to 93.7%)`."""
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+
+
+def report_text(report: Report, *, terminal: bool) -> str:
+    """For a person; each number with its n and its interval."""
+    parts = [f"{report.pipeline} {report.version}: {count(report.gold, 'gold row')}"]
+    shown = _shown(report)
+    parts.append(table(HEADER, [_line(each) for each in shown], terminal=terminal, right=RIGHT))
+    fields = _field_lines(shown)
+    if fields:
+        parts.append(table(("model", "field", "right", "macro-F1"), fields, terminal=terminal))
+    if report.ladder is not None:
+        confused = _confused(report.ladder)
+        if confused:
+            header = ("field", "gold", "answered", "rows", "of gold")
+            parts.append("What the ladder confuses most\n" + table(header, confused, terminal=terminal, right=(3, 4)))
+    if report.judged:
+        parts += _judges(report, terminal)
+    parts += [_calibration(each, terminal) for each in report.models if each.calibration is not None]
+    parts += _errors(report, shown)
+    if report.against is not None:
+        parts.append(pairs(_against(report.against)))
+        for title, keys in (("fixed", report.against.fixed), ("broken", report.against.broken)):
+            if keys:
+                lines = table(("key", "gold", "before", "now"), _rows(report, keys), terminal=terminal)
+                parts.append(f"{count(len(keys), 'row')} {title}\n{lines}")
+    parts += [*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)]
+    return "\n\n".join(parts)
+
+
+def report_markdown(report: Report) -> str:
+    """For a pull request: whatever came from files, data or models stands in code."""
+    verdict = "not good enough" if report.shortfalls else "good enough"
+    parts = [f"### batchpipe eval: {code(report.pipeline)} ({code(report.version)}), {verdict}"]
+    parts += [f"- {code(each)}" for each in report.shortfalls]
+    shown = _shown(report)
+    lines = [
+        [code(cell) if place == 0 else str(cell or "") for place, cell in enumerate(_line(each))] for each in shown
+    ]
+    parts.append(markdown_table(HEADER, lines, right=RIGHT))
+    if report.judged:
+        lines = [[code(field), code(models), *numbers] for field, models, *numbers in judge_lines(report.judged)]
+        parts.append(markdown_table(JUDGES, lines, right=JUDGES_RIGHT))
+    if report.against is not None:
+        parts.append(markdown_table(("", ""), [[name, code(value)] for name, value in _against(report.against)]))
+        for title, keys in (("fixed", report.against.fixed), ("broken", report.against.broken)):
+            if keys:
+                rows = table(("key", "gold", "before", "now"), _rows(report, keys))
+                parts.append(details([f"{count(len(keys), 'row')} {title}"], fence(rows)))
+    parts += [f"- {code(each)}" for each in report.notes]
+    return safe("\n\n".join(parts), lines=True) + "\n"
+
+
+def _shown(report: Report) -> list[Quality]:
+    """The models, then the ladder where it has several rungs."""
+    ladder = report.ladder
+    return [*report.models, *([ladder] if ladder is not None and SEVERAL in ladder.model else [])]
+
+
+def _name(found: Quality) -> str:
+    return f"ladder: {found.model}" if SEVERAL in found.model and found.rung is None else found.model
+
+
+def _line(found: Quality) -> list[object]:
+    scores = [each.macro_f1 for each in found.fields.values() if each.macro_f1 is not None]
+    return [
+        _name(found),
+        found.rung,
+        count(found.right.n),
+        interval(found.right),
+        f"{scores[0]:.3f}" if len(scores) == 1 and len(found.fields) == 1 else None,
+        money(found.cost_usd),
+        money(found.usd_per_1000),
+        money(found.usd_per_1000_correct) if found.right.hits else None,
+    ]
+
+
+def _field_lines(shown: Sequence[Quality]) -> list[list[object]]:
+    """A line for each model and field, where there is more than one field or a mean to show."""
+    lines: list[list[object]] = []
+    for each in shown:
+        if len(each.fields) == 1 and all(field.mean is None for field in each.fields.values()):
+            continue
+        for name, field in each.fields.items():
+            right = interval(field.accuracy) + (f"; mean F1 {interval(field.mean)}" if field.mean else "")
+            lines.append([_name(each), name, right, f"{field.macro_f1:.3f}" if field.macro_f1 is not None else None])
+    return lines
+
+
+def _confused(ladder: Quality) -> list[list[object]]:
+    return [
+        [name, each.gold, "no answer" if each.answer is None else each.answer, count(each.n), count(each.gold_n)]
+        for name, field in ladder.fields.items()
+        for each in field.confused
+    ]
+
+
+def _judges(report: Report, terminal: bool) -> list[str]:
+    wrong = refused(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
+    judges = table(JUDGES, judge_lines(report.judged), terminal=terminal, right=JUDGES_RIGHT)
+    parts = [f"Judges; what they cost is no part of the above\n{judges}"]
+    if wrong:
+        header = ("field", "key", "true value", "answer", "the judge's reason")
+        parts.insert(0, "What a judge held for wrong\n" + table(header, wrong, terminal=terminal))
+    return parts
+
+
+def _calibration(found: Quality, terminal: bool) -> str:
+    known = found.calibration
+    assert known is not None
+    rows = [
+        [
+            f"{each.low:.1f} to {each.high:.1f}",
+            count(each.accuracy.n),
+            f"{each.confidence:.1%}",
+            interval(each.accuracy),
+        ]
+        for each in known.bins
+    ]
+    title = f"Confidence of {safe(found.model)}: {known.error:.1%} off on average, n = {count(known.n)}"
+    return f"{title}\n{table(('confidence', 'n', 'mean', 'right'), rows, terminal=terminal, right=(1, 2))}"
+
+
+def _errors(report: Report, shown: Sequence[Quality]) -> list[str]:
+    """What each costs with its wrong rows, per 1,000, the cheapest first."""
+    price = report.error_usd
+    whole = [each for each in shown if each.right.n == report.gold and each.usd_per_1000 is not None]
+    if price is None or not whole:
+        return []
+    priced = sorted(
+        (
+            (each.usd_per_1000 or Decimal(0)) + price * 1000 * (each.right.n - each.right.hits) / each.right.n,
+            _name(each),
+        )
+        for each in whole
+    )
+    lines = "\n".join(f"  {money(usd)}  {safe(model)}" for usd, model in priced)
+    return [f"With {money(price)} for a wrong row, 1,000 rows cost\n{lines}"]
+
+
+def _against(found: Versus) -> list[tuple[str, object]]:
+    return [
+        ("against", found.label),
+        ("before", f"{interval(found.before.right)}, n = {count(found.before.right.n)}"),
+        ("now", f"{interval(found.after.right)}, n = {count(found.after.right.n)}"),
+        ("fixed", count(len(found.fixed))),
+        ("broken", count(len(found.broken))),
+        ("McNemar", f"p = {found.test.p_value:.3g}"),
+        ("cost before", money(found.before.cost_usd)),
+        ("cost now", money(found.after.cost_usd)),
+    ]
+
+
+def _rows(report: Report, keys: Sequence[str]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for key in keys[:SHOWN_ROWS]:
+        now, before = report.ladder_rows[key], report.before_rows[key]
+        rows.append([shown_key(key), _values(now.gold), _values(before.answer), _values(now.answer)])
+    if len(keys) > SHOWN_ROWS:
+        rows.append([f"and {len(keys) - SHOWN_ROWS:,} more", None, None, None])
+    return rows
+
+
+def _values(values: Any) -> str:
+    if values is None:
+        return "no answer"
+    texts = [each if isinstance(each, str) else json.dumps(each, default=str) for each in values.values()]
+    return shortened(", ".join(texts), SHOWN_VALUE)

@@ -1,0 +1,199 @@
+"""`eval --tune`: thresholds that reach a target, the lines to paste, and the curve of cost against accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.eval.quality import Outcome
+from batchpipe.commands.eval.report import interval
+from batchpipe.commands.printing.text import count, money, table
+from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.engine.context import Context
+from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.preview import preview
+from batchpipe.evaluation.ladder_cost import Answer, Ladder, Measured, Row
+from batchpipe.evaluation.plot import curve_svg
+from batchpipe.evaluation.tuning import Tuning, accept_condition, tune
+from batchpipe.pipeline.model import PipelineFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A tuning of the ladder in `file`. `accepts` is the condition of each rung used, None on one that takes all.
+
+    `redo_usd` is what `run --redo accept` would cost with it; None where that cannot be known here.
+    """
+
+    file: PipelineFile
+    tuning: Tuning
+    accepts: Mapping[int, str | None]
+    redo_usd: Decimal | None
+
+
+def tune_ladder(
+    context: Context,
+    file: PipelineFile,
+    params: Mapping[str, Any],
+    by_rung: Mapping[int, Sequence[Outcome]],
+    marks: Mapping[int, Mapping[str, bool]],
+    masks: Mapping[str, int],
+    target: float,
+) -> Tuned:
+    """Thresholds for the ladder out of what each rung answered; `marks` says which of its answers are right."""
+    confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
+    answers = {number: {each.key: each for each in outcomes} for number, outcomes in by_rung.items()}
+    if any(each.unpriced for outcomes in by_rung.values() for each in outcomes):
+        hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+        raise UsageError("no price is known for a model of the ladder", where="--tune", hint=hint)
+    if all(each.confidence is None for outcomes in by_rung.values() for each in outcomes):
+        hint = 'Name the field or an SQL expression: confidence = "..." under [eval].'
+        raise UsageError(f"no answer has a {confidence}", where=file.where("[eval] confidence"), hint=hint)
+    keys = list(masks)
+    rows: list[Row] = [
+        [
+            _answer(answers[number].get(key), marks.get(number, {}).get(key, False), masks[key], number)
+            for number in sorted(answers)
+        ]
+        for key in keys
+    ]
+    tuning = tune(rows, keys, target=target)
+    accepts = _accepts(tuning.ladder, confidence)
+    return Tuned(file=file, tuning=tuning, accepts=accepts, redo_usd=_redo_usd(context, file, params, accepts))
+
+
+def _answer(given: Outcome | None, correct: bool, mask: int, number: int) -> Answer | None:
+    if not mask >> (number - 1) & 1:
+        return None
+    if given is None:
+        return Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(0))
+    return Answer(valid=given.answer is not None, correct=correct, confidence=given.confidence, cost_usd=given.cost_usd)
+
+
+def _accepts(ladder: Ladder, confidence: str) -> dict[int, str | None]:
+    return {
+        rung: None if threshold is None else accept_condition(threshold, confidence)
+        for rung, threshold in zip(ladder.rungs, ladder.accepts, strict=True)
+    }
+
+
+def _redo_usd(
+    context: Context, file: PipelineFile, params: Mapping[str, Any], accepts: Mapping[int, str | None]
+) -> Decimal | None:
+    """What the rows already answered would cost under the tuned ladder; None where the input cannot be read here."""
+    models = tuple(
+        rung.model_copy(update={"accept": accepts[number]})
+        for number, rung in enumerate(file.pipeline.models, start=1)
+        if number in accepts
+    )
+    tuned = file.model_copy(update={"pipeline": file.pipeline.model_copy(update={"models": models})})
+    try:
+        return preview(context, tuned, RunOptions(params=params, redo="accept")).plan.estimate.cost_usd
+    except BatchpipeError:
+        return None
+
+
+def tuned_object(found: Tuned) -> dict[str, Any]:
+    """What `--json` says beside the rest."""
+    held, models = found.tuning.held_out, found.file.pipeline.models
+    return {
+        "tuned": [
+            {"rung": rung, "model": models[rung - 1].model, "accept": accept} for rung, accept in found.accepts.items()
+        ],
+        "expected": {
+            "accuracy": held.accuracy.value,
+            "ci95": [held.accuracy.low, held.accuracy.high],
+            "usd_per_1000": held.usd_per_1000,
+        },
+    }
+
+
+def tuned_text(found: Tuned, call: Call) -> str:
+    """The ladder, what it gives on the rows that did not choose it, the lines to paste, and the curve."""
+    tuning, name = found.tuning, found.file.pipeline.name
+    target = f"{tuning.target:.1%}"
+    title = (
+        f"Tuned for {target}" if tuning.reached else f"No ladder can be promised to reach {target}; the best there is"
+    )
+    held = tuning.held_out
+    expected = (
+        f"On the {count(held.accuracy.n)} rows that did not choose it: {interval(held.accuracy)} right, {_costs(held)}"
+    )
+    lines = [*_singles(found), ["ladder", interval(held.accuracy), *_prices(held)]]
+    header = ("on the other half", "right", "per 1,000", "per 1,000 right")
+    apply = call.suggest(f"run {name} --redo accept")
+    redo = (
+        f"about {money(found.redo_usd)}" if found.redo_usd is not None else call.suggest(f"plan {name} --redo accept")
+    )
+    parts = [
+        f"{title}\n{expected}",
+        table(header, lines, terminal=call.terminal, right=(2, 3)),
+        tuning.guarantee,
+        f"To paste:\n\n{tuned_toml(found)}",
+        f"It is applied to rows already answered by: {apply}\nIts cost: {redo}",
+        "Cost against accuracy, on the other half\n"
+        + table(
+            ("accept", "right", "per 1,000", "per 1,000 right"),
+            [
+                [_shown(each.held_out.ladder), interval(each.held_out.accuracy), *_prices(each.held_out)]
+                for each in tuning.curve
+            ],
+            terminal=call.terminal,
+            right=(2, 3),
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def tuned_toml(found: Tuned) -> str:
+    """The rungs as they stand in the file, with their new `accept`."""
+    parts = []
+    for number, rung in enumerate(found.file.pipeline.models, start=1):
+        accept = found.accepts.get(number)
+        lines = [f"model = {json.dumps(rung.model)}"]
+        if accept is not None:
+            lines.append(f"accept = {json.dumps(accept)}")
+        if number in found.accepts:
+            parts.append("\n".join(["[[models]]", *lines]))
+        else:
+            parts.append(f"# leave out: {lines[0]}")
+    return "\n\n".join(parts)
+
+
+def write_plot(found: Tuned, path: Path) -> None:
+    """The curve as an SVG file."""
+    models = [each.model for each in found.file.pipeline.models]
+    try:
+        path.write_text(curve_svg(found.tuning, models, found.file.pipeline.name), encoding="utf-8")
+    except OSError as error:
+        what = f"the picture cannot be written: {error.strerror}"
+        raise UsageError(what, where=str(path), hint="Choose another file: --plot out.svg") from error
+
+
+def _singles(found: Tuned) -> list[list[object]]:
+    models = found.file.pipeline.models
+    return [
+        [models[each.ladder.rungs[0] - 1].model, interval(each.accuracy), *_prices(each)]
+        for each in found.tuning.singles
+    ]
+
+
+def _prices(measured: Measured) -> list[object]:
+    correct = measured.usd_per_1000_correct
+    return [money(measured.usd_per_1000), money(correct) if correct is not None else None]
+
+
+def _costs(measured: Measured) -> str:
+    correct = measured.usd_per_1000_correct
+    right = f", {money(correct)} per 1,000 right ones" if correct is not None else ""
+    return f"{money(measured.usd_per_1000)} per 1,000 rows{right}"
+
+
+def _shown(ladder: Ladder) -> str:
+    steps = zip(ladder.rungs, ladder.accepts, strict=True)
+    return ", ".join(f"{rung}" if accept is None else f"{rung} from {accept:g}" for rung, accept in steps)

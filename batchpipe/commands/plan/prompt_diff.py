@@ -1,0 +1,116 @@
+"""How the diff of a plan looks: to people, to programs, and in a pull request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from batchpipe.commands.printing.markdown import code, details, fence, shortened_lines
+from batchpipe.commands.printing.text import safe
+from batchpipe.engine.plan.prompt_diff import PlanDiff, Request, SampledRow
+
+NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
+
+
+def key_text(key: str) -> str:
+    """A key for people: the values of its columns."""
+    return ", ".join(str(each) for each in json.loads(key))
+
+
+def diff_object(diff: PlanDiff) -> dict[str, Any]:
+    """`diff` of `plan --diff --json`: both versions, the parts of the prompt that differ, rows before and after."""
+    label = diff.before.label if diff.before else None
+    return {
+        "from": label,
+        "to": diff.after.label,
+        "problem": diff.problem,
+        "prompt": [{"part": each.part, "diff": each.diff} for each in diff.prompt],
+        "rows": [
+            {
+                "key": json.loads(each.key),
+                "reason": each.reason,
+                "version": each.version,
+                "before": _request(each.before),
+                "after": _request(each.after),
+                "diff": _diff_of(diff, each),
+            }
+            for each in diff.rows
+        ],
+    }
+
+
+def diff_text(diff: PlanDiff) -> str:
+    """The diff for people; nothing in it steers the terminal."""
+    lines = ["", f"  prompt, {_versions(diff)}"]
+    if diff.before is not None and not diff.prompt:
+        lines.append("    is the same")
+    lines += [block(each.diff) for each in diff.prompt]
+    if diff.problem is not None:
+        lines.append(f"  requests cannot be rendered by {diff.before.label if diff.before else ''} any more:")
+        lines.append(block(diff.problem))
+    for each in diff.rows:
+        lines += ["", f"  {safe(key_text(each.key))}: {_headline(diff, each)}"]
+        lines.append(block(_body(diff, each)))
+    return "\n".join(lines)
+
+
+def diff_markdown(diff: PlanDiff) -> list[str]:
+    """The diff as Markdown: the prompt's change in the open, rows folded."""
+    versions = f"{code(diff.before.label)} → {code(diff.after.label)}" if diff.before else NOTHING_ANSWERED
+    parts = [f"**Prompt**, {versions}" + ("" if diff.prompt or diff.before is None else ": the same")]
+    if diff.prompt:
+        parts.append(fence("\n".join(each.diff for each in diff.prompt), "diff"))
+    if diff.problem is not None:
+        parts.append(f"Requests cannot be rendered by the earlier version any more: {code(diff.problem)}")
+    if diff.rows:
+        parts.append("**Rows**, before and after")
+    for each in diff.rows:
+        language = "diff" if each.before is not None else ""
+        parts.append(details([key_text(each.key), _headline(diff, each)], fence(_body(diff, each), language)))
+    return parts
+
+
+def _versions(diff: PlanDiff) -> str:
+    return f"{safe(diff.before.label)} → {safe(diff.after.label)}" if diff.before else NOTHING_ANSWERED
+
+
+def _headline(diff: PlanDiff, row: SampledRow) -> str:
+    """Why the row is due; the version that it stands under, where it is another than the one compared with."""
+    compared = diff.before.label if diff.before else None
+    under = f", answered under {row.version}" if row.version not in (None, compared) else ""
+    return f"{row.reason}{under}"
+
+
+def _body(diff: PlanDiff, row: SampledRow) -> str:
+    if row.before is None:
+        return row.after.text
+    return _diff_of(diff, row) or "the request is the same"
+
+
+def _diff_of(diff: PlanDiff, row: SampledRow) -> str | None:
+    if row.before is None or diff.before is None:
+        return None
+    return row.diff(f"request ({diff.before.label})", f"request ({diff.after.label})")
+
+
+def _request(request: Request | None) -> dict[str, Any] | None:
+    if request is None:
+        return None
+    return {
+        "system": request.system,
+        "user": request.user if request.problem is None else None,
+        "feedback": request.feedback,
+        "problem": request.problem,
+    }
+
+
+def block(text: str, indent: str = "    ") -> str:
+    """`text` indented, cut where it is long; nothing in it steers the terminal."""
+    shown = shortened_lines(safe(text, lines=True))
+    return "\n".join(indent + line for line in shown.split("\n"))
+
+
+def due_rows_text(names: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells of due rows: the columns of the key, then the reason."""
+    return [*names, "reason"], [[*(str(each) for each in json.loads(key)), reason] for key, reason in rows]

@@ -1,0 +1,218 @@
+"""Review in a spreadsheet: rows to a CSV file, and back what a person wrote into it.
+
+No cell is a formula: text that a spreadsheet would take for one stands behind an apostrophe, and text that stands
+behind apostrophes already behind one more, so that what comes back is what went out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from batchpipe.commands.review.screen import key_text
+from batchpipe.common.errors import Problem, ReviewError, UsageError
+from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
+from batchpipe.schema.typed import ABSENT, FieldForm
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+GUARDED = re.compile(r"'+[=+\-@\t\r]")
+WHY, VERDICT, MODEL, TOKEN = "_why", "_verdict", "_model", "_answer"
+INPUT = "input."
+YES = {"ok", "yes", "y", "x", "1", "true", "accept", "accepted", "correct"}
+NO = {"", "skip", "skipped", "0", "no", "false"}
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A record of the file and the line that it begins at."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Sheet:
+    """What a file says: a document for each row that something was said of, with the line it stands at."""
+
+    said: list[tuple[Line, ReviewRow, dict[str, Any]]] = field(default_factory=list)
+    silent: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def write_sheet(desk: Desk, target: Path) -> int:
+    """Write the rows of `desk` as CSV (UTF-8 with a mark, as spreadsheets know it); how many. OSError as of a file."""
+    forms, key = desk.forms, desk.resolved.file.pipeline.input.key
+    inputs = [each.name for each in desk.snapshot.columns if each.name not in key]
+    header = [*key, WHY, *(INPUT + name for name in inputs), *(form.name for form in forms), VERDICT, MODEL, TOKEN]
+    with target.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(guarded(each) for each in header)
+        for row in desk.all_rows():
+            keys = [row.input[name] or "" for name in key]
+            texts = [row.input[name] or "" for name in inputs]
+            fields = [_cell(form, row) for form in forms]
+            cells = [*keys, ", ".join(row.chosen), *texts]
+            writer.writerow([*map(guarded, cells), *fields, "", guarded(row.model or ""), row.token])
+    return desk.rows
+
+
+def read_sheet(desk: Desk, path: Path) -> Sheet:
+    """What the file at `path` says of the rows of `desk`, and what is wrong with it, line by line.
+
+    `desk` holds every answered row. Raises UsageError for a file that cannot be read or lacks columns.
+    """
+    rows = list(desk.all_rows())
+    by_token = {row.token: row for row in rows}
+    by_key = {row.key: row for row in rows}
+    sheet, seen = Sheet(), dict[int, int]()
+    key = desk.resolved.file.pipeline.input.key
+    for line in _lines(desk, path):
+        row = by_token.get(line.cells[TOKEN].strip())
+        where = f"{path.name}:{line.number}"
+        if row is None or not _same_key(row, key, line):
+            texts = [_plain(line.cells[each]) for each in key]
+            known = by_key.get(json.dumps(texts, separators=(",", ":"), ensure_ascii=False))
+            sheet.problems.append(_unknown(line, known, key, where))
+            continue
+        if row.number in seen:
+            what = f"the row {key_text(row.key)} stands in line {seen[row.number]} too"
+            sheet.problems.append(Problem(what=what, where=where, hint="Keep one of them."))
+            continue
+        seen[row.number] = line.number
+        _take(sheet, desk.forms, line, row, where)
+    return sheet
+
+
+def judge_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[Verdict]:
+    """The verdicts of the sheet; ReviewError with every problem, and then nothing may be recorded."""
+    judged = desk.judge([(row.number, document) for _, row, document in sheet.said])
+    verdicts = []
+    for (line, row, _), (document, error) in zip(sheet.said, judged, strict=True):
+        if document is None:
+            what = f"the row {key_text(row.key)} is not valid: {error}"
+            hint = "Correct the cell; `batchpipe schema` and the pipeline file say what is allowed."
+            sheet.problems.append(Problem(what=what, where=f"{path.name}:{line.number}", hint=hint))
+        else:
+            verdicts.append(Verdict(number=row.number, document=document, accepted=document == row.answer))
+    if sheet.problems:
+        ordered = sorted(sheet.problems, key=lambda each: int(each.where.rpartition(":")[2]))
+        raise ReviewError.from_problems(ordered)
+    return verdicts
+
+
+def guarded(text: str) -> str:
+    """`text` as a cell that is no formula."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def _plain(cell: str) -> str:
+    """The text of a cell: the other way round."""
+    return cell[1:] if GUARDED.match(cell) else cell
+
+
+def _cell(form: FieldForm, row: ReviewRow) -> str:
+    """A field's value as a cell; a number stays one, negative or not."""
+    value = row.document.get(form.name, ABSENT)
+    text = form.text(value)
+    return text if isinstance(value, int | float) else guarded(text)
+
+
+def _lines(desk: Desk, path: Path) -> Iterator[Line]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror}"
+        raise UsageError(what, where=str(path), hint="Name a file that --export wrote.") from error
+    except UnicodeDecodeError as error:
+        hint = "Save it as CSV UTF-8."
+        raise UsageError("the file is not UTF-8", where=str(path), hint=hint) from error
+    csv.field_size_limit(max(len(text), 131_072))
+    first = text.split("\n", 1)[0]
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(_physical(text), delimiter=delimiter)
+    header = [_plain(each) for each in next(reader, [])]
+    needed = [*desk.resolved.file.pipeline.input.key, *(form.name for form in desk.forms), VERDICT, TOKEN]
+    missing = [name for name in needed if name not in header]
+    if missing:
+        what = f"the file lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        hint = "Keep the first line as --export wrote it, or export again."
+        raise UsageError(what, where=f"{path.name}:1", hint=hint)
+    begun = reader.line_num
+    for cells in reader:
+        number, begun = begun + 1, reader.line_num
+        if any(cells):
+            whole = [*cells, *[""] * (len(header) - len(cells))]
+            yield Line(number=number, cells=dict(zip(header, whole, strict=False)))
+
+
+def _physical(text: str) -> Iterator[str]:
+    """The lines of a file by line feeds alone: a cell may hold any other break."""
+    place = 0
+    while place < len(text):
+        end = text.find("\n", place)
+        end = len(text) if end < 0 else end + 1
+        yield text[place:end]
+        place = end
+
+
+def _same_key(row: ReviewRow, key: Sequence[str], line: Line) -> bool:
+    """Whether the key's cells are the row's; a spreadsheet may have written a number another way."""
+    return all(_alike(row.input[name] or "", _plain(line.cells[name])) for name in key)
+
+
+def _alike(text: str, cell: str) -> bool:
+    if text == cell or text.strip() == cell.strip():
+        return True
+    try:
+        return Decimal(text) == Decimal(cell)
+    except InvalidOperation:
+        return False
+
+
+def _unknown(line: Line, known: ReviewRow | None, key: Sequence[str], where: str) -> Problem:
+    shown = ", ".join(line.cells[each] for each in key)
+    again = "Export again, and leave this line out here."
+    if known is None:
+        hint = "Keep the key and _answer of a line together, as --export wrote them; " + again
+        return Problem(what=f"there is no answer for the row {shown!r}", where=where, hint=hint)
+    what = f"the answer of the row {shown!r} is not the one that was exported"
+    if known.reviewed_by is not None:
+        what = f"the row {shown!r} was reviewed by {known.reviewed_by} since the export, or its answer has changed"
+    return Problem(what=what, where=where, hint=again)
+
+
+def _take(sheet: Sheet, forms: Sequence[FieldForm], line: Line, row: ReviewRow, where: str) -> None:
+    """What a line says of its row: nothing, that it is right, or another value for some fields."""
+    document = dict(row.document)
+    for form in forms:
+        cell = line.cells[form.name]
+        if _unbroken(cell) == _unbroken(_cell(form, row)):
+            continue
+        value = form.value(_plain(cell))
+        if value is ABSENT:
+            document.pop(form.name, None)
+        elif value != document.get(form.name, ABSENT):
+            document[form.name] = value
+    word = line.cells[VERDICT].strip().casefold()
+    edited = document != row.document
+    if word not in YES | NO:
+        what = f"{line.cells[VERDICT]!r} in {VERDICT} is no verdict"
+        sheet.problems.append(Problem(what=what, where=where, hint="Write ok where the row is right, or nothing."))
+    elif word in NO and not edited:
+        sheet.silent += 1
+    elif not row.same_input:
+        what = f"the input of the row {key_text(row.key)} has changed: it is due again"
+        sheet.problems.append(Problem(what=what, where=where, hint="Leave the line out; run, and export again."))
+    else:
+        sheet.said.append((line, row, document))
+
+
+def _unbroken(text: str) -> str:
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,184 @@
+"""What a run came to, as an object, as text and as an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.exits import DONE, FAILED_ROWS, GATE, PENDING
+from batchpipe.commands.call.failure import failure
+from batchpipe.commands.plan.pilot import pilot_object, pilot_text
+from batchpipe.commands.printing.text import count, money, pairs, safe
+from batchpipe.commands.run.display import rows_line
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.run.pilot import Summary
+from batchpipe.engine.run.result import RunResult
+
+ROWS = (
+    "input",
+    "accepted",
+    "review",
+    "failed",
+    "pending",
+    "due",
+    "unchanged",
+    "carried_over",
+    "kept",
+    "removed",
+)
+TOKENS = ("input", "output", "cache_read", "cache_write")
+CODES = {"done": DONE, "failed_rows": FAILED_ROWS, "pending": PENDING, "gate": GATE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A pipeline's part of a run that is over; `batches` were still open then."""
+
+    result: RunResult
+    table: str
+    gate_hint: str | None = None
+    batches: Sequence[OpenBatch] = ()
+    summary: Summary | None = None
+
+    @property
+    def not_begun(self) -> bool:
+        return self.result.error is not None and not self.result.run_id
+
+
+def code_of(ended: Ended, *, pending_ok: bool) -> int:
+    """The exit code of one pipeline."""
+    if ended.result.error is not None:
+        return ended.result.error.exit_code
+    code = CODES[ended.result.status]
+    return DONE if code == PENDING and pending_ok else code
+
+
+def result_object(ended: Ended, call: Call) -> dict[str, Any]:
+    """The object of `run --json`; counts that the run did not come to are null. `pilot` is there at its gate."""
+    result = ended.result
+    error = failure(result.error) if result.error is not None else None
+    if error is None and call.interrupted():
+        hint = f"Run the same command again: {call.command}"
+        error = {"code": "interrupted", "message": "interrupted", "where": result.pipeline, "hint": hint}
+    pilot = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
+    return {
+        "pipeline": result.pipeline,
+        "run_id": result.run_id or None,
+        "prompt_version": result.prompt_version,
+        "status": result.status,
+        "gate": result.gate,
+        "rows": {name: result.rows.get(name) for name in ROWS},
+        "submitted": result.submitted,
+        "batches": result.batches,
+        "attempts": result.attempts,
+        "tokens": {name: result.tokens.get(name) for name in TOKENS},
+        "cost_usd": result.cost_usd,
+        "realtime_usd": result.realtime_usd,
+        "error": error,
+        **pilot,
+    }
+
+
+def result_text(ended: Ended, call: Call, database: Path) -> str:
+    """The last lines of a run: how the rows stand, what it cost, where the table is, what to do next."""
+    result = ended.result
+    version = f" (prompt {result.prompt_version})" if result.prompt_version else ""
+    lines = [f"{result.pipeline}{version}: {_headline(ended, call)}"]
+    if result.rows:
+        lines.append(pairs(_facts(ended, call, database)))
+    if ended.summary is not None:
+        lines.append(pilot_text(ended.summary))
+        lines.append(f"  To go on: {call.suggest(f'run {result.pipeline} --approve')}")
+    elif result.gate is not None and ended.gate_hint:
+        lines.append(f"  {safe(ended.gate_hint, lines=True)}")
+    lines += [f"  {line}" for line in _next_steps(ended, call)]
+    return "\n".join(lines)
+
+
+def interrupted_text(ended: Sequence[Ended], call: Call) -> str:
+    """What an interrupt leaves behind, and how to go on."""
+    lines = ["interrupted: nothing is lost"]
+    flying = [each for each in ended if each.batches]
+    made = [batch.batch_id is not None for each in flying for batch in each.batches]
+    if known := sum(made):
+        going_on = count(known, "batch goes", "batches go")
+        lines.append(f"  {going_on} on at the provider and will be collected next time")
+    if unknown := len(made) - known:
+        sent = count(unknown, "batch was", "batches were")
+        lines.append(f"  {sent} being sent: the next run looks up what arrived before it sends anything")
+    lines.append(f"  run the same command again: {call.command}")
+    lines += [f"  to stop what is in flight: {_cancel(each, call)}" for each in flying]
+    return "\n".join(lines)
+
+
+def _cancel(ended: Ended, call: Call) -> str:
+    return call.suggest(f"cancel {ended.result.pipeline}")
+
+
+def _headline(ended: Ended, call: Call) -> str:
+    result = ended.result
+    if call.interrupted():
+        return "interrupted"
+    if result.status == "gate":
+        return f"stopped: {safe(result.gate or '')}"
+    if result.status == "pending":
+        waiting = result.rows.get("pending", 0)
+        due = result.rows.get("due", 0)
+        parts = ([f"{count(waiting, 'row')} in flight"] if waiting else []) + (
+            [f"{count(due, 'row')} due"] if due else []
+        )
+        return ", ".join(parts) or "not finished"
+    if result.status == "error":
+        return "stopped by an error"
+    done = "done" if result.submitted or result.attempts else "nothing was due"
+    return f"{done}; some rows failed" if result.status == "failed_rows" else done
+
+
+def _facts(ended: Ended, call: Call, database: Path) -> list[tuple[str, object]]:
+    result = ended.result
+    facts: list[tuple[str, object]] = [("rows", _rows(result.rows))]
+    if result.submitted:
+        requests, batches = count(result.submitted, "request"), count(result.batches, "batch", "batches")
+        facts.append(("sent", f"{requests} in {batches}"))
+    if result.attempts:
+        tokens = f"{count(result.tokens['input'])} in, {count(result.tokens['output'])} out"
+        cached = result.tokens["cache_read"]
+        facts.append(("results", count(result.attempts)))
+        facts.append(("tokens", tokens + (f", {count(cached)} read from the cache" if cached else "")))
+        saved = money(result.realtime_usd - result.cost_usd)
+        facts.append(("cost", f"{money(result.cost_usd)}, {saved} saved against realtime calls"))
+    facts.append(("table", f"{ended.table} in {shown_path(database, call.start)}"))
+    return facts
+
+
+def _rows(rows: Mapping[str, int]) -> str:
+    states = rows_line(rows)
+    due = f"{count(rows['due'])} due" if rows["due"] else ""
+    listed = ", ".join(each for each in (states, due) if each)
+    removed = f"; {count(rows['removed'])} answered rows left it" if rows["removed"] else ""
+    return f"{count(rows['input'])} in the input" + (f": {listed}" if listed else "") + removed
+
+
+def _next_steps(ended: Ended, call: Call) -> list[str]:
+    result, name = ended.result, ended.result.pipeline
+    if call.interrupted() or result.error is not None:
+        return []
+    steps = []
+    if result.status == "pending":
+        steps.append(f"to go on: {call.command}")
+    if result.rows.get("failed"):
+        steps.append(f"failed rows: {call.suggest(f'show {name} KEY')}")
+        steps.append(f"to try them again: {call.suggest(f'run {name} --retry-failed')}")
+    if result.rows.get("review"):
+        steps.append(f"rows to look at: {call.suggest(f'results {name} --review')}")
+    if result.rows.get("accepted") and result.status == "done":
+        steps.append(f"to see them: {call.suggest(f'results {name}')}")
+    return steps
+
+
+def shown_path(path: Path, start: Path) -> str:
+    """`path` as one would write it from `start`."""
+    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)

@@ -1,0 +1,119 @@
+"""Between a run and the person who watches it: events, how things stand, the first plan and the question."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.plan.plan import work_text
+from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.run.display import BatchView, Display, RunView
+from batchpipe.commands.status.status import Named, rows_by_state
+from batchpipe.common.logs import Event
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.queries import query
+
+# Counting rows again may take this share of the time at most.
+SHARE_OF_TIME = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What was last read of a pipeline, and when it may be read again (`time.monotonic`)."""
+
+    input: int | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    cost_usd: Decimal | None = None
+    stale: bool = True
+    not_before: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Watcher:
+    """What a run tells, shows and asks. The ledger is only read when something has happened."""
+
+    call: Call
+    display: Display
+    yes: bool
+    _seen: dict[str, Seen] = field(default_factory=dict, init=False)
+
+    def tell(self, pipeline: str, event: Event) -> None:
+        self._of(pipeline).stale = True
+        self.display.tell(pipeline, event)
+
+    def confirm(self, resolved: Resolved, plan: Plan) -> bool:
+        """Show the first plan to the person at the terminal; ask above the cost that the settings name."""
+        self._of(resolved.name).input = plan.input
+        call = self.call
+        if not call.talks_to_person:
+            return True
+        with self.display.asking():
+            call.say(f"{resolved.name}\n{work_text(resolved, plan)}")
+            cost = plan.estimate.cost_usd
+            cheap = cost is not None and cost <= call.settings.confirm_above_usd
+            if self.yes or cheap or not plan.requests:
+                return True
+            about = f"about {money(cost)}" if cost is not None else "a cost that is not known"
+            call.stderr.write(f"Send {count(plan.requests, 'request')} for {about}? [y/N] ")
+            call.stderr.flush()
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def show(self, runs: Sequence[PipelineRun]) -> None:
+        """Called about once a second; an interrupt that a library has swallowed ends the run here."""
+        if self.call.interrupted():
+            raise KeyboardInterrupt
+        if self.call.talks_to_person:
+            self.display.show([self._view(run) for run in runs], runs[0].context.clock())
+
+    def _view(self, run: PipelineRun) -> RunView:
+        seen = self._of(run.name)
+        if seen.stale and run.run_id and not run.finished and time.monotonic() >= seen.not_before:
+            self._read(run, seen)
+        return RunView(
+            pipeline=run.name,
+            step=_step(run),
+            input=seen.input,
+            rows=seen.rows,
+            batches=[_batch_view(each) for each in run.open],
+            cost_usd=seen.cost_usd,
+        )
+
+    def _read(self, run: PipelineRun, seen: Seen) -> None:
+        began = time.monotonic()
+        older = run.file.pipeline.renamed_from
+        names = (run.name, older) if older else (run.name,)
+        with run.context.database.reading(run.work) as session:
+            seen.rows = rows_by_state(session, Named(name=run.name, names=names))
+            totals = session.dictionaries(query("run_totals", pipelines=quote_list(names)), {"run_id": run.run_id})
+        seen.cost_usd, seen.stale = totals[0]["cost_usd"], False
+        seen.not_before = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
+
+    def _of(self, pipeline: str) -> Seen:
+        return self._seen.setdefault(pipeline, Seen())
+
+
+def _step(run: PipelineRun) -> str:
+    if run.finished:
+        return "finished"
+    if run.plan is None:
+        return "reading the input"
+    return f"waiting for {count(len(run.open), 'batch', 'batches')}" if run.open else "working"
+
+
+def _batch_view(batch: OpenBatch) -> BatchView:
+    return BatchView(
+        name=batch.batch_id or batch.chunk_id,
+        state=batch.state,
+        model=batch.model,
+        requests=batch.requests,
+        since=batch.created_at or batch.submitted_at or batch.prepared_at,
+        expires_at=batch.expires_at,
+    )

@@ -1,0 +1,143 @@
+"""Recording what a plan decides without sending anything: versions, orders, carried and kept rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from batchpipe.engine.batches.submit import include_parts
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.output.output_table import merge_output, output_table, refresh_included, refresh_output
+from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
+from batchpipe.engine.plan.planner import Plan, PlanOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+
+def record_version(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
+    """The prompt version and the policy, where they are new."""
+    record_prompt(session, resolved, run_id, git_commit)
+    stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
+    session.execute(
+        query("insert_policy", pipelines=quote_list(resolved.names)),
+        stamp
+        | {
+            "policy_hash": resolved.policy_hash,
+            "columns": [each.name for each in resolved.hash_columns],
+            "types": [each.type for each in resolved.hash_columns],
+            "judge_hash": resolved.judge_hash,
+            "policy": _json(resolved.policy),
+        },
+    )
+
+
+def record_prompt(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
+    """The prompt version alone, where it is new: what an evaluation does for the pipeline itself."""
+    version, names = resolved.version, quote_list(resolved.names)
+    stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
+    session.execute(
+        query("insert_version", pipelines=names),
+        stamp
+        | {
+            "prompt_version": version.prompt_version,
+            "prompt_hash": version.prompt_hash,
+            "schema_hash": version.schema_hash,
+            "visible_hash": version.visible_hash,
+            "format": resolved.file.pipeline.output.format,
+            "sources": _json([{"name": name, "text": text} for name, text in version.sources]),
+            "vars": _json(version.variables),
+            "queries": _json(version.queries),
+            "full_schema": _json(resolved.full_schema),
+            "pipeline_toml": resolved.toml,
+            "git_commit": git_commit,
+            "run_id": run_id,
+        },
+    )
+
+
+def record_orders(
+    session: Session,
+    resolved: Resolved,
+    run_id: str,
+    asked: Sequence[tuple[OrderKind, str]],
+    selection: str | None,
+    withdrawn: Sequence[int],
+) -> list[Order]:
+    """Record what was asked, unless the same order is still open, withdraw others, and return every open order."""
+    withdraw_orders(session, resolved.names, withdrawn, run_id)
+    known = {(each.kind, each.argument, each.selection) for each in open_orders(session, resolved)}
+    for kind, argument in asked:
+        make_order(resolved, session.connection, kind, argument, selection)
+        if (kind, argument, selection) not in known:
+            values = {
+                "pipeline": resolved.name,
+                "kind": kind,
+                "argument": argument,
+                "selection": selection,
+                "run_id": run_id,
+                "now": session.now,
+                "seq": session.seq,
+            }
+            session.execute(query("insert_order"), values)
+    return open_orders(session, resolved)
+
+
+def record_plan(
+    database: Database,
+    work: Work,
+    resolved: Resolved,
+    run_id: str,
+    plan: Plan,
+    orders: Sequence[Order],
+    options: PlanOptions,
+) -> int:
+    """Record every decision of `plan` that costs nothing; the commit's number, or the plan's if there was none."""
+    changes = plan.input - plan.words["unchanged"] - plan.words["pending"]
+    names = quote_list(resolved.names)
+    first_look = options.since is None
+    with database.reading(work) as session:
+        table_sql = query("stale_rows", table=output_table(resolved))
+        stale = session.one(table_sql)[0] if first_look and resolved.has_output else 0
+    if not (changes or plan.removed or stale or orders or plan.followers or plan.words["pending"]) and (
+        not resolved.include_columns
+    ):
+        return plan.seq
+    with database.writing(work, run_id) as session:
+        stamp: dict[str, Any] = {"run_id": run_id, "now": session.now, "seq": session.seq}
+        ids = {
+            "pipeline": resolved.name,
+            "prompt_version": resolved.version.prompt_version,
+            "policy_hash": resolved.policy_hash,
+        }
+        session.execute(query("record_judged_again"), stamp)
+        session.execute(query("record_decisions", pipelines=names), stamp | ids)
+        parts = include_parts(resolved, plan.snapshot)
+        session.execute(query("record_followers", **parts), stamp | ids)
+        decided = query("accepted_in_commit", seq=str(session.seq))
+        if session.one(f"SELECT count(*) FROM ({decided})")[0]:
+            merge_output(session, resolved, decided)
+        if first_look:
+            if resolved.has_output:
+                refresh_included(session, resolved, plan.snapshot.relation)
+                refresh_output(session, resolved)
+            close_orders(session, resolved, run_id, orders, options.where is None)
+        return session.seq
+
+
+def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:
+    """An order is done when nothing is due under it and nothing sent before it is still in flight.
+
+    Reads `work.redo` and `work.pending`. `whole` says that the plan looked at every row, as a `keep` needs.
+    """
+    for order in orders:
+        pending = session.one(query("pending_before"), {"seq": order.seq})[0]
+        left = not whole if order.kind == "keep" else session.one(query("redo_left"))[0]
+        if not pending and not left:
+            add_event(session, resolved.name, "order_done", {"order_id": order.order_id}, run_id=run_id)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)

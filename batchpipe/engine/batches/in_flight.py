@@ -1,0 +1,309 @@
+"""What is in flight: batches are polled, ended ones collected, unknown submits searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from batchpipe.common import telemetry
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Level, Tell
+from batchpipe.engine.batches.call_pool import side_by_side
+from batchpipe.engine.batches.collect import Collected, Collector, Ended
+from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.submit import refusal, submitted_facts
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
+from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
+from batchpipe.store.queries import query
+
+UNREACHABLE_SECONDS = 60.0
+EXPIRES_SOON = timedelta(hours=2)
+GONE_SOON = timedelta(days=3)
+DOWNLOADS_AT_ONCE = 4
+FAILURES = (NotSentError, UnavailableError, RefusedError)
+# Requests whose results are taken in at once: statements cost less the more rows they have, memory is the limit.
+MOST_TOGETHER = 100_000
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(slots=True, kw_only=True)
+class Flight:
+    """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help.
+
+    `unclear` are chunks and batches that a person has to decide about.
+    """
+
+    collector: Collector
+    reconciler: Reconciler
+    context: Context
+    tell: Tell
+    open: Sequence[OpenBatch] = ()
+    next_look: datetime | None = None
+    decided: bool = False
+    dropped: bool = False
+    stop: str | None = None
+    unclear: dict[str, str] = field(default_factory=dict)
+    accepted: int = 0
+    failed: int = 0
+    _marked: bool = field(default=False, init=False)
+    _warned: set[str] = field(default_factory=set, init=False)
+    _unreachable_since: datetime | None = field(default=None, init=False)
+    _saved_at: datetime | None = field(default=None, init=False)
+    _as_of: int | None = field(default=None, init=False)
+
+    def look(self, *, force: bool) -> None:
+        """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
+        now = self.context.clock()
+        if not force and self.next_look is not None and now < self.next_look:
+            return
+        if not self._marked:
+            self._marked = True
+            self.reconciler.mark_orphans()
+            self.collector.tidy()
+        self.refresh()
+        if self.open:
+            try:
+                self._visit()
+                self._unreachable_since = None
+            except NotSentError as error:
+                self._unreachable(error, now)
+            self.refresh()
+        self.next_look = self._next(now) if self.open else None
+
+    def _visit(self) -> None:
+        """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
+        self._patiently(self._search)
+        known = [each for each in self.open if each.batch_id is not None]
+        ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
+        self._save(ended)
+        for group in _groups([each for each in ended if self.collector.raw.results(each[0].chunk_id) is not None]):
+            self._collect(group)
+
+    def _save(self, ended: Sequence[Ended]) -> None:
+        """Download what is not kept yet, several batches at once."""
+        calls = [partial(self.collector.save, batch) for batch, _ in ended]
+        for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
+            if answer is not None:
+                self._asked(batch, _raise, answer)
+
+    def save_ended(self) -> None:
+        """Once per poll interval, while the database is held by another process: save raw what has ended."""
+        now = self.context.clock()
+        if self._saved_at is not None and now < self._next(self._saved_at):
+            return
+        self._saved_at = now
+        for batch in self.open:
+            if batch.batch_id is None or self.collector.raw.results(batch.chunk_id) is not None:
+                continue
+            with suppress(*FAILURES):
+                if self.collector.provider().poll(batch.batch_id).ended:
+                    self.collector.save(batch)
+
+    def _asked(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """What `call` gives for `batch`; None where the provider does not know the batch, or did not answer."""
+        try:
+            return self._patiently(call, *args, **kwargs)
+        except RefusedError as error:
+            if error.kind != "not_found":
+                raise refusal(error, self.collector.provider().key_hash) from error
+            self._not_found(batch, error)
+            return None
+
+    def _patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return call(*args, **kwargs)
+        except UnavailableError as error:
+            self.tell(Event(kind="unavailable", level="warning", words=str(error)))
+            return None
+
+    def refresh(self) -> None:
+        """Read what is open from the ledger, where anything was committed since it was read last."""
+        collector = self.collector
+        with collector.database.reading(collector.work) as session:
+            if session.seq != self._as_of:
+                self.open = open_batches(session, collector.resolved.names)
+                self._as_of = session.seq
+
+    def account(self) -> None:
+        """Something was submitted: look at it after a poll interval."""
+        self.refresh()
+        if self.open and self.next_look is None:
+            self.next_look = self._next(self.context.clock())
+
+    def _next(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.context.settings.poll_interval)
+
+    def _search(self) -> None:
+        if not any(each.state == "held" for each in self.open):
+            return
+        try:
+            found = self.reconciler.search()
+        except RefusedError as error:
+            raise refusal(error, self.collector.provider().key_hash) from error
+        self.unclear |= found.gone
+        if found.changed:
+            before = {each.chunk_id for each in self.open}
+            self.refresh()
+            if before - {each.chunk_id for each in self.open}:
+                self.dropped = True
+                self.tell(Event(kind="submit_lost"))
+
+    def _poll(self, batch: OpenBatch) -> BatchState | None:
+        """The state of `batch` where it has ended and its results can be had."""
+        assert batch.batch_id is not None
+        with telemetry.span("poll", self.collector.resolved.name, batch_id=batch.batch_id):
+            state = self.collector.provider().poll(batch.batch_id)
+        if batch.missing_since is not None:
+            self._note(batch, "batch_found", {})
+        if state.archived and self.collector.raw.results(batch.chunk_id) is None:
+            self._gone(batch)
+            return None
+        self._warn(batch, state)
+        return state if state.ended else None
+
+    def _collect(self, group: Sequence[Ended]) -> None:
+        """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
+        name, together = self.collector.resolved.name, None
+        if len(group) > 1:
+            with telemetry.span("collect", name, batch_id=",".join(state.batch_id for _, state in group)):
+                together = self.collector.collect_together(group)
+        if together is None:
+            for batch, state in group:
+                with telemetry.span("collect", name, batch_id=state.batch_id):
+                    found = self._asked(batch, self.collector.collect, batch, state)
+                if found is not None:
+                    self._account_for(batch, state, found)
+            return
+        for (batch, state), collected in zip(group, together, strict=True):
+            self._account_for(batch, state, collected)
+
+    def _account_for(self, batch: OpenBatch, state: BatchState, collected: Collected) -> None:
+        """What a collected batch means for the run, and for who watches it."""
+        if collected.foreign:
+            self._foreign(batch, state)
+            return
+        self.accepted += collected.accepted
+        self.failed += collected.failed
+        self.decided = self.decided or collected.due_again > 0
+        # What an earlier run sent may be of another prompt or input: its rows are compared anew.
+        self.dropped = self.dropped or batch.run_id != self.collector.run_id
+        self.stop = self.stop or collected.stop
+        for warning in collected.warnings:
+            self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, words=warning))
+        self.tell(_collected_event(state.batch_id, collected))
+
+    def _foreign(self, batch: OpenBatch, state: BatchState) -> None:
+        """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on.
+
+        The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
+        """
+        collector = self.collector
+        facts = submitted_facts(state)
+        name, run_id = collector.resolved.name, collector.run_id
+        with collector.database.writing(collector.work, run_id) as session:
+            ids = {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id}
+            loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
+            add_event(session, name, "batch_foreign", facts, run_id=run_id, chunk_id=loses)
+            for owner, chunk_id in session.rows(query("owners_of_lines")):
+                add_event(session, owner, "chunk_adopted", facts, run_id=run_id, chunk_id=chunk_id)
+
+    def _gone(self, batch: OpenBatch) -> None:
+        if batch.state == "presumed":
+            self.unclear[batch.chunk_id] = str(batch.batch_id)
+            return
+        self._note(batch, "batch_gone", {"why": "the provider no longer keeps its results"})
+        self.dropped = True
+        self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
+
+    def _note(self, batch: OpenBatch, kind: str, facts: Mapping[str, str]) -> None:
+        collector = self.collector
+        with collector.database.writing(collector.work, collector.run_id) as session:
+            name, run_id = collector.resolved.name, collector.run_id
+            add_event(session, name, kind, facts, run_id=run_id, chunk_id=batch.chunk_id)
+
+    def _warn(self, batch: OpenBatch, state: BatchState) -> None:
+        """Once in a run: a batch that soon expires, or results that soon are gone."""
+        if batch.chunk_id in self._warned:
+            return
+        now = self.context.clock()
+        kept_until = state.created_at + timedelta(seconds=self.collector.resolved.rules.limits.results_seconds)
+        if not state.ended and state.expires_at is not None and state.expires_at - now <= EXPIRES_SOON:
+            what = f"{batch.batch_id} expires at {state.expires_at:%Y-%m-%d %H:%M} UTC, unfinished requests with it"
+        elif state.ended and kept_until - now <= GONE_SOON:
+            what = f"the results of {batch.batch_id} are kept until {kept_until:%Y-%m-%d %H:%M} UTC only"
+        else:
+            return
+        self._warned.add(batch.chunk_id)
+        self.tell(Event(kind="warning", level="warning", words=what))
+
+    def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
+        """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again.
+
+        Since when it lasts is a fact of the ledger: calls from cron look once each, and must come to the stop too.
+        """
+        assert batch.batch_id is not None
+        now = self.context.clock()
+        limits = self.collector.resolved.rules.limits
+        made_at = batch.created_at or batch.submitted_at or batch.prepared_at
+        if now - made_at >= timedelta(seconds=limits.results_seconds):
+            self._gone(batch)
+            return
+        if batch.missing_since is None:
+            self._note(batch, "batch_missing", {"message": error.message})
+        if now - (batch.missing_since or now) >= timedelta(seconds=self.context.reconcile_wait):
+            raise ProviderError(
+                f"the batch {batch.batch_id} is not found: {error.message}",
+                where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
+                hint="Use the key of the workspace that made it; its rows stay pending. "
+                f"To give it up: batchpipe recover {self.collector.resolved.name} --abandon",
+            ) from error
+        self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
+
+    def _unreachable(self, error: NotSentError, now: datetime) -> None:
+        since = self._unreachable_since or now
+        self._unreachable_since = since
+        if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
+            hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
+            raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
+        self.tell(Event(kind="unreachable", level="warning", words=str(error)))
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _groups(ended: Sequence[Ended]) -> Iterator[list[Ended]]:
+    """Batches that may be collected together, of one day and so many requests; what is only presumed goes alone."""
+    group: list[Ended] = []
+    for batch, state in ended:
+        alone = batch.state == "presumed" or state.archived
+        same_day = not group or group[0][1].created_at.date() == state.created_at.date()
+        if group and (
+            alone or not same_day or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER
+        ):
+            yield group
+            group = []
+        group.append((batch, state))
+        if alone:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _collected_event(batch_id: str, collected: Collected) -> Event:
+    rows = {
+        "accepted": collected.accepted,
+        "due again": collected.due_again,
+        "failed": collected.failed,
+        "canceled": collected.canceled,
+    }
+    level: Level = "error" if collected.stop else "info"
+    return Event(kind="collected", level=level, batch_id=batch_id, rows=rows, cost_usd=collected.cost_usd)

@@ -1,0 +1,172 @@
+"""What may go up now: the next chunks, within what may be in flight, queued at the provider, and spent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.decide.caching import Mark, Turn, next_turn
+from batchpipe.decide.chunking import free_size, less
+from batchpipe.engine.cost.budget import Limit, has_limit, tightest
+from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.plan.cache_marks import UNMARKED, Marks, fresh_mark
+from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.store.database import Session
+
+# Chunks that go up together, and the most that their bodies take in memory; one chunk may take more.
+UPLOADS = 4
+UPLOAD_BYTES = 64_000_000
+FIRST_AFTER_STOP = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A chunk to be sent: `count` requests of `work.queue` from number `start`, all of one rung."""
+
+    start: int
+    count: int
+    rung: int
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The chunks that may go up together; where there are none, `gate` may say which limit is reached."""
+
+    parts: Sequence[Part]
+    gate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left of each limit; `usd` None where money is not limited."""
+
+    batches: int
+    requests: int
+    bytes: int
+    usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A queue, and what limits it. `pending` are the ranges of numbers still to be sent, `rungs` those of each rung.
+
+    `most` bounds a chunk after one was refused for its size; `cautious` is one small chunk at a time.
+    """
+
+    resolved: Resolved
+    run_id: str
+    max_usd: Decimal | None
+    plan: Plan
+    marks: Marks
+    pending: Sequence[tuple[int, int]]
+    rungs: Mapping[int, tuple[int, int]]
+    most: int | None
+    cautious: bool
+
+    def choose(self, session: Session, taken: Collection[int] = ()) -> Choice:
+        """The next chunks by the ledger as it is; `taken` are the sizes of open chunks, which none may share."""
+        pipeline, names = self.resolved.file.pipeline, self.resolved.names
+        busy = load(session, names, self.run_id)
+        # What was ever spent is a sum over all results: not asked for where nothing limits it.
+        limited = has_limit(pipeline.budget, self.max_usd)
+        limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy) if limited else None
+        left = Left(
+            batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS),
+            requests=pipeline.chunking.max_queued - busy.requests,
+            bytes=UPLOAD_BYTES,
+            usd=limit.left_usd if limit else None,
+        )
+        parts: list[Part] = []
+        found: dict[int, Mark | None] = {}
+        # A transaction writes to one database only and sees another as it was: the queue is read beside it.
+        with session.connection.cursor() as beside:
+            while left.batches > 0 and (start := self._start(parts)) is not None:
+                count = self._count(beside, start, left, limit)
+                if not count:
+                    gate = _words(limit) if limit and left.requests > 0 and not busy.batches and not parts else None
+                    return Choice(parts=parts, gate=gate)
+                rung = self._rung(start)
+                if rung not in found:
+                    found[rung] = fresh_mark(session, self.resolved, self.marks, rung)
+                turn = self._turn(found[rung], rung, start, session)
+                sizes = {*taken, *(each.count for each in parts)}
+                count = free_size(min(count, turn.most), sizes)
+                size = self._bytes(start, count)
+                if not count or (parts and size > left.bytes):
+                    break
+                parts.append(Part(start=start, count=count, rung=rung, turn=turn))
+                left = self._less(beside, left, parts[-1], size)
+                if turn.alone:
+                    break
+        return Choice(parts=parts)
+
+    def _start(self, parts: Sequence[Part]) -> int | None:
+        """The first number that is in no part yet."""
+        rest = less(self.pending, [(each.start, each.start + each.count) for each in parts])
+        return next((start for start, _ in rest), None)
+
+    def _end(self, start: int) -> int:
+        """Where the chunk of the plan that `start` is in ends, or what is pending of it."""
+        chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
+        return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
+
+    def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: Left, limit: Limit | None) -> int:
+        """How many requests from `start` on may be a chunk; 0 where one has to wait or a limit is reached."""
+        count = min(self._end(start) - start, left.requests)
+        if self.most is not None:
+            count = min(count, self.most)
+        if self.cautious:
+            count = min(count, FIRST_AFTER_STOP)
+        if count <= 0 or limit is None:
+            return max(count, 0)
+        fitting, unpriced = beside.execute(
+            "SELECT count(*) FILTER (so_far <= $left), count(*) FILTER (max_usd IS NULL) FROM ("
+            "SELECT max_usd, sum(max_usd) OVER (ORDER BY number) AS so_far FROM work.queue "
+            "WHERE number >= $start AND number < $stop)",
+            {"left": left.usd, "start": start, "stop": start + count},
+        ).fetchone() or (0, 0)
+        if unpriced:
+            what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
+            hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
+            raise PipelineError(what, where=self.resolved.file.where("[[models]]"), hint=hint)
+        return int(fitting)
+
+    def _rung(self, start: int) -> int:
+        return next(rung for rung, (first, stop) in self.rungs.items() if first <= start < stop)
+
+    def _turn(self, mark: Mark | None, rung: int, start: int, session: Session) -> Turn:
+        """Whether the chunk from `start` on primes a cache, waits for one, or goes as it is."""
+        if mark is None:
+            return UNMARKED
+        first, last = max(self.rungs[rung][0], start), self.rungs[rung][1]
+        due = sum(max(min(stop, last) - max(begin, first), 0) for begin, stop in self.pending)
+        return next_turn(mark, due, session.now)
+
+    def _bytes(self, start: int, count: int) -> int:
+        """About what `count` requests of the chunk of the plan that `start` is in take."""
+        chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
+        return chunk.bytes * count // chunk.count
+
+    def _less(self, beside: duckdb.DuckDBPyConnection, left: Left, part: Part, size: int) -> Left:
+        usd = left.usd
+        if usd is not None:
+            row: Any = beside.execute(
+                "SELECT sum(max_usd) FROM work.queue WHERE number >= $1 AND number < $2",
+                [part.start, part.start + part.count],
+            ).fetchone()
+            usd -= row[0]
+        return Left(batches=left.batches - 1, requests=left.requests - part.count, bytes=left.bytes - size, usd=usd)
+
+
+def _words(limit: Limit) -> str:
+    return (
+        f"{limit.name} of ${limit.allowed_usd} is reached: ${max(limit.left_usd, Decimal(0)):.4f} is left, "
+        "less than the next request may cost"
+    )

@@ -1,0 +1,67 @@
+"""Reading raw results files into `work.lines`, one row per line, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.engine.ledger.raw_folder import open_results
+from batchpipe.providers import ProviderRules
+from batchpipe.store.database import VECTOR_ROWS, Work
+from batchpipe.store.queries import query
+
+BLOCK_BYTES = 2_097_152
+
+# Chunk id, batch id (None for a realtime call), when it was completed, its results file.
+EndedRow = tuple[str, str | None, datetime, Path]
+
+
+def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedRow]) -> None:
+    """`work.ended`: what is collected together."""
+    connection.execute(query("ended"))
+    for *known, path in rows:
+        connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", [*known, str(path)])
+
+
+def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
+    """Fill `work.lines` from `paths`, the files of `work.ended`."""
+    connection = work.connection
+    measured = [_line_bytes(path) for path in paths]
+    longest = max((each for each, _ in measured), default=BLOCK_BYTES)
+    sent = connection.execute("SELECT count(*) FROM work.sent WHERE leads").fetchone()
+    rows = max(sent[0] if sent else 0, VECTOR_ROWS)
+    work.make_room_for_answers(sum(size for _, size in measured) * VECTOR_ROWS // rows)
+    parameters = {"paths": [str(path) for path in paths], "maximum_object_size": 2 * longest}
+    for text in (False, True):
+        connection.execute(query("lines", lines=rules.lines_sql(text=text)), parameters)
+        if connection.execute(query("unclear_lines")).fetchone() == (0,):
+            return
+
+
+def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int], bool]:
+    """Lines that are not what was sent, by kind, and whether any line at all is ours."""
+    cursor = connection.execute(query("line_faults"))
+    names = [each[0] for each in cursor.description or ()]
+    row = cursor.fetchone()
+    assert row is not None
+    found = dict(zip(names, row, strict=True))
+    ours = found.pop("ours")
+    return found, ours > 0
+
+
+def _line_bytes(path: Path) -> tuple[int, int]:
+    """How many bytes no line is longer than, and how many all of them have."""
+    longest, open_bytes, size = BLOCK_BYTES, 0, 0
+    with open_results(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            size += len(block)
+            first = block.find(b"\n")
+            if first < 0:
+                open_bytes += len(block)
+            else:
+                longest = max(longest, open_bytes + first)
+                open_bytes = len(block) - block.rfind(b"\n")
+    return max(longest, open_bytes), size

@@ -1,0 +1,152 @@
+"""Sending what is due: several chunks at once while there is room, and what follows from each outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Tell
+from batchpipe.decide.chunking import less
+from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, Flight
+from batchpipe.engine.batches.next_chunks import Room
+from batchpipe.engine.batches.submit import Sent, Submitter
+from batchpipe.engine.context import Context
+from batchpipe.engine.plan.planner import Plan, Planner
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.queries import query
+
+LONGEST_WAIT_SECONDS = 300.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Queue:
+    """The due requests of the present plan, sent in order. `gate` says why sending stopped."""
+
+    submitter: Submitter
+    planner: Planner
+    context: Context
+    max_usd: Decimal | None
+    tell: Tell
+    gate: str | None = None
+    wake_at: datetime | None = None
+    submitted: int = 0
+    batches: int = 0
+    _plan: Plan | None = field(default=None, init=False)
+    _pending: list[tuple[int, int]] = field(default_factory=list, init=False)
+    _rungs: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
+    _size_cap: int | None = field(default=None, init=False)
+    _not_sent_since: datetime | None = field(default=None, init=False)
+
+    def load(self, plan: Plan) -> None:
+        """Take over a new plan's queue."""
+        self._plan, self.gate = plan, None
+        self._pending = [(0, plan.requests)] if plan.requests else []
+        rows = self.submitter.work.connection.execute(
+            "SELECT rung, min(number), max(number) + 1 FROM work.queue GROUP BY rung"
+        ).fetchall()
+        self._rungs = {rung: (first, stop) for rung, first, stop in rows}
+        self.planner.number_sends()
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._pending
+
+    def submit(self, flight: Flight) -> None:
+        """Send chunks while there is room; says in `gate` or `wake_at` what it waits for."""
+        self.gate = None
+        now = self.context.clock()
+        if self.exhausted or (self.wake_at is not None and now < self.wake_at):
+            return
+        self.wake_at = None
+        while self._send_next():
+            pass
+        flight.account()
+
+    def _send_next(self) -> bool:
+        """Send chunks together where there is room; whether others may follow at once."""
+        if self._plan is None or self.exhausted:
+            return False
+        with self.context.database.reading(self.submitter.work) as session:
+            # After a batch that no row survived, only a few requests go first.
+            names = quote_list(self.submitter.resolved.names)
+            cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
+            room = self._room(self._plan, cautious)
+            found = room.choose(session)
+        self.gate = found.gate
+        if not found.parts:
+            return False
+        sent = self.submitter.send(self._plan, lambda *now: room.choose(*now).parts, room.marks)
+        self._after(sent)
+        return bool(sent) and self.wake_at is None and not cautious
+
+    def _room(self, plan: Plan, cautious: bool) -> Room:
+        return Room(
+            resolved=self.submitter.resolved,
+            run_id=self.submitter.run_id,
+            max_usd=self.max_usd,
+            plan=plan,
+            marks=self.planner.marks,
+            pending=tuple(self._pending),
+            rungs=self._rungs,
+            most=self._size_cap,
+            cautious=cautious,
+        )
+
+    def _after(self, sent: Sequence[Sent]) -> None:
+        """Go on, make chunks smaller, or wait, by what became of those that went up together.
+
+        Raises what stops the run when all of them are accounted for.
+        """
+        done = [each for each in sent if self._is_done(each)]
+        self._pending = list(less(self._pending, [(each.start, each.start + each.count) for each in done]))
+        if any(each.outcome not in ("sent", "unknown") for each in sent):
+            self.planner.number_sends()
+        for each in sent:
+            if each.stop is not None:
+                raise each.stop
+        lost = next((each for each in sent if each.outcome == "not_sent"), None)
+        since = self._not_sent_since
+        if lost and since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
+            hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
+            raise ProviderError(f"the provider cannot be reached: {lost.words}", where="provider", hint=hint)
+
+    def _is_done(self, sent: Sent) -> bool:
+        """Whether the requests of a chunk are no longer to be sent."""
+        if sent.outcome in ("sent", "unknown"):
+            self.submitted += sent.count
+            self.batches += 1
+            self._not_sent_since = None
+            kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
+            self.tell(Event(kind=kind, requests=sent.count, words=sent.words))
+            return True
+        if sent.outcome == "refused_size":
+            return self._is_refused_alone(sent)
+        if sent.outcome == "wait":
+            seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
+            self._wake_after(seconds)
+            self.tell(Event(kind="asked_to_wait", words=sent.words))
+        elif sent.outcome == "not_sent":
+            self._not_sent_since = self._not_sent_since or self.context.clock()
+            self._wake_after(min(self.context.settings.poll_interval, 5.0))
+            self.tell(Event(kind="unreachable", level="warning", words=sent.words))
+        return False
+
+    def _wake_after(self, seconds: float) -> None:
+        """Wait so long; of several that went up together the longest counts."""
+        moment = self.context.clock() + timedelta(seconds=seconds)
+        self.wake_at = moment if self.wake_at is None else max(self.wake_at, moment)
+
+    def _is_refused_alone(self, sent: Sent) -> bool:
+        """Halve a chunk that was refused whole until the offender is found; a single one has failed, and is done."""
+        if sent.count > 1:
+            half = sent.count // 2
+            self._size_cap = half if self._size_cap is None else min(self._size_cap, half)
+            self.tell(Event(kind="chunk_refused", level="warning", requests=half, words=sent.words))
+            return False
+        self.submitter.fail_single(sent.chunk_id, sent.words)
+        self._size_cap = None
+        self.tell(Event(kind="request_refused", level="warning", words=sent.words))
+        return True

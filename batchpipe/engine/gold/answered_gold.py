@@ -1,0 +1,200 @@
+"""Answers that are there already, held against what is known to be true of their rows.
+
+A true value is of a row's key and of its input: where gold, or a review, holds input columns that an answer was asked
+with, they are alike, or it says nothing of that answer. A review wins over `[eval] gold`. Rows that the
+prompt shows as examples are left out, as in an evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.gold.gold_rows import (
+    Gold,
+    GoldField,
+    comparison,
+    evaluated_file,
+    read_gold,
+    reviewed_fields,
+    truth_values,
+)
+from batchpipe.engine.gold.reviewed_gold import FromReview, fill_reviewed, names_sql, same_row_sql
+from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.evaluation.field_comparison import is_correct
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.schema.columns import Column, value_sql
+from batchpipe.sql.quoting import quote_identifier, quote_list
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+# What the prompt shows: the rows of each of its queries.
+Examples = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGold:
+    """True values in `work.known_gold`, of `fields`, whose columns are `columns`; `key` names the key's columns.
+
+    `judged` fields are left out: a judge compares them, and only an evaluation asks it.
+    """
+
+    key: tuple[str, ...]
+    fields: tuple[GoldField, ...]
+    judged: tuple[str, ...]
+    columns: Mapping[str, Column]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """An answer with a known true value: whether each field is right; `facts` are what was asked of it beside.
+
+    `chosen` says why a person saw the row, where the true value is from review, else it is None.
+    """
+
+    key: str
+    marks: Mapping[str, bool]
+    chosen: Sequence[str] | None
+    facts: tuple[Any, ...]
+
+    @property
+    def right(self) -> bool:
+        return all(self.marks.values())
+
+
+def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequence[Column]) -> KnownGold | None:
+    """Read `[eval] gold` and reviews into `work.known_gold`; None without `[eval]`, and where judges compare all of it.
+
+    `columns` are those of the output. The input is not read. PipelineError and InputError where gold cannot be used.
+    """
+    if file.pipeline.eval is None:
+        return None
+    by_name = {each.name: each for each in columns}
+    with context.temporary_folder("gold-") as folder:
+        gold = _read_gold(context, file, folder / "gold.parquet")
+        known = [each for each in gold.fields if each.name in by_name]
+        fields = tuple(each for each in known if comparison(each) is not None)
+        if not fields:
+            return None
+        with context.database.reading(work) as session:
+            fill_reviewed(session, file.pipeline.names, columns, [each.name for each in fields])
+        values = "".join(f", {quote_identifier(each.name)}" for each in fields)
+        work.connection.execute(query("known_from_review", values=values))
+        if gold.snapshot is not None:
+            _take_gold(work, gold.snapshot, fields, by_name, file)
+    judged = tuple(each.name for each in known if each not in fields)
+    return KnownGold(key=tuple(file.pipeline.input.key), fields=fields, judged=judged, columns=by_name)
+
+
+def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:
+    if file.pipeline.eval is None or file.pipeline.eval.gold is None:
+        return Gold(snapshot=None, fields=reviewed_fields(file), whole=False)
+    over_gold = evaluated_file(file, gold=True)
+    with context.source(over_gold, {}) as source:
+        return read_gold(source, over_gold, path)
+
+
+def _take_gold(
+    work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
+) -> None:
+    true = {each.column.name for each in fields if each.column is not None}
+    inputs = [each for each in snapshot.columns if each.name not in true]
+    statement = query(
+        "known_from_gold",
+        names=names_sql(inputs),
+        texts=texts_sql(inputs),
+        values=truth_values(work, snapshot, fields, types, file),
+        gold=snapshot.relation,
+    )
+    work.connection.execute(statement)
+
+
+def fill_known_keys(work: Work, snapshot: Snapshot | None) -> None:
+    """`work.known_keys`: the rows of the input `snapshot` that have a true value; None for no rows."""
+    if snapshot is None:
+        work.connection.execute("CREATE OR REPLACE TABLE work.known_keys (key_id UHUGEINT)")
+        return
+    same = same_row_sql(names_sql(snapshot.columns), "s._given", "g._columns", "g._texts")
+    parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}
+    work.connection.execute(query("known_keys", **parts))
+
+
+def held_against(
+    session: Session,
+    gold: KnownGold,
+    names: Sequence[str],
+    answers: str,
+    examples: Sequence[Examples] = (),
+    facts: Sequence[str] = (),
+) -> list[Marked]:
+    """The rows of `answers` (a relation of key_id, custom_id, output, valid and the `facts`) with a true value.
+
+    One that is not valid is wrong. `examples` are what the prompts show.
+    """
+    columns = [gold.columns[each.name] for each in gold.fields]
+    statement = query(
+        "marked",
+        pipelines=quote_list(names),
+        answers=answers,
+        same=same_row_sql("p.columns", "q.texts", "g._columns", "g._texts"),
+        facts="".join(f", a.{quote_identifier(each)}" for each in facts),
+        true="".join(f", g.{quote_identifier(each.name)}" for each in gold.fields),
+        given="".join(f", {value_sql(each, 'a.output')}" for each in columns),
+    )
+    shown = [_Shown(gold.key, rows) for each in examples for rows in each.values() if rows]
+    found, width = [], len(gold.fields)
+    for key, valid, chosen, asked, texts, *values in session.rows(statement):
+        extra, true, given = values[: len(facts)], values[len(facts) : -width], values[-width:]
+        if any(each.has(key, asked, texts) for each in shown):
+            continue
+        marks = {
+            field.name: valid and is_correct(how, right, said)
+            for field, right, said in zip(gold.fields, true, given, strict=True)
+            if (how := comparison(field)) is not None
+        }
+        found.append(Marked(key=key, marks=marks, chosen=chosen, facts=tuple(extra)))
+    return found
+
+
+class _Shown:
+    """The rows of one query of a prompt, and the names of the input's key."""
+
+    def __init__(self, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        self._key = key
+        self._rows = [{name: _text(value) for name, value in row.items()} for row in rows]
+        self._known: dict[tuple[str, ...], set[tuple[str | None, ...]]] = {}
+
+    def has(self, key: str, asked: Sequence[str], texts: Sequence[str | None]) -> bool:
+        """Whether a row is among them: the same in its key and all that it was asked with, as far as they have it."""
+        names = tuple(name for name in dict.fromkeys([*asked, *self._key]) if name in self._rows[0])
+        if not set(names) & set(asked) and not set(self._key) <= set(names):
+            return False
+        if names not in self._known:
+            self._known[names] = {tuple(row[name] for name in names) for row in self._rows}
+        given = dict(zip(self._key, json.loads(key), strict=True)) | dict(zip(asked, texts, strict=False))
+        return tuple(given[name] for name in names) in self._known[names]
+
+
+def _text(value: Any) -> str | None:
+    """A value as DuckDB reads it out of JSON as text."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str).strip('"')
+
+
+def reviewed_among(found: Sequence[Marked]) -> FromReview:
+    """How many have their true value from review."""
+    counts = dict.fromkeys(("sample", "ladder", "where", "other"), 0)
+    for word in _reasons(found):
+        counts[word] += 1
+    return FromReview(**counts)
+
+
+def _reasons(found: Sequence[Marked]) -> Iterator[str]:
+    for each in found:
+        if each.chosen is not None:
+            yield next((word for word in ("sample", "ladder", "where") if word in each.chosen), "other")

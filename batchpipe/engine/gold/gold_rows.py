@@ -1,0 +1,289 @@
+"""Gold rows: the key, the true values of some fields, and what the prompt reads of each row."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.common.errors import InputError, PipelineError, Problem
+from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot
+from batchpipe.engine.source.source import Source
+from batchpipe.evaluation.field_comparison import Comparison
+from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
+from batchpipe.schema.columns import Column
+from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+DATA_FILE = re.compile(r"\S.*\.(csv|tsv|parquet|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
+EXACT = Compared(compare="exact")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldField:
+    """An output field, the column of gold that holds its true value, and how the two are compared.
+
+    Where there is no `[eval] gold` there is no column: people said in review what is true.
+    """
+
+    name: str
+    column: InputColumn | None
+    compared: Compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gold:
+    """What was read of gold: a snapshot of all its columns, None where reviews are all there is.
+
+    `whole` says that it holds the input's columns too.
+    """
+
+    snapshot: Snapshot | None
+    fields: tuple[GoldField, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldRows:
+    """The rows that models answer: `rows` is what prompts read, `work.truth` has their true values.
+
+    `shown` rows were left out because the prompt shows them, `missing` because the input has no row of that key,
+    `unseen` reviewed ones because they lack a column that the prompt reads.
+    """
+
+    rows: Snapshot
+    shown: int
+    missing: int
+    reviewed: FromReview
+    unseen: int = 0
+
+
+class GoldInputs:
+    """An input with known columns; small queries run in the session of `source`."""
+
+    def __init__(self, source: Source, columns: tuple[InputColumn, ...]) -> None:
+        self.connection: duckdb.DuckDBPyConnection = source.connection
+        self._source = source
+        self._columns = columns
+
+    def columns(self) -> tuple[InputColumn, ...]:
+        return self._columns
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        return self._source.column_problems(columns)
+
+    def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        return self._source.table(query, toml_path)
+
+
+def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
+    """`file` as an evaluation takes it: its prompt, fields, checks and ladder, and no table.
+
+    With `gold` its input is `[eval] gold`, without setup and parameters.
+    """
+    pipeline = file.pipeline
+    changed: dict[str, Any] = {
+        "output": pipeline.output.model_copy(update={"include": (), "after": ()}),
+        "chunking": pipeline.chunking.model_copy(update={"group_by": ()}),
+        "rerun": Rerun(),
+        "pilot": None,
+    }
+    text = file.query
+    if gold:
+        assert pipeline.eval is not None
+        assert pipeline.eval.gold is not None
+        changed["input"] = Input(query_file=file.where("[eval] gold"), key=pipeline.input.key)
+        given = pipeline.eval.gold.strip()
+        text = f"SELECT * FROM {quote_literal(given)}" if DATA_FILE.fullmatch(given) else given
+    changed_file = {"pipeline": pipeline.model_copy(update=changed), "query": text}
+    return file.model_copy(update=changed_file | {"evaluates": tuple(pipeline.names)})
+
+
+def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:
+    """The fields that gold has true values of; `source` is open over it. PipelineError where it lacks what it needs."""
+    given = file.pipeline.eval
+    assert given is not None
+    by_name = {each.name: each for each in source.columns()}
+    for name in file.pipeline.input.key:
+        if name not in by_name:
+            raise _no_column(file, "gold", name, by_name, "every row needs its key")
+    return _fields(file, given, by_name)
+
+
+def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
+    """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
+    fields, columns = gold_fields(source, file), source.columns()
+    snapshot = source.snapshot(path, columns)
+    if not snapshot.rows:
+        raise InputError("gold has no rows", where=file.where("[eval] gold"), hint="Label some rows of the input.")
+    return Gold(snapshot=snapshot, fields=fields, whole=is_whole(file, fields, columns))
+
+
+def is_whole(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
+    """Whether gold, whose columns these are, holds more than the key and true values: the input's columns."""
+    needed = {*file.pipeline.input.key, *(each.column.name for each in fields if each.column is not None)}
+    return any(each.name not in needed for each in columns)
+
+
+def reviewed_fields(file: PipelineFile) -> tuple[GoldField, ...]:
+    """The fields that the file lists, where reviews are all the gold there is."""
+    given = file.pipeline.eval
+    assert given is not None
+    _refuse_unknown(file, given)
+    return tuple(GoldField(name=name, column=None, compared=how) for name, how in given.fields.items())
+
+
+def _refuse_unknown(file: PipelineFile, given: Eval) -> list[str]:
+    """The names of the output fields; PipelineError where `[eval]` names another."""
+    known = _field_names(file)
+    for key, names in (("expect", given.expect), ("fields", given.fields)):
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                hint = f"Did you mean {near[0]!r}?" if near else f"The fields: {', '.join(known)}."
+                what = f"there is no output field {name!r}"
+                raise PipelineError(what, where=file.where(f"[eval] {key}"), hint=hint)
+    return known
+
+
+def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
+    """The fields to compare: those that the file lists, else each that gold has a column of."""
+    known = _refuse_unknown(file, given)
+    wanted = [*given.fields] or [name for name in known if name in given.expect or name in columns]
+    found = []
+    for name in wanted:
+        column = given.expect.get(name, name)
+        if column not in columns:
+            raise _no_column(file, "expect", column, columns, f"it is to hold the true values of {name}")
+        found.append(GoldField(name=name, column=columns[column], compared=given.fields.get(name, EXACT)))
+    if not found:
+        hint = f'Name the column: expect = {{ {next(iter(known), "label")} = "column" }}'
+        raise PipelineError("gold has no true values of any output field", where=file.where("[eval]"), hint=hint)
+    return tuple(found)
+
+
+def _field_names(file: PipelineFile) -> list[str]:
+    return list((file.schema_content or {}).get("properties", file.pipeline.output.fields))
+
+
+def _no_column(file: PipelineFile, key: str, name: str, columns: Mapping[str, Any], why: str) -> PipelineError:
+    hint = f"Its columns: {', '.join(columns)}."
+    return PipelineError(f"gold has no column {name!r}: {why}", where=file.where(f"[eval] {key}"), hint=hint)
+
+
+def choose_rows(
+    work: Work, gold: Gold, given: Snapshot, prompts: Sequence[Resolved], path: Path, sample: int | None
+) -> GoldRows:
+    """Fill `work.truth` and write the rows to ask: those of `given` that gold knows and no prompt shows.
+
+    `sample` is how many of them, by hash of the key.
+    """
+    connection = work.connection
+    missing = _fill_truth(work, gold.snapshot, gold, given, prompts[0]) if gold.snapshot is not None else 0
+    take_reviewed(work, given, empty=gold.snapshot is None)
+    shown = 0
+    for prompt in prompts:
+        for rows in prompt.version.queries.values():
+            shown += _leave_out(work, given, prompt, rows)
+    if sample is not None:
+        connection.execute(query("gold_sample"), {"rows": sample})
+    if not _count(work, "SELECT count(*) FROM work.truth"):
+        raise _nothing_left(gold, prompts[0].file)
+    rows = subset(work, given, "SELECT key_id FROM work.truth", path)
+    return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
+
+
+def comparison(field: GoldField) -> Comparison | None:
+    """How the file says that a field is compared; None where a judge compares it."""
+    kind = field.compared.compare
+    return None if kind == "judge" else Comparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
+
+
+def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
+    if gold.snapshot is None:
+        hint = f'Review some rows (batchpipe review {file.pipeline.name}), or add gold = "SELECT ...".'
+        return InputError(
+            "nobody has reviewed a row of the input: there is no gold", where=file.where("[eval]"), hint=hint
+        )
+    what = "no gold row is left: the prompt shows every one, or the input has none of their keys"
+    return InputError(what, where=file.where("[eval] gold"), hint="Label rows that it does not show.")
+
+
+def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, prompt: Resolved) -> int:
+    """`work.truth` out of `[eval] gold`; how many of its rows `given` lacks."""
+    values = truth_values(work, snapshot, gold.fields, {each.name: each for each in prompt.columns}, prompt.file)
+    relations = {"gold": snapshot.relation, "rows": given.relation}
+    work.connection.execute(query("gold_truth", values=values, **relations))
+    return _count(work, query("gold_missing", **relations))
+
+
+def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
+    """The rows of `snapshot` whose key_id `keys` (SQL) gives, as a snapshot at `path`."""
+    return snapshot.of_rows(work.connection, query("gold_rows", rows=snapshot.relation, keys=keys), path)
+
+
+def truth_values(
+    work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
+) -> str:
+    """SQL: the true values of `fields` out of gold `g`, after a comma. InputError for one that a field cannot hold."""
+    _refuse_strange(work, snapshot, fields, types, file)
+    return "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in fields)
+
+
+def _truth(field: GoldField, column: Column) -> str:
+    assert field.column is not None
+    return f"TRY_CAST(g.{field.column.stored} AS {column.type})"
+
+
+def _refuse_strange(
+    work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
+) -> None:
+    """True values that the field could not hold would make every answer a wrong one."""
+    for each in fields:
+        assert each.column is not None
+        test = f"g.{each.column.stored} IS NOT NULL AND {_truth(each, types[each.name])} IS NULL"
+        row = work.connection.execute(
+            f"SELECT key, {each.column.text} FROM {snapshot.relation} g WHERE {test} LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            what = f"the true value {row[1]!r} of row {row[0]} is no {types[each.name].type}, as {each.name} is"
+            hint = "Correct it, or cast it in the query."
+            raise InputError(what, where=file.where("[eval] gold"), hint=hint)
+
+
+def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Drop from `work.truth` the rows that a query of the prompt shows; how many.
+
+    It shows a row where it has the same values in all columns that it shares with what the prompt reads of a row.
+    """
+    names = {each.name: each for each in given.columns}
+    read = {*prompt.templates.columns, *prompt.file.pipeline.input.key} & set(names)
+    shared = sorted(read & set(rows[0])) if rows else []
+    if not set(shared) & prompt.templates.columns and not set(prompt.file.pipeline.input.key) <= set(shared):
+        return 0
+    same = " AND ".join(
+        f"{names[name].text} IS NOT DISTINCT FROM json_extract_string(e.example, {quote_literal(_json_path(name))})"
+        for name in shared
+    )
+    statement = query("gold_leave_out", rows=given.relation, same=same)
+    texts = [json.dumps({name: row[name] for name in shared}, default=str, ensure_ascii=False) for row in rows]
+    return len(work.connection.execute(statement, {"examples": texts}).fetchall())
+
+
+def _json_path(name: str) -> str:
+    return "$." + quote_identifier(name)
+
+
+def _count(work: Work, statement: str) -> int:
+    row = work.connection.execute(statement).fetchone()
+    return int(row[0]) if row else 0

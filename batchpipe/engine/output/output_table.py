@@ -1,0 +1,216 @@
+"""The output table: derived, never a fact. Changed by MERGE from a source with one row per key, rebuilt at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.engine.answers.validation import make_room_for_stored
+from batchpipe.engine.ledger.events import add_event, standing_reviews
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.pipeline.model import FACT_COLUMNS
+from batchpipe.schema.columns import value_sql
+from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal, quote_table
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
+    """Names and DuckDB types of the output table's columns, in order."""
+    return [
+        *((each.name, each.type) for each in resolved.key_columns),
+        *((each.name, each.type) for each in resolved.columns),
+        *((each.name, each.type) for each in resolved.include_columns),
+        *FACT_COLUMNS,
+    ]
+
+
+def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> bool:
+    """Make the table, or give it today's columns from stored answers; True where it was made or rebuilt.
+
+    Raises PipelineError for a table that this pipeline did not make.
+    """
+    schema, name = _split(resolved.table)
+    present = [
+        (column, kind)
+        for column, kind in session.rows(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_catalog() "
+            "AND schema_name = $1 AND table_name = $2 ORDER BY column_index",
+            [schema, name],
+        )
+    ]
+    if present and not _made_by_us(session, resolved):
+        what = f"the database has a table {resolved.table} that this pipeline did not make; it is not touched"
+        raise PipelineError(what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."')
+    wanted = _described(session, resolved)
+    if present == wanted:
+        return False
+    session.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
+    columns = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in table_columns(resolved))
+    session.execute(f"CREATE OR REPLACE TABLE {output_table(resolved)} ({columns})")
+    for column in resolved.columns:
+        if column.comment:
+            comment = f"COMMENT ON COLUMN {output_table(resolved)}.{quote_identifier(column.name)}"
+            session.execute(f"{comment} IS {quote_literal(column.comment)}")
+    if not _made_by_us(session, resolved):
+        add_event(session, resolved.name, "output_made", {"table": f"{schema}.{name}"}, run_id=run_id)
+    merge_output(session, resolved, None)
+    return True
+
+
+def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answered: bool = True) -> None:
+    """Bring the rows of `keys` (SQL giving key_id; None: all) up to their newest accepted answer and its review.
+
+    They are current then; where nothing was `answered`, which of them are stays as it was.
+    """
+    if not resolved.has_output:
+        return
+    pipelines = quote_list(resolved.names)
+    make_room_for_stored(session, f"pipeline IN ({pipelines})", len(resolved.columns))
+    among = f"AND key_id IN ({keys})" if keys is not None else ""
+    for source in _sources(
+        session,
+        resolved,
+        among,
+        accepted=query("newest_accepted", pipelines=pipelines, among=among),
+        requests=query("newest_requests", pipelines=pipelines),
+        answered=query("stored_outputs", pipelines=pipelines),
+    ):
+        _merge(session, resolved, source, answered=answered)
+
+
+def merge_collected(session: Session, resolved: Resolved) -> None:
+    """Bring in what this commit accepted of the batches in `work.ended`: results and what was sent say it all."""
+    if not resolved.has_output:
+        return
+    seq = str(session.seq)
+    is_new = _is_new(session, resolved)
+    for source in _sources(
+        session,
+        resolved,
+        f"AND key_id IN ({query('accepted_in_commit', seq=seq)})",
+        accepted=query("accepted_now", seq=seq),
+        requests=query("requests_now"),
+        answered=query("outputs_now", seq=seq),
+    ):
+        if is_new:
+            session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
+        else:
+            _merge(session, resolved, source, answered=True)
+    if session.one(query("any_accepted_earlier"))[0]:
+        merge_output(session, resolved, query("accepted_earlier_answers", seq=seq))
+
+
+def _sources(
+    session: Session, resolved: Resolved, among: str, *, accepted: str, requests: str, answered: str
+) -> Iterator[str]:
+    """SQL: rows of the table out of what is `accepted`, by the parts in which its answers are read.
+
+    `among` says of which keys reviews are looked up.
+    """
+    parts = session.work.parts
+    reviewed = standing_reviews(session, resolved.names, among)
+    for part in range(parts):
+        yield query(
+            "output_source",
+            pipelines=quote_list(resolved.names),
+            columns=", ".join(_values(resolved)),
+            reviewed=reviewed,
+            accepted=f"SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}" if parts > 1 else accepted,
+            requests=requests,
+            answered=answered,
+        )
+
+
+def _is_new(session: Session, resolved: Resolved) -> bool:
+    """Whether no row of `work.sent` is in the table: an INSERT takes a fifth of what a MERGE does."""
+    keys = ", ".join(_values(resolved)[: len(resolved.key_columns)])
+    sent = f"(SELECT {keys} FROM work.sent q) s"
+    known = f"SELECT EXISTS (SELECT 1 FROM {output_table(resolved)} t JOIN {sent} ON {_same_key(resolved)})"
+    return not session.one(known)[0]
+
+
+def _same_key(resolved: Resolved) -> str:
+    keys = [quote_identifier(each.name) for each in resolved.key_columns]
+    return " AND ".join(f"t.{key} IS NOT DISTINCT FROM s.{key}" for key in keys)
+
+
+def _merge(session: Session, resolved: Resolved, source: str, *, answered: bool) -> None:
+    table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
+    keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
+    left = [*keys_sql, *([] if answered else [quote_identifier("_current")])]
+    changed = ", ".join(f"{name} = s.{name}" for name in names if name not in left)
+    session.execute(
+        f"MERGE INTO {table} t USING ({source}) s ON {_same_key(resolved)} WHEN MATCHED THEN UPDATE SET {changed} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
+    )
+
+
+def refresh_output(session: Session, resolved: Resolved) -> None:
+    """Set `_current`, and bring `include` columns of unchanged rows up to the present snapshot.
+
+    Reads `work.compared` and `work.plan`: a row is current where its answer stands under today's prompt and input.
+    """
+    table = output_table(resolved)
+    keys = [quote_identifier(each.name) for each in resolved.key_columns]
+    key_id = f"md5_number(to_json([{', '.join(f'{key}::VARCHAR' for key in keys)}])::VARCHAR)"
+    session.execute(
+        query("refresh_current", table=table, key_id=key_id, pipelines=quote_list(resolved.names)),
+        {"prompt_version": resolved.version.prompt_version},
+    )
+
+
+def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> None:
+    """Bring the `include` columns of rows whose input is unchanged up to `snapshot`."""
+    if not resolved.include_columns:
+        return
+    columns = [*resolved.key_columns, *resolved.include_columns]
+    chosen = ", ".join(f"{each.value} AS {quote_identifier(each.name)}" for each in columns)
+    names = [quote_identifier(each.name) for each in resolved.include_columns]
+    differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names)
+    session.execute(
+        f"MERGE INTO {output_table(resolved)} t USING (SELECT {chosen} FROM {snapshot} "
+        "WHERE position IN (SELECT position FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.compared))) s "
+        f"ON {_same_key(resolved)} WHEN MATCHED AND ({differs}) "
+        f"THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in names)}"
+    )
+
+
+def _values(resolved: Resolved) -> list[str]:
+    """SQL for each column over the aliases of `output_source`."""
+    keys = [
+        f"CAST(json_extract_string(q.key, '$[{number}]') AS {each.type}) AS {quote_identifier(each.name)}"
+        for number, each in enumerate(resolved.key_columns)
+    ]
+    fields = [f"{value_sql(column, 'r.output')} AS {quote_identifier(column.name)}" for column in resolved.columns]
+    included = [
+        f"TRY_CAST(q.include_values[list_position(q.include_columns, {quote_literal(each.name)})] AS {each.type}) "
+        f"AS {quote_identifier(each.name)}"
+        for each in resolved.include_columns
+    ]
+    return [*keys, *fields, *included]
+
+
+def _made_by_us(session: Session, resolved: Resolved) -> bool:
+    return bool(
+        session.one(
+            query("output_is_ours", pipelines=quote_list(resolved.names)),
+            {"table": ".".join(_split(resolved.table))},
+        )[0]
+    )
+
+
+def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
+    """The wanted columns with their types as DuckDB writes them."""
+    columns = ", ".join(f"NULL::{kind} AS {quote_identifier(name)}" for name, kind in table_columns(resolved))
+    return [(row[0], row[1]) for row in session.rows(f"DESCRIBE SELECT {columns}")]
+
+
+def _split(table: str) -> tuple[str, str]:
+    schema, _, name = table.rpartition(".")
+    return schema or "main", name
+
+
+def output_table(resolved: Resolved) -> str:
+    """The output table's two-part name, quoted."""
+    return quote_table(".".join(_split(resolved.table)))

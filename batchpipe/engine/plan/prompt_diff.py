@@ -1,0 +1,245 @@
+"""What a plan changes: the prompt's text against the version that answered, and a few due rows before and after.
+
+The rows are chosen in SQL; only they are read and rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from batchpipe.common.errors import PipelineError, TemplateError
+from batchpipe.engine.plan.planner import DUE_WORDS
+from batchpipe.engine.plan.render import feedback_text, python_value
+from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import (
+    KnownInputs,
+    KnownVersion,
+    RecordedVersion,
+    find_version,
+    known_versions,
+    past_columns,
+    read_version,
+    resolve_version,
+)
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
+from batchpipe.engine.source.source import Inputs
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+ROWS_OF_A_REASON = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffOptions:
+    """`wanted`: show what changed. Versions by any of their names; None: the one that answered, the present one."""
+
+    wanted: bool = False
+    from_version: str | None = None
+    to_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A rendered request as the model would see it, or why it does not render."""
+
+    system: str | None = None
+    user: str = ""
+    feedback: str | None = None
+    problem: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole of it, its parts under headings."""
+        if self.problem is not None:
+            return f"(does not render: {self.problem})"
+        parts = (("system", self.system), ("user", self.user), ("after the last answer", self.feedback))
+        return "\n\n".join(f"[{title}]\n{text}" for title, text in parts if text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledRow:
+    """A due row. `version` is the one that it stands under; `before` is None where there is none to show."""
+
+    key: str
+    reason: str
+    version: str | None
+    before: Request | None
+    after: Request
+
+    def diff(self, from_name: str, to_name: str) -> str:
+        """The request's change as a unified diff; empty where it is the same."""
+        return unified(self.before.text if self.before else None, self.after.text, from_name, to_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDiff:
+    """`before` is the version that answered, None where nothing is answered; `problem` says why it cannot render."""
+
+    before: PromptText | None
+    after: PromptText
+    prompt: Sequence[PartDiff]
+    rows: Sequence[SampledRow]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedVersions:
+    """The versions that were named, looked up, and the columns that left the input."""
+
+    before: RecordedVersion | Commit | None
+    after: RecordedVersion | Commit | None
+    past: Mapping[str, str]
+
+
+def find_named(database: Database, work: Work, file: PipelineFile, options: DiffOptions) -> NamedVersions:
+    """Look up the versions that `options` name; UsageError for one that there is not."""
+    names = file.pipeline.names
+    if not (options.wanted or options.to_version):
+        return NamedVersions(before=None, after=None, past={})
+    with database.reading(work) as session:
+        known = known_versions(session, names)
+        past = past_columns(session, names)
+    asked = ((options.from_version, "--from-version"), (options.to_version, "--to-version"))
+    found = [find_version(known, file.root, name, where=where) if name else None for name, where in asked]
+    with database.reading(work) as session:
+        before, after = (
+            read_version(session, names, each) if isinstance(each, KnownVersion) else each for each in found
+        )
+    return NamedVersions(before=before, after=after, past=past)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The earlier side: its text, and resolved for rendering, else the problem with that."""
+
+    text: PromptText
+    resolved: Resolved | None
+    problem: str | None
+
+
+def resolve_before(
+    version: RecordedVersion | Commit, resolved: Resolved, inputs: Inputs, past: Mapping[str, str], provider: str
+) -> Before:
+    """Make `version` fit for rendering rows of `inputs`."""
+    try:
+        earlier = resolve_version(version, resolved.file, inputs, provider, past=past)
+    except PipelineError as error:
+        if isinstance(version, Commit):
+            raise
+        return Before(text=version.text, resolved=None, problem=error.what)
+    text = version.text if isinstance(version, RecordedVersion) else text_of_resolved(earlier, version.label)
+    return Before(text=text, resolved=earlier, problem=None)
+
+
+def answering_version(session: Session, names: Sequence[str]) -> RecordedVersion | None:
+    """The version that answered, after a plan; None where nothing is answered."""
+    found = session.rows(query("answering_version"))
+    known = {each.prompt_version: each for each in known_versions(session, names)}
+    version = known.get(found[0][0]) if found else None
+    return read_version(session, names, version) if version else None
+
+
+def plan_diff(
+    database: Database,
+    work: Work,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    *,
+    label: str,
+    before: Before | None,
+    past: Mapping[str, str],
+    provider: str,
+) -> PlanDiff:
+    """The diff of the plan that `work` holds; without `before` against the version that answered."""
+    listed = quote_list(DUE_WORDS)
+    with database.reading(work) as session:
+        version = answering_version(session, resolved.names) if before is None else None
+        session.execute(query("sampled", due_words=listed), {"each": ROWS_OF_A_REASON})
+        found = session.dictionaries(query("sampled_requests", pipelines=quote_list(resolved.names)))
+    if version is not None:
+        before = resolve_before(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
+    after = text_of_resolved(resolved, label)
+    present = _present(work.connection, snapshot, [each["position"] for each in found])
+    rows = [_row(work.connection, resolved, before, each, present[each["position"]]) for each in found]
+    rows.sort(key=lambda each: DUE_WORDS.index(each.reason))
+    return PlanDiff(
+        before=before.text if before else None,
+        after=after,
+        prompt=diff_texts(before.text, after) if before else (),
+        rows=rows,
+        problem=before.problem if before else None,
+    )
+
+
+def _present(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, positions: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """The rows at `positions`, each with the values of its columns as templates get them."""
+    if not positions:
+        return {}
+    values = ", ".join(python_value(each) for each in snapshot.columns)
+    listed = ", ".join(str(int(each)) for each in positions)
+    chosen = f"SELECT position, {values} FROM {snapshot.relation} s WHERE position IN ({listed})"
+    names = [each.name for each in snapshot.columns]
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(chosen).fetchall()}
+
+
+def _row(
+    connection: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    before: Before | None,
+    found: Mapping[str, Any],
+    present: Mapping[str, Any],
+) -> SampledRow:
+    feedback = None
+    if found["feedback_error"] is not None:
+        feedback = feedback_text(found["feedback_answer"] or "", found["feedback_error"])
+    earlier = None
+    if before is not None and before.resolved is not None and found["word"] != "new":
+        sent = {}
+        if found["input_values"] is not None and found["columns"] is not None:
+            columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
+            sent = typed_values(connection, columns, found["input_values"])
+        earlier = _rendered(before.resolved, {**present, **sent}, None)
+    return SampledRow(
+        key=found["key"],
+        reason=found["word"],
+        version=found["version"],
+        before=earlier,
+        after=_rendered(resolved, present, feedback),
+    )
+
+
+def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | None) -> Request:
+    used = resolved.templates.columns
+    try:
+        message = resolved.templates.render({name: value for name, value in values.items() if name in used})
+    except TemplateError as error:
+        return Request(problem=f"{error.where}: {error.what}")
+    return Request(system=message.system, user=message.user, feedback=feedback)
+
+
+def typed_values(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[InputColumn], texts: Sequence[str | None]
+) -> dict[str, Any]:
+    """Values that were kept as text, in the types that templates got them in."""
+    named: dict[str, Any] = dict(zip([each.name for each in columns], texts, strict=True))
+    for column in columns:
+        if named[column.name] is None or column.as_text or column.type == "VARCHAR":
+            continue
+        kind = "TIMESTAMP" if column.type == "TIMESTAMP WITH TIME ZONE" else column.type
+        cast = f"CAST(CAST($1 AS {column.type}) AS {kind})"
+        try:
+            found = connection.execute(f"SELECT {cast}", [named[column.name]]).fetchone()
+        except duckdb.Error:
+            continue
+        named[column.name] = found[0] if found else None
+    return named

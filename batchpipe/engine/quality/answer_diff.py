@@ -1,0 +1,233 @@
+"""Two prompt versions or models side by side: what they answered to the same rows, compared in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from batchpipe.engine.gold.answered_gold import Examples, KnownGold
+from batchpipe.engine.quality.gold_diff import GoldComparison, compare_gold
+from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts
+from batchpipe.engine.resolved.versions import KnownVersion
+from batchpipe.pipeline.model import Output
+from batchpipe.schema.columns import Column, output_columns, value_sql
+from batchpipe.sql.quoting import quote_list, quote_literal
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+SHOWN_PAIRS = 20
+SHORT_CHARACTERS = 40
+FEW_PAIRS = 50
+
+Kind = Literal["values", "number", "text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two: a prompt version, by one model or by any. `known` is None where it was never run.
+
+    `examples` are the rows of the prompt's queries.
+    """
+
+    text: PromptText
+    full_schema: Mapping[str, Any]
+    known: KnownVersion | None
+    model: str | None = None
+    examples: Examples = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.text.label}, {self.model}" if self.model else self.text.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """A field that changed in `changed` rows. None stands for null or nothing.
+
+    `pairs` (before, after, rows) are the most frequent of few or short values, `other_pairs` counts rows of the
+    rest. The means of a number are over every row that has one on both sides.
+    """
+
+    name: str
+    kind: Kind
+    changed: int
+    pairs: Sequence[tuple[str | None, str | None, int]] = ()
+    other_pairs: int = 0
+    mean_before: float | None = None
+    mean_after: float | None = None
+
+    @property
+    def mean_change(self) -> float | None:
+        if self.mean_before is None or self.mean_after is None:
+            return None
+        return self.mean_after - self.mean_before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedRow:
+    """A row with its input as it was sent, as text, and the fields that changed as (name, before, after)."""
+
+    key: str | None
+    input: Mapping[str, str | None]
+    from_model: str | None
+    to_model: str | None
+    fields: Sequence[tuple[str, str | None, str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """US dollars for the same `rows`, those that each side answered itself; results without a price count nothing."""
+
+    rows: int
+    from_usd: Decimal
+    to_usd: Decimal
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """`compared` rows have an answer on both sides: `changed` or not, and of those that are not, `carried_over`
+    have the very same one. `input_changed` counts compared rows whose input changed too. `gold` is None where nothing
+    is known to be true of a compared row."""
+
+    pipeline: str
+    before: Side
+    after: Side
+    prompt: Sequence[PartDiff]
+    compared: int
+    changed: int
+    carried_over: int
+    input_changed: int
+    only_from: int
+    only_to: int
+    added_fields: Sequence[str]
+    removed_fields: Sequence[str]
+    fields: Sequence[FieldChange]
+    rows: Sequence[ChangedRow]
+    cost: Cost
+    gold: GoldComparison | None = None
+
+    @property
+    def unchanged(self) -> int:
+        return self.compared - self.changed
+
+
+def compare(
+    session: Session, names: Sequence[str], before: Side, after: Side, *, rows: int, gold: KnownGold | None = None
+) -> Comparison:
+    """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
+    pipelines = quote_list(names)
+    _fill_side(session, pipelines, before, "side_before")
+    _fill_side(session, pipelines, after, "side_after")
+    session.execute(query("answered_pairs", pipelines=pipelines))
+    earlier, later = side_columns(before), side_columns(after)
+    common = [(each, earlier[name]) for name, each in later.items() if name in earlier]
+    _fill_cells(session, common)
+    counts = session.dictionaries(query("pair_counts"))[0]
+    changes = [_field_change(session, column, older, after) for column, older in common]
+    return Comparison(
+        pipeline=names[0],
+        before=before,
+        after=after,
+        prompt=diff_texts(before.text, after.text) if before.text.parts != after.text.parts else (),
+        **counts,
+        added_fields=[name for name in later if name not in earlier],
+        removed_fields=[name for name in earlier if name not in later],
+        fields=[each for each in changes if each.changed],
+        rows=_changed_rows(session, pipelines, [each.name for each, _ in common], rows),
+        cost=_cost(session, pipelines, before, after, counts["compared"] - counts["carried_over"]),
+        gold=compare_gold(session, gold, names, [before.examples, after.examples]) if gold is not None else None,
+    )
+
+
+def side_columns(side: Side) -> dict[str, Column]:
+    """The fields of a side as columns, by name."""
+    return {each.name: each for each in output_columns(side.full_schema, Output())}
+
+
+def _fill_side(session: Session, pipelines: str, side: Side, table: str) -> None:
+    """`work.side_...`: the newest answer to each key; none where the version was never run."""
+    answered = "state = 'accepted'"
+    if side.model is not None:
+        among = query("answers_of_model", pipelines=pipelines, model=quote_literal(side.model))
+        valid = "(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))"
+        answered = f"{valid} AND custom_id IN ({among})"
+    number = side.known.prompt_version if side.known else "0"
+    statement = query("side", side=table, pipelines=pipelines, answered=answered)
+    session.execute(statement, {"prompt_version": number})
+
+
+def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> None:
+    """`work.cells`: each field of each row whose value changed, both values as text."""
+    session.execute(
+        "CREATE OR REPLACE TABLE work.cells (key_id UHUGEINT, field VARCHAR, before VARCHAR, after VARCHAR)"
+    )
+    for column, older in columns:
+        same_type = column.type == older.type
+        old, new = (_text(column, "before"), _text(column, "after"))
+        compared = (value_sql(column, "before"), value_sql(column, "after")) if same_type else (old, new)
+        session.execute(
+            f"INSERT INTO work.cells SELECT key_id, $field, {old}, {new} FROM work.pairs "
+            f"WHERE NOT same_answer AND {compared[0]} IS DISTINCT FROM {compared[1]}",
+            {"field": column.name},
+        )
+
+
+def _text(column: Column, document: str) -> str:
+    """SQL: the field's value as text, a string without its quotes; NULL for null and nothing."""
+    pointer = quote_literal("/" + column.name.replace("~", "~0").replace("/", "~1"))
+    return f"json_extract_string({document}, {pointer})"
+
+
+def _field_change(session: Session, column: Column, older: Column, after: Side) -> FieldChange:
+    field = {"field": column.name}
+    facts = session.dictionaries(query("changed_field"), field)[0]
+    if column.type == older.type and column.type in ("DOUBLE", "BIGINT"):
+        old, new = value_sql(column, "before"), value_sql(column, "after")
+        means = session.one(
+            f"SELECT avg(old), avg(new) FROM (SELECT {old} AS old, {new} AS new FROM work.pairs) "
+            "WHERE old IS NOT NULL AND new IS NOT NULL"
+        )
+        return FieldChange(
+            name=column.name, kind="number", changed=facts["changed"], mean_before=means[0], mean_after=means[1]
+        )
+    node = after.full_schema.get("properties", {}).get(column.name)
+    named = isinstance(node, Mapping) and ("enum" in node or "const" in node)
+    few = facts["longest"] <= SHORT_CHARACTERS and facts["pairs"] <= FEW_PAIRS
+    if not (named or column.type == "BOOLEAN" or few):
+        return FieldChange(name=column.name, kind="text", changed=facts["changed"])
+    pairs = [tuple(row) for row in session.rows(query("changed_values", limit=str(SHOWN_PAIRS)), field)]
+    return FieldChange(
+        name=column.name,
+        kind="values",
+        changed=facts["changed"],
+        pairs=[(old, new, number) for old, new, number in pairs],
+        other_pairs=facts["changed"] - sum(number for _, _, number in pairs),
+    )
+
+
+def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count: int) -> list[ChangedRow]:
+    cells: dict[str, dict[str, tuple[str | None, str | None]]] = {}
+    for key_id, name, old, new in session.rows(query("changed_cells"), {"count": count}):
+        cells.setdefault(key_id, {})[name] = (old, new)
+    found = session.dictionaries(query("changed_rows", pipelines=pipelines), {"count": count})
+    return [
+        ChangedRow(
+            key=row["key"],
+            input=dict(zip(row["columns"] or (), row["input_values"] or (), strict=False)),
+            from_model=row["from_model"],
+            to_model=row["to_model"],
+            fields=[(name, *cells[row["key_id"]][name]) for name in names if name in cells[row["key_id"]]],
+        )
+        for row in found
+    ]
+
+
+def _cost(session: Session, pipelines: str, before: Side, after: Side, rows: int) -> Cost:
+    sums = []
+    for side, table in ((before, "side_before"), (after, "side_after")):
+        model = f"{quote_literal(side.model)} IN (q.model, r.model)" if side.model else "true"
+        sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
+    return Cost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

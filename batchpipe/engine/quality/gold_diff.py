@@ -1,0 +1,83 @@
+"""Two sides of a comparison held against what is true: which rows the one fixed, and which it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batchpipe.common.errors import UsageError
+from batchpipe.engine.gold.agreement import wilson
+from batchpipe.engine.gold.answered_gold import Examples, KnownGold, Marked, held_against, reviewed_among
+from batchpipe.engine.gold.reviewed_gold import FromReview
+from batchpipe.evaluation.statistics import mcnemar
+from batchpipe.store.database import Session
+
+SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM work.{side} SEMI JOIN work.pairs USING (key_id))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swing:
+    """How many of `n` rows are right before and after; `fixed` and `broken` are the keys of those that differ.
+
+    `p_value` is McNemar's, None where the library for it is not here.
+    """
+
+    n: int
+    before: int
+    after: int
+    fixed: Sequence[str]
+    broken: Sequence[str]
+    p_value: float | None
+
+    def interval(self, right: int) -> tuple[float, float]:
+        """The 95% interval of `right` of the n rows; of no rows from 0 to 1."""
+        return wilson(right, self.n) if self.n else (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldComparison:
+    """`whole` counts a row as right where every compared field is; `fields` each alone, less the `judged` ones."""
+
+    whole: Swing
+    judged: Sequence[str]
+    fields: Mapping[str, Swing]
+    reviewed: FromReview
+
+
+def compare_gold(
+    session: Session, gold: KnownGold, names: Sequence[str], examples: Sequence[Examples]
+) -> GoldComparison | None:
+    """Both sides of `work.pairs` over the rows with a true value of what each was asked with; None of none."""
+    before, after = (
+        {each.key: each for each in held_against(session, gold, names, SIDE.format(side=side), examples)}
+        for side in ("side_before", "side_after")
+    )
+    pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
+    if not pairs:
+        return None
+    return GoldComparison(
+        whole=_swing(pairs, [(old.right, new.right) for old, new in pairs]),
+        judged=gold.judged,
+        fields={
+            each.name: _swing(pairs, [(old.marks[each.name], new.marks[each.name]) for old, new in pairs])
+            for each in gold.fields
+        },
+        reviewed=reviewed_among([new for _, new in pairs]),
+    )
+
+
+def _swing(pairs: Sequence[tuple[Marked, Marked]], marks: Sequence[tuple[bool, bool]]) -> Swing:
+    keys = [old.key for old, _ in pairs]
+    first, second = [old for old, _ in marks], [new for _, new in marks]
+    try:
+        p_value = mcnemar(first, second).p_value
+    except UsageError:
+        p_value = None
+    return Swing(
+        n=len(marks),
+        before=sum(first),
+        after=sum(second),
+        fixed=[key for key, (old, new) in zip(keys, marks, strict=True) if new and not old],
+        broken=[key for key, (old, new) in zip(keys, marks, strict=True) if old and not new],
+        p_value=p_value,
+    )

@@ -1,0 +1,277 @@
+"""The judge of an evaluated field: a model that says whether an answer means the true value.
+
+A judge is a pipeline of its own, named `NAME:judge:FIELD:HASH` after its prompt version and its ladder. Its rows are
+gold rows with an answer and the true value, one for all models that gave that answer. What was judged before by the
+same model with the same words is taken over, whoever gave the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.decide.fingerprint import digest
+from batchpipe.engine.answers.validation import fill_answers, validate_documents
+from batchpipe.engine.context import Context
+from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.gold.gold_rows import GoldField
+from batchpipe.engine.resolved.resolve import Resolved, resolve
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hash_sql
+from batchpipe.engine.source.source import Inputs
+from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
+from batchpipe.schema.columns import Column
+from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
+from batchpipe.sql.quoting import quote_identifier
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+ANSWER, EXPECTED = "answer", "expected"
+SHOWN_HASH = 8
+SHOWN_FAILURES = 5
+FIELDS = {
+    "reason": OutputField(type="string", description="Why, in one sentence."),
+    "correct": OutputField(type="boolean", description="Whether the answer is right."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldJudge:
+    """The judge of the field `name`: `resolved` is its pipeline, `type` the field's DuckDB type.
+
+    `number` tells its working tables from another's. `column` of gold, if there is any, has the true values; those in
+    `taken` are hidden by the judge's own names.
+    """
+
+    number: int
+    name: str
+    type: str
+    column: str | None
+    taken: tuple[str, ...]
+    resolved: Resolved
+
+    @property
+    def _parts(self) -> dict[str, str]:
+        """SQL of the answer and the true value in a row of `work.answered` and `work.truth`, and of the pair's key."""
+        answer = f"TRY_CAST(a.{quote_identifier(OUTPUT_PREFIX + self.name)} AS {self.type})"
+        text = f"{answer}" if self.type == "VARCHAR" else f"to_json({answer})"
+        return {
+            "answer": answer,
+            "expected": f"t.{quote_identifier(self.name)}",
+            "key": f"to_json(list_append(from_json(t.key, '[\"VARCHAR\"]'), {text}::VARCHAR))::VARCHAR",
+        }
+
+    @property
+    def _pairs(self) -> str:
+        return f"work.pairs_{self.number}"
+
+    @property
+    def _verdicts(self) -> str:
+        return f"work.verdicts_{self.number}"
+
+    def begin(self, work: Work) -> None:
+        """Forget what was to be judged."""
+        work.connection.execute(
+            f"CREATE OR REPLACE TABLE {self._pairs} "
+            f"(key_id UHUGEINT, key VARCHAR, answer {self.type}, expected {self.type})"
+        )
+
+    def add(self, work: Work) -> None:
+        """Take in the answers of `work.answered` that are not the true value itself."""
+        work.connection.execute(query("judged_pairs", pairs=self._pairs, **self._parts))
+
+    def snapshot(self, work: Work, rows: Snapshot, path: Path) -> Snapshot:
+        """What is to be judged, as the judge's input; `rows` are the gold rows."""
+        by_name = {each.name: each for each in self.resolved.input_columns}
+
+        def stored(column: InputColumn) -> str:
+            value = f"p.{quote_identifier(column.name)}"
+            return f"CAST({value} AS VARCHAR)" if column.as_text else value
+
+        answer, expected = by_name[ANSWER], by_name[EXPECTED]
+        chosen = query(
+            "judged_input",
+            pairs=self._pairs,
+            rows=rows.relation,
+            taken=", ".join(["position", "key", *(quote_identifier(INPUT_PREFIX + name) for name in self.taken)]),
+            answer=stored(answer),
+            expected=stored(expected),
+            answer_column=answer.stored,
+            expected_column=expected.stored,
+        )
+        pairs = Snapshot(path=path, columns=self.resolved.input_columns, key_columns=(), rows=0)
+        return pairs.of_rows(work.connection, chosen, path)
+
+    def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
+        """Read what the judge has said of `snapshot`, and what that cost."""
+        connection, hashed = work.connection, input_hash_sql(self.resolved.hash_columns)
+        with context.database.reading(work) as session:
+            statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
+            session.execute(statement, {"pipeline": self.resolved.name})
+            fill_answers(session, "work.evaluated")
+            cost_usd, unpriced = session.one(query("judge_cost"))
+        validate_documents(work, self.resolved.judge, "work.answers")
+        connection.execute(query("verdicts", pairs=self._pairs, verdicts=self._verdicts))
+        counts = connection.execute(query("judged_counts", verdicts=self._verdicts)).fetchone()
+        asked, judged, failed = counts or (0, 0, 0)
+        statement = query("judge_failures", verdicts=self._verdicts)
+        failures = connection.execute(statement, {"rows": SHOWN_FAILURES}).fetchall()
+        return Judged(
+            field=self.name,
+            models=tuple(each.model for each in self.resolved.rungs),
+            pairs=asked,
+            judged=judged,
+            failed=failed,
+            failures=tuple((key, error or "") for key, error in failures),
+            cost_usd=None if unpriced else cost_usd,
+        )
+
+    def verdicts(self, work: Work) -> dict[tuple[int, str], Verdict]:
+        """What became of each valid answer in `work.answered`, by the model's number and the row's key."""
+        found = work.connection.execute(query("judged_answers", verdicts=self._verdicts, **self._parts)).fetchall()
+        return {(number, key): Verdict(correct=correct, reason=reason) for number, key, correct, reason in found}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether an answer is right, None where that was not judged; `reason` is the judge's, where one was asked."""
+
+    correct: bool | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a judge came to: of `pairs` of a row and an answer so many are `judged`; of the others some have `failed`.
+
+    `failures` are the first of these, (key, error). `cost_usd` is None where a price is not known.
+    """
+
+    field: str
+    models: tuple[str, ...]
+    pairs: int
+    judged: int
+    failed: int
+    failures: tuple[tuple[str, str], ...]
+    cost_usd: Decimal | None
+
+    @property
+    def not_judged(self) -> int:
+        return self.pairs - self.judged
+
+
+class JudgeInputs:
+    """The columns of gold rows with `answer` and `expected`; small queries run where those of the pipeline do."""
+
+    def __init__(self, inputs: Inputs, columns: tuple[InputColumn, ...], section: str) -> None:
+        self.connection: duckdb.DuckDBPyConnection = inputs.connection
+        self._inputs = inputs
+        self._columns = columns
+        self._section = section
+
+    def columns(self) -> tuple[InputColumn, ...]:
+        return self._columns
+
+    def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        return []
+
+    def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        return self._inputs.table(query, toml_path.replace("[prompt", f"[{self._section}.prompt", 1))
+
+
+def resolve_judges(
+    inputs: Inputs,
+    file: PipelineFile,
+    columns: Sequence[InputColumn],
+    answered: Sequence[Column],
+    fields: Sequence[GoldField],
+    default_provider: str,
+) -> tuple[FieldJudge, ...]:
+    """The judges of those `fields` that have one. `columns` are those of the gold rows, `answered` the output's.
+
+    `file` is made by `evaluated_file`. PipelineError with every problem of every judge.
+    """
+    types = {each.name: each.type for each in answered}
+    judges: list[FieldJudge] = []
+    problems: list[Problem] = []
+    for field in fields:
+        if field.compared.compare != "judge":
+            continue
+        try:
+            judges.append(
+                _resolved(inputs, file, columns, types[field.name], field, fields, default_provider, len(judges))
+            )
+        except PipelineError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise PipelineError.from_problems(problems)
+    return tuple(judges)
+
+
+def _resolved(
+    inputs: Inputs,
+    file: PipelineFile,
+    columns: Sequence[InputColumn],
+    type: str,
+    field: GoldField,
+    fields: Sequence[GoldField],
+    default_provider: str,
+    number: int,
+) -> FieldJudge:
+    true_values = {each.column.name for each in fields if each.column is not None}
+    taken = tuple(each.name for each in columns if each.name in (ANSWER, EXPECTED) and each.name in true_values)
+    left = [each for each in columns if each.name not in taken]
+    plain = re.fullmatch(r"[A-Za-z0-9_-]+", field.name)
+    section = f"eval.fields.{field.name if plain else quote_identifier(field.name)}"
+    for each in left:
+        if each.name in (ANSWER, EXPECTED):
+            what = f"the input has a column {each.name!r}, and a judge's template sees something else under that name"
+            hint = f"Give the column another name in the query: SELECT {each.name} AS given_{each.name}."
+            raise PipelineError(what, where=file.where(f"[{section}]"), hint=hint)
+    given = (*left, input_column(ANSWER, type), input_column(EXPECTED, type))
+    judge_file = _judge_file(file, field, section)
+    resolved = resolve(judge_file, JudgeInputs(inputs, given, section), default_provider)
+    if ANSWER not in resolved.templates.columns:
+        hint = "Write {{ answer }} where the judge is to read it."
+        raise PipelineError("the judge's prompt never shows the answer", where=judge_file.where("[prompt]"), hint=hint)
+    return FieldJudge(
+        number=number,
+        name=field.name,
+        type=type,
+        column=field.column.name if field.column is not None else None,
+        taken=taken,
+        resolved=_named(resolved, field.name),
+    )
+
+
+def _judge_file(file: PipelineFile, field: GoldField, section: str) -> PipelineFile:
+    """`file` with the prompt and the ladder of a field's judge; budget, chunking and retry are the pipeline's."""
+    pipeline, compared = file.pipeline, field.compared
+    assert compared.prompt is not None
+    changed: Mapping[str, Any] = {
+        "input": Input(query=file.query, key=(*pipeline.input.key, ANSWER)),
+        "prompt": compared.prompt,
+        "output": Output(fields=FIELDS),
+        "models": compared.models,
+        "review": Review(),
+        "eval": None,
+    }
+    own = pipeline.model_copy(update=changed)
+    return file.model_copy(update={"pipeline": own, "schema_content": None, "section": section})
+
+
+def _named(resolved: Resolved, field: str) -> Resolved:
+    """`resolved` under the name of a judge of this prompt version and ladder."""
+    rungs = zip(resolved.rungs, resolved.file.pipeline.models, strict=True)
+    ladder = [[settings_text(rung), rung.max_tokens, given.accept, given.when] for rung, given in rungs]
+    number = int(digest([resolved.version.prompt_version, ladder]))
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", field)
+    name = f"{resolved.name}:judge:{shown}:{f'{number:032x}'[:SHOWN_HASH]}"
+    pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
+    return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

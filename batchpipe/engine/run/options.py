@@ -1,0 +1,45 @@
+"""What one call of `run`, or of `plan`, asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from batchpipe.engine.plan.orders import OrderKind
+from batchpipe.engine.plan.planner import PlanOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What one call of `run` asks for."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    where: str | None = None
+    no_new: bool = False
+    redo: str | None = None
+    keep: str | None = None
+    retry_failed: bool = False
+    withdraw: Sequence[int] = ()
+    pilot: int | None = None
+    max_usd: Decimal | None = None
+    no_wait: bool = False
+    approve: bool = False
+    resume: bool = False
+
+    @property
+    def orders(self) -> list[tuple[OrderKind, str]]:
+        orders: list[tuple[OrderKind, str]] = []
+        if self.redo is not None:
+            orders.append(("redo", self.redo))
+        if self.keep is not None:
+            orders.append(("keep", self.keep))
+        if self.retry_failed:
+            orders.append(("retry_failed", "all"))
+        return orders
+
+    @property
+    def plan(self) -> PlanOptions:
+        return PlanOptions(limit=self.limit, where=self.where, no_new=self.no_new)

@@ -1,0 +1,66 @@
+"""The prompt version before the present one, as `[pilot] meanwhile = "previous"` plans rows under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+
+def is_asked_for(resolved: Resolved) -> bool:
+    """Whether `[pilot]` lets new rows go on under the version before."""
+    pilot = resolved.file.pipeline.pilot
+    return pilot is not None and pilot.meanwhile == "previous"
+
+
+def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | None:
+    """The present pipeline under the version before; None where there is none."""
+    names = resolved.names
+    present = {"prompt_version": resolved.version.prompt_version}
+    with context.database.reading(work) as session:
+        found = session.rows(query("previous_version", pipelines=quote_list(names)), present)
+        if not found:
+            return None
+        known = next(each for each in known_versions(session, names) if each.prompt_version == str(found[0][0]))
+        version = read_version(session, names, known)
+    inputs = KnownInputs(work.connection, resolved.input_columns)
+    return resolve_version(version, resolved.file, inputs, context.default_provider)
+
+
+def plan_meanwhile(
+    context: Context,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    options: PlanOptions,
+    pilot_keys: Sequence[str],
+    folder: Path,
+) -> Plan | None:
+    """What goes on under the version before, for `plan`, beside the rows that the pilot takes."""
+    if not is_asked_for(resolved):
+        return None
+    with closing(context.work()) as work:
+        before = previous(context, work, resolved)
+        if before is None:
+            return None
+        folder.mkdir()
+        return make_planner(context, work, before, folder).plan(snapshot, (), unanswered(options, pilot_keys))
+
+
+def make_planner(context: Context, work: Work, resolved: Resolved, folder: Path) -> Planner:
+    """A planner with working tables of its own in `work`."""
+    return Planner(resolved=resolved, database=context.database, work=work, folder=folder, prices=context.prices())
+
+
+def unanswered(options: PlanOptions, without: Sequence[str]) -> PlanOptions:
+    """`options` held to the rows that no version has answered yet, less the keys in `without`."""
+    return replace(options, unanswered=without, sample=None)

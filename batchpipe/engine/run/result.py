@@ -1,0 +1,154 @@
+"""What a run came to: where its rows stand now, what it sent and what that cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from batchpipe.common.errors import BatchpipeError
+from batchpipe.engine.batches.free_decisions import close_orders
+from batchpipe.engine.ledger.events import add_event, standing_reviews
+from batchpipe.engine.plan.orders import open_orders
+from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Database, Work
+from batchpipe.store.queries import query
+
+Status = Literal["done", "failed_rows", "pending", "gate", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The object of `run --json`. Counts are of input rows as they stand now; `share_failed` is of this call's rows."""
+
+    pipeline: str
+    run_id: str
+    prompt_version: str | None
+    status: Status
+    gate: str | None
+    error: BatchpipeError | None
+    rows: dict[str, int] = field(default_factory=dict)
+    submitted: int = 0
+    batches: int = 0
+    attempts: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    cost_usd: Decimal = Decimal(0)
+    realtime_usd: Decimal = Decimal(0)
+
+    @classmethod
+    def begun_only(cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None) -> RunResult:
+        """The result of a run that did not come to a plan."""
+        return cls(
+            pipeline=pipeline,
+            run_id=run_id,
+            prompt_version=None,
+            status="gate" if gate else "error",
+            gate=gate,
+            error=error,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the run itself knows of its end."""
+
+    run_id: str
+    since: int  # the commit that began it
+    snapshot: Snapshot
+    first: Plan
+    options: PlanOptions
+    submitted: int
+    batches: int
+    gate: str | None
+    error: BatchpipeError | None
+
+
+def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> RunResult:
+    """Sum up a run out of the ledger, and close the orders that it has done."""
+    names = quote_list(resolved.names)
+    with database.reading(work) as session:
+        session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
+        standing = dict(session.rows(query("standing_words")))
+        reviewed = standing_reviews(session, resolved.names)
+        review = session.one(query("standing_review", reviewed=reviewed))[0]
+        failed, decided = session.one(
+            query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
+        )
+        totals = session.dictionaries(query("run_totals", pipelines=names), {"run_id": facts.run_id})[0]
+        version = session.rows(
+            query("version_number", pipelines=names), {"prompt_version": resolved.version.prompt_version}
+        )
+    first = facts.first
+    rows = {
+        "input": first.input,
+        "accepted": standing.get("accepted", 0),
+        "review": review,
+        "failed": standing.get("failed", 0),
+        "pending": standing.get("pending", 0),
+        "due": standing.get("due", 0),
+        "unchanged": first.words["unchanged"],
+        "carried_over": first.words["carried_over"],
+        "kept": standing.get("kept", 0),
+        "removed": first.removed,
+    }
+    status = _status(facts, rows, failed, decided, resolved.file.pipeline.retry.max_failed)
+    if status in ("done", "failed_rows"):
+        _close_orders(database, work, resolved, planner, facts)
+    return RunResult(
+        pipeline=resolved.name,
+        run_id=facts.run_id,
+        prompt_version=version[0][0] if version else None,
+        status=status,
+        gate=facts.gate,
+        error=facts.error,
+        rows=rows,
+        submitted=facts.submitted,
+        batches=facts.batches,
+        attempts=totals["attempts"],
+        tokens={name: totals[name] for name in ("input", "output", "cache_read", "cache_write")},
+        cost_usd=totals["cost_usd"],
+        realtime_usd=totals["realtime_usd"],
+    )
+
+
+def close_run(
+    database: Database,
+    work: Work,
+    pipeline: str,
+    run_id: str,
+    status: str,
+    error: BatchpipeError | None,
+    submitted: int,
+    gate: str | None = None,
+) -> None:
+    """Record that the run has ended, and what stopped it."""
+    data: dict[str, Any] = {"status": status, "submitted": submitted}
+    if error is not None or gate is not None:
+        data["message"] = error.what if error is not None else gate
+    with database.writing(work, run_id) as session:
+        add_event(session, pipeline, "run_ended", data, run_id=run_id)
+
+
+def _status(facts: RunFacts, rows: dict[str, int], failed: int, decided: int, max_failed: float) -> Status:
+    if facts.error is not None:
+        return "error"
+    if facts.gate is not None:
+        return "gate"
+    waiting = rows["pending"] or (rows["due"] and facts.options.limit is None and not facts.options.no_new)
+    if waiting:
+        return "pending"
+    return "failed_rows" if failed > max_failed * decided else "done"
+
+
+def _close_orders(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> None:
+    """The same command again is a new order once this one is done."""
+    with database.reading(work) as session:
+        orders = open_orders(session, resolved)
+        if not orders:
+            return
+        planner.compare(session, facts.snapshot, orders, PlanOptions())
+    with database.writing(work, facts.run_id) as session:
+        close_orders(session, resolved, facts.run_id, orders, facts.options.where is None)

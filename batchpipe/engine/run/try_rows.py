@@ -1,0 +1,337 @@
+"""Trying a few rows now, by one realtime call each: the same requests, kept so that a later run takes their answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
+from batchpipe.decide.fingerprint import fingerprinter
+from batchpipe.engine.answers.validation import judge_answers, validate_documents
+from batchpipe.engine.batches.collect import Collector
+from batchpipe.engine.batches.free_decisions import record_version
+from batchpipe.engine.batches.submit import include_parts, refusal
+from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import tightest
+from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, settings_text
+from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.plan.render import python_value, render_row
+from batchpipe.engine.resolved.bind import rungs_sql
+from batchpipe.engine.resolved.resolve import Resolved, split_model
+from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
+from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Work
+from batchpipe.store.queries import query
+
+TIMEOUT_SECONDS = 600.0
+OFF_THE_LADDER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryOptions:
+    """Which rows to try, and by what. `keys` are JSON lists of texts; without them it is `rows` by hash of the key."""
+
+    keys: Sequence[str] = ()
+    rows: int = 5
+    where: str | None = None
+    rung: int | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One row and its answer. `known`: it was bought before, and costs nothing now.
+
+    `verdict` is accepted, unaccepted (valid, and `accept` does not hold), invalid, or the outcome of the call:
+    truncated, refused, ...; `rung` 0 is a model that is not on the ladder. Costs are US dollars, `seconds` the call's.
+    """
+
+    key: Sequence[str]
+    rung: int
+    model: str
+    system: str | None
+    user: str
+    known: bool
+    verdict: str
+    error: str | None
+    answer: str | None
+    output: Mapping[str, Any] | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """A row as it is sent. `custom_id` is of the answer that is known, or that of the call to come."""
+
+    key: str
+    rung: int
+    settings: RungSettings
+    message: Message
+    params: bytes
+    fingerprint: str
+    custom_id: str
+    chunk_id: str | None  # None where the answer is known
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """Tries rows of one pipeline. `work` is its working database; the output table is not touched."""
+
+    context: Context
+    resolved: Resolved
+    snapshot: Snapshot
+    work: Work
+    folder: Path
+    run_id: str = field(default="", init=False)
+
+    def rows(self, options: TryOptions) -> Iterator[Tried]:
+        """Each row as its answer comes. UsageError for an unknown key or rung, GateError for a small budget."""
+        keys = self._keys(options)
+        requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
+        self._refuse_over_budget(requests)
+        self._commit_intents(requests)
+        for request in requests:
+            yield self._answered(request)
+
+    def _keys(self, options: TryOptions) -> list[str]:
+        connection = self.work.connection
+        relation, rows = self.snapshot.relation, {"rows": options.rows}
+        if options.keys:
+            found = connection.execute(
+                f"SELECT key FROM {relation} WHERE key IN (SELECT unnest($1::VARCHAR[]))", [list(options.keys)]
+            ).fetchall()
+            known = {key for (key,) in found}
+            missing = [key for key in options.keys if key not in known]
+            if missing:
+                hint = f"The rows of the input: batchpipe plan {self.resolved.name} --rows"
+                raise UsageError(f"there is no row {', '.join(missing)} in the input", where="KEY", hint=hint)
+            return list(dict.fromkeys(options.keys))
+        if options.where is None:
+            return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
+        with self.context.database.reading(self.work) as session:
+            self._planner().compare(session, self.snapshot, (), PlanOptions(where=options.where))
+        chosen = "(SELECT key FROM work.input WHERE selected)"
+        return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
+
+    def _planner(self) -> Planner:
+        context = self.context
+        return Planner(
+            resolved=self.resolved,
+            database=context.database,
+            work=self.work,
+            folder=self.folder,
+            prices=context.prices(),
+        )
+
+    def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:
+        """Of each key the mask of rungs that its row may use, and the columns that the templates read."""
+        resolved = self.resolved
+        columns = [each for each in self.snapshot.columns if each.name in resolved.templates.columns]
+        used = {name for when in resolved.whens if when for name in when.inputs}
+        chosen = "".join(f", {python_value(each)}" for each in columns)
+        listed = quote_list(keys) or "NULL"
+        rows = self.work.connection.execute(
+            f"SELECT s.key, s.mask{chosen} FROM (SELECT r.*, {rungs_sql(resolved.whens)} AS mask "
+            f"FROM {self.snapshot.relation} r JOIN {self.snapshot.typed(used)} s2 ON s2.position = r.position "
+            f"WHERE r.key IN ({listed})) s"
+        ).fetchall()
+        names = [each.name for each in columns]
+        by_key = {key: (key, mask, dict(zip(names, values, strict=True))) for key, mask, *values in rows}
+        return [by_key[key] for key in keys]
+
+    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _Request:
+        rung, settings = self._rung(mask, options)
+        resolved = self.resolved
+        message, params = render_row(resolved, values, settings=settings)
+        output_format = resolved.file.pipeline.output.format
+        fingerprint = fingerprinter(output_format, resolved.visible_schema)(message.system, message.user)
+        with self.context.database.reading(self.work) as session:
+            pipelines = quote_list(resolved.names)
+            known = session.rows(
+                query("answered_before", pipelines=pipelines),
+                {"fingerprint": fingerprint, "settings": settings_text(settings)},
+            )
+            chunk_id = str(session.one("SELECT uuidv7()")[0])
+            database = session.one(query("database_id"))[0]
+        return _Request(
+            key=key,
+            rung=rung,
+            settings=settings,
+            message=message,
+            params=params,
+            fingerprint=fingerprint,
+            custom_id=known[0][0] if known else f"{database or 'try'}-{chunk_id.replace('-', '')}",
+            chunk_id=None if known else chunk_id,
+        )
+
+    def _rung(self, mask: int, options: TryOptions) -> tuple[int, RungSettings]:
+        """The rung that is asked for, else the first that the row may use."""
+        rungs, file = self.resolved.rungs, self.resolved.file
+        if options.model is not None:
+            model = split_model(options.model, self.context.default_provider)[1]
+            listed = next((number for number, rung in enumerate(rungs, start=1) if rung.model == model), None)
+            if listed is not None:
+                return listed, rungs[listed - 1]
+            settings = RungSettings(model=model, max_tokens=rungs[0].max_tokens)
+            output_format, sent = file.pipeline.output.format, self.resolved.sent_schema
+            for each in self.resolved.rules.problems(settings, output_format=output_format, sent_schema=sent):
+                if each.level == "error":
+                    raise PipelineError(each.what, where=f"--model {model}", hint=each.hint)
+            return OFF_THE_LADDER, settings
+        first = next((number for number in range(1, len(rungs) + 1) if mask >> (number - 1) & 1), 1)
+        number = options.rung or first
+        if number > len(rungs):
+            raise UsageError(f"the ladder has no rung {number}", where="--rung", hint=f"It has 1 to {len(rungs)}.")
+        return number, rungs[number - 1]
+
+    def _refuse_over_budget(self, requests: Sequence[_Request]) -> None:
+        """What the calls may cost at most has to fit every budget."""
+        budget, context, names = self.resolved.file.pipeline.budget, self.context, self.resolved.names
+        most = Decimal(0)
+        for each in requests:
+            price = context.prices().price(self.resolved, each.settings, context.clock().date(), realtime=True)
+            if each.chunk_id is None or price is None:
+                continue
+            bytes_in = len(each.params) + OVERHEAD_TOKENS
+            most += max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps) * bytes_in
+            most += max(step.output for step in price.steps) * each.settings.max_tokens
+        with context.database.reading(self.work) as session:
+            run_id = str(session.one("SELECT uuidv7()")[0])
+            limit = tightest(budget, None, spent(session, names, run_id), load(session, names, run_id))
+        if limit is not None and most > limit.left_usd:
+            raise GateError(
+                f"{limit.name} of ${limit.allowed_usd}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and these "
+                f"{len(requests)} calls may cost ${most:.4f}",
+                where=self.resolved.name,
+                hint="Try fewer rows, or raise the budget.",
+            )
+
+    def _commit_intents(self, requests: Sequence[_Request]) -> None:
+        """The version, and each request that is about to be sent."""
+        context, resolved = self.context, self.resolved
+        new = [each for each in requests if each.chunk_id is not None]
+        if not new:
+            return
+        git_commit = context.git_commit()
+        with context.database.writing(self.work, None) as session:
+            self.run_id = str(session.one("SELECT uuidv7()")[0])
+            record_version(session, resolved, self.run_id, git_commit)
+            statement = query(
+                "insert_try",
+                input_hash=input_hash_sql(resolved.hash_columns),
+                **include_parts(resolved, self.snapshot),
+            )
+            for each in new:
+                values = {
+                    "pipeline": resolved.name,
+                    "custom_id": each.custom_id,
+                    "chunk_id": each.chunk_id,
+                    "run_id": self.run_id,
+                    "prompt_version": resolved.version.prompt_version,
+                    "policy_hash": resolved.policy_hash,
+                    "fingerprint": each.fingerprint,
+                    "rung": each.rung,
+                    "model": each.settings.model,
+                    "settings": settings_text(each.settings),
+                    "max_tokens": each.settings.max_tokens,
+                    "bytes": len(each.params),
+                    "key": each.key,
+                    "now": session.now,
+                    "seq": session.seq,
+                }
+                session.execute(statement, values)
+
+    def _answered(self, request: _Request) -> Tried:
+        seconds = self._call(request) if request.chunk_id is not None else 0.0
+        with self.context.database.reading(self.work) as session:
+            found = session.dictionaries(query("tried_result"), {"custom_id": request.custom_id})[0]
+            session.execute(query("tried_answer"), {"custom_id": request.custom_id})
+        known = request.chunk_id is None
+        verdict, error, output = self._judged(request, found)
+        return Tried(
+            key=json.loads(request.key),
+            rung=request.rung,
+            model=found["model"] or request.settings.model,
+            system=request.message.system,
+            user=request.message.user,
+            known=known,
+            verdict=verdict,
+            error=error,
+            answer=found["answer"],
+            output=output,
+            input_tokens=found["input_tokens"],
+            output_tokens=found["output_tokens"],
+            cost_usd=Decimal(0) if known else found["cost_usd"],
+            seconds=seconds,
+        )
+
+    def _judged(self, request: _Request, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
+        """(verdict, error, output) of a result, by today's schema, checks and `accept` of its rung."""
+        if found["outcome"] != "answered":
+            return found["outcome"], found["error"] or None, None
+        connection, judge = self.work.connection, self.resolved.judge
+        values = texts_sql(self.resolved.hash_columns)
+        statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
+        connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
+        validate_documents(self.work, judge, "work.answers")
+        judge_answers(self.work, judge, "work.to_judge")
+        row = connection.execute(query("tried_verdict")).fetchone()
+        valid, accepts, error, output = row or (False, False, None, None)
+        verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"
+        return verdict, error, json.loads(output) if output is not None else None
+
+    def _call(self, request: _Request) -> float:
+        """One realtime call, recorded; how many seconds it took."""
+        context, resolved = self.context, self.resolved
+        provider = context.provider(resolved.file)
+        headers = provider.batch_headers(request.settings)
+        began = time.monotonic()
+        try:
+            line = provider.answer(request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
+        except RefusedError as error:
+            if error.kind == "not_found":
+                what = f"the provider does not know {request.settings.model}: {error.message}"
+                raise ProviderError(what, where="--model", hint="Check the model's name, or `base_url`.") from error
+            raise refusal(error, provider.key_hash) from error
+        except (UnavailableError, NotSentError) as error:
+            hint = "Try again; rows that were answered are kept and not sent again."
+            raise ProviderError(f"the provider did not answer: {error}", where="provider", hint=hint) from error
+        seconds = time.monotonic() - began
+        path = self.folder / f"{request.chunk_id}.jsonl"
+        path.write_bytes(line)
+        self._collector().record_answer(str(request.chunk_id), path)
+        return seconds
+
+    def _collector(self) -> Collector:
+        context = self.context
+        return Collector(
+            resolved=self.resolved,
+            database=context.database,
+            work=self.work,
+            raw=RawFolder(path=self.folder),
+            provider=lambda: context.provider(self.resolved.file),
+            prices=context.prices(),
+            run_id=self.run_id,
+            poll_interval=0.0,
+        )
+
+
+def _sent_once(requests: Sequence[_Request]) -> list[_Request]:
+    """Of rows that ask the same only the first is sent."""
+    first: dict[tuple[str, str], _Request] = {}
+    found = []
+    for each in requests:
+        same = first.setdefault((each.fingerprint, settings_text(each.settings)), each)
+        found.append(each if same is each else replace(each, custom_id=same.custom_id, chunk_id=None))
+    return found
