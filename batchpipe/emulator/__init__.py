@@ -1,6 +1,8 @@
 """A strict, stateful stand-in for the Message Batches service, on loopback.
 
 It imports nothing of the rest of batchpipe and no SDK: shared code would let one mistake cancel another.
+Input: HTTP requests; answers and faults from files. Output: HTTP replies as the service gives them.
+It writes no table of the project: the emulator keeps one SQLite file and a folder of bodies and results.
 """
 
 from batchpipe.emulator.emulator import Emulator

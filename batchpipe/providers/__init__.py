@@ -1,7 +1,8 @@
 """What a provider is to the rest: pure rules and encoding, six calls, and its own limits and prices.
 
-A provider is one module that has `RULES` and a `provider(...)` factory, and one line in `REGISTRY`. Its name
-appears nowhere else.
+A provider is one module that has `RULES` and a `provider(...)` factory, and one line in `REGISTRY`.
+Input: messages, schemas, bodies of batches. Output: request params, states of batches, saved result files.
+It writes no table. The name of a provider appears nowhere else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""What `init` and `new` write: files to start from. An existing file is never touched."""
+"""What `init` and `new` write: files to start from.
+
+Input: a name, the rows of a data file, labels.
+Output: a project with a pipeline, a prompt, data and a test in CI, or one more pipeline; an existing file stays.
+It writes no table.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ from batchpipe.store.queries import names as query_names
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
+MOST_MODULES = 15
+WHOLE_FLOORS = ("engine.*", "commands.*")
 HELP_CPU_SECONDS = 0.3
 BUSY_HELP_CPU_SECONDS = 0.5
 
@@ -185,7 +187,30 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
     "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.resolved.*", "engine.run.*"),
     # what is typed, and the one handler
-    "cli.*": ("", "commands.*", "common.errors", "common.logs"),
+    "cli.*": (
+        "",
+        "commands.call.*",
+        "commands.cancel",
+        "commands.check.*",
+        "commands.diff.*",
+        "commands.emulator",
+        "commands.eval.*",
+        "commands.init",
+        "commands.new",
+        "commands.plan.*",
+        "commands.printing.text",
+        "commands.recover",
+        "commands.report.*",
+        "commands.results.*",
+        "commands.review.*",
+        "commands.run.*",
+        "commands.schema",
+        "commands.show.*",
+        "commands.status.*",
+        "commands.try_rows",
+        "common.errors",
+        "common.logs",
+    ),
     "__main__": ("cli.main",),
 }
 
@@ -347,6 +372,45 @@ def test_every_line_of_the_table_is_of_modules_that_there_are() -> None:
     assert [pattern for pattern in MAY_IMPORT if pattern not in rooms] == []
     named = {each for allowed in MAY_IMPORT.values() for each in allowed}
     assert [each for each in named if not any(fits(module, each) for module in trees())] == []
+
+
+def test_each_line_of_the_table_names_only_lines_above_it() -> None:
+    wrong = []
+    lines = list(MAY_IMPORT)
+    for number, room in enumerate(lines):
+        below = lines[number + 1 :]
+        for allowed in MAY_IMPORT[room]:
+            named = {room_of(module) for module in trees() if fits(module, allowed)} - {room}
+            wrong += [f"{room} names {each}, which stands below it" for each in sorted(named) if each in below]
+    assert wrong == []
+
+
+def test_no_module_may_import_a_whole_floor() -> None:
+    wide = [room for room, allowed in MAY_IMPORT.items() if set(allowed) & set(WHOLE_FLOORS)]
+    assert wide == []
+    assert [floor for floor in WHOLE_FLOORS if floor in MAY_IMPORT] == []
+
+
+def test_no_folder_holds_too_many_modules() -> None:
+    """`__init__` and `__main__` do not count."""
+    held: dict[str, int] = {}
+    for folder in (PACKAGE, ROOT / "tests"):
+        for path in folder.rglob("*.py"):
+            if path.name not in ("__init__.py", "__main__.py"):
+                name = str(path.parent.relative_to(ROOT))
+                held[name] = held.get(name, 0) + 1
+    assert len(held) > 40
+    assert {name: number for name, number in held.items() if number > MOST_MODULES} == {}
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    """Three to six lines: what the room is for, what comes in, what goes out, which tables it writes."""
+    silent = []
+    for path in PACKAGE.rglob("__init__.py"):
+        said = [line for line in (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").splitlines() if line]
+        if not 3 <= len(said) <= 6 or not any(re.search(r"\bwrites?\b", line) for line in said[1:]):
+            silent.append(str(path.relative_to(PACKAGE)))
+    assert silent == []
 
 
 def test_libraries_are_used_where_the_table_allows() -> None:

@@ -1,4 +1,9 @@
-"""The Message Batches API of Anthropic; the only place that names it. The first call imports the SDK."""
+"""The Message Batches API of Anthropic; the only room that names it. The first call imports the SDK.
+
+Input: messages, schemas and settings of a rung; a key and a base URL.
+Output: request params, the replies of six calls as values, saved result files and the SQL that reads their lines.
+It writes no table.
+"""
 
 from __future__ import annotations
 
