@@ -26,7 +26,7 @@ class Event:
     rows: Mapping[str, int] = field(default_factory=dict)
     cost_usd: Decimal | None = None
     error_code: str | None = None
-    words: str = ""
+    detail: str = ""
 
     def __str__(self) -> str:
         """The sentence for people; empty for what only a log store is told."""
@@ -41,20 +41,20 @@ Tell = Callable[[Event], None]
 SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "run_started": lambda event: "",
     "run_ended": lambda event: "",
-    "notice": lambda event: event.words,
-    "error": lambda event: event.words,
-    "warning": lambda event: f"warning: {event.words}" + (f" ({event.batch_id})" if event.batch_id else ""),
-    "pilot_approved": lambda event: f"the pilot was approved ({event.words}): everything that is due goes now",
+    "notice": lambda event: event.detail,
+    "error": lambda event: event.detail,
+    "warning": lambda event: f"warning: {event.detail}" + (f" ({event.batch_id})" if event.batch_id else ""),
+    "pilot_approved": lambda event: f"the pilot was approved ({event.detail}): everything that is due goes now",
     "submitted": lambda event: f"submitted {_requests(event)}",
     "submit_unknown": lambda event: (
-        f"submitted {_requests(event)}, outcome unknown ({event.words}): held until it is known"
+        f"submitted {_requests(event)}, outcome unknown ({event.detail}): held until it is known"
     ),
     "submit_lost": lambda event: "a submit with an unknown outcome made no batch: its rows are due again",
-    "chunk_refused": lambda event: f"refused ({event.words}): trying {event.requests or 0:,} requests",
-    "request_refused": lambda event: f"one request is refused: {event.words}",
-    "asked_to_wait": lambda event: f"the provider asks to wait: {event.words}",
-    "unavailable": lambda event: f"the provider did not answer ({event.words}); trying again",
-    "unreachable": lambda event: f"the provider cannot be reached ({event.words}); trying again",
+    "chunk_refused": lambda event: f"refused ({event.detail}): trying {event.requests or 0:,} requests",
+    "request_refused": lambda event: f"one request is refused: {event.detail}",
+    "asked_to_wait": lambda event: f"the provider asks to wait: {event.detail}",
+    "unavailable": lambda event: f"the provider did not answer ({event.detail}); trying again",
+    "unreachable": lambda event: f"the provider cannot be reached ({event.detail}); trying again",
     "collected": lambda event: f"collected {event.batch_id}: {_rows(event)}",
     "batch_gone": lambda event: f"the results of {event.batch_id} are gone (kept 29 days): its rows are due again",
     "batch_not_found": lambda event: f"{event.batch_id} is not found for now; looking again",
@@ -74,7 +74,7 @@ def json_line(now: datetime, pipeline: str, event: Event) -> str:
         "rows": {name.replace(" ", "_"): number for name, number in event.rows.items()} or None,
         "cost_usd": None if event.cost_usd is None else f"{event.cost_usd:f}",
         "error_code": event.error_code,
-        "message": str(event) or event.words or None,
+        "message": str(event) or event.detail or None,
     }
     return json.dumps({name: value for name, value in found.items() if value is not None})
 

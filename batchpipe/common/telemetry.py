@@ -16,13 +16,13 @@ NAME = "batchpipe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class OpenSpan:
     """A span that outlives the call that begins it: a run advances in steps, several of them side by side."""
 
     span: Span
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def as_parent(self) -> Iterator[None]:
         """What is begun here is a part of it."""
         from opentelemetry import trace
 
@@ -33,11 +33,11 @@ class Running:
         self.span.end()
 
 
-def begin(name: str, pipeline: str) -> Running:
+def begin_span(name: str, pipeline: str) -> OpenSpan:
     from opentelemetry import trace
 
     attributes = {"batchpipe.pipeline": pipeline}
-    return Running(span=trace.get_tracer(NAME).start_span(f"{NAME}.{name}", attributes=attributes))
+    return OpenSpan(span=trace.get_tracer(NAME).start_span(f"{NAME}.{name}", attributes=attributes))
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def span(name: str, pipeline: str, **attributes: str | int) -> Iterator[None]:
         yield
 
 
-def measure(pipeline: str, event: Event) -> None:
+def count_event(pipeline: str, event: Event) -> None:
     """Add what `event` says to the counters: requests submitted, rows accepted and failed, US dollars."""
     if event.kind not in ("submitted", "submit_unknown", "collected"):
         return

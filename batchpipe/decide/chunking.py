@@ -68,7 +68,7 @@ def body_bytes(count: int, params_bytes: int) -> int:
     return ENVELOPE_BYTES + params_bytes + count * REQUEST_OVERHEAD_BYTES
 
 
-def less(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def subtract_ranges(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """What is left of `ranges` without `taken`: pairs of start and stop, each of `taken` within one of `ranges`."""
     for start, stop in ranges:
         at = start
@@ -80,7 +80,7 @@ def less(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) 
             yield at, stop
 
 
-def waves(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -> int:
+def count_rounds(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -> int:
     """How many rounds of batches, one after the other, `chunks` need.
 
     A round is what may be at the provider at once: `max_in_flight` chunks with `max_queued` requests in all, the

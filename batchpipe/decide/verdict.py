@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Judged = Literal[
+CheckedOutcome = Literal[
     "accepted",  # valid, and `accept` holds
     "unaccepted",  # valid, and `accept` does not hold
     "invalid",  # no JSON, schema, cast or check
@@ -28,7 +28,7 @@ LONGEST_PAUSE_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
+class LadderPolicy:
     """The policy: tries per rung, transient errors in a row, and each rung's room and cap in tokens."""
 
     attempts: int
@@ -75,23 +75,23 @@ class Verdict:
     pause_doublings: int | None = None
 
 
-def decide(judged: Judged, standing: Standing, ladder: Ladder) -> Verdict:
+def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) -> Verdict:
     """The verdict on one result, as the table of outcomes says."""
-    match judged:
+    match outcome:
         case "accepted":
             return Verdict(state="accepted", rung=standing.rung, attempts=standing.attempt, answer="this")
         case "unaccepted":
-            return _climb(standing, ladder, answered=True)
+            return _climb(standing, policy, answered=True)
         case "invalid":
-            if standing.attempt < ladder.attempts:
+            if standing.attempt < policy.attempts:
                 return _again(standing, max_tokens=standing.max_tokens)
-            return _climb(standing, ladder, answered=False)
+            return _climb(standing, policy, answered=False)
         case "truncated":
-            return _more_room(standing, ladder)
+            return _raise_max_tokens(standing, policy)
         case "context_window" | "refused":
-            return _climb(standing, ladder, answered=False)
+            return _climb(standing, policy, answered=False)
         case "expired" | "transient" | "missing" | "unknown":
-            return _wait(standing, ladder)
+            return _wait(standing, policy)
         case "permanent":
             return _settle(standing, answered=False)
 
@@ -100,8 +100,8 @@ def _again(standing: Standing, *, max_tokens: int) -> Verdict:
     return Verdict(state="retry", rung=standing.rung, attempts=standing.attempt, max_tokens=max_tokens)
 
 
-def _climb(standing: Standing, ladder: Ladder, *, answered: bool) -> Verdict:
-    above = ladder.next_rung(standing.rung, standing.rungs)
+def _climb(standing: Standing, policy: LadderPolicy, *, answered: bool) -> Verdict:
+    above = policy.next_rung(standing.rung, standing.rungs)
     if above is None:
         return _settle(standing, answered=answered)
     answer: Literal["this", "earlier", "none"] = (
@@ -123,17 +123,17 @@ def _settle(standing: Standing, *, answered: bool) -> Verdict:
     return Verdict(state="failed", rung=standing.rung, attempts=standing.attempt)
 
 
-def _more_room(standing: Standing, ladder: Ladder) -> Verdict:
+def _raise_max_tokens(standing: Standing, policy: LadderPolicy) -> Verdict:
     # A rung beyond the end was taken off the ladder while its request was in flight.
-    cap = ladder.caps[standing.rung - 1] if standing.rung <= len(ladder.caps) else None
-    room = standing.max_tokens * 2 if cap is None else min(standing.max_tokens * 2, cap)
-    if room > standing.max_tokens and standing.attempt < ladder.attempts:
-        return _again(standing, max_tokens=room)
-    return _climb(standing, ladder, answered=False)
+    cap = policy.caps[standing.rung - 1] if standing.rung <= len(policy.caps) else None
+    raised = standing.max_tokens * 2 if cap is None else min(standing.max_tokens * 2, cap)
+    if raised > standing.max_tokens and standing.attempt < policy.attempts:
+        return _again(standing, max_tokens=raised)
+    return _climb(standing, policy, answered=False)
 
 
-def _wait(standing: Standing, ladder: Ladder) -> Verdict:
-    if standing.transients + 1 >= ladder.transient:
+def _wait(standing: Standing, policy: LadderPolicy) -> Verdict:
+    if standing.transients + 1 >= policy.transient:
         return _settle(standing, answered=False)
     return Verdict(
         state="retry",

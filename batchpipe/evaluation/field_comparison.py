@@ -12,7 +12,7 @@ from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-Kind = Literal["exact", "numeric", "set", "text"]
+ComparisonKind = Literal["exact", "numeric", "set", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Comparison:
     `pass_mark` is for `text`: the token F1 from which an answer counts as right.
     """
 
-    kind: Kind = "exact"
+    kind: ComparisonKind = "exact"
     tolerance: Decimal = Decimal(0)
     pass_mark: float = 1.0
 

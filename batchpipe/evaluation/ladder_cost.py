@@ -51,7 +51,7 @@ class Climb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class LadderResult:
     """A ladder, or a single model, on n rows. A failed row is a wrong one.
 
     `answered` counts the rows whose answer stands by rung, in the ladder's order.
@@ -93,13 +93,13 @@ def _accepts(threshold: float | None, confidence: float | None) -> bool:
     return threshold is None or (confidence is not None and confidence >= threshold)
 
 
-def measure(rows: Sequence[Row], ladder: Ladder) -> Measured:
+def measure(rows: Sequence[Row], ladder: Ladder) -> LadderResult:
     """The ladder on all rows; ValueError for no rows."""
     climbs = [climb(row, ladder) for row in rows]
     right = proportion(sum(each.correct for each in climbs), len(climbs))
     cost = sum((each.cost_usd for each in climbs), Decimal(0))
     standing = Counter(each.rung for each in climbs)
-    return Measured(
+    return LadderResult(
         ladder=ladder,
         accuracy=right,
         cost_usd=cost,

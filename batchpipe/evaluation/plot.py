@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-from batchpipe.evaluation.ladder_cost import Measured
+from batchpipe.evaluation.ladder_cost import LadderResult
 from batchpipe.evaluation.tuning import Tuning
 
 WIDTH, HEIGHT = 760, 460
@@ -79,7 +79,7 @@ def _frame(tuning: Tuning) -> Frame:
     return Frame(most_usd=most_usd * 1.08, usd_step=usd_step, low=low, high=max(high, low + step), step=step)
 
 
-def _shown(tuning: Tuning) -> list[Measured]:
+def _shown(tuning: Tuning) -> list[LadderResult]:
     return [tuning.held_out, *tuning.singles, *(each.held_out for each in tuning.curve)]
 
 

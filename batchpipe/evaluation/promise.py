@@ -15,19 +15,19 @@ from math import ceil
 from batchpipe.evaluation.library import scipy_stats
 
 
-def chance(n: int, seen: int, other: int, unseen: int) -> float:
+def breach_chance(n: int, seen: int, other: int, unseen: int) -> float:
     """The greatest chance that at most `seen` of n rows are wrong and yet more than `unseen` of `other` are."""
     if unseen >= other or seen < 0:
         return 0.0
     return float(scipy_stats().hypergeom.cdf(seen, n + other, seen + unseen + 1, n)) if seen < n else 1.0
 
 
-def most_wrong(n: int, target: float) -> int:
+def allowed_wrong(n: int, target: float) -> int:
     """How many of n rows may be wrong so that at least the share `target` is right, to the digit; -1 for none."""
     return n - ceil(Fraction(str(target)) * n)
 
 
-def limit(n: int, seen: int, other: int, risk: float) -> int:
+def wrong_limit(n: int, seen: int, other: int, risk: float) -> int:
     """How many of the `other` rows are wrong at most, but for `risk`, where `seen` of n rows were wrong.
 
     Whatever the number of wrong rows in all, the chance that more are is at most `risk`.
@@ -35,7 +35,7 @@ def limit(n: int, seen: int, other: int, risk: float) -> int:
     low, high = -1, other
     while high - low > 1:
         middle = (low + high) // 2
-        if chance(n, seen, other, middle) <= risk:
+        if breach_chance(n, seen, other, middle) <= risk:
             high = middle
         else:
             low = middle

@@ -22,7 +22,7 @@ UNITS_PER_USD = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class TriedLadders:
     """The ladders of one choice of rungs: `hits` rows right and their `cost` in units, in the order of `shape`.
 
     `thresholds` are those of each rung but the last; `shape` says how many each has.
@@ -40,7 +40,7 @@ class Tried:
         return Ladder(rungs=self.rungs, accepts=(*chosen, None))
 
 
-class Answers:
+class AnswerArrays:
     """The answers to some rows as arrays, a row of the array per gold row and a column per rung."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -53,7 +53,7 @@ class Answers:
         self.confidence = np.where(self.valid, confidence, -inf)
         self.cost = np.array([[0.0 if each is None else _units(each) for each in row] for row in rows])
 
-    def some(self, places: Sequence[int]) -> Answers:
+    def subset(self, places: Sequence[int]) -> AnswerArrays:
         """Those of the rows at `places`."""
         fewer = copy(self)
         fewer.n = len(places)
@@ -109,7 +109,7 @@ def choices(rungs: int) -> list[tuple[int, ...]]:
     return [chosen for size in range(1, rungs + 1) for chosen in combinations(range(1, rungs + 1), size)]
 
 
-def grid(answers: Answers) -> list[tuple[tuple[int, ...], tuple[tuple[float | None, ...], ...]]]:
+def grid(answers: AnswerArrays) -> list[tuple[tuple[int, ...], tuple[tuple[float | None, ...], ...]]]:
     """Every choice of rungs with the thresholds to try on each rung but its last."""
     found = []
     for chosen in choices(answers.rungs):
@@ -119,7 +119,9 @@ def grid(answers: Answers) -> list[tuple[tuple[int, ...], tuple[tuple[float | No
     return found
 
 
-def attempt(answers: Answers, rungs: tuple[int, ...], thresholds: tuple[tuple[float | None, ...], ...]) -> Tried:
+def try_thresholds(
+    answers: AnswerArrays, rungs: tuple[int, ...], thresholds: tuple[tuple[float | None, ...], ...]
+) -> TriedLadders:
     """All ladders of these rungs and thresholds.
 
     From the last rung down, with a row per ladder of the rungs above: value(t, ...) = accepted(t) * correct +
@@ -140,7 +142,7 @@ def attempt(answers: Answers, rungs: tuple[int, ...], thresholds: tuple[tuple[fl
         else:
             hits, cost = right.sum(axis=1)[:, None] + up @ hits.T, paid.sum() + up @ cost.T
     whole = len(columns) == 1
-    return Tried(
+    return TriedLadders(
         rungs=rungs,
         thresholds=thresholds,
         shape=tuple(len(each) for each in thresholds),
@@ -149,19 +151,19 @@ def attempt(answers: Answers, rungs: tuple[int, ...], thresholds: tuple[tuple[fl
     )
 
 
-def try_all(answers: Answers) -> list[Tried]:
+def try_all_ladders(answers: AnswerArrays) -> list[TriedLadders]:
     """All ladders of the grid."""
-    return [attempt(answers, rungs, thresholds) for rungs, thresholds in grid(answers)]
+    return [try_thresholds(answers, rungs, thresholds) for rungs, thresholds in grid(answers)]
 
 
-def best_of(tried: Sequence[Tried], hits: float) -> Ladder:
+def best_of(tried: Sequence[TriedLadders], hits: float) -> Ladder:
     """The cheapest ladder with at least so many rows right; where there is none, the most accurate one."""
     found = [_best(each, hits) for each in tried]
     _, _, place, index = min((*key, place, index) for place, (key, index) in enumerate(found))
     return tried[place].ladder(index)
 
 
-def _best(tried: Tried, hits: float) -> tuple[tuple[float, float], int]:
+def _best(tried: TriedLadders, hits: float) -> tuple[tuple[float, float], int]:
     """The index of the best and what it is ordered by: enough rows right, then cost; else rows right, then cost."""
     np = numpy()
     enough = np.flatnonzero(tried.hits >= hits)
@@ -172,7 +174,7 @@ def _best(tried: Tried, hits: float) -> tuple[tuple[float, float], int]:
     return (-float(tried.hits[index]), float(tried.cost[index])), int(index)
 
 
-def frontier(tried: Sequence[Tried]) -> list[Ladder]:
+def frontier(tried: Sequence[TriedLadders]) -> list[Ladder]:
     """The ladders that are more accurate than every cheaper one, the cheapest first."""
     np = numpy()
     hits, cost = np.concatenate([each.hits for each in tried]), np.concatenate([each.cost for each in tried])
@@ -186,7 +188,7 @@ def frontier(tried: Sequence[Tried]) -> list[Ladder]:
     return ladders
 
 
-def count(answers: Answers, ladder: Ladder) -> tuple[int, float]:
+def count_right(answers: AnswerArrays, ladder: Ladder) -> tuple[int, float]:
     """How many rows one ladder gets right, and its cost in units."""
-    tried = attempt(answers, ladder.rungs, tuple((each,) for each in ladder.accepts[:-1]))
+    tried = try_thresholds(answers, ladder.rungs, tuple((each,) for each in ladder.accepts[:-1]))
     return int(tried.hits[0]), float(tried.cost[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Measured, Row, climb, measure
+from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row, climb, measure
 
 # An answer that `accept` holds for has this confidence, any other one less.
 ACCEPTED = 1.0
@@ -48,7 +48,7 @@ def known_rows(
     return rows
 
 
-def sub_ladders(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[Measured]:
+def sub_ladders(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[LadderResult]:
     """Every choice of the rungs whose outcome is known for all rows, with each rung's own `accept`."""
     found = []
     for chosen in _choices(rungs):

@@ -17,9 +17,9 @@ from hashlib import md5
 from math import inf, sqrt
 
 from batchpipe.common.errors import UsageError
-from batchpipe.evaluation.ladder_cost import Ladder, Measured, Row, measure, single
-from batchpipe.evaluation.promise import limit, most_wrong
-from batchpipe.evaluation.search import Answers, best_of, count, frontier, try_all
+from batchpipe.evaluation.ladder_cost import Ladder, LadderResult, Row, measure, single
+from batchpipe.evaluation.promise import allowed_wrong, wrong_limit
+from batchpipe.evaluation.search import AnswerArrays, best_of, count_right, frontier, try_all_ladders
 
 FEWEST_ROWS = 20
 POINTS = 24
@@ -34,11 +34,11 @@ MARGINS = {2.0: 1, 3.0: 1, 4.0: 1, 5.0: 1, inf: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class CurvePoint:
     """One ladder of the curve: cheapest for its accuracy on the tuning half, and what it gives on the other."""
 
-    tuned_on: Measured
-    held_out: Measured
+    tuned_on: LadderResult
+    held_out: LadderResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +55,17 @@ class Tuning:
     target: float
     reached: bool
     ladder: Ladder
-    tuned_on: Measured
-    held_out: Measured
+    tuned_on: LadderResult
+    held_out: LadderResult
     promised: float
     guarantee: str
-    curve: tuple[Point, ...]
-    singles: tuple[Measured, ...]
-    cheapest_single: Measured | None
+    curve: tuple[CurvePoint, ...]
+    singles: tuple[LadderResult, ...]
+    cheapest_single: LadderResult | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class TestedLadder:
     """A proposed ladder: how many rows of the other half it promises to get wrong at most, and its cost to compare."""
 
     ladder: Ladder
@@ -90,7 +90,7 @@ def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int =
     tuning, other = halves(keys, seed)
     chosen_by, held_out = [rows[place] for place in tuning], [rows[place] for place in other]
     tested = _test(chosen_by, len(held_out), target)
-    passing = [each for each in tested if each.limit <= most_wrong(len(held_out), target)]
+    passing = [each for each in tested if each.limit <= allowed_wrong(len(held_out), target)]
     best = min(passing, key=lambda each: each.cost) if passing else tested[-1]
     promised = 1 - best.limit / len(held_out)
     singles = tuple(measure(held_out, single(rung)) for rung in range(1, len(rows[0]) + 1))
@@ -123,15 +123,15 @@ def _proposing(tuning: int) -> int:
     return int(tuning * PROPOSING_SHARE)
 
 
-def _test(rows: Sequence[Row], other: int, target: float) -> list[Tested]:
+def _test(rows: Sequence[Row], other: int, target: float) -> list[TestedLadder]:
     """The proposals with what the testing rows say of them, the most accurate one last.
 
     Everything about a proposal, its thresholds too, comes from the proposing rows: to it the testing rows and the other
     half are one pool, parted at random.
     """
-    answers, first = Answers(rows), _proposing(len(rows))
-    proposing, testing = answers.some(range(first)), answers.some(range(first, len(rows)))
-    tried = try_all(proposing)
+    answers, first = AnswerArrays(rows), _proposing(len(rows))
+    proposing, testing = answers.subset(range(first)), answers.subset(range(first, len(rows)))
+    tried = try_all_ladders(proposing)
     spread = sqrt(target * (1 - target) * (1 / testing.n + 1 / other))
     proposals: dict[Ladder, int] = {}
     for margin, parts in MARGINS.items():
@@ -139,31 +139,34 @@ def _test(rows: Sequence[Row], other: int, target: float) -> list[Tested]:
         proposals[found] = max(parts, proposals.pop(found, 0))
     tested = []
     for ladder, parts in proposals.items():
-        hits, _ = count(testing, ladder)
-        _, cost = count(answers, ladder)
+        hits, _ = count_right(testing, ladder)
+        _, cost = count_right(answers, ladder)
         risk = RISK * parts / sum(proposals.values())
-        tested.append(Tested(ladder=ladder, limit=limit(testing.n, testing.n - hits, other, risk), cost=cost))
+        tested.append(
+            TestedLadder(ladder=ladder, limit=wrong_limit(testing.n, testing.n - hits, other, risk), cost=cost)
+        )
     return tested
 
 
-def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[Point, ...]:
+def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[CurvePoint, ...]:
     """The ladders of the tuning half that are better than every cheaper one, thinned to `points`."""
     if not points:
         return ()
-    ladders = frontier(try_all(Answers(tuning)))
+    ladders = frontier(try_all_ladders(AnswerArrays(tuning)))
     steps = min(len(ladders), points)
     places = sorted({round(step * (len(ladders) - 1) / max(steps - 1, 1)) for step in range(steps)})
     return tuple(
-        Point(tuned_on=measure(tuning, ladders[place]), held_out=measure(other, ladders[place])) for place in places
+        CurvePoint(tuned_on=measure(tuning, ladders[place]), held_out=measure(other, ladders[place]))
+        for place in places
     )
 
 
-def _cheapest(singles: Sequence[Measured], target: float) -> Measured | None:
+def _cheapest(singles: Sequence[LadderResult], target: float) -> LadderResult | None:
     reaching = [
         (each.usd_per_1000_correct, place)
         for place, each in enumerate(singles)
         if each.usd_per_1000_correct is not None
-        and each.accuracy.n - each.accuracy.hits <= most_wrong(each.accuracy.n, target)
+        and each.accuracy.n - each.accuracy.hits <= allowed_wrong(each.accuracy.n, target)
     ]
     return singles[min(reaching)[1]] if reaching else None
 

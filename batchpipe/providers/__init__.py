@@ -35,7 +35,7 @@ OutcomeKind = Literal[
 ]
 
 
-CacheTime = Literal["5m", "1h"]
+CacheTtl = Literal["5m", "1h"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class ProviderRules(Protocol):
         *,
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
-        cache: CacheTime | None = None,
+        cache: CacheTtl | None = None,
         head: str = "",
     ) -> Encoder:
         """What turns messages into request params for this rung, with the static parts encoded once.

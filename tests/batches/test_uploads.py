@@ -19,7 +19,7 @@ from crash.sweep import answered
 from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import ProviderError
-from batchpipe.decide.chunking import less
+from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.engine.batches import next_chunks as room
 from batchpipe.engine.batches.call_pool import side_by_side
 
@@ -299,4 +299,4 @@ class TestPool:
 def test_ranges_less_what_is_taken(
     ranges: list[tuple[int, int]], taken: list[tuple[int, int]], left: list[tuple[int, int]]
 ) -> None:
-    assert list(less(ranges, taken)) == left
+    assert list(subtract_ranges(ranges, taken)) == left

@@ -118,6 +118,6 @@ class TestView:
         assert lines[-1] == "  and 1 more batches"
 
     def test_an_event_is_one_line(self) -> None:
-        notice = Event(kind="notice", words="a\nb\x1b[31m")
+        notice = Event(kind="notice", detail="a\nb\x1b[31m")
         assert event_line(NOON, "demo", notice) == "12:00:00 demo: a\\nb\\x1b[31m"
-        assert event_line(NOON, "", Event(kind="notice", words="waiting")) == "12:00:00 waiting"
+        assert event_line(NOON, "", Event(kind="notice", detail="waiting")) == "12:00:00 waiting"

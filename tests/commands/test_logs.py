@@ -25,19 +25,19 @@ TEXTS = [
     (Event(kind="submitted", requests=1), "submitted 1 request"),
     (Event(kind="submitted", requests=1200), "submitted 1,200 requests"),
     (
-        Event(kind="submit_unknown", requests=2, words="HTTP 500"),
+        Event(kind="submit_unknown", requests=2, detail="HTTP 500"),
         "submitted 2 requests, outcome unknown (HTTP 500): held until it is known",
     ),
-    (Event(kind="chunk_refused", requests=50, words="too large"), "refused (too large): trying 50 requests"),
-    (Event(kind="request_refused", words="too large"), "one request is refused: too large"),
+    (Event(kind="chunk_refused", requests=50, detail="too large"), "refused (too large): trying 50 requests"),
+    (Event(kind="request_refused", detail="too large"), "one request is refused: too large"),
     (
         Event(kind="collected", batch_id="b1", rows={"failed": 1, "accepted": 1000, "canceled": 0}),
         "collected b1: 1,000 accepted, 1 failed",
     ),
     (Event(kind="collected", batch_id="b1"), "collected b1: nothing new"),
-    (Event(kind="warning", words="it is late"), "warning: it is late"),
-    (Event(kind="warning", words="it is late", batch_id="b1"), "warning: it is late (b1)"),
-    (Event(kind="unavailable", words="HTTP 503"), "the provider did not answer (HTTP 503); trying again"),
+    (Event(kind="warning", detail="it is late"), "warning: it is late"),
+    (Event(kind="warning", detail="it is late", batch_id="b1"), "warning: it is late (b1)"),
+    (Event(kind="unavailable", detail="HTTP 503"), "the provider did not answer (HTTP 503); trying again"),
     (Event(kind="run_started"), ""),
 ]
 
@@ -74,7 +74,7 @@ def test_a_line_holds_what_is_known_and_nothing_else() -> None:
         "cost_usd": "0.000001250000000",
         "message": "collected b1: 3 accepted, 2 due again",
     }
-    evil = Event(kind="warning", words="a\nb\x1b[2J\u2028c")
+    evil = Event(kind="warning", detail="a\nb\x1b[2J\u2028c")
     assert "\n" not in json_line(NOW, "", evil)
     assert json_line(NOW, "", evil).isascii()
 

@@ -18,7 +18,16 @@ from projects import Project, numbered
 from batchpipe.commands.printing.caching import came_to_text, expected_cache_text
 from batchpipe.commands.report.report import Report, read_reports
 from batchpipe.commands.status.status import Named
-from batchpipe.decide.caching import Hits, Mark, Rates, Seen, Ttl, choose_ttl, next_turn, saved
+from batchpipe.decide.caching import (
+    CacheHits,
+    CacheMark,
+    CacheTtl,
+    PrefixState,
+    TokenRates,
+    choose_ttl,
+    decide_caching,
+    saved_usd,
+)
 from batchpipe.template.head import head as template_head
 from batchpipe.template.render import Environment
 
@@ -303,31 +312,31 @@ class TestTheStaticHead:
 
 
 class TestArithmetic:
-    RATES = Rates(input=Decimal(1), write=Decimal(2), read=Decimal("0.1"))
+    RATES = TokenRates(input=Decimal(1), write=Decimal(2), read=Decimal("0.1"))
 
-    def mark(self, seen: Seen = Seen(), hits: Hits = Hits()) -> Mark:  # noqa: B008
-        return Mark(prefix="x", tokens=100, ttl="1h", rates=self.RATES, hits=hits, seen=seen)
+    def mark(self, seen: PrefixState = PrefixState(), hits: CacheHits = CacheHits()) -> CacheMark:  # noqa: B008
+        return CacheMark(prefix="x", tokens=100, ttl="1h", rates=self.RATES, hits=hits, state=seen)
 
     def test_what_is_saved(self) -> None:
-        sure = self.mark(hits=Hits(read=10**9, written=0, requests=10**9))
-        assert round(saved(sure, 1_000, warm=True)) == 100 * 900
-        assert round(saved(sure, 1_000, warm=False)) == 100 * (1_000 - 2) - round(100 * 999 * 0.1)
-        assert saved(sure, 1, warm=False) < 0
+        sure = self.mark(hits=CacheHits(read=10**9, written=0, requests=10**9))
+        assert round(saved_usd(sure, 1_000, warm=True)) == 100 * 900
+        assert round(saved_usd(sure, 1_000, warm=False)) == 100 * (1_000 - 2) - round(100 * 999 * 0.1)
+        assert saved_usd(sure, 1, warm=False) < 0
 
     def test_below_a_few_requests_nothing_is_primed(self) -> None:
-        assert [next_turn(self.mark(), count, NOW).step for count in (1, 5, 6)] == ["none", "none", "prime"]
+        assert [decide_caching(self.mark(), count, NOW).step for count in (1, 5, 6)] == ["none", "none", "prime"]
 
     def test_a_prime_is_waited_for_but_not_for_ever(self) -> None:
-        under_way = self.mark(Seen(primed_at=NOW, primes=1))
-        assert next_turn(under_way, 100, NOW + timedelta(hours=1)).most == 0
-        assert next_turn(under_way, 100, NOW + timedelta(hours=3)).step == "none"
+        under_way = self.mark(PrefixState(primed_at=NOW, primes=1))
+        assert decide_caching(under_way, 100, NOW + timedelta(hours=1)).most == 0
+        assert decide_caching(under_way, 100, NOW + timedelta(hours=3)).step == "none"
 
     def test_five_minutes_are_for_quick_batches(self) -> None:
-        rates: dict[Ttl, Rates] = {
-            "5m": Rates(input=Decimal(1), write=Decimal("1.25"), read=Decimal("0.1")),
+        rates: dict[CacheTtl, TokenRates] = {
+            "5m": TokenRates(input=Decimal(1), write=Decimal("1.25"), read=Decimal("0.1")),
             "1h": self.RATES,
         }
         assert choose_ttl(rates, {}, 100.0, 3) == "5m"
         assert choose_ttl(rates, {}, 100.0, 2) == "1h"
         assert choose_ttl(rates, {}, 200.0, 3) == "1h"
-        assert choose_ttl(rates, {"5m": Hits(read=1, written=9, requests=900)}, 100.0, 3) == "1h"
+        assert choose_ttl(rates, {"5m": CacheHits(read=1, written=9, requests=900)}, 100.0, 3) == "1h"

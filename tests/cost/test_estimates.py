@@ -15,7 +15,7 @@ from clocked import Clock
 from projects import BASIC, Project, numbered
 from test_million_rows import COPIES
 
-from batchpipe.decide.chunking import Chunk, waves
+from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.cost.forecast import Expected, Group, Shown, deviation, expect, interval, reaches
 
@@ -235,12 +235,12 @@ def test_climbs_that_were_seen_replace_the_assumption(project: Project) -> None:
 
 def test_waves_are_what_may_wait_at_the_provider_at_once() -> None:
     chunks = [Chunk(start=start, count=10, bytes=1) for start in range(0, 100, 10)]
-    assert waves([], 8, 100) == 0
-    assert waves(chunks, 8, 1000) == 2
-    assert waves(chunks, 10, 1000) == 1
-    assert waves(chunks, 10, 30) == 4
-    assert waves(chunks, 10, 25) == 4
-    assert waves(chunks, 1, 1) == 100
+    assert count_rounds([], 8, 100) == 0
+    assert count_rounds(chunks, 8, 1000) == 2
+    assert count_rounds(chunks, 10, 1000) == 1
+    assert count_rounds(chunks, 10, 30) == 4
+    assert count_rounds(chunks, 10, 25) == 4
+    assert count_rounds(chunks, 1, 1) == 100
 
 
 def test_hours_are_those_of_past_batches(project: Project) -> None:

@@ -19,7 +19,7 @@ from projects import BASIC, Project, numbered
 from pydantic import TypeAdapter
 
 from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
-from batchpipe.decide.verdict import Judged, Ladder, Standing, decide
+from batchpipe.decide.verdict import CheckedOutcome, LadderPolicy, Standing, decide
 from batchpipe.engine.plan.body_fit import fit
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -243,7 +243,7 @@ def test_a_free_size_is_the_largest_that_no_open_chunk_has(count: int, taken: se
     assert all(each in taken for each in range(found + 1, count + 1))
 
 
-JUDGED: list[Judged] = [
+JUDGED: list[CheckedOutcome] = [
     "accepted", "unaccepted", "invalid", "truncated", "context_window", "refused", "expired", "transient", "missing",
     "unknown", "permanent",
 ]  # fmt: skip
@@ -256,10 +256,14 @@ TRANSIENT = {"expired", "transient", "missing", "unknown"}
     st.lists(st.tuples(st.integers(1, 500), st.none() | st.integers(1, 2000)), min_size=1, max_size=3), st.data(),
 )  # fmt: skip
 def test_the_ladder_ends_keeps_every_valid_answer_and_bounds_its_attempts(
-    results: list[Judged], attempts: int, transient: int, rungs: list[tuple[int, int | None]], data: st.DataObject
+    results: list[CheckedOutcome],
+    attempts: int,
+    transient: int,
+    rungs: list[tuple[int, int | None]],
+    data: st.DataObject,
 ) -> None:
     rooms, caps = tuple(room for room, _ in rungs), tuple(cap for _, cap in rungs)
-    ladder = Ladder(attempts=attempts, transient=transient, max_tokens=rooms, caps=caps)
+    ladder = LadderPolicy(attempts=attempts, transient=transient, max_tokens=rooms, caps=caps)
     mask = data.draw(st.integers(1, 2 ** len(rungs) - 1))
     first = ladder.next_rung(0, mask)
     assert first is not None

@@ -485,10 +485,10 @@ def test_every_status_of_the_sdk_has_an_outcome() -> None:
         status = status if isinstance(status, int) else 500
         for body in (error(), "<html>"):
             response = httpx2.Response(status, request=request, json=body)
-            found = failures.of_submit(cls("words", response=response, body=body), str)
+            found = failures.submit_error(cls("words", response=response, body=body), str)
             clear = status == 413 or (status in (400, 401, 402, 403, 404, 429) and body != "<html>")
             assert isinstance(found, RefusedError if clear else UnknownOutcomeError), cls
-            again = failures.of_repeatable(cls("words", response=response, body=body), str)
+            again = failures.repeatable_error(cls("words", response=response, body=body), str)
             assert isinstance(again, RefusedError | UnavailableError)
 
 
@@ -502,8 +502,8 @@ def test_every_transport_error_has_an_outcome() -> None:
         failed = anthropic.APIConnectionError(request=request)
         failed.__cause__ = cls("words")
         expected = NotSentError if cls.__name__ in unsent else UnknownOutcomeError
-        assert isinstance(failures.of_submit(failed, str), expected), cls
-    assert isinstance(failures.of_submit(anthropic.RetryableError("x"), str), UnknownOutcomeError)
+        assert isinstance(failures.submit_error(failed, str), expected), cls
+    assert isinstance(failures.submit_error(anthropic.RetryableError("x"), str), UnknownOutcomeError)
 
 
 def requests(number: int, output_format: str = "text", **settings: Any) -> bytes:

@@ -11,7 +11,7 @@ from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING
 from batchpipe.providers.anthropic.lint import REFUSED, SETTINGS
-from batchpipe.providers.anthropic.models import data, facts_of, listed_models
+from batchpipe.providers.anthropic.models import find_model, listed_models, model_data
 
 OLD = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5-20251001")
 MIDDLE = ("claude-opus-4-6", "claude-sonnet-4-6")
@@ -51,7 +51,7 @@ def warned(*arguments: Any, **options: Any) -> list[str]:
     return [each.key for each in found(*arguments, **options) if each.level == "warning"]
 
 
-@pytest.mark.parametrize("model", [each for each in listed_models() if each not in data()["retires"]])
+@pytest.mark.parametrize("model", [each for each in listed_models() if each not in model_data()["retires"]])
 def test_a_plain_rung_has_no_problem(model: str) -> None:
     assert found(model) == []
 
@@ -211,7 +211,7 @@ def test_every_model_of_the_sdk_is_known_or_retired() -> None:
     from anthropic.types import Model
 
     literal = get_args(Model)[0]
-    known = [facts_of(each).name or each in data()["retires"] for each in get_args(literal)]
+    known = [find_model(each).name or each in model_data()["retires"] for each in get_args(literal)]
     assert all(known)
 
 

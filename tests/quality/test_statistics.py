@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation import statistics
 from batchpipe.evaluation.field_comparison import Comparison, class_name, is_correct, score, token_f1
-from batchpipe.evaluation.promise import chance
+from batchpipe.evaluation.promise import breach_chance
 
 CLOSE = 1e-9
 TABLES = 200
@@ -141,7 +141,7 @@ def test_chances_of_the_prediction_limit_agree_with_fishers_exact_test() -> None
         n, other = drawn.randint(1, 300), drawn.randint(1, 300)
         seen, unseen = drawn.randint(0, n), drawn.randint(0, other - 1)
         table = [[seen, n - seen], [unseen + 1, other - unseen - 1]]
-        assert chance(n, seen, other, unseen) == close(stats.fisher_exact(table, alternative="less").pvalue)
+        assert breach_chance(n, seen, other, unseen) == close(stats.fisher_exact(table, alternative="less").pvalue)
 
 
 @pytest.mark.parametrize("call", [lambda: statistics.proportion(0, 0), lambda: statistics.mean([])])

@@ -25,8 +25,8 @@ from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.field_comparison import Comparison, is_correct
 from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
 from batchpipe.evaluation.plot import curve_svg
-from batchpipe.evaluation.promise import chance, limit, most_wrong
-from batchpipe.evaluation.search import Answers, attempt, count, grid, shortest_between
+from batchpipe.evaluation.promise import allowed_wrong, breach_chance, wrong_limit
+from batchpipe.evaluation.search import AnswerArrays, count_right, grid, shortest_between, try_thresholds
 from batchpipe.evaluation.tuning import Tuning, accept_condition, halves, tune
 
 BANKING = DATA / "banking77"
@@ -229,7 +229,7 @@ def test_prediction_limits_hold_for_every_number_of_wrong_rows() -> None:
                 seen: comb(n, seen) * comb(other, wrong - seen)
                 for seen in range(max(0, wrong - other), min(n, wrong) + 1)
             }
-            passed = sum(ways[seen] for seen in ways if wrong - seen > limit(n, seen, other, risk))
+            passed = sum(ways[seen] for seen in ways if wrong - seen > wrong_limit(n, seen, other, risk))
             assert passed / comb(n + other, wrong) <= risk + 1e-12
 
 
@@ -245,12 +245,12 @@ def test_the_chance_is_the_greatest_there_is() -> None:
                 / comb(n + other, wrong)
                 for wrong in range(n + other + 1)
             )
-            assert chance(n, seen, other, unseen) == pytest.approx(worst, abs=1e-12)
+            assert breach_chance(n, seen, other, unseen) == pytest.approx(worst, abs=1e-12)
 
 
 @pytest.mark.parametrize(("n", "target", "expected"), [(1540, 0.9, 154), (10, 0.95, 0), (7, 1.0, 0), (3, 0.5, 1)])
 def test_rows_that_may_be_wrong_are_counted_to_the_digit(n: int, target: float, expected: int) -> None:
-    assert most_wrong(n, target) == expected
+    assert allowed_wrong(n, target) == expected
 
 
 BOTH = Ladder(rungs=(1, 2), accepts=(0.5, None))
@@ -292,14 +292,14 @@ TABLES = st.integers(1, 4).flatmap(lambda rungs: st.lists(st.tuples(*[ANSWERS] *
 @given(TABLES)
 @settings(max_examples=60, deadline=None)
 def test_all_ladders_at_once_are_each_ladder_row_by_row(rows: list[Row]) -> None:
-    answers = Answers(rows)
+    answers = AnswerArrays(rows)
     for rungs, thresholds in grid(answers):
-        tried = attempt(answers, rungs, thresholds)
+        tried = try_thresholds(answers, rungs, thresholds)
         for index in range(len(tried.hits)):
             measured = measure(rows, tried.ladder(index))
             assert tried.hits[index] == measured.accuracy.hits
             assert tried.cost[index] == measured.cost_usd * 10**12
-            assert count(answers, tried.ladder(index)) == (tried.hits[index], tried.cost[index])
+            assert count_right(answers, tried.ladder(index)) == (tried.hits[index], tried.cost[index])
 
 
 @given(TABLES, st.data())

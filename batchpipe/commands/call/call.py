@@ -83,7 +83,7 @@ class Call(Talk):
     def say(self, text: str) -> None:
         """Talk, on stderr; with the log format "json" as an event."""
         if self.settings.log_format == "json":
-            text = json_line(utc_now(), "", Event(kind="notice", words=text))
+            text = json_line(utc_now(), "", Event(kind="notice", detail=text))
         self.write(text)
 
     def complain(self, error: BatchpipeError) -> None:

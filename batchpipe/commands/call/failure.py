@@ -30,7 +30,7 @@ def failure_event(error: BatchpipeError) -> Event:
     """What stops a command, for a log store."""
     found = failure(error)
     place = f"{found['where']}: " if found["where"] else ""
-    return Event(kind="error", level="error", error_code=error.code, words=f"{place}{found['message']}")
+    return Event(kind="error", level="error", error_code=error.code, detail=f"{place}{found['message']}")
 
 
 def failure_text(error: BatchpipeError) -> str:

@@ -17,7 +17,7 @@ from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Measured, Row
+from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.tuning import Tuning, accept_condition, tune
 from batchpipe.pipeline.model import PipelineFile
@@ -183,12 +183,12 @@ def _singles(found: Tuned) -> list[list[object]]:
     ]
 
 
-def _prices(measured: Measured) -> list[object]:
+def _prices(measured: LadderResult) -> list[object]:
     correct = measured.usd_per_1000_correct
     return [money(measured.usd_per_1000), money(correct) if correct is not None else None]
 
 
-def _costs(measured: Measured) -> str:
+def _costs(measured: LadderResult) -> str:
     correct = measured.usd_per_1000_correct
     right = f", {money(correct)} per 1,000 right ones" if correct is not None else ""
     return f"{money(measured.usd_per_1000)} per 1,000 rows{right}"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
-from batchpipe.decide.caching import Expected
+from batchpipe.decide.caching import ExpectedCaching
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -32,17 +32,17 @@ def read_cache_use(session: Session, pipelines: str) -> list[CacheUse]:
     return [CacheUse(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
 
 
-def expected_object(caching: Sequence[Expected]) -> list[dict[str, Any]]:
+def expected_object(caching: Sequence[ExpectedCaching]) -> list[dict[str, Any]]:
     """`estimate.caching` of `plan --json`: a rung whose requests may be marked each; `step` "none" marks nothing."""
     return [asdict(each) for each in caching]
 
 
-def expected_cache_text(caching: Sequence[Expected]) -> str:
+def expected_cache_text(caching: Sequence[ExpectedCaching]) -> str:
     """What the plan does with the cache and what for; empty where nothing can be cached."""
     return "; ".join(_expected(each) for each in caching)
 
 
-def _expected(each: Expected) -> str:
+def _expected(each: ExpectedCaching) -> str:
     seen = f"by {count(each.hits_seen, 'result')}" if each.hits_seen else "assumed"
     hits = f"{each.hit_share:.0%} of requests find it, {seen}"
     what = f"{safe(each.model)}: about {count(each.tokens)} tokens that every request begins with"

@@ -53,7 +53,7 @@ def run(call: Call, request: RunRequest) -> int:
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
-        with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", words=text))) as context:
+        with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", detail=text))) as context:
             runs = [
                 PipelineRun(
                     context=context,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.decide.verdict import Ladder, Standing, decide
+from batchpipe.decide.verdict import LadderPolicy, Standing, decide
 from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
 from batchpipe.engine.batches.result_lines import EndedRow, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.submit import submitted_facts
@@ -320,7 +320,7 @@ class Collector:
         """`work.verdicts`: the ladder's verdict on each distinct outcome and standing; how many, by chunk and state."""
         connection = self.work.connection
         rungs, retry = self.resolved.rungs, self.resolved.file.pipeline.retry
-        ladder = Ladder(
+        ladder = LadderPolicy(
             attempts=retry.attempts,
             transient=retry.transient,
             max_tokens=tuple(each.max_tokens for each in rungs),

@@ -120,7 +120,7 @@ class Flight:
         try:
             return call(*args, **kwargs)
         except UnavailableError as error:
-            self.tell(Event(kind="unavailable", level="warning", words=str(error)))
+            self.tell(Event(kind="unavailable", level="warning", detail=str(error)))
             return None
 
     def refresh(self) -> None:
@@ -196,7 +196,7 @@ class Flight:
         self.dropped = self.dropped or batch.run_id != self.collector.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
-            self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, words=warning))
+            self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, detail=warning))
         self.tell(_collected_event(state.batch_id, collected))
 
     def _foreign(self, batch: OpenBatch, state: BatchState) -> None:
@@ -241,7 +241,7 @@ class Flight:
         else:
             return
         self._warned.add(batch.chunk_id)
-        self.tell(Event(kind="warning", level="warning", words=what))
+        self.tell(Event(kind="warning", level="warning", detail=what))
 
     def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
         """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again.
@@ -272,7 +272,7 @@ class Flight:
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
             hint = "Check the network and `base_url`, then run the same command again: nothing is lost."
             raise ProviderError(f"the provider cannot be reached: {error}", where="provider", hint=hint) from error
-        self.tell(Event(kind="unreachable", level="warning", words=str(error)))
+        self.tell(Event(kind="unreachable", level="warning", detail=str(error)))
 
 
 def _raise(error: Exception) -> None:

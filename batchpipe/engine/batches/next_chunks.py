@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.decide.caching import Mark, Turn, next_turn
-from batchpipe.decide.chunking import free_size, less
+from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
+from batchpipe.decide.chunking import free_size, subtract_ranges
 from batchpipe.engine.cost.budget import Limit, has_limit, tightest
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, Marks, fresh_mark
@@ -32,7 +32,7 @@ class Part:
     start: int
     count: int
     rung: int
-    turn: Turn
+    turn: CacheDecision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Room:
             usd=limit.left_usd if limit else None,
         )
         parts: list[Part] = []
-        found: dict[int, Mark | None] = {}
+        found: dict[int, CacheMark | None] = {}
         # A transaction writes to one database only and sees another as it was: the queue is read beside it.
         with session.connection.cursor() as beside:
             while left.batches > 0 and (start := self._start(parts)) is not None:
@@ -109,7 +109,7 @@ class Room:
 
     def _start(self, parts: Sequence[Part]) -> int | None:
         """The first number that is in no part yet."""
-        rest = less(self.pending, [(each.start, each.start + each.count) for each in parts])
+        rest = subtract_ranges(self.pending, [(each.start, each.start + each.count) for each in parts])
         return next((start for start, _ in rest), None)
 
     def _end(self, start: int) -> int:
@@ -141,13 +141,13 @@ class Room:
     def _rung(self, start: int) -> int:
         return next(rung for rung, (first, stop) in self.rungs.items() if first <= start < stop)
 
-    def _turn(self, mark: Mark | None, rung: int, start: int, session: Session) -> Turn:
+    def _turn(self, mark: CacheMark | None, rung: int, start: int, session: Session) -> CacheDecision:
         """Whether the chunk from `start` on primes a cache, waits for one, or goes as it is."""
         if mark is None:
             return UNMARKED
         first, last = max(self.rungs[rung][0], start), self.rungs[rung][1]
         due = sum(max(min(stop, last) - max(begin, first), 0) for begin, stop in self.pending)
-        return next_turn(mark, due, session.now)
+        return decide_caching(mark, due, session.now)
 
     def _bytes(self, start: int, count: int) -> int:
         """About what `count` requests of the chunk of the plan that `start` is in take."""

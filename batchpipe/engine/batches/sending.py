@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Tell
-from batchpipe.decide.chunking import less
+from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, Flight
 from batchpipe.engine.batches.next_chunks import Room
 from batchpipe.engine.batches.submit import Sent, Submitter
@@ -101,7 +101,7 @@ class Queue:
         Raises what stops the run when all of them are accounted for.
         """
         done = [each for each in sent if self._is_done(each)]
-        self._pending = list(less(self._pending, [(each.start, each.start + each.count) for each in done]))
+        self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
         if any(each.outcome not in ("sent", "unknown") for each in sent):
             self.planner.number_sends()
         for each in sent:
@@ -120,18 +120,18 @@ class Queue:
             self.batches += 1
             self._not_sent_since = None
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
-            self.tell(Event(kind=kind, requests=sent.count, words=sent.words))
+            self.tell(Event(kind=kind, requests=sent.count, detail=sent.words))
             return True
         if sent.outcome == "refused_size":
             return self._is_refused_alone(sent)
         if sent.outcome == "wait":
             seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
             self._wake_after(seconds)
-            self.tell(Event(kind="asked_to_wait", words=sent.words))
+            self.tell(Event(kind="asked_to_wait", detail=sent.words))
         elif sent.outcome == "not_sent":
             self._not_sent_since = self._not_sent_since or self.context.clock()
             self._wake_after(min(self.context.settings.poll_interval, 5.0))
-            self.tell(Event(kind="unreachable", level="warning", words=sent.words))
+            self.tell(Event(kind="unreachable", level="warning", detail=sent.words))
         return False
 
     def _wake_after(self, seconds: float) -> None:
@@ -144,9 +144,9 @@ class Queue:
         if sent.count > 1:
             half = sent.count // 2
             self._size_cap = half if self._size_cap is None else min(self._size_cap, half)
-            self.tell(Event(kind="chunk_refused", level="warning", requests=half, words=sent.words))
+            self.tell(Event(kind="chunk_refused", level="warning", requests=half, detail=sent.words))
             return False
         self.submitter.fail_single(sent.chunk_id, sent.words)
         self._size_cap = None
-        self.tell(Event(kind="request_refused", level="warning", words=sent.words))
+        self.tell(Event(kind="request_refused", level="warning", detail=sent.words))
         return True

@@ -15,9 +15,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.decide.caching import Expected as Caching
-from batchpipe.decide.caching import primes
-from batchpipe.decide.chunking import Chunk, waves
+from batchpipe.decide.caching import ExpectedCaching, count_primes
+from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.forecast import (
     ENOUGH_RESULTS,
     Expected,
@@ -100,7 +99,7 @@ class Estimate:
     waves: int = 0
     further_waves: int = 0
     times: Times = field(default_factory=Times)
-    caching: Sequence[Caching] = ()
+    caching: Sequence[ExpectedCaching] = ()
 
     @property
     def usual_seconds(self) -> float:
@@ -223,7 +222,7 @@ def estimate(
     resolved: Resolved,
     chunks: Sequence[Chunk],
     *,
-    caching: Sequence[Caching] = (),
+    caching: Sequence[ExpectedCaching] = (),
     once: bool = False,
 ) -> Estimate:
     """What `work.queue`, sent as `chunks`, is expected to cost by `work.ladder`, and at most if every row climbs.
@@ -247,7 +246,7 @@ def estimate(
         usd = {rung: (float(each["input_usd"] or 0), float(each["output_usd"] or 0)) for rung, each in ladder.items()}
         low, high = interval(cost, deviation(groups, expected, usd))
     chunking = resolved.file.pipeline.chunking
-    rounds = waves(chunks, chunking.max_in_flight, chunking.max_queued)
+    rounds = count_rounds(chunks, chunking.max_in_flight, chunking.max_queued)
     requests = sum(each.count for each in chunks)
     return Estimate(
         input_tokens=sum(each.input_tokens for each in by_rung),
@@ -259,7 +258,7 @@ def estimate(
         high_usd=high,
         rungs=by_rung,
         seen=min((expected[group.path[0]].seen for group in groups), default=0),
-        waves=rounds + bool(primes(caching)),
+        waves=rounds + bool(count_primes(caching)),
         further_waves=further_waves(groups, expected, -(-requests // max(rounds, 1))),
         times=_times(session, requests, len(chunks)),
         caching=caching,

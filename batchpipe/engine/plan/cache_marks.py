@@ -10,21 +10,20 @@ from typing import Any
 
 from batchpipe.decide.caching import (
     CHARACTERS_PER_TOKEN,
-    Expected,
-    Hits,
-    Mark,
-    Rates,
-    Seen,
-    Ttl,
-    Turn,
+    CacheDecision,
+    CacheHits,
+    CacheMark,
+    CacheTtl,
+    ExpectedCaching,
+    PrefixState,
+    TokenRates,
     choose_ttl,
-    expect,
+    expect_caching,
 )
 from batchpipe.decide.fingerprint import digest
 from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
 from batchpipe.engine.cost.pricing import Step
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.providers import CacheTime
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -32,17 +31,17 @@ from batchpipe.store.queries import query
 # How long what was seen of a cache counts.
 MEMORY = timedelta(days=30)
 LEAST_HEAD = 100
-UNMARKED = Turn(step="none")
+UNMARKED = CacheDecision(step="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """How requests are marked while they are rendered: with `fixed`, or on each rung with its mark's ttl."""
 
-    fixed: CacheTime | None = None
-    by_rung: Mapping[int, Mark] = field(default_factory=dict)
+    fixed: CacheTtl | None = None
+    by_rung: Mapping[int, CacheMark] = field(default_factory=dict)
 
-    def ttl(self, rung: int) -> CacheTime | None:
+    def ttl(self, rung: int) -> CacheTtl | None:
         mark = self.by_rung.get(rung)
         if mark is None:
             return self.fixed
@@ -87,7 +86,7 @@ def prefix_id(resolved: Resolved, rung: int) -> str:
     return digest(["prefix", settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, prefix])
 
 
-def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> Mark | None:
+def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> CacheMark | None:
     rung = resolved.rungs[number - 1]
     tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CHARACTERS_PER_TOKEN
     if tokens < resolved.rules.cached_from_tokens(rung.model):
@@ -96,41 +95,46 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
     if price is None:
         return None
     step = price.step(tokens)
-    rates: dict[Ttl, Rates] = {"5m": _rates(step, step.cache_write_5m), "1h": _rates(step, step.cache_write_1h)}
+    rates: dict[CacheTtl, TokenRates] = {
+        "5m": _rates(step, step.cache_write_5m),
+        "1h": _rates(step, step.cache_write_1h),
+    }
     hits = _read_hits(session, rung.model)
     times = recent_times(session, resolved)
     ttl = choose_ttl(rates, hits, times.high_seconds, times.batches)
     prefix = prefix_id(resolved, number)
-    seen = read_seen(session, resolved, prefix)
-    return Mark(prefix=prefix, tokens=tokens, ttl=ttl, rates=rates[ttl], hits=hits.get(ttl, Hits()), seen=seen)
+    state = read_prefix_state(session, resolved, prefix)
+    return CacheMark(
+        prefix=prefix, tokens=tokens, ttl=ttl, rates=rates[ttl], hits=hits.get(ttl, CacheHits()), state=state
+    )
 
 
-def _rates(step: Step, write: Decimal) -> Rates:
-    return Rates(input=step.input, write=write, read=step.cache_read)
+def _rates(step: Step, write: Decimal) -> TokenRates:
+    return TokenRates(input=step.input, write=write, read=step.cache_read)
 
 
-def _read_hits(session: Session, model: str) -> dict[Ttl, Hits]:
+def _read_hits(session: Session, model: str) -> dict[CacheTtl, CacheHits]:
     """What the newest batches showed, by lifetime."""
     rows = session.rows(query("cache_hits"), {"model": model, "since": session.now - MEMORY})
-    return {ttl: Hits(read=read, written=written, requests=requests) for ttl, read, written, requests in rows}
+    return {ttl: CacheHits(read=read, written=written, requests=requests) for ttl, read, written, requests in rows}
 
 
-def read_seen(session: Session, resolved: Resolved, prefix: str) -> Seen:
+def read_prefix_state(session: Session, resolved: Resolved, prefix: str) -> PrefixState:
     statement = query("cache_seen", pipelines=quote_list(resolved.names))
     row = session.one(statement, {"prefix": prefix, "since": session.now - MEMORY})
-    return Seen(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
+    return PrefixState(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
 
 
-def fresh_mark(session: Session, resolved: Resolved, marks: Marks, rung: int) -> Mark | None:
+def fresh_mark(session: Session, resolved: Resolved, marks: Marks, rung: int) -> CacheMark | None:
     """The mark of a rung with what is known of its cache by now; None where its requests go without."""
     mark = marks.by_rung.get(rung)
     if mark is None or mark.is_hopeless:
         return None
     hits = _read_hits(session, resolved.rungs[rung - 1].model).get(mark.ttl, mark.hits)
-    return replace(mark, hits=hits, seen=read_seen(session, resolved, mark.prefix))
+    return replace(mark, hits=hits, state=read_prefix_state(session, resolved, mark.prefix))
 
 
-def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, Any]:
+def facts(resolved: Resolved, marks: Marks, rung: int, turn: CacheDecision) -> dict[str, Any]:
     """What is recorded of a chunk's marks; nothing where caching was not thought of."""
     if marks.fixed is not None:
         return {"cache": marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
@@ -141,14 +145,14 @@ def facts(resolved: Resolved, marks: Marks, rung: int, turn: Turn) -> dict[str, 
     return {"cache": mark.ttl if marked else None, "cache_step": turn.step, "cache_prefix": mark.prefix}
 
 
-def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[Expected]:
+def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[ExpectedCaching]:
     """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
     found = []
     for rung, requests, tokens in session.rows(query("due_on_rungs")) if marks.by_rung else ():
         mark = marks.by_rung.get(rung)
         if mark is None:
             continue
-        each = expect(mark, rung, resolved.rungs[rung - 1].model, requests, session.now)
+        each = expect_caching(mark, rung, resolved.rungs[rung - 1].model, requests, session.now)
         found.append(each)
         whole = mark.rates.input * max(tokens, mark.tokens * requests)
         factor = 1 - each.saved_usd / whole if whole else Decimal(1)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from batchpipe.decide.caching import primes
+from batchpipe.decide.caching import count_primes
 from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.cost.estimate import (
@@ -99,7 +99,7 @@ class Plan:
     @property
     def batches(self) -> int:
         """How many are sent, with those of one request that prime a cache."""
-        return len(self.chunks) + primes(self.estimate.caching)
+        return len(self.chunks) + count_primes(self.estimate.caching)
 
     @property
     def keys_changed(self) -> bool:

@@ -12,7 +12,7 @@ from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.plan.cache_marks import Marks, cached_head, fixed_marks
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
-from batchpipe.providers import CacheTime, Encoder, Message, RungSettings
+from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.arrow import arrow
@@ -96,7 +96,7 @@ def feedback_text(answer: str, error: str) -> str:
     )
 
 
-def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTime | None) -> Encoder:
+def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> Encoder:
     return resolved.rules.encoder(
         rung,
         output_format=resolved.file.pipeline.output.format,

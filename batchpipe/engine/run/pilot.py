@@ -219,7 +219,7 @@ class PilotGate:
             if standing.complete:
                 self._approve(self.context.person)
             else:
-                self.tell(Event(kind="notice", words="the pilot is still in flight: look at it, then --approve"))
+                self.tell(Event(kind="notice", detail="the pilot is still in flight: look at it, then --approve"))
 
     def sample(self) -> Sample | None:
         """What may be sent; an approval by `auto` is recorded first."""
@@ -263,7 +263,7 @@ class PilotGate:
         facts = {"prompt_version": self.resolved.version.prompt_version, "by": who}
         with self.context.database.writing(self.work, self.run_id) as session:
             add_event(session, self.resolved.name, "pilot_approved", facts, run_id=self.run_id)
-        self.tell(Event(kind="pilot_approved", words=who))
+        self.tell(Event(kind="pilot_approved", detail=who))
 
 
 def summarise(

@@ -80,22 +80,22 @@ class PipelineRun:
     summary: Summary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
-    _span: telemetry.Running | None = field(default=None, init=False)
+    _span: telemetry.OpenSpan | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
         return self.file.pipeline.name
 
     def _tell(self, event: Event) -> None:
-        telemetry.measure(self.name, event)
+        telemetry.count_event(self.name, event)
         self.tell(self.name, event.of_run(self.run_id))
 
     def step(self) -> None:
         """Do what can be done now; sets `finished`, or `wake_at` for the next step."""
         if self._span is None:
-            self._span = telemetry.begin("run", self.name)
+            self._span = telemetry.begin_span("run", self.name)
             self._stack.callback(self._span.end)
-        with self._span.at_work():
+        with self._span.as_parent():
             self._advance()
 
     def _advance(self) -> None:
@@ -351,7 +351,7 @@ class PipelineRun:
             rows=ended.rows,
             cost_usd=ended.cost_usd,
             error_code=error.code if error is not None else "gate" if self.gate else None,
-            words=error.what if error is not None else self.gate or "",
+            detail=error.what if error is not None else self.gate or "",
         )
 
     def ended(self) -> RunResult:

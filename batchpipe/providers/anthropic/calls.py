@@ -15,7 +15,7 @@ import orjson
 
 from batchpipe.providers import BatchState, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic import download, failures
-from batchpipe.providers.anthropic.models import data
+from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Calls(Rules):
         return hashlib.sha256(self._key.encode()).hexdigest()[:8]
 
     def submit(self, body: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> BatchState:
-        with failures.mapped(failures.of_submit, self._redact):
+        with failures.raise_as(failures.submit_error, self._redact):
             response = self._post(_PATH, body=body, headers=headers, timeout_seconds=timeout_seconds)
         try:
             return batch_state(_json(response), response.headers)
@@ -115,7 +115,7 @@ class Calls(Rules):
             raise UnknownOutcomeError(self._redact(f"HTTP {response.status_code}, but {error}")) from error
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
-        with failures.mapped(failures.of_repeatable, self._redact):
+        with failures.raise_as(failures.repeatable_error, self._redact):
             response = self._post(_MESSAGES, body=params, headers=headers, timeout_seconds=timeout_seconds)
         try:
             result = {"type": "succeeded", "message": _json(response)}
@@ -133,7 +133,7 @@ class Calls(Rules):
     def collect(self, batch_id: str, path: Path) -> None:
         """Download to `path`, from under the base URL: `results_url` may name any host, and is not used."""
         headers = {"accept-encoding": download.ENCODINGS}
-        with failures.mapped(failures.of_repeatable, self._redact):
+        with failures.raise_as(failures.repeatable_error, self._redact):
             response = self._get(self._path(batch_id, "results"), headers=headers, stream=True)
         try:
             download.save(response, path)
@@ -144,7 +144,7 @@ class Calls(Rules):
         after: str | None = None
         while True:
             params = {"limit": _PAGE, **({"after_id": after} if after else {})}
-            with failures.mapped(failures.of_list, self._redact):
+            with failures.raise_as(failures.list_error, self._redact):
                 response = self._get(_PATH, params=params)
             states, following = self._page(response)
             yield from (state for state in states if state.created_at >= since)
@@ -169,7 +169,7 @@ class Calls(Rules):
             raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
 
     def _state(self, call: Callable[[], httpx2.Response]) -> BatchState:
-        with failures.mapped(failures.of_repeatable, self._redact):
+        with failures.raise_as(failures.repeatable_error, self._redact):
             response = call()
         try:
             return batch_state(_json(response), response.headers)
@@ -190,7 +190,7 @@ class Calls(Rules):
 
         # What is loaded stays: looking through it for garbage takes a third of a second at the end of the process.
         gc.freeze()
-        headers: dict[str, Any] = {"anthropic-version": data()["versions"]["default"]}
+        headers: dict[str, Any] = {"anthropic-version": model_data()["versions"]["default"]}
         if not self._bearer:
             headers |= {"x-api-key": self._key, "authorization": anthropic.omit}
         # No connection is kept: one that the other side has closed in the meantime would make the outcome of

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from batchpipe.providers import CacheTime, Message, RungSettings
-from batchpipe.providers.anthropic.models import data
+from batchpipe.providers import CacheTtl, Message, RungSettings
+from batchpipe.providers.anthropic.models import model_data
 
 SAMPLING = ("temperature", "top_p", "top_k")
 TOOL_NAME = "answer"
@@ -38,10 +38,10 @@ def long_output_from(max_output: int | None, long_output: int | None, max_tokens
 def batch_headers(rung: RungSettings, *, long_output: bool) -> dict[str, str]:
     """Version and betas: they are headers of the whole batch, so that batches never mix them."""
     sampling = any(key in rung.settings for key in SAMPLING)
-    headers = {"anthropic-version": str(data()["versions"]["sampling" if sampling else "default"])}
+    headers = {"anthropic-version": str(model_data()["versions"]["sampling" if sampling else "default"])}
     betas = [*rung.settings.get("betas", ())]
-    if long_output and data()["betas"]["long_output"] not in betas:
-        betas.append(data()["betas"]["long_output"])
+    if long_output and model_data()["betas"]["long_output"] not in betas:
+        betas.append(model_data()["betas"]["long_output"])
     if betas:
         headers["anthropic-beta"] = ",".join(betas)
     return headers
@@ -94,7 +94,7 @@ def _text(text: str) -> bytes:
         return orjson.dumps(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-def _mark(cache: CacheTime) -> bytes:
+def _mark(cache: CacheTtl) -> bytes:
     return b',"cache_control":{"type":"ephemeral","ttl":"%s"}' % cache.encode()
 
 
@@ -118,7 +118,7 @@ class ParamsEncoder:
         *,
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
-        cache: CacheTime | None = None,
+        cache: CacheTtl | None = None,
         head: str = "",
     ) -> None:
         static = orjson.dumps(static_params(rung, output_format=output_format, sent_schema=sent_schema))

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
-from batchpipe.providers.anthropic.models import data
+from batchpipe.providers.anthropic.models import model_data
 
 if TYPE_CHECKING:
     import anthropic
@@ -63,7 +63,7 @@ def _kind(error: anthropic.APIStatusError) -> str:
         return "not_found"
     inner = _error_body(error) or {}
     words = str(inner.get("message") or "")
-    account = data()["account"]
+    account = model_data()["account"]
     if (
         error.status_code in (401, 402, 403)
         or inner.get("type") in account["types"]
@@ -72,7 +72,7 @@ def _kind(error: anthropic.APIStatusError) -> str:
     ):
         return "account"
     if error.status_code == 429:
-        return "queue_full" if re.search(data()["queue"]["messages"], words) else "rate_limit"
+        return "queue_full" if re.search(model_data()["queue"]["messages"], words) else "rate_limit"
     return "invalid"
 
 
@@ -99,7 +99,7 @@ def _words(error: BaseException) -> str:
     return f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
 
 
-def of_submit(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
+def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
     """What a failed submit means.
 
     A 413 may come from a proxy with any body; other refusals are believed only in the provider's own words;
@@ -118,7 +118,7 @@ def of_submit(error: Exception, redact: Redact) -> RefusedError | NotSentError |
     return UnknownOutcomeError(redact(_words(error)))
 
 
-def of_repeatable(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
+def repeatable_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
     """What a failed poll, cancel or download means."""
     import anthropic
 
@@ -129,13 +129,13 @@ def of_repeatable(error: Exception, redact: Redact) -> RefusedError | NotSentErr
     return UnavailableError(redact(_words(error)))
 
 
-def of_list(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
+def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
     """The same for the list, whose 404 or 405 says that there is no batch endpoint."""
     import anthropic
 
     if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 405):
         return refused(error, redact, kind="no_batch_endpoint")
-    return of_repeatable(error, redact)
+    return repeatable_error(error, redact)
 
 
 def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError | UnavailableError:
@@ -152,7 +152,7 @@ def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError 
 
 
 @contextmanager
-def mapped(to: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
+def raise_as(to: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
     """Raise what `to` makes of an error of the SDK or of its transport.
 
     The SDK lets the transport's errors through while it reads the body of a streamed error. A cause that

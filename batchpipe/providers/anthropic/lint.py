@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.providers import RuleProblem, RungSettings
 from batchpipe.providers.anthropic.encoding import SAMPLING, thinking_of
-from batchpipe.providers.anthropic.models import Facts, data, facts_of, listed_models, retires
+from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_models, model_data, retires
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
@@ -89,15 +89,15 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> list[RuleProblem]:
     """Everything in this rung or schema that is refused ("error") or looks like a mistake ("warning")."""
-    facts = facts_of(rung.model)
+    model = find_model(rung.model)
     return [
         *_model(rung.model),
         *_keys(rung.settings),
-        *_room(rung, facts),
-        *_sampling(rung, facts),
-        *_effort(rung, facts),
-        *_thinking(rung, facts, output_format),
-        *_other(rung, facts, output_format),
+        *_room(rung, model),
+        *_sampling(rung, model),
+        *_effort(rung, model),
+        *_thinking(rung, model, output_format),
+        *_other(rung, model, output_format),
     ]
 
 
@@ -105,12 +105,12 @@ def _model(model: str) -> Iterator[RuleProblem]:
     near = difflib.get_close_matches(model, listed_models(), 1, 0.6)
     meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
     gone = retires(model)
-    if data()["model_pattern"] not in model.lower():
+    if model_data()["model_pattern"] not in model.lower():
         yield RuleProblem(key="model", what=f"`{model}` is no model of this provider", hint=meant)
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
-    elif facts_of(model) == Facts():
+    elif find_model(model) == KnownModel():
         what = f"`{model}` is not in the list of known models, so its settings and limits are not checked"
         yield RuleProblem(key="model", what=what, hint=f"{meant} A new model runs all the same.", level="warning")
 
@@ -128,28 +128,28 @@ def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
             yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
 
 
-def _room(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
-    cap = facts.long_output or facts.max_output
+def _room(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
+    cap = model.long_output or model.max_output
     if cap is not None and rung.max_tokens > cap:
         what = f"`{rung.model}` writes at most {cap:,} tokens in a batch; max_tokens is {rung.max_tokens:,}"
         yield RuleProblem(key="max_tokens", what=what, hint=f"Write max_tokens = {cap} or less.")
-    elif facts.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _SMALL_ROOM:
+    elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _SMALL_ROOM:
         what = f"`{rung.model}` thinks unless told not to, which counts into max_tokens = {rung.max_tokens}"
-        off = 'write thinking = "disabled", or ' if "disabled" in (facts.thinking or ()) else ""
+        off = 'write thinking = "disabled", or ' if "disabled" in (model.thinking or ()) else ""
         hint = _sentence(f"{off}give it more room, or answers will be cut off")
         yield RuleProblem(key="max_tokens", what=what, hint=hint, level="warning")
 
 
-def _sampling(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
+def _sampling(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     used = [key for key in SAMPLING if key in rung.settings]
-    if facts.sampling is False:
+    if model.sampling is False:
         for key in used:
             yield RuleProblem(
                 key=key,
                 what=f"`{rung.model}` does not take {key}",
                 hint="Remove the line; models up to Claude 4.6 take it.",
             )
-    elif facts.one_sampling and {"temperature", "top_p"} <= set(used):
+    elif model.one_sampling and {"temperature", "top_p"} <= set(used):
         yield RuleProblem(
             key="top_p",
             what=f"`{rung.model}` takes temperature or top_p, not both",
@@ -157,12 +157,12 @@ def _sampling(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
         )
 
 
-def _effort(rung: RungSettings, facts: Facts) -> Iterator[RuleProblem]:
-    if "effort" in rung.settings and facts.effort is False:
+def _effort(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
+    if "effort" in rung.settings and model.effort is False:
         yield RuleProblem(key="effort", what=f"`{rung.model}` does not take effort", hint="Remove the line.")
 
 
-def _thinking(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[RuleProblem]:
+def _thinking(rung: RungSettings, model: KnownModel, output_format: str) -> Iterator[RuleProblem]:
     thinking = thinking_of(rung.settings)
     if thinking is None:
         return
@@ -172,21 +172,21 @@ def _thinking(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[
         hint = f"Did you mean `{near[0]}`?" if near else f"Write one of {', '.join(_THINKING_TYPES)}."
         yield RuleProblem(key="thinking", what=f"thinking cannot be of the type {kind!r}", hint=hint)
         return
-    if facts.thinking is not None and kind not in facts.thinking and kind != "between_tools":
-        known = " or ".join(f'"{each}"' for each in facts.thinking)
+    if model.thinking is not None and kind not in model.thinking and kind != "between_tools":
+        known = " or ".join(f'"{each}"' for each in model.thinking)
         yield RuleProblem(
             key="thinking",
             what=f'`{rung.model}` does not take thinking of the type "{kind}"',
             hint=f"Write thinking of the type {known}" + (", and `effort` for how much." if kind == "enabled" else "."),
         )
-    elif kind in facts.thinking_deprecated:
+    elif kind in model.thinking_deprecated:
         what = f'thinking of the type "{kind}" is deprecated on `{rung.model}`'
         hint = 'Write thinking = "adaptive", and `effort` for how much.'
         yield RuleProblem(key="thinking", what=what, hint=hint, level="warning")
     if kind == "enabled":
         yield from _enabled(rung, thinking, output_format)
     high = rung.settings.get("effort") in ("xhigh", "max")
-    if kind == "disabled" and facts.disabled_up_to_high and high:
+    if kind == "disabled" and model.disabled_up_to_high and high:
         yield RuleProblem(
             key="thinking",
             what=f'`{rung.model}` can go without thinking only up to effort "high"',
@@ -214,8 +214,8 @@ def _enabled(rung: RungSettings, thinking: Mapping[str, Any], output_format: str
             yield RuleProblem(key=key, what=f"{key} cannot be set with thinking on", hint=f"Remove {key} or thinking.")
 
 
-def _other(rung: RungSettings, facts: Facts, output_format: str) -> Iterator[RuleProblem]:
-    if "inference_geo" in rung.settings and facts.inference_geo is False:
+def _other(rung: RungSettings, model: KnownModel, output_format: str) -> Iterator[RuleProblem]:
+    if "inference_geo" in rung.settings and model.inference_geo is False:
         what = f"`{rung.model}` does not take inference_geo"
         yield RuleProblem(key="inference_geo", what=what, hint="Remove the line; models from Claude 4.6 on take it.")
     if "tools" in rung.settings and output_format == "tool":

@@ -15,7 +15,7 @@ _SNAPSHOT_DATE = re.compile(r"[-@]\d{8}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class KnownModel:
     """One generation of models. None means that nothing is known, so that nothing is refused.
 
     `context`, `max_output` and `long_output` (a batch's own limit, under a beta header) are in tokens.
@@ -36,20 +36,20 @@ class Facts:
 
 
 @cache
-def data() -> Mapping[str, Any]:
+def model_data() -> Mapping[str, Any]:
     """The whole of `models.toml`."""
     return tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text("utf-8"))
 
 
 @cache
-def _by_model() -> Mapping[str, Facts]:
+def _by_model() -> Mapping[str, KnownModel]:
     found = {}
-    for generation in data()["generations"]:
+    for generation in model_data()["generations"]:
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in generation.items()
         }
         models = values.pop("models")
-        found.update(dict.fromkeys(models, Facts(**values)))
+        found.update(dict.fromkeys(models, KnownModel(**values)))
     return found
 
 
@@ -58,14 +58,14 @@ def alias(model: str) -> str:
     return _SNAPSHOT_DATE.sub("", model)
 
 
-def facts_of(model: str) -> Facts:
+def find_model(model: str) -> KnownModel:
     """What is known of `model`; nothing for a model that is not listed."""
-    return _by_model().get(alias(model), Facts())
+    return _by_model().get(alias(model), KnownModel())
 
 
 def cached_from(model: str) -> int:
     """The shortest prefix (tokens) of `model` that is cached; the largest known where nobody knows it."""
-    found = data()["cached_from"]
+    found = model_data()["cached_from"]
     return int(found.get(alias(model), found["default"]))
 
 
@@ -75,5 +75,5 @@ def listed_models() -> tuple[str, ...]:
 
 def retires(model: str) -> date | None:
     """The last day of a model that is being retired, or was."""
-    found = data()["retires"].get(alias(model))
+    found = model_data()["retires"].get(alias(model))
     return found if isinstance(found, date) else None

@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from batchpipe.providers import CacheTime, Encoder, Limits, RuleProblem, RungSettings
+from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
-from batchpipe.providers.anthropic.models import cached_from, data, facts_of
+from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
 
 
 def _sql_text(value: str) -> str:
@@ -83,7 +83,7 @@ def _source(*, text: bool) -> str:
 @cache
 def _lines_sql(*, text: bool) -> str:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
-    account, prices = data()["account"], data()["prices"]
+    account, prices = model_data()["account"], model_data()["prices"]
     values = {
         "lines": _source(text=text),
         "account_types": ", ".join(map(_sql_text, account["types"])),
@@ -104,7 +104,7 @@ class Rules:
 
     @property
     def limits(self) -> Limits:
-        return Limits(**data()["limits"])
+        return Limits(**model_data()["limits"])
 
     def problems(
         self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
@@ -113,7 +113,7 @@ class Rules:
 
     def max_output_tokens(self, model: str) -> int | None:
         """The cap without a beta: what a request may be raised to whose batch does not ask for more."""
-        return facts_of(model).max_output
+        return find_model(model).max_output
 
     def encoder(
         self,
@@ -121,7 +121,7 @@ class Rules:
         *,
         output_format: str,
         sent_schema: Mapping[str, Any] | None,
-        cache: CacheTime | None = None,
+        cache: CacheTtl | None = None,
         head: str = "",
     ) -> Encoder:
         return encoding.ParamsEncoder(
@@ -138,13 +138,13 @@ class Rules:
         return encoding.visible_schema(output_format, sent_schema)
 
     def price_factor(self, rung: RungSettings) -> Decimal:
-        prices = data()["prices"]
+        prices = model_data()["prices"]
         regional = rung.settings.get("inference_geo") in prices["regional_geo"]
         return Decimal(prices["regional_factor"] if regional else 1)
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:
-        facts = facts_of(rung.model)
-        needed = encoding.long_output_from(facts.max_output, facts.long_output, rung.max_tokens)
+        model = find_model(rung.model)
+        needed = encoding.long_output_from(model.max_output, model.long_output, rung.max_tokens)
         return encoding.batch_headers(rung, long_output=needed)
 
     def assemble(self, requests: Iterable[tuple[str, bytes]]) -> bytes:
