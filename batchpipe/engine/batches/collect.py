@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -14,16 +14,17 @@ from typing import Any
 from batchpipe.decide.verdict import LadderPolicy, Standing, decide
 from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
 from batchpipe.engine.batches.result_lines import EndedRow, fill_ended, line_faults, read_lines
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import submitted_facts
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
-from batchpipe.engine.ledger.events import OpenBatch, add_event
-from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
-from batchpipe.engine.resolved.resolve import Resolved, judge_of_policy
-from batchpipe.providers import BatchState, Provider
+from batchpipe.engine.resolved.resolve import judge_of_policy
+from batchpipe.providers import BatchState
 from batchpipe.sql.quoting import quote_list
-from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
@@ -76,13 +77,8 @@ class Collector:
     the results came.
     """
 
-    resolved: Resolved
-    database: Database
-    work: Work
-    raw: RawFolder
-    provider: Callable[[], Provider]
+    parts: RunParts
     prices: PriceBook
-    run_id: str
     poll_interval: float
     rebuilding: bool = False
 
@@ -101,12 +97,12 @@ class Collector:
 
         None where anything about them is out of the ordinary: each is to be collected by itself.
         """
-        paths = [path for batch, _ in ended if (path := self.raw.results(batch.chunk_id)) is not None]
+        paths = [path for batch, _ in ended if (path := self.parts.raw.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
             return None
         self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
-        connection = self.work.connection
-        read_lines(self.work, self.resolved.rules, paths)
+        connection = self.parts.work.connection
+        read_lines(self.parts.work, self.parts.resolved.rules, paths)
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
@@ -117,84 +113,84 @@ class Collector:
         """Judge and record what `work.received` holds of batches that were made on one day."""
         if not self.rebuilding:
             for batch, state in ended:
-                self.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.database.clock())
+                self.parts.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.parts.database.clock())
         self._judge()
         self._price(ended[0][1].created_at.date())
         collected = self._record(ended, faults)
-        self.work.connection.execute(query("drop_collected"))
+        self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
-            self.raw.compress(batch.chunk_id)
+            self.parts.raw.compress(batch.chunk_id)
         return collected
 
     def tidy(self) -> None:
         """Compress what a killed process left plain after its lines were in the database."""
-        left = self.raw.uncompressed()
+        left = self.parts.raw.uncompressed()
         if left:
-            with self.database.reading(self.work) as session:
+            with self.parts.reading() as session:
                 done = session.rows(query("collected_chunks"), {"chunk_ids": left})
             for (chunk_id,) in done:
-                self.raw.compress(chunk_id)
+                self.parts.raw.compress(chunk_id)
 
     def save(self, batch: OpenBatch) -> None:
         """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
-        if self.raw.results(batch.chunk_id) is None:
+        if self.parts.raw.results(batch.chunk_id) is None:
             self._download(batch)
 
     def _download(self, batch: OpenBatch) -> None:
         assert batch.batch_id is not None
-        path = self.raw.download(batch.chunk_id)
+        path = self.parts.raw.download(batch.chunk_id)
         with saving(path):
-            self.provider().collect(batch.batch_id, path)
+            self.parts.provider().collect(batch.batch_id, path)
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
-        self._read_sent([(chunk_id, None, self.database.clock(), path)])
-        read_lines(self.work, self.resolved.rules, [path])
+        self._read_sent([(chunk_id, None, self.parts.database.clock(), path)])
+        read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
         self._judge()
-        self._price(self.database.clock().date())
-        with self.database.writing(self.work, self.run_id) as session:
+        self._price(self.parts.database.clock().date())
+        with self.parts.writing() as session:
             self._insert_results(session)
 
     def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedRow:
-        return batch.chunk_id, batch.batch_id, state.ended_at or self.database.clock(), path
+        return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
 
     def _read_sent(self, rows: Sequence[EndedRow]) -> None:
         """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
-        fill_ended(self.work.connection, rows)
-        with self.database.reading(self.work) as session:
-            session.execute(query("sent", included=INCLUDED if self.resolved.include_columns else ""))
+        fill_ended(self.parts.work.connection, rows)
+        with self.parts.reading() as session:
+            session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else ""))
 
     def _read_checked(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
         faults: Mapping[str, int] = {}
         ours = False
         for attempt in range(looks):
-            path = self.raw.results(batch.chunk_id)
+            path = self.parts.raw.results(batch.chunk_id)
             if attempt or path is None:
                 self._download(batch)
-                path = self.raw.download(batch.chunk_id)
+                path = self.parts.raw.download(batch.chunk_id)
             self._read_sent([self._row(batch, state, path)])
-            read_lines(self.work, self.resolved.rules, [path])
-            faults, ours = line_faults(self.work.connection)
+            read_lines(self.parts.work, self.parts.resolved.rules, [path])
+            faults, ours = line_faults(self.parts.work.connection)
             if not any(faults.values()):
-                self.work.connection.execute(query("received"))
+                self.parts.work.connection.execute(query("received"))
                 return faults
         if faults["strange"] and not ours:
             if not self.rebuilding:
-                self.raw.download(batch.chunk_id).unlink()
+                self.parts.raw.download(batch.chunk_id).unlink()
             return None
         self._choose_lines()
         return faults
 
     def _choose_lines(self) -> None:
         """`work.received` with one line for each request, where there are more or less."""
-        self.work.connection.execute(query("chosen_lines"))
-        self.work.connection.execute(query("received_chosen"))
+        self.parts.work.connection.execute(query("chosen_lines"))
+        self.parts.work.connection.execute(query("received_chosen"))
 
     def _judge(self) -> None:
         """`work.all_judged` and `work.all_documents`: each request by the policy it was sent under."""
-        connection = self.work.connection
+        connection = self.parts.work.connection
         policies = connection.execute(
             "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
         ).fetchall()
@@ -204,13 +200,13 @@ class Collector:
         for policy_hash, prompt_version in policies:
             judge = self._judge_for(policy_hash, prompt_version)
             among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
-            validate_documents(self.work, judge, f"({query('answers_received', **among)})")
+            validate_documents(self.parts.work, judge, f"({query('answers_received', **among)})")
             sent = query("sent_under_policy", **among)
             if judge.inputs:
-                with self.database.reading(self.work) as session:
+                with self.parts.reading() as session:
                     session.execute(query("sent_values"))
                 sent = query("sent_with_values", sent=sent)
-            judge_answers(self.work, judge, f"({sent})")
+            judge_answers(self.parts.work, judge, f"({sent})")
             if not one:
                 connection.execute(query("add_judged"))
                 connection.execute(query("add_documents"))
@@ -220,23 +216,23 @@ class Collector:
 
     def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
         """Today's judge for requests of today's prompt version, the recorded one for older ones."""
-        if policy_hash == self.resolved.policy_hash:
-            return self.resolved.judge
-        with self.database.reading(self.work) as session:
+        if policy_hash == self.parts.resolved.policy_hash:
+            return self.parts.resolved.judge
+        with self.parts.reading() as session:
             found = session.rows(query("recorded_policy"), {"policy_hash": policy_hash})
         policy = json.loads(found[0][0])
-        recorded = judge_of_policy(policy, self.work.connection)
-        today = self.resolved.judge
+        recorded = judge_of_policy(policy, self.parts.work.connection)
+        today = self.parts.resolved.judge
         at_hand = {name for name, _ in recorded.input_columns}
-        if prompt_version == self.resolved.version.prompt_version and today.inputs <= at_hand:
+        if prompt_version == self.parts.resolved.version.prompt_version and today.inputs <= at_hand:
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 
     def _price(self, day: date) -> None:
         """`work.prices`: the unit prices of the models that answered, on the day the batch was made."""
-        connection = self.work.connection
+        connection = self.parts.work.connection
         models = [
-            (self.resolved.rules.name, model)
+            (self.parts.resolved.rules.name, model)
             for (model,) in connection.execute(
                 "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
             ).fetchall()
@@ -252,7 +248,7 @@ class Collector:
             connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
 
     def _record(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
-        connection = self.work.connection
+        connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
@@ -262,7 +258,7 @@ class Collector:
         warnings = self._warnings(faults)
         stop = _stop_words(uniform, account)
         canceled = dict(connection.execute(query("canceled")).fetchall())
-        with self.database.writing(self.work, self.run_id) as session:
+        with self.parts.writing() as session:
             if session.one(query("any_collected"))[0]:
                 return [NOTHING_NEW for _ in ended]
             self._insert(session)
@@ -274,7 +270,7 @@ class Collector:
                 counts = states[batch.chunk_id]
                 self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, ended[0][0])  # with such results it is the only one
-            merge_collected(session, self.resolved)
+            merge_collected(session, self.parts.resolved)
         return [
             Collected(
                 accepted=states[chunk_id]["accepted"],
@@ -290,8 +286,8 @@ class Collector:
 
     def _forget_judged_since(self) -> None:
         """A row that was decided after these results came keeps its later standing."""
-        statement = query("forget_judged_since", pipelines=quote_list(self.resolved.names))
-        with self.database.reading(self.work) as session:
+        statement = query("forget_judged_since", pipelines=quote_list(self.parts.resolved.names))
+        with self.parts.reading() as session:
             session.execute(statement, {"moment": session.now})
 
     def _insert(self, session: Session) -> None:
@@ -301,7 +297,7 @@ class Collector:
             query(
                 "insert_decisions",
                 outcome_words=f"CASE o.judged {words} END",
-                pipelines=quote_list(self.resolved.names),
+                pipelines=quote_list(self.parts.resolved.names),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},
         )
@@ -314,17 +310,22 @@ class Collector:
         session.execute(query("insert_results", step=step, **costs), self._stamp(session))
 
     def _stamp(self, session: Session) -> dict[str, Any]:
-        return {"pipeline": self.resolved.name, "run_id": self.run_id, "now": session.now, "seq": session.seq}
+        return {
+            "pipeline": self.parts.resolved.name,
+            "run_id": self.parts.run_id,
+            "now": session.now,
+            "seq": session.seq,
+        }
 
     def _decide(self) -> dict[str, Counter[str]]:
         """`work.verdicts`: the ladder's verdict on each distinct outcome and standing; how many, by chunk and state."""
-        connection = self.work.connection
-        rungs, retry = self.resolved.rungs, self.resolved.file.pipeline.retry
+        connection = self.parts.work.connection
+        rungs, retry = self.parts.resolved.rungs, self.parts.resolved.file.pipeline.retry
         ladder = LadderPolicy(
             attempts=retry.attempts,
             transient=retry.transient,
             max_tokens=tuple(each.max_tokens for each in rungs),
-            caps=tuple(self.resolved.rules.max_output_tokens(each.model) for each in rungs),
+            caps=tuple(self.parts.resolved.rules.max_output_tokens(each.model) for each in rungs),
         )
         connection.execute(
             "CREATE OR REPLACE TABLE work.verdicts (judged VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, "
@@ -371,7 +372,7 @@ class Collector:
             self._event(session, batch, "results_unknown", data)
 
     def _warnings(self, faults: Mapping[str, int]) -> list[str]:
-        connection = self.work.connection
+        connection = self.parts.work.connection
         warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
         models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]
         if models:
@@ -382,7 +383,7 @@ class Collector:
         return warnings
 
     def _event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
-        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=batch.chunk_id)
+        self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
 
 def _stop_words(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:

@@ -15,6 +15,7 @@ from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.call_pool import side_by_side
 from batchpipe.engine.batches.collect import Collected, Collector, Ended
 from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import refusal, submitted_facts
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
@@ -58,6 +59,11 @@ class Flight:
     _saved_at: datetime | None = field(default=None, init=False)
     _as_of: int | None = field(default=None, init=False)
 
+    @property
+    def parts(self) -> RunParts:
+        """Return what all steps of this part of the run share."""
+        return self.collector.parts
+
     def look(self, *, force: bool) -> None:
         """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
         now = self.context.clock()
@@ -83,7 +89,7 @@ class Flight:
         known = [each for each in self.open if each.batch_id is not None]
         ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
         self._save(ended)
-        for group in _groups([each for each in ended if self.collector.raw.results(each[0].chunk_id) is not None]):
+        for group in _groups([each for each in ended if self.parts.raw.results(each[0].chunk_id) is not None]):
             self._collect(group)
 
     def _save(self, ended: Sequence[Ended]) -> None:
@@ -100,10 +106,10 @@ class Flight:
             return
         self._saved_at = now
         for batch in self.open:
-            if batch.batch_id is None or self.collector.raw.results(batch.chunk_id) is not None:
+            if batch.batch_id is None or self.parts.raw.results(batch.chunk_id) is not None:
                 continue
             with suppress(*FAILURES):
-                if self.collector.provider().poll(batch.batch_id).ended:
+                if self.parts.provider().poll(batch.batch_id).ended:
                     self.collector.save(batch)
 
     def _asked(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -112,7 +118,7 @@ class Flight:
             return self._patiently(call, *args, **kwargs)
         except RefusedError as error:
             if error.kind != "not_found":
-                raise refusal(error, self.collector.provider().key_hash) from error
+                raise refusal(error, self.parts.provider().key_hash) from error
             self._not_found(batch, error)
             return None
 
@@ -125,10 +131,9 @@ class Flight:
 
     def refresh(self) -> None:
         """Read what is open from the ledger, where anything was committed since it was read last."""
-        collector = self.collector
-        with collector.database.reading(collector.work) as session:
+        with self.parts.reading() as session:
             if session.seq != self._as_of:
-                self.open = open_batches(session, collector.resolved.names)
+                self.open = open_batches(session, self.parts.resolved.names)
                 self._as_of = session.seq
 
     def account(self) -> None:
@@ -146,7 +151,7 @@ class Flight:
         try:
             found = self.reconciler.search()
         except RefusedError as error:
-            raise refusal(error, self.collector.provider().key_hash) from error
+            raise refusal(error, self.parts.provider().key_hash) from error
         self.unclear |= found.gone
         if found.changed:
             before = {each.chunk_id for each in self.open}
@@ -158,11 +163,11 @@ class Flight:
     def _poll(self, batch: OpenBatch) -> BatchState | None:
         """The state of `batch` where it has ended and its results can be had."""
         assert batch.batch_id is not None
-        with telemetry.span("poll", self.collector.resolved.name, batch_id=batch.batch_id):
-            state = self.collector.provider().poll(batch.batch_id)
+        with telemetry.span("poll", self.parts.resolved.name, batch_id=batch.batch_id):
+            state = self.parts.provider().poll(batch.batch_id)
         if batch.missing_since is not None:
             self._note(batch, "batch_found", {})
-        if state.archived and self.collector.raw.results(batch.chunk_id) is None:
+        if state.archived and self.parts.raw.results(batch.chunk_id) is None:
             self._gone(batch)
             return None
         self._warn(batch, state)
@@ -170,7 +175,7 @@ class Flight:
 
     def _collect(self, group: Sequence[Ended]) -> None:
         """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
-        name, together = self.collector.resolved.name, None
+        name, together = self.parts.resolved.name, None
         if len(group) > 1:
             with telemetry.span("collect", name, batch_id=",".join(state.batch_id for _, state in group)):
                 together = self.collector.collect_together(group)
@@ -193,7 +198,7 @@ class Flight:
         self.failed += collected.failed
         self.decided = self.decided or collected.due_again > 0
         # What an earlier run sent may be of another prompt or input: its rows are compared anew.
-        self.dropped = self.dropped or batch.run_id != self.collector.run_id
+        self.dropped = self.dropped or batch.run_id != self.parts.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
             self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, detail=warning))
@@ -204,15 +209,13 @@ class Flight:
 
         The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
         """
-        collector = self.collector
         facts = submitted_facts(state)
-        name, run_id = collector.resolved.name, collector.run_id
-        with collector.database.writing(collector.work, run_id) as session:
+        with self.parts.writing() as session:
             ids = {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id}
             loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
-            add_event(session, name, "batch_foreign", facts, run_id=run_id, chunk_id=loses)
+            self.parts.add_event(session, "batch_foreign", facts, chunk_id=loses)
             for owner, chunk_id in session.rows(query("owners_of_lines")):
-                add_event(session, owner, "chunk_adopted", facts, run_id=run_id, chunk_id=chunk_id)
+                add_event(session, owner, "chunk_adopted", facts, run_id=self.parts.run_id, chunk_id=chunk_id)
 
     def _gone(self, batch: OpenBatch) -> None:
         if batch.state == "presumed":
@@ -223,17 +226,15 @@ class Flight:
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
 
     def _note(self, batch: OpenBatch, kind: str, facts: Mapping[str, str]) -> None:
-        collector = self.collector
-        with collector.database.writing(collector.work, collector.run_id) as session:
-            name, run_id = collector.resolved.name, collector.run_id
-            add_event(session, name, kind, facts, run_id=run_id, chunk_id=batch.chunk_id)
+        with self.parts.writing() as session:
+            self.parts.add_event(session, kind, facts, chunk_id=batch.chunk_id)
 
     def _warn(self, batch: OpenBatch, state: BatchState) -> None:
         """Once in a run: a batch that soon expires, or results that soon are gone."""
         if batch.chunk_id in self._warned:
             return
         now = self.context.clock()
-        kept_until = state.created_at + timedelta(seconds=self.collector.resolved.rules.limits.results_seconds)
+        kept_until = state.created_at + timedelta(seconds=self.parts.resolved.rules.limits.results_seconds)
         if not state.ended and state.expires_at is not None and state.expires_at - now <= EXPIRES_SOON:
             what = f"{batch.batch_id} expires at {state.expires_at:%Y-%m-%d %H:%M} UTC, unfinished requests with it"
         elif state.ended and kept_until - now <= GONE_SOON:
@@ -250,7 +251,7 @@ class Flight:
         """
         assert batch.batch_id is not None
         now = self.context.clock()
-        limits = self.collector.resolved.rules.limits
+        limits = self.parts.resolved.rules.limits
         made_at = batch.created_at or batch.submitted_at or batch.prepared_at
         if now - made_at >= timedelta(seconds=limits.results_seconds):
             self._gone(batch)
@@ -262,7 +263,7 @@ class Flight:
                 f"the batch {batch.batch_id} is not found: {error.message}",
                 where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
                 hint="Use the key of the workspace that made it; its rows stay pending. "
-                f"To give it up: batchpipe recover {self.collector.resolved.name} --abandon",
+                f"To give it up: batchpipe recover {self.parts.resolved.name} --abandon",
             ) from error
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 

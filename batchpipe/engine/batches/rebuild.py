@@ -11,6 +11,7 @@ from batchpipe.common.errors import InternalError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder, hashes_sql
 from batchpipe.engine.output.output_table import ensure_output
@@ -150,14 +151,17 @@ class Rebuilder:
         if batch is None or not identity:
             return
         came_at = (facts.time_of("batch_ended") if facts else None) or self.database.clock()
-        collector = Collector(
+        parts = RunParts(
             resolved=self.resolved,
             database=replace(self.database, clock=lambda: came_at),
             work=self.work,
             raw=self.raw,
             provider=_nobody,
-            prices=self.recovery.context.prices(),
             run_id=identity[0]["run_id"],
+        )
+        collector = Collector(
+            parts=parts,
+            prices=self.recovery.context.prices(),
             poll_interval=self.recovery.context.settings.poll_interval,
             rebuilding=True,
         )

@@ -5,17 +5,15 @@ A batch carries no label, so its size and the time of its creation tell whose it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
-from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
-from batchpipe.engine.ledger.raw_folder import RawFolder
-from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.providers import BatchState, Provider
-from batchpipe.store.database import Database, Work
+from batchpipe.engine.ledger.events import OpenBatch, open_batches
+from batchpipe.providers import BatchState
 from batchpipe.store.queries import query
 
 SKEW = timedelta(minutes=5)
@@ -35,29 +33,24 @@ class Search:
 class Reconciler:
     """Searches for the batches of orphans: chunks whose intent is recorded and whose outcome is not."""
 
-    resolved: Resolved
-    database: Database
-    work: Work
-    raw: RawFolder
-    provider: Callable[[], Provider]
-    run_id: str
+    parts: RunParts
     reconcile_wait: float
 
     def mark_orphans(self) -> int:
         """At the start of a run: an intent without an outcome belongs to a killed process. How many are held."""
-        with self.database.reading(self.work) as session:
-            found = open_batches(session, self.resolved.names)
+        with self.parts.reading() as session:
+            found = open_batches(session, self.parts.resolved.names)
         killed = [each for each in found if each.state == "prepared"]
         if killed:
-            with self.database.writing(self.work, self.run_id) as session:
+            with self.parts.writing() as session:
                 for each in killed:
                     kind, data = self._left_by(each)
-                    add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=each.chunk_id)
+                    self.parts.add_event(session, kind, data, chunk_id=each.chunk_id)
         return sum(each.state in ORPHAN_STATES for each in found)
 
     def _left_by(self, orphan: OpenBatch) -> tuple[str, Mapping[str, Any]]:
         """What a killed process had learned of its submit, from the raw folder; mostly nothing."""
-        facts = self.raw.facts(orphan.chunk_id)
+        facts = self.parts.raw.facts(orphan.chunk_id)
         known = [each for each in facts.notes if each.kind in OUTCOMES] if facts else []
         if known:
             return known[-1].kind, known[-1].data
@@ -68,25 +61,25 @@ class Reconciler:
 
         Raises what the provider's `recent` raises.
         """
-        now = self.database.clock()
-        with self.database.reading(self.work) as session:
-            found = open_batches(session, self.resolved.names)
+        now = self.parts.database.clock()
+        with self.parts.reading() as session:
+            found = open_batches(session, self.parts.resolved.names)
             decided = {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
             presumed = session.rows(query("presumed_batches"))
         orphans = [each for each in found if each.state == "held"]
         if not orphans:
             return Search()
         since = min(each.prepared_at for each in orphans) - SKEW
-        listed = [each for each in self.provider().recent(since) if each.batch_id not in decided]
+        listed = [each for each in self.parts.provider().recent(since) if each.batch_id not in decided]
         taken = {each.batch_id for each in found if each.state == "presumed"}
         open_sizes = {size for batch_id, size in presumed if batch_id not in decided}
         facts = self._findings(orphans, listed, taken, open_sizes, now)
         if facts:
-            with self.database.writing(self.work, self.run_id) as session:
+            with self.parts.writing() as session:
                 for orphan, kind, data in facts:
-                    add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=orphan.chunk_id)
+                    self.parts.add_event(session, kind, data, chunk_id=orphan.chunk_id)
             for orphan, kind, data in facts:
-                self.raw.note(orphan.chunk_id, kind, data, now)
+                self.parts.raw.note(orphan.chunk_id, kind, data, now)
         return Search(changed=bool(facts), gone=_gone(orphans, listed))
 
     def _findings(

@@ -44,7 +44,7 @@ class Queue:
         """Take over a new plan's queue."""
         self._plan, self.gate = plan, None
         self._pending = [(0, plan.requests)] if plan.requests else []
-        rows = self.submitter.work.connection.execute(
+        rows = self.submitter.parts.work.connection.execute(
             "SELECT rung, min(number), max(number) + 1 FROM work.queue GROUP BY rung"
         ).fetchall()
         self._rungs = {rung: (first, stop) for rung, first, stop in rows}
@@ -69,9 +69,9 @@ class Queue:
         """Send chunks together where there is room; whether others may follow at once."""
         if self._plan is None or self.exhausted:
             return False
-        with self.context.database.reading(self.submitter.work) as session:
+        with self.context.database.reading(self.submitter.parts.work) as session:
             # After a batch that no row survived, only a few requests go first.
-            names = quote_list(self.submitter.resolved.names)
+            names = quote_list(self.submitter.parts.resolved.names)
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
             room = self._room(self._plan, cautious)
             found = room.choose(session)
@@ -84,8 +84,8 @@ class Queue:
 
     def _room(self, plan: Plan, cautious: bool) -> Room:
         return Room(
-            resolved=self.submitter.resolved,
-            run_id=self.submitter.run_id,
+            resolved=self.submitter.parts.resolved,
+            run_id=self.submitter.parts.run_id,
             max_usd=self.max_usd,
             plan=plan,
             marks=self.planner.marks,

@@ -11,9 +11,9 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.call_pool import side_by_side
 from batchpipe.engine.batches.next_chunks import UPLOADS, Part
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
-from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks
+from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import Marks, facts
 from batchpipe.engine.plan.planner import Plan
 from batchpipe.engine.resolved.resolve import Resolved
@@ -26,7 +26,7 @@ from batchpipe.providers import (
     UnknownOutcomeError,
 )
 from batchpipe.sql.quoting import quote_list, quote_literal
-from batchpipe.store.database import Database, Session, Work, streamed
+from batchpipe.store.database import Session, streamed
 from batchpipe.store.queries import query
 
 SUBMIT_TIMEOUT_SECONDS = 600.0
@@ -65,29 +65,24 @@ class Posted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Sends chunks of a plan's queue. `run_id` stamps the facts."""
+    """Sends chunks of a plan's queue."""
 
-    resolved: Resolved
-    database: Database
-    work: Work
-    raw: RawFolder
-    provider: Callable[[], Provider]
+    parts: RunParts
     account_url: Callable[[Provider], str]
-    run_id: str
 
     def send(self, plan: Plan, choose: Choose, marks: Marks) -> list[Sent]:
         """Send the chunks that `choose` gives, side by side; the requests were rendered with `marks`.
 
         `choose` is given the session that commits them and the sizes that they may not have.
         """
-        provider = self.provider()
+        provider = self.parts.provider()
         chunks = self._commit_intents(provider, plan, choose, marks)
         if not chunks:
             return []
-        with self.database.reading(self.work) as session:
-            keep_chunks(session, self.raw, list(chunks), self.database.path.name)
+        with self.parts.reading() as session:
+            keep_chunks(session, self.parts.raw, list(chunks), self.parts.database.path.name)
         calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
-        self.work.connection.execute("DROP TABLE work.chunk")
+        self.parts.work.connection.execute("DROP TABLE work.chunk")
         answers = side_by_side(calls, UPLOADS, FAILURES)
         outcomes = [
             self._posted(chunk_id, part, answer)
@@ -98,13 +93,13 @@ class Submitter:
 
     def fail_single(self, chunk_id: str, words: str) -> None:
         """A request that the provider refuses all alone: its rows have failed, with the provider's words."""
-        with self.database.writing(self.work, self.run_id) as session:
+        with self.parts.writing() as session:
             session.execute(
                 query("fail_chunk"),
                 {
                     "chunk_id": chunk_id,
                     "error": words,
-                    "run_id": self.run_id,
+                    "run_id": self.parts.run_id,
                     "now": session.now,
                     "seq": session.seq,
                 },
@@ -113,7 +108,7 @@ class Submitter:
     def _commit_intents(self, provider: Provider, plan: Plan, choose: Choose, marks: Marks) -> dict[str, Part]:
         """The chunks by their ids, which are in their order; none where there is no room any more."""
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
-        with self.database.writing(self.work, self.run_id) as session:
+        with self.parts.writing() as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
             parts = choose(session, taken)
             if not parts:
@@ -122,33 +117,33 @@ class Submitter:
             chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), parts, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
-                query("insert_requests", **include_parts(self.resolved, plan.snapshot)),
+                query("insert_requests", **include_parts(self.parts.resolved, plan.snapshot)),
                 {
-                    "pipeline": self.resolved.name,
-                    "run_id": self.run_id,
-                    "prompt_version": self.resolved.version.prompt_version,
-                    "policy_hash": self.resolved.policy_hash,
+                    "pipeline": self.parts.resolved.name,
+                    "run_id": self.parts.run_id,
+                    "prompt_version": self.parts.resolved.version.prompt_version,
+                    "policy_hash": self.parts.resolved.policy_hash,
                     "now": session.now,
                     "seq": session.seq,
                 },
             )
             known = account | {
                 "key_hash": provider.key_hash,
-                "prompt_version": self.resolved.version.prompt_version,
+                "prompt_version": self.parts.resolved.version.prompt_version,
                 "pilot": plan.held is not None,
             }
             for data in session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
                 chunk_id = data.pop("chunk_id")
-                marked = facts(self.resolved, marks, chunks[chunk_id].rung, chunks[chunk_id].turn)
-                self._add_event(session, chunk_id, "chunk_prepared", data | known | marked)
+                marked = facts(self.parts.resolved, marks, chunks[chunk_id].rung, chunks[chunk_id].turn)
+                self.parts.add_event(session, "chunk_prepared", data | known | marked, chunk_id=chunk_id)
         return chunks
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, Part]) -> None:
         """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
-        with self.work.connection.cursor() as cursor:
+        with self.parts.work.connection.cursor() as cursor:
             parameters = {
                 "database": database,
-                "pipeline": self.resolved.name,
+                "pipeline": self.parts.resolved.name,
                 "chunk_ids": list(chunks),
                 "starts": [each.start for each in chunks.values()],
                 "stops": [each.start + each.count for each in chunks.values()],
@@ -161,10 +156,10 @@ class Submitter:
     ) -> Callable[[], BatchState]:
         """The call that sends a chunk, its body at hand."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(marks.by_rung) and part.turn.step == "none")
-        headers = provider.batch_headers(self.resolved.rungs[part.rung - 1])
+        headers = provider.batch_headers(self.parts.resolved.rungs[part.rung - 1])
 
         def call() -> BatchState:
-            with telemetry.span("submit", self.resolved.name, requests=part.count):
+            with telemetry.span("submit", self.parts.resolved.name, requests=part.count):
                 return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
         return call
@@ -172,7 +167,7 @@ class Submitter:
     def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
         rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
         statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
-        rows = streamed(self.work.connection.execute(statement))
+        rows = streamed(self.parts.work.connection.execute(statement))
         if unmarked:
             return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
         return provider.assemble(rows)
@@ -195,22 +190,21 @@ class Submitter:
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
             return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
-        return replace(sent, outcome="stopped", stop=refusal(error, self.provider().key_hash))
+        return replace(sent, outcome="stopped", stop=refusal(error, self.parts.provider().key_hash))
 
     def _record(self, outcomes: Sequence[Posted]) -> None:
         """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
         with ExitStack() as stack:
             stack.callback(self._add_events, outcomes)
             for each in reversed(outcomes):
-                stack.callback(self.raw.note, each.sent.chunk_id, each.kind, each.data, self.database.clock())
+                stack.callback(
+                    self.parts.raw.note, each.sent.chunk_id, each.kind, each.data, self.parts.database.clock()
+                )
 
     def _add_events(self, outcomes: Sequence[Posted]) -> None:
-        with self.database.writing(self.work, self.run_id) as session:
+        with self.parts.writing() as session:
             for each in outcomes:
-                self._add_event(session, each.sent.chunk_id, each.kind, each.data)
-
-    def _add_event(self, session: Session, chunk_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
+                self.parts.add_event(session, each.kind, each.data, chunk_id=each.sent.chunk_id)
 
 
 def submitted_facts(state: BatchState) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.in_flight import Flight
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import Queue
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
@@ -46,21 +45,21 @@ def go_on(
     stack: ExitStack,
     snapshot: Snapshot,
     options: PlanOptions,
-    parts: Mapping[str, Any],
+    parts: RunParts,
     tell: Tell,
 ) -> Meanwhile | None:
     """A way for new rows under the version before, with what a run's submitter takes; `stack` closes its tables."""
-    if not is_asked_for(parts["resolved"]):
+    if not is_asked_for(parts.resolved):
         return None
     work = context.work()
     stack.callback(work.close)
-    before = previous(context, work, parts["resolved"])
+    before = previous(context, work, parts.resolved)
     if before is None:
         return None
     git_commit = context.git_commit()
-    with context.database.writing(work, parts["run_id"]) as session:
-        record_version(session, before, parts["run_id"], git_commit)
+    with context.database.writing(work, parts.run_id) as session:
+        record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
-    submitter = Submitter(**{**parts, "resolved": before, "work": work}, account_url=context.account_url)
+    submitter = Submitter(parts=replace(parts, resolved=before, work=work), account_url=context.account_url)
     queue = Queue(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
     return Meanwhile(planner=planner, queue=queue, snapshot=snapshot, options=unanswered(options, ()))

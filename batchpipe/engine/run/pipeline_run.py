@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from batchpipe import __version__
 from batchpipe.common import telemetry
@@ -20,6 +19,7 @@ from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_orders, record_plan, record_version
 from batchpipe.engine.batches.in_flight import Flight
 from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import Queue
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
@@ -76,7 +76,7 @@ class PipelineRun:
     _since: int = field(default=0, init=False)
     _pilot: PilotGate = field(init=False)
     _meanwhile: Meanwhile | None = field(default=None, init=False)
-    _parts: dict[str, Any] = field(default_factory=dict, init=False)
+    _parts: RunParts = field(init=False)
     summary: Summary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
@@ -171,17 +171,17 @@ class PipelineRun:
         prices = context.prices()
         folder = database.make_folder("work", self.name)
         self._planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
-        parts: dict[str, Any] = {
-            "resolved": self.resolved,
-            "database": database,
-            "work": self.work,
-            "raw": RawFolder(path=database.make_folder("raw")),
-            "provider": self._provider,
-            "run_id": self.run_id,
-        }
+        parts = self._parts = RunParts(
+            resolved=self.resolved,
+            database=database,
+            work=self.work,
+            raw=RawFolder(path=database.make_folder("raw")),
+            provider=self._provider,
+            run_id=self.run_id,
+        )
         self._flight = Flight(
-            collector=Collector(prices=prices, poll_interval=context.settings.poll_interval, **parts),
-            reconciler=Reconciler(reconcile_wait=context.reconcile_wait, **parts),
+            collector=Collector(parts=parts, prices=prices, poll_interval=context.settings.poll_interval),
+            reconciler=Reconciler(parts=parts, reconcile_wait=context.reconcile_wait),
             context=context,
             tell=self._tell,
         )
@@ -191,9 +191,8 @@ class PipelineRun:
             resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
-        self._parts = parts
         self._queue = Queue(
-            submitter=Submitter(account_url=context.account_url, **parts),
+            submitter=Submitter(parts=parts, account_url=context.account_url),
             planner=self._planner,
             context=context,
             max_usd=self.options.max_usd,

@@ -15,6 +15,7 @@ from batchpipe.decide.fingerprint import fingerprinter
 from batchpipe.engine.answers.validation import judge_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
+from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import include_parts, refusal
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import tightest
@@ -315,16 +316,15 @@ class Trial:
 
     def _collector(self) -> Collector:
         context = self.context
-        return Collector(
+        parts = RunParts(
             resolved=self.resolved,
             database=context.database,
             work=self.work,
             raw=RawFolder(path=self.folder),
             provider=lambda: context.provider(self.resolved.file),
-            prices=context.prices(),
             run_id=self.run_id,
-            poll_interval=0.0,
         )
+        return Collector(parts=parts, prices=context.prices(), poll_interval=0.0)
 
 
 def _sent_once(requests: Sequence[_Request]) -> list[_Request]:

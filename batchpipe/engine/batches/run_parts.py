@@ -1,0 +1,42 @@
+"""What collecting, submitting and reconciling have in common: one pipeline's part of a run, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.providers import Provider
+from batchpipe.store.database import Database, Session, Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """Holds what every step that touches batches needs.
+
+    `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK.
+    `run_id` stamps the facts that the step records.
+    """
+
+    resolved: Resolved
+    database: Database
+    work: Work
+    raw: RawFolder
+    provider: Callable[[], Provider]
+    run_id: str
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Return a session that reads the database; it is open for a moment."""
+        return self.database.reading(self.work)
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """Return a session that writes to the database in one transaction; its commit bears the run's id."""
+        return self.database.writing(self.work, self.run_id)
+
+    def add_event(self, session: Session, kind: str, data: Mapping[str, Any], *, chunk_id: str | None) -> None:
+        """Record what happened to a chunk of this pipeline. Writes `ledger.events`."""
+        add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)
