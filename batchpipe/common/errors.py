@@ -1,7 +1,7 @@
 """Every error that batchpipe raises on purpose.
 
 Each class has an exit code and a short code for `--json`. A message has three parts: what is wrong, where (file,
-TOML path, line or row key), and the command or edit that mends it. They are caught once, in `cli.main`.
+TOML path, line or row key), and the command or edit that fixes it. `cli.main` catches these errors, in one place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class BatchpipeError(Exception):
-    """Base of all: `what` is wrong, `where`, and the `hint` that mends it."""
+    """Base class of all errors: `what` is wrong, `where` it is, and the `hint` that says how to fix it."""
 
     exit_code = 70
     code = "bug"
@@ -36,7 +36,7 @@ class UsageError(BatchpipeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong in a file. `where` is the file with a TOML path or a line."""
+    """One mistake in a file. `where` is the file with a TOML path or a line, `hint` the edit that fixes it."""
 
     what: str
     where: str
@@ -44,7 +44,7 @@ class Problem:
 
 
 class PipelineError(BatchpipeError):
-    """The pipeline file, its templates or its SQL are wrong; `problems` holds every one that was found."""
+    """The pipeline file, its templates or its SQL are wrong; `problems` holds every mistake that was found."""
 
     exit_code = 2
     code = "pipeline"
@@ -55,7 +55,7 @@ class PipelineError(BatchpipeError):
 
     @classmethod
     def from_problems(cls, problems: Sequence[Problem]) -> PipelineError:
-        """One error out of `problems` (at least one); it shows them all, each with its place and its edit."""
+        """Return one error that shows all `problems` (at least one), each with its place and its fix."""
         first = problems[0]
         return cls(first.what, where=first.where, hint=first.hint, problems=problems)
 
@@ -64,33 +64,33 @@ class PipelineError(BatchpipeError):
 
 
 class TemplateError(PipelineError):
-    """A template does not render for a row; `where` is the template's file and line."""
+    """A template cannot be rendered for a row; `where` is the template's file and line."""
 
     code = "template"
 
 
 class ReviewError(PipelineError):
-    """A file of reviews cannot be taken: `problems` holds every line that is wrong, and nothing of it is recorded."""
+    """A file of reviews is wrong: `problems` holds every wrong line, and no review of the file is recorded."""
 
     code = "review"
 
 
 class InputError(BatchpipeError):
-    """The input query runs, but its rows cannot be used (duplicate or null keys, too many keys changed)."""
+    """The input query runs, but its rows cannot be used: a key is NULL or occurs twice, or too many keys changed."""
 
     exit_code = 2
     code = "input"
 
 
 class ProviderError(BatchpipeError):
-    """The provider refuses, cannot be reached, or has no batch endpoint."""
+    """The provider refuses a request, cannot be reached, or has no batch endpoint."""
 
     exit_code = 3
     code = "provider"
 
 
 class CredentialsError(ProviderError):
-    """No key, or a key that the provider does not take."""
+    """There is no API key, or the provider refuses the key."""
 
     code = "credentials"
 
@@ -109,14 +109,14 @@ class LockedError(DatabaseError):
 
 
 class GateError(BatchpipeError):
-    """The run stopped where a person decides: budget, pause, keys changed, a held chunk."""
+    """The run stopped and a person has to decide: about the budget, the pilot, changed keys or a held chunk."""
 
     exit_code = 6
     code = "gate"
 
 
 class InternalError(BatchpipeError):
-    """batchpipe's own mistake: an invariant that did not hold."""
+    """batchpipe itself made a mistake: something that must always be true was not."""
 
     exit_code = 70
     code = "bug"

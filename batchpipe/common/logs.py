@@ -1,4 +1,4 @@
-"""What happens in a run, as events: one place turns an event into a sentence for people or a line for a log store."""
+"""Events of a run, and what is printed of them: a sentence for people, or a line of JSON for a log store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any, Literal
 
 Level = Literal["info", "warning", "error"]
 
-ROW_WORDS = ("accepted", "due again", "failed", "canceled")
+ROW_STATES = ("accepted", "due again", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened. `rows` are counts by what became of them; `words` are the provider's or an error's."""
+    """One event of a run.
+
+    `rows` counts the rows by their new state (`ROW_STATES`). `detail` is text that the sentence quotes: a message of
+    the provider, of an error, or the notice itself.
+    """
 
     kind: str
     level: Level = "info"
@@ -29,13 +33,15 @@ class Event:
     detail: str = ""
 
     def __str__(self) -> str:
-        """The sentence for people; empty for what only a log store is told."""
+        """Return the sentence for people; "" for an event that is only written to a log store."""
         return SENTENCES[self.kind](self)
 
     def of_run(self, run_id: str) -> Event:
+        """Return this event with the id of the run that it belongs to."""
         return replace(self, run_id=run_id or None)
 
 
+# A function that prints or writes an event.
 Tell = Callable[[Event], None]
 
 SENTENCES: Mapping[str, Callable[[Event], str]] = {
@@ -44,25 +50,31 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "notice": lambda event: event.detail,
     "error": lambda event: event.detail,
     "warning": lambda event: f"warning: {event.detail}" + (f" ({event.batch_id})" if event.batch_id else ""),
-    "pilot_approved": lambda event: f"the pilot was approved ({event.detail}): everything that is due goes now",
+    "pilot_approved": lambda event: f"the pilot was approved ({event.detail}); all due rows are submitted now",
     "submitted": lambda event: f"submitted {_requests(event)}",
     "submit_unknown": lambda event: (
-        f"submitted {_requests(event)}, outcome unknown ({event.detail}): held until it is known"
+        f"submitted {_requests(event)}, but the outcome is unknown ({event.detail}); they are not sent again until it "
+        "is known"
     ),
-    "submit_lost": lambda event: "a submit with an unknown outcome made no batch: its rows are due again",
-    "chunk_refused": lambda event: f"refused ({event.detail}): trying {event.requests or 0:,} requests",
-    "request_refused": lambda event: f"one request is refused: {event.detail}",
+    "submit_lost": lambda event: "a submit whose outcome was unknown made no batch; its rows are due again",
+    "chunk_refused": lambda event: (
+        f"the provider refused a batch ({event.detail}); trying a smaller one of {_requests(event)}"
+    ),
+    "request_refused": lambda event: f"the provider refused a request: {event.detail}",
     "asked_to_wait": lambda event: f"the provider asks to wait: {event.detail}",
     "unavailable": lambda event: f"the provider did not answer ({event.detail}); trying again",
     "unreachable": lambda event: f"the provider cannot be reached ({event.detail}); trying again",
     "collected": lambda event: f"collected {event.batch_id}: {_rows(event)}",
-    "batch_gone": lambda event: f"the results of {event.batch_id} are gone (kept 29 days): its rows are due again",
-    "batch_not_found": lambda event: f"{event.batch_id} is not found for now; looking again",
+    "batch_gone": lambda event: (
+        f"the provider no longer has the results of {event.batch_id} (it keeps them for 29 days); "
+        "its rows are due again"
+    ),
+    "batch_not_found": lambda event: f"the provider does not find {event.batch_id} at the moment; asking again",
 }
 
 
 def json_line(now: datetime, pipeline: str, event: Event) -> str:
-    """One event as one JSON value on one line; `now` is naive UTC, money is a string with every digit."""
+    """Return `event` as a JSON object on one line. `now` is naive UTC; money is a string with all its digits."""
     found: dict[str, Any] = {
         "time": f"{now.isoformat(timespec='milliseconds')}Z",
         "level": event.level,
@@ -85,5 +97,5 @@ def _requests(event: Event) -> str:
 
 
 def _rows(event: Event) -> str:
-    named = [(event.rows.get(word, 0), word) for word in ROW_WORDS]
+    named = [(event.rows.get(word, 0), word) for word in ROW_STATES]
     return ", ".join(f"{count:,} {word}" for count, word in named if count) or "nothing new"

@@ -1,4 +1,4 @@
-"""Spans and metrics through the OpenTelemetry API; without a configured SDK they go nowhere and cost nothing."""
+"""Spans and metrics, through the OpenTelemetry API. Without a configured SDK they do nothing and cost nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAME = "batchpipe"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSpan:
-    """A span that outlives the call that begins it: a run advances in steps, several of them side by side."""
+    """A span that stays open over several calls: the span of a run, which advances in steps beside other runs."""
 
     span: Span
 
     @contextmanager
     def as_parent(self) -> Iterator[None]:
-        """What is begun here is a part of it."""
+        """Make this span the parent of the spans that are begun in the block."""
         from opentelemetry import trace
 
         with trace.use_span(self.span, end_on_exit=False, record_exception=True):
@@ -34,6 +34,7 @@ class OpenSpan:
 
 
 def begin_span(name: str, pipeline: str) -> OpenSpan:
+    """Begin the span `batchpipe.NAME` of a pipeline; the caller ends it."""
     from opentelemetry import trace
 
     attributes = {"batchpipe.pipeline": pipeline}
@@ -42,7 +43,7 @@ def begin_span(name: str, pipeline: str) -> OpenSpan:
 
 @contextmanager
 def span(name: str, pipeline: str, **attributes: str | int) -> Iterator[None]:
-    """A step of a run: its time, its attributes, and the error that ended it."""
+    """Record the block as the span `batchpipe.NAME`: its time, its attributes, and the error that ended it."""
     from opentelemetry import trace
 
     named = {f"batchpipe.{key}": value for key, value in attributes.items()}
@@ -52,7 +53,7 @@ def span(name: str, pipeline: str, **attributes: str | int) -> Iterator[None]:
 
 
 def count_event(pipeline: str, event: Event) -> None:
-    """Add what `event` says to the counters: requests submitted, rows accepted and failed, US dollars."""
+    """Add the numbers of `event` to the counters: requests submitted, rows accepted and failed, cost in US dollars."""
     if event.kind not in ("submitted", "submit_unknown", "collected"):
         return
     from opentelemetry import metrics

@@ -1,18 +1,19 @@
-"""Prompt caching: whether the static beginning of requests is marked, and whether one request primes the others.
+"""Decisions on prompt caching: whether requests mark their shared prefix, and whether one request primes the cache.
 
-Per token of that prefix, for n requests, with the batch prices i of a token that is not cached, w of one that is
-written and r of one that is read (w is 1.25 i for 5 minutes and 2 i for an hour, r 0.1 i or less, and the discount of
-batches is on all of them: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing), and h, the
-share of requests that find a prefix which was there before their batch:
+To prime is to send one request ahead, in a batch of its own, that writes the prefix into the cache. The cost of a token
+of the prefix for n requests is, with i, w and r the batch prices of a token that is not cached, written and read (w is
+1.25 i for 5 minutes and 2 i for an hour, r is 0.1 i or less, and the batch discount is on all of them:
+https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing), and h the share of requests that find a
+prefix which was in the cache before their batch:
 
     none     n i
-    warm     n (h r + (1 - h) w)              the prefix is there: those that miss write it again
-    primed   w + (n - 1) (h r + (1 - h) w)    one request, in a batch of its own, writes it first
+    warm     n (h r + (1 - h) w)              the cache holds the prefix; requests that miss it write it again
+    primed   w + (n - 1) (h r + (1 - h) w)    one request writes the prefix first
     cold     n w                              requests of one batch run side by side: none finds what another writes
 
-So a mark without priming only costs. CacheHits are best effort, 30% to 98%
-(https://docs.anthropic.com/en/docs/build-with-claude/batch-processing#using-prompt-caching-with-message-batches):
-before there are results h is taken to be the middle of that.
+So a mark without priming only costs money. The provider promises no share of hits; it names 30% to 98%
+(https://docs.anthropic.com/en/docs/build-with-claude/batch-processing#using-prompt-caching-with-message-batches). As
+long as there are no results h is taken to be the middle of that.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-# About 4 characters a token (https://docs.anthropic.com/en/docs/about-claude/glossary#tokens); newer models count more.
+# About 4 characters a token (https://docs.anthropic.com/en/docs/about-claude/glossary#tokens); newer models need more
+# tokens for the same text.
 CHARACTERS_PER_TOKEN = 4
+# The share of hits that is assumed, and the number of requests that this assumption weighs as much as.
 HITS_ASSUMED, WEIGHT_OF_ASSUMED = 0.64, 20
 SECONDS: Mapping[CacheTtl, int] = {"5m": 300, "1h": 3_600}
-# What passes between the end of one batch and the sending of the next: a poll.
+# The time between the end of one batch and the submit of the next: one poll interval.
 BETWEEN_SECONDS = 60.0
 ENOUGH_BATCHES = 3
-# How long the rest waits for its prime, and how often one is sent in a row that leads to nothing.
+# How long other requests wait for the priming one, and how many primes in a row may be sent without a use.
 PATIENCE = timedelta(hours=2)
 MOST_PRIMES = 2
 
@@ -41,7 +44,7 @@ ALL = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRates:
-    """US dollars of a token at the batch price: not cached, written with a ttl, read."""
+    """Batch prices in US dollars of one token: not cached, written to the cache, and read from it."""
 
     input: Decimal
     write: Decimal
@@ -50,7 +53,7 @@ class TokenRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheHits:
-    """What batches whose prefix was there showed: prefix tokens read and written by how many requests."""
+    """Tokens of the prefix that `requests` read and wrote in batches that began while the cache held the prefix."""
 
     read: int = 0
     written: int = 0
@@ -58,7 +61,7 @@ class CacheHits:
 
     @property
     def share(self) -> float:
-        """The share of requests that find the prefix, weighed against what is assumed while there are few."""
+        """Return the share of requests that find the prefix, with `HITS_ASSUMED` mixed in while requests are few."""
         tokens = self.read + self.written
         seen = self.read / tokens if tokens else 0.0
         requests = self.requests if tokens else 0
@@ -67,11 +70,12 @@ class CacheHits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixState:
-    """What is known of one prefix on one model. Times are naive UTC.
+    """What is known of the cache of one prefix on one model. Times are naive UTC.
 
-    `primed_at` is when a prime that is under way was sent, `used_until` until when the prefix may be in the cache,
-    `primes` how many were sent since the last other request, `uncached` that a request that bore the mark was
-    answered and neither wrote nor read: the prefix is too short after all, or the provider does not cache.
+    `primed_at`: when the priming request that is in flight was sent. `used_until`: the end of the time in which the
+    cache may hold the prefix. `primes`: number of priming requests since the last other request. `uncached`: a marked
+    request was answered and neither wrote nor read the cache, so that the prefix is too short, or the provider does not
+    cache.
     """
 
     primed_at: datetime | None = None
@@ -80,12 +84,13 @@ class PrefixState:
     uncached: bool = False
 
     def is_warm(self, now: datetime) -> bool:
+        """Return whether the cache may hold the prefix at `now`."""
         return self.used_until is not None and now < self.used_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMark:
-    """How the requests of a rung may be marked: a prefix of about `tokens`, with a lifetime, at what rates."""
+    """The mark that requests of a rung may bear: the id of their prefix, its size in tokens, its time in the cache."""
 
     prefix: str
     tokens: int
@@ -96,15 +101,17 @@ class CacheMark:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether not even a prefix that is there saves anything, or nothing is cached at all."""
+        """Return whether the mark cannot save money, not even where the cache holds the prefix."""
         return self.state.uncached or saved_usd(self, 1, warm=True) <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheDecision:
-    """What the next chunk does: at most `most` requests, `step` of them; "wait" is for a prime under way.
+    """How the next chunk of a rung uses the cache.
 
-    `alone` says that what the chunk after it does depends on this one: it is recorded before that is decided.
+    `step`: "none" sends requests without a mark, "prime" sends one marked request ahead, "warm" sends marked requests,
+    "wait" sends nothing before the priming request has ended. `most`: most requests of the chunk. `alone`: the decision
+    on the chunk after it depends on this chunk, which has to be recorded first.
     """
 
     step: CacheStep
@@ -114,7 +121,10 @@ class CacheDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedCaching:
-    """What caching is expected to do for the requests that are due on a rung; US dollars against no cache."""
+    """What the cache is expected to save on the due requests of a rung, in US dollars against no cache.
+
+    `hits_seen` is the number of requests that `hit_share` is based on.
+    """
 
     rung: int
     model: str
@@ -130,10 +140,10 @@ class ExpectedCaching:
 def choose_ttl(
     rates: Mapping[CacheTtl, TokenRates], hits: Mapping[CacheTtl, CacheHits], seconds: float, batches: int
 ) -> CacheTtl:
-    """The lifetime that costs least.
+    """Return the lifetime of the cache that costs least.
 
-    90 of 100 batches took up to `seconds`, of `batches` seen: 5 minutes are for who knows that a prime and the batch
-    after it are through by then.
+    90% of the last `batches` batches took at most `seconds`. 5 minutes are considered only if that is enough for the
+    batch of the priming request and the batch after it.
     """
     quick = batches >= ENOUGH_BATCHES and 2 * seconds + BETWEEN_SECONDS <= SECONDS["5m"]
     lives: tuple[CacheTtl, ...] = ("1h", "5m") if quick else ("1h",)
@@ -141,23 +151,26 @@ def choose_ttl(
 
 
 def _found(rates: TokenRates, hits: CacheHits) -> Decimal:
-    """What a token costs in a request whose prefix is there: h r + (1 - h) w."""
+    """Return the cost of a token while the cache holds the prefix: h r + (1 - h) w."""
     share = Decimal(repr(hits.share))
     return share * rates.read + (1 - share) * rates.write
 
 
 def saved_usd(mark: CacheMark, requests: int, *, warm: bool) -> Decimal:
-    """US dollars that marks save on `requests`, a prime among them unless it is `warm`; below 0 where they lose."""
+    """Return the US dollars that marks save on `requests`; below 0 where they cost more than they save.
+
+    One of the requests primes the cache, unless the cache is `warm`.
+    """
     found = _found(mark.rates, mark.hits)
     cost = requests * found if warm else mark.rates.write + (requests - 1) * found
     return mark.tokens * (requests * mark.rates.input - cost)
 
 
 def decide_caching(mark: CacheMark, requests: int, now: datetime) -> CacheDecision:
-    """What is sent next of `requests` that are due on a prefix.
+    """Return how the next chunk of `requests` due requests with this prefix uses the cache.
 
-    A prime that is under way for long is not waited for, and primes that led to nothing are not sent for ever: the
-    rest goes without a mark.
+    Requests are sent without a mark if the priming request takes longer than `PATIENCE`, or if `MOST_PRIMES` priming
+    requests in a row were of no use.
     """
     state = mark.state
     warm = state.is_warm(now)
@@ -173,7 +186,7 @@ def decide_caching(mark: CacheMark, requests: int, now: datetime) -> CacheDecisi
 
 
 def expect_caching(mark: CacheMark, rung: int, model: str, requests: int, now: datetime) -> ExpectedCaching:
-    """What comes of `requests`, a prime that is under way believed to succeed."""
+    """Return what the cache is expected to save on `requests`. A priming request in flight is taken to succeed."""
     step = decide_caching(mark, requests, now).step
     gain = saved_usd(mark, requests, warm=step != "prime") if step != "none" else Decimal(0)
     return ExpectedCaching(
@@ -190,5 +203,5 @@ def expect_caching(mark: CacheMark, rung: int, model: str, requests: int, now: d
 
 
 def count_primes(expected: Sequence[ExpectedCaching]) -> int:
-    """How many batches of one request go ahead of others."""
+    """Return how many priming batches, of one request each, are sent ahead of other batches."""
     return sum(each.step == "prime" and each.requests > 1 for each in expected)

@@ -1,22 +1,22 @@
-"""Packing requests into chunks, one chunk a batch: pure arithmetic over sizes."""
+"""Packing of requests into chunks: pure arithmetic over sizes. A chunk is what is sent as one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-# A batch carries about this much around its requests, and each request this much around its params.
+# Bytes of a batch's body around its requests, and bytes of a request around its params: both a little more than real.
 ENVELOPE_BYTES = 16
 REQUEST_OVERHEAD_BYTES = 80
 
-# From (start, most requests, most bytes): how many requests from `start` on are of one group and fit one body, the
-# first one in any case; and the bytes of that body.
-Fit = Callable[[int, int, int], tuple[int, int]]
+# A function of (start, max_requests, max_bytes). It returns how many requests from `start` on are of one group and fit
+# into one body (at least 1, however large the first request is), and the bytes of that body.
+CountFitting = Callable[[int, int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkLimits:
-    """Requests and bytes of one chunk, and how many chunks are open at once."""
+    """The most requests and bytes of one chunk, and the most chunks that may be open at once."""
 
     max_requests: int
     max_bytes: int
@@ -25,7 +25,7 @@ class ChunkLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """`count` requests from `start` on in the order given, all of one group."""
+    """A run of `count` requests of one group, from the place `start` in the order given."""
 
     start: int
     count: int
@@ -33,20 +33,21 @@ class Chunk:
 
 
 def free_size(count: int, taken: Collection[int]) -> int:
-    """The largest size up to `count` that no open chunk has; a single request may share its size.
+    """Return the largest size up to `count` that is not in `taken`, the sizes of open chunks. Size 1 may be shared.
 
-    A batch carries no label, so that its size is what tells one open chunk from another.
+    The provider keeps no label with a batch, so that its size tells to which open chunk it belongs.
     """
     while count > 1 and count in taken:
         count -= 1
     return count
 
 
-def partition(fit: Fit, limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
-    """Chunks over `total` requests that `fit` knows, groups contiguous.
+def partition(fit: CountFitting, limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
+    """Cut `total` requests, which are ordered by group, into chunks.
 
-    No chunk passes a limit, except that a request larger than `max_bytes` travels alone. No two chunks among
-    `max_in_flight` neighbours share a size, single requests aside; where chunks may be large, no two at all do.
+    No chunk passes a limit, except that a request larger than `max_bytes` is a chunk of its own. Among any
+    `max_in_flight` chunks in a row no two have the same size, except for chunks of one request; where chunks may be
+    large, no two of all chunks have.
     """
     spacious = limits.max_requests >= 10 * (total // limits.max_requests + 1)
     recent: list[int] = []
@@ -64,12 +65,12 @@ def partition(fit: Fit, limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
 
 
 def body_bytes(count: int, params_bytes: int) -> int:
-    """The size of a batch's body with `count` requests whose params take `params_bytes`."""
+    """Return the bytes of a batch's body with `count` requests whose params take `params_bytes`."""
     return ENVELOPE_BYTES + params_bytes + count * REQUEST_OVERHEAD_BYTES
 
 
 def subtract_ranges(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of `ranges` without `taken`: pairs of start and stop, each of `taken` within one of `ranges`."""
+    """Return `ranges` without the parts in `taken`. All are pairs (start, stop); each of `taken` lies in one range."""
     for start, stop in ranges:
         at = start
         for first, last in sorted(each for each in taken if start <= each[0] < stop):
@@ -81,10 +82,10 @@ def subtract_ranges(ranges: Iterable[tuple[int, int]], taken: Collection[tuple[i
 
 
 def count_rounds(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -> int:
-    """How many rounds of batches, one after the other, `chunks` need.
+    """Return how many rounds of batches, one after the other, are needed to send `chunks`.
 
-    A round is what may be at the provider at once: `max_in_flight` chunks with `max_queued` requests in all, the
-    last of them cut to fit.
+    A round is what the provider may hold at once: at most `max_in_flight` chunks with `max_queued` requests together. A
+    chunk that does not fit whole is cut.
     """
     rounds = in_flight = queued = 0
     for chunk in chunks:

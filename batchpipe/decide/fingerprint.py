@@ -1,6 +1,6 @@
-"""Identities: the recipes of every hash, pure and versioned.
+"""The hashes that name prompts, schemas and requests: pure functions.
 
-A changed recipe is a visible reason to look again, so its number is part of what is hashed.
+`RECIPE` numbers the way they are made. The number is hashed with the value, so that two recipes never agree by chance.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ RECIPE = 1
 
 
 def canonical(value: Any) -> bytes:
-    """`value` as JSON with sorted keys; what JSON does not know (dates, decimals, bytes) as text."""
+    """Return `value` as JSON with sorted keys; what JSON has no type for (dates, decimals) becomes text."""
     return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
 def digest(value: Any) -> str:
-    """A 128-bit number for `value`, as decimal text: md5 over its canonical JSON and the recipe's number."""
+    """Return the md5 of the recipe's number and `value` in canonical JSON, as a decimal number in text."""
     return str(int.from_bytes(_md5(canonical([RECIPE, value])).digest()))
 
 
 def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | None, str], str]:
-    """A function from (system, user) to the hex fingerprint of the request as the model sees it.
+    """Return a function that makes the fingerprint (hex) of a request from its system prompt and user message.
 
-    It remembers the last system prompt, which is the same for many rows: one per thread.
+    The function remembers the state after the last system prompt, which many rows share; make one per thread.
     """
     start = _md5(canonical([RECIPE, output_format, visible_schema]))
 
@@ -50,10 +50,12 @@ def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | No
 
 
 def prompt_hash(sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]) -> str:
+    """Return the hash of a prompt: its template sources (name, text), variables, and rows of queries."""
     return digest(["prompt", [list(each) for each in sources], variables, queries])
 
 
 def schema_hash(output_format: str, full_schema: Any) -> str:
+    """Return the hash of an output schema as the user wrote it, before it is reduced for the provider."""
     return digest(["schema", output_format, full_schema])
 
 

@@ -1,6 +1,6 @@
-"""What a result leads to: the ladder's decisions, as one pure function over values.
+"""What follows from a result: accept the answer, try again, go up a rung, or fail. Pure functions over values.
 
-The collect step calls it once per distinct combination of outcome and standing, not once per row.
+The collect step calls `decide` once for each distinct pair of outcome and standing, not once for each row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ LONGEST_PAUSE_DOUBLINGS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderPolicy:
-    """The policy: tries per rung, transient errors in a row, and each rung's room and cap in tokens."""
+    """What the pipeline file allows.
+
+    `attempts`: most attempts on one rung. `transient`: most transient errors in a row. `max_tokens` and `caps` have one
+    number of tokens per rung: what a first request may write, and the most that the model can (None: not known).
+    """
 
     attempts: int
     transient: int
@@ -37,7 +41,10 @@ class LadderPolicy:
     caps: tuple[int | None, ...]
 
     def next_rung(self, rung: int, rungs: int) -> int | None:
-        """The next rung above `rung` (from 1) that the row may use by the bits of `rungs`."""
+        """Return the next rung above `rung` (from 1) that the row may use; None where there is none.
+
+        Bit r - 1 of `rungs` says whether the row may use rung r.
+        """
         for candidate in range(rung + 1, len(self.max_tokens) + 1):
             if rungs >> (candidate - 1) & 1:
                 return candidate
@@ -46,7 +53,11 @@ class LadderPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a request stood when it was sent: `attempt` counts it, `transients` are the errors in a row before it."""
+    """What was true of a request when it was sent.
+
+    `attempt` is its number on its rung, from 1. `transients` counts the transient errors in a row before it. `rungs`
+    are the bits of the rungs that the row may use. `has_earlier_answer` says that a lower rung gave a valid answer.
+    """
 
     rung: int
     attempt: int
@@ -58,11 +69,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What becomes of the row.
+    """The new state of the row.
 
-    `rung` answered or is next; `attempts` were made on it; `max_tokens` is the next request's room (None: the
-    rung's own); `answer` says which answer stands; `pause_doublings` is None or the exponent of the pause before a
-    transient retry, in poll intervals.
+    `rung` is the rung that answered or that is next, `attempts` how many attempts were made on it. `max_tokens` is that
+    of the next request (None: the rung's own). `answer` says whether this answer, an earlier one or none is kept.
+    `review` marks a kept answer that `accept` did not hold for. Before a retry after a transient error the run waits
+    2 ** `pause_doublings` poll intervals.
     """
 
     state: State
@@ -76,7 +88,7 @@ class Verdict:
 
 
 def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) -> Verdict:
-    """The verdict on one result, as the table of outcomes says."""
+    """Return the verdict on a result with this outcome."""
     match outcome:
         case "accepted":
             return Verdict(state="accepted", rung=standing.rung, attempts=standing.attempt, answer="this")
@@ -111,7 +123,7 @@ def _climb(standing: Standing, policy: LadderPolicy, *, answered: bool) -> Verdi
 
 
 def _settle(standing: Standing, *, answered: bool) -> Verdict:
-    """No rung is left: the newest valid answer is kept for review, and without one the row has failed."""
+    """Return the verdict where no rung is left: keep the newest valid answer for review; without one the row failed."""
     if answered or standing.has_earlier_answer:
         return Verdict(
             state="accepted",
@@ -124,7 +136,7 @@ def _settle(standing: Standing, *, answered: bool) -> Verdict:
 
 
 def _raise_max_tokens(standing: Standing, policy: LadderPolicy) -> Verdict:
-    # A rung beyond the end was taken off the ladder while its request was in flight.
+    # The ladder may have become shorter while the request was in flight.
     cap = policy.caps[standing.rung - 1] if standing.rung <= len(policy.caps) else None
     raised = standing.max_tokens * 2 if cap is None else min(standing.max_tokens * 2, cap)
     if raised > standing.max_tokens and standing.attempt < policy.attempts:

@@ -1,4 +1,4 @@
-"""One answer's value held against the gold value."""
+"""Comparison of the value that a model gave to a field with the gold value."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ComparisonKind = Literal["exact", "numeric", "set", "text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How a field is compared.
+    """How the values of a field are compared.
 
-    `tolerance` is for `numeric`: the greatest difference that still counts as equal, in the field's own unit.
-    `pass_mark` is for `text`: the token F1 from which an answer counts as right.
+    `tolerance` is for `numeric`: the greatest difference of two numbers that count as equal, in the field's own unit.
+    `pass_mark` is for `text`: an answer counts as right if its token F1 is at least this.
     """
 
     kind: ComparisonKind = "exact"
@@ -33,11 +33,11 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def score(comparison: Comparison, gold: Any, answer: Any) -> float:
-    """How well the answer agrees with gold, from 0 to 1; between them only for `text`, whose score is the token F1.
+    """Return how well the answer agrees with the gold value: 0 or 1, or for `text` the token F1, from 0 to 1.
 
-    `exact`: equal as `class_name` spells them, so that 1, 1.0 and "1" are equal. `numeric`: |gold - answer| <=
-    tolerance, in decimal digits. `set`: the same members, whatever their order and number; NULL is the empty set.
-    NULL equals NULL alone.
+    `exact`: `class_name` writes both in the same way, so that 1, 1.0 and "1" are equal. `numeric`: |gold - answer| <=
+    tolerance, computed with decimals. `set`: both have the same members; order and repetition do not matter, and NULL
+    is the empty set. In the other kinds NULL equals only NULL.
     """
     if comparison.kind == "set":
         return float(_members(gold) == _members(answer))
@@ -51,18 +51,18 @@ def score(comparison: Comparison, gold: Any, answer: Any) -> float:
 
 
 def is_correct(comparison: Comparison, gold: Any, answer: Any) -> bool:
-    """Whether the answer counts as right."""
+    """Return whether the answer counts as right."""
     return score(comparison, gold, answer) >= (comparison.pass_mark if comparison.kind == "text" else 1)
 
 
 def class_name(value: Any) -> str:
-    """A value as the class that macro-F1 and confusions count it under; equal values have equal names."""
+    """Return the name of the class that macro-F1 and confusions count a value under; equal values have equal names."""
     plain = _plain(value)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types; a whole number has no decimal point, whatever type it came in."""
+    """Return the value in JSON's types; a whole number becomes an integer, whatever type it had."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float | Decimal):
@@ -90,7 +90,7 @@ def _near(gold: Any, answer: Any, tolerance: Decimal) -> bool:
 
 
 def _number(value: Any) -> Decimal | None:
-    """The digits that the value shows: 0.1 is a tenth. None for what is no finite number."""
+    """Return the decimal number that the value prints as (0.1 is a tenth); None if it is no finite number."""
     if isinstance(value, bool):
         return None
     try:
@@ -101,10 +101,11 @@ def _number(value: Any) -> Decimal | None:
 
 
 def token_f1(gold: str, answer: str) -> float:
-    """F1 of the words that both hold, as SQuAD's official script (version 2.0) counts them.
+    """Return the F1 of the words that both texts share, computed as the official script of SQuAD 2.0 does.
 
-    Rajpurkar et al., EMNLP 2016: in lower case, without ASCII punctuation and a, an, the; P = shared / words of the
-    answer, R = shared / words of gold, F1 = 2 P R / (P + R). Where either has no words: 1 if neither has, else 0.
+    Rajpurkar et al., EMNLP 2016: in lower case, without ASCII punctuation and without a, an, the. P = shared words /
+    words of the answer, R = shared words / words of gold, F1 = 2 P R / (P + R). If one of them has no words: 1 if the
+    other has none either, else 0.
     """
     first, second = _words(gold), _words(answer)
     if not first or not second:

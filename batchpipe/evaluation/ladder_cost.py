@@ -1,4 +1,4 @@
-"""What a ladder with given thresholds makes of rows whose answers on every rung are known."""
+"""The accuracy and cost of a ladder with given thresholds, on rows whose answers on every rung are known."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from batchpipe.evaluation.statistics import Proportion, proportion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one rung made of one row, all its attempts together.
+    """The answer of one rung to one row, after all attempts.
 
-    `valid` is False where the rung refused or failed. `confidence` is None where the answer names none: it then
-    satisfies no threshold.
+    `valid` is False if the model refused or no attempt gave a valid answer. `confidence` is None if the answer has
+    none; such an answer satisfies no threshold. `cost_usd` is the cost of all attempts.
     """
 
     valid: bool
@@ -24,7 +24,7 @@ class Answer:
     cost_usd: Decimal
 
 
-# One gold row: its answer on each rung of the pipeline, the first rung first; None where `when` passes the row by.
+# One gold row: its answer on each rung of the pipeline, in order; None for a rung whose `when` excludes the row.
 Row = Sequence[Answer | None]
 
 
@@ -32,8 +32,8 @@ Row = Sequence[Answer | None]
 class Ladder:
     """The rungs that are used, numbered from 1 in the pipeline's order, each with its threshold.
 
-    `accepts` has one threshold per rung used: `confidence >= threshold` is accepted, None accepts every valid answer.
-    That of the last rung decides only what is marked for review.
+    `accepts` has one threshold for each rung used: an answer with `confidence >= threshold` is accepted; None accepts
+    every valid answer. The threshold of the last rung decides only which answers are marked for review.
     """
 
     rungs: tuple[int, ...]
@@ -42,7 +42,7 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Climb:
-    """One row's way: the rung whose answer stands (None where the row failed), and all that was paid."""
+    """What a ladder does with one row: the rung whose answer is kept (None if the row failed), and the whole cost."""
 
     rung: int | None
     correct: bool
@@ -52,9 +52,9 @@ class Climb:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderResult:
-    """A ladder, or a single model, on n rows. A failed row is a wrong one.
+    """The accuracy and cost of a ladder on some rows. A failed row counts as wrong.
 
-    `answered` counts the rows whose answer stands by rung, in the ladder's order.
+    `answered` has for each rung of the ladder the number of rows that keep its answer.
     """
 
     ladder: Ladder
@@ -68,10 +68,10 @@ class LadderResult:
 
 
 def climb(row: Row, ladder: Ladder) -> Climb:
-    """One row's way up the ladder.
+    """Return what `ladder` does with a row.
 
-    An answer that is invalid or below its rung's threshold goes up; on the last rung it is kept, and where the rungs
-    above fail the newest valid answer is kept, both for review.
+    A row whose answer is invalid or below the threshold goes up to the next rung. If no rung accepts an answer, the
+    newest valid one is kept and marked for review.
     """
     kept: Answer | None = None
     standing: int | None = None
@@ -94,7 +94,7 @@ def _accepts(threshold: float | None, confidence: float | None) -> bool:
 
 
 def measure(rows: Sequence[Row], ladder: Ladder) -> LadderResult:
-    """The ladder on all rows; ValueError for no rows."""
+    """Return the accuracy and cost of `ladder` on all rows. Raises ValueError for no rows."""
     climbs = [climb(row, ladder) for row in rows]
     right = proportion(sum(each.correct for each in climbs), len(climbs))
     cost = sum((each.cost_usd for each in climbs), Decimal(0))
@@ -112,5 +112,5 @@ def measure(rows: Sequence[Row], ladder: Ladder) -> LadderResult:
 
 
 def single(rung: int) -> Ladder:
-    """The ladder that has this rung alone and accepts all."""
+    """Return the ladder of this rung alone, which accepts every valid answer."""
     return Ladder(rungs=(rung,), accepts=(None,))

@@ -1,4 +1,4 @@
-"""The libraries of statistics, which are an extra: loaded when a number is asked for."""
+"""The optional packages scipy and numpy, imported at the moment a number is computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HINT = "Install it: pip install 'batchpipe[eval]'"
 
 
 def scipy_stats() -> Any:
-    """The module `scipy.stats`; UsageError with what to install where it is not here."""
+    """Return the module `scipy.stats`. Raises UsageError, with what to install, where scipy is not installed."""
     try:
         from scipy import stats
     except ImportError as error:
@@ -19,7 +19,7 @@ def scipy_stats() -> Any:
 
 
 def numpy() -> Any:
-    """The module `numpy`, which scipy brings; UsageError with what to install where it is not here."""
+    """Return the module `numpy`. Raises UsageError, with what to install, where numpy is not installed."""
     try:
         import numpy as module
     except ImportError as error:

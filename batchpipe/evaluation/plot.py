@@ -1,4 +1,4 @@
-"""The curve of cost against accuracy as a picture."""
+"""The chart of cost against accuracy that tuning draws, as SVG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 84, 64
 TICKS = 6
 
-# Colours by what they are for, on light paper and on dark; no CSS variables, which not every viewer knows.
+# Name, light and dark value of each colour. CSS variables are not used: not every viewer knows them.
 COLOURS = (
     ("paper", "#ffffff", "#0d1117"),
     ("ink", "#1f2328", "#e6edf3"),
@@ -32,7 +32,11 @@ text { font: 13px system-ui, sans-serif; } .title { font-size: 16px; font-weight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The scales: USD per 1,000 rows from 0 to `most_usd`, and accuracy from `low` to `high`, with steps of ticks."""
+    """The scales of the chart.
+
+    The x axis has US dollars per 1,000 rows from 0 to `most_usd`, with a tick every `usd_step`; the y axis has accuracy
+    from `low` to `high`, with a tick every `step`.
+    """
 
     most_usd: float
     usd_step: float
@@ -48,7 +52,10 @@ class Frame:
 
 
 def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
-    """A self-contained SVG; `models` are the names of the rungs, in their order. All is of the rows held out."""
+    """Return the chart as an SVG that needs no other file; all its numbers are of the held-out half.
+
+    `models` are the models of the rungs, in order.
+    """
     frame = _frame(tuning)
     n = tuning.held_out.accuracy.n
     parts = [
@@ -84,25 +91,25 @@ def _shown(tuning: Tuning) -> list[LadderResult]:
 
 
 def _step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, about `TICKS` of which make the span."""
+    """Return the distance of ticks: 1, 2 or 5 times a power of ten, so that about `TICKS` of them fill the span."""
     power = 10.0 ** floor(log10(span / TICKS))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * TICKS >= span * 0.999)
 
 
 def _style() -> str:
-    """Two classes for each colour, `fill-` and `line-`, and the same again for who reads on dark."""
+    """Return the CSS: a class `fill-` and a class `line-` for each colour, in its light and in its dark value."""
     light = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, colour, _ in COLOURS]
     dark = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, _, colour in COLOURS]
     return "\n".join([FORMS, *light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
 
 
-def _text(x: float, y: float, words: str, kind: str = "fill-ink", anchor: str = "start") -> str:
-    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{_escaped(words)}</text>'
+def _text(x: float, y: float, text: str, kind: str = "fill-ink", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{_escaped(text)}</text>'
 
 
-def _escaped(words: str) -> str:
-    """The words for XML, which has no place for control characters."""
-    return escape("".join(each if each.isprintable() else " " for each in words), quote=True)
+def _escaped(text: str) -> str:
+    """Return the text escaped for XML, without control characters, which XML cannot hold."""
+    return escape("".join(each if each.isprintable() else " " for each in text), quote=True)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

@@ -1,4 +1,4 @@
-"""Every ladder of a grid of thresholds at once: how many rows each gets right, and what each costs."""
+"""Search over ladders: the number of right rows and the cost of every ladder in a grid of thresholds, with arrays."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from typing import Any
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
 from batchpipe.evaluation.library import numpy
 
-# Ladders tried at most for one choice of rungs, and thresholds of one rung.
+# The most ladders that are tried for one choice of rungs, and the most and fewest thresholds of one rung.
 MOST_LADDERS = 8_000
 MOST_THRESHOLDS = 200
 FEWEST_THRESHOLDS = 4
 
-DIGITS = 17
+DIGITS = 17  # a float has no more significant ones
 UNITS_PER_USD = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedLadders:
-    """The ladders of one choice of rungs: `hits` rows right and their `cost` in units, in the order of `shape`.
+    """All ladders of one choice of rungs.
 
-    `thresholds` are those of each rung but the last; `shape` says how many each has.
+    `thresholds` are the thresholds tried on each rung but the last, `shape` the number of them on each rung. `hits`
+    (right rows) and `cost` (in units of 1 / `UNITS_PER_USD`) are arrays with one number per ladder, flattened from
+    `shape`.
     """
 
     rungs: tuple[int, ...]
@@ -35,13 +37,14 @@ class TriedLadders:
     cost: Any
 
     def ladder(self, index: int) -> Ladder:
+        """Return the ladder at `index` of the arrays."""
         places = numpy().unravel_index(index, self.shape) if self.shape else ()
         chosen = [each[place] for each, place in zip(self.thresholds, places, strict=True)]
         return Ladder(rungs=self.rungs, accepts=(*chosen, None))
 
 
 class AnswerArrays:
-    """The answers to some rows as arrays, a row of the array per gold row and a column per rung."""
+    """The answers to gold rows as arrays of shape (row, rung)."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         np = numpy()
@@ -54,7 +57,7 @@ class AnswerArrays:
         self.cost = np.array([[0.0 if each is None else _units(each) for each in row] for row in rows])
 
     def subset(self, places: Sequence[int]) -> AnswerArrays:
-        """Those of the rows at `places`."""
+        """Return the answers to the rows at `places`."""
         fewer = copy(self)
         fewer.n = len(places)
         fewer.valid, fewer.correct = self.valid[list(places)], self.correct[list(places)]
@@ -62,9 +65,10 @@ class AnswerArrays:
         return fewer
 
     def thresholds(self, rung: int, most: int) -> tuple[float | None, ...]:
-        """At most `most` thresholds of a rung, spread evenly over its answers; None, which accepts all, is the first.
+        """Return at most `most` thresholds of a rung, spread evenly over its answers. The first is None: accept all.
 
-        They look at confidences only, never at what is correct. Each is the shortest decimal that parts the same rows.
+        They depend on the confidences alone, not on which answers are right. Each is the shortest decimal number that
+        separates the same rows.
         """
         np = numpy()
         column = np.sort(self.confidence[:, rung - 1])
@@ -78,7 +82,7 @@ class AnswerArrays:
         return (None, *(shortest_between(low, float(values[place])) for low, place in zip(lows, places, strict=True)))
 
     def accepted(self, rung: int, thresholds: Sequence[float | None]) -> Any:
-        """A row per threshold: which of the gold rows stay on the rung."""
+        """Return an array of shape (threshold, row): whether the rung's answer to the row is accepted."""
         np = numpy()
         valid, confidence = self.valid[:, rung - 1], self.confidence[:, rung - 1]
         return np.array([valid if each is None else valid & (confidence >= each) for each in thresholds])
@@ -91,12 +95,12 @@ def _known(answer: Answer | None) -> float:
 
 
 def _units(answer: Answer) -> float:
-    """The cost in whole units, whose sums are exact in a float, so that ladders of one cost compare as equal."""
+    """Return the cost in whole units: their sums are exact in a float, so that ladders of equal cost compare equal."""
     return float(round(answer.cost_usd * UNITS_PER_USD))
 
 
 def shortest_between(low: float, high: float) -> float:
-    """The decimal with the fewest digits that is above `low` and at most `high`, which is finite."""
+    """Return the decimal number with the fewest digits that is above `low` and at most `high`, which is finite."""
     for digits in range(DIGITS):
         candidate: float = floor(high * 10**digits) / 10**digits
         if low < candidate <= high:
@@ -105,12 +109,12 @@ def shortest_between(low: float, high: float) -> float:
 
 
 def choices(rungs: int) -> list[tuple[int, ...]]:
-    """Every choice of one or more of the rungs 1 to `rungs`, each in the ladder's order."""
+    """Return every choice of one or more of the rungs 1 to `rungs`, each in the ladder's order."""
     return [chosen for size in range(1, rungs + 1) for chosen in combinations(range(1, rungs + 1), size)]
 
 
 def grid(answers: AnswerArrays) -> list[tuple[tuple[int, ...], tuple[tuple[float | None, ...], ...]]]:
-    """Every choice of rungs with the thresholds to try on each rung but its last."""
+    """Return every choice of rungs, with the thresholds to try on each of its rungs but the last."""
     found = []
     for chosen in choices(answers.rungs):
         free = len(chosen) - 1
@@ -122,10 +126,11 @@ def grid(answers: AnswerArrays) -> list[tuple[tuple[int, ...], tuple[tuple[float
 def try_thresholds(
     answers: AnswerArrays, rungs: tuple[int, ...], thresholds: tuple[tuple[float | None, ...], ...]
 ) -> TriedLadders:
-    """All ladders of these rungs and thresholds.
+    """Return the right rows and the cost of all ladders of these rungs and thresholds.
 
-    From the last rung down, with a row per ladder of the rungs above: value(t, ...) = accepted(t) * correct +
-    (1 - accepted(t)) * value(...). A row that no rung accepts has the newest valid answer, whatever the thresholds.
+    The arrays are built from the last rung down: for each ladder of the rungs above, value(t, ...) = accepted(t) *
+    correct + (1 - accepted(t)) * value(...). A row that no rung accepts keeps its newest valid answer, whatever the
+    thresholds.
     """
     np = numpy()
     columns = [rung - 1 for rung in rungs]
@@ -152,19 +157,22 @@ def try_thresholds(
 
 
 def try_all_ladders(answers: AnswerArrays) -> list[TriedLadders]:
-    """All ladders of the grid."""
+    """Return the right rows and the cost of every ladder of the grid."""
     return [try_thresholds(answers, rungs, thresholds) for rungs, thresholds in grid(answers)]
 
 
 def best_of(tried: Sequence[TriedLadders], hits: float) -> Ladder:
-    """The cheapest ladder with at least so many rows right; where there is none, the most accurate one."""
+    """Return the cheapest ladder with at least `hits` right rows; if there is none, the most accurate one."""
     found = [_best(each, hits) for each in tried]
     _, _, place, index = min((*key, place, index) for place, (key, index) in enumerate(found))
     return tried[place].ladder(index)
 
 
 def _best(tried: TriedLadders, hits: float) -> tuple[tuple[float, float], int]:
-    """The index of the best and what it is ordered by: enough rows right, then cost; else rows right, then cost."""
+    """Return the sort key and the index of the best ladder.
+
+    Ladders with enough right rows come first, by cost; the others follow by right rows, then by cost.
+    """
     np = numpy()
     enough = np.flatnonzero(tried.hits >= hits)
     if enough.size:
@@ -175,7 +183,7 @@ def _best(tried: TriedLadders, hits: float) -> tuple[tuple[float, float], int]:
 
 
 def frontier(tried: Sequence[TriedLadders]) -> list[Ladder]:
-    """The ladders that are more accurate than every cheaper one, the cheapest first."""
+    """Return the ladders that are more accurate than every cheaper ladder, the cheapest first."""
     np = numpy()
     hits, cost = np.concatenate([each.hits for each in tried]), np.concatenate([each.cost for each in tried])
     order = np.lexsort((-hits, cost))
@@ -189,6 +197,6 @@ def frontier(tried: Sequence[TriedLadders]) -> list[Ladder]:
 
 
 def count_right(answers: AnswerArrays, ladder: Ladder) -> tuple[int, float]:
-    """How many rows one ladder gets right, and its cost in units."""
+    """Return how many rows a ladder gets right, and its cost in units."""
     tried = try_thresholds(answers, ladder.rungs, tuple((each,) for each in ladder.accepts[:-1]))
     return int(tried.hits[0]), float(tried.cost[0])

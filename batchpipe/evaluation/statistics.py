@@ -1,4 +1,4 @@
-"""Numbers about answers held against gold values, each with its n and its interval."""
+"""Statistics of answers compared with gold values: each number has its n and, where it applies, its interval."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
-    """How often rows of the class `gold` (`gold_n` of them) got `answer`; None where there was no answer."""
+    """The number `n` of the `gold_n` rows of class `gold` that were answered with `answer` (None: no answer)."""
 
     gold: str
     answer: str | None
@@ -46,7 +46,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Answers whose confidence lies above `low` (in the first bin also at it) and at most at `high`."""
+    """Answers with `low` < confidence <= `high` (0 is in the first bin): their mean confidence and their accuracy."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """`error` is the expected calibration error; bins without answers are left out."""
+    """How well confidences agree with accuracy. `error` is the expected calibration error; empty bins are left out."""
 
     n: int
     error: float
@@ -65,7 +65,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McNemar:
-    """Rows that only one of two got right, and the probability of so uneven a share if both were equally good."""
+    """Numbers of rows that only the first or only the second of two got right, and McNemar's p-value."""
 
     only_first: int
     only_second: int
@@ -73,21 +73,24 @@ class McNemar:
 
 
 def proportion(hits: int, n: int) -> Proportion:
-    """Wilson's score interval (Wilson, JASA 22, 1927); ValueError unless 0 <= hits <= n and n >= 1."""
+    """Return `hits` of `n` as a share with Wilson's score interval (Wilson, JASA 22, 1927).
+
+    Raises ValueError unless 0 <= hits <= n and n >= 1.
+    """
     interval = scipy_stats().binomtest(hits, n).proportion_ci(confidence_level=LEVEL, method="wilson")
     return Proportion(n=n, hits=hits, value=hits / n, low=float(interval.low), high=float(interval.high))
 
 
 def accuracy(correct: Sequence[bool]) -> Proportion:
-    """The share of rows that are right; a failed row is a wrong one. ValueError for no rows."""
+    """Return the share of rows that are right; a failed row counts as wrong. Raises ValueError for no rows."""
     return proportion(sum(correct), len(correct))
 
 
 def mean(scores: Sequence[float]) -> Mean:
-    """Wilson's interval with the sum of the scores for hits; ValueError for no scores.
+    """Return the mean of scores from 0 to 1, with Wilson's interval over the sum of the scores in place of hits.
 
-    Scores between 0 and 1 of mean p vary by at most p (1 - p) (Bhatia and Davis, Am. Math. Monthly 107, 2000), so it
-    is no narrower than that of as many answers that are right or wrong.
+    The variance of such scores with mean p is at most p (1 - p) (Bhatia and Davis, Am. Math. Monthly 107, 2000), so
+    that the interval is wide enough. Raises ValueError for no scores.
     """
     n = len(scores)
     if not n:
@@ -101,9 +104,9 @@ def mean(scores: Sequence[float]) -> Mean:
 
 
 def macro_f1(gold: Sequence[str], answers: Sequence[str | None]) -> float:
-    """F1 = 2 TP / (2 TP + FP + FN) of each class, averaged over the classes that gold or the answers hold.
+    """Return the mean of F1 = 2 TP / (2 TP + FP + FN) over all classes that occur in gold or in the answers.
 
-    A row without an answer (None) is a miss of its gold class and no class of its own. ValueError for no rows.
+    A row without an answer (None) is a miss of its gold class; None is not a class. Raises ValueError for no rows.
     """
     if not gold:
         raise ValueError("macro-F1 of no rows")
@@ -114,7 +117,7 @@ def macro_f1(gold: Sequence[str], answers: Sequence[str | None]) -> float:
 
 
 def confusions(gold: Sequence[str], answers: Sequence[str | None], most: int | None = None) -> tuple[Confusion, ...]:
-    """The pairs of gold class and differing answer, the most frequent first, at most `most` of them."""
+    """Return the pairs of gold class and wrong answer, the most frequent first, at most `most` of them."""
     pairs = Counter((true, answer) for true, answer in zip(gold, answers, strict=True) if true != answer)
     of_gold = Counter(gold)
     worst = sorted(pairs.items(), key=lambda each: (-each[1], each[0][0], each[0][1] or ""))
@@ -122,10 +125,10 @@ def confusions(gold: Sequence[str], answers: Sequence[str | None], most: int | N
 
 
 def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int = BINS) -> Calibration | None:
-    """Bins of equal width and the expected calibration error, sum of n_b / n * |accuracy_b - confidence_b|.
+    """Return bins of equal width and the expected calibration error, sum of n_b / n * |accuracy_b - confidence_b|.
 
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. None where there are no confidences, or one
-    lies outside 0 to 1 and so is no probability.
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Returns None if there are no confidences, or if
+    one of them is not from 0 to 1 and so is no probability.
     """
     if not confidences or not all(0 <= each <= 1 for each in confidences):
         return None
@@ -147,7 +150,7 @@ def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int
 
 
 def _bin_of(confidence: float, bins: int) -> int:
-    """The bin from `index / bins`, not with it, to `(index + 1) / bins`; 0 is in the first."""
+    """Return the index with `index / bins` < confidence <= `(index + 1) / bins`; 0 is in the first bin."""
     index = max(ceil(confidence * bins) - 1, 0)
     if confidence <= index / bins and index > 0:
         return index - 1
@@ -155,9 +158,10 @@ def _bin_of(confidence: float, bins: int) -> int:
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
-    """McNemar's exact test, two-sided, of which rows two answers to the same rows got right.
+    """Return McNemar's exact two-sided test of two answers to the same rows, each right (True) or wrong.
 
-    McNemar, Psychometrika 12, 1947: of the rows that differ, half would go either way. p is 1 where none differ.
+    McNemar, Psychometrika 12, 1947: if both are equally good, each of them gets half of the differing rows right. The
+    p-value is 1 if no row differs.
     """
     pairs = Counter(zip(first, second, strict=True))
     only_first, only_second = pairs[True, False], pairs[False, True]

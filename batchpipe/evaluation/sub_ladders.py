@@ -1,4 +1,4 @@
-"""The ladders that leave rungs out: what each would have made of rows whose answers are known."""
+"""Ladders without some of the rungs: what each would have answered and cost, by the answers that are known."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from itertools import combinations
 
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row, climb, measure
 
-# An answer that `accept` holds for has this confidence, any other one less.
+# The confidence given to an answer that satisfies its rung's `accept`; any other answer has a lower one.
 ACCEPTED = 1.0
 
-# Up to so many rungs every choice of them is tried; of more, each alone, all, and all but one.
+# With at most so many rungs every choice of rungs is tried; with more, each rung alone, all rungs, and all but one.
 MOST_RUNGS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungShare:
-    """What a rung does in its ladder: `n` rows whose answer stands are its own, `hits` of them right. `cost_usd` is of
-    all that it was asked."""
+    """The part of one rung in a ladder.
+
+    `n` rows keep the answer of this rung, and `hits` of them are right. `cost_usd` is the cost of all its answers, kept
+    or not.
+    """
 
     rung: int
     n: int
@@ -30,9 +33,9 @@ class RungShare:
 def known_rows(
     answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], ladder: Ladder, rungs: int
 ) -> list[Row] | None:
-    """The rows as `climb` takes them; None where a row would come to a rung whose answer to it is not known.
+    """Return the rows as `climb` takes them; None if a row would reach a rung whose answer to it is not known.
 
-    `answers` are by rung, `masks` say which rungs a row may use: bit r - 1.
+    `answers` has for each row the known answers by rung. Bit r - 1 of a row's mask says whether it may use rung r.
     """
     rows: list[Row] = []
     for given, mask in zip(answers, masks, strict=True):
@@ -49,7 +52,10 @@ def known_rows(
 
 
 def sub_ladders(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[LadderResult]:
-    """Every choice of the rungs whose outcome is known for all rows, with each rung's own `accept`."""
+    """Return the results of the ladders of some of the rungs, with each rung's own `accept`.
+
+    A ladder is left out if its result is not known for all rows.
+    """
     found = []
     for chosen in _choices(rungs):
         ladder = Ladder(rungs=chosen, accepts=(ACCEPTED,) * len(chosen))
@@ -66,7 +72,7 @@ def _choices(rungs: int) -> list[tuple[int, ...]]:
 
 
 def rung_shares(answers: Sequence[Mapping[int, Answer]], masks: Sequence[int], rungs: int) -> list[RungShare]:
-    """What each rung does in the whole ladder; none where the whole ladder's outcome is not known."""
+    """Return the part of each rung in the whole ladder; an empty list if the ladder's result is not known."""
     ladder = Ladder(rungs=tuple(range(1, rungs + 1)), accepts=(ACCEPTED,) * rungs)
     rows = known_rows(answers, masks, ladder, rungs) or []
     n, hits = dict.fromkeys(ladder.rungs, 0), dict.fromkeys(ladder.rungs, 0)

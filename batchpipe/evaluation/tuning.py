@@ -1,11 +1,12 @@
-"""Thresholds that reach a target accuracy at the least cost, with a promise about rows that did not choose them.
+"""Choice of the cheapest thresholds that reach a target accuracy, with a promise about rows that were not used for it.
 
-The gold rows are split at random in two halves. The tuning half is split again: its first third proposes a few ladders
-with more and more accuracy to spare, the rest tests each, and the cheapest that passes is taken. Proposing apart from
-testing, and sharing the risk among the proposals (Bonferroni), is Learn then Test (Angelopoulos, Bates, Candès, Jordan
-and Lei, arXiv:2110.01052, 2021). That method, and BARGAIN in DocETL's cascades (Zeighami, Shankar and Parameswaran,
-"Cut Costs, Not Accuracy", SIGMOD 2026), bound the true accuracy; here the promise is about the accuracy that will be
-counted on the other half, so that a ladder is tested against the limit in `promise`.
+The gold rows are split at random into a tuning half and a held-out half. The tuning half is split again. Its first
+third proposes a few ladders, each with a larger margin above the target than the one before. The rest of it tests each
+proposal, and the cheapest proposal that passes is taken. To propose and to test on different rows, and to share the
+risk among the proposals (Bonferroni), is the method Learn then Test (Angelopoulos, Bates, Candès, Jordan and Lei,
+arXiv:2110.01052, 2021). That method, and BARGAIN in DocETL's cascades (Zeighami, Shankar and Parameswaran, "Cut Costs,
+Not Accuracy", SIGMOD 2026), bound the true accuracy. The promise made here is about the accuracy that will be counted
+on the held-out half, so that a ladder is tested against the limit in `promise`.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from batchpipe.evaluation.search import AnswerArrays, best_of, count_right, fron
 FEWEST_ROWS = 20
 POINTS = 24
 
-# The chance, over random splits, that a promise is given and does not hold.
+# The greatest chance, over random splits, that a promise is given and does not hold.
 RISK = 0.05
 PROPOSING_SHARE = 1 / 3
 
-# How much better than the target a proposed ladder looks, in standard deviations of the difference between two halves,
-# each with its part of the risk. The last is the most accurate ladder: what it cannot reach no ladder can.
+# The margin of each proposal above the target, in standard deviations of the difference between two halves, and its
+# part of the risk. The last proposal is the most accurate ladder: what it cannot reach no ladder can.
 MARGINS = {2.0: 1, 3.0: 1, 4.0: 1, 5.0: 1, inf: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One ladder of the curve: cheapest for its accuracy on the tuning half, and what it gives on the other."""
+    """One ladder of the curve, the cheapest of its accuracy on the tuning half, and its result on each half."""
 
     tuned_on: LadderResult
     held_out: LadderResult
@@ -43,13 +44,13 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What tuning found.
+    """The result of tuning.
 
-    `reached` says whether the promise is given; where it is not, `ladder` is the best there is (the most accurate).
-    `tuned_on` and `held_out` are that ladder on the half that chose it and on the other, `promised` the accuracy that
-    is promised for the other half's rows (below the target where it is not reached). `guarantee` says it in words.
-    `curve` runs from the cheapest to the most accurate, `singles` are the rungs alone on the other half, and
-    `cheapest_single` is the cheapest of them per correct row that reaches the target there.
+    `reached`: whether the target is promised; if not, `ladder` is the most accurate one. `tuned_on` and `held_out`: the
+    result of `ladder` on the two halves. `promised`: the accuracy that is promised for the held-out half, below the
+    target if it is not reached. `guarantee`: the promise in words. `curve`: ladders from the cheapest to the most
+    accurate. `singles`: each rung alone, on the held-out half. `cheapest_single`: the one of them that reaches the
+    target there with the lowest cost per right row.
     """
 
     target: float
@@ -66,7 +67,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestedLadder:
-    """A proposed ladder: how many rows of the other half it promises to get wrong at most, and its cost to compare."""
+    """A proposed ladder, the most rows of the held-out half that it can get wrong, and its cost on the tuning half."""
 
     ladder: Ladder
     limit: int
@@ -74,19 +75,19 @@ class TestedLadder:
 
 
 def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int = 0, points: int = POINTS) -> Tuning:
-    """The cheapest ladder that can be promised to reach `target` on the rows that did not choose it.
+    """Return the cheapest ladder that can be promised to reach `target` on the held-out half.
 
-    `keys` name the rows and with `seed` decide the halves; the curve has at most `points` points. UsageError for
-    fewer than 20 rows or a target that is not above 0 and at most 1.
+    The rows' `keys` and `seed` decide the halves; the curve has at most `points` points. Raises UsageError for fewer
+    than 20 rows, or for a target that is not above 0 and at most 1.
     """
     if len(rows) < FEWEST_ROWS:
-        what = f"tuning takes at least {FEWEST_ROWS} gold rows, and there are {len(rows)}"
+        what = f"tuning needs at least {FEWEST_ROWS} gold rows, and there are {len(rows)}"
         raise UsageError(
-            what, where="--tune", hint="Add gold rows: a few hundred make a promise, a thousand a good one."
+            what, where="--tune", hint="Add gold rows: with a few hundred a promise is possible, with 1,000 a good one."
         )
     if not 0 < target <= 1:
-        what = f"a target is above 0 and at most 1, and this is {target}"
-        raise UsageError(what, where="--target", hint="Write the share of rows that shall be right: --target 0.9")
+        what = f"the target must be above 0 and at most 1, and it is {target}"
+        raise UsageError(what, where="--target", hint="Write the share of rows that must be right: --target 0.9")
     tuning, other = halves(keys, seed)
     chosen_by, held_out = [rows[place] for place in tuning], [rows[place] for place in other]
     tested = _test(chosen_by, len(held_out), target)
@@ -109,7 +110,7 @@ def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int =
 
 
 def halves(keys: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
-    """The places of the tuning rows and of the others, half each, in the order of a hash of seed and key."""
+    """Return the places of the tuning half and of the held-out half, by a hash of seed and key."""
     order = sorted(range(len(keys)), key=lambda place: (_hash(seed, keys[place]), place))
     return order[: len(order) // 2], order[len(order) // 2 :]
 
@@ -119,15 +120,15 @@ def _hash(seed: int, key: str) -> str:
 
 
 def _proposing(tuning: int) -> int:
-    """How many of the tuning half's rows propose; the others test."""
+    """Return how many rows of the tuning half are used to propose; the others are used to test."""
     return int(tuning * PROPOSING_SHARE)
 
 
 def _test(rows: Sequence[Row], other: int, target: float) -> list[TestedLadder]:
-    """The proposals with what the testing rows say of them, the most accurate one last.
+    """Return the proposed ladders with the results of their test, the most accurate one last.
 
-    Everything about a proposal, its thresholds too, comes from the proposing rows: to it the testing rows and the other
-    half are one pool, parted at random.
+    A proposal, with its thresholds, depends on the proposing rows alone. The testing rows and the held-out half are
+    therefore a random split of one pool, as `promise` needs it.
     """
     answers, first = AnswerArrays(rows), _proposing(len(rows))
     proposing, testing = answers.subset(range(first)), answers.subset(range(first, len(rows)))
@@ -149,7 +150,7 @@ def _test(rows: Sequence[Row], other: int, target: float) -> list[TestedLadder]:
 
 
 def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[CurvePoint, ...]:
-    """The ladders of the tuning half that are better than every cheaper one, thinned to `points`."""
+    """Return at most `points` of the ladders that are, on the tuning half, more accurate than every cheaper one."""
     if not points:
         return ()
     ladders = frontier(try_all_ladders(AnswerArrays(tuning)))
@@ -172,27 +173,31 @@ def _cheapest(singles: Sequence[LadderResult], target: float) -> LadderResult | 
 
 
 def _guarantee(tuning: int, other: int, proposals: int, target: float, short: float | None) -> str:
-    """What is promised, how it was found, and what it rests on; `short` is the promise that falls short of `target`."""
+    """Return the promise in words, with the method and its assumptions.
+
+    `short` is the accuracy that can be promised if it is below `target`, else None.
+    """
     were = "1 ladder was" if proposals == 1 else f"{proposals} ladders were"
     found = (
         f"Thresholds were chosen on {tuning:,} of {tuning + other:,} gold rows, drawn at random: {were} proposed by "
         f"{_proposing(tuning):,} of them and tested on the other {tuning - _proposing(tuning):,}."
     )
-    means = f"on the {other:,} rows that did not choose it. Over random draws of the rows at most 1 in {1 / RISK:.0f}"
+    where = f"on the {other:,} rows that were not used to choose it. Over random splits at most 1 in {1 / RISK:.0f}"
     if short is None:
-        said = f"The cheapest ladder that passed is promised to be right on at least {target:.1%} {means}"
+        said = f"The cheapest ladder that passed is promised to be right on at least {target:.1%} {where}"
     else:
         said = (
-            f"None passed for {target:.1%}. The best there is is promised to be right on at least {short:.1%} {means}"
+            f"None passed for {target:.1%}. The most accurate ladder is promised to be right on at least {short:.1%} "
+            f"{where}"
         )
     return (
         f"{found} {said} such promises is broken. Method: Learn then Test (Angelopoulos et al., arXiv:2110.01052) with "
-        "the exact prediction limit (Thatcher 1964): the margin covers the noise of both halves and assumes nothing "
+        "the exact prediction limit (Thatcher 1964): the margin covers the chance in both halves and assumes nothing "
         "about models or confidences. For new rows it holds as far as they are like the gold rows."
     )
 
 
 def accept_condition(threshold: float, confidence: str = "confidence") -> str:
-    """The SQL of `accept`: `confidence >= 0.8125`, where `confidence` is a field's name or an SQL expression."""
+    """Return the SQL of `accept`: `confidence >= 0.8125`, where `confidence` is a field's name or an SQL expression."""
     plain = re.fullmatch(r"[A-Za-z_][\w.]*", confidence)
     return f"{confidence if plain else f'({confidence})'} >= {threshold!r}"

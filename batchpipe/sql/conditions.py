@@ -1,9 +1,9 @@
 """SQL conditions of the pipeline file: `accept`, `when`, `checks`, `--where` and the like.
 
-A bare name is an output field, else an input column; `output.x` and `input.x` are always clear. An expression is
-parsed alone, its names are resolved in its syntax tree, and it is evaluated as `coalesce(TRY(...), false)`: NULL or
-an error in a row is not true. That form refuses aggregates, windows, subqueries, parameters and volatile functions
-when it is bound.
+A bare name is an output field if there is one of that name, else an input column; `output.x` and `input.x` say which.
+DuckDB parses an expression alone, `parse_condition` resolves the names in its syntax tree, and it is evaluated as
+`coalesce(TRY(...), false)`: where it is NULL or fails, it is false. When this form is bound, DuckDB refuses aggregates,
+windows, subqueries, parameters and volatile functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ OUTPUT_PREFIX = "o:"
 class Condition:
     """A parsed condition.
 
-    `sql` reads its input columns as "i:NAME" and its output fields as "o:NAME"; `inputs` and `outputs` name them.
+    `text` is what the user wrote. `sql` reads an input column as "i:NAME" and an output field as "o:NAME"; `inputs` and
+    `outputs` are the names of those that it reads.
     """
 
     text: str
@@ -37,7 +38,7 @@ class Condition:
 
     @property
     def truth(self) -> str:
-        """A BOOLEAN expression that is never NULL and never fails."""
+        """Return the SQL of the condition as a BOOLEAN that is never NULL and never fails."""
         return f"coalesce(TRY({self.sql}\n), false)"
 
 
@@ -50,7 +51,10 @@ class _Names:
     used_columns: set[str] = field(default_factory=set)
 
     def resolve(self, path: list[str]) -> list[str]:
-        """`path` of a column reference with its first part turned into a prefixed column."""
+        """Return the path of a column reference with the prefixed name of the field or column in front.
+
+        Raises PipelineError for a name that is neither an output field nor an input column.
+        """
         first = path[0].lower()
         if len(path) > 1 and first in ("output", "input"):
             known, prefix = (self.fields, OUTPUT_PREFIX) if first == "output" else (self.columns, INPUT_PREFIX)
@@ -81,7 +85,10 @@ def parse_condition(
     columns: Collection[str],
     where: str,
 ) -> Condition:
-    """`text` parsed and its names resolved; raises PipelineError with `where`."""
+    """Parse `text` and resolve its names against the output `fields` and input `columns`.
+
+    Raises PipelineError at `where` for a text that is no single expression, or that uses an unknown name.
+    """
     try:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:
@@ -108,7 +115,10 @@ def bind_condition(
     column_types: Mapping[str, str],
     where: str,
 ) -> None:
-    """Bind `condition` with no rows: raises PipelineError where DuckDB refuses it or it is not boolean."""
+    """Check `condition` by binding it to typed NULLs, without a row.
+
+    Raises PipelineError at `where` if DuckDB refuses the condition or its type is not BOOLEAN.
+    """
     values = [
         *(f"NULL::{field_types[name]} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in condition.outputs),
         *(f"NULL::{column_types[name]} AS {quote_identifier(INPUT_PREFIX + name)}" for name in condition.inputs),
@@ -130,7 +140,7 @@ def bind_condition(
 
 
 def first_line(error: Exception) -> str:
-    """DuckDB's message without its excerpt of the statement, which would show our own wrapping."""
+    """Return the first line of DuckDB's message; the next ones quote our own statement, which the user never saw."""
     return str(error).split("\n", 1)[0].replace(f'"{OUTPUT_PREFIX}', '"').replace(f'"{INPUT_PREFIX}', '"')
 
 
@@ -145,7 +155,7 @@ def _syntax_tree(session: duckdb.DuckDBPyConnection, text: str, where: str) -> d
 
 
 def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
-    """Rewrite the column references below `node` in place; `local` are the parameters of lambdas around it."""
+    """Rewrite the column references below `node` in place; `local` are the parameters of the lambdas around it."""
     if isinstance(node, list):
         for each in node:
             _resolve(each, names, local)
@@ -167,7 +177,10 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
 
 
 def _is_json_arrow(node: dict[str, Any]) -> bool:
-    """`doc -> 'a'` is parsed as a lambda; older DuckDBs do not say which, but no lambda's body is a mere constant."""
+    """Return whether the node is `doc -> 'a'`, which DuckDB parses as a lambda.
+
+    Older versions of DuckDB do not tell the two apart; the body of a real lambda is never a constant.
+    """
     if "syntax_type" in node:
         return bool(node["syntax_type"] == "SINGLE_ARROW")
     body = node["expr"]

@@ -1,4 +1,4 @@
-"""Names and text as SQL: the only way a value that is not a parameter gets into a statement."""
+"""Quoting of names and text for SQL: a value that is not a parameter gets into a statement only through these."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterable
 
 
 def quote_identifier(name: str) -> str:
-    """`name` as a quoted identifier."""
+    """Return `name` as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quote_literal(text: str) -> str:
-    """`text` as a string literal."""
+    """Return `text` as a string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def quote_list(texts: Iterable[str]) -> str:
-    """`texts` as the literals of a list: `'a', 'b'`."""
+    """Return `texts` as string literals with commas between them: `'a', 'b'`."""
     return ", ".join(map(quote_literal, texts))
 
 
 def quote_table(name: str) -> str:
-    """`schema.table` or `table`, each part quoted; a part itself holds no dot."""
+    """Return `schema.table` or `table` with each part quoted; no part may hold a dot."""
     return ".".join(quote_identifier(part) for part in name.split("."))

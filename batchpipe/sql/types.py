@@ -1,4 +1,4 @@
-"""DuckDB types as values: the shapes that a JSON document is read into, and the parser of `column = `."""
+"""DuckDB's types as values: the types that a JSON document can be read into, and the parser of `column = "TYPE"`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value; `type` is DuckDB's name, parameters included."""
+    """The type of a single value; `type` is DuckDB's name of it, with parameters: `DECIMAL(12,2)`."""
 
     type: str
 
@@ -53,7 +53,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """A JSON value that is kept as it is."""
+    """The type JSON: the value is kept as it is."""
 
     @property
     def sql(self) -> str:
@@ -62,7 +62,7 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """A LIST."""
+    """The type LIST, with the type of its items."""
 
     item: Shape
 
@@ -73,7 +73,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """A STRUCT; at least one field."""
+    """The type STRUCT, with the name and type of each field, at least one."""
 
     fields: tuple[tuple[str, Shape], ...]
 
@@ -88,9 +88,9 @@ _TOKEN = re.compile(r'\s*(?:("(?:[^"]|"")+")|([A-Za-z_][A-Za-z0-9_]*)|(\d+)|([()
 
 
 def parse_type(text: str) -> Shape:
-    """The shape that `text`, a DuckDB type such as `DECIMAL(12,2)` or `STRUCT(a DATE, b INTEGER[])`, names.
+    """Parse the name of a DuckDB type, such as `DECIMAL(12,2)` or `STRUCT(a DATE, b INTEGER[])`.
 
-    Raises ValueError with what is wrong in words for the user.
+    Raises ValueError; its message is for the user.
     """
     parser = _Parser(text)
     shape = parser.type()

@@ -73,7 +73,7 @@ def test_results_gone_on_day_30_are_due_again(project: Project, clock: Clock) ->
     submit(clock)
     clock.advance(30 * DAY)
     outcome = clock.run()
-    assert said(project, "are gone (kept 29 days): its rows are due again") == 1
+    assert said(project, "(it keeps them for 29 days); its rows are due again") == 1
     assert (outcome.error, outcome.result.status, outcome.result.submitted) == (None, "done", 12)
     assert outcome.result.rows["accepted"] == 12
     assert project.sql("SELECT state FROM ledger.batches ORDER BY prepared_at") == [("gone",), ("collected",)]

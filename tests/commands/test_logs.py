@@ -26,10 +26,13 @@ TEXTS = [
     (Event(kind="submitted", requests=1200), "submitted 1,200 requests"),
     (
         Event(kind="submit_unknown", requests=2, detail="HTTP 500"),
-        "submitted 2 requests, outcome unknown (HTTP 500): held until it is known",
+        "submitted 2 requests, but the outcome is unknown (HTTP 500); they are not sent again until it is known",
     ),
-    (Event(kind="chunk_refused", requests=50, detail="too large"), "refused (too large): trying 50 requests"),
-    (Event(kind="request_refused", detail="too large"), "one request is refused: too large"),
+    (
+        Event(kind="chunk_refused", requests=50, detail="too large"),
+        "the provider refused a batch (too large); trying a smaller one of 50 requests",
+    ),
+    (Event(kind="request_refused", detail="too large"), "the provider refused a request: too large"),
     (
         Event(kind="collected", batch_id="b1", rows={"failed": 1, "accepted": 1000, "canceled": 0}),
         "collected b1: 1,000 accepted, 1 failed",
