@@ -31,6 +31,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.meanwhile import Meanwhile, go_on
+from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotGate, Summary
 from batchpipe.engine.run.result import RunFacts, RunResult, close_run, result_of
@@ -270,30 +271,40 @@ class PipelineRun:
             add_event(session, self.name, "after_done", {"up_to": seq}, run_id=self.run_id)
 
     def _settle(self) -> None:
-        """Finished, or when to look again."""
-        meanwhile = self._meanwhile if self._held else None
-        if self._held and self._queue.exhausted and self._nothing_flies() and (meanwhile is None or meanwhile.done):
+        """Take the next step of the table of states: end, plan again, or wait until `wake_at`."""
+        previous = self._meanwhile if self._held else None
+        queues = [self._queue, *([previous.queue] if previous is not None else [])]
+        gates = [each.gate for each in queues if not each.exhausted and each.gate is not None]
+        pauses_until = self._pauses_until()
+        state = RunState(
+            pilot_holds=self._held,
+            all_sent=self._queue.exhausted,
+            in_flight=not self._nothing_flies(),
+            previous_sends=previous is not None and not previous.done,
+            any_open=bool(self.open),
+            gated=bool(gates),
+            pausing=pauses_until is not None,
+            due_again=self._flight.decided,
+            dropped=self._flight.dropped,
+            no_wait=self.options.no_wait,
+        )
+        step = next_step(state).step
+        if step == "end_pilot":
             self._end_pilot()
             return
-        waiting = self._waiting_until()
-        queues = [self._queue, *([meanwhile.queue] if meanwhile is not None else [])]
-        gates = [each.gate for each in queues if not each.exhausted and each.gate is not None]
-        if gates and not self.open:
+        self.finished = step in ("finish", "stop_at_gate")
+        if step == "stop_at_gate":
             self.gate = gates[0]
-            self.finished = True
-        elif not self._held and self._all_done() and waiting is None:
-            self.finished = True
-        elif self.options.no_wait:
-            due_again = self._flight.decided or self._flight.dropped
-            self.finished = not (self._queue.exhausted and due_again)
         if self.finished and self._flight.unclear:
             self._ask_a_person()
-        wakes = (waiting, self._flight.next_look, *(each.wake_at for each in queues))
+        self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, queues)
+
+    def _wake_at(self, pauses_until: datetime | None, queues: Sequence[Queue]) -> datetime:
+        """Return when to look again: the earliest of what is waited for, at the latest in a poll interval's time."""
+        wakes = (pauses_until, self._flight.next_look, *(each.wake_at for each in queues))
         # Where only other pipelines fill the queue, nothing of its own says when there will be room.
         look_again = self.context.clock() + timedelta(seconds=self.context.settings.poll_interval)
-        self.wake_at = min((each for each in wakes if each is not None), default=look_again)
-        if self._flight.decided and self._queue.exhausted:
-            self.wake_at = None
+        return min((each for each in wakes if each is not None), default=look_again)
 
     def _end_pilot(self) -> None:
         """The pilot has come back: the gate, unless it opens by itself."""
@@ -303,9 +314,6 @@ class PipelineRun:
             return
         self.gate, self.finished = self.summary.words, True
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
-
-    def _all_done(self) -> bool:
-        return self._queue.exhausted and self._nothing_flies() and not self._flight.decided
 
     def _nothing_flies(self) -> bool:
         """Whether no open chunk can be waited for: what is left needs a person."""
@@ -322,8 +330,11 @@ class PipelineRun:
             f"batchpipe recover {self.name} --abandon"
         )
 
-    def _waiting_until(self) -> datetime | None:
-        """When the next row that pauses after a transient error is due; None where none pauses."""
+    def _pauses_until(self) -> datetime | None:
+        """Return when the next row that pauses after a transient error is due; None where no row pauses.
+
+        Where that moment has come and all else was sent, rows are due again.
+        """
         moment = self.plan.deferred_until if self.plan is not None else None
         if moment is not None and moment <= self.context.clock() and self._queue.exhausted:
             self._flight.decided = True

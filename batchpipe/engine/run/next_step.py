@@ -1,0 +1,59 @@
+"""What a pipeline's run does next, as a table of states: pure, over the answers to ten questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Answers to ten questions about a run, asked once the run has submitted what it could."""
+
+    pilot_holds: bool  # does a pilot that is not approved keep rows back?
+    all_sent: bool  # has everything been sent that the present plan lets go?
+    in_flight: bool  # is there an open chunk that can be waited for?
+    previous_sends: bool  # are there rows to send under the version before, beside the pilot?
+    any_open: bool  # is any chunk open, those included that a person must decide about?
+    gated: bool  # does a budget stop what is left to send?
+    pausing: bool  # do rows wait for the end of a pause after a transient error?
+    due_again: bool  # did results make rows due again?
+    dropped: bool  # did a chunk turn out to be nobody's, so that its rows are due again?
+    no_wait: bool  # was the call told not to wait?
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """One line of the table: where all answers of `when` are given, `step` is next, and `why` says it in words."""
+
+    when: Mapping[str, bool]
+    step: Step
+    why: str
+
+
+# The first line that holds counts. The last one holds always.
+STATES: tuple[NextStep, ...] = (
+    NextStep(
+        {"pilot_holds": True, "all_sent": True, "in_flight": False, "previous_sends": False},
+        "end_pilot",
+        "the pilot's answers have come back",
+    ),
+    NextStep({"gated": True, "any_open": False}, "stop_at_gate", "a budget stops the rest, and nothing is open"),
+    NextStep(
+        {"pilot_holds": False, "all_sent": True, "in_flight": False, "pausing": False, "due_again": False},
+        "finish",
+        "nothing is due and nothing is in flight",
+    ),
+    NextStep({"all_sent": True, "due_again": True}, "plan_again", "results made rows due again"),
+    NextStep({"no_wait": True, "all_sent": True, "dropped": True}, "wait", "rows of a lost chunk are due again"),
+    NextStep({"no_wait": True}, "finish", "the call does not wait for what is in flight"),
+    NextStep({}, "wait", "batches are in flight, or there is no room for the next one"),
+)
+
+
+def next_step(state: RunState) -> NextStep:
+    """Return the first line of the table whose answers are those of `state`."""
+    return next(line for line in STATES if all(getattr(state, name) == answer for name, answer in line.when.items()))
