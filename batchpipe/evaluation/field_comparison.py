@@ -1,4 +1,4 @@
-"""Comparison of the value that a model gave to a field with the gold value."""
+"""FieldComparison of the value that a model gave to a field with the gold value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ComparisonKind = Literal["exact", "numeric", "set", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class FieldComparison:
     """How the values of a field are compared.
 
     `tolerance` is for `numeric`: the greatest difference of two numbers that count as equal, in the field's own unit.
@@ -32,7 +32,7 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def score(comparison: Comparison, gold: Any, answer: Any) -> float:
+def score(comparison: FieldComparison, gold: Any, answer: Any) -> float:
     """Return how well the answer agrees with the gold value: 0 or 1, or for `text` the token F1, from 0 to 1.
 
     `exact`: `class_name` writes both in the same way, so that 1, 1.0 and "1" are equal. `numeric`: |gold - answer| <=
@@ -50,7 +50,7 @@ def score(comparison: Comparison, gold: Any, answer: Any) -> float:
     return float(class_name(gold) == class_name(answer))
 
 
-def is_correct(comparison: Comparison, gold: Any, answer: Any) -> bool:
+def is_correct(comparison: FieldComparison, gold: Any, answer: Any) -> bool:
     """Return whether the answer counts as right."""
     return score(comparison, gold, answer) >= (comparison.pass_mark if comparison.kind == "text" else 1)
 

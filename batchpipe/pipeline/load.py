@@ -18,7 +18,7 @@ from batchpipe.pipeline import rules
 from batchpipe.pipeline.field_rules import name_findings, table
 from batchpipe.pipeline.model import Pipeline, PipelineFile
 from batchpipe.pipeline.places import find_lines, shown_path
-from batchpipe.pipeline.problems import Report
+from batchpipe.pipeline.problems import ProblemList
 from batchpipe.pipeline.variables import expand_variables
 
 __all__ = ["dump", "expand_variables", "load", "parse"]
@@ -31,12 +31,12 @@ def load(path: Path, root: Path) -> PipelineFile:
     """
     shown = _shown(path, root)
     text = _read(path, shown)
-    data, report = _tables(text, path.stem, shown)
+    data, problems = _tables(text, path.stem, shown)
     source, output = table(data, "input"), table(data, "output")
-    query = _text_of(source.get("query_file"), root, report, ("input", "query_file"), "a SELECT")
-    content = _schema_content(output, source, root, report)
-    pipeline = _validated(data, report)
-    lines = {shown_path(place, data): line for place, line in report.lines.items()}
+    query = _text_of(source.get("query_file"), root, problems, ("input", "query_file"), "a SELECT")
+    content = _schema_content(output, source, root, problems)
+    pipeline = _validated(data, problems)
+    lines = {shown_path(place, data): line for place, line in problems.lines.items()}
     return PipelineFile(
         pipeline=pipeline,
         path=path,
@@ -53,8 +53,8 @@ def parse(text: str, *, name: str = "", where: str = "pipeline") -> Pipeline:
     `name` is the default of its name and `where` what messages call the file. Raises PipelineError with every
     problem found.
     """
-    data, report = _tables(text, name, where)
-    return _validated(data, report)
+    data, problems = _tables(text, name, where)
+    return _validated(data, problems)
 
 
 def dump(pipeline: Pipeline) -> str:
@@ -89,8 +89,8 @@ def _read(path: Path, shown: str) -> str:
         raise PipelineError(what, where=shown, hint="Check the path and its permissions.") from error
 
 
-def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], Report]:
-    """The raw tables with the default name filled in, and the report that problems go to."""
+def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemList]:
+    """The raw tables with the default name filled in, and the problems that problems go to."""
     try:
         raw = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -107,8 +107,8 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], Report]:
         data["output"] = {**output, "fields": {"text": {"type": "string"}}}
     if name and "name" not in data:
         data = {"name": name, **data}
-    report = Report(file=shown, data=data, lines=find_lines(text))
-    return data, report
+    problems = ProblemList(file=shown, data=data, lines=find_lines(text))
+    return data, problems
 
 
 def _with_floats(value: Any) -> Any:
@@ -120,56 +120,56 @@ def _with_floats(value: Any) -> Any:
     return [_with_floats(each) for each in value] if isinstance(value, list) else value
 
 
-def _validated(data: dict[str, Any], report: Report) -> Pipeline:
-    """The models out of `data`. Raises PipelineError where `report` holds a problem, then or before."""
+def _validated(data: dict[str, Any], problems: ProblemList) -> Pipeline:
+    """The models out of `data`. Raises PipelineError where `problems` holds a problem, then or before."""
     for finding in rules.findings(data):
-        report.add(*finding)
+        problems.add(*finding)
     if isinstance(data.get("models"), dict):
         hint = "Write [[models]] with two brackets, once for each rung."
-        report.add(("models",), "[models] is one table, and the ladder is a list of tables", hint)
+        problems.add(("models",), "[models] is one table, and the ladder is a list of tables", hint)
         data["models"] = [data["models"]]
     try:
         pipeline = Pipeline.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
-        report.add_validation(error)
-        raise PipelineError.from_problems(report.problems) from error
-    if report.problems:
-        raise PipelineError.from_problems(report.problems)
+        problems.add_validation(error)
+        raise PipelineError.from_problems(problems.in_order) from error
+    if problems.in_order:
+        raise PipelineError.from_problems(problems.in_order)
     return pipeline
 
 
-def _text_of(name: Any, root: Path, report: Report, key: tuple[str, ...], what: str) -> str | None:
+def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...], what: str) -> str | None:
     """The text of a file that the pipeline names; None, and a problem, where it cannot be read."""
     if not isinstance(name, str) or not name.strip():
         return None
     try:
         return (root / name).read_text(encoding="utf-8-sig")
     except OSError as error:
-        report.add(key, f"{name}: {error.strerror}", f"Paths start at the project root; write {what} there.")
+        problems.add(key, f"{name}: {error.strerror}", f"Paths start at the project root; write {what} there.")
     except UnicodeDecodeError:
-        report.add(key, f"{name} is not UTF-8 text", "Save it as UTF-8.")
+        problems.add(key, f"{name} is not UTF-8 text", "Save it as UTF-8.")
     return None
 
 
 def _schema_content(
-    output: Mapping[str, Any], source: Mapping[str, Any], root: Path, report: Report
+    output: Mapping[str, Any], source: Mapping[str, Any], root: Path, problems: ProblemList
 ) -> dict[str, Any] | None:
     """The parsed `schema_file`: an object with named properties."""
     key = ("output", "schema_file")
     name = output.get("schema_file")
-    text = _text_of(name, root, report, key, "the JSON Schema")
+    text = _text_of(name, root, problems, key, "the JSON Schema")
     if text is None:
         return None
     try:
         content = json.loads(text)
     except ValueError as error:
-        report.add(key, f"{name} is not JSON: {error}", "Correct the file.")
+        problems.add(key, f"{name} is not JSON: {error}", "Correct the file.")
         return None
     properties = table(content, "properties")
     if not properties or table(content, "") or content.get("type", "object") != "object":
         hint = 'Write {"type": "object", "properties": {...}}: each property is a column.'
-        report.add(key, f"{name} describes no object with properties", hint)
+        problems.add(key, f"{name} describes no object with properties", hint)
         return None
     for _, what, hint in name_findings(list(properties), (), rules.taken_names(output, source)):
-        report.add(key, f"{name}: {what}", hint)
+        problems.add(key, f"{name}: {what}", hint)
     return dict(content)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, With
 from batchpipe.pipeline.codes import Code
 
 # The columns of every output table beside the key, the fields and what is included, with their DuckDB types.
-FACT_COLUMNS = (
+ADDED_COLUMNS = (
     ("_model", "VARCHAR"),
     ("_rung", "SMALLINT"),
     ("_prompt_version", "VARCHAR"),
@@ -75,7 +75,7 @@ Size = Annotated[
                 {"type": "integer", "exclusiveMinimum": 0},
                 {"type": "string", "pattern": SIZE_PATTERN},
             ],
-            "words": 'a number of bytes above 0, or a size like "32MB"',
+            "type_text": 'a number of bytes above 0, or a size like "32MB"',
         }
     ),
 ]
@@ -152,7 +152,7 @@ class OutputField(Frozen):
     enum: Enum | None = Field(
         default=None,
         description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
-        json_schema_extra={"words": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
+        json_schema_extra={"type_text": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
     )
     const: Scalar | None = Field(default=None, description="The only value.")
     format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
@@ -279,11 +279,11 @@ class Check(Frozen):
     ignore: Codes = Field(
         default=(),
         description="Codes of warnings that are not given, such as `P004`.",
-        json_schema_extra={"words": "a code or a list of codes"},
+        json_schema_extra={"type_text": "a code or a list of codes"},
     )
 
 
-class Compared(Frozen):
+class EvalField(Frozen):
     """How a field's value is held against the true one."""
 
     compare: Literal["exact", "numeric", "set", "text", "judge"] = Field(
@@ -301,7 +301,7 @@ class Compared(Frozen):
     )
 
 
-def _compared(value: Any) -> Any:
+def _eval_field(value: Any) -> Any:
     """The kind alone, where nothing else is said."""
     return {"compare": value} if isinstance(value, str) else value
 
@@ -321,8 +321,8 @@ class Eval(Frozen):
     fields: Mapping[
         str,
         Annotated[
-            Compared,
-            BeforeValidator(_compared, json_schema_input_type=Literal["exact", "numeric", "set", "text"] | Compared),
+            EvalField,
+            BeforeValidator(_eval_field, json_schema_input_type=Literal["exact", "numeric", "set", "text"] | EvalField),
         ],
     ] = Field(
         default_factory=dict,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from batchpipe.common.errors import Problem
 from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
-from batchpipe.pipeline.type_words import key_names, node_at, options, type_words
+from batchpipe.pipeline.type_words import key_names, node_at, options, type_text
 
 MAX_VALUE = 60
 TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget", "check")
@@ -33,7 +33,7 @@ def nearest(name: str, names: list[str]) -> str | None:
 
 
 @dataclass
-class Report:
+class ProblemList:
     """The problems of one file, in the order of its lines."""
 
     file: str
@@ -50,7 +50,7 @@ class Report:
         self.found.append((line or 0, Problem(what=what, where=where, hint=hint)))
 
     @property
-    def problems(self) -> list[Problem]:
+    def in_order(self) -> list[Problem]:
         """Each problem once, by line."""
         ordered = sorted(self.found, key=lambda each: each[0])
         return list(dict.fromkeys(problem for _, problem in ordered))
@@ -122,6 +122,6 @@ class Report:
             return
         choices = [choice for option in options(node) for choice in option.get("enum", [])]
         close = nearest(value, choices) if isinstance(value, str) else None
-        words = f'"{close}"' if close else type_words(node)
+        takes = f'"{close}"' if close else type_text(node)
         about = node.get("description", "")
-        self.add(path, what, f"Write {words}." + (f" ({about.rstrip('.')}.)" if about else ""))
+        self.add(path, what, f"Write {takes}." + (f" ({about.rstrip('.')}.)" if about else ""))

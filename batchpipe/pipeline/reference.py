@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchpipe.pipeline.type_words import models_schema, options, type_words
+from batchpipe.pipeline.type_words import models_schema, options, type_text
 
 TITLE = "batchpipe pipeline"
 EITHER = {"Input": ("query", "query_file"), "Prompt": ("user", "user_text")}
@@ -31,8 +31,8 @@ def json_schema() -> dict[str, Any]:
 def keys_table() -> str:
     """Every key of the pipeline file as a Markdown table: key, type, default, meaning."""
     lines = [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
-    for key, words, default, meaning in _rows():
-        cells = (f"`{key}`", words, default, meaning)
+    for key, takes, default, meaning in _rows():
+        cells = (f"`{key}`", takes, default, meaning)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -46,7 +46,7 @@ def _plain(node: Any) -> Any:
     kept = {
         key: {name: _plain(child) for name, child in value.items()} if key in ("properties", "$defs") else _plain(value)
         for key, value in node.items()
-        if not (key == "words" or (key == "title" and isinstance(value, str)))
+        if not (key == "type_text" or (key == "title" and isinstance(value, str)))
         and not (key == "default" and value is None)
     }
     branches = [each for each in kept.get("anyOf", ()) if each != {"type": "null"}]
@@ -75,7 +75,7 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
             yield _row(key, node, required=False)
     [field] = options(root["$defs"]["OutputField"])
     yield from _table_rows("[output.fields.NAME]", field)
-    [compared] = options(root["$defs"]["Compared"])
+    [compared] = options(root["$defs"]["EvalField"])
     yield from _table_rows("[eval.fields.NAME]", compared)
 
 
@@ -89,4 +89,4 @@ def _row(key: str, node: Mapping[str, Any], *, required: bool) -> tuple[str, str
     default = node.get("default")
     shown = "" if default in (None, "", {}) else json.dumps(default)
     shown = "required" if required else f"`{shown}`" if shown else ""
-    return key, type_words(node), shown, node.get("description", "")
+    return key, type_text(node), shown, node.get("description", "")

@@ -15,7 +15,7 @@ from batchpipe.pipeline.field_rules import (
     texts,
     types_of,
 )
-from batchpipe.pipeline.model import FACT_COLUMNS
+from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.places import Path
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -213,7 +213,7 @@ def _names(columns: Sequence[str], path: Path) -> Iterator[Finding]:
     for column in columns:
         if column.lower() in seen:
             yield path, f'"{column}" is there twice', "Name every column once."
-        if column.lower() in dict(FACT_COLUMNS):
+        if column.lower() in dict(ADDED_COLUMNS):
             hint = "Give it another name in the input query (SELECT ... AS ...)."
             yield path, f'"{column}" is a column that batchpipe adds to the output', hint
         seen.add(column.lower())

@@ -63,11 +63,11 @@ def key_names(path: Sequence[str | int]) -> list[str]:
     return names if node is not None else []
 
 
-def type_words(node: Node) -> str:
+def type_text(node: Node) -> str:
     """What `node` takes: "a whole number above 0", "a string or a list of strings"."""
-    if "words" in node:
-        return str(node["words"])
-    return " or ".join(dict.fromkeys(_words(option) for option in options(node)))
+    if "type_text" in node:
+        return str(node["type_text"])
+    return " or ".join(dict.fromkeys(_option_text(option) for option in options(node)))
 
 
 def _child(option: Node, part: str | int) -> Node | None:
@@ -81,7 +81,7 @@ def _child(option: Node, part: str | int) -> Node | None:
     return others if isinstance(others, Mapping) else None
 
 
-def _words(node: Node) -> str:
+def _option_text(node: Node) -> str:
     if "enum" in node:
         *first, last = (f'"{value}"' for value in node["enum"])
         return f"{', '.join(first)} or {last}" if first else last

@@ -84,7 +84,7 @@ def full_schema(
     return _object_schema(output.fields, "", enum_values)
 
 
-def field_facts(
+def template_fields(
     output: Output,
     enum_values: EnumValues | None = None,
     schema_file_content: Mapping[str, Any] | None = None,
@@ -95,8 +95,8 @@ def field_facts(
     `meanings` (value to meaning), `fields`, `items` and JSON Schema's keywords under their own names.
     """
     if schema_file_content is not None:
-        return _facts_of_schema(schema_file_content)
-    return {name: _facts(name, field, name, enum_values) for name, field in output.fields.items()}
+        return _fields_of_schema(schema_file_content)
+    return {name: _template_field(name, field, name, enum_values) for name, field in output.fields.items()}
 
 
 def _object_schema(fields: Mapping[str, OutputField], path: str, enum_values: EnumValues | None) -> dict[str, Any]:
@@ -235,10 +235,10 @@ def _described(description: str | None, values: Sequence[Any] | None, meanings: 
     return "\n".join([*([description] if description else []), "Values:", *lines])
 
 
-def _facts(name: str, field: OutputField, path: str, enum_values: EnumValues | None) -> dict[str, Any]:
+def _template_field(name: str, field: OutputField, path: str, enum_values: EnumValues | None) -> dict[str, Any]:
     values, meanings = _enum(field, path, enum_values)
     types = _types(field, values)
-    facts: dict[str, Any] = {
+    found: dict[str, Any] = {
         "name": name,
         "type": types[0] if len(types) == 1 else list(types),
         "description": field.description or "",
@@ -246,35 +246,36 @@ def _facts(name: str, field: OutputField, path: str, enum_values: EnumValues | N
         **_keywords(field),
     }
     if values is not None:
-        facts["enum"] = [value for value in values if value is not None]
+        found["enum"] = [value for value in values if value is not None]
     if meanings:
-        facts["meanings"] = meanings
+        found["meanings"] = meanings
     if field.fields is not None:
-        facts["fields"] = {
-            child: _facts(child, each, child_path(path, child), enum_values) for child, each in field.fields.items()
+        found["fields"] = {
+            child: _template_field(child, each, child_path(path, child), enum_values)
+            for child, each in field.fields.items()
         }
     if field.items is not None:
-        facts["items"] = _facts("items", field.items, f"{path}[]", enum_values)
-    return facts
+        found["items"] = _template_field("items", field.items, f"{path}[]", enum_values)
+    return found
 
 
-def _facts_of_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The same view of a `schema_file`; references are left as they are."""
     required = schema.get("required", ())
-    facts: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, node in schema.get("properties", {}).items():
-        facts[name] = _node_facts(name, node if isinstance(node, Mapping) else {})
-        facts[name]["optional"] = name not in required
-    return facts
+        found[name] = _field_of_node(name, node if isinstance(node, Mapping) else {})
+        found[name]["optional"] = name not in required
+    return found
 
 
-def _node_facts(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+def _field_of_node(name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     known = {keyword: node[keyword] for _, keyword in KEYWORDS if keyword in node}
-    facts = {"name": name, "type": node.get("type", []), "description": node.get("description", ""), **known}
+    found = {"name": name, "type": node.get("type", []), "description": node.get("description", ""), **known}
     if isinstance(node.get("enum"), list):
-        facts["enum"] = [value for value in node["enum"] if value is not None]
+        found["enum"] = [value for value in node["enum"] if value is not None]
     if isinstance(node.get("properties"), Mapping):
-        facts["fields"] = _facts_of_schema(node)
+        found["fields"] = _fields_of_schema(node)
     if isinstance(node.get("items"), Mapping):
-        facts["items"] = _node_facts("items", node["items"])
-    return facts
+        found["items"] = _field_of_node("items", node["items"])
+    return found

@@ -19,7 +19,7 @@ import pytest
 
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Pipeline
-from batchpipe.schema.build import enum_queries, field_facts, full_schema
+from batchpipe.schema.build import enum_queries, full_schema, template_fields
 from batchpipe.schema.columns import output_columns, uncast_sql, value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.sql.quoting import quote_identifier, quote_literal
@@ -73,7 +73,7 @@ def example(name: str) -> Example:
     constants = {
         **prompt.vars,
         **{name: ask(query) for name, query in prompt.queries.items()},
-        "fields": field_facts(output, values, file),
+        "fields": template_fields(output, values, file),
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOT / "prompts"),

@@ -12,8 +12,8 @@ from batchpipe.pipeline.model import (
     Budget,
     Check,
     Chunking,
-    Compared,
     Eval,
+    EvalField,
     Input,
     Output,
     OutputField,
@@ -98,7 +98,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[budget] ": Budget,
         "[check] ": Check,
         "[eval] ": Eval,
-        "[eval.fields.NAME] ": Compared,
+        "[eval.fields.NAME] ": EvalField,
     }
     expected = [
         f"`{table}{field.alias or name}`"

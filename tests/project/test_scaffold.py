@@ -15,7 +15,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Pipeline
 from batchpipe.scaffold import init, new, next_steps
-from batchpipe.schema.build import field_facts
+from batchpipe.schema.build import template_fields
 from batchpipe.sql.quoting import quote_literal
 
 
@@ -34,7 +34,7 @@ def rows(root: Path, pipeline: Pipeline) -> list[dict[str, Any]]:
 
 def render(root: Path, pipeline: Pipeline) -> tuple[str, list[str]]:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(root / "prompts"), undefined=jinja2.StrictUndefined)
-    facts = field_facts(pipeline.output)
+    facts = template_fields(pipeline.output)
     assert pipeline.prompt.system
     assert pipeline.prompt.user
     user = environment.get_template(pipeline.prompt.user)

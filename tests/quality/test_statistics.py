@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation import statistics
-from batchpipe.evaluation.field_comparison import Comparison, class_name, is_correct, score, token_f1
+from batchpipe.evaluation.field_comparison import FieldComparison, class_name, is_correct, score, token_f1
 from batchpipe.evaluation.promise import breach_chance
 
 CLOSE = 1e-9
@@ -174,9 +174,9 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 def test_token_f1_is_that_of_squad(gold: str, answer: str, expected: float) -> None:
     assert token_f1(gold, answer) == close(expected)
     assert token_f1(answer, gold) == close(expected)
-    assert score(Comparison(kind="text"), gold, answer) == close(expected)
-    assert is_correct(Comparison(kind="text", pass_mark=expected), gold, answer)
-    assert is_correct(Comparison(kind="text"), gold, answer) is (expected == 1)
+    assert score(FieldComparison(kind="text"), gold, answer) == close(expected)
+    assert is_correct(FieldComparison(kind="text", pass_mark=expected), gold, answer)
+    assert is_correct(FieldComparison(kind="text"), gold, answer) is (expected == 1)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_token_f1_is_that_of_squad(gold: str, answer: str, expected: float) -> N
     ],
 )
 def test_exact_compares_values_and_not_their_types(gold: object, answer: object, expected: bool) -> None:
-    assert is_correct(Comparison(), gold, answer) is expected
+    assert is_correct(FieldComparison(), gold, answer) is expected
     if gold is not None and answer is not None:
         assert (class_name(gold) == class_name(answer)) is expected
 
@@ -223,7 +223,7 @@ def test_exact_compares_values_and_not_their_types(gold: object, answer: object,
     ],
 )
 def test_numeric_has_a_tolerance_in_decimal_digits(gold: Any, answer: Any, tolerance: str, expected: bool) -> None:
-    assert is_correct(Comparison(kind="numeric", tolerance=Decimal(tolerance)), gold, answer) is expected
+    assert is_correct(FieldComparison(kind="numeric", tolerance=Decimal(tolerance)), gold, answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -239,4 +239,4 @@ def test_numeric_has_a_tolerance_in_decimal_digits(gold: Any, answer: Any, toler
     ],
 )
 def test_a_set_is_its_members(gold: Any, answer: Any, expected: bool) -> None:
-    assert is_correct(Comparison(kind="set"), gold, answer) is expected
+    assert is_correct(FieldComparison(kind="set"), gold, answer) is expected

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpipe.common.errors import UsageError
-from batchpipe.evaluation.field_comparison import Comparison, is_correct
+from batchpipe.evaluation.field_comparison import FieldComparison, is_correct
 from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
 from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.promise import allowed_wrong, breach_chance, wrong_limit
@@ -71,7 +71,7 @@ def banking() -> tuple[tuple[Row, ...], tuple[str, ...]]:
             drawn.choice([each for each in categories if each != label]) if place in wrong else label
             for place, label in enumerate(gold)
         ]
-        right = [is_correct(Comparison(), *pair) for pair in zip(gold, labels, strict=True)]
+        right = [is_correct(FieldComparison(), *pair) for pair in zip(gold, labels, strict=True)]
         columns.append(made_up(drawn, right, accuracy, cost_usd))
     return tuple(zip(*columns, strict=True)), tuple(f"question {place}" for place in range(len(gold)))
 

@@ -11,7 +11,7 @@ import pytest
 
 from batchpipe.common.errors import InternalError, PipelineError
 from batchpipe.pipeline.model import Output
-from batchpipe.schema.build import column_overrides, enum_queries, field_facts, full_schema
+from batchpipe.schema.build import column_overrides, enum_queries, full_schema, template_fields
 
 
 def output_of(**fields: dict[str, Any]) -> Output:
@@ -115,7 +115,7 @@ def test_an_enum_from_a_query() -> None:
     assert properties["place"]["properties"]["city"]["enum"] == ["x"]
     assert properties["tags"]["items"]["properties"]["kind"]["enum"] == ["1"]
     assert full_schema(output)["properties"]["label"] == {"type": "string"}
-    assert field_facts(output, values)["label"]["enum"] == ["a", "b"]
+    assert template_fields(output, values)["label"]["enum"] == ["a", "b"]
 
 
 def test_values_of_a_query_take_the_type_of_the_field() -> None:
@@ -155,7 +155,7 @@ def test_a_schema_file_is_taken_as_it_is() -> None:
         "required": ["a"],
     }
     assert full_schema(Output(schema_file="x.json"), None, content) == content
-    facts = field_facts(Output(schema_file="x.json"), None, content)
+    facts = template_fields(Output(schema_file="x.json"), None, content)
     assert facts["a"]["items"]["enum"] == ["x"]
     assert (facts["a"]["optional"], facts["b"]["optional"], facts["a"]["description"]) == (False, True, "As")
     assert facts["b"]["fields"]["c"]["const"] == 1
@@ -167,7 +167,7 @@ def test_facts_for_templates() -> None:
         place={"type": "object", "fields": {"city": {"type": "string", "maxLength": 5, "optional": True}}},
         tags={"type": "array", "items": {"type": "integer"}},
     )
-    facts = field_facts(output)
+    facts = template_fields(output)
     assert facts["label"] == {
         "name": "label",
         "type": ["string", "null"],

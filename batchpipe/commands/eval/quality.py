@@ -10,7 +10,7 @@ from typing import Any
 from batchpipe.engine.gold.gold_rows import GoldField, comparison
 from batchpipe.engine.quality.evaluate import AnsweredRow
 from batchpipe.engine.quality.judges import Verdict
-from batchpipe.evaluation.field_comparison import Comparison, class_name, is_correct, score
+from batchpipe.evaluation.field_comparison import FieldComparison, class_name, is_correct, score
 from batchpipe.evaluation.statistics import (
     Calibration,
     Confusion,
@@ -143,7 +143,7 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
     )
 
 
-def _right(outcomes: Sequence[Outcome], name: str, how: Comparison | None) -> list[bool]:
+def _right(outcomes: Sequence[Outcome], name: str, how: FieldComparison | None) -> list[bool]:
     """Of each row whether it is right; one that no judge has come to an end with is not."""
     if how is None:
         said = [each.judged.get(name) for each in outcomes]

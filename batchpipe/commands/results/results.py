@@ -19,7 +19,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
-from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
+from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import Session, Work, streamed
@@ -124,7 +124,7 @@ def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
     rows = session.rows(query("columns_of_table"), {"schema": schema, "table": table_name})
     columns = [(column, kind) for column, kind in rows]
     names = {column for column, _ in columns}
-    if not names.issuperset((*dict(FACT_COLUMNS), *file.pipeline.input.key)):
+    if not names.issuperset((*dict(ADDED_COLUMNS), *file.pipeline.input.key)):
         return None
     return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
 

@@ -18,15 +18,15 @@ from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
-from batchpipe.evaluation.field_comparison import Comparison
-from batchpipe.pipeline.model import Compared, Eval, Input, PipelineFile, Rerun
+from batchpipe.evaluation.field_comparison import FieldComparison
+from batchpipe.pipeline.model import Eval, EvalField, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 DATA_FILE = re.compile(r"\S.*\.(csv|tsv|parquet|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
-EXACT = Compared(compare="exact")
+EXACT = EvalField(compare="exact")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class GoldField:
 
     name: str
     column: InputColumn | None
-    compared: Compared
+    compared: EvalField
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +203,10 @@ def choose_rows(
     return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
 
 
-def comparison(field: GoldField) -> Comparison | None:
+def comparison(field: GoldField) -> FieldComparison | None:
     """How the file says that a field is compared; None where a judge compares it."""
     kind = field.compared.compare
-    return None if kind == "judge" else Comparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
+    return None if kind == "judge" else FieldComparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
 
 
 def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:

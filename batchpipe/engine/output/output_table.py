@@ -8,7 +8,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.pipeline.model import FACT_COLUMNS
+from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal, quote_table
 from batchpipe.store.database import Session
@@ -21,7 +21,7 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
         *((each.name, each.type) for each in resolved.key_columns),
         *((each.name, each.type) for each in resolved.columns),
         *((each.name, each.type) for each in resolved.include_columns),
-        *FACT_COLUMNS,
+        *ADDED_COLUMNS,
     ]
 
 

@@ -17,7 +17,7 @@ from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_provider_module
-from batchpipe.schema.build import enum_queries, field_facts, full_schema
+from batchpipe.schema.build import enum_queries, full_schema, template_fields
 from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.schema.validate import schema_errors
@@ -165,7 +165,7 @@ def _shape(file: PipelineFile, source: Inputs) -> _Shape:
         full=full,
         sent=None if output.format == "text" else sent_schema(full),
         columns=_columns(file, full),
-        facts=field_facts(output, enums, content),
+        facts=template_fields(output, enums, content),
     )
 
 

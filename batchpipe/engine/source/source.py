@@ -18,7 +18,7 @@ from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, P
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.pipeline.load import expand_variables
-from batchpipe.pipeline.model import FACT_COLUMNS, PipelineFile
+from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.conditions import first_line
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import limit_memory
@@ -198,7 +198,7 @@ class Source:
         pipeline = self.file.pipeline
         schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
         columns = dict.fromkeys(
-            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *dict(FACT_COLUMNS)]
+            [*pipeline.input.key, *pipeline.output.fields, *pipeline.output.include, *dict(ADDED_COLUMNS)]
         )
         nothing = ", ".join(f"NULL AS {quote_identifier(column)}" for column in columns)
         self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema or 'stand_in')}")
