@@ -11,7 +11,7 @@ from projects import Project
 from batchpipe.engine.context import Context, utc_now
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
-from batchpipe.engine.run.runner import Outcome, run_pipelines
+from batchpipe.engine.run.runner import RunOutcome, run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings
 
@@ -37,7 +37,9 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.advance(timedelta(seconds=max(seconds, self.step)))
 
-    def run(self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any) -> Outcome:
+    def run(
+        self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any
+    ) -> RunOutcome:
         """Run a pipeline at this clock, for up to `wait` of its time."""
         project = self.project
         context = Context(

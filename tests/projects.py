@@ -17,8 +17,8 @@ from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import Preview, preview
 from batchpipe.engine.run.result import RunResult
-from batchpipe.engine.run.runner import Outcome, run_pipelines
-from batchpipe.engine.run.try_rows import Trial, Tried, TryOptions
+from batchpipe.engine.run.runner import RunOutcome, run_pipelines
+from batchpipe.engine.run.try_rows import RowTry, TriedRow, TryOptions
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.settings import load_settings
@@ -83,7 +83,7 @@ class Project:
 
     def outcomes(
         self, names: Sequence[str] = ("demo",), *, wait_seconds: float = 60.0, **options: Any
-    ) -> list[Outcome]:
+    ) -> list[RunOutcome]:
         """Run pipelines to their end in one loop."""
         context = self.context()
         runs = [
@@ -121,19 +121,19 @@ class Project:
         finally:
             context.close()
 
-    def attempt(self, name: str = "demo", **options: Any) -> list[Tried]:
+    def attempt(self, name: str = "demo", **options: Any) -> list[TriedRow]:
         """Try rows by realtime calls."""
         context = self.context()
         file = load(self.root / "pipelines" / f"{name}.toml", self.root)
         work = context.work()
-        folder = self.root / "trial"
+        folder = self.root / "row_try"
         folder.mkdir(exist_ok=True)
         try:
             with context.source(file, {}) as source:
                 resolved = context.resolve(file, source)
                 snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
-            trial = Trial(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
-            return list(trial.rows(TryOptions(**options)))
+            row_try = RowTry(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
+            return list(row_try.rows(TryOptions(**options)))
         finally:
             work.close()
             context.close()

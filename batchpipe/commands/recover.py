@@ -10,7 +10,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
-from batchpipe.engine.batches.recover import Abandoned, Recovery, Undecided, held_until
+from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
 from batchpipe.engine.ledger.events import OpenBatch
 
 STATES = {
@@ -26,7 +26,7 @@ class Done:
 
     rebuilt: Rebuilt | None = None
     adopted: OpenBatch | None = None
-    abandoned: Abandoned | None = None
+    abandoned: AbandonedChunks | None = None
 
 
 def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool) -> int:
@@ -85,7 +85,7 @@ def _chunk_json(chunk: OpenBatch, wait: float) -> dict[str, Any]:
     }
 
 
-def _undecided_text(call: Call, recovery: Recovery, found: Undecided, wait: float) -> str:
+def _undecided_text(call: Call, recovery: Recovery, found: UndecidedChunks, wait: float) -> str:
     name, now = recovery.name, recovery.context.clock()
     if not found.chunks:
         return f"{name}: nothing is held: the outcome of every submit is known"
@@ -176,7 +176,7 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
     return lines
 
 
-def _abandoned_lines(name: str, found: Abandoned) -> list[str]:
+def _abandoned_lines(name: str, found: AbandonedChunks) -> list[str]:
     if found.chunks:
         given_up = f"{count(len(found.chunks), 'chunk')} with {count(found.requests, 'request')}"
         lines = [

@@ -15,7 +15,7 @@ from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.show.show import possible_keys, shown_key
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.try_rows import Trial, Tried, TryOptions
+from batchpipe.engine.run.try_rows import RowTry, TriedRow, TryOptions
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work
 
@@ -43,9 +43,9 @@ def try_rows(call: Call, request: TryRequest) -> int:
                 with context.source(file, params) as source:
                     resolved = context.resolve(file, source)
                     snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
-                trial = Trial(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
+                row_try = RowTry(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
                 found = []
-                for each in trial.rows(options):
+                for each in row_try.rows(options):
                     found.append(each)
                     if not call.json:
                         call.out(("\n" if len(found) > 1 else "") + tried_text(each, resolved))
@@ -73,7 +73,7 @@ def _keys(work: Work, file: PipelineFile, keys: Sequence[str]) -> list[str]:
     return [possible_keys(work, file, [key])[0] for key in keys]
 
 
-def _end(call: Call, resolved: Resolved, found: Sequence[Tried]) -> None:
+def _end(call: Call, resolved: Resolved, found: Sequence[TriedRow]) -> None:
     costs = [each.cost_usd for each in found]
     cost = None if any(each is None for each in costs) else sum((each for each in costs if each), Decimal(0))
     if call.json:
@@ -88,7 +88,7 @@ def _end(call: Call, resolved: Resolved, found: Sequence[Tried]) -> None:
     call.say(f"{count(len(found), 'row')} tried for {money(cost)}; what is valid is not sent again by: {going_on}")
 
 
-def tried_text(tried: Tried, resolved: Resolved) -> str:
+def tried_text(tried: TriedRow, resolved: Resolved) -> str:
     """One row for a person: what was asked, what came back, what it cost; nothing in it steers the terminal."""
     rung = f"rung {tried.rung}, {tried.model}" if tried.rung else f"{tried.model}, not on the ladder"
     lines = [f"{resolved.name} {shown_key(json.dumps(list(tried.key)))} ({safe(rung)})"]
@@ -104,7 +104,7 @@ def tried_text(tried: Tried, resolved: Resolved) -> str:
     return "\n".join(lines)
 
 
-def _verdict(tried: Tried, resolved: Resolved) -> str:
+def _verdict(tried: TriedRow, resolved: Resolved) -> str:
     if tried.verdict == "unaccepted":
         accept = resolved.file.pipeline.models[tried.rung - 1].accept
         higher = tried.rung < len(resolved.rungs)

@@ -133,7 +133,7 @@ def test_abandoning_makes_the_rows_due_and_says_what_may_be_paid(project: Projec
     assert found["requests"] == 5
     assert Decimal(0) < found["max_usd"]
     assert states(project) == {"abandoned": 1}
-    assert project.plan().words["new"] == 5
+    assert project.plan().rows_by_reason["new"] == 5
     result = project.run()
     assert (result.status, result.rows["accepted"], result.submitted) == ("done", 5, 5)
     ids = project.sql("SELECT count(DISTINCT custom_id), count(*) FROM ledger.requests")

@@ -113,7 +113,7 @@ def test_no_credit_on_any_line_stops_the_run_and_keeps_the_others(project: Proje
     assert project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY state ORDER BY state") == [
         ("accepted", 33), ("new", 22)
     ]  # fmt: skip
-    assert project.plan().words["new"] == 22
+    assert project.plan().rows_by_reason["new"] == 22
     project.faults({})
     result = project.run()
     assert (result.status, result.rows["accepted"], result.submitted) == ("done", 55, 22)

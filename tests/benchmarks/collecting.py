@@ -17,12 +17,12 @@ from unittest.mock import patch
 
 def main(path: str, arguments: Sequence[str]) -> int:
     from batchpipe.cli.main import main as batchpipe
-    from batchpipe.engine.batches.in_flight import Flight
+    from batchpipe.engine.batches.in_flight import BatchesInFlight
 
     seconds: list[float] = []
 
     def timed(name: str) -> Any:
-        wrapped: Callable[..., Any] = getattr(Flight, name)
+        wrapped: Callable[..., Any] = getattr(BatchesInFlight, name)
 
         def call(*given: Any) -> Any:
             began = time.process_time()
@@ -31,7 +31,7 @@ def main(path: str, arguments: Sequence[str]) -> int:
             finally:
                 seconds.append(time.process_time() - began)
 
-        return patch.object(Flight, name, call)
+        return patch.object(BatchesInFlight, name, call)
 
     with timed("_save"), timed("_collect"):
         code = batchpipe(arguments)

@@ -107,7 +107,7 @@ def test_a_changed_row_says_why_it_is_due_and_keeps_what_was_sent(project: Proje
     assert found["now"]["word"] == "input_changed"
     assert found["now"]["user"] == "another text"
     assert found["attempts"][0]["input"]["body"] == "text number 2"
-    assert project.plan().words["input_changed"] == 1
+    assert project.plan().rows_by_reason["input_changed"] == 1
     project.rows(numbered(1))
     found = story(project, "2")
     assert found["now"] is None

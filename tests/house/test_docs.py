@@ -16,7 +16,7 @@ import pytest
 from checkout import ROOT, batchpipe, copy_examples
 
 from batchpipe.common import errors
-from batchpipe.engine.plan.planner import DUE_WORDS, WORDS
+from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
 from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.reference import keys_table
@@ -163,8 +163,8 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 def test_every_word_of_a_plan_is_explained() -> None:
     rows = {code_words(word)[0]: sent for word, _, sent in table(section("What makes a row due"))}
-    assert tuple(rows) == WORDS
-    assert tuple(word for word, sent in rows.items() if sent == "yes") == DUE_WORDS
+    assert tuple(rows) == REASONS
+    assert tuple(word for word, sent in rows.items() if sent == "yes") == DUE_REASONS
 
 
 def test_the_pipeline_parses_and_runs(tmp_path: Path) -> None:

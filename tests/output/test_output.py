@@ -154,7 +154,7 @@ def test_the_input_may_read_its_own_output(project: Project) -> None:
     text = BASIC.replace("'amount': 'INTEGER'})\"", "'amount': 'INTEGER'}) WHERE id NOT IN (SELECT id FROM demo)\"")
     project.pipeline(text)
     project.rows(numbered(4))
-    assert project.plan().words["new"] == 4
+    assert project.plan().rows_by_reason["new"] == 4
     assert project.run().submitted == 4
     assert project.plan().input == 0
     assert project.sql("SELECT count(*) FROM demo") == [(4,)]
@@ -176,7 +176,7 @@ def test_a_renamed_pipeline_carries_its_history(project: Project) -> None:
     project.run()
     (project.root / "pipelines" / "demo.toml").unlink()
     project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
-    assert project.plan("better").words["unchanged"] == 6
+    assert project.plan("better").rows_by_reason["unchanged"] == 6
     assert project.run("better").submitted == 0
     assert project.sql("SELECT count(*) FROM better") == [(6,)]
 

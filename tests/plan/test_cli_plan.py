@@ -9,7 +9,7 @@ from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.plan.plan import MEANINGS
-from batchpipe.engine.plan.planner import DUE_WORDS, WORDS
+from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ class TestPlan:
         assert list(value) == [
             "pipeline", "prompt_version", "rows", "due", "requests", "batches", "estimate", "waves", "hours"
         ]  # fmt: skip
-        assert list(value["rows"]) == ["input", *WORDS, "removed"]
+        assert list(value["rows"]) == ["input", *REASONS, "removed"]
         estimate = value["estimate"]
         assert list(estimate) == [
             "input_tokens", "output_tokens", "cost_usd", "max_usd", "realtime_usd",
@@ -41,7 +41,7 @@ class TestPlan:
         assert (value["waves"], value["hours"]) == (1, {"usual": 1, "high": 24, "batches_seen": 0})
         assert (value["pipeline"], value["prompt_version"]) == ("demo", "v1")
         assert (value["due"], value["requests"], value["batches"]) == (10, 10, 1)
-        assert sum(value["rows"][word] for word in WORDS) == value["rows"]["input"] == 10
+        assert sum(value["rows"][word] for word in REASONS) == value["rows"]["input"] == 10
         assert 0 < value["estimate"]["cost_usd"] < value["estimate"]["max_usd"]
         assert value["estimate"]["realtime_usd"] == 2 * value["estimate"]["cost_usd"]
 
@@ -62,7 +62,7 @@ class TestPlan:
         assert plan["rows"]["input_changed"] == 2
         assert plan["rows"]["unchanged"] == 7
         assert plan["rows"]["removed"] == 1
-        assert plan["due"] == sum(plan["rows"][word] for word in DUE_WORDS) == 3
+        assert plan["due"] == sum(plan["rows"][word] for word in DUE_REASONS) == 3
         run = typed("run", "demo", "--json").value
         assert (run["submitted"], run["prompt_version"]) == (plan["requests"], plan["prompt_version"])
 
@@ -100,7 +100,7 @@ class TestPlan:
         assert "nothing to send" in text
 
     def test_every_reason_has_a_meaning(self) -> None:
-        assert tuple(MEANINGS) == WORDS
+        assert tuple(MEANINGS) == REASONS
 
     def test_waves_and_batches(self, typed: CommandLine, project: Project) -> None:
         project.pipeline(BASIC + "[chunking]\nmax_requests = 2\nmax_in_flight = 2\nmax_queued = 4\n")

@@ -6,16 +6,16 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.plan.planner import DUE_WORDS, WORDS
+from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
 
 
 def expect(project: Project, requests: int, **words: int) -> None:
     """The plan says so beforehand, its words sum to the input, and a run then sends just that."""
     plan = project.plan()
-    found = {word: count for word, count in plan.words.items() if count}
+    found = {word: count for word, count in plan.rows_by_reason.items() if count}
     assert found == words
     assert plan.requests == requests
-    assert plan.due == sum(count for word, count in words.items() if word in DUE_WORDS)
+    assert plan.due == sum(count for word, count in words.items() if word in DUE_REASONS)
     before = project.requests_sent()
     result = project.run()
     assert result.submitted == requests
@@ -31,8 +31,8 @@ def test_the_second_run_sends_nothing(project: Project) -> None:
 
 
 def test_every_row_counts_under_exactly_one_word() -> None:
-    assert set(DUE_WORDS) < set(WORDS)
-    assert len(WORDS) == len(set(WORDS)) == 13
+    assert set(DUE_REASONS) < set(REASONS)
+    assert len(REASONS) == len(set(REASONS)) == 13
 
 
 def test_an_edited_row_is_one_request(project: Project) -> None:
@@ -91,8 +91,8 @@ def test_a_changed_bound_judges_again_for_free(project: Project) -> None:
     assert 0 < low < 30
     project.pipeline(BASIC.replace("minimum = 0\n", "minimum = 0.5\n"))
     plan = project.plan()
-    assert plan.words["check_failed"] == low
-    assert plan.words["carried_over"] == 30 - low
+    assert plan.rows_by_reason["check_failed"] == low
+    assert plan.rows_by_reason["carried_over"] == 30 - low
     project.pipeline(BASIC.replace("minimum = 0\n", "minimum = -1\n"))
     expect(project, 0, carried_over=30)
 
@@ -105,8 +105,8 @@ def test_a_changed_check_is_only_rows_that_now_fail(project: Project) -> None:
     assert 0 < bugs < 30
     project.pipeline(BASIC + "\n[output.checks]\nno_bugs = \"label <> 'bug'\"\n")
     plan = project.plan()
-    assert plan.words["check_failed"] == plan.requests == bugs
-    assert plan.words["unchanged"] == 30 - bugs
+    assert plan.rows_by_reason["check_failed"] == plan.requests == bugs
+    assert plan.rows_by_reason["unchanged"] == 30 - bugs
     project.pipeline(BASIC + "\n[output.checks]\nsome = \"label <> 'nothing'\"\n")
     expect(project, 0, unchanged=30)
 
@@ -118,7 +118,7 @@ def test_a_relaxed_check_takes_failed_rows_back(project: Project) -> None:
     assert result.rows["failed"] > 0
     project.pipeline(BASIC)
     plan = project.plan()
-    assert plan.words["carried_over"] == result.rows["failed"]
+    assert plan.rows_by_reason["carried_over"] == result.rows["failed"]
     after = project.run()
     assert after.submitted == 0
     assert after.rows["failed"] == 0
@@ -218,8 +218,8 @@ def test_keep_holds_for_tonights_plain_run(project: Project) -> None:
     project.run()
     project.pipeline(BASIC.replace("{{ body }}", "Read: {{ body }}"))
     plan = project.plan(keep="lang <> 'de'")
-    assert plan.words["kept"] == 6
-    assert plan.words["prompt_changed"] == plan.requests == 4
+    assert plan.rows_by_reason["kept"] == 6
+    assert plan.rows_by_reason["prompt_changed"] == plan.requests == 4
     result = project.run(keep="lang <> 'de'")
     assert result.submitted == 4
     assert result.rows["kept"] == 6
@@ -263,7 +263,7 @@ def test_redo_model_and_accept(project: Project) -> None:
     )
     project.pipeline(two + '[[models]]\nmodel = "claude-opus-4-8"\nmax_tokens = 300\n')
     expect(project, 0, unchanged=20)
-    assert project.plan(redo="accept").words["redo"] == low
+    assert project.plan(redo="accept").rows_by_reason["redo"] == low
     assert project.run(redo="accept").submitted == low
     assert project.sql("SELECT count(*) FROM demo WHERE _rung = 2") == [(low,)]
     expect(project, 0, unchanged=20)

@@ -20,7 +20,7 @@ EDITED = BASIC.replace("{{ body }}", "Label this: {{ body }}")
 def words(project: Project, **options: Any) -> dict[str, int]:
     plan = project.plan(**options)
     assert plan.requests <= plan.due
-    return {word: count for word, count in plan.words.items() if count}
+    return {word: count for word, count in plan.rows_by_reason.items() if count}
 
 
 def planned(project: Project, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from projects import Project, numbered
 
-from batchpipe.engine.plan.planner import DUE_WORDS
+from batchpipe.engine.plan.planner import DUE_REASONS
 
 SEEDS, ALL_SEEDS = 10, 300
 STEPS = 6
@@ -167,9 +167,9 @@ def check_step(project: Project, options: dict[str, Any], what: str) -> None:
     sent = project.requests_sent() - before
     assert (plan.requests, len(plan.chunks)) == (result.submitted, result.batches), what
     assert plan.requests == sent, what
-    assert sum(plan.words.values()) == plan.input == result.rows["input"], what
+    assert sum(plan.rows_by_reason.values()) == plan.input == result.rows["input"], what
     for word in ("unchanged", "carried_over"):
-        assert plan.words[word] == result.rows[word], (what, word)
+        assert plan.rows_by_reason[word] == result.rows[word], (what, word)
     assert plan.removed == result.rows["removed"], what
     reasons = dict(
         project.sql(
@@ -178,14 +178,14 @@ def check_step(project: Project, options: dict[str, Any], what: str) -> None:
             [result.run_id],
         )
     )
-    due = {word: plan.words[word] for word in DUE_WORDS if plan.words[word]}
+    due = {word: plan.rows_by_reason[word] for word in DUE_REASONS if plan.rows_by_reason[word]}
     if "limit" in options:
         assert all(reasons[word] <= due.get(word, 0) for word in reasons), what
         assert sum(reasons.values()) == min(options["limit"], sum(due.values())), what
     else:
         assert reasons == due, what
-    if plan.words["kept"]:
-        assert result.rows["kept"] >= plan.words["kept"], what
+    if plan.rows_by_reason["kept"]:
+        assert result.rows["kept"] >= plan.rows_by_reason["kept"], what
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

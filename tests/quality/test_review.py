@@ -177,14 +177,14 @@ class TestWhatAPersonSaid:
         assert reviewed.run().submitted == 0
         assert labels(reviewed) == self.after
         reviewed.pipeline(EVERY.replace("{{ body }}", "Say: {{ body }}"))
-        assert reviewed.plan().words["kept"] == 3
+        assert reviewed.plan().rows_by_reason["kept"] == 3
         result = reviewed.run()
         assert (result.submitted, result.rows["kept"], reviewed.requests_sent() - sent) == (7, 3, 7)
         assert {key: labels(reviewed)[key] for key in (1, 2, 3)} == {key: self.after[key] for key in (1, 2, 3)}
         assert reviewed.run().submitted == 0
         reviewed.pipeline(EVERY.replace('"other"]', '"other", "praise"]').replace("{{ body }}", "Say: {{ body }}"))
         plan = reviewed.plan()
-        assert (plan.words["kept"], plan.words["schema_changed"]) == (3, 7)
+        assert (plan.rows_by_reason["kept"], plan.rows_by_reason["schema_changed"]) == (3, 7)
         reviewed.run()
         assert {key: labels(reviewed)[key] for key in (1, 2, 3)} == {key: self.after[key] for key in (1, 2, 3)}
         assert reviewed.sql("SELECT count(*) FROM demo WHERE _reviewed_by = 'ada'") == [(3,)]
@@ -192,7 +192,7 @@ class TestWhatAPersonSaid:
     def test_a_bound_that_the_answer_fails_now_asks_for_nothing(self, reviewed: Project) -> None:
         reviewed.pipeline(EVERY + '[output.checks]\nnever = "score > 2"\n')
         plan = reviewed.plan()
-        assert (plan.words["kept"], plan.words["check_failed"]) == (3, 7)
+        assert (plan.rows_by_reason["kept"], plan.rows_by_reason["check_failed"]) == (3, 7)
 
     def test_it_is_history_once_the_input_has_changed_and_stands_again_with_the_old_input(
         self, reviewed: Project
@@ -200,7 +200,7 @@ class TestWhatAPersonSaid:
         rows = numbered(10, german=2)
         reviewed.rows([{**row, "body": "another text" if row["id"] == 1 else row["body"]} for row in rows])
         plan = reviewed.plan()
-        assert (plan.words["input_changed"], plan.due) == (1, 1)
+        assert (plan.rows_by_reason["input_changed"], plan.due) == (1, 1)
         reviewed.run()
         [(label, by)] = reviewed.sql("SELECT label, _reviewed_by FROM demo WHERE id = 1")
         [(said,)] = reviewed.sql(
@@ -235,7 +235,7 @@ class TestWhatAPersonSaid:
     def test_a_row_that_is_carried_over_keeps_its_review(self, reviewed: Project) -> None:
         reviewed.pipeline(EVERY.replace(" Auf Deutsch.", " Bitte auf Deutsch."))
         plan = reviewed.plan()
-        assert (plan.words["kept"], plan.words["carried_over"], plan.due) == (2, 8, 0)
+        assert (plan.rows_by_reason["kept"], plan.rows_by_reason["carried_over"], plan.due) == (2, 8, 0)
         reviewed.run()
         assert labels(reviewed) == self.after
 
@@ -263,7 +263,7 @@ class TestWhatAPersonSaid:
     def test_orders_look_at_what_stands(self, reviewed: Project) -> None:
         wanted = [key for key, label in self.after.items() if label == self.after[1]]
         plan = reviewed.plan(redo=f"label = '{self.after[1]}'")
-        assert plan.words["redo"] == len(wanted)
+        assert plan.rows_by_reason["redo"] == len(wanted)
 
     def test_a_renamed_pipeline_carries_it_over(self, reviewed: Project) -> None:
         (reviewed.root / "pipelines" / "demo.toml").unlink()

@@ -19,7 +19,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import LockedError
 from batchpipe.engine.context import Context
-from batchpipe.engine.run.runner import Outcome
+from batchpipe.engine.run.runner import RunOutcome
 
 WAITS = {"delay_seconds": 1e9}
 CHUNKS = BASIC + "[chunking]\nmax_requests = 5\nmax_in_flight = 3\n"
@@ -88,8 +88,8 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def in_thread(project: Project) -> tuple[threading.Thread, list[Outcome]]:
-    outcomes: list[Outcome] = []
+def in_thread(project: Project) -> tuple[threading.Thread, list[RunOutcome]]:
+    outcomes: list[RunOutcome] = []
     thread = threading.Thread(target=lambda: outcomes.extend(project.outcomes()))
     thread.start()
     return thread, outcomes

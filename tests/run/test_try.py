@@ -41,7 +41,7 @@ def test_five_rows_are_tried_and_a_run_does_not_send_them(project: Project) -> N
     assert all(each["verdict"] == "accepted" and not each["known"] for each in value["rows"])
     assert value["cost_usd"] == sum(each["cost_usd"] for each in value["rows"]) > 0
     plan = project.plan()
-    assert (plan.words["carried_over"], plan.words["new"], plan.requests) == (5, 15, 15)
+    assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["new"], plan.requests) == (5, 15, 15)
     result = project.run()
     assert (result.submitted, result.rows["accepted"], result.cost_usd > 0) == (15, 20, True)
     assert project.requests_sent() == 15
@@ -94,7 +94,7 @@ def test_an_answer_that_accept_does_not_hold_for_goes_up_without_paying_the_rung
     unsure = [key for key, verdict in verdicts.items() if verdict == "unaccepted"]
     assert 0 < len(unsure) < 30
     plan = project.plan()
-    assert (plan.words["escalated"], plan.words["carried_over"]) == (len(unsure), 30 - len(unsure))
+    assert (plan.rows_by_reason["escalated"], plan.rows_by_reason["carried_over"]) == (len(unsure), 30 - len(unsure))
     assert plan.requests == len(unsure)
     result = project.run()
     assert (result.submitted, result.rows["accepted"]) == (len(unsure), 30)
@@ -133,7 +133,7 @@ def test_a_rung_or_a_model_of_choice(project: Project) -> None:
     assert (other["rung"], other["model"]) == (0, "claude-opus-4-8")
     # The rung's answer is an answer; the other model's would be, were it on the ladder.
     plan = project.plan()
-    assert (plan.words["carried_over"], plan.words["new"]) == (1, 5)
+    assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["new"]) == (1, 5)
     assert project.run().rows["accepted"] == 6
     assert project.sql("SELECT _rung FROM demo WHERE id = 1") == [(2,)]
 

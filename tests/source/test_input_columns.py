@@ -41,7 +41,7 @@ class TestTheQueryIsHeldToThem:
         project.pipeline(BASIC)
         project.run()
         project.pipeline(DECLARED)
-        assert project.plan().words["unchanged"] == 3
+        assert project.plan().rows_by_reason["unchanged"] == 3
 
     def test_a_column_that_is_missing(self, project: Project) -> None:
         project.rows(numbered(3))
@@ -76,7 +76,7 @@ class TestTheQueryIsHeldToThem:
     def test_other_names_of_a_type_are_the_type(self, project: Project, kind: str) -> None:
         project.rows(numbered(1))
         project.pipeline(DECLARED.replace('"INTEGER"', f'"{kind}"'))
-        assert project.plan().words["new"] == 1
+        assert project.plan().rows_by_reason["new"] == 1
 
     @pytest.mark.parametrize("kind", ["NUMBER(3)", "", "INT; DROP TABLE x", "INTEGER) AS x, (SELECT 1"])
     def test_what_is_no_type(self, project: Project, kind: str) -> None:
@@ -196,4 +196,4 @@ def test_rows_of_twenty_kilobytes_fit(project: Project) -> None:
     given = "read_csv('rows.csv', types = {'id': 'BIGINT', 'amount': 'INTEGER'})"
     project.pipeline(BASIC.replace(given, "read_parquet('rows.parquet')"))
     plan = project.plan()
-    assert (plan.words["new"], plan.requests) == (10_000, 10_000)
+    assert (plan.rows_by_reason["new"], plan.requests) == (10_000, 10_000)

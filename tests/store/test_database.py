@@ -201,5 +201,5 @@ def test_the_working_folder_ignores_itself_in_git(answered: Project) -> None:
 def test_a_plan_needs_no_database_and_makes_none(project: Project) -> None:
     project.pipeline()
     project.rows(numbered(4))
-    assert project.plan().words["new"] == 4
+    assert project.plan().rows_by_reason["new"] == 4
     assert not (project.root / "batchpipe.duckdb").exists()

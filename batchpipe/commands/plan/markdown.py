@@ -9,7 +9,7 @@ from batchpipe.commands.plan.prompt_diff import diff_markdown, due_rows_text
 from batchpipe.commands.printing.markdown import code, details, fence, table
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.commands.printing.text import table as text_table
-from batchpipe.engine.plan.planner import WORDS
+from batchpipe.engine.plan.planner import REASONS
 from batchpipe.engine.run.preview import Preview
 
 
@@ -22,7 +22,9 @@ def plan_markdown(
     """
     plan = found.plan
     new = ", new" if found.version_is_new else ""
-    words = [[f"`{word}`", count(plan.words[word]), meanings[word]] for word in WORDS if plan.words[word]]
+    words = [
+        [f"`{word}`", count(plan.rows_by_reason[word]), meanings[word]] for word in REASONS if plan.rows_by_reason[word]
+    ]
     parts = [f"### batchpipe plan: {code(found.resolved.name)} (prompt {found.version}{new})"]
     parts.append(f"{count(plan.input, 'row')} in the input, {count(plan.due)} due")
     if words:

@@ -11,16 +11,16 @@ from typing import Any
 from batchpipe.commands.printing.estimates import estimate_object, interval_text
 from batchpipe.commands.printing.text import count, duration, money, pairs, safe, shortened
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.plan.pilot_sample import Held
+from batchpipe.engine.plan.pilot_sample import HeldBack
 from batchpipe.engine.plan.planner import Plan
-from batchpipe.engine.run.pilot import Accuracy, Example, Histogram, Summary
+from batchpipe.engine.run.pilot import Histogram, PilotAccuracy, PilotRow, PilotSummary
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def held_object(held: Held, meanwhile: Plan | None) -> dict[str, Any]:
+def held_object(held: HeldBack, meanwhile: Plan | None) -> dict[str, Any]:
     """What `plan --json` says of a pilot: its rows, the whole that waits, what goes on under the version before."""
     before = meanwhile.estimate if meanwhile is not None else None
     return {
@@ -37,7 +37,7 @@ def _sum(requests: int, estimate: Estimate | None) -> dict[str, Any]:
     return {"requests": requests, "cost_usd": estimate.cost_usd, "max_usd": estimate.max_usd}
 
 
-def held_text(held: Held) -> str:
+def held_text(held: HeldBack) -> str:
     """What `plan` says of a pilot."""
     whole = f"{count(held.requests, 'request')}, about {money(held.whole.cost_usd)}"
     if held.rows:
@@ -46,7 +46,7 @@ def held_text(held: Held) -> str:
     return f"not approved yet: nothing is sent before `run --approve`; {whole} would follow"
 
 
-def pilot_object(summary: Summary) -> dict[str, Any]:
+def pilot_object(summary: PilotSummary) -> dict[str, Any]:
     """The pilot in the object of `run --json`."""
     value = asdict(summary)
     rest = value.pop("rest")
@@ -62,7 +62,7 @@ def pilot_object(summary: Summary) -> dict[str, Any]:
     }
 
 
-def pilot_text(summary: Summary) -> str:
+def pilot_text(summary: PilotSummary) -> str:
     """The pilot for a person; nothing in it steers the terminal."""
     tokens = (summary.input_tokens // max(summary.requests, 1), summary.output_tokens // max(summary.requests, 1))
     rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}"
@@ -93,7 +93,7 @@ def pilot_text(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def accuracy_object(found: Accuracy | None) -> dict[str, Any] | None:
+def accuracy_object(found: PilotAccuracy | None) -> dict[str, Any] | None:
     """For `--json`."""
     if found is None:
         return None
@@ -103,7 +103,7 @@ def accuracy_object(found: Accuracy | None) -> dict[str, Any] | None:
     }
 
 
-def _right(found: Accuracy | None) -> str:
+def _right(found: PilotAccuracy | None) -> str:
     if found is None:
         return ""
     climbing = f"; {found.climbing:,} more go up a rung" if found.climbing else ""
@@ -139,7 +139,7 @@ def _bars(histogram: Histogram) -> str:
     return f"{histogram.low:g} |{bars}| {histogram.high:g}"
 
 
-def _example(example: Example) -> str:
+def _example(example: PilotRow) -> str:
     key = example.key[0] if len(example.key) == 1 else json.dumps(list(example.key), ensure_ascii=False)
     answer = json.dumps(example.output, ensure_ascii=False) if example.output is not None else f"({example.error})"
     asked = " | ".join(value for value in example.input.values() if value)

@@ -20,8 +20,8 @@ from batchpipe.commands.printing.text import count, money, pairs, safe, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.planner import WORDS, Plan
-from batchpipe.engine.plan.prompt_diff import DiffOptions
+from batchpipe.engine.plan.planner import REASONS, Plan
+from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
@@ -48,7 +48,7 @@ def plan(call: Call, request: PlanRequest) -> int:
     if request.markdown and call.json:
         raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
-    diff = DiffOptions(
+    diff = PromptDiffOptions(
         wanted=request.diff or request.markdown or request.from_version is not None,
         from_version=request.from_version,
         to_version=request.to_version,
@@ -94,7 +94,7 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     value: dict[str, Any] = {
         "pipeline": found.resolved.name,
         "prompt_version": found.version,
-        "rows": {"input": done.input, **{word: done.words[word] for word in WORDS}, "removed": done.removed},
+        "rows": {"input": done.input, **{word: done.rows_by_reason[word] for word in REASONS}, "removed": done.removed},
         "due": done.due,
         "requests": found.requests,
         "batches": found.batches,
@@ -141,10 +141,10 @@ def _notes(found: Preview, call: Call) -> list[str]:
 def work_text(resolved: Resolved, plan: Plan) -> str:
     """What is due and what it costs: the head of `run` and the body of `plan`."""
     lines = ["  " + count(plan.input, "row") + " in the input" + (":" if plan.input else "")]
-    width = max((len(word) for word in WORDS if plan.words[word]), default=0)
-    digits = max((len(count(plan.words[word])) for word in WORDS), default=0)
-    for word in WORDS:
-        if number := plan.words[word]:
+    width = max((len(word) for word in REASONS if plan.rows_by_reason[word]), default=0)
+    digits = max((len(count(plan.rows_by_reason[word])) for word in REASONS), default=0)
+    for word in REASONS:
+        if number := plan.rows_by_reason[word]:
             lines.append(f"    {count(number):>{digits}} {word:<{width}}  {MEANINGS[word]}")
     if plan.removed:
         lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchpipe.commands.printing.markdown import code, details, fence, shortened_lines
 from batchpipe.commands.printing.text import safe
-from batchpipe.engine.plan.prompt_diff import PlanDiff, Request, SampledRow
+from batchpipe.engine.plan.prompt_diff import PromptDiff, RenderedRequest, SampledRow
 
 NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
 
@@ -18,7 +18,7 @@ def key_text(key: str) -> str:
     return ", ".join(str(each) for each in json.loads(key))
 
 
-def diff_object(diff: PlanDiff) -> dict[str, Any]:
+def diff_object(diff: PromptDiff) -> dict[str, Any]:
     """`diff` of `plan --diff --json`: both versions, the parts of the prompt that differ, rows before and after."""
     label = diff.before.label if diff.before else None
     return {
@@ -40,7 +40,7 @@ def diff_object(diff: PlanDiff) -> dict[str, Any]:
     }
 
 
-def diff_text(diff: PlanDiff) -> str:
+def diff_text(diff: PromptDiff) -> str:
     """The diff for people; nothing in it steers the terminal."""
     lines = ["", f"  prompt, {_versions(diff)}"]
     if diff.before is not None and not diff.prompt:
@@ -55,7 +55,7 @@ def diff_text(diff: PlanDiff) -> str:
     return "\n".join(lines)
 
 
-def diff_markdown(diff: PlanDiff) -> list[str]:
+def diff_markdown(diff: PromptDiff) -> list[str]:
     """The diff as Markdown: the prompt's change in the open, rows folded."""
     versions = f"{code(diff.before.label)} → {code(diff.after.label)}" if diff.before else NOTHING_ANSWERED
     parts = [f"**Prompt**, {versions}" + ("" if diff.prompt or diff.before is None else ": the same")]
@@ -71,30 +71,30 @@ def diff_markdown(diff: PlanDiff) -> list[str]:
     return parts
 
 
-def _versions(diff: PlanDiff) -> str:
+def _versions(diff: PromptDiff) -> str:
     return f"{safe(diff.before.label)} → {safe(diff.after.label)}" if diff.before else NOTHING_ANSWERED
 
 
-def _headline(diff: PlanDiff, row: SampledRow) -> str:
+def _headline(diff: PromptDiff, row: SampledRow) -> str:
     """Why the row is due; the version that it stands under, where it is another than the one compared with."""
     compared = diff.before.label if diff.before else None
     under = f", answered under {row.version}" if row.version not in (None, compared) else ""
     return f"{row.reason}{under}"
 
 
-def _body(diff: PlanDiff, row: SampledRow) -> str:
+def _body(diff: PromptDiff, row: SampledRow) -> str:
     if row.before is None:
         return row.after.text
     return _diff_of(diff, row) or "the request is the same"
 
 
-def _diff_of(diff: PlanDiff, row: SampledRow) -> str | None:
+def _diff_of(diff: PromptDiff, row: SampledRow) -> str | None:
     if row.before is None or diff.before is None:
         return None
     return row.diff(f"request ({diff.before.label})", f"request ({diff.after.label})")
 
 
-def _request(request: Request | None) -> dict[str, Any] | None:
+def _request(request: RenderedRequest | None) -> dict[str, Any] | None:
     if request is None:
         return None
     return {

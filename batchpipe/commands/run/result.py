@@ -14,7 +14,7 @@ from batchpipe.commands.plan.pilot import pilot_object, pilot_text
 from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.run.display import rows_line
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.run.pilot import Summary
+from batchpipe.engine.run.pilot import PilotSummary
 from batchpipe.engine.run.result import RunResult
 
 ROWS = (
@@ -41,7 +41,7 @@ class Ended:
     table: str
     gate_hint: str | None = None
     batches: Sequence[OpenBatch] = ()
-    summary: Summary | None = None
+    summary: PilotSummary | None = None
 
     @property
     def not_begun(self) -> bool:

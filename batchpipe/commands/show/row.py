@@ -14,7 +14,7 @@ from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.planner import Planner, PlanOptions
 from batchpipe.engine.plan.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.pilot import pilot_gold, sample_of
+from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_identifier, quote_literal
@@ -102,7 +102,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
     gold = pilot_gold(context, work, resolved)
     with context.database.reading(work) as session:
         orders = open_orders(session, resolved)
-        sample = sample_of(session, resolved, gold)
+        sample = pilot_sample(session, resolved, gold)
     plan = planner.plan(one, orders, PlanOptions())
     due = _due(work)
     values = _values(work, one, resolved)
@@ -115,7 +115,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         params = rendered[0] if rendered else params
     return RowNow(
         input=_texts(work, one),
-        word=next(word for word, number in plan.words.items() if number),
+        word=next(word for word, number in plan.rows_by_reason.items() if number),
         due=due,
         held=due is not None and sample is not None and sample.begun,
         system=message.system,

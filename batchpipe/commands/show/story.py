@@ -21,7 +21,7 @@ STANDING_WORDS: Mapping[str, str] = {
     "failed": "it ended failed; due again when its input, prompt or schema changes, or with --retry-failed",
     "carried_over": "a stored answer fits it: it would be carried over at no cost",
 }
-DUE_WORDS: Mapping[str, str] = {
+WHY_DUE: Mapping[str, str] = {
     "redo": "an order asks for it again",
     "new": "it was never answered",
     "input_changed": "its input changed",
@@ -191,7 +191,7 @@ def _coming(story: Story, now: RowNow) -> str:
         return STANDING_WORDS.get(now.word, f"due ({now.word}), but no rung takes it now")
     if now.held:
         return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {story.pipeline} --approve"
-    due, why = now.due, DUE_WORDS.get(now.word, now.word)
+    due, why = now.due, WHY_DUE.get(now.word, now.word)
     if due.shares is not None:
         return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"
     return (

@@ -14,7 +14,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
 
-class _Ran(Generic[T]):
+class _EndedCall(Generic[T]):
     """What became of call `number`: its result, or the error that ended it."""
 
     def __init__(self, number: int) -> None:
@@ -41,7 +41,7 @@ def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[ty
     if len(calls) <= 1 or most <= 1:
         return [_call(each, expected) for each in calls]
     waiting = deque(enumerate(calls))
-    ended: SimpleQueue[_Ran[T]] = SimpleQueue()
+    ended: SimpleQueue[_EndedCall[T]] = SimpleQueue()
     for _ in range(min(most, len(calls))):
         # Where each thread is seen from: what is begun in it is a part of what is under way here.
         context = contextvars.copy_context()
@@ -53,13 +53,13 @@ def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[ty
     return [_given(each, expected) for each in ran]
 
 
-def _work(waiting: deque[tuple[int, Callable[[], T]]], ended: SimpleQueue[_Ran[T]]) -> None:
+def _work(waiting: deque[tuple[int, Callable[[], T]]], ended: SimpleQueue[_EndedCall[T]]) -> None:
     while True:
         try:
             number, call = waiting.popleft()
         except IndexError:
             return
-        ran = _Ran[T](number)
+        ran = _EndedCall[T](number)
         with ran:
             ran.results.append(call())
         ended.put(ran)
@@ -72,7 +72,7 @@ def _call(call: Callable[[], T], expected: tuple[type[E], ...]) -> T | E:
         return error
 
 
-def _given(ran: _Ran[T], expected: tuple[type[E], ...]) -> T | E:
+def _given(ran: _EndedCall[T], expected: tuple[type[E], ...]) -> T | E:
     if ran.error is None:
         return ran.results[0]
     if isinstance(ran.error, expected):

@@ -13,9 +13,9 @@ from typing import Any
 
 from batchpipe.decide.verdict import LadderPolicy, Standing, decide
 from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
-from batchpipe.engine.batches.result_lines import EndedRow, fill_ended, line_faults, read_lines
+from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import submitted_facts
+from batchpipe.engine.batches.submit import submitted_batch_data
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
 from batchpipe.engine.ledger.events import OpenBatch
@@ -51,7 +51,7 @@ _COST = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
+class CollectedBatch:
     """What a batch came to. `stop` is set where nothing that this run sends will help: the provider's words."""
 
     accepted: int
@@ -64,8 +64,8 @@ class Collected:
     cost_usd: Decimal = Decimal(0)
 
 
-Ended = tuple[OpenBatch, BatchState]
-NOTHING_NEW = Collected(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
+EndedBatch = tuple[OpenBatch, BatchState]
+NOTHING_NEW = CollectedBatch(accepted=0, failed=0, due_again=0, canceled=0, warnings=(), stop=None)
 NOTHING_OURS = replace(NOTHING_NEW, foreign=True)
 
 
@@ -82,7 +82,7 @@ class Collector:
     poll_interval: float
     rebuilding: bool = False
 
-    def collect(self, batch: OpenBatch, state: BatchState) -> Collected:
+    def collect(self, batch: OpenBatch, state: BatchState) -> CollectedBatch:
         """Download, check, judge and record `batch`; collecting twice changes nothing.
 
         Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
@@ -92,12 +92,12 @@ class Collector:
             return NOTHING_OURS
         return self._take([(batch, state)], faults)[0]
 
-    def collect_together(self, ended: Sequence[Ended]) -> Sequence[Collected] | None:
+    def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
         """Collect batches whose results are kept, made on one day, in one transaction.
 
         None where anything about them is out of the ordinary: each is to be collected by itself.
         """
-        paths = [path for batch, _ in ended if (path := self.parts.raw.results(batch.chunk_id)) is not None]
+        paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
             return None
         self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
@@ -109,36 +109,38 @@ class Collector:
         connection.execute(query("received"))
         return self._take(ended, faults)
 
-    def _take(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
+    def _take(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Judge and record what `work.received` holds of batches that were made on one day."""
         if not self.rebuilding:
             for batch, state in ended:
-                self.parts.raw.note(batch.chunk_id, "batch_ended", ended_facts(state), self.parts.database.clock())
+                self.parts.raw_folder.note(
+                    batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
+                )
         self._judge()
         self._price(ended[0][1].created_at.date())
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
-            self.parts.raw.compress(batch.chunk_id)
+            self.parts.raw_folder.compress(batch.chunk_id)
         return collected
 
     def tidy(self) -> None:
         """Compress what a killed process left plain after its lines were in the database."""
-        left = self.parts.raw.uncompressed()
+        left = self.parts.raw_folder.uncompressed()
         if left:
             with self.parts.reading() as session:
                 done = session.rows(query("collected_chunks"), {"chunk_ids": left})
             for (chunk_id,) in done:
-                self.parts.raw.compress(chunk_id)
+                self.parts.raw_folder.compress(chunk_id)
 
     def save(self, batch: OpenBatch) -> None:
         """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
-        if self.parts.raw.results(batch.chunk_id) is None:
+        if self.parts.raw_folder.results(batch.chunk_id) is None:
             self._download(batch)
 
     def _download(self, batch: OpenBatch) -> None:
         assert batch.batch_id is not None
-        path = self.parts.raw.download(batch.chunk_id)
+        path = self.parts.raw_folder.download(batch.chunk_id)
         with saving(path):
             self.parts.provider().collect(batch.batch_id, path)
 
@@ -152,10 +154,10 @@ class Collector:
         with self.parts.writing() as session:
             self._insert_results(session)
 
-    def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedRow:
+    def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
 
-    def _read_sent(self, rows: Sequence[EndedRow]) -> None:
+    def _read_sent(self, rows: Sequence[EndedResults]) -> None:
         """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
@@ -166,10 +168,10 @@ class Collector:
         faults: Mapping[str, int] = {}
         ours = False
         for attempt in range(looks):
-            path = self.parts.raw.results(batch.chunk_id)
+            path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
                 self._download(batch)
-                path = self.parts.raw.download(batch.chunk_id)
+                path = self.parts.raw_folder.download(batch.chunk_id)
             self._read_sent([self._row(batch, state, path)])
             read_lines(self.parts.work, self.parts.resolved.rules, [path])
             faults, ours = line_faults(self.parts.work.connection)
@@ -178,7 +180,7 @@ class Collector:
                 return faults
         if faults["strange"] and not ours:
             if not self.rebuilding:
-                self.parts.raw.download(batch.chunk_id).unlink()
+                self.parts.raw_folder.download(batch.chunk_id).unlink()
             return None
         self._choose_lines()
         return faults
@@ -247,7 +249,7 @@ class Collector:
         for row in rows:
             connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
 
-    def _record(self, ended: Sequence[Ended], faults: Mapping[str, int]) -> list[Collected]:
+    def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
@@ -265,14 +267,14 @@ class Collector:
             costs = dict(session.rows(query("cost_of_commit"), {"seq": session.seq}))
             for batch, state in ended:
                 if batch.state == "presumed":
-                    self._event(session, batch, "chunk_adopted", submitted_facts(state))
-                self._event(session, batch, "batch_ended", ended_facts(state))
+                    self._event(session, batch, "chunk_adopted", submitted_batch_data(state))
+                self._event(session, batch, "batch_ended", ended_batch_data(state))
                 counts = states[batch.chunk_id]
                 self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, ended[0][0])  # with such results it is the only one
             merge_collected(session, self.parts.resolved)
         return [
-            Collected(
+            CollectedBatch(
                 accepted=states[chunk_id]["accepted"],
                 failed=states[chunk_id]["failed"],
                 due_again=states[chunk_id]["retry"] + states[chunk_id]["escalated"],
@@ -394,6 +396,6 @@ def _stop_words(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None
     return None
 
 
-def ended_facts(state: BatchState) -> dict[str, Any]:
+def ended_batch_data(state: BatchState) -> dict[str, Any]:
     """What is recorded of a batch whose results are kept."""
     return {"counts": state.counts, "ended_at": state.ended_at, "batch_id": state.batch_id}

@@ -85,7 +85,7 @@ def record_orders(
     return open_orders(session, resolved)
 
 
-def record_plan(
+def record_free_decisions(
     database: Database,
     work: Work,
     resolved: Resolved,
@@ -95,13 +95,13 @@ def record_plan(
     options: PlanOptions,
 ) -> int:
     """Record every decision of `plan` that costs nothing; the commit's number, or the plan's if there was none."""
-    changes = plan.input - plan.words["unchanged"] - plan.words["pending"]
+    changes = plan.input - plan.rows_by_reason["unchanged"] - plan.rows_by_reason["pending"]
     names = quote_list(resolved.names)
     first_look = options.since is None
     with database.reading(work) as session:
         table_sql = query("stale_rows", table=output_table(resolved))
         stale = session.one(table_sql)[0] if first_look and resolved.has_output else 0
-    if not (changes or plan.removed or stale or orders or plan.followers or plan.words["pending"]) and (
+    if not (changes or plan.removed or stale or orders or plan.followers or plan.rows_by_reason["pending"]) and (
         not resolved.include_columns
     ):
         return plan.seq

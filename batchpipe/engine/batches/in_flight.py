@@ -13,10 +13,10 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.call_pool import side_by_side
-from batchpipe.engine.batches.collect import Collected, Collector, Ended
+from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import refusal, submitted_facts
+from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 @dataclass(slots=True, kw_only=True)
-class Flight:
+class BatchesInFlight:
     """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help.
 
     `unclear` are chunks and batches that a person has to decide about.
@@ -53,7 +53,7 @@ class Flight:
     unclear: dict[str, str] = field(default_factory=dict)
     accepted: int = 0
     failed: int = 0
-    _marked: bool = field(default=False, init=False)
+    _orphans_marked: bool = field(default=False, init=False)
     _warned: set[str] = field(default_factory=set, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
@@ -69,8 +69,8 @@ class Flight:
         now = self.context.clock()
         if not force and self.next_look is not None and now < self.next_look:
             return
-        if not self._marked:
-            self._marked = True
+        if not self._orphans_marked:
+            self._orphans_marked = True
             self.reconciler.mark_orphans()
             self.collector.tidy()
         self.refresh()
@@ -89,10 +89,10 @@ class Flight:
         known = [each for each in self.open if each.batch_id is not None]
         ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
         self._save(ended)
-        for group in _groups([each for each in ended if self.parts.raw.results(each[0].chunk_id) is not None]):
+        for group in _groups([each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]):
             self._collect(group)
 
-    def _save(self, ended: Sequence[Ended]) -> None:
+    def _save(self, ended: Sequence[EndedBatch]) -> None:
         """Download what is not kept yet, several batches at once."""
         calls = [partial(self.collector.save, batch) for batch, _ in ended]
         for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
@@ -106,7 +106,7 @@ class Flight:
             return
         self._saved_at = now
         for batch in self.open:
-            if batch.batch_id is None or self.parts.raw.results(batch.chunk_id) is not None:
+            if batch.batch_id is None or self.parts.raw_folder.results(batch.chunk_id) is not None:
                 continue
             with suppress(*FAILURES):
                 if self.parts.provider().poll(batch.batch_id).ended:
@@ -167,13 +167,13 @@ class Flight:
             state = self.parts.provider().poll(batch.batch_id)
         if batch.missing_since is not None:
             self._note(batch, "batch_found", {})
-        if state.archived and self.parts.raw.results(batch.chunk_id) is None:
+        if state.archived and self.parts.raw_folder.results(batch.chunk_id) is None:
             self._gone(batch)
             return None
         self._warn(batch, state)
         return state if state.ended else None
 
-    def _collect(self, group: Sequence[Ended]) -> None:
+    def _collect(self, group: Sequence[EndedBatch]) -> None:
         """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
         name, together = self.parts.resolved.name, None
         if len(group) > 1:
@@ -189,7 +189,7 @@ class Flight:
         for (batch, state), collected in zip(group, together, strict=True):
             self._account_for(batch, state, collected)
 
-    def _account_for(self, batch: OpenBatch, state: BatchState, collected: Collected) -> None:
+    def _account_for(self, batch: OpenBatch, state: BatchState, collected: CollectedBatch) -> None:
         """What a collected batch means for the run, and for who watches it."""
         if collected.foreign:
             self._foreign(batch, state)
@@ -209,13 +209,13 @@ class Flight:
 
         The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
         """
-        facts = submitted_facts(state)
+        data = submitted_batch_data(state)
         with self.parts.writing() as session:
             ids = {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id}
             loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
-            self.parts.add_event(session, "batch_foreign", facts, chunk_id=loses)
+            self.parts.add_event(session, "batch_foreign", data, chunk_id=loses)
             for owner, chunk_id in session.rows(query("owners_of_lines")):
-                add_event(session, owner, "chunk_adopted", facts, run_id=self.parts.run_id, chunk_id=chunk_id)
+                add_event(session, owner, "chunk_adopted", data, run_id=self.parts.run_id, chunk_id=chunk_id)
 
     def _gone(self, batch: OpenBatch) -> None:
         if batch.state == "presumed":
@@ -225,9 +225,9 @@ class Flight:
         self.dropped = True
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
 
-    def _note(self, batch: OpenBatch, kind: str, facts: Mapping[str, str]) -> None:
+    def _note(self, batch: OpenBatch, kind: str, data: Mapping[str, str]) -> None:
         with self.parts.writing() as session:
-            self.parts.add_event(session, kind, facts, chunk_id=batch.chunk_id)
+            self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
     def _warn(self, batch: OpenBatch, state: BatchState) -> None:
         """Once in a run: a batch that soon expires, or results that soon are gone."""
@@ -280,9 +280,9 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _groups(ended: Sequence[Ended]) -> Iterator[list[Ended]]:
+def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
     """Batches that may be collected together, of one day and so many requests; what is only presumed goes alone."""
-    group: list[Ended] = []
+    group: list[EndedBatch] = []
     for batch, state in ended:
         alone = batch.state == "presumed" or state.archived
         same_day = not group or group[0][1].created_at.date() == state.created_at.date()
@@ -299,7 +299,7 @@ def _groups(ended: Sequence[Ended]) -> Iterator[list[Ended]]:
         yield group
 
 
-def _collected_event(batch_id: str, collected: Collected) -> Event:
+def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:
     rows = {
         "accepted": collected.accepted,
         "due again": collected.due_again,

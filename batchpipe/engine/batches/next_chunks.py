@@ -14,7 +14,7 @@ from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
 from batchpipe.decide.chunking import free_size, subtract_ranges
 from batchpipe.engine.cost.budget import Limit, has_limit, tightest
 from batchpipe.engine.ledger.events import load, spent
-from batchpipe.engine.plan.cache_marks import UNMARKED, Marks, fresh_mark
+from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.planner import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.store.database import Session
@@ -26,25 +26,25 @@ FIRST_AFTER_STOP = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class NextChunk:
     """A chunk to be sent: `count` requests of `work.queue` from number `start`, all of one rung."""
 
     start: int
     count: int
     rung: int
-    turn: CacheDecision
+    caching: CacheDecision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ChosenChunks:
     """The chunks that may go up together; where there are none, `gate` may say which limit is reached."""
 
-    parts: Sequence[Part]
+    chunks: Sequence[NextChunk]
     gate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class LimitsLeft:
     """What is left of each limit; `usd` None where money is not limited."""
 
     batches: int
@@ -54,7 +54,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class ChunkChooser:
     """A queue, and what limits it. `pending` are the ranges of numbers still to be sent, `rungs` those of each rung.
 
     `most` bounds a chunk after one was refused for its size; `cautious` is one small chunk at a time.
@@ -64,52 +64,54 @@ class Room:
     run_id: str
     max_usd: Decimal | None
     plan: Plan
-    marks: Marks
+    cache_marks: CacheMarks
     pending: Sequence[tuple[int, int]]
     rungs: Mapping[int, tuple[int, int]]
     most: int | None
     cautious: bool
 
-    def choose(self, session: Session, taken: Collection[int] = ()) -> Choice:
+    def choose(self, session: Session, taken: Collection[int] = ()) -> ChosenChunks:
         """The next chunks by the ledger as it is; `taken` are the sizes of open chunks, which none may share."""
         pipeline, names = self.resolved.file.pipeline, self.resolved.names
         busy = load(session, names, self.run_id)
         # What was ever spent is a sum over all results: not asked for where nothing limits it.
         limited = has_limit(pipeline.budget, self.max_usd)
         limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy) if limited else None
-        left = Left(
+        left = LimitsLeft(
             batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS),
             requests=pipeline.chunking.max_queued - busy.requests,
             bytes=UPLOAD_BYTES,
             usd=limit.left_usd if limit else None,
         )
-        parts: list[Part] = []
-        found: dict[int, CacheMark | None] = {}
+        chunks: list[NextChunk] = []
+        current: dict[int, CacheMark | None] = {}
         # A transaction writes to one database only and sees another as it was: the queue is read beside it.
         with session.connection.cursor() as beside:
-            while left.batches > 0 and (start := self._start(parts)) is not None:
+            while left.batches > 0 and (start := self._start(chunks)) is not None:
                 count = self._count(beside, start, left, limit)
                 if not count:
-                    gate = _words(limit) if limit and left.requests > 0 and not busy.batches and not parts else None
-                    return Choice(parts=parts, gate=gate)
+                    gate = (
+                        _gate_text(limit) if limit and left.requests > 0 and not busy.batches and not chunks else None
+                    )
+                    return ChosenChunks(chunks=chunks, gate=gate)
                 rung = self._rung(start)
-                if rung not in found:
-                    found[rung] = fresh_mark(session, self.resolved, self.marks, rung)
-                turn = self._turn(found[rung], rung, start, session)
-                sizes = {*taken, *(each.count for each in parts)}
-                count = free_size(min(count, turn.most), sizes)
+                if rung not in current:
+                    current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
+                caching = self._caching(current[rung], rung, start, session)
+                sizes = {*taken, *(each.count for each in chunks)}
+                count = free_size(min(count, caching.most), sizes)
                 size = self._bytes(start, count)
-                if not count or (parts and size > left.bytes):
+                if not count or (chunks and size > left.bytes):
                     break
-                parts.append(Part(start=start, count=count, rung=rung, turn=turn))
-                left = self._less(beside, left, parts[-1], size)
-                if turn.alone:
+                chunks.append(NextChunk(start=start, count=count, rung=rung, caching=caching))
+                left = self._less(beside, left, chunks[-1], size)
+                if caching.alone:
                     break
-        return Choice(parts=parts)
+        return ChosenChunks(chunks=chunks)
 
-    def _start(self, parts: Sequence[Part]) -> int | None:
-        """The first number that is in no part yet."""
-        rest = subtract_ranges(self.pending, [(each.start, each.start + each.count) for each in parts])
+    def _start(self, chunks: Sequence[NextChunk]) -> int | None:
+        """The first number that is in no chosen chunk yet."""
+        rest = subtract_ranges(self.pending, [(each.start, each.start + each.count) for each in chunks])
         return next((start for start, _ in rest), None)
 
     def _end(self, start: int) -> int:
@@ -117,7 +119,7 @@ class Room:
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
 
-    def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: Left, limit: Limit | None) -> int:
+    def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: LimitsLeft, limit: Limit | None) -> int:
         """How many requests from `start` on may be a chunk; 0 where one has to wait or a limit is reached."""
         count = min(self._end(start) - start, left.requests)
         if self.most is not None:
@@ -141,7 +143,7 @@ class Room:
     def _rung(self, start: int) -> int:
         return next(rung for rung, (first, stop) in self.rungs.items() if first <= start < stop)
 
-    def _turn(self, mark: CacheMark | None, rung: int, start: int, session: Session) -> CacheDecision:
+    def _caching(self, mark: CacheMark | None, rung: int, start: int, session: Session) -> CacheDecision:
         """Whether the chunk from `start` on primes a cache, waits for one, or goes as it is."""
         if mark is None:
             return UNMARKED
@@ -154,18 +156,22 @@ class Room:
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return chunk.bytes * count // chunk.count
 
-    def _less(self, beside: duckdb.DuckDBPyConnection, left: Left, part: Part, size: int) -> Left:
+    def _less(
+        self, beside: duckdb.DuckDBPyConnection, left: LimitsLeft, next_chunk: NextChunk, size: int
+    ) -> LimitsLeft:
         usd = left.usd
         if usd is not None:
             row: Any = beside.execute(
                 "SELECT sum(max_usd) FROM work.queue WHERE number >= $1 AND number < $2",
-                [part.start, part.start + part.count],
+                [next_chunk.start, next_chunk.start + next_chunk.count],
             ).fetchone()
             usd -= row[0]
-        return Left(batches=left.batches - 1, requests=left.requests - part.count, bytes=left.bytes - size, usd=usd)
+        return LimitsLeft(
+            batches=left.batches - 1, requests=left.requests - next_chunk.count, bytes=left.bytes - size, usd=usd
+        )
 
 
-def _words(limit: Limit) -> str:
+def _gate_text(limit: Limit) -> str:
     return (
         f"{limit.name} of ${limit.allowed_usd} is reached: ${max(limit.left_usd, Decimal(0)):.4f} is left, "
         "less than the next request may cost"

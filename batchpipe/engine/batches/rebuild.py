@@ -46,7 +46,7 @@ def rebuild(recovery: Recovery) -> Rebuilt:
     rebuilder = Rebuilder(
         recovery=recovery,
         resolved=resolved,
-        raw=recovery.raw,
+        raw_folder=recovery.raw_folder,
         database=context.database,
         work=work,
     )
@@ -59,7 +59,7 @@ class Rebuilder:
 
     recovery: Recovery
     resolved: Resolved
-    raw: RawFolder
+    raw_folder: RawFolder
     database: Database
     work: Work
     found: Rebuilt = field(default_factory=Rebuilt)
@@ -82,13 +82,13 @@ class Rebuilder:
         """The pipeline's chunks; two databases in one folder share the raw folder, and keep what is theirs."""
         with self.database.reading(self.work) as session:
             (own,) = session.one(query("database_id"))
-        mine = [each for each in self.raw.all_facts() if each.pipeline in self.resolved.names]
+        mine = [each for each in self.raw_folder.all_facts() if each.pipeline in self.resolved.names]
         ours = [each for each in mine if own == each.database or self.database.path.name == each.file]
         self.found.others = len(mine) - len(ours)
         return ours
 
     def _readable(self, chunks: Sequence[ChunkFacts]) -> list[ChunkFacts]:
-        good = [each for each in chunks if self.raw.requests(each.chunk_id).is_file()]
+        good = [each for each in chunks if self.raw_folder.requests(each.chunk_id).is_file()]
         self.found.damaged += [each.chunk_id for each in chunks if each not in good]
         return good
 
@@ -110,7 +110,7 @@ class Rebuilder:
             ensure_output(session, self.resolved, run_id)
 
     def _newest_commit(self, session: Session, facts: ChunkFacts) -> int:
-        path = str(self.raw.requests(facts.chunk_id))
+        path = str(self.raw_folder.requests(facts.chunk_id))
         return int(session.one(query("newest_commit_of_requests"), {"path": path})[0] or 0)
 
     def _restore(self, facts: ChunkFacts) -> None:
@@ -129,7 +129,7 @@ class Rebuilder:
                 begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
                 self._append(session, facts, [*begun, *ended], None)
             if not known:
-                path = str(self.raw.requests(facts.chunk_id))
+                path = str(self.raw_folder.requests(facts.chunk_id))
                 restore = query("restore_requests", hashes=hashes_sql("hash_of_halves"))
                 session.execute(restore, {"path": path, "seq": session.seq})
                 self.found.chunks += 1
@@ -142,7 +142,7 @@ class Rebuilder:
 
     def _collect(self, chunk_id: str, facts: ChunkFacts | None) -> None:
         """Take in the results of a chunk that is open, at the time at which they came."""
-        if self.raw.results(chunk_id) is None:
+        if self.raw_folder.results(chunk_id) is None:
             return
         with self.database.reading(self.work) as session:
             open_now = open_batches(session, self.resolved.names)
@@ -155,7 +155,7 @@ class Rebuilder:
             resolved=self.resolved,
             database=replace(self.database, clock=lambda: came_at),
             work=self.work,
-            raw=self.raw,
+            raw_folder=self.raw_folder,
             provider=_nobody,
             run_id=identity[0]["run_id"],
         )

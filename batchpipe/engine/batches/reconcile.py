@@ -22,7 +22,7 @@ ORPHAN_STATES = ("prepared", "held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class SearchResult:
     """What a search came to. `gone`: chunks whose only candidates have lost their results; a person decides."""
 
     changed: bool = False
@@ -50,13 +50,13 @@ class Reconciler:
 
     def _left_by(self, orphan: OpenBatch) -> tuple[str, Mapping[str, Any]]:
         """What a killed process had learned of its submit, from the raw folder; mostly nothing."""
-        facts = self.parts.raw.facts(orphan.chunk_id)
-        known = [each for each in facts.notes if each.kind in OUTCOMES] if facts else []
+        kept = self.parts.raw_folder.facts(orphan.chunk_id)
+        known = [each for each in kept.notes if each.kind in OUTCOMES] if kept else []
         if known:
             return known[-1].kind, known[-1].data
         return "chunk_unknown", {"message": "the process ended before an answer was recorded"}
 
-    def search(self) -> Search:
+    def search(self) -> SearchResult:
         """Look for the orphans' batches in the list, and record what was found.
 
         Raises what the provider's `recent` raises.
@@ -68,19 +68,19 @@ class Reconciler:
             presumed = session.rows(query("presumed_batches"))
         orphans = [each for each in found if each.state == "held"]
         if not orphans:
-            return Search()
+            return SearchResult()
         since = min(each.prepared_at for each in orphans) - SKEW
         listed = [each for each in self.parts.provider().recent(since) if each.batch_id not in decided]
         taken = {each.batch_id for each in found if each.state == "presumed"}
         open_sizes = {size for batch_id, size in presumed if batch_id not in decided}
-        facts = self._findings(orphans, listed, taken, open_sizes, now)
-        if facts:
+        findings = self._findings(orphans, listed, taken, open_sizes, now)
+        if findings:
             with self.parts.writing() as session:
-                for orphan, kind, data in facts:
+                for orphan, kind, data in findings:
                     self.parts.add_event(session, kind, data, chunk_id=orphan.chunk_id)
-            for orphan, kind, data in facts:
-                self.parts.raw.note(orphan.chunk_id, kind, data, now)
-        return Search(changed=bool(facts), gone=_gone(orphans, listed))
+            for orphan, kind, data in findings:
+                self.parts.raw_folder.note(orphan.chunk_id, kind, data, now)
+        return SearchResult(changed=bool(findings), gone=_gone(orphans, listed))
 
     def _findings(
         self,
@@ -95,7 +95,7 @@ class Reconciler:
         Custom ids decide when a presumed batch has ended, so that which orphan presumes which does not matter.
         `taken` are batches that others of these chunks presume, `open_sizes` the sizes of all that anybody does.
         """
-        facts: list[tuple[OpenBatch, str, dict[str, Any]]] = []
+        findings: list[tuple[OpenBatch, str, dict[str, Any]]] = []
         for orphan in orphans:
             assert orphan.unknown_at is not None
             candidates = _candidates(orphan, listed)
@@ -103,15 +103,15 @@ class Reconciler:
             if free:
                 chosen = min(free, key=lambda each: _likeness(each, orphan))
                 taken.add(chosen.batch_id)
-                facts.append((orphan, "chunk_presumed", presumed_facts(chosen)))
+                findings.append((orphan, "chunk_presumed", presumed_batch_data(chosen)))
                 continue
             waited = now - orphan.unknown_at >= timedelta(seconds=self.reconcile_wait)
             if waited and not candidates and orphan.requests not in open_sizes:
-                facts.append((orphan, "chunk_not_found", {"listed": len(listed)}))
-        return facts
+                findings.append((orphan, "chunk_not_found", {"listed": len(listed)}))
+        return findings
 
 
-def presumed_facts(state: BatchState) -> dict[str, Any]:
+def presumed_batch_data(state: BatchState) -> dict[str, Any]:
     """What is recorded of a batch that is taken to be ours until its custom ids decide."""
     return {"batch_id": state.batch_id, "created_at": state.created_at, "expires_at": state.expires_at}
 

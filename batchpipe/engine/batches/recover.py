@@ -11,7 +11,7 @@ from typing import Any
 
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.batches.reconcile import SKEW
-from batchpipe.engine.batches.submit import refusal, submitted_facts
+from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
@@ -37,7 +37,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided:
+class UndecidedChunks:
     """The chunks of unknown outcome, and the batches that may be theirs; None: nobody was asked."""
 
     chunks: Sequence[OpenBatch]
@@ -45,7 +45,7 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abandoned:
+class AbandonedChunks:
     """Chunks that were given up. `max_usd`: what may be paid a second time; None where a price is not known."""
 
     chunks: Sequence[OpenBatch]
@@ -79,7 +79,7 @@ class Recovery:
         return self.file.pipeline.names
 
     @property
-    def raw(self) -> RawFolder:
+    def raw_folder(self) -> RawFolder:
         return RawFolder(path=self.context.database.make_folder("raw"))
 
     @contextmanager
@@ -89,11 +89,11 @@ class Recovery:
         with pipeline_lock(folder, self.name, self.context.clock()):
             yield
 
-    def look(self) -> Undecided:
+    def look(self) -> UndecidedChunks:
         """What is undecided; the provider is asked only where something is."""
         chunks, known = self._undecided()
         if not chunks:
-            return Undecided(chunks=(), candidates=None)
+            return UndecidedChunks(chunks=(), candidates=None)
         since = min(each.prepared_at for each in chunks) - SKEW
         try:
             listed = list(self.context.provider(self.file).recent(since))
@@ -104,7 +104,7 @@ class Recovery:
             raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
         known |= {each.batch_id for each in chunks if each.batch_id is not None}
         candidates = [_candidate(each) for each in listed if each.batch_id not in known]
-        return Undecided(chunks=chunks, candidates=candidates)
+        return UndecidedChunks(chunks=chunks, candidates=candidates)
 
     def adopt(self, batch_id: str) -> OpenBatch:
         """Take the batch for the held chunk of its size. Whose it is, its custom ids decide when it is collected."""
@@ -124,10 +124,10 @@ class Recovery:
             hint = f"A chunk's batch has exactly its size; see: batchpipe recover {self.name}"
             raise UsageError(what, where=self.name, hint=hint)
         chosen = min(fitting, key=lambda each: abs(each.prepared_at - state.created_at))
-        self._record([(chosen, "chunk_adopted", submitted_facts(state))])
+        self._record([(chosen, "chunk_adopted", submitted_batch_data(state))])
         return chosen
 
-    def abandon(self) -> Abandoned:
+    def abandon(self) -> AbandonedChunks:
         """Give up what is held, and batches that are not found or whose results are gone: their rows are due again.
 
         A batch that the provider knows, or about which it cannot be asked now, is kept, with the reason.
@@ -140,7 +140,7 @@ class Recovery:
             why, alive = self._why_lost(each)
             (kept if alive else lost).append((each, why))
         self._record([(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost])
-        return Abandoned(chunks=[each for each, _ in lost], kept=kept)
+        return AbandonedChunks(chunks=[each for each, _ in lost], kept=kept)
 
     def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
         """Why `batch` is lost; or why it is not, and True."""
@@ -152,7 +152,7 @@ class Recovery:
             return f"the provider cannot be asked about it: {error}", True
         if state is None:
             return "the provider does not find its batch", False
-        if state.archived and self.raw.results(batch.chunk_id) is None:
+        if state.archived and self.raw_folder.results(batch.chunk_id) is None:
             return "its results are gone", False
         return ("its results can be collected" if state.ended else "it is being processed"), True
 
@@ -189,19 +189,19 @@ class Recovery:
             found = [each for each in open_batches(session, self.names) if each.state in UNDECIDED]
             return found, {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
 
-    def _record(self, facts: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
+    def _record(self, decisions: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
         """Append the decisions; a chunk that a killed process left counts as one of unknown outcome from now on."""
-        if not facts:
+        if not decisions:
             return
         database = self.context.database
         with database.writing(self.work, None) as session:
-            for each, kind, data in facts:
+            for each, kind, data in decisions:
                 if each.state == "prepared":
                     why = {"message": "the process ended before an answer was recorded"}
                     add_event(session, self.name, "chunk_unknown", why, chunk_id=each.chunk_id)
                 add_event(session, self.name, kind, data, chunk_id=each.chunk_id)
-            for each, kind, data in facts:
-                self.raw.note(each.chunk_id, kind, data, session.now)
+            for each, kind, data in decisions:
+                self.raw_folder.note(each.chunk_id, kind, data, session.now)
 
 
 def held_until(batch: OpenBatch, reconcile_wait: float) -> datetime | None:

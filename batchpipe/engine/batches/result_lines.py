@@ -16,10 +16,10 @@ from batchpipe.store.queries import query
 BLOCK_BYTES = 2_097_152
 
 # Chunk id, batch id (None for a realtime call), when it was completed, its results file.
-EndedRow = tuple[str, str | None, datetime, Path]
+EndedResults = tuple[str, str | None, datetime, Path]
 
 
-def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedRow]) -> None:
+def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedResults]) -> None:
     """`work.ended`: what is collected together."""
     connection.execute(query("ended"))
     for *known, path in rows:

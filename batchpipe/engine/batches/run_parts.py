@@ -25,7 +25,7 @@ class RunParts:
     resolved: Resolved
     database: Database
     work: Work
-    raw: RawFolder
+    raw_folder: RawFolder
     provider: Callable[[], Provider]
     run_id: str
 

@@ -1,4 +1,4 @@
-"""Sending what is due: several chunks at once while there is room, and what follows from each outcome."""
+"""Sending what is due: several chunks at once while the limits allow it, and what follows from each outcome."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from decimal import Decimal
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.decide.chunking import subtract_ranges
-from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, Flight
-from batchpipe.engine.batches.next_chunks import Room
-from batchpipe.engine.batches.submit import Sent, Submitter
+from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
+from batchpipe.engine.batches.next_chunks import ChunkChooser
+from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.planner import Plan, Planner
 from batchpipe.sql.quoting import quote_list
@@ -22,7 +22,7 @@ LONGEST_WAIT_SECONDS = 300.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Queue:
+class DueRequests:
     """The due requests of the present plan, sent in order. `gate` says why sending stopped."""
 
     submitter: Submitter
@@ -54,8 +54,8 @@ class Queue:
     def exhausted(self) -> bool:
         return not self._pending
 
-    def submit(self, flight: Flight) -> None:
-        """Send chunks while there is room; says in `gate` or `wake_at` what it waits for."""
+    def submit(self, flight: BatchesInFlight) -> None:
+        """Send chunks while the limits allow it; says in `gate` or `wake_at` what it waits for."""
         self.gate = None
         now = self.context.clock()
         if self.exhausted or (self.wake_at is not None and now < self.wake_at):
@@ -66,36 +66,36 @@ class Queue:
         flight.account()
 
     def _send_next(self) -> bool:
-        """Send chunks together where there is room; whether others may follow at once."""
+        """Send chunks together where the limits allow it; whether others may follow at once."""
         if self._plan is None or self.exhausted:
             return False
         with self.context.database.reading(self.submitter.parts.work) as session:
             # After a batch that no row survived, only a few requests go first.
             names = quote_list(self.submitter.parts.resolved.names)
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
-            room = self._room(self._plan, cautious)
-            found = room.choose(session)
+            chooser = self._chooser(self._plan, cautious)
+            found = chooser.choose(session)
         self.gate = found.gate
-        if not found.parts:
+        if not found.chunks:
             return False
-        sent = self.submitter.send(self._plan, lambda *now: room.choose(*now).parts, room.marks)
+        sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks)
         self._after(sent)
         return bool(sent) and self.wake_at is None and not cautious
 
-    def _room(self, plan: Plan, cautious: bool) -> Room:
-        return Room(
+    def _chooser(self, plan: Plan, cautious: bool) -> ChunkChooser:
+        return ChunkChooser(
             resolved=self.submitter.parts.resolved,
             run_id=self.submitter.parts.run_id,
             max_usd=self.max_usd,
             plan=plan,
-            marks=self.planner.marks,
+            cache_marks=self.planner.cache_marks,
             pending=tuple(self._pending),
             rungs=self._rungs,
             most=self._size_cap,
             cautious=cautious,
         )
 
-    def _after(self, sent: Sequence[Sent]) -> None:
+    def _after(self, sent: Sequence[SentChunk]) -> None:
         """Go on, make chunks smaller, or wait, by what became of those that went up together.
 
         Raises what stops the run when all of them are accounted for.
@@ -113,7 +113,7 @@ class Queue:
             hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
             raise ProviderError(f"the provider cannot be reached: {lost.words}", where="provider", hint=hint)
 
-    def _is_done(self, sent: Sent) -> bool:
+    def _is_done(self, sent: SentChunk) -> bool:
         """Whether the requests of a chunk are no longer to be sent."""
         if sent.outcome in ("sent", "unknown"):
             self.submitted += sent.count
@@ -139,7 +139,7 @@ class Queue:
         moment = self.context.clock() + timedelta(seconds=seconds)
         self.wake_at = moment if self.wake_at is None else max(self.wake_at, moment)
 
-    def _is_refused_alone(self, sent: Sent) -> bool:
+    def _is_refused_alone(self, sent: SentChunk) -> bool:
         """Halve a chunk that was refused whole until the offender is found; a single one has failed, and is done."""
         if sent.count > 1:
             half = sent.count // 2

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.call_pool import side_by_side
-from batchpipe.engine.batches.next_chunks import UPLOADS, Part
+from batchpipe.engine.batches.next_chunks import UPLOADS, NextChunk
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.ledger.raw_folder import keep_chunks
-from batchpipe.engine.plan.cache_marks import Marks, facts
+from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.planner import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
@@ -33,19 +33,19 @@ SUBMIT_TIMEOUT_SECONDS = 600.0
 
 Failure = UnknownOutcomeError | NotSentError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
-Choose = Callable[[Session, Collection[int]], Sequence[Part]]
+ChooseChunks = Callable[[Session, Collection[int]], Sequence[NextChunk]]
 
-SendOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "stopped"]
+ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentChunk:
     """What became of one chunk: `count` requests of the queue from number `start`; `words` are the provider's.
 
     `stop` is a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
     """
 
-    outcome: SendOutcome
+    outcome: ChunkOutcome
     start: int
     count: int
     chunk_id: str
@@ -55,12 +55,12 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
+class SubmitOutcome:
     """What is recorded of one chunk's submit, and what it means for the queue."""
 
     kind: str
     data: Mapping[str, Any]
-    sent: Sent
+    sent: SentChunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +70,23 @@ class Submitter:
     parts: RunParts
     account_url: Callable[[Provider], str]
 
-    def send(self, plan: Plan, choose: Choose, marks: Marks) -> list[Sent]:
+    def send(self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks) -> list[SentChunk]:
         """Send the chunks that `choose` gives, side by side; the requests were rendered with `marks`.
 
         `choose` is given the session that commits them and the sizes that they may not have.
         """
         provider = self.parts.provider()
-        chunks = self._commit_intents(provider, plan, choose, marks)
+        chunks = self._commit_intents(provider, plan, choose, cache_marks)
         if not chunks:
             return []
         with self.parts.reading() as session:
-            keep_chunks(session, self.parts.raw, list(chunks), self.parts.database.path.name)
-        calls = [self._post(provider, plan, chunk_id, part, marks) for chunk_id, part in chunks.items()]
+            keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
+        calls = [self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()]
         self.parts.work.connection.execute("DROP TABLE work.chunk")
         answers = side_by_side(calls, UPLOADS, FAILURES)
         outcomes = [
-            self._posted(chunk_id, part, answer)
-            for (chunk_id, part), answer in zip(chunks.items(), answers, strict=True)
+            self._outcome(chunk_id, chunk, answer)
+            for (chunk_id, chunk), answer in zip(chunks.items(), answers, strict=True)
         ]
         self._record(outcomes)
         return [each.sent for each in outcomes]
@@ -105,16 +105,18 @@ class Submitter:
                 },
             )
 
-    def _commit_intents(self, provider: Provider, plan: Plan, choose: Choose, marks: Marks) -> dict[str, Part]:
+    def _commit_intents(
+        self, provider: Provider, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks
+    ) -> dict[str, NextChunk]:
         """The chunks by their ids, which are in their order; none where there is no room any more."""
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.parts.writing() as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
-            parts = choose(session, taken)
-            if not parts:
+            chosen = choose(session, taken)
+            if not chosen:
                 return {}
-            drawn = session.rows("SELECT uuidv7()::VARCHAR FROM range($1)", [len(parts)])
-            chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), parts, strict=True))
+            drawn = session.rows("SELECT uuidv7()::VARCHAR FROM range($1)", [len(chosen)])
+            chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
                 query("insert_requests", **include_parts(self.parts.resolved, plan.snapshot)),
@@ -132,13 +134,15 @@ class Submitter:
                 "prompt_version": self.parts.resolved.version.prompt_version,
                 "pilot": plan.held is not None,
             }
-            for data in session.dictionaries(query("chunk_facts"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
+            for data in session.dictionaries(query("chunk_event_data"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
                 chunk_id = data.pop("chunk_id")
-                marked = facts(self.parts.resolved, marks, chunks[chunk_id].rung, chunks[chunk_id].turn)
-                self.parts.add_event(session, "chunk_prepared", data | known | marked, chunk_id=chunk_id)
+                caching = cache_event_data(
+                    self.parts.resolved, cache_marks, chunks[chunk_id].rung, chunks[chunk_id].caching
+                )
+                self.parts.add_event(session, "chunk_prepared", data | known | caching, chunk_id=chunk_id)
         return chunks
 
-    def _fill_chunk(self, database: str, chunks: Mapping[str, Part]) -> None:
+    def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:
         """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
         with self.parts.work.connection.cursor() as cursor:
             parameters = {
@@ -152,14 +156,14 @@ class Submitter:
             cursor.execute(query("add_followers"))
 
     def _post(
-        self, provider: Provider, plan: Plan, chunk_id: str, part: Part, marks: Marks
+        self, provider: Provider, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks
     ) -> Callable[[], BatchState]:
         """The call that sends a chunk, its body at hand."""
-        body = self._body(provider, plan, chunk_id, unmarked=bool(marks.by_rung) and part.turn.step == "none")
-        headers = provider.batch_headers(self.parts.resolved.rungs[part.rung - 1])
+        body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
+        headers = provider.batch_headers(self.parts.resolved.rungs[chunk.rung - 1])
 
         def call() -> BatchState:
-            with telemetry.span("submit", self.parts.resolved.name, requests=part.count):
+            with telemetry.span("submit", self.parts.resolved.name, requests=chunk.count):
                 return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
         return call
@@ -172,19 +176,19 @@ class Submitter:
             return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
         return provider.assemble(rows)
 
-    def _posted(self, chunk_id: str, part: Part, answer: BatchState | Failure) -> Posted:
-        sent = Sent(outcome="sent", start=part.start, count=part.count, chunk_id=chunk_id)
+    def _outcome(self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure) -> SubmitOutcome:
+        sent = SentChunk(outcome="sent", start=chunk.start, count=chunk.count, chunk_id=chunk_id)
         if isinstance(answer, BatchState):
-            return Posted(kind="chunk_submitted", data=submitted_facts(answer), sent=sent)
+            return SubmitOutcome(kind="chunk_submitted", data=submitted_batch_data(answer), sent=sent)
         if isinstance(answer, RefusedError):
             data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
-            return Posted(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
+            return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
         data, words = {"message": str(answer)}, str(answer)
         if isinstance(answer, UnknownOutcomeError):
-            return Posted(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
-        return Posted(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
+            return SubmitOutcome(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
+        return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
 
-    def _refused(self, sent: Sent, error: RefusedError) -> Sent:
+    def _refused(self, sent: SentChunk, error: RefusedError) -> SentChunk:
         if error.kind in ("too_large", "invalid"):
             return replace(sent, outcome="refused_size", words=error.message)
         if error.kind in ("rate_limit", "queue_full"):
@@ -192,22 +196,22 @@ class Submitter:
             return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
         return replace(sent, outcome="stopped", stop=refusal(error, self.parts.provider().key_hash))
 
-    def _record(self, outcomes: Sequence[Posted]) -> None:
+    def _record(self, outcomes: Sequence[SubmitOutcome]) -> None:
         """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
         with ExitStack() as stack:
             stack.callback(self._add_events, outcomes)
             for each in reversed(outcomes):
                 stack.callback(
-                    self.parts.raw.note, each.sent.chunk_id, each.kind, each.data, self.parts.database.clock()
+                    self.parts.raw_folder.note, each.sent.chunk_id, each.kind, each.data, self.parts.database.clock()
                 )
 
-    def _add_events(self, outcomes: Sequence[Posted]) -> None:
+    def _add_events(self, outcomes: Sequence[SubmitOutcome]) -> None:
         with self.parts.writing() as session:
             for each in outcomes:
                 self.parts.add_event(session, each.kind, each.data, chunk_id=each.sent.chunk_id)
 
 
-def submitted_facts(state: BatchState) -> dict[str, Any]:
+def submitted_batch_data(state: BatchState) -> dict[str, Any]:
     """What is recorded of a batch once its id is known."""
     return {
         "batch_id": state.batch_id,

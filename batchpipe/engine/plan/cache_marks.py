@@ -35,7 +35,7 @@ UNMARKED = CacheDecision(step="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class CacheMarks:
     """How requests are marked while they are rendered: with `fixed`, or on each rung with its mark's ttl."""
 
     fixed: CacheTtl | None = None
@@ -48,25 +48,25 @@ class Marks:
         return None if mark.is_hopeless else mark.ttl
 
 
-NO_MARKS = Marks()
+NO_CACHE_MARKS = CacheMarks()
 
 
-def fixed_marks(resolved: Resolved) -> Marks:
+def fixed_cache_marks(resolved: Resolved) -> CacheMarks:
     """Those that the pipeline file orders; none with `cache = "auto"`."""
     cache = resolved.file.pipeline.prompt.cache
-    return Marks(fixed=cache if cache == "5m" or cache == "1h" else None)
+    return CacheMarks(fixed=cache if cache == "5m" or cache == "1h" else None)
 
 
-def choose_marks(session: Session, resolved: Resolved, prices: PriceBook) -> Marks:
+def choose_cache_marks(session: Session, resolved: Resolved, prices: PriceBook) -> CacheMarks:
     """With `cache = "auto"` those of the rungs where a mark may pay; else those that the file orders."""
     if resolved.file.pipeline.prompt.cache != "auto" or not _prefix(resolved):
-        return fixed_marks(resolved)
+        return fixed_cache_marks(resolved)
     found = {}
     for number in range(1, len(resolved.rungs) + 1):
         mark = _mark(session, resolved, prices, number)
         if mark is not None:
             found[number] = mark
-    return Marks(by_rung=found)
+    return CacheMarks(by_rung=found)
 
 
 def cached_head(resolved: Resolved) -> str:
@@ -125,31 +125,31 @@ def read_prefix_state(session: Session, resolved: Resolved, prefix: str) -> Pref
     return PrefixState(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
 
 
-def fresh_mark(session: Session, resolved: Resolved, marks: Marks, rung: int) -> CacheMark | None:
+def current_cache_mark(session: Session, resolved: Resolved, cache_marks: CacheMarks, rung: int) -> CacheMark | None:
     """The mark of a rung with what is known of its cache by now; None where its requests go without."""
-    mark = marks.by_rung.get(rung)
+    mark = cache_marks.by_rung.get(rung)
     if mark is None or mark.is_hopeless:
         return None
     hits = _read_hits(session, resolved.rungs[rung - 1].model).get(mark.ttl, mark.hits)
     return replace(mark, hits=hits, state=read_prefix_state(session, resolved, mark.prefix))
 
 
-def facts(resolved: Resolved, marks: Marks, rung: int, turn: CacheDecision) -> dict[str, Any]:
+def cache_event_data(resolved: Resolved, cache_marks: CacheMarks, rung: int, decision: CacheDecision) -> dict[str, Any]:
     """What is recorded of a chunk's marks; nothing where caching was not thought of."""
-    if marks.fixed is not None:
-        return {"cache": marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
-    mark = marks.by_rung.get(rung)
+    if cache_marks.fixed is not None:
+        return {"cache": cache_marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
+    mark = cache_marks.by_rung.get(rung)
     if mark is None:
         return {}
-    marked = turn.step != "none"
-    return {"cache": mark.ttl if marked else None, "cache_step": turn.step, "cache_prefix": mark.prefix}
+    marked = decision.step != "none"
+    return {"cache": mark.ttl if marked else None, "cache_step": decision.step, "cache_prefix": mark.prefix}
 
 
-def price_queue(session: Session, resolved: Resolved, marks: Marks) -> list[ExpectedCaching]:
+def price_queue(session: Session, resolved: Resolved, cache_marks: CacheMarks) -> list[ExpectedCaching]:
     """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
     found = []
-    for rung, requests, tokens in session.rows(query("due_on_rungs")) if marks.by_rung else ():
-        mark = marks.by_rung.get(rung)
+    for rung, requests, tokens in session.rows(query("due_on_rungs")) if cache_marks.by_rung else ():
+        mark = cache_marks.by_rung.get(rung)
         if mark is None:
             continue
         each = expect_caching(mark, rung, resolved.rungs[rung - 1].model, requests, session.now)

@@ -109,8 +109,8 @@ def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[in
             listed = ", ".join(str(each) for each in known)
             hint = f"Open orders: {listed}." if listed else "No order is open."
             raise UsageError(f"there is no open order {number}", where="--withdraw", hint=hint)
-        facts = {"order_id": str(known[number]["order_id"]), "number": number}
-        add_event(session, names[0], "order_withdrawn", facts, run_id=run_id)
+        data = {"order_id": str(known[number]["order_id"]), "number": number}
+        add_event(session, names[0], "order_withdrawn", data, run_id=run_id)
 
 
 def output_relation(

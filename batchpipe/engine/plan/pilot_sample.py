@@ -12,7 +12,7 @@ from batchpipe.store.queries import query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class PilotSample:
     """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
 
     A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
@@ -27,7 +27,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HeldBack:
     """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost.
 
     `gold` of the rows have a true value; None where nobody asks.
@@ -40,7 +40,7 @@ class Held:
     whole: Estimate
 
 
-def fill_sample(work: Work, sample: Sample, snapshot: Snapshot, words: str, rows: int) -> None:
+def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: str, rows: int) -> None:
     """`work.sample`: so many rows of `work.plan` that stand under one of `words` (SQL)."""
     fill_known_keys(work, snapshot if sample.gold_first else None)
     stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")

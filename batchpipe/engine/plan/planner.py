@@ -21,9 +21,9 @@ from batchpipe.engine.cost.estimate import (
 )
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.plan.body_fit import fit
-from batchpipe.engine.plan.cache_marks import Marks, choose_marks, price_queue
+from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_queue
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
-from batchpipe.engine.plan.pilot_sample import Held, Sample, fill_sample
+from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample, fill_pilot_sample
 from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
@@ -32,7 +32,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
-DUE_WORDS = (
+DUE_REASONS = (
     "redo",
     "new",
     "input_changed",
@@ -42,8 +42,8 @@ DUE_WORDS = (
     "escalated",
     "retry",
 )
-FRESH_WORDS = tuple(word for word in DUE_WORDS if word not in ("escalated", "retry"))
-WORDS = ("pending", *DUE_WORDS, "carried_over", "kept", "failed", "unchanged")
+FRESH_REASONS = tuple(reason for reason in DUE_REASONS if reason not in ("escalated", "retry"))
+REASONS = ("pending", *DUE_REASONS, "carried_over", "kept", "failed", "unchanged")
 STAYS = (
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
     "AND c.state IN ('accepted', 'kept', 'failed'))"
@@ -65,7 +65,7 @@ class PlanOptions:
     where: str | None = None
     no_new: bool = False
     since: int | None = None
-    sample: Sample | None = None
+    sample: PilotSample | None = None
     unanswered: Sequence[str] | None = None
 
 
@@ -73,7 +73,7 @@ class PlanOptions:
 class Plan:
     """Rows by reason, and the chunks that a run would send. The rows are in `work.plan` and `work.leading`."""
 
-    words: Mapping[str, int]
+    rows_by_reason: Mapping[str, int]
     removed: int
     known: int
     vanished: int
@@ -83,18 +83,18 @@ class Plan:
     deferred_until: datetime | None  # when the next row that pauses after a transient error is due
     chunks: Sequence[Chunk]
     estimate: Estimate
-    held: Held | None  # what a pilot keeps back
+    held: HeldBack | None  # what a pilot keeps back
     rendered: Path
     snapshot: Snapshot
     seq: int
 
     @property
     def input(self) -> int:
-        return sum(self.words.values())
+        return sum(self.rows_by_reason.values())
 
     @property
     def due(self) -> int:
-        return sum(self.words[word] for word in DUE_WORDS)
+        return sum(self.rows_by_reason[reason] for reason in DUE_REASONS)
 
     @property
     def batches(self) -> int:
@@ -118,7 +118,7 @@ class Planner:
     prices: PriceBook
     rounds: int = 0
     planned_seq: int = 0
-    marks: Marks = field(default_factory=Marks)
+    cache_marks: CacheMarks = field(default_factory=CacheMarks)
     _column_lists: list[list[str]] = field(default_factory=list)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
@@ -127,21 +127,21 @@ class Planner:
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         with self.database.reading(self.work) as session:
-            self.compare(session, snapshot, orders, options)
+            self.compare_rows(session, snapshot, orders, options)
             seq = session.seq
-            self.marks = choose_marks(session, self.resolved, self.prices)
+            self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
             session.execute(query("to_judge", stays=STAYS, **self._judging(snapshot)))
             fill_answers(session, "work.to_judge")
         self._judge("work.rejudged")
         connection = self.work.connection
         connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
-        render_rows(connection, self.resolved, snapshot, rendered, self.marks)
+        render_rows(connection, self.resolved, snapshot, rendered, self.cache_marks)
         with self.database.reading(self.work) as session:
             redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
             session.execute(query("matches_to_judge", **self._judging(snapshot)))
             fill_answers(session, "work.to_judge")
-            fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
+            fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
         self._judge("work.judged")
         connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         connection.execute(query("drop_compared_parts"))
@@ -151,7 +151,7 @@ class Planner:
             )
             connection.execute(
                 "CREATE OR REPLACE TABLE work.due_words AS "
-                f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_WORDS)})"
+                f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_REASONS)})"
             )
             self.planned_seq = seq
         self._fill_queue(options)
@@ -171,7 +171,7 @@ class Planner:
     def _pipelines(self) -> str:
         return quote_list(self.resolved.names)
 
-    def compare(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
+    def compare_rows(self, session: Session, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> None:
         """Fill `work.compared` and `work.candidates`: what can be said of each row before anything is rendered."""
         pipelines, version = self._pipelines, self.resolved.version
         self._fill_standing(session)
@@ -292,7 +292,7 @@ class Planner:
 
     def _fill_queue(self, options: PlanOptions, chosen: str = "") -> None:
         """`work.due`, `work.leading` and `work.queue`: what may be sent now, of it those that ask first, in order."""
-        words = ("escalated", "retry") if options.no_new else DUE_WORDS
+        words = ("escalated", "retry") if options.no_new else DUE_REASONS
         limit = f"ORDER BY key_id LIMIT {int(options.limit)}" if options.limit is not None else ""
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(query("due", due_words=quote_list(words), chosen=chosen, limit=limit), parameters)
@@ -301,31 +301,31 @@ class Planner:
         self.work.connection.execute(query("leading"))
         self.work.connection.execute(query("number_requests"))
 
-    def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> Held | None:
+    def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> HeldBack | None:
         """While a pilot is not approved: `work.queue` with no more than what is left of its sample."""
         sample = options.sample
         if sample is None:
             return None
         connection = self.work.connection
         fresh, everything = connection.execute(
-            f"SELECT count(*) FILTER (reason IN ({quote_list(FRESH_WORDS)})), count(*) FROM work.due"
+            f"SELECT count(*) FILTER (reason IN ({quote_list(FRESH_REASONS)})), count(*) FROM work.due"
         ).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
         whole = self._estimate(self._chunks())
         requests = self._count("SELECT count(*) FROM work.queue")
-        words = quote_list(FRESH_WORDS)
-        fill_sample(self.work, sample, snapshot, words, 0 if options.no_new else sample.rows)
+        words = quote_list(FRESH_REASONS)
+        fill_pilot_sample(self.work, sample, snapshot, words, 0 if options.no_new else sample.rows)
         self._fill_queue(options, f"AND word IN ({words}) AND key_id IN (SELECT key_id FROM work.sample)")
         rows = self._count("SELECT count(*) FROM work.due")
         gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.known_keys USING (key_id)")
         gold_rows = gold if sample.gold_first else None
-        return Held(rows=rows, gold=gold_rows, due=everything, requests=requests, whole=whole)
+        return HeldBack(rows=rows, gold=gold_rows, due=everything, requests=requests, whole=whole)
 
     def rest(self, options: PlanOptions, without: str) -> tuple[int, Estimate]:
         """The requests of the last plan that would still be sent, by today's estimate, less the keys in `without`."""
         with self.database.reading(self.work) as session:
-            fill_ladder(session, self.resolved, self.prices, self.marks.by_rung)
+            fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
         self._fill_queue(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
         return self._count("SELECT count(*) FROM work.queue"), self._estimate(self._chunks())
 
@@ -342,7 +342,7 @@ class Planner:
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         session = self._session()
-        caching = price_queue(session, self.resolved, self.marks)
+        caching = price_queue(session, self.resolved, self.cache_marks)
         return estimate(session, self.resolved, chunks, caching=caching, once=once)
 
     def _count(self, statement: str) -> int:
@@ -354,15 +354,15 @@ class Planner:
         with self.database.reading(self.work) as session:
             session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
 
-    def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: Held | None) -> Plan:
+    def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: HeldBack | None) -> Plan:
         session, chunks = self._session(seq), self._chunks()
-        words = dict.fromkeys(WORDS, 0) | dict(session.rows(query("word_counts")))
+        rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("word_counts")))
         known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
             "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
         )
         return Plan(
-            words=words,
+            rows_by_reason=rows_by_reason,
             removed=removed,
             known=known,
             vanished=vanished,

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, TemplateError
-from batchpipe.engine.plan.planner import DUE_WORDS
+from batchpipe.engine.plan.planner import DUE_REASONS
 from batchpipe.engine.plan.render import feedback_text, python_value
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
@@ -38,7 +38,7 @@ ROWS_OF_A_REASON = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiffOptions:
+class PromptDiffOptions:
     """`wanted`: show what changed. Versions by any of their names; None: the one that answered, the present one."""
 
     wanted: bool = False
@@ -47,7 +47,7 @@ class DiffOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RenderedRequest:
     """A rendered request as the model would see it, or why it does not render."""
 
     system: str | None = None
@@ -71,8 +71,8 @@ class SampledRow:
     key: str
     reason: str
     version: str | None
-    before: Request | None
-    after: Request
+    before: RenderedRequest | None
+    after: RenderedRequest
 
     def diff(self, from_name: str, to_name: str) -> str:
         """The request's change as a unified diff; empty where it is the same."""
@@ -80,7 +80,7 @@ class SampledRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanDiff:
+class PromptDiff:
     """`before` is the version that answered, None where nothing is answered; `problem` says why it cannot render."""
 
     before: PromptText | None
@@ -99,7 +99,7 @@ class NamedVersions:
     past: Mapping[str, str]
 
 
-def find_named(database: Database, work: Work, file: PipelineFile, options: DiffOptions) -> NamedVersions:
+def find_named(database: Database, work: Work, file: PipelineFile, options: PromptDiffOptions) -> NamedVersions:
     """Look up the versions that `options` name; UsageError for one that there is not."""
     names = file.pipeline.names
     if not (options.wanted or options.to_version):
@@ -117,7 +117,7 @@ def find_named(database: Database, work: Work, file: PipelineFile, options: Diff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
+class EarlierPrompt:
     """The earlier side: its text, and resolved for rendering, else the problem with that."""
 
     text: PromptText
@@ -125,18 +125,18 @@ class Before:
     problem: str | None
 
 
-def resolve_before(
+def resolve_earlier(
     version: RecordedVersion | Commit, resolved: Resolved, inputs: Inputs, past: Mapping[str, str], provider: str
-) -> Before:
+) -> EarlierPrompt:
     """Make `version` fit for rendering rows of `inputs`."""
     try:
         earlier = resolve_version(version, resolved.file, inputs, provider, past=past)
     except PipelineError as error:
         if isinstance(version, Commit):
             raise
-        return Before(text=version.text, resolved=None, problem=error.what)
+        return EarlierPrompt(text=version.text, resolved=None, problem=error.what)
     text = version.text if isinstance(version, RecordedVersion) else text_of_resolved(earlier, version.label)
-    return Before(text=text, resolved=earlier, problem=None)
+    return EarlierPrompt(text=text, resolved=earlier, problem=None)
 
 
 def answering_version(session: Session, names: Sequence[str]) -> RecordedVersion | None:
@@ -147,30 +147,30 @@ def answering_version(session: Session, names: Sequence[str]) -> RecordedVersion
     return read_version(session, names, version) if version else None
 
 
-def plan_diff(
+def make_prompt_diff(
     database: Database,
     work: Work,
     resolved: Resolved,
     snapshot: Snapshot,
     *,
     label: str,
-    before: Before | None,
+    before: EarlierPrompt | None,
     past: Mapping[str, str],
     provider: str,
-) -> PlanDiff:
+) -> PromptDiff:
     """The diff of the plan that `work` holds; without `before` against the version that answered."""
-    listed = quote_list(DUE_WORDS)
+    listed = quote_list(DUE_REASONS)
     with database.reading(work) as session:
         version = answering_version(session, resolved.names) if before is None else None
         session.execute(query("sampled", due_words=listed), {"each": ROWS_OF_A_REASON})
         found = session.dictionaries(query("sampled_requests", pipelines=quote_list(resolved.names)))
     if version is not None:
-        before = resolve_before(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
+        before = resolve_earlier(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
     after = text_of_resolved(resolved, label)
     present = _present(work.connection, snapshot, [each["position"] for each in found])
     rows = [_row(work.connection, resolved, before, each, present[each["position"]]) for each in found]
-    rows.sort(key=lambda each: DUE_WORDS.index(each.reason))
-    return PlanDiff(
+    rows.sort(key=lambda each: DUE_REASONS.index(each.reason))
+    return PromptDiff(
         before=before.text if before else None,
         after=after,
         prompt=diff_texts(before.text, after) if before else (),
@@ -195,7 +195,7 @@ def _present(
 def _row(
     connection: duckdb.DuckDBPyConnection,
     resolved: Resolved,
-    before: Before | None,
+    before: EarlierPrompt | None,
     found: Mapping[str, Any],
     present: Mapping[str, Any],
 ) -> SampledRow:
@@ -218,13 +218,13 @@ def _row(
     )
 
 
-def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | None) -> Request:
+def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | None) -> RenderedRequest:
     used = resolved.templates.columns
     try:
         message = resolved.templates.render({name: value for name, value in values.items() if name in used})
     except TemplateError as error:
-        return Request(problem=f"{error.where}: {error.what}")
-    return Request(system=message.system, user=message.user, feedback=feedback)
+        return RenderedRequest(problem=f"{error.where}: {error.what}")
+    return RenderedRequest(system=message.system, user=message.user, feedback=feedback)
 
 
 def typed_values(

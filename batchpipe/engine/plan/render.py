@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.decide.fingerprint import fingerprinter
-from batchpipe.engine.plan.cache_marks import Marks, cached_head, fixed_marks
+from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
@@ -38,13 +38,13 @@ NOTHING = (
 
 
 def render_rows(
-    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, marks: Marks
+    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, cache_marks: CacheMarks
 ) -> None:
     """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered` instead."""
     windows = _windows(connection)
     if windows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(connection, resolved, snapshot, path, marks, windows)
+        _write(connection, resolved, snapshot, path, cache_marks, windows)
     rendered = f"read_parquet({quote_literal(str(path))})" if windows else NOTHING
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
@@ -64,7 +64,7 @@ def _write(
     resolved: Resolved,
     snapshot: Snapshot,
     path: Path,
-    marks: Marks,
+    cache_marks: CacheMarks,
     windows: Sequence[tuple[int, int]],
 ) -> None:
     columns = _template_columns(resolved)
@@ -74,7 +74,7 @@ def _write(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
         for block in _blocks(connection, snapshot, columns, windows):
-            rows = _rendered(block, columns, resolved, marks)
+            rows = _rendered(block, columns, resolved, cache_marks)
             writer.write_table(pyarrow.table(rows, schema=schema))
 
 
@@ -84,7 +84,9 @@ def render_row(
     """One row as the model would see it, and its params on `rung`, or for a model that is no rung."""
     message = resolved.templates.render(row)
     settings = settings or resolved.rungs[rung - 1]
-    return message, _encoder(resolved, settings, fixed_marks(resolved).fixed)(message, max_tokens=settings.max_tokens)
+    return message, _encoder(resolved, settings, fixed_cache_marks(resolved).fixed)(
+        message, max_tokens=settings.max_tokens
+    )
 
 
 def feedback_text(answer: str, error: str) -> str:
@@ -152,13 +154,15 @@ def python_value(column: InputColumn) -> str:
 
 
 def _rendered(
-    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, marks: Marks
+    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, cache_marks: CacheMarks
 ) -> dict[str, Sequence[Any]]:
     """The columns of `RENDERED`."""
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = fingerprinter(output_format, resolved.visible_schema)
-    encoders = [_encoder(resolved, rung, marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)]
+    encoders = [
+        _encoder(resolved, rung, cache_marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)
+    ]
     render = resolved.templates.render
     prints, params = [], []
     for _, _, rung, room, answer, error, *values in block:

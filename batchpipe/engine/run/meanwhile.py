@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
-from batchpipe.engine.batches.in_flight import Flight
+from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.sending import Queue
+from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.planner import Planner, PlanOptions
@@ -18,11 +18,11 @@ from batchpipe.engine.source.snapshot import Snapshot
 
 
 @dataclass(slots=True, kw_only=True)
-class Meanwhile:
+class PreviousVersionRun:
     """The rows that no version has answered yet, under the version before. It has working tables of its own."""
 
     planner: Planner
-    queue: Queue
+    queue: DueRequests
     snapshot: Snapshot
     options: PlanOptions
     again: bool = field(default=True, init=False)
@@ -32,7 +32,7 @@ class Meanwhile:
         """Nothing more can be sent now."""
         return not self.again and self.queue.exhausted
 
-    def submit(self, flight: Flight) -> None:
+    def submit(self, flight: BatchesInFlight) -> None:
         """Plan where rows have become due, and send what there is room for."""
         if self.again and self.queue.exhausted:
             self.again = False
@@ -40,14 +40,14 @@ class Meanwhile:
         self.queue.submit(flight)
 
 
-def go_on(
+def begin_previous_version_run(
     context: Context,
     stack: ExitStack,
     snapshot: Snapshot,
     options: PlanOptions,
     parts: RunParts,
     tell: Tell,
-) -> Meanwhile | None:
+) -> PreviousVersionRun | None:
     """A way for new rows under the version before, with what a run's submitter takes; `stack` closes its tables."""
     if not is_asked_for(parts.resolved):
         return None
@@ -61,5 +61,5 @@ def go_on(
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
     submitter = Submitter(parts=replace(parts, resolved=before, work=work), account_url=context.account_url)
-    queue = Queue(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
-    return Meanwhile(planner=planner, queue=queue, snapshot=snapshot, options=unanswered(options, ()))
+    queue = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
+    return PreviousVersionRun(planner=planner, queue=queue, snapshot=snapshot, options=unanswered(options, ()))

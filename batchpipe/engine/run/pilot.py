@@ -15,7 +15,7 @@ from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.engine.gold.answered_gold import KnownGold, held_against, read_known
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.plan.pilot_sample import Sample
+from batchpipe.engine.plan.pilot_sample import PilotSample
 from batchpipe.engine.plan.planner import Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
@@ -30,7 +30,7 @@ BINS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PilotState:
     """How far the pilot of the present prompt version is. `settled`: everything may be sent."""
 
     pilot: Pilot
@@ -43,11 +43,11 @@ class Standing:
         """Something was sent, and all of it has come back."""
         return self.sent > 0 and not self.in_flight
 
-    def sample(self, gold: KnownGold | None) -> Sample | None:
+    def sample(self, gold: KnownGold | None) -> PilotSample | None:
         """What may be sent before approval; None where everything may."""
         if self.settled:
             return None
-        return Sample(
+        return PilotSample(
             rows=max(self.pilot.rows - self.sent, 0),
             begun=self.sent > 0,
             at_least=self.pilot.rows,
@@ -57,7 +57,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class PilotSummary:
     """What a pilot came to. Costs are US dollars, None where a price is not known.
 
     `reasons` are (outcome, error, rows) of what is not valid; `values` count each allowed value of a field;
@@ -76,12 +76,12 @@ class Summary:
     cost_usd: Decimal | None
     rest_requests: int
     rest: Estimate
-    examples: Sequence[Example]
-    accuracy: Accuracy | None
+    examples: Sequence[PilotRow]
+    accuracy: PilotAccuracy | None
     shortfalls: Sequence[str]
 
     @property
-    def words(self) -> str:
+    def gate_reason(self) -> str:
         """Why the gate is closed."""
         why = "; ".join(self.shortfalls) or "it waits for approval"
         return f"the pilot of {self.rows:,} rows has come back: {why}"
@@ -96,7 +96,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
+class PilotAccuracy:
     """Of the pilot's rows with a true value `n` have come to an answer that stands or to none, `right` of them to a
     right one. `climbing` ones beside them go up a rung, so that their answer does not stand. `made_up` answers are the
     emulator's own."""
@@ -126,7 +126,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class PilotRow:
     """One row of a pilot: its key as texts, what conditions and prompt read of it, and its answer or why not."""
 
     key: Sequence[str]
@@ -135,7 +135,7 @@ class Example:
     error: str | None
 
 
-def standing_of(session: Session, resolved: Resolved, asked_rows: int | None = None) -> Standing | None:
+def pilot_state(session: Session, resolved: Resolved, asked_rows: int | None = None) -> PilotState | None:
     """Where the present prompt version stands; None where it needs no pilot.
 
     `asked_rows` is `--pilot N`; UsageError where the version is in use already. A pilot that has begun holds until
@@ -154,7 +154,7 @@ def standing_of(session: Session, resolved: Resolved, asked_rows: int | None = N
         why = "was approved already" if approved else f"has answered {pilot.rows:,} rows or more already"
         hint = f"To send a few rows only: batchpipe run {resolved.name} --limit {asked_rows}"
         raise UsageError(f"the prompt of {resolved.name} {why}: it needs no pilot", where="--pilot", hint=hint)
-    return Standing(pilot=pilot, settled=bool(approved or in_use), sent=sent, in_flight=in_flight)
+    return PilotState(pilot=pilot, settled=bool(approved or in_use), sent=sent, in_flight=in_flight)
 
 
 def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int | None = None) -> KnownGold | None:
@@ -163,8 +163,8 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
     if pilot is None or pilot.min_accuracy is None:
         return None
     with context.database.reading(work) as session:
-        standing = standing_of(session, resolved, asked_rows)
-    if standing is None or standing.settled:
+        state = pilot_state(session, resolved, asked_rows)
+    if state is None or state.settled:
         return None
     known = read_known(context, work, resolved.file, resolved.columns)
     if known is None:
@@ -174,23 +174,23 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
     return known
 
 
-def passes_by_itself(session: Session, resolved: Resolved, standing: Standing | None, gold: KnownGold | None) -> bool:
+def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | None, gold: KnownGold | None) -> bool:
     """Whether `auto` opens the gate: the pilot has come back and keeps what `[pilot]` asks for."""
-    if standing is None or standing.settled or not standing.complete or not standing.pilot.auto:
+    if state is None or state.settled or not state.complete or not state.pilot.auto:
         return False
     session.execute(query("pilot_rows", pipelines=quote_list(resolved.names)), _version(resolved))
     totals = session.dictionaries(query("pilot_totals"))[0]
-    return not _shortfalls(standing.pilot, totals, _accuracy(session, resolved, gold))
+    return not _shortfalls(state.pilot, totals, _accuracy(session, resolved, gold))
 
 
-def sample_of(
+def pilot_sample(
     session: Session, resolved: Resolved, gold: KnownGold | None, asked_rows: int | None = None
-) -> Sample | None:
+) -> PilotSample | None:
     """What a run would be held to now; `gold` is `pilot_gold`."""
-    standing = standing_of(session, resolved, asked_rows)
-    if standing is None or passes_by_itself(session, resolved, standing, gold):
+    state = pilot_state(session, resolved, asked_rows)
+    if state is None or passes_by_itself(session, resolved, state, gold):
         return None
-    return standing.sample(gold)
+    return state.sample(gold)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,43 +206,43 @@ class PilotGate:
     run_id: str
     tell: Tell
     _asked_rows: int | None = field(default=None, init=False)
-    _standing: Standing | None = field(default=None, init=False)
+    _state: PilotState | None = field(default=None, init=False)
     _gold: KnownGold | None = field(default=None, init=False)
 
     def begin(self, *, rows: int | None, approve: bool) -> None:
-        """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `standing_of`."""
+        """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `pilot_state`."""
         self._asked_rows = rows
         self._gold = pilot_gold(self.context, self.work, self.resolved, rows)
         with self.context.database.reading(self.work) as session:
-            standing = self._look(session)
-        if approve and standing is not None and not standing.settled and standing.sent:
-            if standing.complete:
+            state = self._read_state(session)
+        if approve and state is not None and not state.settled and state.sent:
+            if state.complete:
                 self._approve(self.context.person)
             else:
                 self.tell(Event(kind="notice", detail="the pilot is still in flight: look at it, then --approve"))
 
-    def sample(self) -> Sample | None:
+    def sample(self) -> PilotSample | None:
         """What may be sent; an approval by `auto` is recorded first."""
         with self.context.database.reading(self.work) as session:
-            standing = self._look(session)
-            if standing is None or standing.settled:
+            state = self._read_state(session)
+            if state is None or state.settled:
                 return None
-            passes = passes_by_itself(session, self.resolved, standing, self._gold)
+            passes = passes_by_itself(session, self.resolved, state, self._gold)
         if passes:
             self._approve("auto")
             return None
-        return standing.sample(self._gold)
+        return state.sample(self._gold)
 
-    def close(self, planner: Planner, options: PlanOptions) -> Summary | None:
+    def close(self, planner: Planner, options: PlanOptions) -> PilotSummary | None:
         """What the pilot came to, where its gate stays closed; None where everything may be sent now."""
-        if self.sample() is None or self._standing is None:
+        if self.sample() is None or self._state is None:
             return None
         with self.context.database.reading(self.work) as session:
             session.execute(query("pilot_rows", pipelines=quote_list(self.resolved.names)), _version(self.resolved))
         requests, rest = planner.rest(options, "work.pilot_rows")
         gold = self._gold or self._gold_at_hand()
         with self.context.database.reading(self.work) as session:
-            summary = summarise(session, self.resolved, self._standing, gold, requests, rest)
+            summary = sum_up_pilot(session, self.resolved, self._state, gold, requests, rest)
         file, accuracy = self.resolved.file, summary.accuracy
         if accuracy is None or not self.context.settings.emulator or self.context.emulator_answers(file) is not None:
             return summary
@@ -255,26 +255,26 @@ class PilotGate:
         except BatchpipeError:
             return None
 
-    def _look(self, session: Session) -> Standing | None:
-        self._standing = standing_of(session, self.resolved, self._asked_rows)
-        return self._standing
+    def _read_state(self, session: Session) -> PilotState | None:
+        self._state = pilot_state(session, self.resolved, self._asked_rows)
+        return self._state
 
     def _approve(self, who: str) -> None:
-        facts = {"prompt_version": self.resolved.version.prompt_version, "by": who}
+        data = {"prompt_version": self.resolved.version.prompt_version, "by": who}
         with self.context.database.writing(self.work, self.run_id) as session:
-            add_event(session, self.resolved.name, "pilot_approved", facts, run_id=self.run_id)
+            add_event(session, self.resolved.name, "pilot_approved", data, run_id=self.run_id)
         self.tell(Event(kind="pilot_approved", detail=who))
 
 
-def summarise(
-    session: Session, resolved: Resolved, standing: Standing, gold: KnownGold | None, requests: int, rest: Estimate
-) -> Summary:
+def sum_up_pilot(
+    session: Session, resolved: Resolved, state: PilotState, gold: KnownGold | None, requests: int, rest: Estimate
+) -> PilotSummary:
     """What `work.pilot_rows` came to; `requests` are still due, and `rest` is what they would cost."""
     accuracy = _accuracy(session, resolved, gold)
     totals = session.dictionaries(query("pilot_totals"))[0]
     names = [each.name for each in resolved.hash_columns]
     examples = [
-        Example(
+        PilotRow(
             key=json.loads(key),
             input=dict(zip(names, values, strict=False)),
             output=json.loads(output) if output is not None and valid else None,
@@ -282,7 +282,7 @@ def summarise(
         )
         for key, values, output, error, valid in session.rows(query("pilot_examples"), {"rows": EXAMPLES})
     ]
-    return Summary(
+    return PilotSummary(
         **totals,
         reasons=session.rows(query("pilot_reasons")),
         values={each.name: _values(session, each) for each in resolved.columns if _is_listed(resolved, each)},
@@ -291,7 +291,7 @@ def summarise(
         rest=rest,
         examples=examples,
         accuracy=accuracy,
-        shortfalls=_shortfalls(standing.pilot, totals, accuracy),
+        shortfalls=_shortfalls(state.pilot, totals, accuracy),
     )
 
 
@@ -299,18 +299,18 @@ def _version(resolved: Resolved) -> dict[str, str]:
     return {"prompt_version": resolved.version.prompt_version}
 
 
-def _accuracy(session: Session, resolved: Resolved, gold: KnownGold | None) -> Accuracy | None:
+def _accuracy(session: Session, resolved: Resolved, gold: KnownGold | None) -> PilotAccuracy | None:
     """How many rows of `work.pilot_rows` with a true value are right."""
     if gold is None:
         return None
     examples = [resolved.version.queries]
     found = held_against(session, gold, resolved.names, "work.pilot_rows", examples, ["climbs"])
-    standing = [each for each in found if not each.facts[0]]
-    right = sum(each.right for each in standing)
-    return Accuracy(n=len(standing), right=right, climbing=len(found) - len(standing))
+    decided = [each for each in found if not each.facts[0]]
+    right = sum(each.right for each in decided)
+    return PilotAccuracy(n=len(decided), right=right, climbing=len(found) - len(decided))
 
 
-def _inaccuracy(wanted: float, accuracy: Accuracy | None) -> str | None:
+def _inaccuracy(wanted: float, accuracy: PilotAccuracy | None) -> str | None:
     """Why `min_accuracy` does not hold, in words.
 
     It is held against the low end of the interval: of 20 rows 18 are right by luck under a prompt that gets 8 in 10.
@@ -329,7 +329,7 @@ def _inaccuracy(wanted: float, accuracy: Accuracy | None) -> str | None:
     return words
 
 
-def _shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: Accuracy | None) -> list[str]:
+def _shortfalls(pilot: Pilot, totals: Mapping[str, Any], accuracy: PilotAccuracy | None) -> list[str]:
     """What the pilot does not keep of what `[pilot]` asks for, in words."""
     found = []
     share = totals["valid"] / totals["rows"] if totals["rows"] else 0.0

@@ -16,11 +16,11 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
 from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.batches.free_decisions import record_orders, record_plan, record_version
-from batchpipe.engine.batches.in_flight import Flight
+from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
+from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.sending import Queue
+from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
@@ -30,11 +30,11 @@ from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.meanwhile import Meanwhile, go_on
+from batchpipe.engine.run.meanwhile import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.run.pilot import PilotGate, Summary
-from batchpipe.engine.run.result import RunFacts, RunResult, close_run, result_of
+from batchpipe.engine.run.pilot import PilotGate, PilotSummary
+from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
@@ -72,13 +72,13 @@ class PipelineRun:
     _first: Plan | None = field(default=None, init=False)
     _orders: Sequence[Order] = field(default=(), init=False)
     _planner: Planner = field(init=False)
-    _flight: Flight = field(init=False)
-    _queue: Queue = field(init=False)
+    _flight: BatchesInFlight = field(init=False)
+    _queue: DueRequests = field(init=False)
     _since: int = field(default=0, init=False)
     _pilot: PilotGate = field(init=False)
-    _meanwhile: Meanwhile | None = field(default=None, init=False)
+    _meanwhile: PreviousVersionRun | None = field(default=None, init=False)
     _parts: RunParts = field(init=False)
-    summary: Summary | None = field(default=None, init=False)
+    summary: PilotSummary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
     _span: telemetry.OpenSpan | None = field(default=None, init=False)
@@ -135,8 +135,8 @@ class PipelineRun:
         with database.writing(self.work, None) as session:
             self.run_id = str(session.one("SELECT uuidv7()")[0])
             self._since = session.seq
-            facts = {"version": __version__}
-            add_event(session, self.name, "run_started", facts, run_id=self.run_id)
+            data = {"version": __version__}
+            add_event(session, self.name, "run_started", data, run_id=self.run_id)
             if paused:
                 add_event(session, self.name, "resumed", {}, run_id=self.run_id)
         self._tell(Event(kind="run_started"))
@@ -176,11 +176,11 @@ class PipelineRun:
             resolved=self.resolved,
             database=database,
             work=self.work,
-            raw=RawFolder(path=database.make_folder("raw")),
+            raw_folder=RawFolder(path=database.make_folder("raw")),
             provider=self._provider,
             run_id=self.run_id,
         )
-        self._flight = Flight(
+        self._flight = BatchesInFlight(
             collector=Collector(parts=parts, prices=prices, poll_interval=context.settings.poll_interval),
             reconciler=Reconciler(parts=parts, reconcile_wait=context.reconcile_wait),
             context=context,
@@ -192,7 +192,7 @@ class PipelineRun:
             resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
-        self._queue = Queue(
+        self._queue = DueRequests(
             submitter=Submitter(parts=parts, account_url=context.account_url),
             planner=self._planner,
             context=context,
@@ -241,13 +241,15 @@ class PipelineRun:
             if not self.confirm(self.resolved, plan):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan = plan
-        record_plan(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
+        record_free_decisions(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         if plan.held is None:
             self._planner.forget()
         self._queue.load(plan)
         if self._held and self._meanwhile is None:
             options, stack = self.options.plan, self._stack
-            self._meanwhile = go_on(self.context, stack, self.snapshot, options, self._parts, self._tell)
+            self._meanwhile = begin_previous_version_run(
+                self.context, stack, self.snapshot, options, self._parts, self._tell
+            )
 
     @property
     def _held(self) -> bool:
@@ -299,7 +301,7 @@ class PipelineRun:
             self._ask_a_person()
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, queues)
 
-    def _wake_at(self, pauses_until: datetime | None, queues: Sequence[Queue]) -> datetime:
+    def _wake_at(self, pauses_until: datetime | None, queues: Sequence[DueRequests]) -> datetime:
         """Return when to look again: the earliest of what is waited for, at the latest in a poll interval's time."""
         wakes = (pauses_until, self._flight.next_look, *(each.wake_at for each in queues))
         # Where only other pipelines fill the queue, nothing of its own says when there will be room.
@@ -312,7 +314,7 @@ class PipelineRun:
         if self.summary is None:
             self.plan, self.wake_at = None, None
             return
-        self.gate, self.finished = self.summary.words, True
+        self.gate, self.finished = self.summary.gate_reason, True
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
     def _nothing_flies(self) -> bool:
@@ -375,7 +377,7 @@ class PipelineRun:
                 close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
         queues = [self._queue, *([self._meanwhile.queue] if self._meanwhile is not None else [])]
-        facts = RunFacts(
+        end = RunEnd(
             run_id=self.run_id,
             since=self._since,
             snapshot=self.snapshot,
@@ -387,6 +389,6 @@ class PipelineRun:
             error=self.error,
         )
         database = self.context.database
-        result = result_of(database, self.work, self.resolved, self._planner, facts)
+        result = result_of(database, self.work, self.resolved, self._planner, end)
         close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted, result.gate)
         return result

@@ -11,20 +11,20 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
-from batchpipe.engine.plan.planner import DUE_WORDS, Plan, Planner
+from batchpipe.engine.plan.planner import DUE_REASONS, Plan, Planner
 from batchpipe.engine.plan.prompt_diff import (
-    Before,
-    DiffOptions,
+    EarlierPrompt,
     NamedVersions,
-    PlanDiff,
+    PromptDiff,
+    PromptDiffOptions,
     find_named,
-    plan_diff,
-    resolve_before,
+    make_prompt_diff,
+    resolve_earlier,
 )
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.run.pilot import pilot_gold, sample_of
+from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.run.previous_version import plan_meanwhile
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -32,7 +32,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
-NO_DIFF = DiffOptions()
+NO_PROMPT_DIFF = PromptDiffOptions()
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -59,7 +59,7 @@ class Preview:
     batches_in_flight: int
     paused: bool
     due_rows: Sequence[DueRow]
-    diff: PlanDiff | None = None
+    diff: PromptDiff | None = None
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
 
     @property
@@ -83,7 +83,7 @@ def preview(
     options: RunOptions,
     *,
     due_rows: bool = False,
-    diff: DiffOptions = NO_DIFF,
+    diff: PromptDiffOptions = NO_PROMPT_DIFF,
 ) -> Preview:
     """What `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
 
@@ -98,7 +98,7 @@ def preview(
             if not diff.wanted:
                 return found
             label = named.after.label if named.after else "now" if found.version_is_new else found.version
-            shown = plan_diff(
+            shown = make_prompt_diff(
                 context.database,
                 work,
                 resolved,
@@ -115,14 +115,14 @@ def preview(
 
 def _read_input(
     context: Context, file: PipelineFile, options: RunOptions, folder: Path, named: NamedVersions
-) -> tuple[Resolved, Snapshot, Before | None]:
+) -> tuple[Resolved, Snapshot, EarlierPrompt | None]:
     provider = context.default_provider
     with context.source(file, options.params) as source:
         if named.after is None:
             resolved = context.resolve(file, source)
         else:
             resolved = resolve_version(named.after, file, source, provider)
-        before = resolve_before(named.before, resolved, source, named.past, provider) if named.before else None
+        before = resolve_earlier(named.before, resolved, source, named.past, provider) if named.before else None
         return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns), before
 
 
@@ -140,7 +140,7 @@ def _planned(
     with database.reading(work) as session:
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
-        sample = sample_of(session, resolved, gold, options.pilot)
+        sample = pilot_sample(session, resolved, gold, options.pilot)
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
     plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:
@@ -194,6 +194,6 @@ def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
 
 
 def _due_rows(work: Work) -> list[DueRow]:
-    words = quote_list(DUE_WORDS)
+    words = quote_list(DUE_REASONS)
     found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
     return [DueRow(key=key, reason=word) for key, word in found.fetchall()]

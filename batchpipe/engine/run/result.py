@@ -52,7 +52,7 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class RunEnd:
     """What the run itself knows of its end."""
 
     run_id: str
@@ -66,7 +66,7 @@ class RunFacts:
     error: BatchpipeError | None
 
 
-def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> RunResult:
+def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> RunResult:
     """Sum up a run out of the ledger, and close the orders that it has done."""
     names = quote_list(resolved.names)
     with database.reading(work) as session:
@@ -75,13 +75,13 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         reviewed = standing_reviews(session, resolved.names)
         review = session.one(query("standing_review", reviewed=reviewed))[0]
         failed, decided = session.one(
-            query("decided_by_run", pipelines=names), {"run_id": facts.run_id, "since": facts.since}
+            query("decided_by_run", pipelines=names), {"run_id": end.run_id, "since": end.since}
         )
-        totals = session.dictionaries(query("run_totals", pipelines=names), {"run_id": facts.run_id})[0]
+        totals = session.dictionaries(query("run_totals", pipelines=names), {"run_id": end.run_id})[0]
         version = session.rows(
             query("version_number", pipelines=names), {"prompt_version": resolved.version.prompt_version}
         )
-    first = facts.first
+    first = end.first
     rows = {
         "input": first.input,
         "accepted": standing.get("accepted", 0),
@@ -89,24 +89,24 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         "failed": standing.get("failed", 0),
         "pending": standing.get("pending", 0),
         "due": standing.get("due", 0),
-        "unchanged": first.words["unchanged"],
-        "carried_over": first.words["carried_over"],
+        "unchanged": first.rows_by_reason["unchanged"],
+        "carried_over": first.rows_by_reason["carried_over"],
         "kept": standing.get("kept", 0),
         "removed": first.removed,
     }
-    status = _status(facts, rows, failed, decided, resolved.file.pipeline.retry.max_failed)
+    status = _status(end, rows, failed, decided, resolved.file.pipeline.retry.max_failed)
     if status in ("done", "failed_rows"):
-        _close_orders(database, work, resolved, planner, facts)
+        _close_orders(database, work, resolved, planner, end)
     return RunResult(
         pipeline=resolved.name,
-        run_id=facts.run_id,
+        run_id=end.run_id,
         prompt_version=version[0][0] if version else None,
         status=status,
-        gate=facts.gate,
-        error=facts.error,
+        gate=end.gate,
+        error=end.error,
         rows=rows,
-        submitted=facts.submitted,
-        batches=facts.batches,
+        submitted=end.submitted,
+        batches=end.batches,
         attempts=totals["attempts"],
         tokens={name: totals[name] for name in ("input", "output", "cache_read", "cache_write")},
         cost_usd=totals["cost_usd"],
@@ -132,23 +132,23 @@ def close_run(
         add_event(session, pipeline, "run_ended", data, run_id=run_id)
 
 
-def _status(facts: RunFacts, rows: dict[str, int], failed: int, decided: int, max_failed: float) -> Status:
-    if facts.error is not None:
+def _status(end: RunEnd, rows: dict[str, int], failed: int, decided: int, max_failed: float) -> Status:
+    if end.error is not None:
         return "error"
-    if facts.gate is not None:
+    if end.gate is not None:
         return "gate"
-    waiting = rows["pending"] or (rows["due"] and facts.options.limit is None and not facts.options.no_new)
+    waiting = rows["pending"] or (rows["due"] and end.options.limit is None and not end.options.no_new)
     if waiting:
         return "pending"
     return "failed_rows" if failed > max_failed * decided else "done"
 
 
-def _close_orders(database: Database, work: Work, resolved: Resolved, planner: Planner, facts: RunFacts) -> None:
+def _close_orders(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> None:
     """The same command again is a new order once this one is done."""
     with database.reading(work) as session:
         orders = open_orders(session, resolved)
         if not orders:
             return
-        planner.compare(session, facts.snapshot, orders, PlanOptions())
-    with database.writing(work, facts.run_id) as session:
-        close_orders(session, resolved, facts.run_id, orders, facts.options.where is None)
+        planner.compare_rows(session, end.snapshot, orders, PlanOptions())
+    with database.writing(work, end.run_id) as session:
+        close_orders(session, resolved, end.run_id, orders, end.options.where is None)

@@ -20,7 +20,7 @@ LONGEST_SLEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """One pipeline's result; `error` is what stopped it, if anything did."""
 
     result: RunResult
@@ -34,7 +34,7 @@ def run_pipelines(
     wait_seconds: float | None,
     show: Callable[[Sequence[PipelineRun]], None],
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Step every run until all have finished, or `wait_seconds` have passed; `show` is called about once a second.
 
     KeyboardInterrupt leaves everything resumable: the results so far are recorded, the locks released.
@@ -51,7 +51,7 @@ def run_pipelines(
             if deadline is not None and context.clock() >= deadline:
                 break
             _pause(context, runs, sleep)
-    return [Outcome(result=run.ended(), error=run.error) for run in runs]
+    return [RunOutcome(result=run.ended(), error=run.error) for run in runs]
 
 
 def _step(run: PipelineRun) -> None:

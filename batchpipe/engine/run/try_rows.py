@@ -48,7 +48,7 @@ class TryOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class TriedRow:
     """One row and its answer. `known`: it was bought before, and costs nothing now.
 
     `verdict` is accepted, unaccepted (valid, and `accept` does not hold), invalid, or the outcome of the call:
@@ -72,7 +72,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
+class _TryRequest:
     """A row as it is sent. `custom_id` is of the answer that is known, or that of the call to come."""
 
     key: str
@@ -86,7 +86,7 @@ class _Request:
 
 
 @dataclass(slots=True, kw_only=True)
-class Trial:
+class RowTry:
     """Tries rows of one pipeline. `work` is its working database; the output table is not touched."""
 
     context: Context
@@ -96,7 +96,7 @@ class Trial:
     folder: Path
     run_id: str = field(default="", init=False)
 
-    def rows(self, options: TryOptions) -> Iterator[Tried]:
+    def rows(self, options: TryOptions) -> Iterator[TriedRow]:
         """Each row as its answer comes. UsageError for an unknown key or rung, GateError for a small budget."""
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
@@ -121,7 +121,7 @@ class Trial:
         if options.where is None:
             return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
         with self.context.database.reading(self.work) as session:
-            self._planner().compare(session, self.snapshot, (), PlanOptions(where=options.where))
+            self._planner().compare_rows(session, self.snapshot, (), PlanOptions(where=options.where))
         chosen = "(SELECT key FROM work.input WHERE selected)"
         return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
 
@@ -151,7 +151,7 @@ class Trial:
         by_key = {key: (key, mask, dict(zip(names, values, strict=True))) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
-    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _Request:
+    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _TryRequest:
         rung, settings = self._rung(mask, options)
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
@@ -165,7 +165,7 @@ class Trial:
             )
             chunk_id = str(session.one("SELECT uuidv7()")[0])
             database = session.one(query("database_id"))[0]
-        return _Request(
+        return _TryRequest(
             key=key,
             rung=rung,
             settings=settings,
@@ -196,7 +196,7 @@ class Trial:
             raise UsageError(f"the ladder has no rung {number}", where="--rung", hint=f"It has 1 to {len(rungs)}.")
         return number, rungs[number - 1]
 
-    def _refuse_over_budget(self, requests: Sequence[_Request]) -> None:
+    def _refuse_over_budget(self, requests: Sequence[_TryRequest]) -> None:
         """What the calls may cost at most has to fit every budget."""
         budget, context, names = self.resolved.file.pipeline.budget, self.context, self.resolved.names
         most = Decimal(0)
@@ -218,7 +218,7 @@ class Trial:
                 hint="Try fewer rows, or raise the budget.",
             )
 
-    def _commit_intents(self, requests: Sequence[_Request]) -> None:
+    def _commit_intents(self, requests: Sequence[_TryRequest]) -> None:
         """The version, and each request that is about to be sent."""
         context, resolved = self.context, self.resolved
         new = [each for each in requests if each.chunk_id is not None]
@@ -253,14 +253,14 @@ class Trial:
                 }
                 session.execute(statement, values)
 
-    def _answered(self, request: _Request) -> Tried:
+    def _answered(self, request: _TryRequest) -> TriedRow:
         seconds = self._call(request) if request.chunk_id is not None else 0.0
         with self.context.database.reading(self.work) as session:
             found = session.dictionaries(query("tried_result"), {"custom_id": request.custom_id})[0]
             session.execute(query("tried_answer"), {"custom_id": request.custom_id})
         known = request.chunk_id is None
         verdict, error, output = self._judged(request, found)
-        return Tried(
+        return TriedRow(
             key=json.loads(request.key),
             rung=request.rung,
             model=found["model"] or request.settings.model,
@@ -277,7 +277,7 @@ class Trial:
             seconds=seconds,
         )
 
-    def _judged(self, request: _Request, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
+    def _judged(self, request: _TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
         """(verdict, error, output) of a result, by today's schema, checks and `accept` of its rung."""
         if found["outcome"] != "answered":
             return found["outcome"], found["error"] or None, None
@@ -292,7 +292,7 @@ class Trial:
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"
         return verdict, error, json.loads(output) if output is not None else None
 
-    def _call(self, request: _Request) -> float:
+    def _call(self, request: _TryRequest) -> float:
         """One realtime call, recorded; how many seconds it took."""
         context, resolved = self.context, self.resolved
         provider = context.provider(resolved.file)
@@ -320,16 +320,16 @@ class Trial:
             resolved=self.resolved,
             database=context.database,
             work=self.work,
-            raw=RawFolder(path=self.folder),
+            raw_folder=RawFolder(path=self.folder),
             provider=lambda: context.provider(self.resolved.file),
             run_id=self.run_id,
         )
         return Collector(parts=parts, prices=context.prices(), poll_interval=0.0)
 
 
-def _sent_once(requests: Sequence[_Request]) -> list[_Request]:
+def _sent_once(requests: Sequence[_TryRequest]) -> list[_TryRequest]:
     """Of rows that ask the same only the first is sent."""
-    first: dict[tuple[str, str], _Request] = {}
+    first: dict[tuple[str, str], _TryRequest] = {}
     found = []
     for each in requests:
         same = first.setdefault((each.fingerprint, settings_text(each.settings)), each)

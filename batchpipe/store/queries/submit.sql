@@ -114,7 +114,7 @@ SELECT
 FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
 
--- name: chunk_facts
+-- name: chunk_event_data
 -- Of each chunk. The interval that holds 90% of what such a chunk costs (a log-normal sum; forecast.py): its requests'
 -- own spread, and what is not known of their mean.
 SELECT * EXCLUDE (variance) REPLACE (chunk_id::VARCHAR AS chunk_id),
