@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.decide.verdict import LadderPolicy, Standing, decide
 from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
+from batchpipe.engine.batches.ladder_verdicts import fill_ladder_verdicts
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
+from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import submitted_batch_data
 from batchpipe.engine.cost.estimate import PriceBook
-from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
@@ -40,14 +38,6 @@ OUTCOME_WORDS = {
     "unknown": "the result is of an unknown kind",
     "unaccepted": "`accept` does not hold for the answer",
 }
-
-# Token prices have 15 places, a line's factor six: the product is rounded back to 15 places.
-_COST = (
-    "((({p}.input_usd * s.uncached::DECIMAL(18, 0) + {p}.cache_write_5m_usd * s.write_5m::DECIMAL(18, 0) "
-    "+ {p}.cache_write_1h_usd * s.write_1h::DECIMAL(18, 0) + {p}.cache_read_usd * s.reads::DECIMAL(18, 0) "
-    "+ {p}.output_usd * s.written::DECIMAL(18, 0))::DECIMAL(28, 15) * s.price_factor::DECIMAL(9, 6))::DECIMAL(38, 15) "
-    "+ {p}.web_search_usd * s.searches::DECIMAL(18, 0))"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +107,7 @@ class Collector:
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
         self._judge()
-        self._price(ended[0][1].created_at.date())
+        fill_result_prices(self.parts, self.prices, ended[0][1].created_at.date())
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
@@ -150,9 +140,9 @@ class Collector:
         read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
         self._judge()
-        self._price(self.parts.database.clock().date())
+        fill_result_prices(self.parts, self.prices, self.parts.database.clock().date())
         with self.parts.writing() as session:
-            self._insert_results(session)
+            insert_results(session, self._stamp(session))
 
     def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
@@ -230,25 +220,6 @@ class Collector:
             return replace(today, input_columns=recorded.input_columns)
         return recorded
 
-    def _price(self, day: date) -> None:
-        """`work.prices`: the unit prices of the models that answered, on the day the batch was made."""
-        connection = self.parts.work.connection
-        models = [
-            (self.parts.resolved.rules.name, model)
-            for (model,) in connection.execute(
-                "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
-            ).fetchall()
-        ]
-        rows = prices_table(models, [day], file=self.prices.file, price_factor=self.prices.factor)
-        money = "DECIMAL(20, 15)"
-        connection.execute(
-            "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
-            f"above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
-            f"cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)"
-        )
-        for row in rows:
-            connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
-
     def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
@@ -256,7 +227,7 @@ class Collector:
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_judged_since()
-        states = self._decide()
+        states = fill_ladder_verdicts(self.parts)
         warnings = self._warnings(faults)
         stop = _stop_words(uniform, account)
         canceled = dict(connection.execute(query("canceled")).fetchall())
@@ -293,7 +264,7 @@ class Collector:
             session.execute(statement, {"moment": session.now})
 
     def _insert(self, session: Session) -> None:
-        self._insert_results(session)
+        insert_results(session, self._stamp(session))
         words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
         session.execute(
             query(
@@ -304,13 +275,6 @@ class Collector:
             self._stamp(session) | {"poll_interval": self.poll_interval},
         )
 
-    def _insert_results(self, session: Session) -> None:
-        session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
-        stepped = session.one("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1", [ALL_INPUT])[0]
-        step = query("price_step") if stepped else str(ALL_INPUT)
-        costs = {"cost": _COST.format(p="b"), "realtime": _COST.format(p="n")}
-        session.execute(query("insert_results", step=step, **costs), self._stamp(session))
-
     def _stamp(self, session: Session) -> dict[str, Any]:
         return {
             "pipeline": self.parts.resolved.name,
@@ -318,53 +282,6 @@ class Collector:
             "now": session.now,
             "seq": session.seq,
         }
-
-    def _decide(self) -> dict[str, Counter[str]]:
-        """`work.verdicts`: the ladder's verdict on each distinct outcome and standing; how many, by chunk and state."""
-        connection = self.parts.work.connection
-        rungs, retry = self.parts.resolved.rungs, self.parts.resolved.file.pipeline.retry
-        ladder = LadderPolicy(
-            attempts=retry.attempts,
-            transient=retry.transient,
-            max_tokens=tuple(each.max_tokens for each in rungs),
-            caps=tuple(self.parts.resolved.rules.max_output_tokens(each.model) for each in rungs),
-        )
-        connection.execute(
-            "CREATE OR REPLACE TABLE work.verdicts (judged VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, "
-            "of_transients SMALLINT, of_max_tokens INTEGER, rungs UINTEGER, has_earlier BOOLEAN, state VARCHAR, "
-            "rung SMALLINT, attempts SMALLINT, transients SMALLINT, next_max_tokens INTEGER, answer VARCHAR, "
-            "review BOOLEAN, pause_doublings INTEGER)"
-        )
-        states: dict[str, Counter[str]] = defaultdict(Counter)
-        known = set()
-        for *row, chunk_id, count in connection.execute(query("standings")).fetchall():
-            judged, rung, attempt, transients, max_tokens, mask, has_earlier = row
-            standing = Standing(
-                rung=rung,
-                attempt=attempt,
-                transients=transients,
-                max_tokens=max_tokens,
-                rungs=mask,
-                has_earlier_answer=has_earlier,
-            )
-            verdict = decide(judged, standing, ladder)
-            states[chunk_id][verdict.state] += count
-            if (judged, standing) in known:
-                continue
-            known.add((judged, standing))
-            values = [
-                *row,
-                verdict.state,
-                verdict.rung,
-                verdict.attempts,
-                verdict.transients,
-                verdict.max_tokens,
-                verdict.answer,
-                verdict.review,
-                verdict.pause_doublings,
-            ]
-            connection.execute(f"INSERT INTO work.verdicts VALUES ({', '.join('?' * 15)})", values)
-        return states
 
     def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
         """One event for the results of a type or shape that the protocol does not have, with one of them."""

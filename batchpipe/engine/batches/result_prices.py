@@ -1,0 +1,59 @@
+"""What each collected result cost: the unit prices of the models that answered, and the results with their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from batchpipe.engine.batches.run_parts import RunParts
+from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+# Token prices have 15 places, a line's factor six: the product is rounded back to 15 places.
+_COST = (
+    "((({p}.input_usd * s.uncached::DECIMAL(18, 0) + {p}.cache_write_5m_usd * s.write_5m::DECIMAL(18, 0) "
+    "+ {p}.cache_write_1h_usd * s.write_1h::DECIMAL(18, 0) + {p}.cache_read_usd * s.reads::DECIMAL(18, 0) "
+    "+ {p}.output_usd * s.written::DECIMAL(18, 0))::DECIMAL(28, 15) * s.price_factor::DECIMAL(9, 6))::DECIMAL(38, 15) "
+    "+ {p}.web_search_usd * s.searches::DECIMAL(18, 0))"
+)
+
+
+def fill_result_prices(parts: RunParts, prices: PriceBook, day: date) -> None:
+    """Fill `work.prices` with the unit prices of the models that answered, as they were on `day`.
+
+    `day` is the day on which the batch was made. Prices are US dollars.
+    Reads `work.received`. Writes `work.prices`.
+    """
+    connection = parts.work.connection
+    models = [
+        (parts.resolved.rules.name, model)
+        for (model,) in connection.execute(
+            "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
+        ).fetchall()
+    ]
+    rows = prices_table(models, [day], file=prices.file, price_factor=prices.factor)
+    money = "DECIMAL(20, 15)"
+    connection.execute(
+        "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
+        f"above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
+        f"cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)"
+    )
+    for row in rows:
+        connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
+
+
+def insert_results(session: Session, stamp: Mapping[str, Any]) -> None:
+    """Record the results that were received, each with its cost, and the prices that the costs came from.
+
+    `stamp` holds pipeline, run id, time and commit of the transaction.
+    Reads `work.received`, `work.ended`, `work.all_documents`, `work.prices`. Writes `ledger.results`, `ledger.prices`.
+    """
+    session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
+    # Most models have one price for every length of input: the join by length is left out there.
+    stepped = session.one("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1", [ALL_INPUT])[0]
+    step = query("price_step") if stepped else str(ALL_INPUT)
+    costs = {"cost": _COST.format(p="b"), "realtime": _COST.format(p="n")}
+    session.execute(query("insert_results", step=step, **costs), stamp)
