@@ -1,4 +1,4 @@
-"""The codes of all that `check` warns of; `[check] ignore` names them."""
+"""The codes of the warnings of `batchpipe check`. `[check] ignore` takes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """A code never changes its meaning; one that is given up is not used again."""
+    """The code of a warning. A code never changes its meaning, and the code of a removed warning is not used again."""
 
     P001 = "P001"
     P002 = "P002"

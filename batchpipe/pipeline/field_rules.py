@@ -1,7 +1,7 @@
-"""Rules of `[output.fields]` that span several keys.
+"""Rules about several keys of `[output.fields]` together.
 
-They read the raw tables, so that all problems show at once: a value of the wrong type is reported by the
-models and passed over here.
+They read the parsed TOML, not the models, so that all mistakes of a file are reported at once. A value of the wrong
+type is passed over here: pydantic reports it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from batchpipe.pipeline.places import Path
 from batchpipe.pipeline.problems import nearest
 from batchpipe.sql.types import parse_type
 
-Finding = tuple[Path, str, str]
+Finding = tuple[Path, str, str]  # the path of the key, what is wrong, what to write instead
 
 TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 KEYWORDS_OF = {
@@ -31,22 +31,23 @@ PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def table(data: Any, key: str) -> Mapping[str, Any]:
-    """The table under `key`; empty where there is none."""
+    """Return the table under `key`; an empty one if there is none."""
     found = data.get(key) if isinstance(data, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
 def texts(data: Mapping[str, Any], key: str) -> list[str]:
-    """The strings under `key`, which may be one or a list."""
+    """Return the strings under `key`, which may hold one string or a list."""
     value = data.get(key)
     values = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     return [each for each in values if isinstance(each, str)]
 
 
 def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) -> Iterator[Finding]:
-    """Names of top-level fields: no two alike, none of ours, none that is a key or `include` column.
+    """Yield the mistakes in the names of top-level fields: named twice, beginning with _, or the name of another
+    column.
 
-    `taken` maps the lower-case names of other output columns to what they are.
+    `taken` maps the lower-case names of the other output columns to what they are.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -58,7 +59,7 @@ def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) ->
             yield (*path, name), "a field has an empty name", "Give it a name."
         if lower in seen:
             what = f'the field "{name}" differs from "{seen[lower]}" only in case'
-            yield (*path, name), what, "Rename one of them: columns in SQL ignore case."
+            yield (*path, name), what, "Rename one of them: SQL does not tell such names apart."
         elif lower in taken:
             what = f'the field "{name}" is also {taken[lower]}'
             yield (
@@ -70,14 +71,14 @@ def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) ->
 
 
 def field_findings(fields: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    """What is wrong within each field, at every depth."""
+    """Yield the mistakes within each field, at every depth."""
     for name, field in fields.items():
         if isinstance(field, Mapping):
             yield from _field(field, (*path, name))
 
 
 def types_of(field: Mapping[str, Any]) -> list[str]:
-    """The types that a field names, or that follow from its other keys; empty where neither says."""
+    """Return the types that a field names, or that follow from its other keys; an empty list if neither tells."""
     if "type" in field:
         return texts(field, "type")
     if "fields" in field:
@@ -116,7 +117,7 @@ def _item(item: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield (
             (*path, "optional"),
             "an item cannot be optional",
-            "Remove it; a list may have any number of items.",
+            "Remove it; a list may have any number of items, or none.",
         )
 
 
@@ -125,7 +126,7 @@ def _containers(field: Mapping[str, Any], types: list[str], path: Path) -> Itera
         if kind in types and not field.get(key):
             shown = ".".join(str(part) for part in (*path, key))
             example = f'[{shown}.name] with type = "string"' if key == "fields" else f'[{shown}] type = "string"'
-            yield path, f"{word} needs `{key}`", f"Add {example}, or what each of them is."
+            yield path, f"{word} needs `{key}`", f"Add {example}, or the type that each of them has."
         elif key in field and types and kind not in types:
             shown_types = " or ".join(types)
             hint = f'Write type = "{kind}", or remove {key}.'
@@ -137,7 +138,7 @@ def _keywords(field: Mapping[str, Any], types: list[str], path: Path) -> Iterato
     for kind, keywords in KEYWORDS_OF.items():
         for keyword in keywords:
             if keyword in field and kinds and kind not in kinds:
-                what = f"`{keyword}` says nothing about a value of type {' or '.join(types)}"
+                what = f"`{keyword}` does not apply to a value of type {' or '.join(types)}"
                 yield (*path, keyword), what, f"Remove it, or make the type {kind}."
     for low, high in RANGES:
         least, most = field.get(low), field.get(high)
@@ -155,12 +156,12 @@ def _enum(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Fi
     if values in ([], {}):
         yield here, "the enum has no values", "List the allowed values, or remove it."
     if "enum" in field and "const" in field:
-        yield (*path, "const"), "a field has either `enum` or `const`", "Remove one of them."
+        yield (*path, "const"), "a field can have `enum` or `const`, not both", "Remove one of them."
     if isinstance(values, Mapping):
         is_query = set(values) == {"query"} and isinstance(values["query"], str)
         if not is_query and types and "string" not in types:
-            hint = 'Write a list of values, and their meanings into "description".'
-            yield here, "values with meanings are strings", hint
+            hint = 'Write a list of values, and explain them in "description"; or write type = "string".'
+            yield here, "only strings can be given with their meanings", hint
     if isinstance(values, list):
         if len({(type(value), value) for value in values if not isinstance(value, list | dict)}) < len(values):
             yield here, "the enum lists a value twice", "List every value once."

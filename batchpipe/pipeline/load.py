@@ -1,4 +1,4 @@
-"""A pipeline file to frozen values, and back. All problems of a file are reported at once."""
+"""Reading a pipeline file into frozen values, and writing it back. All mistakes of a file are reported at once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["dump", "expand_variables", "load", "parse"]
 
 
 def load(path: Path, root: Path) -> PipelineFile:
-    """The pipeline in `path`; files that it names resolve against `root`.
+    """Read the pipeline file at `path`; paths in it are relative to `root`.
 
-    Raises PipelineError with every problem found; templates and SQL are not looked at.
+    Raises PipelineError with every mistake found. Templates and SQL are not checked here.
     """
     shown = _shown(path, root)
     text = _read(path, shown)
@@ -48,22 +48,22 @@ def load(path: Path, root: Path) -> PipelineFile:
 
 
 def parse(text: str, *, name: str = "", where: str = "pipeline") -> Pipeline:
-    """The pipeline that `text` holds; it looks at no other file.
+    """Parse the text of a pipeline file, without a look at any other file.
 
-    `name` is the default of its name and `where` what messages call the file. Raises PipelineError with every
-    problem found.
+    `name` is the pipeline's name if the text has none; messages call the file `where`. Raises PipelineError with every
+    mistake found.
     """
     data, problems = _tables(text, name, where)
     return _validated(data, problems)
 
 
 def dump(pipeline: Pipeline) -> str:
-    """`pipeline` as TOML, defaults included; `parse(dump(pipeline)) == pipeline`."""
+    """Return `pipeline` as TOML with all defaults; `parse(dump(pipeline)) == pipeline`."""
     return tomli_w.dumps(_toml(pipeline.model_dump(by_alias=True, exclude_none=True)))
 
 
 def _toml(value: Any) -> Any:
-    """Tables last and tuples as lists, as TOML wants them."""
+    """Return the value with lists in place of tuples, as TOML needs it."""
     if isinstance(value, Mapping):
         return {key: _toml(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -90,7 +90,7 @@ def _read(path: Path, shown: str) -> str:
 
 
 def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemList]:
-    """The raw tables with the default name filled in, and the problems that problems go to."""
+    """Parse the TOML. Returns its tables, with the default name filled in, and the list that collects mistakes."""
     try:
         raw = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -99,7 +99,7 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemLi
         where = f"{shown}:{number}"
         line = "".join(text.splitlines()[number - 1 : number]).strip()
         what = f"not valid TOML: {str(error).split(' (at ')[0]}" + (f": {line}" if line else "")
-        hint = 'Strings need quotes, tables [brackets], lists commas: key = "text".'
+        hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
         raise PipelineError(what, where=where, hint=hint) from error
     data = {key: value if key == "budget" else _with_floats(value) for key, value in raw.items()}
     output = table(data, "output")
@@ -112,7 +112,7 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemLi
 
 
 def _with_floats(value: Any) -> Any:
-    """Decimals are for money; every other number is a float."""
+    """Return the value with floats in place of decimals, which only amounts of money keep."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):
@@ -121,12 +121,12 @@ def _with_floats(value: Any) -> Any:
 
 
 def _validated(data: dict[str, Any], problems: ProblemList) -> Pipeline:
-    """The models out of `data`. Raises PipelineError where `problems` holds a problem, then or before."""
+    """Return the pipeline that `data` describes. Raises PipelineError with all mistakes, those added before too."""
     for finding in rules.findings(data):
         problems.add(*finding)
     if isinstance(data.get("models"), dict):
         hint = "Write [[models]] with two brackets, once for each rung."
-        problems.add(("models",), "[models] is one table, and the ladder is a list of tables", hint)
+        problems.add(("models",), "[models] is a single table, but the ladder is a list of tables", hint)
         data["models"] = [data["models"]]
     try:
         pipeline = Pipeline.model_validate(data, by_alias=True, by_name=False)
@@ -139,7 +139,7 @@ def _validated(data: dict[str, Any], problems: ProblemList) -> Pipeline:
 
 
 def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...], what: str) -> str | None:
-    """The text of a file that the pipeline names; None, and a problem, where it cannot be read."""
+    """Return the text of a file that the pipeline names; if it cannot be read, add a mistake and return None."""
     if not isinstance(name, str) or not name.strip():
         return None
     try:
@@ -154,7 +154,7 @@ def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...],
 def _schema_content(
     output: Mapping[str, Any], source: Mapping[str, Any], root: Path, problems: ProblemList
 ) -> dict[str, Any] | None:
-    """The parsed `schema_file`: an object with named properties."""
+    """Return the parsed `schema_file`, an object with named properties; add a mistake if it is something else."""
     key = ("output", "schema_file")
     name = output.get("schema_file")
     text = _text_of(name, root, problems, key, "the JSON Schema")

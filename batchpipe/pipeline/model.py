@@ -1,7 +1,7 @@
-"""The pipeline file as frozen values: what a key is called, its type, its default and what it means.
+"""The pipeline file as frozen values: each key with its type, its default and its meaning.
 
-The models are the one list of keys: the parser, the JSON Schema and the README's table are made from them.
-Field descriptions are written for the table.
+These models are the only list of keys: the parser, the JSON Schema and the table of keys in the docs are made from
+them. The descriptions are written for that table.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**2
 
 
 def _listed(value: Any) -> Any:
-    """A single string where a list is meant."""
+    """Return a single string as a tuple of one."""
     return (value,) if isinstance(value, str) else value
 
 
 def parse_size(value: Any) -> Any:
-    """Bytes out of `"32MB"`, `"1 GB"` or `"16 MiB"`; what is not text is handed back. Raises ValueError."""
+    """Return the bytes that `"32MB"`, `"1 GB"` or `"16 MiB"` names; a value that is not text is returned as it is.
+
+    Raises ValueError for another text.
+    """
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", value, re.IGNORECASE)
@@ -128,7 +131,7 @@ class EnumQuery(Frozen):
 
 
 def _enum(value: Any) -> Any:
-    """`{query = "..."}` is a query; any other table holds meanings."""
+    """Return `{query = "..."}` as a query; any other table maps values to their meanings and is returned as it is."""
     if isinstance(value, Mapping) and set(value) == {"query"} and isinstance(value["query"], str):
         return EnumQuery(query=value["query"])
     return value
@@ -203,7 +206,7 @@ class Rung(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The provider's settings of this rung: temperature, effort, thinking, stop_sequences, ..."""
+        """Return the provider's settings of this rung: temperature, effort, thinking, stop_sequences, ..."""
         return dict(self.model_extra or {})
 
 
@@ -302,7 +305,7 @@ class EvalField(Frozen):
 
 
 def _eval_field(value: Any) -> Any:
-    """The kind alone, where nothing else is said."""
+    """Return the short form `NAME = "exact"` as the table `{compare = "exact"}`."""
     return {"compare": value} if isinstance(value, str) else value
 
 
@@ -356,21 +359,22 @@ class Pipeline(Frozen):
 
     @property
     def names(self) -> list[str]:
-        """The pipeline's name and the older one whose history it carries."""
+        """Return the pipeline's name and the older name whose history it continues."""
         return [self.name, self.renamed_from] if self.renamed_from else [self.name]
 
     @property
     def table(self) -> str:
-        """The output table: `name` or `schema.name`."""
+        """Return the name of the output table: `name` or `schema.name`."""
         return self.output.table or self.name
 
 
 class PipelineFile(Frozen):
-    """A pipeline, the file it was read from and the project root that relative paths start at.
+    """A pipeline, the file it was read from, and the project root that relative paths start at.
 
-    `query` is the input query's text, also where a file holds it; `schema_content` the parsed `schema_file`.
-    `evaluates` is set on one that was made for an evaluation, and has no output table: the names of the pipeline that
-    it evaluates. `section` is the table that a judge's prompt and models stand in, such as `eval.fields.summary`.
+    `query`: the text of the input query, whether the pipeline file or a `query_file` holds it. `schema_content`: the
+    parsed `schema_file`. `lines`: the line of each key, by its path as people write it. `evaluates`: for a pipeline
+    that was made for an evaluation, which has no output table, the names of the pipeline that it evaluates.
+    `section`: the table that holds a judge's prompt and models, such as `eval.fields.summary`.
     """
 
     pipeline: Pipeline
@@ -383,7 +387,7 @@ class PipelineFile(Frozen):
     section: str = ""
 
     def where(self, toml_path: str = "") -> str:
-        """The place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""
+        """Return the place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""
         try:
             shown = self.path.relative_to(self.root)
         except ValueError:

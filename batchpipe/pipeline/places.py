@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML file: its path as people write it, and its line."""
+"""Places in a TOML file: the path of a key as people write it, and its line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TABLES = {"input", "prompt", "output", "models", "chunking", "retry", "budget",
 
 
 def shown_path(path: Path, data: Mapping[str, Any]) -> str:
-    """`path` as people write it: `[input] key`, `[output.fields.label]`, `[[models]] 2 max_tokens`."""
+    """Return `path` as people write it: `[input] key`, `[output.fields.label]`, `[[models]] 2 max_tokens`."""
     if not path:
         return ""
     is_table = isinstance(value_at(path, data), Mapping) or (len(path) == 1 and path[0] in _TABLES)
@@ -27,7 +27,7 @@ def shown_path(path: Path, data: Mapping[str, Any]) -> str:
 
 
 def value_at(path: Sequence[str | int], data: Any) -> Any:
-    """The value at `path`, None where there is none."""
+    """Return the value at `path`; None if there is none."""
     for part in path:
         if isinstance(part, str) and isinstance(data, Mapping):
             data = data.get(part)
@@ -39,7 +39,7 @@ def value_at(path: Sequence[str | int], data: Any) -> Any:
 
 
 def find_lines(text: str) -> dict[Path, int]:
-    """The line, from 1, of each table and key of a TOML text that stands on a line of its own."""
+    """Return the line number, from 1, of each table and key that begins a line of a TOML text."""
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}
     table: Path = ()
@@ -65,7 +65,7 @@ def find_lines(text: str) -> dict[Path, int]:
 
 
 def line_of(path: Path, lines: Mapping[Path, int]) -> int | None:
-    """The line of `path`, or of the nearest table around it."""
+    """Return the line of `path`, or of the nearest table around it; None if neither has one."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
             return lines[path[:length]]
@@ -77,7 +77,10 @@ def _parts(keys: str) -> Path:
 
 
 def _under_arrays(path: Path, counts: Mapping[Path, int]) -> Path:
-    """`[models.thinking]` belongs to the newest `[[models]]`."""
+    """Return `path` with the index of the newest element of each array of tables on it.
+
+    `[models.thinking]` belongs to the `[[models]]` before it.
+    """
     resolved: Path = ()
     for position, part in enumerate(path):
         resolved = (*resolved, part)

@@ -1,4 +1,4 @@
-"""What is wrong in a pipeline file, collected: each with its place, the value and what to write instead."""
+"""The list of all mistakes in a pipeline file: each with its place, the value found, and what to write instead."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TABLES = ("input", "prompt", "output", "models", "chunking", "retry", "budget", 
 
 
 def shown_value(value: Any) -> str:
-    """`value` as TOML would show it, cut to a length for a message."""
+    """Return `value` much as it is written in TOML, cut to `MAX_VALUE` characters for a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 
 def nearest(name: str, names: list[str]) -> str | None:
-    """The one of `names` that `name` is a likely misspelling of."""
+    """Return the one of `names` that `name` is probably a misspelling of; None where none is near."""
     folded = {each.lower().replace("_", ""): each for each in names}
     found = difflib.get_close_matches(name.lower().replace("_", ""), list(folded), 1, 0.7)
     return folded[found[0]] if found else None
@@ -34,7 +34,7 @@ def nearest(name: str, names: list[str]) -> str | None:
 
 @dataclass
 class ProblemList:
-    """The problems of one file, in the order of its lines."""
+    """The mistakes of one file. `lines` maps keys to lines; `reported` are the paths that have a mistake already."""
 
     file: str
     data: Mapping[str, Any]
@@ -43,6 +43,7 @@ class ProblemList:
     reported: set[Path] = field(default_factory=set)
 
     def add(self, path: Path, what: str, hint: str) -> None:
+        """Add a mistake at `path`."""
         line = line_of(path, self.lines)
         shown = shown_path(path, self.data)
         where = f"{self.file}{f':{line}' if line else ''} {shown}".rstrip()
@@ -51,12 +52,12 @@ class ProblemList:
 
     @property
     def in_order(self) -> list[Problem]:
-        """Each problem once, by line."""
+        """Return each mistake once, ordered by line."""
         ordered = sorted(self.found, key=lambda each: each[0])
         return list(dict.fromkeys(problem for _, problem in ordered))
 
     def add_validation(self, error: ValidationError) -> None:
-        """The errors of the models in our words, one for each key."""
+        """Add the errors that pydantic found, in our own words, one for each key."""
         for each in error.errors(include_url=False):
             path = self._key_path(each["loc"], missing=each["type"] in ("missing", "extra_forbidden"))
             # A list counts as too short for the models when its items failed, which is reported already.
@@ -71,7 +72,7 @@ class ProblemList:
                     self._bad_value(path)
 
     def _key_path(self, location: tuple[int | str, ...], *, missing: bool) -> Path:
-        """The part of pydantic's location that names keys: the branches of unions are left out."""
+        """Return pydantic's location without the parts that are no keys: the branches of unions."""
         path: Path = ()
         for position, part in enumerate(location):
             there = value_at(path, self.data)

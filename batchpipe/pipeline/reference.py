@@ -1,4 +1,6 @@
-"""The pipeline file's reference out of the models: a JSON Schema for editors, a table for the README."""
+"""The reference of the pipeline file, made from the models: a JSON Schema for editors and a Markdown table of
+all keys.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ HEADER = ("Key", "Type", "Default", "Meaning")
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a pipeline file, for editors; every key has its description."""
+    """Return the JSON Schema of a pipeline file, for editors; every key has its description."""
     schema: dict[str, Any] = _plain(models_schema())
     definitions = schema["$defs"]
     for name, keys in EITHER.items():
@@ -29,7 +31,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def keys_table() -> str:
-    """Every key of the pipeline file as a Markdown table: key, type, default, meaning."""
+    """Return a Markdown table of every key of the pipeline file: key, type, default, meaning."""
     lines = [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
     for key, takes, default, meaning in _rows():
         cells = (f"`{key}`", takes, default, meaning)
@@ -38,7 +40,7 @@ def keys_table() -> str:
 
 
 def _plain(node: Any) -> Any:
-    """pydantic's schema less its generated titles, its null branches and our own annotations."""
+    """Return pydantic's schema without its generated titles, its null branches and our own annotations."""
     if isinstance(node, list):
         return [_plain(each) for each in node]
     if not isinstance(node, Mapping):

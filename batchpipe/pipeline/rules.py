@@ -1,4 +1,4 @@
-"""Rules of a pipeline file that span several keys, over the raw tables (see `field_rules`)."""
+"""Rules about several keys of a pipeline file together. They read the parsed TOML (`field_rules` says why)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESERVED_NAMES = ("row", "fields")
 
 
 def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Everything that several keys of `data` together have wrong, as (path, what, hint)."""
+    """Yield (path, what, hint) for each mistake in `data` that the types of single keys do not show."""
     if isinstance(data.get("renamed_from"), str) and data["renamed_from"] == data.get("name"):
         hint = "Write the older name, or remove renamed_from."
         yield ("renamed_from",), "renamed_from is the pipeline's own name", hint
@@ -45,8 +45,8 @@ def _eval(data: Mapping[str, Any]) -> Iterator[Finding]:
         hint = "Add [eval] with gold, or with the fields that people review; or remove min_accuracy."
         yield ("pilot", "min_accuracy"), "min_accuracy needs [eval], which says what is true", hint
     if isinstance(given, Mapping) and "gold" not in given and not given.get("fields"):
-        hint = 'Add gold = "SELECT ..."; or fields = { NAME = "exact" }, where what people said in review is the gold.'
-        yield ("eval",), "there is neither gold nor fields", hint
+        hint = 'Add gold = "SELECT ..."; or fields = { NAME = "exact" }, to compare with reviews.'
+        yield ("eval",), "[eval] has neither gold nor fields", hint
 
 
 def _input(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -68,8 +68,8 @@ def _columns(data: Mapping[str, Any]) -> Iterator[Finding]:
     seen: set[str] = set()
     for name in table(data, "columns"):
         if name.lower() in seen:
-            hint = "Rename one of them in the query (SELECT ... AS ...): columns in SQL ignore case."
-            yield ("input", "columns", name), f'"{name}" differs from another column in case alone', hint
+            hint = "Rename one of them in the query (SELECT ... AS ...): SQL does not tell such names apart."
+            yield ("input", "columns", name), f'"{name}" differs from another column only in case', hint
         seen.add(name.lower())
 
 
@@ -90,10 +90,10 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         for name in entries:
             if not IDENTIFIER.fullmatch(name):
                 hint = "Use letters, digits and _."
-                yield (*path, key, name), f'a template cannot name "{name}"', hint
+                yield (*path, key, name), f'"{name}" cannot be a name in a template', hint
             elif name in RESERVED_NAMES:
-                hint = f'Rename it: templates see "{name}" as something else.'
-                yield (*path, key, name), f'"{name}" is a name of batchpipe\'s own', hint
+                hint = f'Rename it: in templates "{name}" already has a meaning.'
+                yield (*path, key, name), f'"{name}" is a name that batchpipe uses itself', hint
             elif key == "queries" and name in names[0][1]:
                 hint = "Rename one of them."
                 yield (*path, key, name), f'"{name}" is also in [prompt.vars]', hint
@@ -129,7 +129,7 @@ def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Find
 
 
 def taken_names(output: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, str]:
-    """The output's columns that are no fields, in lower case, and what they are."""
+    """Return the names, in lower case, of the output columns that are not fields, and what each of them is."""
     return {column.lower(): "an `include` column" for column in texts(output, "include")} | {
         column.lower(): "a key column" for column in texts(source, "key")
     }
@@ -141,7 +141,7 @@ def _table_name(name: str) -> Iterator[Finding]:
         hint = 'Write "name" or "schema.name", without further dots.'
         yield path, f'"{name}" cannot be a table\'s name', hint
     elif name.lower().startswith("ledger."):
-        yield path, "the schema ledger is batchpipe's own", "Choose another schema, or none."
+        yield path, "batchpipe keeps its own tables in the schema ledger", "Choose another schema, or none."
 
 
 def _text_format(data: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[Finding]:
@@ -172,7 +172,7 @@ def _models(data: Any, path: Path) -> Iterator[Finding]:
 
 
 def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:
-    """A judge has a prompt and models, and nothing else has."""
+    """Yield the mistakes of `[eval.fields]`: a judge needs a prompt and models, and only a judge may have them."""
     for name, how in fields.items():
         path, given = ("eval", "fields", name), how if isinstance(how, Mapping) else {}
         if "judge" not in (how, given.get("compare")):
@@ -193,7 +193,7 @@ def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _one_of(data: Mapping[str, Any], path: Path, inline: str, file: str) -> Iterator[Finding]:
-    """Exactly one of two keys."""
+    """Yield a mistake unless exactly one of the two keys is given, with a value that is not blank."""
     if inline in data and file in data:
         yield (*path, file), f"there is both {inline} and {file}", "Keep one of them."
     elif inline not in data and file not in data:
@@ -208,7 +208,7 @@ def _blank(data: Mapping[str, Any], path: Path, keys: Sequence[str]) -> Iterator
 
 
 def _names(columns: Sequence[str], path: Path) -> Iterator[Finding]:
-    """Input columns that become output columns: each once, none of ours."""
+    """Yield the mistakes of input columns that become output columns: named twice, or named like an added column."""
     seen: set[str] = set()
     for column in columns:
         if column.lower() in seen:

@@ -1,4 +1,4 @@
-"""Types in words: what a key takes, out of the JSON Schema that the models give."""
+"""Descriptions of types for people: what a key of the pipeline file takes, read from the JSON Schema of the models."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ Node = Mapping[str, Any]
 
 @cache
 def models_schema() -> dict[str, Any]:
-    """JSON Schema of the models, as pydantic writes it."""
+    """Return the JSON Schema of the models, as pydantic writes it."""
     return Pipeline.model_json_schema()
 
 
 def resolved(node: Node) -> Node:
-    """`node`, or the definition that it refers to."""
+    """Return `node`, or the definition that it refers to."""
     reference = node.get("$ref")
     return models_schema()["$defs"][reference.rsplit("/", 1)[1]] if reference else node
 
 
 def options(node: Node) -> list[Node]:
-    """The alternatives of a node, references resolved, without null."""
+    """Return the alternatives of a node without null, with references resolved."""
     alternatives = node.get("anyOf", [node])
     return [resolved(each) for each in alternatives if each.get("type") != "null"]
 
 
 def node_at(path: Sequence[str | int]) -> Node | None:
-    """The schema of the key at `path`; None where the models know no such key."""
+    """Return the schema of the key at `path`; None if the models have no such key."""
     node: Node = models_schema()
     for part in path:
         found = (_child(option, part) for option in options(node))
@@ -57,14 +57,14 @@ def node_at(path: Sequence[str | int]) -> Node | None:
 
 
 def key_names(path: Sequence[str | int]) -> list[str]:
-    """The keys that the table at `path` may have; empty where it may have any."""
+    """Return the keys that the table at `path` may have; an empty list if it may have any."""
     node = node_at(path)
     names = [name for option in options(node or {}) for name in option.get("properties", {})]
     return names if node is not None else []
 
 
 def type_text(node: Node) -> str:
-    """What `node` takes: "a whole number above 0", "a string or a list of strings"."""
+    """Return what `node` takes: "a whole number above 0", "a string or a list of strings"."""
     if "type_text" in node:
         return str(node["type_text"])
     return " or ".join(dict.fromkeys(_option_text(option) for option in options(node)))

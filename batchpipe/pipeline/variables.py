@@ -1,4 +1,4 @@
-"""`${NAME}`: kept as it is everywhere, and replaced from the environment only at the moment of use."""
+"""Replacement of `${NAME}` from the environment, at the moment of use; everywhere else the text keeps `${NAME}`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def expand_variables(text: str, environment: Mapping[str, str], where: str) -> str:
-    """`text` with each `${NAME}` replaced. Raises UsageError that names the variable and `where`."""
+    """Return `text` with each `${NAME}` replaced. Raises UsageError at `where` for a variable that is not set."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1]

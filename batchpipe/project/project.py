@@ -18,17 +18,20 @@ NOT_PIPELINES = ("data", "schemas")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The pipeline files of a command. `single`: one, named by file or name (`--json` is an object)."""
+    """The pipeline files of a command.
+
+    `single`: exactly one file was named, by its path or its name; `--json` then prints an object, not a list.
+    """
 
     paths: tuple[Path, ...]
     single: bool
 
 
 def find_root(start: Path) -> Path:
-    """The project root of `start`, a pipeline file or the working folder.
+    """Return the project root of `start`, a pipeline file or the working folder.
 
-    The nearest folder upward that holds a pyproject.toml, batchpipe.toml or .git, else the parent of the
-    folder `pipelines`, else the folder itself.
+    It is the nearest folder upward that holds a pyproject.toml, batchpipe.toml or .git, else the parent of the folder
+    `pipelines`, else the folder of `start` itself.
     """
     place = start.absolute()
     folder = place if place.is_dir() else place.parent
@@ -40,7 +43,9 @@ def find_root(start: Path) -> Path:
 
 
 def pipeline_files(folder: Path) -> list[Path]:
-    """The pipeline files in `folder` and below, sorted; not those under data/, schemas/ or hidden folders."""
+    """Return the pipeline files in `folder` and below, sorted, without those under data/, schemas/ or hidden
+    folders.
+    """
     found = []
     for path in sorted(folder.rglob("*.toml")):
         parents = path.relative_to(folder).parts[:-1]
@@ -50,15 +55,16 @@ def pipeline_files(folder: Path) -> list[Path]:
 
 
 def find_pipelines(arguments: Sequence[str], root: Path, all: bool = False, start: Path | None = None) -> Selection:
-    """The files that `arguments` name, each once, in order: a file, a folder or a name under `pipelines/`.
+    """Return the pipeline files that `arguments` name, each once and in order.
 
-    Paths are relative to `start` (default: `root`), then to `root`. `all` takes every pipeline of the
-    project. Raises UsageError where one is not found, or where nothing is named.
+    An argument is a file, a folder, or the name of a pipeline under `pipelines/`. Paths are looked up from `start`
+    (default: `root`), then from `root`. `all` selects every pipeline of the project. Raises UsageError if a pipeline is
+    not found or none is named.
     """
     folder = root / FOLDER
     if all:
         if arguments:
-            what = f"--all and {arguments[0]!r} together"
+            what = f"--all cannot be combined with {arguments[0]!r}"
             raise UsageError(what, where="the command line", hint="Name pipelines, or give --all.")
         return Selection(paths=_some(folder, root), single=False)
     if not arguments:
@@ -74,7 +80,7 @@ def find_pipelines(arguments: Sequence[str], root: Path, all: bool = False, star
 
 
 def refuse_same_names(files: Sequence[PipelineFile]) -> None:
-    """Raises PipelineError where two files hold pipelines of one name: they would share a history."""
+    """Raise PipelineError if two files have pipelines of the same name, which would share one history."""
     first: dict[str, PipelineFile] = {}
     problems = []
     for file in files:
@@ -88,7 +94,7 @@ def refuse_same_names(files: Sequence[PipelineFile]) -> None:
 
 
 def _found(argument: str, root: Path, start: Path) -> Path:
-    """The file or folder that `argument` names; a name wins over a folder of the same name in `start`."""
+    """Return the file or folder that `argument` names; a pipeline's name wins over a folder of that name in `start`."""
     if argument.endswith(".toml") or "/" in argument or "\\" in argument or argument in (".", ".."):
         for base in (start, root):
             if (base / argument).exists():
@@ -105,7 +111,9 @@ def _found(argument: str, root: Path, start: Path) -> Path:
 
 
 def _by_name(name: str, root: Path) -> Path | None:
-    """The file `pipelines/NAME.toml`, else the one whose `name` it is."""
+    """Return the file `pipelines/NAME.toml`, else the file with that stem or with that `name`; None if there
+    is none.
+    """
     folder = root / FOLDER
     direct = folder / f"{name}.toml"
     if direct.is_file():
@@ -119,7 +127,7 @@ def _by_name(name: str, root: Path) -> Path | None:
 
 
 def _declared_name(path: Path) -> str | None:
-    """The `name` key of a file, None where it cannot be read: other commands say what is wrong with it."""
+    """Return the `name` key of a file; None if the file cannot be read, which is reported where it is loaded."""
     try:
         name = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("name")
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Settings of a machine or a team: where the database is, which provider, how often to poll.
+"""Settings of a machine or a team: the database file, the provider, the time between polls, and others.
 
-First found wins: command line, `BATCHPIPE_*` variables, the root's `.env`, `[tool.batchpipe.env.NAME]`,
-`[tool.batchpipe]`, defaults. The two tables stand in `batchpipe.toml` or `pyproject.toml`; in the former the
-keys may stand at the top level instead, with `[env.NAME]` beside them.
+A setting is taken from the first of these that has it: the command line, `BATCHPIPE_*` variables, the `.env` of the
+project root, `[tool.batchpipe.env.NAME]`, `[tool.batchpipe]`, the defaults. The two tables are in `batchpipe.toml` or
+in `pyproject.toml`; `batchpipe.toml` may have the keys at its top level instead, with `[env.NAME]` beside them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _poll_seconds(earlier: dict[str, Any]) -> float:
 
 
 class Settings(BaseSettings):
-    """The settings of one call, `${NAME}` not yet replaced: see `text` and `path`."""
+    """The settings of one command. A `${NAME}` in them is replaced by `text`, `path` and `database_path`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,40 +59,47 @@ class Settings(BaseSettings):
     prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")
 
     def text(self, key: str, environment: Mapping[str, str]) -> str | None:
-        """The setting `key` as text with `${NAME}` replaced; None where it is not set. Raises UsageError."""
+        """Return the setting `key` as text with `${NAME}` replaced; None if it is not set.
+
+        Raises UsageError for a variable that is not set.
+        """
         value = getattr(self, key)
         return None if value is None else expand_variables(str(value), environment, f"the setting {key}")
 
     def path(self, key: str, root: Path, environment: Mapping[str, str]) -> Path | None:
-        """The file that `key` names, absolute; relative ones start at `root`. Raises UsageError."""
+        """Return the absolute path of the file that the setting `key` names; a relative one starts at `root`.
+
+        Raises UsageError for a variable that is not set.
+        """
         text = self.text(key, environment)
         return None if text is None else root / Path(text).expanduser()
 
     def database_path(self, root: Path, environment: Mapping[str, str]) -> Path:
-        """The database file, absolute. Raises UsageError for a file called ledger.duckdb."""
+        """Return the absolute path of the database file. Raises UsageError for a file called ledger.duckdb."""
         path = root / Path(self.text("database", environment) or "").expanduser()
         if path.stem.lower() == "ledger":
             what = f"the database cannot be called {path.name}"
-            hint = "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it."
+            hint = "Rename the file: DuckDB names the catalog after it, and ledger.requests would be ambiguous."
             raise UsageError(what, where="the setting database", hint=hint)
         return path
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One source of settings: raw values by key, and how a message names the source of a key."""
+    """One source of settings: its values by key as they were read, and how a message names the place of a key."""
 
     name: str
     values: Mapping[str, Any]
     prefix: str = ""
 
     def where(self, key: str) -> str:
+        """Return the place of `key` for a message."""
         shown = f"{self.prefix}{key.upper()}" if self.prefix else key
         return f"{self.name} {shown}".strip()
 
 
 class _LayerSource(PydanticBaseSettingsSource):
-    """A layer as pydantic-settings takes it."""
+    """A layer in the form that pydantic-settings reads."""
 
     def __init__(self, settings: type[BaseSettings], layer: Layer) -> None:
         super().__init__(settings)
@@ -112,10 +119,10 @@ def load_settings(
     command_line: Mapping[str, Any] | None = None,
     env: str | None = None,
 ) -> Settings:
-    """The settings of the project at `root`.
+    """Return the settings of the project at `root`, read from `environment`, `command_line` and files in `root`.
 
-    `command_line` values of None do not count; `env` is `--env NAME`. Nothing else is read than `environment`
-    and files in `root`. Raises UsageError that names the source of an unknown key or of a bad value.
+    A value of None in `command_line` counts as not given; `env` is the value of `--env`. Raises UsageError, with its
+    place, for an unknown key or a bad value.
     """
     layers = _layers(root, environment, command_line or {}, env)
     for layer in layers:
@@ -138,7 +145,7 @@ def load_settings(
 
 
 def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequence[str]) -> dict[str, SecretStr]:
-    """Those of `variable_names` that are set, in the environment or the root's `.env`; empty is unset."""
+    """Return the values of `variable_names` that the environment or the root's `.env` sets; "" counts as not set."""
     dotenv = _dotenv(root)
     found = {name: environment.get(name) or dotenv.get(name) for name in variable_names}
     return {name: SecretStr(value) for name, value in found.items() if value}
@@ -157,7 +164,7 @@ def _layers(
 
 
 def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
-    """The `BATCHPIPE_*` variables by setting; empty ones are unset."""
+    """Return the values of the `BATCHPIPE_*` variables by setting; "" counts as not set."""
     return {
         name[len(PREFIX) :].lower(): value
         for name, value in variables.items()
@@ -175,7 +182,7 @@ def _dotenv(root: Path) -> dict[str, str]:
 
 
 def _file_layers(root: Path, env: str | None) -> list[Layer]:
-    """`[tool.batchpipe.env.NAME]`, then `[tool.batchpipe]`, from the first file that has settings."""
+    """Return `[tool.batchpipe.env.NAME]` if `env` is given, then `[tool.batchpipe]`."""
     shown, table = _tool_table(root)
     environments = table.get("env", {})
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
@@ -191,7 +198,10 @@ def _file_layers(root: Path, env: str | None) -> list[Layer]:
 
 
 def _tool_table(root: Path) -> tuple[str, dict[str, Any]]:
-    """The settings of the project's files and what a message calls them."""
+    """Return what a message calls the table of settings in the project's files, and the table.
+
+    Raises UsageError if more than one place has settings.
+    """
     own = _toml(root / "batchpipe.toml")
     tool = own.pop("tool", {}).get("batchpipe", {})
     shared = _toml(root / "pyproject.toml").get("tool", {}).get("batchpipe", {})
@@ -203,8 +213,8 @@ def _tool_table(root: Path) -> tuple[str, dict[str, Any]]:
     given = {name: table for name, table in sources.items() if table}
     if len(given) > 1:
         shown = " and ".join(given)
-        hint = "Move them into one place."
-        raise UsageError("settings stand in two places", where=shown, hint=hint)
+        hint = "Move all of them into one place."
+        raise UsageError("there are settings in two places", where=shown, hint=hint)
     return next(iter(given.items()), ("pyproject.toml [tool.batchpipe]", {}))
 
 
@@ -229,7 +239,7 @@ def _refuse_unknown(layer: Layer) -> None:
 
 
 def _bad_value(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
-    """The first error, with the source that its value came from."""
+    """Return the first error, with the source that its value came from."""
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0])
     layer = next((each for each in layers if key in each.values), layers[-1])

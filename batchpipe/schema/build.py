@@ -1,4 +1,4 @@
-"""The full JSON Schema of an answer, and what templates see of it, out of `[output]`."""
+"""The full JSON Schema of an answer, and the `fields` that templates see, both made from `[output]`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ KEYWORDS = (
 
 
 def child_path(path: str, name: str) -> str:
-    """The path of field `name` under `path`: `label`, `address.city`, `tags[].name`."""
+    """Return the path of field `name` under `path`: `label`, `address.city`, `tags[].name`."""
     return f"{path}.{name}" if path else name
 
 
 def enum_queries(output: Output) -> dict[str, str]:
-    """The queries that enums take their values from, by field path."""
+    """Return the queries that enums take their values from, by field path."""
     queries: dict[str, str] = {}
 
     def visit(field: OutputField, path: str) -> None:
@@ -51,7 +51,7 @@ def enum_queries(output: Output) -> dict[str, str]:
 
 
 def column_overrides(output: Output) -> dict[str, str]:
-    """The `column = ` types by field path."""
+    """Return the types given with `column = "TYPE"`, by field path."""
     overrides: dict[str, str] = {}
 
     def visit(field: OutputField, path: str) -> None:
@@ -72,12 +72,11 @@ def full_schema(
     enum_values: EnumValues | None = None,
     schema_file_content: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON Schema that answers are validated against.
+    """Return the JSON Schema that answers are validated against.
 
-    `enum_values` holds the rows of each of `enum_queries(output)` by field path, as (value, meaning) or
-    (value,); None leaves such enums open, which is enough to know names and types. `schema_file_content` is
-    the parsed `schema_file`, taken as it is. Raises PipelineError for an enum query that gives no rows or a
-    NULL value.
+    `enum_values` has the rows of each of `enum_queries(output)` by field path, as (value, meaning) or (value,). With
+    None such enums allow every value, which is enough if only names and types matter. `schema_file_content`, the parsed
+    `schema_file`, is returned as it is. Raises PipelineError for an enum query that returns no row or a NULL value.
     """
     if schema_file_content is not None:
         return dict(schema_file_content)
@@ -89,10 +88,10 @@ def template_fields(
     enum_values: EnumValues | None = None,
     schema_file_content: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What templates see as `fields`: plain dicts by field name.
+    """Return what templates see as `fields`: a plain dict for each field, by name.
 
-    Each has `name`, `type`, `description`, `optional` and, where given, `enum` (a list, without null),
-    `meanings` (value to meaning), `fields`, `items` and JSON Schema's keywords under their own names.
+    Each has `name`, `type`, `description`, `optional` and, if given, `enum` (a list, without null), `meanings` (from
+    value to meaning), `fields`, `items`, and JSON Schema's keywords under their own names.
     """
     if schema_file_content is not None:
         return _fields_of_schema(schema_file_content)
@@ -120,7 +119,7 @@ def _field_schema(field: OutputField, path: str, enum_values: EnumValues | None)
     if description:
         schema["description"] = description
     if values is not None:
-        # TOML has no null, so a nullable type is the only way to say that null is among the values.
+        # TOML has no null: a type that includes null is the only way to allow it beside the listed values.
         nullable = "null" in types and None not in values
         schema["enum"] = [*values, None] if nullable else list(values)
     schema |= _keywords(field)
@@ -151,7 +150,7 @@ def _types(field: OutputField, values: Sequence[Any] | None) -> tuple[str, ...]:
 
 
 def value_types(values: Sequence[Any]) -> tuple[str, ...]:
-    """The JSON Schema types of `values`, each once; integers among other numbers are numbers."""
+    """Return the JSON Schema types of `values`, each once; beside other numbers an integer counts as a number."""
     names: dict[str, None] = {}
     for value in values:
         match value:
@@ -175,7 +174,7 @@ def value_types(values: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _enum(field: OutputField, path: str, enum_values: EnumValues | None) -> tuple[list[Any] | None, dict[str, str]]:
-    """The allowed values (None where there is no enum, or where its query was not run) and their meanings."""
+    """Return the allowed values and their meanings; None for values if there is no enum or its query was not run."""
     match field.enum:
         case None:
             return None, {}
@@ -196,10 +195,10 @@ def _queried(
     where = f"[output.fields.{path}] enum"
     rows = enum_values[path]
     if not rows:
-        raise PipelineError("the enum's query gives no rows", where=where, hint="Give it at least one value.")
+        raise PipelineError("the enum's query returns no row", where=where, hint="It must return at least one value.")
     if any(row[0] is None for row in rows):
         raise PipelineError(
-            "the enum's query gives a NULL value", where=where, hint="Add WHERE ... IS NOT NULL to the query."
+            "the enum's query returns a NULL value", where=where, hint="Add WHERE ... IS NOT NULL to the query."
         )
     values: dict[Any, None] = {}
     meanings: dict[str, str] = {}
@@ -212,7 +211,7 @@ def _queried(
 
 
 def _json_value(value: Any, declared: str | tuple[str, ...] | None, where: str) -> Any:
-    """A DuckDB value as one of the field's types. Raises PipelineError where it is none of them."""
+    """Return a DuckDB value as one of the field's types. Raises PipelineError if it has none of them."""
     if isinstance(value, Decimal):
         value = int(value) if value == value.to_integral_value() else float(value)
     if not isinstance(value, str | int | float | bool):
@@ -223,12 +222,12 @@ def _json_value(value: Any, declared: str | tuple[str, ...] | None, where: str) 
         return value
     if "string" in types:
         return str(value)
-    what = f"the enum's query gives {value!r}, which is not of type {' or '.join(types)}"
+    what = f"the enum's query returns {value!r}, which is not of type {' or '.join(types)}"
     raise PipelineError(what, where=where, hint="Correct the type of the field, or cast the value in the query.")
 
 
 def _described(description: str | None, values: Sequence[Any] | None, meanings: Mapping[str, str]) -> str | None:
-    """The description with a line for each value, where values have meanings."""
+    """Return the description, followed by a line for each value if values have meanings."""
     if not meanings or values is None:
         return description
     lines = [f"- {value}: {meanings[str(value)]}" if str(value) in meanings else f"- {value}" for value in values]
@@ -260,7 +259,7 @@ def _template_field(name: str, field: OutputField, path: str, enum_values: EnumV
 
 
 def _fields_of_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same view of a `schema_file`; references are left as they are."""
+    """Return the `fields` of a `schema_file`; references in it are not resolved."""
     required = schema.get("required", ())
     found: dict[str, Any] = {}
     for name, node in schema.get("properties", {}).items():

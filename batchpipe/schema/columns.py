@@ -1,4 +1,4 @@
-"""The columns of the output table out of the full schema, and the SQL that reads an answer into them."""
+"""The columns of the output table, made from the full schema, and the SQL that reads an answer into them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WITH_OFFSET = rf"\s*{_DAY}[ T]{_CLOCK}\s*(Z|[+-]\d\d(:?\d\d)?)\s*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One field as a column. `type` is DuckDB's, `comment` the field's description."""
+    """The column of a field. `shape` is its type, `type` DuckDB's name of it, `comment` the field's description."""
 
     name: str
     type: str
@@ -41,10 +41,10 @@ class Column:
 
 
 def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...]:
-    """The columns of the fields, in the schema's order.
+    """Return the columns of the fields, in the schema's order.
 
-    `full` is `full_schema(...)`; `output` gives the `column = ` types, and the descriptions as they were
-    written. Raises ValueError for a type that cannot be a column's.
+    `full` is the result of `full_schema`; the types of `column = "TYPE"` and the descriptions come from `output`.
+    Raises ValueError for a type that a column cannot have.
     """
     overrides = column_overrides(output)
     required = full.get("required", ())
@@ -58,15 +58,15 @@ def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...
 
 
 def value_sql(column: Column, document_sql: str) -> str:
-    """The typed value of `column` out of the JSON document `document_sql` (JSON, or VARCHAR that holds JSON).
+    """Return the SQL of the typed value of `column` in the document `document_sql` (JSON, or VARCHAR that holds JSON).
 
-    NULL where it is absent, null, or does not cast (within a LIST or STRUCT: that part of it).
+    The value is NULL if it is absent, null, or cannot be cast; in a LIST or STRUCT only that part of it is NULL.
     """
     return _value(column.shape, _Place(document_sql, (column.name,)))
 
 
 def uncast_sql(column: Column, document_sql: str) -> str:
-    """Whether the document holds a value for `column`, not null, that does not cast; never NULL."""
+    """Return the SQL of whether the document has a value for `column`, not null, that cannot be cast; never NULL."""
     found = _uncast(column.shape, _Place(document_sql, (column.name,)))
     return f"coalesce({found}, false)" if found else "false"
 
@@ -99,13 +99,13 @@ def _shape(node: Any, path: str, overrides: Mapping[str, str]) -> Shape:
 
 
 def _any_of(branches: Any, path: str, overrides: Mapping[str, str]) -> Shape:
-    """A union is JSON, unless it is one type or null."""
+    """Return the type JSON for a union, unless it is one type or null."""
     real = [branch for branch in branches if branch != {"type": "null"}]
     return _shape(real[0], path, overrides) if len(real) == 1 and len(branches) == 2 else Json()
 
 
 def _types(node: Mapping[str, Any]) -> list[str]:
-    """The types of a node without null; those of its values where it names none."""
+    """Return the types of a node without null: those it names, else those of its allowed values."""
     declared = node.get("type")
     if declared is None:
         values = [node["const"]] if "const" in node else node.get("enum", [])
@@ -133,7 +133,7 @@ class _Place:
 
     @property
     def _path(self) -> str:
-        """A JSON pointer, whose keys need no quoting; the document itself is `$`."""
+        """Return the path as a JSON pointer, in which no key needs quotes; the document itself is `$`."""
         pointer = "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in self.keys)
         return quote_literal(pointer or "$")
 
@@ -182,14 +182,16 @@ def _scalar(name: str, text: str) -> str:
         moment = _utc(text)
         return moment if name == "TIMESTAMP" else f"TRY_CAST({moment} AS {name})"
     if name in INTEGERS:
-        # Without the comparison '5.7' would be rounded to 6, and '0x10' be 16.
+        # The comparison refuses '5.7', which a cast rounds to 6, and '0x10', which a cast takes for 16.
         number = f"TRY_CAST({text} AS DOUBLE)"
         return f"CASE WHEN {number} = trunc({number}) THEN TRY_CAST({text} AS {name}) END"
     return f"TRY_CAST({text} AS {name})"
 
 
 def _utc(text: str) -> str:
-    """A moment as UTC: a cast to TIMESTAMP drops the offset, one to TIMESTAMPTZ depends on the session."""
+    """Return the SQL of a moment in UTC. A mere cast to TIMESTAMP drops the offset; one to TIMESTAMPTZ uses the
+    session's time zone.
+    """
     upper = f"upper({text})"
     with_offset = f"make_timestamp(epoch_us(TRY_CAST({upper} AS TIMESTAMPTZ)))"
     return (
@@ -199,7 +201,7 @@ def _utc(text: str) -> str:
 
 
 def _uncast(shape: Shape, place: _Place) -> str:
-    """The condition, possibly NULL, that something at `place` does not cast; empty where everything does."""
+    """Return the SQL of whether something at `place` cannot be cast, which may be NULL; "" if everything can."""
     match shape:
         case Json() | Scalar(type="VARCHAR"):
             return ""

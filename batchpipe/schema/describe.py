@@ -1,4 +1,4 @@
-"""Validation errors in words for the model that gave the answer: short, with the path and what is allowed."""
+"""Validation errors as short sentences for the model that gave the answer, with the path and the allowed values."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ _LIMITS: Mapping[str, Callable[[Any], str]] = {
 
 
 def kind_name(error: Any) -> str:
-    """What a jsonschema_rs error is about: Enum, Type, Required, ..."""
+    """Return the kind of a jsonschema_rs error: Enum, Type, Required, ..."""
     return type(error.kind).__name__
 
 
 def brief(value: Any, limit: int = MAX_VALUE) -> str:
-    """`value` as JSON, cut to `limit` characters."""
+    """Return `value` as JSON, cut to `limit` characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def path_text(path: Path) -> str:
-    """`tags[0].name`; an empty path is the answer itself."""
+    """Return a path as `tags[0].name`; an empty path is "the answer"."""
     shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return shown.lstrip(".") or "the answer"
 
 
 def describe_errors(errors: Iterable[Any]) -> str:
-    """At most MAX_ERRORS errors, one a line, in the order of their paths."""
+    """Return at most MAX_ERRORS errors, one a line, in the order of their paths."""
     found = [line for error in errors for line in _lines(error)]
-    # A value outside an enum is of the wrong type, too: once is enough.
+    # A value outside an enum often has the wrong type too; the line with the allowed values is enough.
     named = {path for path, rank, _ in found if rank == 0}
     ordered = sorted({(path, text) for path, rank, text in found if rank == 0 or path not in named})
     shown = [text for _, text in ordered[:MAX_ERRORS]]
@@ -70,12 +70,12 @@ def describe_errors(errors: Iterable[Any]) -> str:
 
 
 def branches(error: Any) -> list[list[Any]]:
-    """The errors under each alternative of an anyOf or oneOf; empty for any other error."""
+    """Return the errors within each alternative of an anyOf or oneOf; an empty list for any other error."""
     return error.kind.context if kind_name(error) in ("AnyOf", "OneOfNotValid") else []
 
 
 def _lines(error: Any) -> Iterator[tuple[str, int, str]]:
-    """(path, 0 for an error that names the allowed values, else 1; the line)."""
+    """Yield (path, rank, line) of an error; the rank is 0 for a line that names the allowed values, else 1."""
     name, path = kind_name(error), list(error.instance_path)
     if name == "Required":
         where = path_text([*path, error.kind.property])
@@ -115,7 +115,7 @@ def _said(name: str, error: Any) -> str:
 
 
 def _likely_branch(error: Any) -> list[Any]:
-    """The one alternative whose type fits, if there is one: its errors say more than "fits none"."""
+    """Return the errors of the alternative whose type fits, if it is the only one; they say more than "fits none"."""
     fitting = [
         branch
         for branch in branches(error)

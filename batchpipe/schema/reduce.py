@@ -1,7 +1,7 @@
-"""The part of a schema that structured outputs take, and what cannot be reduced to it.
+"""Reduction of a schema to the keywords that structured outputs accept, and the problems that prevent it.
 
-What is stripped is written nowhere else: a changed bound leaves the sent schema, and so every fingerprint, as
-it was. Validation is always against the full schema.
+A removed keyword is not written into a description or elsewhere, so that a changed bound changes neither the schema
+that is sent nor a fingerprint. Answers are always validated against the full schema.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ REFUSED = {
     "$dynamicRef": "Write `$ref` to a definition in the same file.",
 }
 
-# Groups other than plain and (?:...), back-references, word boundaries and Unicode classes are not compiled.
+# Structured outputs refuse patterns with groups other than (...) and (?:...), back-references, word boundaries or
+# Unicode classes.
 _UNSUPPORTED_PATTERN = re.compile(r"\(\?(?!:)|\\[1-9kbBpPAzZG]")
 
 
 def sent_schema(full: Mapping[str, Any]) -> dict[str, Any]:
-    """`full` less what structured outputs refuse; every object closed. Pure; keywords keep their order.
+    """Return `full` with only the keywords that structured outputs accept, in their order, and every object closed.
 
-    Meaningful where `schema_problems(full)` finds nothing.
+    The result can be sent if `schema_problems(full)` is empty.
     """
     sent: dict[str, Any] = {}
     for keyword, value in full.items():
@@ -54,9 +55,9 @@ def sent_schema(full: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schema_problems(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What formats `json_schema` and `tool` cannot express, as (JSON path, what, hint); empty if all is well.
+    """Return (JSON path, what, hint) for everything in `full` that the formats `json_schema` and `tool` cannot express.
 
-    The formats `json` and `text` have no such limits: do not ask for them.
+    The formats `json` and `text` have no such limits; this function is not for them.
     """
     problems = [problem for path, node in _nodes(full, "$") for problem in _node_problems(full, path, node)]
     nodes = [node for _, node in _nodes(full, "$")]
@@ -110,7 +111,7 @@ def _optional_count(node: Mapping[str, Any]) -> int:
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every schema in `node`, itself first, with its JSON path."""
+    """Yield `node` and every schema in it, each with its JSON path."""
     if not isinstance(node, Mapping):
         return
     yield path, node
@@ -134,7 +135,7 @@ def _node_problems(root: Mapping[str, Any], path: str, node: Mapping[str, Any]) 
     values = node.get("enum", [node["const"]] if "const" in node else [])
     if any(isinstance(value, list | Mapping) for value in values):
         what = "an enum may hold only strings, numbers, booleans and null"
-        yield path, what, "Spell the values as strings."
+        yield path, what, "Write the values as strings."
     reference = node.get("$ref")
     if isinstance(reference, str):
         yield from _reference_problem(root, path, reference)
@@ -153,14 +154,15 @@ def _open_object(path: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str,
 
 def _reference_problem(root: Mapping[str, Any], path: str, reference: str) -> Iterator[tuple[str, str, str]]:
     if not reference.startswith("#"):
-        what = f"`$ref` to {reference!r} leaves the file"
+        what = f"`$ref` to {reference!r} refers to another file"
         yield f"{path}.$ref", what, "Copy the definition into `$defs` of this schema."
     elif _resolve(root, reference) is None:
-        yield f"{path}.$ref", f"`$ref` to {reference!r} leads nowhere", "Correct it, or add the definition."
+        what = f"`$ref` to {reference!r} refers to a definition that is not there"
+        yield f"{path}.$ref", what, "Correct it, or add the definition."
 
 
 def _resolve(root: Mapping[str, Any], reference: str) -> Mapping[str, Any] | None:
-    """What a local `$ref` points at; None where there is nothing, or where it leaves the file."""
+    """Return the schema that a `$ref` refers to; None if there is none, or if it is in another file."""
     if not reference.startswith("#"):
         return None
     found: Any = root
@@ -171,7 +173,7 @@ def _resolve(root: Mapping[str, Any], reference: str) -> Mapping[str, Any] | Non
 
 
 def _recursion(root: Mapping[str, Any]) -> str | None:
-    """The JSON path of a `$ref` by which a schema contains itself."""
+    """Return the JSON path of a `$ref` through which a schema contains itself; None if there is none."""
     done: set[str] = set()
 
     def visit(start: Any, place: str, open_references: tuple[str, ...]) -> str | None:
@@ -191,7 +193,7 @@ def _recursion(root: Mapping[str, Any]) -> str | None:
 
 
 def _own_nodes(start: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The schemas that belong to `start` itself: definitions count only where something refers to them."""
+    """Yield `start` and the schemas in it without its definitions, which count only if a `$ref` refers to them."""
     if isinstance(start, Mapping):
         bare = {key: value for key, value in start.items() if key not in ("$defs", "definitions")}
         yield from _nodes(bare, place)

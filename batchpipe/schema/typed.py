@@ -1,4 +1,4 @@
-"""What a person types for a field, as the JSON value it means; and the other way round."""
+"""Conversion between the text that a person types for a field and the field's JSON value, in both directions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ ABSENT = Absent()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldForm:
-    """A field as a person fills it in.
+    """A field that a person fills in.
 
-    `allowed` are the only values there are (None: any of `types`); an empty `types` takes every type.
+    `types`: the JSON Schema types of its value; empty if every type is taken. `allowed`: the only values that are taken
+    (None: any value of `types`).
     """
 
     name: str
@@ -29,13 +30,14 @@ class FieldForm:
 
     @property
     def is_text(self) -> bool:
-        """Whether whatever is typed is the value as it stands."""
+        """Return whether the typed text is the value itself."""
         return self.allowed is None and set(self.types) - {"null"} == {"string"}
 
     def value(self, text: str) -> Any:
-        """The value that `text` means; text that means none of the field's stays text, for the validator to refuse.
+        """Return the value that the typed `text` stands for.
 
-        Nothing typed leaves an optional field out, is null where that is allowed, and is empty text elsewhere.
+        Text that stands for no value of the field is returned as text; the validator then refuses it. Empty text leaves
+        an optional field out, else stands for null if the field allows null, else for "".
         """
         if not text:
             return ABSENT if self.optional else None if "null" in self.types else text
@@ -46,7 +48,7 @@ class FieldForm:
         return self._parsed(text)
 
     def text(self, value: Any) -> str:
-        """`value` as it is typed."""
+        """Return the text to type for `value`."""
         if value is ABSENT or value is None:
             return ""
         plain = isinstance(value, str) and (self.is_text or (value and self.value(value) == value))
@@ -72,7 +74,7 @@ class FieldForm:
 
 
 def field_forms(full_schema: Mapping[str, Any]) -> list[FieldForm]:
-    """A form for each field of an answer, in the schema's order."""
+    """Return a form for each field of an answer, in the schema's order."""
     required = full_schema.get("required", ())
     return [
         FieldForm(name=name, types=_types(node), allowed=_allowed(node), optional=name not in required)
@@ -97,7 +99,7 @@ def _allowed(node: Any) -> tuple[Any, ...] | None:
 
 
 def _kind(value: Any) -> set[str]:
-    """The types of JSON Schema that `value` has."""
+    """Return the JSON Schema types that `value` belongs to."""
     match value:
         case None:
             return {"null"}

@@ -1,4 +1,4 @@
-"""A model's answer to the output document, or to the error that the model is shown."""
+"""Validation of a model's answer: it becomes the output document, or the error that the model is shown on a retry."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _REPAIR_ROUNDS = 3
 
 
 class AnswerValidator:
-    """Validates answers against one full schema; made once, used for every answer."""
+    """The validator of all answers with one full schema; made once, used for every answer."""
 
     def __init__(self, full_schema: Mapping[str, Any], format: Format) -> None:
-        """Raises ValueError for a schema that is not valid JSON Schema, or refers to another file."""
+        """Compile the schema. Raises ValueError if it is not valid JSON Schema or refers to another file."""
         self._validator = compiled(full_schema)
         self._is_valid: Callable[[Any], bool] = self._validator.is_valid
         self._format = format
         self._text_field = next(iter(full_schema.get("properties", {})), "text")
 
     def validate(self, answer: str) -> tuple[str | None, str | None]:
-        """The output document as JSON text and no error, or None and the error in words for the model.
+        """Validate an answer. Returns (document as JSON text, None), or (None, the error as the model is told it).
 
-        Formats json_schema and tool: `answer` is one JSON object; json: it holds one; text: it is the field.
-        A string that differs only in case from exactly one allowed value is set to that value's spelling.
+        In the formats json_schema and tool `answer` is one JSON object, in json it contains one, in text it is the
+        value of the only field. A string that differs only in case from exactly one allowed value is replaced by it.
         """
         if self._format == "text":
             document: Any = {self._text_field: answer}
@@ -51,7 +51,10 @@ class AnswerValidator:
         return _written(document)
 
     def _respell(self, document: Any) -> None:
-        """Set enum and const values to their own spelling, in place; later rounds see what the first hid."""
+        """Give enum and const values the spelling of the schema, in place.
+
+        A round can uncover further errors, within a branch that did not fit before.
+        """
         for _ in range(_REPAIR_ROUNDS):
             spellings = _spellings(self._validator.iter_errors(document))
             if not spellings:
@@ -61,8 +64,8 @@ class AnswerValidator:
 
 
 def compiled(full_schema: Mapping[str, Any]) -> Any:
-    """The jsonschema_rs validator. Raises ValueError("path: what") for a schema that is not valid."""
-    import jsonschema_rs  # 25 ms that a run with nothing due does without
+    """Return the jsonschema_rs validator of a schema. Raises ValueError("path: what") if the schema is not valid."""
+    import jsonschema_rs  # takes 25 ms, which a run without due rows need not spend
 
     def refuse(uri: str) -> Any:
         raise ValueError(uri)
@@ -71,13 +74,14 @@ def compiled(full_schema: Mapping[str, Any]) -> Any:
         return jsonschema_rs.validator_for(dict(full_schema), validate_formats=True, retriever=refuse)
     except jsonschema_rs.ValidationError as error:
         if kind_name(error) == "Referencing":
-            raise ValueError(f"the schema: a $ref leaves the file or leads nowhere ({error.message})") from error
+            what = f"a $ref refers to another file, or to a definition that is not there ({error.message})"
+            raise ValueError(f"the schema: {what}") from error
         place = path_text(list(error.instance_path)).replace("the answer", "the schema")
         raise ValueError(f"{place}: {brief(error.instance)} is not valid JSON Schema") from error
 
 
 def schema_errors(full_schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What is not valid JSON Schema, as (path, what, hint): a bad pattern, a type that does not exist."""
+    """Return (path, what, hint) if the schema is not valid JSON Schema: a bad pattern, a type that does not exist."""
     try:
         compiled(full_schema)
     except ValueError as error:
@@ -93,7 +97,7 @@ def schema_errors(full_schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _parse(answer: str) -> dict[str, Any]:
-    """The one JSON object that `answer` is. Raises ValueError in words for the model."""
+    """Return the JSON object that `answer` is. Raises ValueError; its message is for the model."""
     try:
         parsed = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
@@ -112,13 +116,13 @@ def _parse(answer: str) -> dict[str, Any]:
 
 
 def _written(document: Any) -> tuple[str | None, str | None]:
-    """The document as JSON text and no error, or None and the error."""
+    """Return (the document as JSON text, None), or (None, the error)."""
     try:
         return orjson.dumps(document).decode(), None
     except orjson.JSONEncodeError as error:
         if "ecursion" in str(error):
             return None, TOO_DEEP
-    # What is left is an integer beyond 64 bits.
+    # Any other error is an integer beyond 64 bits, which orjson does not write.
     try:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")), None
     except RecursionError:
@@ -126,9 +130,9 @@ def _written(document: Any) -> tuple[str | None, str | None]:
 
 
 def _parse_within(answer: str) -> dict[str, Any]:
-    """The JSON object in `answer`: the whole text, else the one fenced block, else the one outermost object.
+    """Return the JSON object in `answer`: the whole text, else the only fenced block, else the only outermost object.
 
-    Raises ValueError in words for the model.
+    Raises ValueError; its message is for the model.
     """
     text = answer.strip()
     try:
@@ -155,7 +159,7 @@ def _objects(texts: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _outermost(text: str) -> list[dict[str, Any]]:
-    """The objects in `text` that lie in no other; braces that begin no JSON are passed over."""
+    """Return the JSON objects in `text` that are in no other object; a brace that begins no JSON is passed over."""
     decoder = json.JSONDecoder()
     spans: list[str] = []
     start = text.find("{")
@@ -172,7 +176,7 @@ def _outermost(text: str) -> list[dict[str, Any]]:
 
 
 def _spellings(errors: Iterable[Any]) -> list[tuple[list[str | int], str]]:
-    """(path, allowed spelling) of each string that differs only in case from exactly one allowed value."""
+    """Return (path, allowed value) for each string that differs only in case from exactly one allowed value."""
     choices: dict[tuple[str | int, ...], set[str]] = {}
     for error in _flattened(errors):
         kind = kind_name(error)
@@ -186,7 +190,7 @@ def _spellings(errors: Iterable[Any]) -> list[tuple[list[str | int], str]]:
 
 
 def _flattened(errors: Iterable[Any]) -> Iterator[Any]:
-    """The errors, and those under the alternatives of a union."""
+    """Yield the errors, and those within the alternatives of a union."""
     for error in errors:
         yield error
         for branch in branches(error):

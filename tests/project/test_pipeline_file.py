@@ -275,7 +275,7 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             "[[models]]",
             "[models]",
             "[models]",
-            "[models] is one table, and the ladder is a list of tables",
+            "[models] is a single table, but the ladder is a list of tables",
             "Write [[models]] with two brackets, once for each rung.",
         ),
         (
@@ -357,7 +357,7 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             'user_text = "{{ id }}"',
             'user_text = "x"\nvars = { fields = 1 }',
             "[prompt.vars] fields",
-            '"fields" is a name of batchpipe\'s own',
+            '"fields" is a name that batchpipe uses itself',
             "Rename it",
         ),
         (
@@ -392,7 +392,7 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             "[output.fields.label]",
             '[output]\ntable = "Ledger.x"\n[output.fields.label]',
             "[output] table",
-            "the schema ledger is batchpipe's own",
+            "batchpipe keeps its own tables in the schema ledger",
             "Choose another schema",
         ),
         (
@@ -533,14 +533,14 @@ def test_rules_across_keys(old: str, new: str, where: str, what: str, hint: str)
         ('type = "string"\nenum = {}', ".enum]", "the enum has no values"),
         ('type = "string"\nenum = ["a", "a"]', " enum", "the enum lists a value twice"),
         ('type = "string"\nenum = ["a", 1]', " enum", "1 is not of type string"),
-        ('type = "integer"\nenum = { a = "b" }', ".enum]", "values with meanings are strings"),
+        ('type = "integer"\nenum = { a = "b" }', ".enum]", "only strings can be given with their meanings"),
         ('type = "integer"\nconst = "a"', " const", '"a" is not of type integer'),
-        ('enum = ["a"]\nconst = "a"', " const", "a field has either `enum` or `const`"),
-        ('type = "string"\nminimum = 1', " minimum", "`minimum` says nothing about a value of type string"),
+        ('enum = ["a"]\nconst = "a"', " const", "a field can have `enum` or `const`, not both"),
+        ('type = "string"\nminimum = 1', " minimum", "`minimum` does not apply to a value of type string"),
         (
             'type = "integer"\nmaxLength = 1',
             " maxLength",
-            "`maxLength` says nothing about a value of type integer",
+            "`maxLength` does not apply to a value of type integer",
         ),
         (
             'type = "number"\nminimum = 2\nmaximum = 1',

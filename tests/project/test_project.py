@@ -130,7 +130,7 @@ def test_nothing_named(root: Path, tmp_path: Path) -> None:
     assert str(raised.value) == (
         "the command line: no pipeline is named\n  Name one, or give --all. There are: summaries, extract, triage."
     )
-    with pytest.raises(UsageError, match="--all and 'triage' together"):
+    with pytest.raises(UsageError, match="--all cannot be combined with 'triage'"):
         find_pipelines(("triage",), root, all=True)
 
 

@@ -78,9 +78,9 @@ def test_batchpipe_toml_with_or_without_the_table(tmp_path: Path, text: str) -> 
 def test_settings_in_two_files(tmp_path: Path) -> None:
     (tmp_path / "batchpipe.toml").write_text("provider = 'x'")
     assert error(tmp_path, pyproject=f"{TOOL}provider = 'y'") == (
-        "settings stand in two places",
+        "there are settings in two places",
         "batchpipe.toml and pyproject.toml [tool.batchpipe]",
-        "Move them into one place.",
+        "Move all of them into one place.",
     )
 
 
@@ -175,7 +175,7 @@ def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
             (
                 "the database cannot be called Ledger.duckdb",
                 "the setting database",
-                "DuckDB names the catalog after the file, and ledger.requests would be ambiguous: rename it.",
+                "Rename the file: DuckDB names the catalog after it, and ledger.requests would be ambiguous.",
             ),
         ),
     ],

@@ -180,7 +180,7 @@ class TestMistakes:
         [
             ([], ["no pipeline is named", "--all"]),
             (["dmeo"], ["there is no pipeline 'dmeo'", "Did you mean demo?"]),
-            (["demo", "--all"], ["--all and 'demo' together"]),
+            (["demo", "--all"], ["--all cannot be combined with 'demo'"]),
             (["demo", "--wait", "1h", "--no-wait"], ["--wait and --no-wait together"]),
             (["demo", "--wait", "soon"], ["'soon' is no duration", "45m"]),
             (["demo", "--max-usd", "lots"], ["'lots' is no amount of money", "--max-usd 2.50"]),

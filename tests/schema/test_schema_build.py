@@ -128,13 +128,13 @@ def test_values_of_a_query_take_the_type_of_the_field() -> None:
     assert values("string", 1, day, "a") == ["1", "2026-01-01", "a"]
     assert values("number", Decimal("1.5"), Decimal(2), 3) == [1.5, 2, 3]
     assert values(None, 1, 2) == [1, 2]
-    with pytest.raises(PipelineError, match="the enum's query gives 'a', which is not of type integer"):
+    with pytest.raises(PipelineError, match="the enum's query returns 'a', which is not of type integer"):
         values("integer", 1, "a")
 
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [([], "the enum's query gives no rows"), ([(None,)], "the enum's query gives a NULL value")],
+    [([], "the enum's query returns no row"), ([(None,)], "the enum's query returns a NULL value")],
 )
 def test_an_enum_query_without_values(rows: list[Any], what: str) -> None:
     output = output_of(label={"enum": {"query": "SELECT v"}})

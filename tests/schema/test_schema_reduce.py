@@ -135,8 +135,12 @@ ITEM = {"type": "string"}
             "$.properties.a",
             "an enum may hold only strings, numbers, booleans and null",
         ),
-        (closed(a={"$ref": "other.json"}), "$.properties.a.$ref", "`$ref` to 'other.json' leaves the file"),
-        (closed(a={"$ref": "#/$defs/no"}), "$.properties.a.$ref", "`$ref` to '#/$defs/no' leads nowhere"),
+        (closed(a={"$ref": "other.json"}), "$.properties.a.$ref", "`$ref` to 'other.json' refers to another file"),
+        (
+            closed(a={"$ref": "#/$defs/no"}),
+            "$.properties.a.$ref",
+            "`$ref` to '#/$defs/no' refers to a definition that is not there",
+        ),
         (
             closed(a={"allOf": [{"$ref": "#/$defs/x"}]}) | {"$defs": {"x": ITEM}},
             "$.properties.a.allOf",
