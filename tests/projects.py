@@ -12,7 +12,7 @@ import duckdb
 
 from batchpipe.emulator import Emulator
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import Preview, preview

@@ -16,7 +16,7 @@ import pytest
 from checkout import ROOT, batchpipe, copy_examples
 
 from batchpipe.common import errors
-from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.reference import keys_table

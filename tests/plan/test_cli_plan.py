@@ -9,7 +9,7 @@ from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.plan.plan import MEANINGS
-from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 
 @pytest.fixture

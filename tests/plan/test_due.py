@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.plan.planner import DUE_REASONS, REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 
 def expect(project: Project, requests: int, **words: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from projects import Project, numbered
 
-from batchpipe.engine.plan.planner import DUE_REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS
 
 SEEDS, ALL_SEEDS = 10, 300
 STEPS = 6

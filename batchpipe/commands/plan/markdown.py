@@ -9,7 +9,7 @@ from batchpipe.commands.plan.prompt_diff import diff_markdown, due_rows_text
 from batchpipe.commands.printing.markdown import code, details, fence, table
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.commands.printing.text import table as text_table
-from batchpipe.engine.plan.planner import REASONS
+from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.run.preview import Preview
 
 

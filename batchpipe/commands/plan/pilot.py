@@ -12,7 +12,7 @@ from batchpipe.commands.printing.estimates import estimate_object, interval_text
 from batchpipe.commands.printing.text import count, duration, money, pairs, safe, shortened
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack
-from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.run.pilot import Histogram, PilotAccuracy, PilotRow, PilotSummary
 
 SHOWN_REASONS = 8

@@ -20,7 +20,7 @@ from batchpipe.commands.printing.text import count, money, pairs, safe, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.planner import REASONS, Plan
+from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions

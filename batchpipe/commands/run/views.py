@@ -15,7 +15,7 @@ from batchpipe.commands.run.display import BatchView, Display, RunView
 from batchpipe.commands.status.status import Named, rows_by_state
 from batchpipe.common.logs import Event
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.sql.quoting import quote_list

@@ -11,7 +11,8 @@ from typing import Any
 from batchpipe.common.errors import DatabaseError, InputError, PipelineError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.orders import open_orders
-from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.plan.plan import PlanOptions
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.plan.render import feedback_text, python_value, render_row
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample

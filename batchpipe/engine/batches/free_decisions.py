@@ -10,7 +10,7 @@ from batchpipe.engine.batches.submit import include_parts
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.output_table import merge_output, output_table, refresh_included, refresh_output
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
-from batchpipe.engine.plan.planner import Plan, PlanOptions
+from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work

@@ -15,7 +15,7 @@ from batchpipe.decide.chunking import free_size, subtract_ranges
 from batchpipe.engine.cost.budget import Limit, has_limit, tightest
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
-from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.store.database import Session
 

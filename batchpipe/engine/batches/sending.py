@@ -14,7 +14,8 @@ from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFli
 from batchpipe.engine.batches.next_chunks import ChunkChooser
 from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.planner import Plan, Planner
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 

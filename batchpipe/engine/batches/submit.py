@@ -15,7 +15,7 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
-from batchpipe.engine.plan.planner import Plan
+from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import (

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, TemplateError
-from batchpipe.engine.plan.planner import DUE_REASONS
+from batchpipe.engine.plan.plan import DUE_REASONS
 from batchpipe.engine.plan.render import feedback_text, python_value
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified

@@ -12,7 +12,8 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.plan.plan import PlanOptions
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.run.previous_version import is_asked_for, make_planner, previous, unanswered
 from batchpipe.engine.source.snapshot import Snapshot
 

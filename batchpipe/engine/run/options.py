@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.engine.plan.orders import OrderKind
-from batchpipe.engine.plan.planner import PlanOptions
+from batchpipe.engine.plan.plan import PlanOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

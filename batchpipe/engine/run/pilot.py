@@ -16,7 +16,8 @@ from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.engine.gold.answered_gold import KnownGold, held_against, read_known
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.pilot_sample import PilotSample
-from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.plan.plan import PlanOptions
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql

@@ -28,7 +28,8 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
+from batchpipe.engine.plan.plan import Plan, PlanOptions
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.meanwhile import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.next_step import RunState, next_step

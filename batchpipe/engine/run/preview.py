@@ -11,7 +11,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
-from batchpipe.engine.plan.planner import DUE_REASONS, Plan, Planner
+from batchpipe.engine.plan.plan import DUE_REASONS, Plan
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.plan.prompt_diff import (
     EarlierPrompt,
     NamedVersions,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
+from batchpipe.engine.plan.plan import Plan, PlanOptions
+from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.engine.source.snapshot import Snapshot

@@ -10,7 +10,9 @@ from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.batches.free_decisions import close_orders
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.plan.orders import open_orders
-from batchpipe.engine.plan.planner import Plan, Planner, PlanOptions
+from batchpipe.engine.plan.plan import Plan, PlanOptions
+from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.sql.quoting import quote_list
@@ -96,7 +98,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
     }
     status = _status(end, rows, failed, decided, resolved.file.pipeline.retry.max_failed)
     if status in ("done", "failed_rows"):
-        _close_orders(database, work, resolved, planner, end)
+        _close_orders(database, work, resolved, end)
     return RunResult(
         pipeline=resolved.name,
         run_id=end.run_id,
@@ -143,12 +145,12 @@ def _status(end: RunEnd, rows: dict[str, int], failed: int, decided: int, max_fa
     return "failed_rows" if failed > max_failed * decided else "done"
 
 
-def _close_orders(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> None:
+def _close_orders(database: Database, work: Work, resolved: Resolved, end: RunEnd) -> None:
     """The same command again is a new order once this one is done."""
     with database.reading(work) as session:
         orders = open_orders(session, resolved)
         if not orders:
             return
-        planner.compare_rows(session, end.snapshot, orders, PlanOptions())
+        compare_rows(session, resolved, end.snapshot, orders, PlanOptions())
     with database.writing(work, end.run_id) as session:
         close_orders(session, resolved, end.run_id, orders, end.options.where is None)

@@ -22,8 +22,9 @@ from batchpipe.engine.cost.budget import tightest
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, settings_text
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.raw_folder import RawFolder
-from batchpipe.engine.plan.planner import Planner, PlanOptions
+from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import python_value, render_row
+from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved, split_model
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
@@ -121,19 +122,9 @@ class RowTry:
         if options.where is None:
             return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
         with self.context.database.reading(self.work) as session:
-            self._planner().compare_rows(session, self.snapshot, (), PlanOptions(where=options.where))
+            compare_rows(session, self.resolved, self.snapshot, (), PlanOptions(where=options.where))
         chosen = "(SELECT key FROM work.input WHERE selected)"
         return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
-
-    def _planner(self) -> Planner:
-        context = self.context
-        return Planner(
-            resolved=self.resolved,
-            database=context.database,
-            work=self.work,
-            folder=self.folder,
-            prices=context.prices(),
-        )
 
     def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:
         """Of each key the mask of rungs that its row may use, and the columns that the templates read."""
