@@ -79,7 +79,7 @@ class Database:
     """A database file and how long to wait for it.
 
     `clock` gives naive UTC; `wait_seconds` is how long an opening is tried; `announce` is told once who holds it;
-    what is in `meanwhile` is called while an opening has to wait, and may not open the database.
+    what is in `while_waiting` is called while an opening has to wait, and may not open the database.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Database:
     wait_seconds: float = 30.0
     announce: Callable[[str], None] | None = None
     sleep: Callable[[float], None] = time.sleep
-    meanwhile: list[Callable[[], None]] = field(default_factory=list)
+    while_waiting: list[Callable[[], None]] = field(default_factory=list)
     _migrated: bool = field(default=False, init=False)
 
     @property
@@ -195,7 +195,7 @@ class Database:
                 self._detach(work)
 
     def _while_waiting(self) -> None:
-        for each in tuple(self.meanwhile):
+        for each in tuple(self.while_waiting):
             each()
 
     def _detach(self, work: Work) -> None:

@@ -33,14 +33,14 @@ def test_a_run_finishes_only_where_nothing_of_its_own_is_left_or_it_may_not_wait
             assert not any((state.in_flight, state.pausing, state.due_again, state.pilot_holds))
         if step == "finish" and state.no_wait and state.all_sent:
             assert not state.due_again
-            assert not state.dropped or not (state.in_flight or state.pausing or state.pilot_holds)
+            assert not state.compare_anew or not (state.in_flight or state.pausing or state.pilot_holds)
 
 
 def test_a_call_that_does_not_wait_waits_only_for_the_rows_of_a_lost_chunk() -> None:
     for state in every_state():
         if state.no_wait and next_step(state).step == "wait":
             assert state.all_sent
-            assert state.dropped
+            assert state.compare_anew
 
 
 def test_results_that_made_rows_due_are_planned_before_anything_is_waited_for() -> None:

@@ -77,10 +77,10 @@ class Collector:
 
         Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
         """
-        faults = self._read_checked(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
+        faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
             return NOTHING_OURS
-        return self._take([(batch, state)], faults)[0]
+        return self._judge_and_record([(batch, state)], faults)[0]
 
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
         """Collect batches whose results are kept, made on one day, in one transaction.
@@ -90,16 +90,16 @@ class Collector:
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
             return None
-        self._read_sent([self._row(*each, path) for each, path in zip(ended, paths, strict=True)])
+        self._fill_sent([self._ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.parts.work.connection
         read_lines(self.parts.work, self.parts.resolved.rules, paths)
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
         connection.execute(query("received"))
-        return self._take(ended, faults)
+        return self._judge_and_record(ended, faults)
 
-    def _take(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
+    def _judge_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Judge and record what `work.received` holds of batches that were made on one day."""
         if not self.rebuilding:
             for batch, state in ended:
@@ -114,7 +114,7 @@ class Collector:
             self.parts.raw_folder.compress(batch.chunk_id)
         return collected
 
-    def tidy(self) -> None:
+    def compress_left(self) -> None:
         """Compress what a killed process left plain after its lines were in the database."""
         left = self.parts.raw_folder.uncompressed()
         if left:
@@ -136,7 +136,7 @@ class Collector:
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
-        self._read_sent([(chunk_id, None, self.parts.database.clock(), path)])
+        self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
         read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
         self._judge()
@@ -144,16 +144,16 @@ class Collector:
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
 
-    def _row(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
+    def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
 
-    def _read_sent(self, rows: Sequence[EndedResults]) -> None:
+    def _fill_sent(self, rows: Sequence[EndedResults]) -> None:
         """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
             session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else ""))
 
-    def _read_checked(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
+    def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
         faults: Mapping[str, int] = {}
         ours = False
@@ -162,7 +162,7 @@ class Collector:
             if attempt or path is None:
                 self._download(batch)
                 path = self.parts.raw_folder.download(batch.chunk_id)
-            self._read_sent([self._row(batch, state, path)])
+            self._fill_sent([self._ended_results(batch, state, path)])
             read_lines(self.parts.work, self.parts.resolved.rules, [path])
             faults, ours = line_faults(self.parts.work.connection)
             if not any(faults.values()):
@@ -229,7 +229,7 @@ class Collector:
             self._forget_judged_since()
         states = fill_ladder_verdicts(self.parts)
         warnings = self._warnings(faults)
-        stop = _stop_words(uniform, account)
+        stop = _stop_message(uniform, account)
         canceled = dict(connection.execute(query("canceled")).fetchall())
         with self.parts.writing() as session:
             if session.one(query("any_collected"))[0]:
@@ -238,10 +238,10 @@ class Collector:
             costs = dict(session.rows(query("cost_of_commit"), {"seq": session.seq}))
             for batch, state in ended:
                 if batch.state == "presumed":
-                    self._event(session, batch, "chunk_adopted", submitted_batch_data(state))
-                self._event(session, batch, "batch_ended", ended_batch_data(state))
+                    self._add_event(session, batch, "chunk_adopted", submitted_batch_data(state))
+                self._add_event(session, batch, "batch_ended", ended_batch_data(state))
                 counts = states[batch.chunk_id]
-                self._event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
+                self._add_event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, ended[0][0])  # with such results it is the only one
             merge_collected(session, self.parts.resolved)
         return [
@@ -288,7 +288,7 @@ class Collector:
         count, custom_id, line = session.one(query("unknown_results"))
         if count:
             data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
-            self._event(session, batch, "results_unknown", data)
+            self._add_event(session, batch, "results_unknown", data)
 
     def _warnings(self, faults: Mapping[str, int]) -> list[str]:
         connection = self.parts.work.connection
@@ -301,11 +301,11 @@ class Collector:
             warnings.append(f"{other[0]:,} results were not processed at the batch tier: the discount was not applied")
         return warnings
 
-    def _event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
+    def _add_event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
 
-def _stop_words(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
+def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
     if account is not None:
         return f"{account[1]:,} requests were turned away: {account[0]}"
     if uniform is not None:

@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True, kw_only=True)
 class BatchesInFlight:
-    """A pipeline's batches. `decided` and `dropped` say that rows became due again, `stop` that nothing will help.
+    """Looks after the open batches of a pipeline.
 
     `unclear` are chunks and batches that a person has to decide about.
     """
@@ -47,8 +47,8 @@ class BatchesInFlight:
     tell: Tell
     open: Sequence[OpenBatch] = ()
     next_look: datetime | None = None
-    decided: bool = False
-    dropped: bool = False
+    due_again: bool = False
+    compare_anew: bool = False
     stop: str | None = None
     unclear: dict[str, str] = field(default_factory=dict)
     accepted: int = 0
@@ -72,22 +72,22 @@ class BatchesInFlight:
         if not self._orphans_marked:
             self._orphans_marked = True
             self.reconciler.mark_orphans()
-            self.collector.tidy()
+            self.collector.compress_left()
         self.refresh()
         if self.open:
             try:
-                self._visit()
+                self._collect_what_ended()
                 self._unreachable_since = None
             except NotSentError as error:
-                self._unreachable(error, now)
+                self._stop_if_unreachable(error, now)
             self.refresh()
-        self.next_look = self._next(now) if self.open else None
+        self.next_look = self._look_after(now) if self.open else None
 
-    def _visit(self) -> None:
+    def _collect_what_ended(self) -> None:
         """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
-        self._patiently(self._search)
+        self._ask_patiently(self._search_orphans)
         known = [each for each in self.open if each.batch_id is not None]
-        ended = [(batch, state) for batch in known if (state := self._asked(batch, self._poll, batch)) is not None]
+        ended = [(batch, state) for batch in known if (state := self._ask_about(batch, self._poll, batch)) is not None]
         self._save(ended)
         for group in _groups([each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]):
             self._collect(group)
@@ -97,12 +97,12 @@ class BatchesInFlight:
         calls = [partial(self.collector.save, batch) for batch, _ in ended]
         for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
             if answer is not None:
-                self._asked(batch, _raise, answer)
+                self._ask_about(batch, _raise, answer)
 
     def save_ended(self) -> None:
         """Once per poll interval, while the database is held by another process: save raw what has ended."""
         now = self.context.clock()
-        if self._saved_at is not None and now < self._next(self._saved_at):
+        if self._saved_at is not None and now < self._look_after(self._saved_at):
             return
         self._saved_at = now
         for batch in self.open:
@@ -112,17 +112,17 @@ class BatchesInFlight:
                 if self.parts.provider().poll(batch.batch_id).ended:
                     self.collector.save(batch)
 
-    def _asked(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def _ask_about(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """What `call` gives for `batch`; None where the provider does not know the batch, or did not answer."""
         try:
-            return self._patiently(call, *args, **kwargs)
+            return self._ask_patiently(call, *args, **kwargs)
         except RefusedError as error:
             if error.kind != "not_found":
                 raise refusal(error, self.parts.provider().key_hash) from error
-            self._not_found(batch, error)
+            self._record_missing(batch, error)
             return None
 
-    def _patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def _ask_patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return call(*args, **kwargs)
         except UnavailableError as error:
@@ -136,16 +136,16 @@ class BatchesInFlight:
                 self.open = open_batches(session, self.parts.resolved.names)
                 self._as_of = session.seq
 
-    def account(self) -> None:
+    def after_submit(self) -> None:
         """Something was submitted: look at it after a poll interval."""
         self.refresh()
         if self.open and self.next_look is None:
-            self.next_look = self._next(self.context.clock())
+            self.next_look = self._look_after(self.context.clock())
 
-    def _next(self, now: datetime) -> datetime:
+    def _look_after(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.context.settings.poll_interval)
 
-    def _search(self) -> None:
+    def _search_orphans(self) -> None:
         if not any(each.state == "held" for each in self.open):
             return
         try:
@@ -157,7 +157,7 @@ class BatchesInFlight:
             before = {each.chunk_id for each in self.open}
             self.refresh()
             if before - {each.chunk_id for each in self.open}:
-                self.dropped = True
+                self.compare_anew = True
                 self.tell(Event(kind="submit_lost"))
 
     def _poll(self, batch: OpenBatch) -> BatchState | None:
@@ -166,11 +166,11 @@ class BatchesInFlight:
         with telemetry.span("poll", self.parts.resolved.name, batch_id=batch.batch_id):
             state = self.parts.provider().poll(batch.batch_id)
         if batch.missing_since is not None:
-            self._note(batch, "batch_found", {})
+            self._record_event(batch, "batch_found", {})
         if state.archived and self.parts.raw_folder.results(batch.chunk_id) is None:
-            self._gone(batch)
+            self._record_gone(batch)
             return None
-        self._warn(batch, state)
+        self._warn_of_expiry(batch, state)
         return state if state.ended else None
 
     def _collect(self, group: Sequence[EndedBatch]) -> None:
@@ -182,7 +182,7 @@ class BatchesInFlight:
         if together is None:
             for batch, state in group:
                 with telemetry.span("collect", name, batch_id=state.batch_id):
-                    found = self._asked(batch, self.collector.collect, batch, state)
+                    found = self._ask_about(batch, self.collector.collect, batch, state)
                 if found is not None:
                     self._account_for(batch, state, found)
             return
@@ -192,19 +192,19 @@ class BatchesInFlight:
     def _account_for(self, batch: OpenBatch, state: BatchState, collected: CollectedBatch) -> None:
         """What a collected batch means for the run, and for who watches it."""
         if collected.foreign:
-            self._foreign(batch, state)
+            self._record_foreign(batch, state)
             return
         self.accepted += collected.accepted
         self.failed += collected.failed
-        self.decided = self.decided or collected.due_again > 0
+        self.due_again = self.due_again or collected.due_again > 0
         # What an earlier run sent may be of another prompt or input: its rows are compared anew.
-        self.dropped = self.dropped or batch.run_id != self.parts.run_id
+        self.compare_anew = self.compare_anew or batch.run_id != self.parts.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
             self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, detail=warning))
         self.tell(_collected_event(state.batch_id, collected))
 
-    def _foreign(self, batch: OpenBatch, state: BatchState) -> None:
+    def _record_foreign(self, batch: OpenBatch, state: BatchState) -> None:
         """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on.
 
         The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
@@ -217,19 +217,19 @@ class BatchesInFlight:
             for owner, chunk_id in session.rows(query("owners_of_lines")):
                 add_event(session, owner, "chunk_adopted", data, run_id=self.parts.run_id, chunk_id=chunk_id)
 
-    def _gone(self, batch: OpenBatch) -> None:
+    def _record_gone(self, batch: OpenBatch) -> None:
         if batch.state == "presumed":
             self.unclear[batch.chunk_id] = str(batch.batch_id)
             return
-        self._note(batch, "batch_gone", {"why": "the provider no longer keeps its results"})
-        self.dropped = True
+        self._record_event(batch, "batch_gone", {"why": "the provider no longer keeps its results"})
+        self.compare_anew = True
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
 
-    def _note(self, batch: OpenBatch, kind: str, data: Mapping[str, str]) -> None:
+    def _record_event(self, batch: OpenBatch, kind: str, data: Mapping[str, str]) -> None:
         with self.parts.writing() as session:
             self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
-    def _warn(self, batch: OpenBatch, state: BatchState) -> None:
+    def _warn_of_expiry(self, batch: OpenBatch, state: BatchState) -> None:
         """Once in a run: a batch that soon expires, or results that soon are gone."""
         if batch.chunk_id in self._warned:
             return
@@ -244,7 +244,7 @@ class BatchesInFlight:
         self._warned.add(batch.chunk_id)
         self.tell(Event(kind="warning", level="warning", detail=what))
 
-    def _not_found(self, batch: OpenBatch, error: RefusedError) -> None:
+    def _record_missing(self, batch: OpenBatch, error: RefusedError) -> None:
         """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again.
 
         Since when it lasts is a fact of the ledger: calls from cron look once each, and must come to the stop too.
@@ -254,10 +254,10 @@ class BatchesInFlight:
         limits = self.parts.resolved.rules.limits
         made_at = batch.created_at or batch.submitted_at or batch.prepared_at
         if now - made_at >= timedelta(seconds=limits.results_seconds):
-            self._gone(batch)
+            self._record_gone(batch)
             return
         if batch.missing_since is None:
-            self._note(batch, "batch_missing", {"message": error.message})
+            self._record_event(batch, "batch_missing", {"message": error.message})
         if now - (batch.missing_since or now) >= timedelta(seconds=self.context.reconcile_wait):
             raise ProviderError(
                 f"the batch {batch.batch_id} is not found: {error.message}",
@@ -267,7 +267,7 @@ class BatchesInFlight:
             ) from error
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 
-    def _unreachable(self, error: NotSentError, now: datetime) -> None:
+    def _stop_if_unreachable(self, error: NotSentError, now: datetime) -> None:
         since = self._unreachable_since or now
         self._unreachable_since = since
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):

@@ -20,7 +20,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.store.database import Session
 
 # Chunks that go up together, and the most that their bodies take in memory; one chunk may take more.
-UPLOADS = 4
+UPLOADS_AT_ONCE = 4
 UPLOAD_BYTES = 64_000_000
 FIRST_AFTER_STOP = 20
 
@@ -78,7 +78,7 @@ class ChunkChooser:
         limited = has_limit(pipeline.budget, self.max_usd)
         limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy) if limited else None
         left = LimitsLeft(
-            batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS),
+            batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS_AT_ONCE),
             requests=pipeline.chunking.max_queued - busy.requests,
             bytes=UPLOAD_BYTES,
             usd=limit.left_usd if limit else None,

@@ -52,23 +52,23 @@ class DueRequests:
         self.planner.number_sends()
 
     @property
-    def exhausted(self) -> bool:
+    def all_sent(self) -> bool:
         return not self._pending
 
-    def submit(self, flight: BatchesInFlight) -> None:
+    def submit(self, in_flight: BatchesInFlight) -> None:
         """Send chunks while the limits allow it; says in `gate` or `wake_at` what it waits for."""
         self.gate = None
         now = self.context.clock()
-        if self.exhausted or (self.wake_at is not None and now < self.wake_at):
+        if self.all_sent or (self.wake_at is not None and now < self.wake_at):
             return
         self.wake_at = None
         while self._send_next():
             pass
-        flight.account()
+        in_flight.after_submit()
 
     def _send_next(self) -> bool:
         """Send chunks together where the limits allow it; whether others may follow at once."""
-        if self._plan is None or self.exhausted:
+        if self._plan is None or self.all_sent:
             return False
         with self.context.database.reading(self.submitter.parts.work) as session:
             # After a batch that no row survived, only a few requests go first.
@@ -112,7 +112,7 @@ class DueRequests:
         since = self._not_sent_since
         if lost and since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
             hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-            raise ProviderError(f"the provider cannot be reached: {lost.words}", where="provider", hint=hint)
+            raise ProviderError(f"the provider cannot be reached: {lost.message}", where="provider", hint=hint)
 
     def _is_done(self, sent: SentChunk) -> bool:
         """Whether the requests of a chunk are no longer to be sent."""
@@ -121,18 +121,18 @@ class DueRequests:
             self.batches += 1
             self._not_sent_since = None
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
-            self.tell(Event(kind=kind, requests=sent.count, detail=sent.words))
+            self.tell(Event(kind=kind, requests=sent.count, detail=sent.message))
             return True
         if sent.outcome == "refused_size":
             return self._is_refused_alone(sent)
         if sent.outcome == "wait":
             seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
             self._wake_after(seconds)
-            self.tell(Event(kind="asked_to_wait", detail=sent.words))
+            self.tell(Event(kind="asked_to_wait", detail=sent.message))
         elif sent.outcome == "not_sent":
             self._not_sent_since = self._not_sent_since or self.context.clock()
             self._wake_after(min(self.context.settings.poll_interval, 5.0))
-            self.tell(Event(kind="unreachable", level="warning", detail=sent.words))
+            self.tell(Event(kind="unreachable", level="warning", detail=sent.message))
         return False
 
     def _wake_after(self, seconds: float) -> None:
@@ -145,9 +145,9 @@ class DueRequests:
         if sent.count > 1:
             half = sent.count // 2
             self._size_cap = half if self._size_cap is None else min(self._size_cap, half)
-            self.tell(Event(kind="chunk_refused", level="warning", requests=half, detail=sent.words))
+            self.tell(Event(kind="chunk_refused", level="warning", requests=half, detail=sent.message))
             return False
-        self.submitter.fail_single(sent.chunk_id, sent.words)
+        self.submitter.fail_single(sent.chunk_id, sent.message)
         self._size_cap = None
-        self.tell(Event(kind="request_refused", level="warning", detail=sent.words))
+        self.tell(Event(kind="request_refused", level="warning", detail=sent.message))
         return True

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.call_pool import side_by_side
-from batchpipe.engine.batches.next_chunks import UPLOADS, NextChunk
+from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.ledger.raw_folder import keep_chunks
@@ -40,7 +40,7 @@ ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentChunk:
-    """What became of one chunk: `count` requests of the queue from number `start`; `words` are the provider's.
+    """What became of one chunk: `count` requests of the queue from number `start`; `message` is the provider's.
 
     `stop` is a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
     """
@@ -49,7 +49,7 @@ class SentChunk:
     start: int
     count: int
     chunk_id: str
-    words: str = ""
+    message: str = ""
     retry_after_seconds: float | None = None
     stop: ProviderError | None = None
 
@@ -83,7 +83,7 @@ class Submitter:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
         calls = [self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()]
         self.parts.work.connection.execute("DROP TABLE work.chunk")
-        answers = side_by_side(calls, UPLOADS, FAILURES)
+        answers = side_by_side(calls, UPLOADS_AT_ONCE, FAILURES)
         outcomes = [
             self._outcome(chunk_id, chunk, answer)
             for (chunk_id, chunk), answer in zip(chunks.items(), answers, strict=True)
@@ -91,14 +91,14 @@ class Submitter:
         self._record(outcomes)
         return [each.sent for each in outcomes]
 
-    def fail_single(self, chunk_id: str, words: str) -> None:
+    def fail_single(self, chunk_id: str, message: str) -> None:
         """A request that the provider refuses all alone: its rows have failed, with the provider's words."""
         with self.parts.writing() as session:
             session.execute(
                 query("fail_chunk"),
                 {
                     "chunk_id": chunk_id,
-                    "error": words,
+                    "error": message,
                     "run_id": self.parts.run_id,
                     "now": session.now,
                     "seq": session.seq,
@@ -183,17 +183,20 @@ class Submitter:
         if isinstance(answer, RefusedError):
             data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
             return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
-        data, words = {"message": str(answer)}, str(answer)
+        message = str(answer)
+        data = {"message": message}
         if isinstance(answer, UnknownOutcomeError):
-            return SubmitOutcome(kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", words=words))
-        return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", words=words))
+            return SubmitOutcome(
+                kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", message=message)
+            )
+        return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", message=message))
 
     def _refused(self, sent: SentChunk, error: RefusedError) -> SentChunk:
         if error.kind in ("too_large", "invalid"):
-            return replace(sent, outcome="refused_size", words=error.message)
+            return replace(sent, outcome="refused_size", message=error.message)
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
-            return replace(sent, outcome="wait", words=error.message, retry_after_seconds=wait)
+            return replace(sent, outcome="wait", message=error.message, retry_after_seconds=wait)
         return replace(sent, outcome="stopped", stop=refusal(error, self.parts.provider().key_hash))
 
     def _record(self, outcomes: Sequence[SubmitOutcome]) -> None:

@@ -14,6 +14,6 @@ def fit(connection: duckdb.DuckDBPyConnection, start: int, most: int, most_bytes
     stretch = {"start": start, "stop": start + most}
     count, params_bytes, alike = connection.execute(query("stretch"), stretch).fetchall()[0]
     if not alike or body_bytes(count, params_bytes) > most_bytes:
-        room = {"room_bytes": most_bytes - ENVELOPE_BYTES, "overhead_bytes": REQUEST_OVERHEAD_BYTES}
-        count, params_bytes = connection.execute(query("fitting"), stretch | room).fetchall()[0]
+        limits = {"params_bytes": most_bytes - ENVELOPE_BYTES, "overhead_bytes": REQUEST_OVERHEAD_BYTES}
+        count, params_bytes = connection.execute(query("fitting"), stretch | limits).fetchall()[0]
     return count, body_bytes(count, params_bytes)

@@ -165,13 +165,13 @@ def _rendered(
     ]
     render = resolved.templates.render
     prints, params = [], []
-    for _, _, rung, room, answer, error, *values in block:
+    for _, _, rung, max_tokens, answer, error, *values in block:
         message = render(dict(zip(names, values, strict=True)))
         prints.append(fingerprint(message.system, message.user))
         if error is not None:
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)
-        params.append(encoders[rung - 1](message, max_tokens=room or resolved.rungs[rung - 1].max_tokens))
+        params.append(encoders[rung - 1](message, max_tokens=max_tokens or resolved.rungs[rung - 1].max_tokens))
     return {
         "position": [row[0] for row in block],
         "continues": [row[1] for row in block],

@@ -21,7 +21,7 @@ class RunState:
     gated: bool  # does a budget stop what is left to send?
     pausing: bool  # do rows wait for the end of a pause after a transient error?
     due_again: bool  # did results make rows due again?
-    dropped: bool  # did a chunk turn out to be nobody's, so that its rows are due again?
+    compare_anew: bool  # was a chunk lost, or did an earlier run's results come, so that rows are compared anew?
     no_wait: bool  # was the call told not to wait?
 
 
@@ -48,7 +48,7 @@ STATES: tuple[NextStep, ...] = (
         "nothing is due and nothing is in flight",
     ),
     NextStep({"all_sent": True, "due_again": True}, "plan_again", "results made rows due again"),
-    NextStep({"no_wait": True, "all_sent": True, "dropped": True}, "wait", "rows of a lost chunk are due again"),
+    NextStep({"no_wait": True, "all_sent": True, "compare_anew": True}, "wait", "rows are to be compared anew"),
     NextStep({"no_wait": True}, "finish", "the call does not wait for what is in flight"),
     NextStep({}, "wait", "batches are in flight, or there is no room for the next one"),
 )

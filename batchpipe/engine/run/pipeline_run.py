@@ -31,10 +31,10 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.meanwhile import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotGate, PilotSummary
+from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -70,14 +70,14 @@ class PipelineRun:
     work: Work = field(init=False)
     snapshot: Snapshot = field(init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
-    _first: Plan | None = field(default=None, init=False)
+    _first_plan: Plan | None = field(default=None, init=False)
     _orders: Sequence[Order] = field(default=(), init=False)
     _planner: Planner = field(init=False)
-    _flight: BatchesInFlight = field(init=False)
-    _queue: DueRequests = field(init=False)
-    _since: int = field(default=0, init=False)
+    _in_flight: BatchesInFlight = field(init=False)
+    _due_requests: DueRequests = field(init=False)
+    _began_at_commit: int = field(default=0, init=False)
     _pilot: PilotGate = field(init=False)
-    _meanwhile: PreviousVersionRun | None = field(default=None, init=False)
+    _previous_run: PreviousVersionRun | None = field(default=None, init=False)
     _parts: RunParts = field(init=False)
     summary: PilotSummary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
@@ -104,22 +104,22 @@ class PipelineRun:
         if not self._begun:
             self._begin()
         self._refuse_paused()
-        self._flight.look(force=not self._looked)
+        self._in_flight.look(force=not self._looked)
         self._looked = True
-        if self._flight.stop is not None:
+        if self._in_flight.stop is not None:
             raise ProviderError(
-                self._flight.stop,
+                self._in_flight.stop,
                 where=self.name,
                 hint="Mend the cause, then run the same command again: no row is marked failed, none is lost.",
             )
         self._plan_what_is_due()
         if not self.finished:
-            self._queue.submit(self._flight)
-            if self._meanwhile is not None and self._held:
-                self._meanwhile.submit(self._flight)
+            self._due_requests.submit(self._in_flight)
+            if self._previous_run is not None and self._pilot_holds:
+                self._previous_run.submit(self._in_flight)
             self._run_after()
-            self.open = self._flight.open
-            self._settle()
+            self.open = self._in_flight.open
+            self._take_next_step()
 
     def _begin(self) -> None:
         context, database = self.context, self.context.database
@@ -135,14 +135,14 @@ class PipelineRun:
             self._refuse_paused()
         with database.writing(self.work, None) as session:
             self.run_id = str(session.one("SELECT uuidv7()")[0])
-            self._since = session.seq
+            self._began_at_commit = session.seq
             data = {"version": __version__}
             add_event(session, self.name, "run_started", data, run_id=self.run_id)
             if paused:
                 add_event(session, self.name, "resumed", {}, run_id=self.run_id)
         self._tell(Event(kind="run_started"))
         self._read_input()
-        self._prepare_parts()
+        self._prepare_steps()
 
     def _read_input(self) -> None:
         """Resolve the file, make the output table, then read the input once into the snapshot."""
@@ -163,7 +163,7 @@ class PipelineRun:
                 old.unlink()
             self.snapshot = source.snapshot(folder / "input.parquet", self.resolved.input_columns)
 
-    def _prepare_parts(self) -> None:
+    def _prepare_steps(self) -> None:
         context, database = self.context, self.context.database
         asked = self.options.orders
         with database.writing(self.work, self.run_id) as session:
@@ -181,19 +181,19 @@ class PipelineRun:
             provider=self._provider,
             run_id=self.run_id,
         )
-        self._flight = BatchesInFlight(
+        self._in_flight = BatchesInFlight(
             collector=Collector(parts=parts, prices=prices, poll_interval=context.settings.poll_interval),
             reconciler=Reconciler(parts=parts, reconcile_wait=context.reconcile_wait),
             context=context,
             tell=self._tell,
         )
-        database.meanwhile.append(self._flight.save_ended)
-        self._stack.callback(database.meanwhile.remove, self._flight.save_ended)
+        database.while_waiting.append(self._in_flight.save_ended)
+        self._stack.callback(database.while_waiting.remove, self._in_flight.save_ended)
         self._pilot = PilotGate(
             resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
-        self._queue = DueRequests(
+        self._due_requests = DueRequests(
             submitter=Submitter(parts=parts, account_url=context.account_url),
             planner=self._planner,
             context=context,
@@ -216,23 +216,25 @@ class PipelineRun:
             )
 
     def _plan_what_is_due(self) -> None:
-        if self.plan is None or (self._flight.dropped and self._queue.exhausted):
-            self._flight.dropped = self._flight.decided = False
+        if self.plan is None or (self._in_flight.compare_anew and self._due_requests.all_sent):
+            self._in_flight.compare_anew = self._in_flight.due_again = False
             limit = self.options.limit
-            left = None if limit is None else max(limit - self._queue.submitted, 0)
-            self._take(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
-        elif self._queue.exhausted and self._flight.decided:
-            self._flight.decided = False
-            if self._held:  # retries and escalations of a pilot wait for its approval
-                if self._meanwhile is not None:
-                    self._meanwhile.again = True
+            left = None if limit is None else max(limit - self._due_requests.submitted, 0)
+            self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
+        elif self._due_requests.all_sent and self._in_flight.due_again:
+            self._in_flight.due_again = False
+            if self._pilot_holds:  # retries and escalations of a pilot wait for its approval
+                if self._previous_run is not None:
+                    self._previous_run.plan_again = True
                 return
-            self._take(PlanOptions(where=self.options.where, since=self._first.seq if self._first else None))
+            self._take_plan(
+                PlanOptions(where=self.options.where, since=self._first_plan.seq if self._first_plan else None)
+            )
 
-    def _take(self, options: PlanOptions) -> None:
+    def _take_plan(self, options: PlanOptions) -> None:
         plan = self._planner.plan(self.snapshot, self._orders, options)
-        if self._first is None:
-            self._first = plan
+        if self._first_plan is None:
+            self._first_plan = plan
             if plan.keys_changed and not self.options.approve:
                 raise GateError(
                     f"{plan.vanished:,} of {plan.known:,} known keys left the input and {plan.appeared:,} appeared",
@@ -245,15 +247,15 @@ class PipelineRun:
         record_free_decisions(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
         if plan.held is None:
             self._planner.forget()
-        self._queue.load(plan)
-        if self._held and self._meanwhile is None:
+        self._due_requests.load(plan)
+        if self._pilot_holds and self._previous_run is None:
             options, stack = self.options.plan, self._stack
-            self._meanwhile = begin_previous_version_run(
+            self._previous_run = begin_previous_version_run(
                 self.context, stack, self.snapshot, options, self._parts, self._tell
             )
 
     @property
-    def _held(self) -> bool:
+    def _pilot_holds(self) -> bool:
         """Whether a pilot holds the rest back."""
         return self.plan is not None and self.plan.held is not None
 
@@ -273,22 +275,22 @@ class PipelineRun:
         with self.context.database.writing(self.work, self.run_id) as session:
             add_event(session, self.name, "after_done", {"up_to": seq}, run_id=self.run_id)
 
-    def _settle(self) -> None:
+    def _take_next_step(self) -> None:
         """Take the next step of the table of states: end, plan again, or wait until `wake_at`."""
-        previous = self._meanwhile if self._held else None
-        queues = [self._queue, *([previous.queue] if previous is not None else [])]
-        gates = [each.gate for each in queues if not each.exhausted and each.gate is not None]
+        previous = self._previous_run if self._pilot_holds else None
+        due_requests = [self._due_requests, *([previous.due_requests] if previous is not None else [])]
+        gates = [each.gate for each in due_requests if not each.all_sent and each.gate is not None]
         pauses_until = self._pauses_until()
         state = RunState(
-            pilot_holds=self._held,
-            all_sent=self._queue.exhausted,
-            in_flight=not self._nothing_flies(),
+            pilot_holds=self._pilot_holds,
+            all_sent=self._due_requests.all_sent,
+            in_flight=not self._nothing_in_flight(),
             previous_sends=previous is not None and not previous.done,
             any_open=bool(self.open),
             gated=bool(gates),
             pausing=pauses_until is not None,
-            due_again=self._flight.decided,
-            dropped=self._flight.dropped,
+            due_again=self._in_flight.due_again,
+            compare_anew=self._in_flight.compare_anew,
             no_wait=self.options.no_wait,
         )
         step = next_step(state).step
@@ -298,14 +300,14 @@ class PipelineRun:
         self.finished = step in ("finish", "stop_at_gate")
         if step == "stop_at_gate":
             self.gate = gates[0]
-        if self.finished and self._flight.unclear:
+        if self.finished and self._in_flight.unclear:
             self._ask_a_person()
-        self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, queues)
+        self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
-    def _wake_at(self, pauses_until: datetime | None, queues: Sequence[DueRequests]) -> datetime:
+    def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:
         """Return when to look again: the earliest of what is waited for, at the latest in a poll interval's time."""
-        wakes = (pauses_until, self._flight.next_look, *(each.wake_at for each in queues))
-        # Where only other pipelines fill the queue, nothing of its own says when there will be room.
+        wakes = (pauses_until, self._in_flight.next_look, *(each.wake_at for each in due_requests))
+        # Where only other pipelines use up `max_queued`, nothing of its own says when chunks may go up again.
         look_again = self.context.clock() + timedelta(seconds=self.context.settings.poll_interval)
         return min((each for each in wakes if each is not None), default=look_again)
 
@@ -318,14 +320,14 @@ class PipelineRun:
         self.gate, self.finished = self.summary.gate_reason, True
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
-    def _nothing_flies(self) -> bool:
+    def _nothing_in_flight(self) -> bool:
         """Whether no open chunk can be waited for: what is left needs a person."""
-        return all(each.chunk_id in self._flight.unclear for each in self.open)
+        return all(each.chunk_id in self._in_flight.unclear for each in self.open)
 
     def _ask_a_person(self) -> None:
-        batch_id = next(iter(self._flight.unclear.values()))
+        batch_id = next(iter(self._in_flight.unclear.values()))
         self.gate = (
-            f"{len(self._flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
+            f"{len(self._in_flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
             f"({batch_id}): their rows are held"
         )
         self.gate_hint = (
@@ -339,8 +341,8 @@ class PipelineRun:
         Where that moment has come and all else was sent, rows are due again.
         """
         moment = self.plan.deferred_until if self.plan is not None else None
-        if moment is not None and moment <= self.context.clock() and self._queue.exhausted:
-            self._flight.decided = True
+        if moment is not None and moment <= self.context.clock() and self._due_requests.all_sent:
+            self._in_flight.due_again = True
         return moment
 
     def end(self) -> None:
@@ -372,20 +374,23 @@ class PipelineRun:
         return self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
 
     def _sum_up(self) -> RunResult:
-        if self._first is None:
+        if self._first_plan is None:
             if self.run_id:
                 database, status = self.context.database, "gate" if self.gate else "error"
                 close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
-        queues = [self._queue, *([self._meanwhile.queue] if self._meanwhile is not None else [])]
+        due_requests = [
+            self._due_requests,
+            *([self._previous_run.due_requests] if self._previous_run is not None else []),
+        ]
         end = RunEnd(
             run_id=self.run_id,
-            since=self._since,
+            since=self._began_at_commit,
             snapshot=self.snapshot,
-            first=self._first,
+            first=self._first_plan,
             options=self.options.plan,
-            submitted=sum(each.submitted for each in queues),
-            batches=sum(each.batches for each in queues),
+            submitted=sum(each.submitted for each in due_requests),
+            batches=sum(each.batches for each in due_requests),
             gate=self.gate,
             error=self.error,
         )

@@ -498,7 +498,7 @@ FROM (
     WHERE number >= $start AND number < $stop
     WINDOW queue AS (ORDER BY number)
 )
-WHERE number = $start OR (alike AND so_far <= $room_bytes)
+WHERE number = $start OR (alike AND so_far <= $params_bytes)
 
 -- name: deferred_until
 SELECT min(not_before) FROM work.plan WHERE word = 'retry' AND not_before > $now

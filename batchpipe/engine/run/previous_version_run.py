@@ -23,22 +23,22 @@ class PreviousVersionRun:
     """The rows that no version has answered yet, under the version before. It has working tables of its own."""
 
     planner: Planner
-    queue: DueRequests
+    due_requests: DueRequests
     snapshot: Snapshot
     options: PlanOptions
-    again: bool = field(default=True, init=False)
+    plan_again: bool = field(default=True, init=False)
 
     @property
     def done(self) -> bool:
         """Nothing more can be sent now."""
-        return not self.again and self.queue.exhausted
+        return not self.plan_again and self.due_requests.all_sent
 
-    def submit(self, flight: BatchesInFlight) -> None:
+    def submit(self, in_flight: BatchesInFlight) -> None:
         """Plan where rows have become due, and send what there is room for."""
-        if self.again and self.queue.exhausted:
-            self.again = False
-            self.queue.load(self.planner.plan(self.snapshot, (), self.options))
-        self.queue.submit(flight)
+        if self.plan_again and self.due_requests.all_sent:
+            self.plan_again = False
+            self.due_requests.load(self.planner.plan(self.snapshot, (), self.options))
+        self.due_requests.submit(in_flight)
 
 
 def begin_previous_version_run(
@@ -62,5 +62,7 @@ def begin_previous_version_run(
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
     submitter = Submitter(parts=replace(parts, resolved=before, work=work), account_url=context.account_url)
-    queue = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
-    return PreviousVersionRun(planner=planner, queue=queue, snapshot=snapshot, options=unanswered(options, ()))
+    due_requests = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
+    return PreviousVersionRun(
+        planner=planner, due_requests=due_requests, snapshot=snapshot, options=unanswered(options, ())
+    )
