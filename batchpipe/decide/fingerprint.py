@@ -1,35 +1,95 @@
-"""The hashes that name prompts, schemas and requests: pure functions.
+"""The identities of prompts, schemas, policies and requests: pure functions.
 
-`RECIPE` numbers the way they are made. The number is hashed with the value, so that two recipes never agree by chance.
+An identity is the md5 of canonical bytes as a UUID in text. A recipe says what the canonical bytes are. The number of a
+recipe is part of what its hashes are over, and is recorded beside them: a new recipe makes no row due, since what an
+older one has hashed is compared under that one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
 
 import orjson
 
-RECIPE = 1
+# From the system prompt (None: there is none) and the user's message to the fingerprint, as hex digits.
+Fingerprint: TypeAlias = Callable[[str | None, str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One way to make identities.
+
+    `text`: from SQL for a value and its DuckDB type to SQL for its canonical text in keys and input hashes.
+    `fingerprinter`: from the output format and the schema that the model sees to the fingerprint of a request.
+    """
+
+    number: int
+    text: Callable[[str, str], str]
+    fingerprinter: Callable[[str, Any], Fingerprint]
 
 
 def canonical(value: Any) -> bytes:
-    """Return `value` as JSON with sorted keys; what JSON has no type for (dates, decimals) becomes text."""
+    """Return `value` as JSON with sorted keys; what JSON does not know (dates, decimals, bytes) as text."""
     return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
-def digest(value: Any) -> str:
-    """Return the md5 of the recipe's number and `value` in canonical JSON, as a decimal number in text."""
-    return str(int.from_bytes(_md5(canonical([RECIPE, value])).digest()))
+def digest(value: Any, recipe: int = 1) -> str:
+    """Return the identity of `value`: md5 over its canonical JSON and the recipe's number."""
+    return str(UUID(bytes=_md5(canonical([recipe, value])).digest()))
 
 
-def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | None, str], str]:
-    """Return a function that makes the fingerprint (hex) of a request from its system prompt and user message.
+def as_number(identity: str) -> str:
+    """Return `identity` as a decimal number: so it is written where another identity is over it."""
+    return str(UUID(identity).int)
 
-    The function remembers the state after the last system prompt, which many rows share; make one per thread.
+
+def of_number(number: int | str) -> str:
+    """Return the identity that schema version 1 of the database wrote as the decimal `number`."""
+    return str(UUID(int=int(number)))
+
+
+def prompt_hash(
+    sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any], recipe: int = 1
+) -> str:
+    """Return the identity of a prompt: its templates, constants and the rows of its queries."""
+    return digest(["prompt", [list(each) for each in sources], variables, queries], recipe)
+
+
+def schema_hash(output_format: str, full_schema: Any, recipe: int = 1) -> str:
+    """Return the identity of what an answer has to be."""
+    return digest(["schema", output_format, full_schema], recipe)
+
+
+def version_hash(prompt: str, schema: str, recipe: int = 1) -> str:
+    """Return the identity of a prompt version: of its prompt and its schema."""
+    return digest(["version", as_number(prompt), as_number(schema)], recipe)
+
+
+def visible_hash(prompt: str, output_format: str, visible_schema: Any, recipe: int = 1) -> str:
+    """Return the identity of what the model can see of a prompt version."""
+    return digest(["visible", as_number(prompt), output_format, visible_schema], recipe)
+
+
+def policy_hash(schema: str, policy: Mapping[str, Any], recipe: int = 1) -> str:
+    """Return the identity of a policy: what judges an answer and names the columns of the input hash."""
+    return digest(["policy", as_number(schema), policy], recipe)
+
+
+def judge_hash(schema: str, output: Any, checks: Any, recipe: int = 1) -> str:
+    """Return the identity of what makes an answer valid."""
+    return digest(["judge", as_number(schema), output, checks], recipe)
+
+
+def fingerprinter(output_format: str, visible_schema: Any, recipe: int = 1) -> Fingerprint:
+    """Return a function from (system, user) to the hex fingerprint of the request as the model sees it.
+
+    The function remembers the last system prompt, which is the same for many rows: use one function in each thread.
     """
-    start = _md5(canonical([RECIPE, output_format, visible_schema]))
+    start = _md5(canonical([recipe, output_format, visible_schema]))
 
     def begun(system: str | None) -> Any:
         state = start.copy()
@@ -49,15 +109,21 @@ def fingerprinter(output_format: str, visible_schema: Any) -> Callable[[str | No
     return fingerprint
 
 
-def prompt_hash(sources: Sequence[tuple[str, str]], variables: Mapping[str, Any], queries: Mapping[str, Any]) -> str:
-    """Return the hash of a prompt: its template sources (name, text), variables, and rows of queries."""
-    return digest(["prompt", [list(each) for each in sources], variables, queries])
-
-
-def schema_hash(output_format: str, full_schema: Any) -> str:
-    """Return the hash of an output schema as the user wrote it, before it is reduced for the provider."""
-    return digest(["schema", output_format, full_schema])
+def text_of_cast(value: str, kind: str) -> str:
+    """Return SQL for the text that DuckDB itself writes for `value`, whatever its type `kind` is."""
+    return f"CAST({value} AS VARCHAR)"
 
 
 def _md5(data: bytes) -> Any:
     return hashlib.md5(data, usedforsecurity=False)
+
+
+# By their numbers. A new recipe is one more entry; an entry stays as long as rows that it made may be stored.
+RECIPES: dict[int, Recipe] = {
+    1: Recipe(number=1, text=text_of_cast, fingerprinter=fingerprinter),
+}
+
+
+def newest_recipe() -> Recipe:
+    """Return the recipe of what is recorded for the first time."""
+    return RECIPES[max(RECIPES)]

@@ -25,6 +25,7 @@ from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
+from batchpipe.store.queries import query
 
 CATALOG = "store"
 MEMORY_BYTES = 300_000_000
@@ -226,6 +227,7 @@ class Work:
         if folder is not None:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
         connection.execute("ATTACH ':memory:' AS work")
+        connection.execute(query("draw_order"))
         work = cls(connection=connection)
         work.make_room_for_input(0)
         return work

@@ -247,7 +247,7 @@ def test_a_canceled_line_counts_nowhere(mixed: Mixed) -> None:
 def test_decisions_are_the_steps_of_a_row_in_order(mixed: Mixed) -> None:
     def steps(name: str) -> list[str]:
         rows = mixed.sql(
-            "SELECT state FROM ledger.decisions WHERE key_id = md5_number($1) ORDER BY seq", [f'["{name}"]']
+            "SELECT state FROM ledger.decisions WHERE key_id = md5($1)::UUID ORDER BY seq", [f'["{name}"]']
         )
         return [state for (state,) in rows][: len(mixed.stories()[name])]
 
@@ -300,7 +300,7 @@ def test_a_truncated_answer_gets_twice_the_room_and_never_the_same_request(mixed
 def test_pauses_double_and_begin_anew_after_an_answer(mixed: Mixed) -> None:
     def pauses(name: str) -> list[timedelta | None]:
         rows = mixed.sql(
-            "SELECT not_before - recorded_at FROM ledger.decisions WHERE key_id = md5_number($1) ORDER BY seq",
+            "SELECT not_before - recorded_at FROM ledger.decisions WHERE key_id = md5($1)::UUID ORDER BY seq",
             [f'["{name}"]'],
         )
         return [pause for (pause,) in rows]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import pyarrow
@@ -60,7 +61,7 @@ def facts(chunk_id: str = "c1") -> ChunkFacts:
         run_id="r1",
         database="abcd1234",
         file="batchpipe.duckdb",
-        version={"prompt_version": 2**127 + 1},
+        version={"prompt_version": str(UUID(int=2**127 + 1))},
         policy={"columns": ["a"]},
         notes=(note,),
     )

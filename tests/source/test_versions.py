@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from checkout import batchpipe, copy_examples
@@ -129,8 +130,10 @@ class TestNames:
         assert (first.version, second.version) == ("v1", "v2")
         assert named(project, "v1") == named(project, " V1 ") == first
         assert named(project, second.hash) == named(project, second.hash[:8].upper()) == second
-        stored = project.sql("SELECT lower(to_hex(prompt_version)) FROM ledger.prompt_versions ORDER BY seq")
-        assert [each.hash.lstrip("0") for each in (first, second)] == [each for (each,) in stored]
+        stored = project.sql(
+            "SELECT replace(prompt_version::VARCHAR, '-', '') FROM ledger.prompt_versions ORDER BY seq"
+        )
+        assert [each.hash for each in (first, second)] == [each for (each,) in stored]
 
     def test_an_unknown_name_lists_the_known_ones_with_their_dates(self, project: Project) -> None:
         project.rows(numbered(1))
@@ -147,7 +150,8 @@ class TestNames:
     def test_a_beginning_of_two_hashes_is_refused(self) -> None:
         stamp: dict[str, Any] = {"recorded_at": datetime.fromisoformat("2026-01-02"), "git_commit": None}
         pair = [
-            KnownVersion(version=f"v{number}", prompt_version=str(0xABCD << 112 | number), **stamp) for number in (1, 2)
+            KnownVersion(version=f"v{number}", prompt_version=str(UUID(int=0xABCD << 112 | number)), **stamp)
+            for number in (1, 2)
         ]
         with pytest.raises(UsageError, match="beginning of several versions: v1, v2"):
             find_version(pair, Path(), "abcd", where="--from")
@@ -274,7 +278,7 @@ def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path
         named = [input_column(*each) for each in zip(columns, types, strict=True)]
         values = typed_values(work.connection, named, texts)
         message = resolved.templates.render({name: values[name] for name in resolved.templates.columns})
-        found = work.connection.execute("SELECT md5_number($1)", [fingerprint(message.system, message.user)])
+        found = work.connection.execute("SELECT md5($1)::UUID", [fingerprint(message.system, message.user)])
         assert found.fetchone() == (sent,)
     work.close()
     context.close()

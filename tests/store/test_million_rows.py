@@ -20,16 +20,16 @@ BUSY_CPU_SECONDS = 6.0
 COPIES = """
 CREATE TEMP TABLE others AS
 SELECT
-    n, n // 10000 AS later, lpad(to_hex(n // 10000), 12, '0') AS chunk, key, md5_number(key) AS key_id, input_values,
-    md5_number(to_json(input_values)::VARCHAR) AS input_hash
+    n, n // 10000 AS later, lpad(to_hex(n // 10000), 12, '0') AS chunk, key, md5(key)::UUID AS key_id, input_values,
+    md5(to_json(input_values)::VARCHAR)::UUID AS input_hash
 FROM (SELECT n, '["' || n || '"]' AS key, ['text number ' || n, 'en'] AS input_values FROM range({first}, {last}) t(n));
 INSERT INTO ledger.decisions SELECT d.* REPLACE (
     o.key_id AS key_id, d.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
-    d.fingerprint + o.n AS fingerprint, d.seq + o.later AS seq
-) FROM ledger.decisions d, others o WHERE d.key_id = md5_number('["1"]') ORDER BY seq, n;
+    md5(d.fingerprint || ' ' || o.n)::UUID AS fingerprint, d.seq + o.later AS seq
+) FROM ledger.decisions d, others o WHERE d.key_id = md5('["1"]')::UUID ORDER BY seq, n;
 INSERT INTO ledger.requests SELECT r.* REPLACE (
     o.key_id AS key_id, o.key AS key, r.custom_id || '-' || o.n AS custom_id, o.input_hash AS input_hash,
-    r.fingerprint + o.n AS fingerprint, o.input_values AS input_values, r.seq + o.later AS seq,
+    md5(r.fingerprint || ' ' || o.n)::UUID AS fingerprint, o.input_values AS input_values, r.seq + o.later AS seq,
     (left(r.chunk_id::VARCHAR, 24) || o.chunk)::UUID AS chunk_id
 ) FROM ledger.requests r, others o WHERE r.key = '["1"]' ORDER BY seq, n;
 INSERT INTO ledger.results SELECT r.* REPLACE (
@@ -79,7 +79,7 @@ def test_a_million_unchanged_rows_are_looked_through_in_seconds(project: Project
         assert project.run().submitted == ANSWERED
     with duckdb.connect("batchpipe.duckdb") as database:
         assert database.execute("SELECT count(*) FROM ledger.prompt_versions").fetchone() == (6,)
-        recipe = "SELECT bool_and(input_hash = md5_number(to_json(input_values)::VARCHAR)) FROM ledger.requests"
+        recipe = "SELECT bool_and(input_hash = md5(to_json(input_values)::VARCHAR)::UUID) FROM ledger.requests"
         assert database.execute(recipe).fetchone() == (True,)
     copy_answers()
     write_rows(ROWS)

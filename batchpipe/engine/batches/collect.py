@@ -21,7 +21,7 @@ from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.engine.resolved.resolve import judge_of_policy
 from batchpipe.providers import BatchState
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import quote_list, quote_literal
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -191,7 +191,7 @@ class Collector:
             connection.execute(query("judged_by_policy"))
         for policy_hash, prompt_version in policies:
             judge = self._judge_for(policy_hash, prompt_version)
-            among = {"all": str(one).lower(), "policy_hash": f"{policy_hash}::UHUGEINT"}
+            among = {"all": str(one).lower(), "policy_hash": f"{quote_literal(policy_hash)}::UUID"}
             validate_documents(self.parts.work, judge, f"({query('answers_received', **among)})")
             sent = query("sent_under_policy", **among)
             if judge.inputs:

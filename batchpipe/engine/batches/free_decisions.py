@@ -26,6 +26,8 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
         stamp
         | {
             "policy_hash": resolved.policy_hash,
+            "recipe": resolved.policy_recipe,
+            "key_types": [each.type for each in resolved.key_columns],
             "columns": [each.name for each in resolved.hash_columns],
             "types": [each.type for each in resolved.hash_columns],
             "judge_hash": resolved.judge_hash,
@@ -43,6 +45,7 @@ def record_prompt(session: Session, resolved: Resolved, run_id: str, git_commit:
         stamp
         | {
             "prompt_version": version.prompt_version,
+            "recipe": version.recipe,
             "prompt_hash": version.prompt_hash,
             "schema_hash": version.schema_hash,
             "visible_hash": version.visible_hash,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from batchpipe.common.errors import InternalError
 from batchpipe.engine.batches.collect import Collector
@@ -13,7 +13,7 @@ from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
-from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder, hashes_sql
+from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder, restore_requests
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
@@ -22,6 +22,8 @@ from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 SUBMITTED = ("chunk_submitted", "chunk_adopted")
+# Of rows that were kept before recipes were recorded.
+OLDEST_RECIPE = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,9 +103,10 @@ class Rebuilder:
                 session.execute(query("raise_commit"), {"seq": newest, "now": session.now})
             for each in chunks:
                 stamp = {"seq": session.seq}
-                session.execute(query("restore_version", pipelines=names), _texts(each.version) | stamp)
-                policy = _texts(each.policy) | stamp | {"now": each.policy["recorded_at"]}
-                policy.pop("recorded_at")
+                version = {"recipe": OLDEST_RECIPE, **each.version}
+                session.execute(query("restore_version", pipelines=names), version | stamp)
+                policy = {"recipe": OLDEST_RECIPE, "key_types": None, **each.policy}
+                policy |= stamp | {"now": policy.pop("recorded_at")}
                 session.execute(query("insert_policy", pipelines=names), policy)
             run_id = str(session.one("SELECT uuidv7()")[0])
             record_version(session, self.resolved, run_id, self.recovery.context.git_commit())
@@ -129,9 +132,7 @@ class Rebuilder:
                 begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
                 self._append(session, facts, [*begun, *ended], None)
             if not known:
-                path = str(self.raw_folder.requests(facts.chunk_id))
-                restore = query("restore_requests", hashes=hashes_sql("hash_of_halves"))
-                session.execute(restore, {"path": path, "seq": session.seq})
+                restore_requests(session, self.raw_folder.requests(facts.chunk_id))
                 self.found.chunks += 1
             self._append(session, facts, notes, facts.chunk_id)
 
@@ -203,11 +204,6 @@ def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def _texts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the ledger as parameters: 128-bit numbers travel as text."""
-    return {name: str(value) if isinstance(value, int) else value for name, value in row.items()}
 
 
 def _nobody() -> NoReturn:

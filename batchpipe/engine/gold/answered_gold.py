@@ -116,7 +116,7 @@ def _take_gold(
 def fill_known_keys(work: Work, snapshot: Snapshot | None) -> None:
     """`work.known_keys`: the rows of the input `snapshot` that have a true value; None for no rows."""
     if snapshot is None:
-        work.connection.execute("CREATE OR REPLACE TABLE work.known_keys (key_id UHUGEINT)")
+        work.connection.execute("CREATE OR REPLACE TABLE work.known_keys (key_id UUID)")
         return
     same = same_row_sql(names_sql(snapshot.columns), "s._given", "g._columns", "g._texts")
     parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}

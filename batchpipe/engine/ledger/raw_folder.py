@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 import duckdb
 
+from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import quote_literal
 from batchpipe.store.arrow import arrow
@@ -27,7 +28,19 @@ from batchpipe.store.queries import query
 RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
 BLOCK_BYTES = 1 << 20
+# The hashes of a request, and those of them that SQL makes.
 HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
+HASHES_OF_SQL = ("key_id", "input_hash", "fingerprint", "request_hash")
+# Hashes in the facts of a chunk, which schema version 1 wrote as decimal numbers.
+HASHES_OF_FACTS = (
+    "prompt_version",
+    "prompt_hash",
+    "schema_hash",
+    "visible_hash",
+    "policy_hash",
+    "judge_hash",
+    "cache_prefix",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,21 +204,28 @@ def open_results(path: Path) -> IO[bytes]:
 
 def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:
     """Keep what the ledger knows of chunks: their requests, their events, and what judges their answers."""
-    parts = {"hashes": hashes_sql("hash_in_halves"), "group_rows": str(GROUP_ROWS)}
     for chunk_id in chunk_ids:
 
         def write(path: Path, chunk_id: str = chunk_id) -> None:
             chunk, target = quote_literal(chunk_id), quote_literal(str(path))
-            session.execute(query("save_requests", chunk_id=chunk, path=target, **parts))
+            session.execute(query("save_requests", chunk_id=chunk, path=target, group_rows=str(GROUP_ROWS)))
 
         folder.write_requests(chunk_id, write)
     for facts in _facts_of(session, chunk_ids, file):
         folder.write_facts(facts)
 
 
-def hashes_sql(recipe: str) -> str:
-    """SQL: the hashes of a request by one of the statements `hash_in_halves` and `hash_of_halves`."""
-    return ", ".join(query(recipe, hash=each) for each in HASHES)
+def restore_requests(session: Session, path: Path) -> None:
+    """Append the requests in the file at `path`, of this schema version or of version 1, under this commit.
+
+    Writes `ledger.requests`.
+    """
+    in_halves = session.one(query("saved_in_halves"), {"path": str(path)})[0]
+    hashes = [
+        query("turned_hash_of_halves" if each in HASHES_OF_SQL else "hash_of_halves", hash=each) for each in HASHES
+    ]
+    statement = query("restore_requests", hashes="".join(f"{each}, " for each in hashes) if in_halves else "")
+    session.execute(statement, {"path": str(path), "seq": session.seq})
 
 
 def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[ChunkFacts]:
@@ -242,14 +262,23 @@ def _read_facts(path: Path) -> ChunkFacts | None:
         notes = [
             Note(
                 kind=each["kind"],
-                data=each["data"],
+                data=_with_identities(each["data"]),
                 recorded_at=datetime.fromisoformat(each["recorded_at"]),
             )
             for each in found["notes"]
         ]
-        return ChunkFacts(**{**found, "notes": tuple(notes)}) if notes else None
+        rows = {name: _with_identities(found[name]) for name in ("version", "policy")}
+        return ChunkFacts(**{**found, **rows, "notes": tuple(notes)}) if notes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _with_identities(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` with its hashes as identities, which schema version 1 wrote as decimal numbers."""
+    return {
+        name: of_number(value) if name in HASHES_OF_FACTS and str(value).isdecimal() else value
+        for name, value in data.items()
+    }
 
 
 def _plain(data: Mapping[str, Any]) -> Any:

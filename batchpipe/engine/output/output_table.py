@@ -153,7 +153,7 @@ def refresh_output(session: Session, resolved: Resolved) -> None:
     """
     table = output_table(resolved)
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
-    key_id = f"md5_number(to_json([{', '.join(f'{key}::VARCHAR' for key in keys)}])::VARCHAR)"
+    key_id = f"md5(to_json([{', '.join(f'{key}::VARCHAR' for key in keys)}])::VARCHAR)::UUID"
     session.execute(
         query("refresh_current", table=table, key_id=key_id, pipelines=quote_list(resolved.names)),
         {"prompt_version": resolved.version.prompt_version},

@@ -135,7 +135,7 @@ def output_relation(
 
 def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
     """`work.redo`: the keys that open orders want answered again; 'escalate' keeps the lower rung's answer."""
-    session.execute("CREATE OR REPLACE TABLE work.redo (key_id UHUGEINT, kind VARCHAR)")
+    session.execute("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)")
     for order in orders:
         if order.kind == "retry_failed":
             wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq"
@@ -183,7 +183,7 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
 
     What a person has reviewed is left as it is by every change but that of its input.
     """
-    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UHUGEINT, word VARCHAR)")
+    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)")
     reviewed = standing_reviews(session, resolved.names)
     for word in ("prompt_changed", "schema_changed", "check_failed"):
         session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", [word])

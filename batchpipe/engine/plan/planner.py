@@ -155,7 +155,7 @@ class Planner:
         Writes `work.due`, `work.shared`, `work.leading`, `work.queue`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
-        limit = f"ORDER BY key_id LIMIT {int(options.limit)}" if options.limit is not None else ""
+        limit = f"ORDER BY work.draw_order(key_id) LIMIT {int(options.limit)}" if options.limit is not None else ""
         statement = query("due", due_words=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from batchpipe.decide.fingerprint import fingerprinter
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
@@ -52,7 +52,7 @@ def render_rows(
     connection.execute(
         "CREATE OR REPLACE TABLE work.rendered AS "
         "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
-        f"md5_number(f.fingerprint) AS fingerprint, f.bytes, {group} AS request_group "
+        f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, {group} AS request_group "
         f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )
@@ -159,7 +159,7 @@ def _rendered(
     """The columns of `RENDERED`."""
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
-    fingerprint = fingerprinter(output_format, resolved.visible_schema)
+    fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)
     encoders = [
         _encoder(resolved, rung, cache_marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)
     ]

@@ -84,12 +84,13 @@ def fill_input(session: Session, resolved: Resolved, snapshot: Snapshot, options
             lists.append(columns)
     hashes = []
     for number, names in enumerate(lists):
-        hashes.append(f"{input_hash_sql(present[name] for name in names)} AS {_hash_name(number)}")
+        hashed = input_hash_sql((present[name] for name in names), resolved.policy_recipe)
+        hashes.append(f"{hashed} AS {_hash_name(number)}")
     session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
     if options.unanswered is not None:
         session.execute(
             "DELETE FROM work.input WHERE key_id IN (SELECT key_id FROM work.standing "
-            "WHERE NOT (prompt_version = $1::UHUGEINT AND state IN ('retry', 'escalated'))) "
+            "WHERE NOT (prompt_version = $1::UUID AND state IN ('retry', 'escalated'))) "
             "OR key IN (SELECT unnest($2::VARCHAR[]))",
             [resolved.version.prompt_version, list(options.unanswered)],
         )

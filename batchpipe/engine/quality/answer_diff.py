@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
 from batchpipe.engine.gold.answered_gold import Examples, KnownGold
 from batchpipe.engine.quality.gold_diff import GoldComparison, compare_gold
@@ -154,16 +155,14 @@ def _fill_side(session: Session, pipelines: str, side: Side, table: str) -> None
         among = query("answers_of_model", pipelines=pipelines, model=quote_literal(side.model))
         valid = "(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))"
         answered = f"{valid} AND custom_id IN ({among})"
-    number = side.known.prompt_version if side.known else "0"
+    number = side.known.prompt_version if side.known else str(UUID(int=0))
     statement = query("side", side=table, pipelines=pipelines, answered=answered)
     session.execute(statement, {"prompt_version": number})
 
 
 def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> None:
     """`work.cells`: each field of each row whose value changed, both values as text."""
-    session.execute(
-        "CREATE OR REPLACE TABLE work.cells (key_id UHUGEINT, field VARCHAR, before VARCHAR, after VARCHAR)"
-    )
+    session.execute("CREATE OR REPLACE TABLE work.cells (key_id UUID, field VARCHAR, before VARCHAR, after VARCHAR)")
     for column, older in columns:
         same_type = column.type == older.type
         old, new = (_text(column, "before"), _text(column, "after"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.decide.fingerprint import digest
+from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, judge_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
@@ -129,7 +129,7 @@ class Evaluation:
             f", {quote_identifier('o:' + each.name)} {self._type(side, each.name)}" for each in self.gold.fields
         )
         self.work.connection.execute(
-            "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UHUGEINT, valid BOOLEAN, accepts BOOLEAN, "
+            "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UUID, valid BOOLEAN, accepts BOOLEAN, "
             f"unpriced BOOLEAN, cost_usd DECIMAL(38, 15), confidence DOUBLE{fields})"
         )
         for contender in side.contenders:
@@ -195,7 +195,9 @@ class Evaluation:
         snapshot, own = self.rows.rows, contender.resolved
         with self.context.database.reading(self.work) as session:
             statement = query(
-                "evaluated_standings", input_hash=input_hash_sql(own.hash_columns), rows=snapshot.relation
+                "evaluated_standings",
+                input_hash=input_hash_sql(own.hash_columns, own.policy_recipe),
+                rows=snapshot.relation,
             )
             session.execute(statement, {"pipeline": own.name})
             statement = query("evaluated_to_judge", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation)
@@ -343,8 +345,9 @@ def _side(
 def _named(resolved: Resolved) -> Resolved:
     """`resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
-    number = int(digest([resolved.version.prompt_version, settings_text(rung), rung.max_tokens]))
+    version = as_number(resolved.version.prompt_version)
+    mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
-    name = f"{resolved.name}:eval:{model}:{f'{number:032x}'[:SHOWN_HASH]}"
+    name = f"{resolved.name}:eval:{model}:{mark}"
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
-from batchpipe.decide.fingerprint import digest
+from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
@@ -79,7 +79,7 @@ class FieldJudge:
         """Forget what was to be judged."""
         work.connection.execute(
             f"CREATE OR REPLACE TABLE {self._pairs} "
-            f"(key_id UHUGEINT, key VARCHAR, answer {self.type}, expected {self.type})"
+            f"(key_id UUID, key VARCHAR, answer {self.type}, expected {self.type})"
         )
 
     def add(self, work: Work) -> None:
@@ -110,7 +110,7 @@ class FieldJudge:
 
     def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
         """Read what the judge has said of `snapshot`, and what that cost."""
-        connection, hashed = work.connection, input_hash_sql(self.resolved.hash_columns)
+        connection, hashed = work.connection, input_hash_sql(self.resolved.hash_columns, self.resolved.policy_recipe)
         with context.database.reading(work) as session:
             statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
             session.execute(statement, {"pipeline": self.resolved.name})
@@ -270,8 +270,8 @@ def _named(resolved: Resolved, field: str) -> Resolved:
     """`resolved` under the name of a judge of this prompt version and ladder."""
     rungs = zip(resolved.rungs, resolved.file.pipeline.models, strict=True)
     ladder = [[settings_text(rung), rung.max_tokens, given.accept, given.when] for rung, given in rungs]
-    number = int(digest([resolved.version.prompt_version, ladder]))
+    mark = digest([as_number(resolved.version.prompt_version), ladder])[:SHOWN_HASH]
     shown = re.sub(r"[^A-Za-z0-9._-]+", "-", field)
-    name = f"{resolved.name}:judge:{shown}:{f'{number:032x}'[:SHOWN_HASH]}"
+    name = f"{resolved.name}:judge:{shown}:{mark}"
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

@@ -183,7 +183,7 @@ class Desk:
     def _where(self, condition: Condition | None) -> str:
         """SQL: the key_id of the answers that `condition` holds for."""
         if condition is None:
-            return "SELECT NULL::UHUGEINT AS key_id WHERE false"
+            return "SELECT NULL::UUID AS key_id WHERE false"
         outputs = [
             f"{value_sql(column, 'o.answer')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
             for column in self.resolved.columns
@@ -192,7 +192,7 @@ class Desk:
         inputs = [f"t.{quote_identifier(INPUT_PREFIX + name)}" for name in sorted(condition.inputs)]
         return (
             f"SELECT key_id FROM (SELECT {', '.join(['o.key_id', *outputs, *inputs])} FROM work.review_answers o "
-            f"JOIN (SELECT position, md5_number(key) AS key_id FROM {self.snapshot.relation}) k ON k.key_id = o.key_id "
+            f"JOIN (SELECT position, md5(key)::UUID AS key_id FROM {self.snapshot.relation}) k ON k.key_id = o.key_id "
             f"JOIN {self.snapshot.typed(condition.inputs)} t ON t.position = k.position) WHERE {condition.truth}"
         )
 

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
-from batchpipe.decide.fingerprint import digest, prompt_hash, schema_hash
+from batchpipe.decide.fingerprint import (
+    judge_hash,
+    newest_recipe,
+    policy_hash,
+    prompt_hash,
+    schema_hash,
+    version_hash,
+    visible_hash,
+)
 from batchpipe.engine.answers.validation import Judge
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.source.snapshot import InputColumn
@@ -31,8 +39,12 @@ STRUCTURED_FORMATS = ("json_schema", "tool")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVersion:
-    """All that makes an answer what it is, less the row and the model. Hashes are 128-bit numbers as decimal text."""
+    """All that makes an answer what it is, less the row and the model.
 
+    Its identities are UUIDs in text; `recipe` is the number of the one that made them, and makes fingerprints.
+    """
+
+    recipe: int
     prompt_version: str
     prompt_hash: str
     schema_hash: str
@@ -61,11 +73,25 @@ class Resolved:
     rerun: Rerun
     review_where: Condition | None
     version: PromptVersion
+    policy_recipe: int
     policy_hash: str
     judge_hash: str
     policy: Mapping[str, Any]
     toml: str
     warnings: tuple[RuleProblem, ...]
+
+    def version_under(self, recipe: int) -> PromptVersion:
+        """Return the prompt version as the recipe of that number identifies it."""
+        queries = self.version.queries
+        return _version(self.file, self.templates, queries, self.full_schema, self.visible_schema, recipe)
+
+    def policy_under(self, recipe: int) -> tuple[str, str]:
+        """Return the hashes of the policy and of its judge as the recipe of that number makes them."""
+        schema = schema_hash(self.file.pipeline.output.format, self.full_schema, recipe)
+        return (
+            policy_hash(schema, self.policy, recipe),
+            judge_hash(schema, self.policy["output"], self.policy["checks"], recipe),
+        )
 
     @property
     def name(self) -> str:
@@ -200,7 +226,8 @@ def _resolved(
     rules, rungs = ladder
     output, models = file.pipeline.output, file.pipeline.models
     visible = rules.visible_schema(output_format=output.format, sent_schema=shape.sent)
-    version = _version(file, templates, queries, shape.full, visible)
+    recipe = newest_recipe()
+    version = _version(file, templates, queries, shape.full, visible, recipe.number)
     used = set(templates.columns) | conditions.inputs
     hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
     policy = _policy(output, shape.full, hash_columns, pipeline_accepts=[each.accept for each in models])
@@ -227,8 +254,9 @@ def _resolved(
         rerun=conditions.rerun,
         review_where=conditions.review,
         version=version,
-        policy_hash=digest(["policy", version.schema_hash, policy]),
-        judge_hash=digest(["judge", version.schema_hash, policy["output"], policy["checks"]]),
+        policy_recipe=recipe.number,
+        policy_hash=policy_hash(version.schema_hash, policy, recipe.number),
+        judge_hash=judge_hash(version.schema_hash, policy["output"], policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
         warnings=tuple(_rule_problems(rules, rungs, file, shape.sent, "warning")),
@@ -321,14 +349,16 @@ def _version(
     queries: Mapping[str, Any],
     full: Mapping[str, Any],
     visible: str,
+    recipe: int,
 ) -> PromptVersion:
-    prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries)
-    schema = schema_hash(file.pipeline.output.format, full)
+    prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries, recipe)
+    schema = schema_hash(file.pipeline.output.format, full, recipe)
     return PromptVersion(
-        prompt_version=digest(["version", prompt, schema]),
+        recipe=recipe,
+        prompt_version=version_hash(prompt, schema, recipe),
         prompt_hash=prompt,
         schema_hash=schema,
-        visible_hash=digest(["visible", prompt, file.pipeline.output.format, visible]),
+        visible_hash=visible_hash(prompt, file.pipeline.output.format, visible, recipe),
         sources=templates.sources,
         variables=file.pipeline.prompt.vars,
         queries=queries,

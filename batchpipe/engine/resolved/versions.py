@@ -37,7 +37,7 @@ SHOWN_VERSIONS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVersion:
-    """A prompt version in the ledger. `prompt_version` is its hash as decimal text; times are naive UTC."""
+    """A prompt version in the ledger. `prompt_version` is its identity; times are naive UTC."""
 
     version: str
     prompt_version: str
@@ -47,7 +47,7 @@ class KnownVersion:
     @property
     def hash(self) -> str:
         """The hash as 32 hex digits."""
-        return f"{int(self.prompt_version):032x}"
+        return self.prompt_version.replace("-", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,8 @@ def find_version(known: Sequence[KnownVersion], root: Path, name: str, *, where:
     for each in known:
         if each.version == wanted:
             return each
-    begins = [each for each in known if HASH.fullmatch(wanted) and each.hash.startswith(wanted)]
+    digits = wanted.replace("-", "")
+    begins = [each for each in known if HASH.fullmatch(digits) and each.hash.startswith(digits)]
     if len(begins) == 1:
         return begins[0]
     if len(begins) > 1:
@@ -111,6 +112,7 @@ def read_version(session: Session, names: Sequence[str], known: KnownVersion) ->
     return RecordedVersion(
         known=known,
         identity=PromptVersion(
+            recipe=row["recipe"],
             prompt_version=row["prompt_version"],
             prompt_hash=row["prompt_hash"],
             schema_hash=row["schema_hash"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
-from batchpipe.decide.fingerprint import fingerprinter
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.answers.validation import judge_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
@@ -147,7 +147,9 @@ class RowTry:
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
         output_format = resolved.file.pipeline.output.format
-        fingerprint = fingerprinter(output_format, resolved.visible_schema)(message.system, message.user)
+        fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)(
+            message.system, message.user
+        )
         with self.context.database.reading(self.work) as session:
             pipelines = quote_list(resolved.names)
             known = session.rows(
@@ -221,7 +223,7 @@ class RowTry:
             record_version(session, resolved, self.run_id, git_commit)
             statement = query(
                 "insert_try",
-                input_hash=input_hash_sql(resolved.hash_columns),
+                input_hash=input_hash_sql(resolved.hash_columns, resolved.policy_recipe),
                 **include_parts(resolved, self.snapshot),
             )
             for each in new:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 
@@ -36,6 +37,10 @@ class InputColumn:
         """SQL for its value as text, over the snapshot."""
         return f"CAST({self.stored} AS VARCHAR)"
 
+    def canonical(self, recipe: int) -> str:
+        """Return SQL for its canonical text in keys and hashes under a recipe, over the snapshot."""
+        return RECIPES[recipe].text(self.stored, "VARCHAR" if self.as_text else self.type)
+
     @property
     def value(self) -> str:
         """SQL for its value in its own type, over the snapshot."""
@@ -52,9 +57,14 @@ def texts_sql(columns: Iterable[InputColumn]) -> str:
     return f"[{', '.join(each.text for each in columns)}]::VARCHAR[]"
 
 
-def input_hash_sql(columns: Iterable[InputColumn]) -> str:
-    """SQL for what a row's input is known by: the hash of the texts of `columns` as a JSON list, over the snapshot."""
-    return f"md5_number(json_array({', '.join(each.text for each in columns)})::VARCHAR)"
+def input_hash_sql(columns: Iterable[InputColumn], recipe: int) -> str:
+    """Return SQL for the input hash: over the canonical texts of `columns` as a JSON list, over the snapshot."""
+    return hash_of_texts_sql(each.canonical(recipe) for each in columns)
+
+
+def hash_of_texts_sql(texts: Iterable[str]) -> str:
+    """Return SQL for the identity of a JSON list of `texts`, each of them SQL."""
+    return f"md5(json_array({', '.join(texts)})::VARCHAR)::UUID"
 
 
 # Small row groups: what reads one of long texts has to hold it.

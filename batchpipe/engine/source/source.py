@@ -273,7 +273,7 @@ class Source:
             # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
             (distinct,) = self._one(f"SELECT count(DISTINCT hash(key)) FROM {snapshot.relation}")
             if distinct < total:
-                (distinct,) = self._one(f"SELECT count(DISTINCT md5_number(key)) FROM {snapshot.relation}")
+                (distinct,) = self._one(f"SELECT count(DISTINCT md5(key)::UUID) FROM {snapshot.relation}")
         place, shown = self.file.where("[input] key"), ", ".join(names)
         if nulls:
             what = f"{nulls:,} of {total:,} rows have no {shown}"

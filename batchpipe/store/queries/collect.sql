@@ -86,7 +86,7 @@ SELECT s.*, v.input_values FROM ({sent}) s JOIN work.sent_values v USING (key_id
 
 -- name: judged_by_policy
 CREATE OR REPLACE TABLE work.judged_by_policy
-    (key_id UHUGEINT, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR);
+    (key_id UUID, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR);
 CREATE OR REPLACE TABLE work.documents_by_policy (custom_id VARCHAR, output JSON, error VARCHAR)
 
 -- name: add_judged
@@ -204,7 +204,7 @@ SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_ti
 SELECT count(*), min(custom_id), arg_min(raw, custom_id) FROM work.received WHERE outcome = 'unknown'
 
 -- name: recorded_policy
-SELECT policy FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT
+SELECT policy FROM ledger.policies WHERE policy_hash = $policy_hash::UUID
 
 -- name: any_collected
 SELECT count(*) > 0 FROM ledger.events

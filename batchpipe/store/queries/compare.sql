@@ -21,7 +21,7 @@ SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND model =
 CREATE OR REPLACE TABLE work.{side} AS
 WITH newest AS (
     SELECT key_id, max(seq) AS seq FROM ledger.decisions
-    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND {answered}
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND {answered}
     GROUP BY key_id
 ),
 answered AS (
@@ -79,7 +79,7 @@ WHERE field = $field
 -- name: changed_rows
 SELECT
     c.key_id::VARCHAR AS key_id, q.key, q.input_values, p.columns, b.model AS from_model, a.model AS to_model
-FROM (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count) c
+FROM (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count) c
 JOIN work.side_before b USING (key_id)
 JOIN work.side_after a USING (key_id)
 LEFT JOIN (
@@ -88,7 +88,7 @@ LEFT JOIN (
     FROM (
         SELECT r.*, a.custom_id AS wanted FROM ledger.requests r JOIN work.side_after a USING (key_id)
         WHERE r.pipeline IN ({pipelines})
-            AND key_id IN (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count)
+            AND key_id IN (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count)
     )
     GROUP BY key_id
 ) q USING (key_id)
@@ -96,12 +96,12 @@ LEFT JOIN (
     SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
 ) p ON p.policy_hash = q.policy_hash
-ORDER BY c.key_id
+ORDER BY work.draw_order(c.key_id)
 
 -- name: changed_cells
 SELECT key_id::VARCHAR AS key_id, field, before, after
 FROM work.cells
-WHERE key_id IN (SELECT DISTINCT key_id FROM work.cells ORDER BY key_id LIMIT $count)
+WHERE key_id IN (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count)
 
 -- name: side_cost
 -- What the answers cost with their retries and lower rungs, of the rows that were answered on both sides.

@@ -20,7 +20,7 @@ WITH recent AS (
 SELECT
     q.settings, q.bytes, q.attempt, d.state,
     (q.rungs >> q.rung::UINTEGER) > 0 AS may_climb,
-    q.prompt_version = $prompt_version::UHUGEINT AND q.policy_hash = $policy_hash::UHUGEINT AS present,
+    q.prompt_version = $prompt_version::UUID AND q.policy_hash = $policy_hash::UUID AS present,
     r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
     r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS all_input,
     all_input + r.output_tokens > 0 AND r.cost_usd IS DISTINCT FROM 0 AS billed

@@ -2,7 +2,7 @@
 
 -- name: gold_truth
 CREATE OR REPLACE TABLE work.truth AS
-SELECT md5_number(g.key) AS key_id, g.key{values}
+SELECT md5(g.key)::UUID AS key_id, g.key{values}
 FROM {gold} g
 WHERE g.key IN (SELECT key FROM {rows})
 
@@ -49,13 +49,13 @@ SELECT key_id, _chosen, true AS _reviewed, _columns, _texts{values} FROM work.go
 
 -- name: known_from_gold
 INSERT INTO work.known_gold BY NAME
-SELECT md5_number(g.key) AS key_id, false AS _reviewed, {names} AS _columns, {texts} AS _texts{values} FROM {gold} g
+SELECT md5(g.key)::UUID AS key_id, false AS _reviewed, {names} AS _columns, {texts} AS _texts{values} FROM {gold} g
 
 -- name: known_keys
 CREATE OR REPLACE TABLE work.known_keys AS
 SELECT DISTINCT g.key_id
 FROM work.known_gold g
-JOIN (SELECT md5_number(key) AS key_id, {texts} AS _given FROM {rows}) s USING (key_id)
+JOIN (SELECT md5(key)::UUID AS key_id, {texts} AS _given FROM {rows}) s USING (key_id)
 WHERE {same}
 
 -- name: marked
@@ -75,7 +75,7 @@ JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline I
     ON p.policy_hash = q.policy_hash
 JOIN work.known_gold g ON g.key_id = a.key_id
 WHERE {same}
-ORDER BY a.key_id, g._reviewed DESC
+ORDER BY work.draw_order(a.key_id), g._reviewed DESC
 
 -- name: gold_missing
 SELECT count(*) FROM {gold} WHERE key NOT IN (SELECT key FROM {rows})
@@ -89,12 +89,12 @@ WHERE key IN (
 RETURNING key
 
 -- name: gold_sample
-DELETE FROM work.truth WHERE key_id NOT IN (SELECT key_id FROM work.truth ORDER BY key_id LIMIT $rows)
+DELETE FROM work.truth WHERE key_id NOT IN (SELECT key_id FROM work.truth ORDER BY work.draw_order(key_id) LIMIT $rows)
 
 -- name: gold_rows
 SELECT * REPLACE (row_number() OVER (ORDER BY position) - 1 AS position)
 FROM {rows}
-WHERE md5_number(key) IN ({keys})
+WHERE md5(key)::UUID IN ({keys})
 
 -- name: evaluated_standings
 -- Rows of one model, or of a judge, that have come to their end with the input that they have now.
@@ -104,17 +104,17 @@ FROM (
     SELECT key_id, arg_max_null(custom_id, seq) AS custom_id, arg_max(state, seq) AS state,
         arg_max(input_hash, seq) AS input_hash, arg_max_null(error, seq) AS error
     FROM ledger.decisions
-    WHERE pipeline = $pipeline AND key_id IN (SELECT md5_number(key) FROM {rows})
+    WHERE pipeline = $pipeline AND key_id IN (SELECT md5(key)::UUID FROM {rows})
     GROUP BY key_id
 ) n
-JOIN (SELECT md5_number(s.key) AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
+JOIN (SELECT md5(s.key)::UUID AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
 WHERE n.state IN ('accepted', 'failed')
 
 -- name: evaluated_to_judge
 CREATE OR REPLACE TABLE work.to_judge AS
 SELECT e.key_id, e.custom_id, $number AS rung, {values} AS input_values
 FROM work.evaluated e
-JOIN {rows} s ON md5_number(s.key) = e.key_id
+JOIN {rows} s ON md5(s.key)::UUID = e.key_id
 WHERE e.state = 'accepted'
 
 -- name: evaluated_costs
@@ -162,7 +162,7 @@ priced AS (
 SELECT
     e.key_id,
     CASE
-        WHEN row_number() OVER (PARTITION BY e.custom_id ORDER BY e.key_id) > 1 THEN 0
+        WHEN row_number() OVER (PARTITION BY e.custom_id ORDER BY work.draw_order(e.key_id)) > 1 THEN 0
         WHEN NOT p.unpriced THEN p.cost_usd
     END AS cost_usd
 FROM work.evaluated e
@@ -179,7 +179,7 @@ FROM (
     LEFT JOIN work.judged j USING (key_id)
     LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND j.valid
     LEFT JOIN work.evaluated_costs c ON c.key_id = e.key_id
-    JOIN (SELECT position, md5_number(key) AS key_id FROM {rows}) r ON r.key_id = e.key_id
+    JOIN (SELECT position, md5(key)::UUID AS key_id FROM {rows}) r ON r.key_id = e.key_id
     JOIN {typed} s ON s.position = r.position
 )
 
@@ -194,17 +194,17 @@ WHERE (m.mask >> ($number - 1)) & 1 = 1 AND NOT EXISTS (
 -- name: gold_masks
 CREATE OR REPLACE TABLE work.masks AS
 SELECT r.key_id, {mask}::UINTEGER AS mask
-FROM (SELECT position, md5_number(key) AS key_id FROM {rows}) r
+FROM (SELECT position, md5(key)::UUID AS key_id FROM {rows}) r
 JOIN {typed} s ON s.position = r.position
 
 -- name: answered_rows
 SELECT a.number, t.key, a.valid, a.accepts, a.unpriced, a.cost_usd, a.confidence, {gold}, {given}
 FROM work.answered a
 JOIN work.truth t USING (key_id)
-ORDER BY a.number, t.key_id
+ORDER BY a.number, work.draw_order(t.key_id)
 
 -- name: answered_masks
-SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id) ORDER BY t.key_id
+SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id) ORDER BY work.draw_order(t.key_id)
 
 -- name: evaluations
 -- What evaluations came to: the newest of each prompt version, in the order of the versions.
@@ -233,7 +233,7 @@ SELECT
     row_number() OVER (ORDER BY r.position, p.key) - 1 AS position, p.key, r.* EXCLUDE ({taken}),
     {answer} AS {answer_column}, {expected} AS {expected_column}
 FROM {pairs} p
-JOIN {rows} r ON md5_number(r.key) = p.key_id
+JOIN {rows} r ON md5(r.key)::UUID = p.key_id
 
 -- name: verdicts
 -- What a judge said of each pair that it has come to an end with; nothing where it failed.
@@ -242,7 +242,7 @@ SELECT
     p.key, p.key_id, e.state, (d.output ->> 'correct')::BOOLEAN AS correct, d.output ->> 'reason' AS reason,
     e.error
 FROM {pairs} p
-LEFT JOIN work.evaluated e ON e.key_id = md5_number(p.key)
+LEFT JOIN work.evaluated e ON e.key_id = md5(p.key)::UUID
 LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND e.state = 'accepted'
 
 -- name: judge_cost

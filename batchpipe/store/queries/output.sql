@@ -72,7 +72,7 @@ FROM (
     -- Of many rows only those that are not unchanged are joined: of the others nothing is held but that they are there.
     compared AS MATERIALIZED (
         SELECT c.key_id, c.word,
-            coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UHUGEINT, false) AS is_current
+            coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UUID, false) AS is_current
         FROM work.compared c LEFT JOIN accepted a USING (key_id)
     )
     SELECT row_number, is_current

@@ -3,7 +3,7 @@
 -- name: pilot_standing
 WITH chunks AS (
     SELECT chunk_id, is_open FROM ledger.batches
-    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND pilot
+    WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND pilot
         AND state NOT IN ('refused', 'not_sent', 'not_found', 'abandoned')
 ),
 sent AS (
@@ -14,7 +14,7 @@ sent AS (
 )
 SELECT
     (SELECT count(*) > 0 FROM ledger.events WHERE kind = 'pilot_approved' AND pipeline IN ({pipelines})
-        AND (data ->> 'prompt_version')::UHUGEINT = $prompt_version::UHUGEINT) AS approved,
+        AND (data ->> 'prompt_version')::UUID = $prompt_version::UUID) AS approved,
     (SELECT count(*) FROM sent) AS sent,
     (SELECT count(*) FILTER (is_open) FROM sent) AS in_flight
 
@@ -22,7 +22,7 @@ SELECT
 -- Rows that were sent under a prompt version without a pilot.
 SELECT count(DISTINCT key_id)
 FROM ledger.requests
-WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT AND send > 0 AND reason <> 'try'
+WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND send > 0 AND reason <> 'try'
     AND chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE pilot AND pipeline IN ({pipelines}))
 
 -- name: previous_version
@@ -30,7 +30,7 @@ WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UHUGEINT A
 SELECT v.prompt_version::VARCHAR
 FROM ledger.prompt_versions v
 LEFT JOIN (
-    SELECT (data ->> 'prompt_version')::UHUGEINT AS prompt_version, max(seq) AS seq
+    SELECT (data ->> 'prompt_version')::UUID AS prompt_version, max(seq) AS seq
     FROM ledger.events WHERE kind = 'pilot_approved' AND pipeline IN ({pipelines}) GROUP BY ALL
 ) a USING (prompt_version)
 LEFT JOIN (
@@ -39,7 +39,7 @@ LEFT JOIN (
         AND chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE pilot AND pipeline IN ({pipelines}))
     GROUP BY prompt_version
 ) f USING (prompt_version)
-WHERE v.pipeline IN ({pipelines}) AND v.prompt_version <> $prompt_version::UHUGEINT
+WHERE v.pipeline IN ({pipelines}) AND v.prompt_version <> $prompt_version::UUID
     AND (a.seq IS NOT NULL OR f.seq IS NOT NULL)
 ORDER BY greatest(coalesce(a.seq, 0), coalesce(f.seq, 0)) DESC
 LIMIT 1
@@ -50,14 +50,14 @@ LIMIT 1
 CREATE OR REPLACE TABLE work.sample AS
 SELECT key_id
 FROM (
-    SELECT p.key_id, k.key_id IS NOT NULL AS is_known,
-        row_number() OVER (PARTITION BY {stratum}, k.key_id IS NOT NULL ORDER BY p.key_id) AS turn
-    FROM work.plan p
+    SELECT p.key_id, p.draw, k.key_id IS NOT NULL AS is_known,
+        row_number() OVER (PARTITION BY {stratum}, k.key_id IS NOT NULL ORDER BY p.draw) AS turn
+    FROM (SELECT *, work.draw_order(key_id) AS draw FROM work.plan) p
     JOIN {snapshot} s USING (position)
     LEFT JOIN work.known_keys k ON k.key_id = p.key_id
     WHERE p.word IN ({fresh_words})
 )
-ORDER BY is_known DESC, turn, key_id
+ORDER BY is_known DESC, turn, draw
 LIMIT $rows
 
 -- name: pilot_rows
@@ -65,7 +65,7 @@ CREATE OR REPLACE TABLE work.pilot_rows AS
 WITH sent AS (
     SELECT q.* FROM ledger.requests q
     JOIN ledger.batches b USING (chunk_id)
-    WHERE b.pilot AND q.pipeline IN ({pipelines}) AND q.prompt_version = $prompt_version::UHUGEINT AND q.send > 0
+    WHERE b.pilot AND q.pipeline IN ({pipelines}) AND q.prompt_version = $prompt_version::UUID AND q.send > 0
         AND b.state NOT IN ('refused', 'not_sent', 'not_found', 'abandoned')
 ),
 verdicts AS (
@@ -114,4 +114,4 @@ WHERE valid AND {value} BETWEEN $low AND $high
 GROUP BY ALL
 
 -- name: pilot_examples
-SELECT key, input_values, output::VARCHAR AS output, error, valid FROM work.pilot_rows ORDER BY key_id, custom_id LIMIT $rows
+SELECT key, input_values, output::VARCHAR AS output, error, valid FROM work.pilot_rows ORDER BY work.draw_order(key_id), custom_id LIMIT $rows

@@ -20,10 +20,10 @@ GROUP BY key_id HAVING count(*) > 1
 
 -- name: superseded
 -- Earlier prompt versions that brought the keys of that generation to an end, and no others, as where a prompt is edited
--- over the same rows. Sets of keys, which are hashes, are the same where their number and their exclusive or are.
+-- over the same rows. Sets of keys are the same where their number and the exclusive or of their hashes are.
 CREATE OR REPLACE TABLE work.superseded AS
 WITH ended AS (
-    SELECT CASE WHEN seq < {generation} THEN prompt_version END AS earlier, count(*) AS rows, bit_xor(key_id) AS keys
+    SELECT CASE WHEN seq < {generation} THEN prompt_version END AS earlier, count(*) AS rows, bit_xor(hash(key_id)) AS keys
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state NOT IN ('retry', 'escalated')
     GROUP BY earlier
@@ -75,7 +75,7 @@ WHERE p.pipeline IN ({pipelines})
 
 -- name: input
 CREATE OR REPLACE TABLE work.input AS
-SELECT position, key, md5_number(key) AS key_id, {hashes}, true AS selected
+SELECT position, key, md5(key)::UUID AS key_id, {hashes}, true AS selected
 FROM {snapshot}
 
 -- name: pending
@@ -91,10 +91,10 @@ CREATE OR REPLACE TABLE work.identities AS
 SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     s.prompt_version,
     s.policy_hash,
-    s.prompt_version = $prompt_version::UHUGEINT AS same_version,
-    coalesce(v.visible_hash = $visible_hash::UHUGEINT, false) AS same_visible,
-    coalesce(v.schema_hash = $schema_hash::UHUGEINT, false) AS same_schema,
-    coalesce(p.judge_hash = $judge_hash::UHUGEINT, false) AS same_judge,
+    s.prompt_version = $prompt_version::UUID AS same_version,
+    coalesce(v.visible_hash = $visible_hash::UUID, false) AS same_visible,
+    coalesce(v.schema_hash = $schema_hash::UUID, false) AS same_schema,
+    coalesce(p.judge_hash = $judge_hash::UUID, false) AS same_judge,
     {column_list} AS column_list
 FROM work.standing_policies s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
@@ -398,12 +398,13 @@ SELECT
     greatest(least(round(l.output_fixed + l.output_per_byte * f.bytes), coalesce(f.max_tokens, l.max_tokens)), 1)::BIGINT
         AS expected_output_tokens,
     -- What is asked beside the message is the same for most rows of a rung.
-    xor(d.fingerprint, CASE
-        WHEN f.max_tokens IS NULL AND f.feedback_error IS NULL AND f.request_group = '' THEN l.asked
-        ELSE md5_number(to_json([
+    CASE
+        WHEN f.max_tokens IS NULL AND f.feedback_error IS NULL AND f.request_group = '' THEN l.usually_asked
+        ELSE md5(to_json([
             l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR, f.feedback_answer, f.feedback_error, f.request_group
-        ])::VARCHAR)
-    END) AS request_hash
+        ])::VARCHAR)::UUID
+    END AS asked,
+    md5(concat(d.fingerprint, ' ', asked))::UUID AS request_hash
 FROM (
     SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
     FROM work.plan
@@ -412,18 +413,23 @@ FROM (
 ) d
 JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
 JOIN (
-    SELECT *, md5_number(to_json([settings, max_tokens::VARCHAR, NULL, NULL, ''])::VARCHAR) AS asked FROM work.ladder
+    SELECT *, md5(to_json([settings, max_tokens::VARCHAR, NULL, NULL, ''])::VARCHAR)::UUID AS usually_asked FROM work.ladder
 ) l ON l.rung = f.next_rung
 
 -- name: shared_requests
 -- Of the rows that are due those that ask what another one asks too, or what is in flight: few, as a rule.
 CREATE OR REPLACE TABLE work.shared AS
+-- One in flight may have been recorded under schema version 1: its hash was the exclusive or of what is hashed now.
 WITH in_flight AS (
-    SELECT request_hash, any_value(custom_id) AS custom_id, any_value(chunk_id) AS chunk_id
-    FROM ledger.requests
-    WHERE leads AND pipeline IN ({pipelines})
-        AND chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
-    GROUP BY request_hash
+    SELECT d.request_hash, any_value(q.custom_id) AS custom_id, any_value(q.chunk_id) AS chunk_id
+    FROM ledger.requests q
+    JOIN work.due d ON d.fingerprint = q.fingerprint
+    WHERE q.leads AND q.pipeline IN ({pipelines})
+        AND q.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+        AND q.request_hash IN (
+            d.request_hash, hex(xor(d.fingerprint::BLOB::BIT, d.asked::BLOB::BIT)::BLOB)::UUID
+        )
+    GROUP BY d.request_hash
 ),
 same AS (
     SELECT request_hash FROM work.due GROUP BY request_hash HAVING count(*) > 1

@@ -3,9 +3,10 @@
 -- name: record_decisions
 INSERT INTO ledger.decisions BY NAME
 SELECT
-    $pipeline AS pipeline, p.key_id, p.input_hash, $prompt_version::UHUGEINT AS prompt_version,
-    $policy_hash::UHUGEINT AS policy_hash,
-    CASE WHEN p.word = 'kept' THEN p.own_fingerprint ELSE coalesce(p.fingerprint, p.own_fingerprint, 0) END AS fingerprint,
+    $pipeline AS pipeline, p.key_id, p.input_hash, $prompt_version::UUID AS prompt_version,
+    $policy_hash::UUID AS policy_hash,
+    CASE WHEN p.word = 'kept' THEN p.own_fingerprint ELSE coalesce(p.fingerprint, p.own_fingerprint, '00000000-0000-0000-0000-000000000000'::UUID)
+    END AS fingerprint,
     CASE WHEN p.match_passes AND NOT p.stays THEN p.match_custom_id ELSE p.custom_id END AS custom_id,
     CASE
         WHEN p.word = 'carried_over' OR p.word = 'unchanged' THEN 'accepted'
@@ -59,7 +60,7 @@ WITH followers AS (
 )
 SELECT
     $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
-    $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash, f.input_hash, f.fingerprint,
+    $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash, f.input_hash, f.fingerprint,
     q.request_hash, f.reason, q.rung, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
     f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
@@ -75,26 +76,27 @@ JOIN {snapshot} s ON s.position = f.position
 -- name: insert_version
 INSERT INTO ledger.prompt_versions BY NAME
 SELECT
-    $pipeline AS pipeline, $prompt_version::UHUGEINT AS prompt_version,
+    $pipeline AS pipeline, $prompt_version::UUID AS prompt_version, $recipe AS recipe,
     'v' || (SELECT count(DISTINCT prompt_version) + 1 FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})) AS version,
-    $prompt_hash::UHUGEINT AS prompt_hash, $schema_hash::UHUGEINT AS schema_hash, $visible_hash::UHUGEINT AS visible_hash,
+    $prompt_hash::UUID AS prompt_hash, $schema_hash::UUID AS schema_hash, $visible_hash::UUID AS visible_hash,
     $format AS format, $sources AS sources, $vars AS vars, $queries AS queries, $full_schema AS full_schema,
     $pipeline_toml AS pipeline_toml, $git_commit AS git_commit, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 WHERE NOT EXISTS (
-    SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+    SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UUID AND pipeline IN ({pipelines})
 )
 
 -- name: insert_policy
 INSERT INTO ledger.policies BY NAME
 SELECT
-    $pipeline AS pipeline, $policy_hash::UHUGEINT AS policy_hash, $columns AS columns, $types AS types,
-    $judge_hash::UHUGEINT AS judge_hash, $policy AS policy, $now AS recorded_at, $seq AS seq
+    $pipeline AS pipeline, $policy_hash::UUID AS policy_hash, $recipe AS recipe, $key_types::VARCHAR[] AS key_types,
+    $columns AS columns, $types AS types,
+    $judge_hash::UUID AS judge_hash, $policy AS policy, $now AS recorded_at, $seq AS seq
 WHERE NOT EXISTS (
-    SELECT 1 FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT AND pipeline IN ({pipelines})
+    SELECT 1 FROM ledger.policies WHERE policy_hash = $policy_hash::UUID AND pipeline IN ({pipelines})
 )
 
 -- name: version_number
-SELECT version FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+SELECT version FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UUID AND pipeline IN ({pipelines})
 ORDER BY seq LIMIT 1
 
 -- name: next_version_number

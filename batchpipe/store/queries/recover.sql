@@ -1,15 +1,19 @@
 -- What a person decides about chunks, and the ledger out of the raw folder.
 
 -- name: save_requests
--- Parquet has no UHUGEINT, so hashes travel in halves: as text they cost more than all the rest.
-COPY (SELECT * REPLACE ({hashes}) FROM ledger.requests WHERE chunk_id = {chunk_id}::UUID)
+COPY (SELECT * FROM ledger.requests WHERE chunk_id = {chunk_id}::UUID)
 TO {path} (FORMAT parquet, COMPRESSION lz4, DICTIONARY_SIZE_LIMIT 1, ROW_GROUP_SIZE {group_rows})
 
--- name: hash_in_halves
-struct_pack(high := ({hash} >> 64)::UBIGINT, low := ({hash} & 18446744073709551615::UHUGEINT)::UBIGINT) AS {hash}
+-- name: saved_in_halves
+-- Whether a file of requests is one of schema version 1, which kept a hash as two halves of a number.
+SELECT count(*) > 0 FROM (DESCRIBE SELECT key_id FROM read_parquet($path)) WHERE starts_with(column_type, 'STRUCT')
 
 -- name: hash_of_halves
-({hash}.high::UHUGEINT << 64) | {hash}.low::UHUGEINT AS {hash}
+concat(lpad(to_hex({hash}.high), 16, '0'), lpad(to_hex({hash}.low), 16, '0'))::UUID AS {hash}
+
+-- name: turned_hash_of_halves
+-- A hash that SQL had made, as a number with its bytes from the last to the first.
+work.draw_order(concat(lpad(to_hex({hash}.high), 16, '0'), lpad(to_hex({hash}.low), 16, '0'))::UUID)::UUID AS {hash}
 
 -- name: chunk_events
 SELECT kind, data, recorded_at FROM ledger.events WHERE chunk_id = $chunk_id::UUID ORDER BY seq
@@ -24,11 +28,11 @@ LIMIT 1
 
 -- name: version_row
 SELECT * REPLACE (run_id::VARCHAR AS run_id) FROM ledger.prompt_versions
-WHERE prompt_version = $prompt_version::UHUGEINT
+WHERE prompt_version = $prompt_version::UUID
 ORDER BY pipeline = $pipeline DESC, seq LIMIT 1
 
 -- name: policy_row
-SELECT * FROM ledger.policies WHERE policy_hash = $policy_hash::UHUGEINT
+SELECT * FROM ledger.policies WHERE policy_hash = $policy_hash::UUID
 ORDER BY pipeline = $pipeline DESC, seq LIMIT 1
 
 -- name: chunk_is_known
@@ -38,7 +42,7 @@ SELECT
 
 -- name: restore_requests
 INSERT INTO ledger.requests BY NAME
-SELECT * REPLACE ({hashes}, $seq AS seq) FROM read_parquet($path)
+SELECT * REPLACE ({hashes}$seq AS seq) FROM read_parquet($path)
 
 -- name: newest_commit_of_requests
 SELECT greatest(max(seq), max(started)) FROM read_parquet($path)
@@ -49,18 +53,18 @@ INSERT INTO ledger.commits VALUES ($seq, NULL, $now)
 -- name: restore_version
 INSERT INTO ledger.prompt_versions BY NAME
 SELECT
-    $pipeline AS pipeline, $prompt_version::UHUGEINT AS prompt_version,
+    $pipeline AS pipeline, $prompt_version::UUID AS prompt_version, $recipe AS recipe,
     CASE
         WHEN $version IN (SELECT version FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})) THEN
             'v' || (SELECT count(DISTINCT prompt_version) + 1 FROM ledger.prompt_versions WHERE pipeline IN ({pipelines}))
         ELSE $version
     END AS version,
-    $prompt_hash::UHUGEINT AS prompt_hash, $schema_hash::UHUGEINT AS schema_hash, $visible_hash::UHUGEINT AS visible_hash,
+    $prompt_hash::UUID AS prompt_hash, $schema_hash::UUID AS schema_hash, $visible_hash::UUID AS visible_hash,
     $format AS format, $sources AS sources, $vars AS vars, $queries AS queries, $full_schema AS full_schema,
     $pipeline_toml AS pipeline_toml, $git_commit AS git_commit, $run_id::UUID AS run_id,
     $recorded_at::TIMESTAMP AS recorded_at, $seq AS seq
 WHERE NOT EXISTS (
-    SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+    SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UUID AND pipeline IN ({pipelines})
 )
 
 -- name: forget_judged_since

@@ -48,9 +48,9 @@ SELECT to_json($texts::VARCHAR[])::VARCHAR
 
 -- name: key_is_known
 SELECT count(*) > 0 FROM (
-    SELECT 1 FROM ledger.requests WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+    SELECT 1 FROM ledger.requests WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
     UNION ALL
-    SELECT 1 FROM ledger.decisions WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+    SELECT 1 FROM ledger.decisions WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
 )
 
 -- name: near_keys
@@ -70,13 +70,13 @@ SELECT
     arg_max_null(error, pipeline = $pipeline) AS error, arg_max_null(custom_id, pipeline = $pipeline) AS custom_id,
     arg_max_null(decided_at, pipeline = $pipeline) AS decided_at
 FROM ledger.row_state
-WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
 GROUP BY key_id
 
 -- name: row_attempts
 -- A verdict is committed together with the result that it was made on.
 WITH mine AS (
-    SELECT * FROM ledger.requests WHERE key_id = md5_number($key) AND pipeline IN ({pipelines})
+    SELECT * FROM ledger.requests WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
 ),
 leaders AS (
     SELECT
@@ -113,7 +113,7 @@ SELECT d.recorded_at, d.state, d.reason, d.review, d.rung, d.attempts, d.custom_
 FROM ledger.decisions d
 LEFT JOIN (SELECT DISTINCT ON (prompt_version) prompt_version, version FROM ledger.prompt_versions
     WHERE pipeline IN ({pipelines}) ORDER BY prompt_version, seq) v USING (prompt_version)
-WHERE d.key_id = md5_number($key) AND d.pipeline IN ({pipelines})
+WHERE d.key_id = md5($key)::UUID AND d.pipeline IN ({pipelines})
 ORDER BY d.seq
 
 -- name: columns_of_table

@@ -18,7 +18,7 @@ picked AS (
 SELECT
     p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
     concat($database, '-', left(md5(concat(
-        to_hex(d.fingerprint), ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', $pipeline, ' ', d.key
+        d.fingerprint, ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', $pipeline, ' ', d.key
     )), 24)) AS custom_id
 FROM picked p
 JOIN work.due d USING (key_id)
@@ -39,7 +39,7 @@ WHERE NOT s.leads AND s.in_flight_custom_id IS NULL
 INSERT INTO ledger.requests BY NAME
 SELECT
     $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
-    $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version, $policy_hash::UHUGEINT AS policy_hash,
+    $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash,
     c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, l.model, l.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,

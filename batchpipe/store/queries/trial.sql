@@ -1,15 +1,15 @@
 -- Rows that are tried by realtime calls: chosen, prepared, and what they were answered.
 
 -- name: keys_by_hash
-SELECT key FROM {relation} ORDER BY md5_number(key) LIMIT $rows
+SELECT key FROM {relation} ORDER BY work.draw_order(md5(key)::UUID) LIMIT $rows
 
 -- name: insert_try
 INSERT INTO ledger.requests BY NAME
 SELECT
-    $pipeline AS pipeline, md5_number(s.key) AS key_id, s.key, '' AS part, $custom_id AS custom_id, true AS leads,
-    $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UHUGEINT AS prompt_version,
-    $policy_hash::UHUGEINT AS policy_hash, {input_hash} AS input_hash,
-    md5_number($fingerprint) AS fingerprint, md5_number($custom_id) AS request_hash, 'try' AS reason, $rung AS rung,
+    $pipeline AS pipeline, md5(s.key)::UUID AS key_id, s.key, '' AS part, $custom_id AS custom_id, true AS leads,
+    $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version,
+    $policy_hash::UUID AS policy_hash, {input_hash} AS input_hash,
+    md5($fingerprint)::UUID AS fingerprint, md5($custom_id)::UUID AS request_hash, 'try' AS reason, $rung AS rung,
     $model AS model, $settings AS settings, 0 AS send, 1 AS attempt, 0 AS transients, $max_tokens AS max_tokens,
     0 AS rungs, NULL::VARCHAR AS earlier_answer, $seq AS started, $bytes AS bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
@@ -22,7 +22,7 @@ WHERE s.key = $key
 SELECT r.custom_id
 FROM ledger.requests q
 JOIN ledger.results r USING (custom_id)
-WHERE q.pipeline IN ({pipelines}) AND q.fingerprint = md5_number($fingerprint) AND q.settings = $settings AND q.leads
+WHERE q.pipeline IN ({pipelines}) AND q.fingerprint = md5($fingerprint)::UUID AND q.settings = $settings AND q.leads
     AND r.outcome = 'answered' AND r.answer IS NOT NULL
 ORDER BY r.seq DESC
 LIMIT 1
@@ -33,7 +33,7 @@ SELECT custom_id, arg_max(answer, seq) AS answer FROM ledger.results WHERE custo
 
 -- name: tried_row
 CREATE OR REPLACE TABLE work.to_judge AS
-SELECT md5_number(s.key) AS key_id, $custom_id AS custom_id, $rung AS rung, {values} AS input_values
+SELECT md5(s.key)::UUID AS key_id, $custom_id AS custom_id, $rung AS rung, {values} AS input_values
 FROM {snapshot} s
 WHERE s.key = $key
 

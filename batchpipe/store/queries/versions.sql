@@ -11,12 +11,12 @@ ORDER BY seq
 
 -- name: recorded_version
 SELECT
-    version, prompt_version::VARCHAR AS prompt_version, prompt_hash::VARCHAR AS prompt_hash,
+    version, recipe, prompt_version::VARCHAR AS prompt_version, prompt_hash::VARCHAR AS prompt_hash,
     schema_hash::VARCHAR AS schema_hash, visible_hash::VARCHAR AS visible_hash, format, sources::VARCHAR AS sources,
     vars::VARCHAR AS vars, queries::VARCHAR AS queries, full_schema::VARCHAR AS full_schema, pipeline_toml, git_commit,
     recorded_at
 FROM ledger.prompt_versions
-WHERE prompt_version = $prompt_version::UHUGEINT AND pipeline IN ({pipelines})
+WHERE prompt_version = $prompt_version::UUID AND pipeline IN ({pipelines})
 ORDER BY seq
 LIMIT 1
 
@@ -51,7 +51,7 @@ LEFT JOIN work.due d USING (key_id)
 LEFT JOIN work.rendered f ON f.key_id = p.key_id
     AND f.continues = (p.word IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
 WHERE p.word IN ({due_words})
-QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, p.key_id) <= $each
+QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
 
 -- name: sampled_requests
 -- The sampled rows with their input as it was sent with the request that they stand by.
