@@ -1,7 +1,7 @@
-"""Labels in the prompt against the values of the schema's enums.
+"""The rule that compares labels in the prompt with the values of the schema's enums.
 
-Text is read for label-like words alone: in quotes, code or bold, at the head of list items, in enumerations of labels.
-Prose that happens to use a label's words is left in peace.
+Only words that look like labels are read: in quotes, code or bold, at the beginning of a list's items, in enumerations
+of labels. Other text may use the words of a label.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.lint.subject import Finding, Labels, Subject, listed
-from batchpipe.lint.words import (
+from batchpipe.lint.mentions import (
     LONGEST_LABEL_WORDS,
     Mention,
     enumerations,
     headed_lists,
-    marked,
     occurrences,
+    quoted_words,
     spelled_like,
-    value_of,
+    value_in,
 )
-from batchpipe.template.texts import HOLE, Part
+from batchpipe.lint.subject import Finding, Labels, Subject, listed
+from batchpipe.template.texts import HOLE, PromptText
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A list that names labels: its items, and for each the value that it is."""
+    """A list of labels in a text: its items, and for each the enum's value that it names (None: no value).
+
+    `strict`: the items of a list with bullets, all of which should be values; else an enumeration within a sentence.
+    """
 
     items: Sequence[Mention]
     values: Sequence[str | None]
@@ -38,7 +41,7 @@ class _List:
         return {each for each in self.values if each is not None}
 
     def others(self) -> Iterator[Mention]:
-        """The items that are no value; of an enumeration only what stands among the values."""
+        """Yield the items that are no value; in an enumeration only those between values, and the last item."""
         places = [place for place, value in enumerate(self.values) if value is not None]
         for place, (item, value) in enumerate(zip(self.items, self.values, strict=True)):
             if value is None and (self.strict or places[0] < place or place == len(self.items) - 1):
@@ -46,28 +49,28 @@ class _List:
 
 
 def differing_labels(subject: Subject) -> Iterator[Finding]:
-    """Labels in the prompt that are no values of the enum, and lists that lack values of it."""
+    """Find labels in the prompt that are no values of the enum, and lists in which values of it are missing."""
     enums = subject.labels
     known = {value.casefold() for each in enums for value in each.values}
-    names = {name.casefold() for part in subject.parts for dotted in part.names for name in dotted.split(".")}
+    names = {name.casefold() for prompt in subject.prompts for dotted in prompt.names for name in dotted.split(".")}
     names |= {name.casefold() for name in _properties(subject.schema)}
     for labels in enums:
         unnamed = _unnamed(subject, labels)
-        for part in subject.parts:
-            lists = list(_lists(part.text, labels))
-            for mention, value in _misspelled(labels, part.text, lists, known | names):
+        for prompt in subject.prompts:
+            lists = list(_lists(prompt.text, labels))
+            for mention, value in _misspelled(labels, prompt.text, lists, known | names):
                 unnamed = [each for each in unnamed if each != value]
                 yield Finding(
-                    what=f"the prompt says `{mention.plain}`, the value of {labels.path} is `{value}`",
-                    where=subject.at(part, mention.offset),
+                    what=f"the prompt says `{mention.plain}`, but the value of {labels.path} is `{value}`",
+                    where=subject.at(prompt, mention.offset),
                     hint=f"Write `{value}`, or let the template write the values: {labels.loop}.",
                 )
-            yield from _foreign(subject, labels, part, lists, known)
+            yield from _foreign(subject, labels, prompt, lists, known)
             missing = next((each for each in lists if 2 * len(each.named) >= len(labels.values)), None)
             if unnamed and missing:
                 yield Finding(
                     what=f"the list of labels lacks {listed(unnamed)} of {labels.path}",
-                    where=subject.at(part, missing.items[0].offset),
+                    where=subject.at(prompt, missing.items[0].offset),
                     hint=f"Name every value, or let the template do it: {labels.loop}.",
                 )
                 unnamed = []
@@ -83,13 +86,13 @@ def _properties(node: Any) -> Iterator[str]:
 
 
 def _lists(text: str, labels: Labels) -> Iterator[_List]:
-    """The lists that hold two of the values or more, at least half of their items."""
+    """Yield the lists in which two items or more, and at least half of all, are values of the enum."""
     by_case = {value.casefold(): value for value in labels.values}
     headed = [(each, True) for each in headed_lists(text)]
     for items, strict in [*headed, *((each, False) for each in enumerations(text))]:
         ends = (0, len(items) - 1)
         values = [
-            value_of(
+            value_in(
                 each.plain,
                 by_case,
                 first=not strict and place == ends[0],
@@ -103,14 +106,14 @@ def _lists(text: str, labels: Labels) -> Iterator[_List]:
 
 
 def _misspelled(labels: Labels, text: str, lists: Sequence[_List], known: set[str]) -> Iterator[tuple[Mention, str]]:
-    """Label-like words that are another spelling of a value, each once, with that value.
+    """Yield words that look like a label and spell a value in another way, each once, with that value.
 
-    A word in quotes may be quoted for itself: where the value is named as well, only its separators may betray it.
+    A word in quotes need not be meant as a label. If the text has the value too, only another separator counts.
     """
     in_lists = [(item, False) for each in lists for item in each.others()]
     seen = set(known)
     for mention, quoted in sorted(
-        [*((each, True) for each in marked(text)), *in_lists], key=lambda each: each[0].offset
+        [*((each, True) for each in quoted_words(text)), *in_lists], key=lambda each: each[0].offset
     ):
         words = mention.plain
         if words.casefold() in seen:
@@ -124,7 +127,7 @@ def _misspelled(labels: Labels, text: str, lists: Sequence[_List], known: set[st
 
 
 def _foreign(
-    subject: Subject, labels: Labels, part: Part, lists: Sequence[_List], known: set[str]
+    subject: Subject, labels: Labels, prompt: PromptText, lists: Sequence[_List], known: set[str]
 ) -> Iterator[Finding]:
     for each in lists:
         found = [item for item in each.others() if _looks_like_a_label(item, labels, known)]
@@ -132,14 +135,14 @@ def _foreign(
             are = "are no values" if len(found) > 1 else "is no value"
             yield Finding(
                 what=f"{listed([item.plain for item in found])} in a list of labels {are} of {labels.path}",
-                where=subject.at(part, found[0].offset),
+                where=subject.at(prompt, found[0].offset),
                 hint=f"Add it to the enum, or remove it from the prompt; so that they agree: {labels.loop}.",
             )
             return
 
 
 def _looks_like_a_label(item: Mention, labels: Labels, known: set[str]) -> bool:
-    """Whether an item between labels is a word of its own, or words in quotes, and no label of any enum."""
+    """Return whether an item between labels looks like a label, a single word or words in quotes, but is none."""
     words = item.plain
     if HOLE in item.text or words.casefold() in known or spelled_like(words, labels.values) is not None:
         return False
@@ -148,16 +151,16 @@ def _looks_like_a_label(item: Mention, labels: Labels, known: set[str]) -> bool:
 
 
 def _unnamed(subject: Subject, labels: Labels) -> list[str]:
-    """The values that the prompt does not name anywhere; none where the template writes them."""
-    by_template = any(name.split(".")[0] == "fields" for part in subject.parts for name in part.names)
+    """Return the values that the prompt does not name; none if the template writes the values itself."""
+    by_template = any(name.split(".")[0] == "fields" for prompt in subject.prompts for name in prompt.names)
     if by_template or label_columns(subject, labels):
         return []
-    texts = [*(subject.text(part) for part in subject.parts), *map(str, subject.variables.values())]
+    texts = [*(subject.text(prompt) for prompt in subject.prompts), *map(str, subject.variables.values())]
     return [each for each in labels.values if not any(occurrences(text, each) for text in texts)]
 
 
 def _in_rows(subject: Subject, labels: Labels) -> Iterator[Finding]:
-    """Examples whose label is no value of the enum."""
+    """Find examples, in the rows of a query, whose label is no value of the enum."""
     values = {value.casefold() for value in labels.values}
     for name, column in label_columns(subject, labels):
         held = {str(row[column]) for row in subject.queries[name] if row[column] is not None}
@@ -172,7 +175,10 @@ def _in_rows(subject: Subject, labels: Labels) -> Iterator[Finding]:
 
 
 def label_columns(subject: Subject, labels: Labels) -> list[tuple[str, str]]:
-    """The queries and columns that hold labels: two of the values or more, and half as many others at most."""
+    """Return (query, column) of the columns that hold labels.
+
+    Such a column has two of the enum's values or more, and at most half as many other values.
+    """
     values = {value.casefold() for value in labels.values}
     found = []
     for name, rows in subject.queries.items():

@@ -1,4 +1,4 @@
-"""Rules about labels: each is explained, and many come with examples."""
+"""Rules about labels: the meaning of each should be explained, and many labels need examples."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 from batchpipe.lint.differing_labels import label_columns
+from batchpipe.lint.mentions import explains
 from batchpipe.lint.subject import Finding, Labels, Subject, listed
-from batchpipe.lint.words import explains
 
 MANY_LABELS = 10
 WORDS_THAT_EXPLAIN = 3
 
-# Values that say to everybody what they mean: scales, answers, days, and what is left over.
+# Values that need no explanation: scales, answers, days, and words for the rest.
 _PLAIN_WORDS = """
 yes no maybe true false unsure unknown unclear undecided uncertain none other others n/a na null not_applicable
 positive negative neutral mixed very_low low medium middle moderate high very_high minor major small large short long
@@ -23,7 +23,7 @@ monday tuesday wednesday thursday friday saturday sunday
 english german french spanish italian portuguese dutch polish russian chinese japanese korean arabic turkish
 """
 _PLAIN = frozenset(_PLAIN_WORDS.split())
-# Currencies, languages, countries, grades, numbers: known codes, or scales.
+# Codes of currencies, languages, countries and grades, and numbers.
 _CODE = re.compile(r"[A-Z]{2,3}(?:[-_][A-Za-z]{2,4})?|[a-z]{2}(?:[-_][A-Z]{2})?|[-+]?\d+(?:\.\d+)?|[A-F][+-]?")
 
 _EXAMPLES = re.compile(
@@ -35,8 +35,8 @@ _EXAMPLE_NAMES = re.compile(r"example|shot|sample|demo|beispiel", re.IGNORECASE)
 
 
 def unexplained_labels(subject: Subject) -> Iterator[Finding]:
-    """Values whose meaning neither the prompt nor the schema tells, and that do not tell it themselves."""
-    texts = [*(subject.text(part) for part in subject.parts), *map(str, subject.variables.values())]
+    """Find values that neither the prompt nor the schema explains, and whose name does not explain them."""
+    texts = [*(subject.text(prompt) for prompt in subject.prompts), *map(str, subject.variables.values())]
     for labels in subject.labels:
         if all(_CODE.fullmatch(each) for each in labels.values):
             continue
@@ -51,14 +51,14 @@ def unexplained_labels(subject: Subject) -> Iterator[Finding]:
         if obscure:
             key = obscure[0] if re.fullmatch(r"[A-Za-z0-9_-]+", obscure[0]) else f'"{obscure[0]}"'
             yield Finding(
-                what=f"{listed(obscure)} of {labels.path} {'are' if len(obscure) > 1 else 'is'} explained nowhere",
+                what=f"{listed(obscure)} of {labels.path} {'are' if len(obscure) > 1 else 'is'} not explained anywhere",
                 where=subject.field_place(labels),
                 hint=f'Write the enum as a table: {key} = "what it means"; or describe it in the field or prompt.',
             )
 
 
 def _explained_by_rows(subject: Subject, labels: Labels) -> set[str]:
-    """The values that stand in a query's rows beside something else: a meaning, or an example."""
+    """Return the values that a query's rows explain: the row has another value beside it, a meaning or an example."""
     return {
         str(row[column]).casefold()
         for name, column in label_columns(subject, labels)
@@ -73,8 +73,8 @@ def _is_plain(value: str) -> bool:
 
 
 def no_examples(subject: Subject) -> Iterator[Finding]:
-    """Many labels, and not one example."""
-    texts = [*(subject.text(part) for part in subject.parts), *map(str, subject.variables.values())]
+    """Find enums of many values whose prompt has no example."""
+    texts = [*(subject.text(prompt) for prompt in subject.prompts), *map(str, subject.variables.values())]
     if any(_EXAMPLES.search(text) for text in texts) or any(_EXAMPLE_NAMES.search(name) for name in subject.queries):
         return
     for labels in subject.labels:

@@ -1,6 +1,6 @@
-"""The one table of rules: code, name, what it finds, how to mend it, and the function that finds it.
+"""The table of all rules: code, name, what a rule finds, how to fix it, and the function that finds it.
 
-Texts are written for the README's table.
+The texts are written for the table in the docs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchpipe.lint.differing_labels import differing_labels
 from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
-from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_room, repeated_text
+from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_max_tokens, repeated_text
 from batchpipe.lint.subject import Finding, Subject
 from batchpipe.lint.task import no_output_format, several_tasks
 from batchpipe.pipeline.codes import Code
@@ -20,7 +20,7 @@ HEADER = ("Code", "Name", "Finds", "To mend it")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule; `find` None where only the outside can tell, and `Subject.known` holds what it told."""
+    """One rule. `find` is None if only code outside the linter can find it; `Subject.known` then has what was found."""
 
     code: Code
     name: str
@@ -74,7 +74,7 @@ RULES = (
         finds=f"`max_tokens` below the schema's smallest answer, or more than {HUGE_TIMES} times its largest and "
         f"{HUGE_TOKENS:,}",
         mend="the `max_tokens` that it names",
-        find=misfit_room,
+        find=misfit_max_tokens,
     ),
     Rule(
         code=Code.P007,
@@ -117,7 +117,7 @@ RULES = (
 
 
 def findings(subject: Subject, ignore: Collection[Code] = ()) -> Iterator[tuple[Rule, Finding]]:
-    """What all rules find, in the order of the table; codes in `ignore` are not looked at."""
+    """Yield what the rules find, in the order of the table. Rules with a code in `ignore` are not applied."""
     for rule in RULES:
         if rule.code not in ignore:
             found = rule.find(subject) if rule.find is not None else subject.known.get(rule.code, ())
@@ -125,7 +125,7 @@ def findings(subject: Subject, ignore: Collection[Code] = ()) -> Iterator[tuple[
 
 
 def rules_table() -> str:
-    """Every rule as a Markdown table: code, name, what it finds, how to mend it."""
+    """Return a Markdown table of all rules: code, name, what it finds, how to fix it."""
     lines = [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
     for each in RULES:
         cells = (each.code, f"`{each.name}`", each.finds, each.mend)

@@ -1,7 +1,7 @@
-"""Rules about sizes: text that every request repeats, and room that does not fit the schema.
+"""Rules about sizes: long text that every request repeats, and a `max_tokens` that does not fit the schema.
 
-A token is taken to be 3.5 bytes of a prompt, as in estimates before there are results. An answer is taken to have
-between 2.5 (numbers, keys, punctuation) and 4 characters a token, whichever makes a finding less likely.
+A token of a prompt is taken to have 3.5 bytes, as in estimates before there are results. A token of an answer is taken
+to have 2.5 characters (numbers, keys, punctuation) or 4, whichever makes a finding less likely.
 """
 
 from __future__ import annotations
@@ -16,42 +16,44 @@ from batchpipe.lint.subject import Finding, Subject
 from batchpipe.template.texts import HOLE
 
 BYTES_PER_TOKEN = 3.5
-CACHED_BYTES_PER_TOKEN = 4  # as caching reckons, so that what seems long enough is
+CACHED_BYTES_PER_TOKEN = 4  # as `decide.caching` assumes, so that both agree on whether a prefix is long enough
 MANY_CHARACTERS_PER_TOKEN, FEW_CHARACTERS_PER_TOKEN = 4, 2.5
 LARGE_TOKENS = 2_000
 HUGE_TIMES, HUGE_TOKENS = 10, 2_000
 ROWS = 1_000
 DEEPEST = 20
-# The longest that a value of these formats or types is written.
+# The most characters of a value of these formats and types.
 _FORMATS = {"date": 10, "date-time": 35, "time": 20, "uuid": 36}
 _NUMBER, _INTEGER, _BOOLEAN = 24, 20, 5
 
 
 def repeated_text(subject: Subject) -> Iterator[Finding]:
-    """A large part that is the same in every request and not cached."""
+    """Find a long text that is the same in every request and is not cached."""
     front = (subject.system or "") + subject.head
     cached = subject.cache != "off" and len(front.encode()) // CACHED_BYTES_PER_TOKEN >= subject.cached_from
-    for part in subject.parts:
-        text = subject.text(part)
-        size = len(text.replace(HOLE, "").encode()) + sum(_rows_size(subject, name) for name in _tables(subject, part))
-        ahead = len((subject.system or "" if part.kind == "system" else subject.head).encode())
+    for prompt in subject.prompts:
+        text = subject.text(prompt)
+        size = len(text.replace(HOLE, "").encode()) + sum(
+            _rows_size(subject, name) for name in _tables(subject, prompt)
+        )
+        ahead = len((subject.system or "" if prompt.kind == "system" else subject.head).encode())
         tokens = round((size - ahead if cached else size) / BYTES_PER_TOKEN)
         if tokens < LARGE_TOKENS:
             continue
-        what = f"every request repeats about {tokens:,} tokens of the {_SHOWN[part.kind]}"
+        what = f"every request repeats about {tokens:,} tokens of the {_SHOWN[prompt.kind]}"
         what += f": {_usd(subject.input_usd, tokens)} per {ROWS:,} rows" if subject.input_usd is not None else ""
-        hint = _caching(subject, part.kind, tokens, in_front=not cached and 2 * ahead >= size)
-        yield Finding(what=what, where=subject.at(part, 0), hint=hint)
+        hint = _caching(subject, prompt.kind, tokens, in_front=not cached and 2 * ahead >= size)
+        yield Finding(what=what, where=subject.at(prompt, 0), hint=hint)
 
 
 _SHOWN = {"system": "system prompt", "user": "user message"}
 
 
-def _tables(subject: Subject, part: Any) -> list[str]:
-    """The queries that a part shows and whose rows its text does not hold yet."""
-    if part.kind == "system" and subject.system is not None:
+def _tables(subject: Subject, prompt: Any) -> list[str]:
+    """Return the queries whose rows the prompt shows, unless its text was rendered with them."""
+    if prompt.kind == "system" and subject.system is not None:
         return []
-    return [name for name in subject.queries if any(each.split(".")[0] == name for each in part.names)]
+    return [name for name in subject.queries if any(each.split(".")[0] == name for each in prompt.names)]
 
 
 def _rows_size(subject: Subject, name: str) -> int:
@@ -64,7 +66,7 @@ def _caching(subject: Subject, kind: str, tokens: int, *, in_front: bool) -> str
         less = f": a request that finds it costs {_usd(read, tokens)} per {ROWS:,} rows" if read is not None else ""
         return f'Write cache = "auto" under [prompt]{less}; or shorten it.'
     if in_front:
-        least = f"{subject.rooms[0].model} caches from {subject.cached_from:,} tokens up" if subject.rooms else ""
+        least = f"{subject.rungs[0].model} caches from {subject.cached_from:,} tokens up" if subject.rungs else ""
         return f"{least}: shorten it, or put more of what every request says before the first value of a row."
     if kind == "system":
         return "Move what differs from row to row into the user message, so that the system prompt can be cached."
@@ -78,24 +80,24 @@ def _usd(per_token: Decimal | None, tokens: int) -> str:
     return f"${value:,.2f}" if value >= Decimal("0.01") else f"${value:.4f}"
 
 
-def misfit_room(subject: Subject) -> Iterator[Finding]:
-    """Room too small for the smallest answer, or far larger than the largest one."""
+def misfit_max_tokens(subject: Subject) -> Iterator[Finding]:
+    """Find a `max_tokens` below the smallest answer, or far above the largest one."""
     smallest, largest = answer_characters(subject.schema, subject.output_format)
     least = math.ceil(smallest / MANY_CHARACTERS_PER_TOKEN)
     most = None if largest is None else math.ceil(largest / FEW_CHARACTERS_PER_TOKEN)
-    for room in subject.rooms:
-        where = subject.place(f"[[models]] {room.number} max_tokens", "[[models]]")
-        if room.max_tokens < least:
-            what = f"max_tokens = {room.max_tokens:,} is too little: the smallest answer needs about {least:,}"
+    for rung in subject.rungs:
+        where = subject.place(f"[[models]] {rung.number} max_tokens", "[[models]]")
+        if rung.max_tokens < least:
+            what = f"max_tokens = {rung.max_tokens:,} is too little: the smallest answer needs about {least:,}"
             yield Finding(
                 what=what, where=where, hint=f"Write max_tokens = {_round(2 * (most or 2 * least)):,} or more."
             )
-        elif most and not room.thinks and room.max_tokens > max(HUGE_TIMES * most, HUGE_TOKENS):
-            what = f"max_tokens = {room.max_tokens:,} is far more than the largest answer needs, about {most:,}"
+        elif most and not rung.thinks and rung.max_tokens > max(HUGE_TIMES * most, HUGE_TOKENS):
+            what = f"max_tokens = {rung.max_tokens:,} is far more than the largest answer needs, about {most:,}"
             yield Finding(
                 what=what,
                 where=where,
-                hint=f"Write max_tokens = {_round(2 * most):,}: `at most`, budgets and limits count the whole room.",
+                hint=f"Write max_tokens = {_round(2 * most):,}: `at most`, budgets and limits count all of max_tokens.",
             )
 
 
@@ -105,9 +107,9 @@ def _round(tokens: int) -> int:
 
 
 def answer_characters(schema: Mapping[str, Any], output_format: str) -> tuple[int, int | None]:
-    """Characters of the smallest valid answer and of the largest one; None where nothing bounds it.
+    """Return the characters of the smallest and of the largest valid answer; None if the schema does not limit it.
 
-    The smallest has the longest of each enum's values: an answer must have room for every label.
+    For an enum the smallest answer has the longest value, since an answer must be able to hold every label.
     """
     if output_format == "text":
         field: Mapping[str, Any] = next(iter(schema.get("properties", {}).values()), {})

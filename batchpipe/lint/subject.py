@@ -1,4 +1,4 @@
-"""What the linter looks at, as plain values, and what it finds."""
+"""The input of the linter, as plain values, and the finding that a rule makes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.template.texts import Part
+from batchpipe.template.texts import PromptText
 
 MOST_VALUES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One finding of a rule: what is so, with the figures, where, and the edit that mends it."""
+    """What a rule found: what is wrong, with numbers, the place, and the edit that fixes it."""
 
     what: str
     where: str
@@ -23,7 +23,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """The values of an enum of strings. `path` is the field's: `label`, `items[].kind`."""
+    """The values of an enum of strings. `path` is the path of its field: `label`, `items[].kind`."""
 
     path: str
     values: tuple[str, ...]
@@ -31,19 +31,19 @@ class Labels:
 
     @property
     def toml(self) -> str:
-        """The field as a table of the pipeline file: `supplier.fields.kind`, `tags.items`."""
+        """Return the field's table in the pipeline file: `supplier.fields.kind`, `tags.items`."""
         return ".fields.".join(self.path.split(".")).replace("[]", ".items")
 
     @property
     def loop(self) -> str:
-        """What a template writes to name every value."""
+        """Return the expression that writes every value in a template."""
         member = self.toml.replace(".items", '["items"]')
         return f'{{{{ fields.{member}.enum | join(", ") }}}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """A rung's room for an answer; `thinks` where thinking or effort takes a part of it that no schema knows."""
+class LintedRung:
+    """A rung with its `max_tokens`. `thinks`: thinking takes a part of them, which the schema cannot tell."""
 
     number: int
     model: str
@@ -55,18 +55,18 @@ class Room:
 class Subject:
     """A pipeline as the rules see it.
 
-    `system` is the rendered system prompt where it is the same for every row, else None; `queries` the rows of
-    those `[prompt.queries]` that the templates use, `variables` such vars. Prices are the first rung's at the
-    batch tier, US dollars a token. `place` gives the place of the first of some TOML paths that the file has,
-    `line` that of a line of a template. `known` are findings that only the outside can tell, by code.
-    `head` is what every user message begins with, `cached_from` how many tokens the first rung's model must find alike.
+    `system`: the rendered system prompt, if it is the same for every row, else None. `head`: the text that every user
+    message begins with. `queries`, `variables`: the rows of `[prompt.queries]`, and the vars, that the templates use.
+    `input_usd`, `cache_read_usd`: batch prices of the first rung in US dollars a token. `cached_from`: the fewest
+    tokens of a prefix that its model caches. `place` returns the place of the first of some TOML paths that the file
+    has, `line` the place of a template's line. `known`: findings by code that only code outside the linter can make.
     """
 
-    parts: Sequence[Part]
+    prompts: Sequence[PromptText]
     system: str | None
     output_format: str
     schema: Mapping[str, Any]
-    rooms: Sequence[Room]
+    rungs: Sequence[LintedRung]
     queries: Mapping[str, Sequence[Mapping[str, Any]]]
     variables: Mapping[str, Any]
     cache: str
@@ -80,21 +80,21 @@ class Subject:
 
     @property
     def labels(self) -> tuple[Labels, ...]:
-        """Every enum of two or more strings in the schema; beyond MOST_VALUES it is a register, not labels."""
+        """Return every enum in the schema with two strings or more; one with more than MOST_VALUES holds no labels."""
         return tuple(_labels(self.schema, ""))
 
-    def text(self, part: Part) -> str:
-        """The part as far as it is the same for every row: rendered where that is known."""
-        return self.system if part.kind == "system" and self.system is not None else part.text
+    def text(self, prompt: PromptText) -> str:
+        """Return the text of the prompt that is the same for every row; rendered, if all of it is."""
+        return self.system if prompt.kind == "system" and self.system is not None else prompt.text
 
     def field_place(self, labels: Labels) -> str:
-        """Where the field is defined."""
+        """Return the place where the field is defined."""
         table = f"[output.fields.{labels.toml}"
         return self.place(f"{table}.enum]", f"{table}] enum", f"{table}]", "[output] schema_file")
 
-    def at(self, part: Part, offset: int) -> str:
-        """Where the character at `offset` of a part's text stands."""
-        return self.line(*part.at(offset))
+    def at(self, prompt: PromptText, offset: int) -> str:
+        """Return the place of the character at `offset` of a prompt's text."""
+        return self.line(*prompt.at(offset))
 
 
 def _labels(node: Any, path: str) -> Iterator[Labels]:
@@ -113,7 +113,7 @@ def _labels(node: Any, path: str) -> Iterator[Labels]:
 
 
 def listed(values: Sequence[str], most: int = 5) -> str:
-    """`a, b and c`; beyond `most` of them `a, b, c and 7 more`."""
+    """Return the values as `a, b and c`; if there are more than `most`, as `a, b, c and 7 more`."""
     shown = [f"`{each}`" for each in values]
     if len(shown) > most:
         return f"{', '.join(shown[:most])} and {len(shown) - most:,} more"

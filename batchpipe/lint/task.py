@@ -1,4 +1,4 @@
-"""Rules about what a prompt asks for: how many tasks, and in what form it wants the answer."""
+"""Rules about what a prompt asks for: the number of tasks, and the form of the answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from batchpipe.lint.subject import Finding, Subject
 
-# A reason or a quotation is a part of the answer that it is given for, and so is a confidence.
+# A reason, a quotation or a confidence belongs to the answer of another task and is no task of its own.
 _OF_ITSELF = r"\b(?!(?: \w+){0,2} (?:reason|rationale|evidence|decision|quot|passage|why))"
 _OF_CONFIDENCE = r"\b(?!(?: \w+)? (?:confiden|certain|sure\b|likel))"
 # What a model is asked to do, by kind. Only English is read.
@@ -42,7 +42,7 @@ _SEVERAL = re.compile(
     re.IGNORECASE,
 )
 
-# Words that say in what form an answer is wanted; a few of other languages keep their prompts from a false alarm.
+# Words that name the form of an answer; a few words of other languages prevent false alarms for such prompts.
 _FORM = re.compile(
     r"\b(?:words?|sentences?|paragraphs?|lines?|characters?|bullets?|bullet points?|headings?|lists?|tables?|prose"
     r"|markdown|html|xml|json|csv|yaml|plain text|one word|yes or no|number|format(?:ted)?|verbatim|as written"
@@ -54,29 +54,29 @@ _FORM = re.compile(
 
 
 def several_tasks(subject: Subject) -> Iterator[Finding]:
-    """Tasks of different kinds that are all asked for as orders, or tasks that the prompt itself counts."""
+    """Find orders of different kinds in one prompt, or tasks that the prompt itself numbers or counts."""
     hint = "Write a pipeline for each task: it is then checked, retried, escalated and paid for alone."
     found: dict[str, str] = {}
-    for part in subject.parts:
-        counted = _SEVERAL.search(part.text)
-        numbered = {match[1]: match.start(1) for match in _NUMBERED.finditer(part.text)}
+    for prompt in subject.prompts:
+        counted = _SEVERAL.search(prompt.text)
+        numbered = {match[1]: match.start(1) for match in _NUMBERED.finditer(prompt.text)}
         if len(numbered) > 1:
             what = f"the prompt numbers {len(numbered)} tasks"
-            yield Finding(what=what, where=subject.at(part, max(numbered.values())), hint=hint)
+            yield Finding(what=what, where=subject.at(prompt, max(numbered.values())), hint=hint)
             return
         if counted:
-            what = f'the prompt speaks of several tasks: "{counted[0]}"'
-            yield Finding(what=what, where=subject.at(part, counted.start()), hint=hint)
+            what = f'the prompt names several tasks: "{counted[0]}"'
+            yield Finding(what=what, where=subject.at(prompt, counted.start()), hint=hint)
             return
-        for kind, offset in _orders(part.text):
-            found.setdefault(kind, subject.at(part, offset))
+        for kind, offset in _orders(prompt.text):
+            found.setdefault(kind, subject.at(prompt, offset))
     if len(found) > 1:
         what = f"the prompt asks for {len(found)} tasks at once: {', '.join(found)}"
         yield Finding(what=what, where=list(found.values())[1], hint=hint)
 
 
 def _orders(text: str) -> Iterator[tuple[str, int]]:
-    """The kinds of task that sentences order, each with its offset."""
+    """Yield (kind of task, offset) for each order in the sentences of a text."""
     for sentence in _SENTENCE.finditer(text):
         words, start = sentence[0], sentence.start()
         lead = len(words) - len(words.lstrip())
@@ -90,17 +90,17 @@ def _orders(text: str) -> Iterator[tuple[str, int]]:
 
 
 def no_output_format(subject: Subject) -> Iterator[Finding]:
-    """Free text whose form nothing names. The other formats are enforced, or sent with every request."""
+    """Find free text whose form the prompt does not name. The other formats are enforced or sent with every request."""
     if subject.output_format != "text":
         return
-    texts = [subject.text(part) for part in subject.parts]
+    texts = [subject.text(prompt) for prompt in subject.prompts]
     if any(_FORM.search(each) for each in texts):
         return
     description = str((next(iter(subject.schema.get("properties", {}).values()), None) or {}).get("description") or "")
     meant = f" ({description.rstrip('.')})" if description else ""
     yield Finding(
-        what=f'format = "text" leaves the form of the answer open{meant}, and the prompt names none',
-        where=subject.at(subject.parts[0], 0),
+        what=f'format = "text" does not set the form of the answer{meant}, and the prompt does not either',
+        where=subject.at(subject.prompts[0], 0),
         hint='Say in the prompt how long the answer is and what it may hold: "Answer with one sentence and nothing '
         'else."; or choose format = "json_schema".',
     )

@@ -1,4 +1,4 @@
-"""Compiling: templates are read with all they include, and every problem is found before one is raised."""
+"""Compiling of templates: they are read with all that they include, and all mistakes are reported in one error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import nodes
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import Prompt
-from batchpipe.template.names import FIELDS, ROW, Names, Usage, Walker
+from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
 from batchpipe.template.render import Environment, Members, Place, Templates
 
@@ -19,7 +19,7 @@ PROMPTS = "prompts"
 
 
 class _Sources:
-    """The texts of the templates, read once: a file that changes during a run changes nothing."""
+    """The texts of the templates. Each file is read once, so that an edit during a run has no effect on the run."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / PROMPTS
@@ -31,14 +31,14 @@ class _Sources:
         self.places[name] = Place(shown, inline=True)
 
     def add_file(self, name: str) -> tuple[str, str] | None:
-        """Read `prompts/<name>`; what is wrong and a hint where that cannot be."""
+        """Read `prompts/<name>`. Returns (what is wrong, hint) if it cannot be read, else None."""
         if name in self.texts:
             return None
         path = self.folder / name
         try:
             resolved = path.resolve()
             if not resolved.is_relative_to(self.folder.resolve()):
-                return f"`{name}` lies outside {PROMPTS}/", f"Copy the file into {PROMPTS}/."
+                return f"`{name}` is outside {PROMPTS}/", f"Copy the file into {PROMPTS}/."
             text = resolved.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError:
             return f"{PROMPTS}/{name} is not UTF-8 text", "Save the file as UTF-8."
@@ -49,7 +49,7 @@ class _Sources:
         return None
 
     def add_all(self) -> None:
-        """Every file that could be included by a name that is computed."""
+        """Read every file: an include with a computed name may read any of them."""
         for name in self.files():
             self.add_file(name)
 
@@ -59,7 +59,7 @@ class _Sources:
 
 
 class _Compiler:
-    """Collects every problem of a pipeline's templates before one error is raised."""
+    """The reader of a pipeline's templates; it collects all mistakes before it raises an error."""
 
     def __init__(self, root: Path, where: Callable[[str], str]) -> None:
         self.problems: list[Problem] = []
@@ -72,12 +72,12 @@ class _Compiler:
         self.problems.append(Problem(what=what, where=where, hint=hint))
 
     def clashes(self, columns: Collection[str], vars: Collection[str], queries: Collection[str]) -> None:
-        """A name that means two things."""
+        """Add a mistake for each name that two things have."""
         kinds = (
             ("an input column", "[input] query", {*columns}),
             ("a var", "[prompt.vars]", {*vars}),
             ("a query", "[prompt.queries]", {*queries}),
-            ("batchpipe's own name for the whole row or the output fields", "[prompt]", {ROW, FIELDS}),
+            ("batchpipe's name for the whole row or for the output fields", "[prompt]", {ROW, FIELDS}),
         )
         for index, (first, first_place, names) in enumerate(kinds):
             for second, second_place, others in kinds[index + 1 :]:
@@ -87,7 +87,7 @@ class _Compiler:
                     self.problem(what, self.where(f"{place} {name}"), "Rename one of them.")
 
     def part(self, kind: str, file: str | None, text: str | None) -> str | None:
-        """The template name of `system` or `user`, from its file or inline."""
+        """Read the template of `system` or `user`, from a file or inline. Returns its name; None if there is none."""
         if file is not None and text is not None:
             where = self.where(f"[prompt] {kind}_text")
             self.problem(f"`{kind}` and `{kind}_text` are both given", where, "Remove one of the two.")
@@ -103,7 +103,7 @@ class _Compiler:
         return name
 
     def load(self, name: str, template: str, line: int, optional: bool) -> nodes.Template | None:
-        """The parsed template `name`, which `template` refers to on `line`."""
+        """Return the parsed template `name`, to which `template` refers on `line`; None after adding a mistake."""
         trouble = self.sources.add_file(name)
         if trouble is None:
             return self.parse(name)
@@ -121,7 +121,7 @@ class _Compiler:
         return self._trees[name]
 
     def compiled(self, name: str) -> None:
-        """Whatever Jinja refuses only when it compiles: a block that is defined twice, and the like."""
+        """Compile a template, to find what Jinja refuses only then: a block that is defined twice, and the like."""
         try:
             self.environment.get_template(name)
         except jinja2.TemplateSyntaxError as error:
@@ -129,9 +129,9 @@ class _Compiler:
 
     def _syntax(self, error: jinja2.TemplateSyntaxError, name: str) -> None:
         place = self.sources.places[error.name or name].at(error.lineno)
-        self.problem(f"the template's syntax: {error.message}", place, "Mend the template.")
+        self.problem(f"the template has a syntax error: {error.message}", place, "Correct the template.")
 
-    def usage(self, name: str, names: Names) -> Usage:
+    def usage(self, name: str, names: KnownNames) -> Usage:
         walker = Walker(self.environment, names, self.load)
         tree = self.parse(name)
         if tree is not None:
@@ -139,11 +139,13 @@ class _Compiler:
         return walker.usage
 
     def report(self, usages: Collection[Usage]) -> None:
-        """What was found; a name that a template tests for is no problem where another one sets it."""
+        """Add the mistakes of all templates. An unknown name that its template tests for (`x is defined`) is one only
+        if no template sets it.
+        """
         stored: set[str] = set().union(*(usage.stored for usage in usages))
         for usage in usages:
             doubtful = [finding for finding, name in usage.doubtful.items() if name not in stored]
-            for finding in [*usage.findings, *doubtful]:
+            for finding in [*usage.problems, *doubtful]:
                 place = self.sources.places[finding.template].at(finding.line)
                 self.problem(finding.what, place, finding.hint)
 
@@ -162,10 +164,10 @@ def compile_templates(
     queries: Mapping[str, list[dict[str, Any]]],
     fields: Mapping[str, Any],
 ) -> Templates:
-    """The templates of `prompt`, with all that they include under `root`/prompts/.
+    """Compile the templates of `prompt` with all that they include under `root`/prompts/.
 
-    `columns` are the names of the input's columns, `where` gives the place of a TOML path for messages.
-    Raises PipelineError with every problem found: syntax, unknown names, missing files, names that clash.
+    `columns` are the names of the input columns, `where` returns the place of a TOML path for a message. Raises
+    PipelineError with every mistake found: syntax errors, unknown names, missing files, a name that two things have.
     """
     compiler = _Compiler(root, where)
     compiler.clashes(columns, vars, queries)
@@ -173,7 +175,7 @@ def compile_templates(
     user = compiler.part("user", prompt.user, prompt.user_text)
     if prompt.user is None and prompt.user_text is None:
         compiler.problem("there is no user prompt", where("[prompt]"), "Write `user` or `user_text`.")
-    names = Names(
+    names = KnownNames(
         columns=frozenset(columns),
         constants=frozenset(vars) | frozenset(queries),
         fields=frozenset(fields),

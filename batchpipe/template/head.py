@@ -1,4 +1,4 @@
-"""The beginning of a template that is the same for every row: what stands before the first value of a row."""
+"""The beginning of a template that is the same for every row: everything before the first value of a row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import jinja2
 from jinja2 import nodes
 
 _ELSEWHERE = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block, nodes.Macro)
-# Statements whose parts are all on the page: no other template is read, nothing is defined for later.
+# Statements that read no other template and define nothing for later.
 _PLAIN = (nodes.For, nodes.If, nodes.With, nodes.FilterBlock, nodes.ExprStmt)
 
 
-def head(environment: jinja2.Environment, source: str, constants: Collection[str]) -> nodes.Template | None:
-    """The statements of `source` before the first that needs more than `constants`; None where there are none."""
+def static_head(environment: jinja2.Environment, source: str, constants: Collection[str]) -> nodes.Template | None:
+    """Return the statements of `source` before the first that reads more than `constants`; None if there are none."""
     tree = environment.parse(source)
     found: list[nodes.Node] = []
     for node in tree.body:
@@ -36,7 +36,7 @@ def head(environment: jinja2.Environment, source: str, constants: Collection[str
 
 
 def _is_static(node: nodes.Node, constants: Collection[str]) -> bool:
-    """Whether a node reads nothing but `constants` and what it sets itself."""
+    """Return whether a node reads only `constants` and names that it sets itself."""
     if any(isinstance(each, _ELSEWHERE) for each in node.find_all(nodes.Node)):
         return False
     names = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]

@@ -1,5 +1,7 @@
-"""What a template refers to, found without rendering it: columns, constants, other templates, and names that
-do not exist. It follows Jinja's own scoping: loops, macros, `set`, `with`, blocks, imports and includes."""
+"""The names that a template uses, found without rendering it: columns, constants, other templates, unknown names.
+
+The search follows Jinja's own scoping: loops, macros, `set`, `with`, blocks, imports and includes.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ FIELDS = "fields"
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 _MACRO_NAMES = ("caller", "varargs", "kwargs")
 _CHANGING = frozenset({"now", "utcnow", "today", "random", "randint", "uuid", "uuid4", "time", "lipsum", "shuffle"})
-_CHANGING_HINT = "A prompt must come out the same each time: select the value in the input query, or in [prompt.vars]."
+_CHANGING_HINT = (
+    "A row must always give the same prompt: select the value in the input query, or write it in [prompt.vars]."
+)
 _STATEFUL = frozenset({"cycler", "joiner", "namespace"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class KnownNames:
     """The names that templates may use."""
 
     columns: frozenset[str]
@@ -30,8 +34,8 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem at a line of a template."""
+class TemplateProblem:
+    """A mistake at a line of a template."""
 
     template: str
     line: int
@@ -41,7 +45,12 @@ class Finding:
 
 @dataclass(slots=True)
 class Usage:
-    """What was found, over all templates walked."""
+    """What templates use.
+
+    `columns`, `constants`: the names they use. `all_columns`: any column may be used. `row`: `row` is used. `dynamic`:
+    an include has a computed name. `stateful_imports`: an imported template makes a counter or the like. `stored`: the
+    names they set. `problems`: their mistakes. `doubtful`: mistakes unless some template sets the name.
+    """
 
     columns: set[str] = field(default_factory=set)
     all_columns: bool = False
@@ -50,12 +59,12 @@ class Usage:
     dynamic: bool = False
     stateful_imports: bool = False
     stored: set[str] = field(default_factory=set)
-    findings: dict[Finding, None] = field(default_factory=dict)
-    doubtful: dict[Finding, str] = field(default_factory=dict)  # findings unless some template sets the name
+    problems: dict[TemplateProblem, None] = field(default_factory=dict)
+    doubtful: dict[TemplateProblem, str] = field(default_factory=dict)
 
 
 class _Scope:
-    """Names that are set in a template, one level of nesting."""
+    """The names that are set at one level of nesting in a template; `parent` is the level around it."""
 
     def __init__(self, names: Collection[str] = (), parent: _Scope | None = None) -> None:
         self.names = set(names)
@@ -71,16 +80,16 @@ class _Scope:
         return frozenset(self.names) | (self.parent.flat() if self.parent else frozenset())
 
 
-Load = Callable[[str, str, int, bool], nodes.Template | None]
+LoadTemplate = Callable[[str, str, int, bool], nodes.Template | None]
 
 
 class Walker:
-    """Walks templates and what they include.
+    """A walk through templates and all that they include, which fills `usage`.
 
-    `load(name, from_template, line, optional)` gives the parsed template, or None after it has said why not.
+    `load(name, from_template, line, optional)` returns a parsed template, or None after it has reported a mistake.
     """
 
-    def __init__(self, environment: Environment, names: Names, load: Load) -> None:
+    def __init__(self, environment: Environment, names: KnownNames, load: LoadTemplate) -> None:
         self.usage = Usage()
         self.environment = environment
         self.names = names
@@ -88,13 +97,13 @@ class Walker:
         self._seen: set[tuple[str, frozenset[str], bool]] = set()
 
     def walk(self, name: str, tree: nodes.Template) -> None:
-        """Add what `tree` refers to, to `usage`."""
+        """Add to `usage` what the template `name` uses."""
         self._template(name, tree, _Scope(), context=True, imported=False)
 
     def _template(
         self, name: str, tree: nodes.Template, scope: _Scope, *, context: bool, imported: bool
     ) -> frozenset[str]:
-        """Walk a template under the names of `scope`; the names that it sets itself are given back."""
+        """Walk a template under the names of `scope`. Returns the names that it sets itself."""
         outside = scope.flat()
         key = (name, outside, context)
         if key not in self._seen:
@@ -106,7 +115,7 @@ class Walker:
     def follow(
         self, found: Reference, scope: _Scope, *, template: str, context: bool, imported: bool
     ) -> frozenset[str] | None:
-        """Walk the templates of a reference; their names, or None where they are not known."""
+        """Walk the templates of a reference. Returns the names that they set; None if these are not known."""
         if found.dynamic:
             self.usage.dynamic = self.usage.all_columns = True
             self.usage.constants |= self.names.constants
@@ -121,11 +130,11 @@ class Walker:
         return frozenset(exported) if known else None
 
     def find(self, template: str, line: int, what: str, hint: str) -> None:
-        self.usage.findings[Finding(template, line, what, hint)] = None
+        self.usage.problems[TemplateProblem(template, line, what, hint)] = None
 
 
 class _TemplateWalk:
-    """One template, under one set of outer names."""
+    """The walk through one template, under one set of outer names."""
 
     def __init__(
         self, walker: Walker, name: str, tree: nodes.Template, root: _Scope, *, context: bool, imported: bool
@@ -174,7 +183,7 @@ class _TemplateWalk:
 
     def _visit_for(self, node: nodes.For, scope: _Scope) -> None:
         self._visit(node.iter, scope)
-        # Jinja makes `loop` only where the loop names it: an included template alone does not count.
+        # Jinja defines `loop` only if the body of the loop itself names it; an included template does not count.
         named = any(each.name == "loop" for part in node.body for each in part.find_all(nodes.Name))
         inner = scope.child(*(["loop"] if named or node.recursive else []))
         self._visit(node.target, inner)
@@ -271,7 +280,7 @@ class _TemplateWalk:
         if name in known:
             return
         if name in _CHANGING:
-            self._find(line, f"the {kind} `{name}` gives another result each time", _CHANGING_HINT)
+            self._find(line, f"the {kind} `{name}` returns another result each time", _CHANGING_HINT)
         else:
             self._find(line, f"there is no {kind} `{name}`", near(name, known, f"See Jinja's list of {kind}s."))
 
@@ -283,7 +292,7 @@ class _TemplateWalk:
         self._member(node, constant if isinstance(constant, str) else None, scope)
 
     def _member(self, node: nodes.Getattr | nodes.Getitem, member: str | None, scope: _Scope) -> None:
-        """`row.x`, `row["x"]`, `fields.x`: members that are known. `member` is None where it is computed."""
+        """Check a member of `row` or `fields`: `row.x`, `row["x"]`, `fields.x`. `member` is None if it is computed."""
         owner = node.node.name if isinstance(node.node, nodes.Name) and node.node.name not in scope else None
         known = {ROW: self._names.columns, FIELDS: self._names.fields}.get(owner or "")
         called_on = isinstance(node, nodes.Getattr) and member in _MAPPING_METHODS
@@ -300,13 +309,13 @@ class _TemplateWalk:
             self._find(node.lineno, f"there is no {kind} `{member}`", near(member, known, listing(known)))
 
     def _read(self, name: str, line: int, scope: _Scope) -> None:
-        """A name is looked up: in the template's own scopes, the row, the constants, Jinja's globals."""
+        """Look a name up: in the template's own scopes, the row, the constants, and Jinja's globals."""
         names = self._names
         if name in scope:
             return
         if name in names.columns or name == ROW:
             if not self._context:
-                what = f"`{name}` belongs to the row, which a template imported without context does not see"
+                what = f"`{name}` belongs to the row, which a template that is imported without context does not see"
                 self._find(line, what, "Pass it to the macro, or import the template `with context`.")
             elif name == ROW:
                 self._usage.row = self._usage.all_columns = True
@@ -317,15 +326,17 @@ class _TemplateWalk:
         elif name in names.globals or name == FIELDS:
             self._usage.stateful_imports |= self._imported and name in _STATEFUL
         elif name in _CHANGING:
-            self._find(line, f"`{name}` would give another value each time", _CHANGING_HINT)
+            self._find(line, f"`{name}` would have another value each time", _CHANGING_HINT)
         else:
             known = names.columns | names.constants | scope.flat() | {ROW, FIELDS}
             hint = near(name, known, listing(names.columns | names.constants))
             if name == "loop":
-                hint = "Outside a loop, or in a template that a loop includes, set a name of your own."
-            what = f"`{name}` is no input column, var or query"
+                hint = (
+                    "There is no `loop` outside a loop, or in a template that a loop includes: set a name of your own."
+                )
+            what = f"there is no input column, var or query `{name}`"
             if name in self._tested:
-                self._usage.doubtful[Finding(self._name, line, what, hint)] = name
+                self._usage.doubtful[TemplateProblem(self._name, line, what, hint)] = name
             else:
                 self._find(line, what, hint)
 

@@ -1,4 +1,4 @@
-"""Small readings of a template's tree: what it includes, exports and tests for; and near names."""
+"""Facts read from a template's tree: the templates it includes, the names it exports, the names it tests for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import nodes
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The templates that an include, import or extends names; `dynamic` where only rendering can tell."""
+    """The templates that an include, import or extends names; `dynamic` if a name is known only when it is rendered."""
 
     names: tuple[str, ...]
     dynamic: bool
@@ -41,7 +41,7 @@ class Reference:
 
 
 def exports(tree: nodes.Template) -> frozenset[str]:
-    """Names that a template gives to who imports it: top-level macros, assignments and imports."""
+    """Return the names that a template has for a template that imports it: its top-level macros, variables, imports."""
     found: set[str] = set()
     waiting: list[nodes.Node] = list(tree.body)
     while waiting:
@@ -71,7 +71,7 @@ def aliases(node: nodes.FromImport) -> list[str]:
 
 
 def tested_names(tree: nodes.Template) -> frozenset[str]:
-    """Names that the template expects to be missing at times: `x is defined`, `x | default(...)`."""
+    """Return the names that may be missing, because the template tests for them: `x is defined`, `x | default(...)`."""
     asked: list[nodes.Node | None] = [
         test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")
     ]
@@ -91,7 +91,7 @@ def listing(names: Collection[str]) -> str:
 
 
 def near(name: str, known: Collection[str] | Mapping[str, object], otherwise: str = "") -> str:
-    """A hint with the nearest of `known`."""
+    """Return a hint: the name of `known` nearest to `name`, else `otherwise`, else the list of `known`."""
     found = difflib.get_close_matches(name, sorted(known), 1, 0.6)
     if not found:
         lowered = {each.lower(): each for each in known}

@@ -1,4 +1,4 @@
-"""Rendering: a sandboxed environment in which the same row always gives the same text."""
+"""Rendering of templates in a sandbox, in which the same row always gives the same text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batchpipe.common.errors import TemplateError
 from batchpipe.providers import Message
-from batchpipe.template.head import head
+from batchpipe.template.head import static_head
 from batchpipe.template.names import ROW, Usage
-from batchpipe.template.texts import Part, part
+from batchpipe.template.texts import PromptText, prompt_text
 
 _REFUSED_GLOBALS = ("lipsum",)
 _REFUSED_FILTERS = ("random",)
@@ -38,7 +38,7 @@ _ROW_ERRORS = (
 
 
 class Members(Mapping[str, Any]):
-    """A mapping whose keys come before its methods: `row.items` is the column `items` where there is one."""
+    """A mapping whose keys win over its methods in a template: `row.items` is the column `items`, if there is one."""
 
     __slots__ = ("_values",)
 
@@ -58,16 +58,18 @@ class Members(Mapping[str, Any]):
         return repr(dict(self._values))
 
 
-def _shown(value: Any) -> Any:
-    """NULL renders as nothing, bytes as the text that they hold."""
+def _finalized(value: Any) -> Any:
+    """Return the value as it is rendered: NULL as nothing, bytes as the text that they hold."""
     if value is None:
         return ""
     return value.decode() if type(value) is bytes else value
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no type for: dates as ISO 8601, bytes as base64, decimals as numbers where a double holds
-    every digit, else as strings."""
+def _json_value(value: Any) -> Any:
+    """Return a value that JSON has no type for in a type that it has.
+
+    Dates become ISO 8601 and bytes base64. A decimal becomes a number if a double holds all its digits, else a string.
+    """
     if isinstance(value, Decimal):
         number = float(value)
         if value.is_finite() and Decimal(repr(number)) == value:
@@ -87,18 +89,22 @@ def _plain(value: Any) -> Any:
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, default=_plain)
+    return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, default=_json_value)
 
 
 class _Template(jinja2.Template):
     environment: Environment
 
     def _get_default_module(self, ctx: Context | None = None) -> Any:
-        """An imported module is kept from row to row, unless it holds a counter that would run on."""
+        """Return the module of an imported template. It is kept for all rows, unless it has a counter that
+        would run on.
+        """
         return self.make_module() if self.environment.fresh_modules else super()._get_default_module(ctx)
 
 
 class Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox without anything random; an undefined name is an error. `sources` are the texts by name."""
+
     template_class = _Template
     fresh_modules = False
 
@@ -106,7 +112,7 @@ class Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             loader=DictLoader(sources),
             undefined=StrictUndefined,
-            finalize=_shown,
+            finalize=_finalized,
             auto_reload=False,
             cache_size=-1,
         )
@@ -124,20 +130,22 @@ class Environment(ImmutableSandboxedEnvironment):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the text of a template is from."""
+    """The origin of a template's text: the file, or the place of the key that holds it inline."""
 
     shown: str
     inline: bool
 
     def at(self, line: int) -> str:
+        """Return the place of a line for a message."""
         return f"{self.shown} line {line}" if self.inline else f"{self.shown}:{line}"
 
 
 class Templates:
     """The compiled templates of one pipeline.
 
-    `columns` are the input columns used, `sources` every template with what it includes as (name, text),
-    sorted, and `names_used` the vars and queries used. `static_head` is what every user message begins with.
+    `columns`: the input columns that they use. `sources`: (name, text) of every template and of what it includes,
+    sorted. `names_used`: the vars and queries that they use. `static_system`: the system prompt, if it is the same for
+    every row. `static_head`: the text that every user message begins with; "" if the system prompt differs by row.
     """
 
     def __init__(
@@ -165,41 +173,41 @@ class Templates:
         self._with_row = usage.row or usage.dynamic
         self.static_system: str | None = None
         if system_is_static and self._system is not None:
-            self.static_system = self._one(self._system, self._globals)
+            self.static_system = self._render(self._system, self._globals)
         self.static_head = self._head(dict(sources).get(user, ""))
 
     def render(self, row: Mapping[str, Any]) -> Message:
-        """The request of one row, which holds at least `columns`.
+        """Return the message of one row, which has at least `columns`.
 
-        Raises TemplateError with the template's line.
+        Raises TemplateError, with the template's line, if the row cannot be rendered.
         """
         names = {**self._globals, **row}
         if self._with_row:
             names[ROW] = Members(row)
-        user = self._one(self._user, names)
+        user = self._render(self._user, names)
         if self.system_is_static or self._system is None:
             return Message(system=self.static_system, user=user)
-        return Message(system=self._one(self._system, names), user=user)
+        return Message(system=self._render(self._system, names), user=user)
 
-    def parts(self) -> tuple[Part, ...]:
-        """What stands in the system prompt and the user message word for word."""
+    def prompt_texts(self) -> tuple[PromptText, ...]:
+        """Return the text of the system prompt and of the user message, without the values of a row."""
         named = (("system", self._system), ("user", self._user))
         sources = dict(self.sources)
         return tuple(
-            part(self._environment, sources, kind, template.name or "")
+            prompt_text(self._environment, sources, kind, template.name or "")
             for kind, template in named
             if template is not None
         )
 
     def place(self, name: str, line: int) -> str:
-        """Where a line of a template is, for a message."""
+        """Return the place of a template's line for a message."""
         return self._places[name].at(line)
 
     def _head(self, source: str) -> str:
-        """What every user message begins with, where the system prompt before it is the same for every row too."""
+        """Return the text that every user message begins with; "" if the system prompt before it differs by row."""
         if self._system is not None and not self.system_is_static:
             return ""
-        tree = head(self._environment, source, self._globals.keys() - self.columns)
+        tree = static_head(self._environment, source, self._globals.keys() - self.columns)
         if tree is None:
             return ""
         try:
@@ -207,8 +215,9 @@ class Templates:
         except _ROW_ERRORS:
             return ""
 
-    def _one(self, template: jinja2.Template, names: dict[str, Any]) -> str:
-        # A context costs as much as a short template: it is taken back where it is as it was made, but for the names.
+    def _render(self, template: jinja2.Template, names: dict[str, Any]) -> str:
+        # To make a context takes as long as to render a short template, so that one which rendering left as it was is
+        # used again with other names.
         context = self._contexts.pop(template.name, None)
         if context is None:
             context = Context(self._environment, names, template.name, template.blocks)
@@ -230,17 +239,17 @@ class Templates:
             for template, number in _template_frames(error.__traceback__):
                 name, line = template.name or name, number
         if isinstance(error, jinja2.UndefinedError):
-            hint = "Test it with `is defined`, give a `default(...)`, or mend the input query."
+            hint = "Test for it with `is defined`, give a `default(...)`, or correct the input query."
         elif isinstance(error, SecurityError):
-            hint = "Templates cannot do this; compute it in the input query."
+            hint = "A template is not allowed to do this; compute it in the input query."
         else:
-            hint = "It does not work for this row's values: guard it with `if`, or mend the input query."
-        what = f"the template does not render: {error}" if str(error) else f"the template raises {type(error).__name__}"
-        return TemplateError(what, where=self._places[name].at(line), hint=hint)
+            hint = "It does not work for the values of this row: guard it with `if`, or correct the input query."
+        reason = f"cannot be rendered: {error}" if str(error) else f"raises {type(error).__name__}"
+        return TemplateError(f"the template {reason}", where=self._places[name].at(line), hint=hint)
 
 
 def _template_frames(traceback: TracebackType | None) -> Iterator[tuple[jinja2.Template, int]]:
-    """The templates on the stack of an error, outermost first, with their own line numbers."""
+    """Yield the templates on the stack of an error, the outermost first, with the line in each of them."""
     while traceback is not None:
         template = traceback.tb_frame.f_globals.get("__jinja_template__")
         if template is not None:

@@ -1,4 +1,4 @@
-"""What stands in templates word for word: the text between values, with the line that each character is from."""
+"""The literal text of templates: everything between the values, with the line that each character is from."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jinja2 import nodes
 
 from batchpipe.template.references import Reference
 
-# Stands where a template puts a value, or where one branch ends and the next begins.
+# The character that takes the place of a value, and the place where one branch ends and the next begins.
 HOLE = "\ufffc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The text of the system prompt or the user message: all branches, in order, with a HOLE for each value.
+class PromptText:
+    """The literal text of the system prompt or the user message: all branches in order, with a HOLE for each value.
 
-    `names` are the dotted names that it reads (`body`, `fields.label.enum`); `places` the file and line of each
-    beginning, by offset.
+    `kind`: "system" or "user". `names`: the dotted names that it reads (`body`, `fields.label.enum`). `places`:
+    (offset, template, line) of the beginning of each piece of text.
     """
 
     kind: str
@@ -29,17 +29,17 @@ class Part:
     places: tuple[tuple[int, str, int], ...]
 
     def at(self, offset: int) -> tuple[str, int]:
-        """The template's name and the line, from 1, of the character at `offset`."""
+        """Return the template's name and the line, from 1, of the character at `offset`."""
         index = bisect_right([start for start, _, _ in self.places], offset) - 1
         start, name, line = self.places[max(index, 0)]
         return name, line + self.text.count("\n", start, offset)
 
 
-def part(environment: jinja2.Environment, sources: Mapping[str, str], kind: str, name: str) -> Part:
-    """The text of the template `name` with all that it includes by a constant name."""
+def prompt_text(environment: jinja2.Environment, sources: Mapping[str, str], kind: str, name: str) -> PromptText:
+    """Return the literal text of the template `name` and of all that it includes by a constant name."""
     walk = _Walk(environment, sources)
     walk.template(name)
-    return Part(
+    return PromptText(
         kind=kind,
         text="".join(walk.texts),
         names=frozenset(walk.names),
@@ -93,7 +93,7 @@ class _Walk:
 
 
 def _bodies(node: nodes.Node) -> Iterator[list[nodes.Node]]:
-    """The branches of a statement."""
+    """Yield the branches of a statement."""
     for field in ("body", "elif_", "else_"):
         body = getattr(node, field, None)
         if body:
@@ -101,8 +101,7 @@ def _bodies(node: nodes.Node) -> Iterator[list[nodes.Node]]:
 
 
 def _dotted_names(tree: nodes.Template) -> Iterator[str]:
-    """`fields.label.enum` for `fields.label.enum`, `fields["label"].enum` and the like; also every shorter one
-    that is read by itself."""
+    """Yield the dotted names that a template reads: `fields.label.enum`, also for `fields["label"].enum`."""
     inner: set[int] = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
         if id(node) in inner:

@@ -28,7 +28,7 @@ from batchpipe.decide.caching import (
     decide_caching,
     saved_usd,
 )
-from batchpipe.template.head import head as template_head
+from batchpipe.template.head import static_head
 from batchpipe.template.render import Environment
 
 RULES = "".join(f"Rule {number}: a ticket of this kind goes to its own queue, always. " for number in range(250))
@@ -306,7 +306,7 @@ class TestTheStaticHead:
     )
     def test_it_ends_before_the_first_value_of_a_row(self, template: str, head: str) -> None:
         environment = Environment({})
-        tree = template_head(environment, template, {"product", "rows", "range"})
+        tree = static_head(environment, template, {"product", "rows", "range"})
         text = environment.from_string(tree).render(product="P", rows=[{"a": 1}, {"a": 2}]) if tree else ""
         assert text == head
 

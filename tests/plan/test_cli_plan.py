@@ -219,8 +219,8 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("old", "new", "expected"),
         [
-            ("{{ body }}", "{{ bdy }}", "`bdy` is no input column"),
-            ("{{ body }}", "{{ amount.upper() }}", "the template does not render"),
+            ("{{ body }}", "{{ bdy }}", "there is no input column, var or query `bdy`"),
+            ("{{ body }}", "{{ amount.upper() }}", "the template cannot be rendered"),
             ('key = "id"', 'key = "idd"', "the input has no column 'idd'"),
             ('key = "id"', 'kye = "id"', 'unknown key "kye"'),
             ("SELECT id", "SELEC id", "this is not SQL"),
@@ -253,7 +253,7 @@ class TestCheck:
         )
         found = typed("check")
         assert found.code == 2
-        assert "the template does not render" in found.out
+        assert "the template cannot be rendered" in found.out
 
     def test_each_file_is_checked(self, typed: CommandLine, project: Project) -> None:
         (project.root / "pipelines" / "broken.toml").write_text("nonsense", encoding="utf-8")

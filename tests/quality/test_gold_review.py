@@ -144,7 +144,7 @@ class TestReviewsAlone:
         assert project.requests_sent() == 6
 
     def test_the_file_says_what_is_missing(self, project: Project) -> None:
-        with pytest.raises(PipelineError, match="there is neither gold nor fields"):
+        with pytest.raises(PipelineError, match="has neither gold nor fields"):
             project.pipeline(BASIC + "[eval]\nerror_usd = 0.1\n")
         project.pipeline(BASIC + UNGOLD.replace("label =", "lable ="))
         project.rows(numbered(3))

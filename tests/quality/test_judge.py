@@ -350,7 +350,7 @@ def test_judging_is_paid_from_the_budget_and_leaves_the_pipeline_as_it_was(proje
         ("user_text", "system", "[eval.fields.summary.prompt]", "neither user nor user_text"),
         ("max_tokens = 200", "max_tokens = 200\ntemperature = 9", "[[eval.fields.summary.models]] 1", "temperature"),
         ('"judge"', '"set"', "[eval.fields.summary.prompt]", "only a judge has prompt"),
-        ("{{ answer }}", "{{ answer + 1 }}", "[eval.fields.summary.prompt] user_text line 1", "does not render"),
+        ("{{ answer }}", "{{ answer + 1 }}", "[eval.fields.summary.prompt] user_text line 1", "cannot be rendered"),
         ("{{ answer }}", "it", "[eval.fields.summary.prompt]", "never shows the answer"),
         ("{{ expected }}", "{{ expectd }}", "[eval.fields.summary.prompt] user_text", "expectd"),
         ('user_text = "', 'user = "none.md.j2" #', "[eval.fields.summary.prompt] user", "no template"),

@@ -88,7 +88,7 @@ class TestTheQueryIsHeldToThem:
     def test_names_that_differ_in_case_alone(self, project: Project) -> None:
         with pytest.raises(PipelineError) as raised:
             project.pipeline(DECLARED.replace('lang = "', 'Body = "VARCHAR", lang = "'))
-        assert raised.value.problems[0].what == '"Body" differs from another column in case alone'
+        assert raised.value.problems[0].what == '"Body" differs from another column only in case'
 
 
 class TestNothingElseIsSeen:
@@ -97,7 +97,7 @@ class TestNothingElseIsSeen:
     def test_by_templates(self, project: Project) -> None:
         project.rows(numbered(1))
         [problem] = problems(project, self.FEWER)
-        assert problem.what == "`lang` is no input column, var or query"
+        assert problem.what == "there is no input column, var or query `lang`"
 
     def test_by_the_key_and_conditions(self, project: Project) -> None:
         project.rows(numbered(1))
@@ -139,7 +139,7 @@ class TestOffline:
     @pytest.mark.parametrize(
         ("old", "new", "what"),
         [
-            ("{{ body }}", "{{ bdy }}", "`bdy` is no input column, var or query"),
+            ("{{ body }}", "{{ bdy }}", "there is no input column, var or query `bdy`"),
             ("max_tokens = 200", "max_tokens = 200\nwhen = \"starts_with(amount, 'x')\"", "starts_with"),
             ("max_tokens = 200", "max_tokens = 200_000_000", "max_tokens"),
             ('type = "number"', 'type = "nummber"', "nummber"),

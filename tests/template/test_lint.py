@@ -20,13 +20,13 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.lint.rules import RULES, findings, rules_table
-from batchpipe.lint.subject import Room, Subject
+from batchpipe.lint.subject import LintedRung, Subject
 from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import load, parse
 from batchpipe.project.project import pipeline_files
 from batchpipe.project.settings import load_settings
 from batchpipe.scaffold import init, new
-from batchpipe.template.texts import HOLE, Part
+from batchpipe.template.texts import HOLE, PromptText
 
 LABELS = """
 [output.fields.label]
@@ -172,23 +172,23 @@ class TestDifferingLabels:
         [
             (
                 "Classify as billing, bug, feature request or other.",
-                "the prompt says `feature request`, the value of label is `feature_request`",
+                "the prompt says `feature request`, but the value of label is `feature_request`",
             ),
             (
                 'Write "feature-request" for a wish.\nNo billing, no bug.',
-                "the prompt says `feature-request`, the value of label is `feature_request`",
+                "the prompt says `feature-request`, but the value of label is `feature_request`",
             ),
             (
                 "- billing: money\n- bugs: it fails\n- feature_request: new\n- other: rest",
-                "the prompt says `bugs`, the value of label is `bug`",
+                "the prompt says `bugs`, but the value of label is `bug`",
             ),
             (
                 TABLE.replace("feature_request", "feature request"),
-                "the prompt says `feature request`, the value of label is `feature_request`",
+                "the prompt says `feature request`, but the value of label is `feature_request`",
             ),
             (
                 "- biling: money\n- bug: x\n- feature_request: y\n- other: z",
-                "the prompt says `biling`, the value of label is `billing`",
+                "the prompt says `biling`, but the value of label is `billing`",
             ),
             ("Choose one of billing, bug and other.", "the list of labels lacks `feature_request` of label"),
             (
@@ -253,15 +253,15 @@ class TestUnexplainedLabels:
         [
             (
                 "Choose one of billing, bug, feature_request, other.",
-                "`billing`, `bug` and `feature_request` of label are explained nowhere",
+                "`billing`, `bug` and `feature_request` of label are not explained anywhere",
             ),
             (
                 "{% for each in fields.label.enum %}\n- {{ each }}\n{% endfor %}",
-                "`billing`, `bug` and `feature_request` of label are explained nowhere",
+                "`billing`, `bug` and `feature_request` of label are not explained anywhere",
             ),
             (
                 "- billing: money\n- bug: it fails\n- feature_request\n- other",
-                "`feature_request` of label is explained nowhere",
+                "`feature_request` of label is not explained anywhere",
             ),
         ],
     )
@@ -451,7 +451,7 @@ def test_what_init_and_new_write_is_clean_but_for_labels_without_a_meaning(
     desk = desk_at(tmp_path)
     assert [desk.checked("feedback"), desk.checked("plain")] == [[], []]
     [found] = desk.checked("sorted")
-    assert found.problem.what == "`spam_mail` and `ham_mail` of label are explained nowhere"
+    assert found.problem.what == "`spam_mail` and `ham_mail` of label are not explained anywhere"
 
 
 def test_every_code_has_one_rule_and_the_table_a_row_for_it() -> None:
@@ -484,15 +484,15 @@ def test_every_text_is_read_and_every_finding_says_where_and_how(
     texts: list[list[str]], schema: dict[str, Any], cache: str
 ) -> None:
     parts = [
-        Part(kind=kind, text="".join(words), names=frozenset({"label"}), places=((0, kind, 1),))
+        PromptText(kind=kind, text="".join(words), names=frozenset({"label"}), places=((0, kind, 1),))
         for kind, words in zip(("user", "system"), [*texts, [], []], strict=False)
     ]
     subject = Subject(
-        parts=parts,
+        prompts=parts,
         system=parts[1].text if cache == "1h" else None,
         output_format="text" if cache == "auto" else "json",
         schema=schema,
-        rooms=[Room(number=1, model="m", max_tokens=max_tokens, thinks=False) for max_tokens in (1, 100_000)],
+        rungs=[LintedRung(number=1, model="m", max_tokens=max_tokens, thinks=False) for max_tokens in (1, 100_000)],
         queries={"rows": [{"label": "bug", "body": None}, {"label": "billing", "body": 1}]},
         variables={"x": ["billing"]},
         cache=cache,
@@ -509,13 +509,13 @@ def test_every_text_is_read_and_every_finding_says_where_and_how(
 @pytest.mark.parametrize("piece", [" ", "\n", "a_", "- ", "billing, ", '"', "---", "task ", "if ", "for each ", "| "])
 def test_a_long_text_costs_no_more_than_its_length(piece: str) -> None:
     text = piece * (60_000 // len(piece))
-    part = Part(kind="user", text=text, names=frozenset(), places=((0, "x", 1),))
+    part = PromptText(kind="user", text=text, names=frozenset(), places=((0, "x", 1),))
     subject = Subject(
-        parts=[part],
+        prompts=[part],
         system=None,
         output_format="json",
         schema={"properties": {"label": {"enum": ["billing", "bug"]}}},
-        rooms=[],
+        rungs=[],
         queries={},
         variables={},
         cache="auto",

@@ -130,7 +130,7 @@ def test_included_templates_see_the_names_of_the_including_one(tmp_path: Path) -
     looping = "{% for e in examples %}{{ loop.last }}{% include 'numbered.j2' %}{% endfor %}"
     assert rendered(tmp_path, looping) == "False1bugTrue2billing"
     ((where, what, _),) = problems(tmp_path, looping.replace("{{ loop.last }}", ""))
-    assert (where, what) == ("prompts/numbered.j2:1", "`loop` is no input column, var or query")
+    assert (where, what) == ("prompts/numbered.j2:1", "there is no input column, var or query `loop`")
 
 
 def test_a_template_imported_without_context_does_not_see_the_row(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         ("prompts/user.j2:4", "Did you mean `body`?"),
         ("prompts/user.j2:4", "Did you mean `label`?"),
         ("prompts/user.j2:4", "Did you mean `defined`?"),
-        ("prompts/broken.j2:2", "Mend the template."),
+        ("prompts/broken.j2:2", "Correct the template."),
     }
     whats = " ".join(what for _, what, _ in found)
-    assert "`now` would give another value each time" in whats
-    assert "the filter `random` gives another result each time" in whats
+    assert "`now` would have another value each time" in whats
+    assert "the filter `random` returns another result each time" in whats
     assert "there is no template prompts/sytem.j2" in whats
 
 
@@ -233,7 +233,7 @@ def test_names_that_mean_two_things_are_refused(tmp_path: Path) -> None:
         queries={"both": [], "fields": []},
         user="text",
     )
-    own = "batchpipe's own name for the whole row or the output fields"
+    own = "batchpipe's name for the whole row or for the output fields"
     assert [(where, what.partition(":")[0]) for where, what, _ in found] == [
         ("p.toml [prompt.vars] x", "`x` is an input column and a var"),
         ("p.toml [input] query row", f"`row` is an input column and {own}"),
@@ -250,7 +250,7 @@ def test_templates_stay_under_their_folder(tmp_path: Path) -> None:
     (tmp_path / "prompts" / "real.j2").write_text("real")
     for name in ("../secret.txt", "link.j2", str(tmp_path / "secret.txt")):
         ((_, what, _),) = problems(tmp_path, prompt={"user": name})
-        assert "lies outside prompts/" in what
+        assert "is outside prompts/" in what
     assert compiled(tmp_path, prompt={"user": "near.j2"}).render(ROW).user == "real"
 
 

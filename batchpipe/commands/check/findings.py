@@ -10,7 +10,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.source import Source
 from batchpipe.lint.rules import RULES, findings
-from batchpipe.lint.subject import Finding, Room, Subject
+from batchpipe.lint.subject import Finding, LintedRung, Subject
 from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
@@ -72,12 +72,12 @@ def _subject(context: Context, resolved: Resolved, source: Source) -> Subject:
         return file.where(next((each for each in paths if each in file.lines), paths[-1]))
 
     return Subject(
-        parts=templates.parts(),
+        prompts=templates.prompt_texts(),
         system=templates.static_system,
         output_format=file.pipeline.output.format,
         schema=resolved.full_schema,
-        rooms=[
-            Room(
+        rungs=[
+            LintedRung(
                 number=number,
                 model=rung.model,
                 max_tokens=rung.max_tokens,

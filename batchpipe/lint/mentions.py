@@ -1,4 +1,4 @@
-"""Reading labels in text: mentions of a value, words that look like labels, lists of labels, spellings."""
+"""Search for labels in a text: mentions of a value, words that look like labels, lists of labels, other spellings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from batchpipe.template.texts import HOLE
 LIKENESS = 0.86
 SHORTEST_MISSPELLED = 5
 LONGEST_LABEL_WORDS = 4
-MARKS = "\"'`*“”‘’<>[]() \t\n"
-NEAR_CHARACTERS = 200  # around a mention: what is further away does not belong to it
+QUOTES = "\"'`*“”‘’<>[]() \t\n"
+NEAR_CHARACTERS = 200  # text further away from a mention does not belong to it
 
 _QUOTED = re.compile(
     r"\"([^\"\n]{2,40})\"|“([^”\n]{2,40})”|`([^`\n]{2,40})`|\*\*([^*\n]{2,40})\*\*|(?<!\w)'([^'\n]{2,40})'(?!\w)"
@@ -30,7 +30,7 @@ _JOINED = r"[\s\"'`*“”‘’|/,;]*(?:\b(?:or|and)\b)?[\s\"'`*“”‘’|/,
 _SAID = re.compile(
     r"[\"'`*”’)\]]*\s*(?:[:(=]|[-–—]{1,2}>?\s|→|(?:if|when|where|for|means|is|are|covers|includes)\b)", re.IGNORECASE
 )
-# Words between which and an enumeration of labels nothing stands.
+# Words that can stand directly before, or directly after, an enumeration of labels.
 _BEFORE = re.compile(
     r"\b(?:of|as|into|between|either|is|are|be|with|only|values?|labels?|categor\w+|class(?:es)?|queues?|tags?|choose|pick"
     r"|use|answer|select|return|exactly)$"
@@ -42,52 +42,55 @@ _ITEM_START = re.compile(r"^\s*(?:[-*•+]|\d+[.)])?\s*")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """Words of a text, and where they begin."""
+    """Some words of a text, and the offset at which they begin."""
 
     text: str
     offset: int
 
     @property
     def plain(self) -> str:
-        """The words without quotes and points."""
-        return self.text.strip(MARKS + ".")
+        """Return the words without quotation marks and full stops around them."""
+        return self.text.strip(QUOTES + ".")
 
 
 def occurrences(text: str, value: str) -> list[tuple[int, int]]:
-    """Where `value` stands in `text` as a whole word, whatever its capitals are."""
+    """Return (start, end) of each `value` in `text` as a whole word, in upper or lower case."""
     return [each.span() for each in re.finditer(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text, re.IGNORECASE)]
 
 
 def explains(text: str, value: str, values: Sequence[str]) -> bool:
-    """Whether some mention of `value` in `text` is more than its place in a list of `values`."""
+    """Return whether `text` explains `value`: some mention of it is more than an item in a list of `values`."""
     others = "|".join(re.escape(each) for each in sorted(values, key=len, reverse=True))
     before = re.compile(rf"(?:{others}){_JOINED}$", re.IGNORECASE)
     after = re.compile(rf"{_JOINED}(?:{others})(?!\w)", re.IGNORECASE)
     for start, end in occurrences(text, value):
         left, right = text[max(0, start - NEAR_CHARACTERS) : start], text[end : end + NEAR_CHARACTERS]
         line = left.rpartition("\n")[2] + value + right.partition("\n")[0]
-        alone = _ITEM_START.sub("", _TAG.sub("", line)).strip(MARKS + ".,;") == value
+        alone = _ITEM_START.sub("", _TAG.sub("", line)).strip(QUOTES + ".,;") == value
         if not alone and (_SAID.match(right) or not (before.search(left) or after.match(right))):
             return True
     return False
 
 
-def marked(text: str) -> Iterator[Mention]:
-    """Words in quotes, code or bold, and words with `_`."""
+def quoted_words(text: str) -> Iterator[Mention]:
+    """Yield words in quotes, code or bold, and words with `_`."""
     for found in _QUOTED.finditer(text):
         if found.lastindex:
             yield Mention(found[found.lastindex], found.start(found.lastindex))
 
 
 def headed_lists(text: str) -> Iterator[list[Mention]]:
-    """The heads of the items of each list: lines in a row that have the same bullet, or a word and its meaning."""
+    """Yield the first words of the items of each list.
+
+    A list is lines, one after the other, with the same bullet, or with a word and its meaning.
+    """
     heads: list[Mention] = []
     start, kind = 0, ""
     for line in [*text.split("\n"), ""]:
         is_rule = "---" in line and not line.strip("|:- \t")
         item = None if is_rule else _ITEM.match(line)
-        mark = _mark(item)
-        # What stands over the rule of a table is no item.
+        mark = _bullet(item)
+        # The line above the rule of a table is its header, not an item.
         if mark != kind and len(heads) >= 2 and not is_rule:
             yield heads
         if mark != kind:
@@ -98,8 +101,8 @@ def headed_lists(text: str) -> Iterator[list[Mention]]:
         start += len(line) + 1
 
 
-def _mark(item: re.Match[str] | None) -> str:
-    """What makes a line an item: its bullet, `1` for any number, `:` for a word and its meaning."""
+def _bullet(item: re.Match[str] | None) -> str:
+    """Return the kind of an item: its bullet, `1` for any number, `:` for a word and its meaning, "" for no item."""
     if item is None:
         return ""
     bullet = item["bullet"] or ":"
@@ -107,9 +110,9 @@ def _mark(item: re.Match[str] | None) -> str:
 
 
 def enumerations(text: str) -> Iterator[list[Mention]]:
-    """The items of each clause that has several, set apart by commas, strokes, `or` and `and`.
+    """Yield the items of each clause that has several, separated by commas, slashes, bars, `or` and `and`.
 
-    An item of many words ends one enumeration and may begin the next.
+    An item of many words ends an enumeration and may begin the next.
     """
     for clause in _CLAUSE.finditer(text):
         if _LOOSE.search(clause[0]):
@@ -126,31 +129,31 @@ def enumerations(text: str) -> Iterator[list[Mention]]:
                 items = items[-1:]
 
 
-def value_of(words: str, values: Mapping[str, str], *, first: bool = False, last: bool = False) -> str | None:
-    """The one of `values` (by their case-folded spelling) that `words` are.
+def value_in(words: str, values: Mapping[str, str], *, first: bool = False, last: bool = False) -> str | None:
+    """Return the value that `words` name; None if they name none. `values` are by case-folded spelling.
 
-    The first item of an enumeration may end with it ("answer with one of billing"), the last one begin with it
-    ("other if nothing fits").
+    The first item of an enumeration may have other words before the value ("answer with one of billing"), the last item
+    may have others after it ("other if nothing fits").
     """
     folded = words.casefold()
     if folded in values:
         return values[folded]
     spaces = [each.span() for each in re.finditer(r"\s+", folded)]
     for start, end in spaces if first else ():
-        value = values.get(folded[end:].strip(MARKS))
+        value = values.get(folded[end:].strip(QUOTES))
         if value is not None and _BEFORE.search(folded[:start]):
             return value
     for start, end in reversed(spaces) if last else ():
-        value = values.get(folded[:start].strip(MARKS))
+        value = values.get(folded[:start].strip(QUOTES))
         if value is not None and _AFTER.match(folded[end:]):
             return value
     return None
 
 
 def spelled_like(words: str, values: Sequence[str], *, strict: bool = False) -> str | None:
-    """The one of `values` that `words` write in another way; None where they are one of them, capitals aside.
+    """Return the one of `values` that `words` spell in another way; None if they are a value, in any case.
 
-    With `strict` only other separators count (`feature request`), else plurals and misspellings do too.
+    With `strict` only another separator counts (`feature request`), else also a plural and a misspelling.
     """
     wanted = _joined(words)
     if not wanted or HOLE in words or len(words.split()) > LONGEST_LABEL_WORDS:
