@@ -1,4 +1,4 @@
-"""Calls that wait for the network, side by side: a few threads that never keep the process alive."""
+"""Run calls that wait for the network side by side, in a few threads that never keep the process alive."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ E = TypeVar("E", bound=Exception)
 
 
 class _EndedCall(Generic[T]):
-    """What became of call `number`: its result, or the error that ended it."""
+    """Holds what became of call `number`: its result, or the error that ended it. As a context it catches the error."""
 
     def __init__(self, number: int) -> None:
+        """Begin without a result and without an error."""
         self.number = number
         self.results: list[T] = []
         self.error: BaseException | None = None
 
     def __enter__(self) -> None:
-        return None
+        """Begin the call."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        """Keep the error that ended the call, if there was one, and raise nothing."""
         self.error = error
         return True
 
 
 def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[type[E], ...] = ()) -> list[T | E]:
-    """The results of `calls` in their order, `most` of them under way at once; a single call needs no thread.
+    """Return the results of `calls` in their order; at most `most` of them are under way at once.
 
-    An error of the classes `expected` stands in the place of its call's result; any other is raised here when all
-    calls have ended. An interrupt is raised at once: no further call begins, and those under way die with the process.
+    A single call runs in this thread. An error of a class in `expected` stands in the place of its call's result. Any
+    other error is raised here when all calls have ended. An interrupt is raised at once: no further call begins, and
+    those under way end with the process.
     """
     if len(calls) <= 1 or most <= 1:
         return [_call(each, expected) for each in calls]
@@ -54,6 +57,7 @@ def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[ty
 
 
 def _work(waiting: deque[tuple[int, Callable[[], T]]], ended: SimpleQueue[_EndedCall[T]]) -> None:
+    """Make one waiting call after the other, until none is left, and put each outcome into `ended`."""
     while True:
         try:
             number, call = waiting.popleft()
@@ -66,6 +70,7 @@ def _work(waiting: deque[tuple[int, Callable[[], T]]], ended: SimpleQueue[_Ended
 
 
 def _call(call: Callable[[], T], expected: tuple[type[E], ...]) -> T | E:
+    """Return what `call` returns, or its error where the error is of a class in `expected`."""
     try:
         return call()
     except expected as error:
@@ -73,6 +78,7 @@ def _call(call: Callable[[], T], expected: tuple[type[E], ...]) -> T | E:
 
 
 def _given(ran: _EndedCall[T], expected: tuple[type[E], ...]) -> T | E:
+    """Return the result of an ended call, or its error where the error is of a class in `expected`; raise any other."""
     if ran.error is None:
         return ran.results[0]
     if isinstance(ran.error, expected):

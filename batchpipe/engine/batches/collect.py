@@ -1,4 +1,4 @@
-"""Collecting an ended batch: raw file first, checked whole, judged, and recorded in one transaction."""
+"""Collect ended batches: keep the raw results first, check them whole, judge them, record them in one transaction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ OUTCOME_WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectedBatch:
-    """What a batch came to. `stop` is set where nothing that this run sends will help: the provider's words."""
+    """Holds what became of the rows of a collected batch.
+
+    `stop` is the message that stops the run, where nothing else that it sends can succeed. `foreign` says that no line
+    of the results is ours. `cost_usd` is in US dollars.
+    """
 
     accepted: int
     failed: int
@@ -61,10 +65,11 @@ NOTHING_OURS = replace(NOTHING_NEW, foreign=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Collects batches of one pipeline. `poll_interval` (seconds) is the first pause before a transient retry.
+    """Collects batches of one pipeline.
 
-    `rebuilding` takes what the raw folder holds and asks nobody; the database's clock then gives the time at which
-    the results came.
+    `poll_interval` (seconds) is the first pause before a retry after a transient error. A collector that is
+    `rebuilding` takes the results that the raw folder holds and asks no provider; the clock of its database then gives
+    the time at which the results came.
     """
 
     parts: RunParts
@@ -73,9 +78,10 @@ class Collector:
     rebuilding: bool = False
 
     def collect(self, batch: OpenBatch, state: BatchState) -> CollectedBatch:
-        """Download, check, judge and record `batch`; collecting twice changes nothing.
+        """Download, check, judge and record `batch`. To collect a batch twice changes nothing.
 
-        Raises what the provider's `collect` raises. A batch none of whose lines is ours comes back as foreign.
+        A batch of which no line is ours comes back as `foreign`, and nothing is recorded.
+        Raises what the provider's `collect` raises.
         """
         faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
@@ -83,9 +89,10 @@ class Collector:
         return self._judge_and_record([(batch, state)], faults)[0]
 
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
-        """Collect batches whose results are kept, made on one day, in one transaction.
+        """Collect batches in one transaction, where their results are kept and all of them were made on one day.
 
-        None where anything about them is out of the ordinary: each is to be collected by itself.
+        Return None, and record nothing, where any of them is out of the ordinary: then each is to be collected by
+        itself.
         """
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
@@ -100,7 +107,10 @@ class Collector:
         return self._judge_and_record(ended, faults)
 
     def _judge_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
-        """Judge and record what `work.received` holds of batches that were made on one day."""
+        """Judge and record the lines of `work.received`, which are of batches that were made on one day.
+
+        Reads `work.received`, `work.sent`, `work.ended`. Compresses the raw results when they are recorded.
+        """
         if not self.rebuilding:
             for batch, state in ended:
                 self.parts.raw_folder.note(
@@ -115,7 +125,10 @@ class Collector:
         return collected
 
     def compress_left(self) -> None:
-        """Compress what a killed process left plain after its lines were in the database."""
+        """Compress raw results that a killed process left plain although their lines are in the database.
+
+        Reads the ledger.
+        """
         left = self.parts.raw_folder.uncompressed()
         if left:
             with self.parts.reading() as session:
@@ -124,18 +137,26 @@ class Collector:
                 self.parts.raw_folder.compress(chunk_id)
 
     def save(self, batch: OpenBatch) -> None:
-        """Keep the raw results of `batch`, where they are not kept yet; raises what the provider's `collect` raises."""
+        """Keep the raw results of `batch`, where they are not kept yet.
+
+        Raises what the provider's `collect` raises.
+        """
         if self.parts.raw_folder.results(batch.chunk_id) is None:
             self._download(batch)
 
     def _download(self, batch: OpenBatch) -> None:
+        """Download the raw results of `batch`, in the place of what is kept."""
         assert batch.batch_id is not None
         path = self.parts.raw_folder.download(batch.chunk_id)
         with saving(path):
             self.parts.provider().collect(batch.batch_id, path)
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
-        """Record the result in the file `path` of a request that was answered at once; it decides nothing."""
+        """Record the result of a request that was answered at once; no row is decided by it.
+
+        `path` is a file with the one line of the result.
+        Writes `ledger.results`, `ledger.prices`.
+        """
         self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
         read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
@@ -145,16 +166,25 @@ class Collector:
             insert_results(session, self._stamp(session))
 
     def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
+        """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
         return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
 
     def _fill_sent(self, rows: Sequence[EndedResults]) -> None:
-        """`work.ended` and `work.sent`: what is collected, and what was sent with it."""
+        """Fill `work.ended` with what is collected, and `work.sent` with the rows that were sent with it.
+
+        Reads `ledger.requests`.
+        """
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
             session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else ""))
 
     def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
-        """Read the raw file, downloading it up to three times until it is what was sent; None: it is foreign."""
+        """Read the raw results of `batch`, and return the number of lines that are not what was sent, by kind of fault.
+
+        They are downloaded anew, up to `looks` times in all, until no line is at fault. Return None for a batch of
+        which no line is ours.
+        Writes `work.ended`, `work.sent`, `work.lines`, `work.chosen_lines`, `work.received`.
+        """
         faults: Mapping[str, int] = {}
         ours = False
         for attempt in range(looks):
@@ -176,12 +206,19 @@ class Collector:
         return faults
 
     def _choose_lines(self) -> None:
-        """`work.received` with one line for each request, where there are more or less."""
+        """Fill `work.received` with one line for each request, where the results have more lines or fewer.
+
+        Reads `work.lines`, `work.sent`. Writes `work.chosen_lines`, `work.received`.
+        """
         self.parts.work.connection.execute(query("chosen_lines"))
         self.parts.work.connection.execute(query("received_chosen"))
 
     def _judge(self) -> None:
-        """`work.all_judged` and `work.all_documents`: each request by the policy it was sent under."""
+        """Judge each answer under the policy that its request was sent under.
+
+        Reads `work.received`, `work.sent`.
+        Writes `work.all_judged` and `work.all_documents`, views, and the tables that stand behind them.
+        """
         connection = self.parts.work.connection
         policies = connection.execute(
             "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
@@ -207,7 +244,12 @@ class Collector:
         connection.execute(query("all_documents", source=source))
 
     def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
-        """Today's judge for requests of today's prompt version, the recorded one for older ones."""
+        """Return what judges requests of `policy_hash`: the present schema and checks, or those that were recorded.
+
+        Requests of the present prompt version are judged by the present checks, wherever the inputs that these read are
+        at hand.
+        Reads `ledger.policies`.
+        """
         if policy_hash == self.parts.resolved.policy_hash:
             return self.parts.resolved.judge
         with self.parts.reading() as session:
@@ -221,6 +263,13 @@ class Collector:
         return recorded
 
     def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
+        """Decide each row by the ladder, and record results, decisions, events and the output table in one transaction.
+
+        Return what became of each batch, in the order of `ended`.
+        Reads `work.received`, `work.sent`, `work.all_judged`, `work.all_documents`, `work.prices`.
+        Writes `work.outcomes`, `work.verdicts`, `ledger.results`, `ledger.decisions`, `ledger.prices`, `ledger.events`,
+        the output table.
+        """
         connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
@@ -258,12 +307,20 @@ class Collector:
         ]
 
     def _forget_judged_since(self) -> None:
-        """A row that was decided after these results came keeps its later standing."""
+        """Leave out rows that were decided after these results came: the later decision stands.
+
+        Reads `ledger.decisions`. Writes `work.outcomes`.
+        """
         statement = query("forget_judged_since", pipelines=quote_list(self.parts.resolved.names))
         with self.parts.reading() as session:
             session.execute(statement, {"moment": session.now})
 
     def _insert(self, session: Session) -> None:
+        """Record the results and the decisions that follow from them.
+
+        Reads `work.outcomes`, `work.verdicts` and what `insert_results` reads. Writes `ledger.results`,
+        `ledger.decisions`, `ledger.prices`.
+        """
         insert_results(session, self._stamp(session))
         words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
         session.execute(
@@ -276,6 +333,7 @@ class Collector:
         )
 
     def _stamp(self, session: Session) -> dict[str, Any]:
+        """Return what every recorded row bears: pipeline, run id, time and commit."""
         return {
             "pipeline": self.parts.resolved.name,
             "run_id": self.parts.run_id,
@@ -284,13 +342,20 @@ class Collector:
         }
 
     def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
-        """One event for the results of a type or shape that the protocol does not have, with one of them."""
+        """Record that results have a type or shape that the protocol does not know, with one of them as an example.
+
+        Reads `work.received`, `work.lines`. Writes `ledger.events`.
+        """
         count, custom_id, line = session.one(query("unknown_results"))
         if count:
             data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
             self._add_event(session, batch, "results_unknown", data)
 
     def _warnings(self, faults: Mapping[str, int]) -> list[str]:
+        """Return what a person should know of the collected results: lines at fault, unknown prices, another tier.
+
+        Reads `work.received`, `work.prices`.
+        """
         connection = self.parts.work.connection
         warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
         models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]
@@ -302,10 +367,15 @@ class Collector:
         return warnings
 
     def _add_event(self, session: Session, batch: OpenBatch, kind: str, data: dict[str, Any]) -> None:
+        """Record what happened to the chunk of `batch`.
+
+        Writes `ledger.events`.
+        """
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
 
 def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:
+    """Return why nothing else can succeed: all requests or the account had one error. None where something may."""
     if account is not None:
         return f"{account[1]:,} requests were turned away: {account[0]}"
     if uniform is not None:
@@ -314,5 +384,5 @@ def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | No
 
 
 def ended_batch_data(state: BatchState) -> dict[str, Any]:
-    """What is recorded of a batch whose results are kept."""
+    """Return the data of the event that the results of a batch are kept."""
     return {"counts": state.counts, "ended_at": state.ended_at, "batch_id": state.batch_id}

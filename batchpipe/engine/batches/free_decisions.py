@@ -1,4 +1,4 @@
-"""Recording what a plan decides without sending anything: versions, orders, carried and kept rows."""
+"""Record what a run decides without sending anything: versions, orders, and rows that are carried over or kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from batchpipe.store.queries import query
 
 
 def record_version(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
-    """The prompt version and the policy, where they are new."""
+    """Record the prompt version and the policy, where they are new.
+
+    Writes `ledger.prompt_versions`, `ledger.policies`.
+    """
     record_prompt(session, resolved, run_id, git_commit)
     stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
     session.execute(
@@ -37,7 +40,10 @@ def record_version(session: Session, resolved: Resolved, run_id: str, git_commit
 
 
 def record_prompt(session: Session, resolved: Resolved, run_id: str, git_commit: str | None) -> None:
-    """The prompt version alone, where it is new: what an evaluation does for the pipeline itself."""
+    """Record the prompt version alone, where it is new. An evaluation does so for the pipeline that it evaluates.
+
+    Writes `ledger.prompt_versions`.
+    """
     version, names = resolved.version, quote_list(resolved.names)
     stamp = {"pipeline": resolved.name, "now": session.now, "seq": session.seq}
     session.execute(
@@ -69,7 +75,12 @@ def record_orders(
     selection: str | None,
     withdrawn: Sequence[int],
 ) -> list[Order]:
-    """Record what was asked, unless the same order is still open, withdraw others, and return every open order."""
+    """Record the orders that are asked for, withdraw those numbered in `withdrawn`, and return every open order.
+
+    An order that is open already is not recorded again. `selection` is the condition of `--where`.
+    Writes `ledger.orders`, `ledger.events`. Raises PipelineError for SQL that cannot be used, UsageError for a number
+    of no open order.
+    """
     withdraw_orders(session, resolved.names, withdrawn, run_id)
     known = {(each.kind, each.argument, each.selection) for each in open_orders(session, resolved)}
     for kind, argument in asked:
@@ -97,7 +108,13 @@ def record_free_decisions(
     orders: Sequence[Order],
     options: PlanOptions,
 ) -> int:
-    """Record every decision of `plan` that costs nothing; the commit's number, or the plan's if there was none."""
+    """Record every decision of `plan` that costs nothing; return its commit, or the plan's where nothing was recorded.
+
+    The first plan of a run also refreshes the output table and closes orders that are done.
+    Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.documents_of_judged`,
+    `work.documents_of_rejudged`.
+    Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
+    """
     changes = plan.input - plan.rows_by_reason["unchanged"] - plan.rows_by_reason["pending"]
     names = quote_list(resolved.names)
     first_look = options.since is None
@@ -131,9 +148,10 @@ def record_free_decisions(
 
 
 def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:
-    """An order is done when nothing is due under it and nothing sent before it is still in flight.
+    """Record as done each order under which nothing is due any more, and before which nothing sent is in flight.
 
-    Reads `work.redo` and `work.pending`. `whole` says that the plan looked at every row, as a `keep` needs.
+    `whole` says that the plan looked at every row: only then a `keep` is done.
+    Reads `work.redo`, `work.pending`. Writes `ledger.events`.
     """
     for order in orders:
         pending = session.one(query("pending_before"), {"seq": order.seq})[0]
@@ -143,4 +161,5 @@ def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequ
 
 
 def _json(value: Any) -> str:
+    """Return `value` as JSON text."""
     return json.dumps(value, default=str)

@@ -1,4 +1,4 @@
-"""What is in flight: batches are polled, ended ones collected, unknown submits searched for."""
+"""Look after batches in flight: poll them, collect those that have ended, search for submits of unknown outcome."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ R = TypeVar("R")
 
 @dataclass(slots=True, kw_only=True)
 class BatchesInFlight:
-    """Looks after the open batches of a pipeline.
+    """Looks after the open batches of one pipeline.
 
-    `unclear` are chunks and batches that a person has to decide about.
+    `due_again` says that results made rows due again; `compare_anew` that all rows are to be compared with the ledger
+    again, since a chunk was lost or an earlier run's results came. `stop` is the message that stops the run. `unclear`
+    maps chunks to batches that a person has to decide about. `next_look` is the time of the next poll, naive UTC.
     """
 
     collector: Collector
@@ -65,7 +67,11 @@ class BatchesInFlight:
         return self.collector.parts
 
     def look(self, *, force: bool) -> None:
-        """Once per poll interval: search for orphans, poll what is open, collect what has ended."""
+        """Search for lost submits, poll what is open, and collect what has ended.
+
+        That is done once in a poll interval, or with `force`.
+        Raises ProviderError where the provider refuses, or cannot be reached for a minute.
+        """
         now = self.context.clock()
         if not force and self.next_look is not None and now < self.next_look:
             return
@@ -84,7 +90,11 @@ class BatchesInFlight:
         self.next_look = self._look_after(now) if self.open else None
 
     def _collect_what_ended(self) -> None:
-        """Every ended batch is saved raw before the first is recorded: recording may have to wait for the database."""
+        """Poll the open batches, and collect those that have ended.
+
+        The raw results of every ended batch are kept before the first is recorded: to record may have to wait for the
+        database.
+        """
         self._ask_patiently(self._search_orphans)
         known = [each for each in self.open if each.batch_id is not None]
         ended = [(batch, state) for batch in known if (state := self._ask_about(batch, self._poll, batch)) is not None]
@@ -93,14 +103,18 @@ class BatchesInFlight:
             self._collect(group)
 
     def _save(self, ended: Sequence[EndedBatch]) -> None:
-        """Download what is not kept yet, several batches at once."""
+        """Download the results of `ended` batches that are not kept yet, several at once."""
         calls = [partial(self.collector.save, batch) for batch, _ in ended]
         for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
             if answer is not None:
                 self._ask_about(batch, _raise, answer)
 
     def save_ended(self) -> None:
-        """Once per poll interval, while the database is held by another process: save raw what has ended."""
+        """Download the results of batches that have ended, once in a poll interval.
+
+        It is called while another process holds the database, so that it records nothing and ignores the provider's
+        errors.
+        """
         now = self.context.clock()
         if self._saved_at is not None and now < self._look_after(self._saved_at):
             return
@@ -113,7 +127,10 @@ class BatchesInFlight:
                     self.collector.save(batch)
 
     def _ask_about(self, batch: OpenBatch, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """What `call` gives for `batch`; None where the provider does not know the batch, or did not answer."""
+        """Return what `call` returns for `batch`; None where the provider does not know the batch, or did not answer.
+
+        Raises ProviderError where the provider refuses for another reason.
+        """
         try:
             return self._ask_patiently(call, *args, **kwargs)
         except RefusedError as error:
@@ -123,6 +140,7 @@ class BatchesInFlight:
             return None
 
     def _ask_patiently(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Return what `call` returns; None where the provider did not answer, which is told."""
         try:
             return call(*args, **kwargs)
         except UnavailableError as error:
@@ -130,22 +148,30 @@ class BatchesInFlight:
             return None
 
     def refresh(self) -> None:
-        """Read what is open from the ledger, where anything was committed since it was read last."""
+        """Read the open batches, where anything was committed since they were read last.
+
+        Reads `ledger.batches`.
+        """
         with self.parts.reading() as session:
             if session.seq != self._as_of:
                 self.open = open_batches(session, self.parts.resolved.names)
                 self._as_of = session.seq
 
     def after_submit(self) -> None:
-        """Something was submitted: look at it after a poll interval."""
+        """Take in the batches that were submitted; the first look at them is in a poll interval."""
         self.refresh()
         if self.open and self.next_look is None:
             self.next_look = self._look_after(self.context.clock())
 
     def _look_after(self, now: datetime) -> datetime:
+        """Return the moment one poll interval after `now`."""
         return now + timedelta(seconds=self.context.settings.poll_interval)
 
     def _search_orphans(self) -> None:
+        """Search the provider's list for the batches of chunks whose submit had no known outcome.
+
+        Raises ProviderError where the provider refuses.
+        """
         if not any(each.state == "held" for each in self.open):
             return
         try:
@@ -161,7 +187,7 @@ class BatchesInFlight:
                 self.tell(Event(kind="submit_lost"))
 
     def _poll(self, batch: OpenBatch) -> BatchState | None:
-        """The state of `batch` where it has ended and its results can be had."""
+        """Return the state of `batch` where it has ended and its results can be had, else None."""
         assert batch.batch_id is not None
         with telemetry.span("poll", self.parts.resolved.name, batch_id=batch.batch_id):
             state = self.parts.provider().poll(batch.batch_id)
@@ -174,7 +200,7 @@ class BatchesInFlight:
         return state if state.ended else None
 
     def _collect(self, group: Sequence[EndedBatch]) -> None:
-        """Batches that are alike in one transaction; one by one where anything about them is out of the ordinary."""
+        """Collect `group` in one transaction, or one by one where anything about them is out of the ordinary."""
         name, together = self.parts.resolved.name, None
         if len(group) > 1:
             with telemetry.span("collect", name, batch_id=",".join(state.batch_id for _, state in group)):
@@ -190,7 +216,7 @@ class BatchesInFlight:
             self._account_for(batch, state, collected)
 
     def _account_for(self, batch: OpenBatch, state: BatchState, collected: CollectedBatch) -> None:
-        """What a collected batch means for the run, and for who watches it."""
+        """Take in what a collected batch means for the run, and tell it to who watches."""
         if collected.foreign:
             self._record_foreign(batch, state)
             return
@@ -205,9 +231,10 @@ class BatchesInFlight:
         self.tell(_collected_event(state.batch_id, collected))
 
     def _record_foreign(self, batch: OpenBatch, state: BatchState) -> None:
-        """A presumed batch that is somebody else's, or another chunk's of ours: remembered, and the search goes on.
+        """Record that a presumed batch belongs to somebody else, or to another chunk of ours; the search goes on.
 
-        The chunk may have been given its own batch meanwhile, by the same discovery about another one: it keeps it.
+        The chunk keeps the batch that it may have got meanwhile, when another presumed batch turned out to be its own.
+        Reads `work.lines`. Writes `ledger.events`.
         """
         data = submitted_batch_data(state)
         with self.parts.writing() as session:
@@ -218,6 +245,11 @@ class BatchesInFlight:
                 add_event(session, owner, "chunk_adopted", data, run_id=self.parts.run_id, chunk_id=chunk_id)
 
     def _record_gone(self, batch: OpenBatch) -> None:
+        """Record that the results of `batch` are gone, so that its rows are due again.
+
+        Where the batch is only presumed, a person has to decide.
+        Writes `ledger.events`.
+        """
         if batch.state == "presumed":
             self.unclear[batch.chunk_id] = str(batch.batch_id)
             return
@@ -226,11 +258,15 @@ class BatchesInFlight:
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id))
 
     def _record_event(self, batch: OpenBatch, kind: str, data: Mapping[str, str]) -> None:
+        """Record what happened to the chunk of `batch`.
+
+        Writes `ledger.events`.
+        """
         with self.parts.writing() as session:
             self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
     def _warn_of_expiry(self, batch: OpenBatch, state: BatchState) -> None:
-        """Once in a run: a batch that soon expires, or results that soon are gone."""
+        """Tell, once in a run, of a batch that expires soon and of results that are gone soon."""
         if batch.chunk_id in self._warned:
             return
         now = self.context.clock()
@@ -245,9 +281,11 @@ class BatchesInFlight:
         self.tell(Event(kind="warning", level="warning", detail=what))
 
     def _record_missing(self, batch: OpenBatch, error: RefusedError) -> None:
-        """A 404 may be transient; one that lasts belongs to another workspace's key and must not buy anything again.
+        """Record that the provider does not find `batch`.
 
-        Since when it lasts is a fact of the ledger: calls from cron look once each, and must come to the stop too.
+        A 404 may pass. One that lasts is of a key of another workspace, and its rows must not be bought again. Since
+        when it lasts is recorded: a call from cron looks once, and the run must still come to a stop.
+        Writes `ledger.events`. Raises ProviderError where the batch was not found for `reconcile_wait` seconds.
         """
         assert batch.batch_id is not None
         now = self.context.clock()
@@ -268,6 +306,7 @@ class BatchesInFlight:
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 
     def _stop_if_unreachable(self, error: NotSentError, now: datetime) -> None:
+        """Raise ProviderError where the provider could not be reached for a minute; tell it until then."""
         since = self._unreachable_since or now
         self._unreachable_since = since
         if now - since >= timedelta(seconds=UNREACHABLE_SECONDS):
@@ -277,11 +316,15 @@ class BatchesInFlight:
 
 
 def _raise(error: Exception) -> None:
+    """Raise `error`, as the call would have done that met it in a thread."""
     raise error
 
 
 def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
-    """Batches that may be collected together, of one day and so many requests; what is only presumed goes alone."""
+    """Yield groups of batches that may be collected together: of one day, and at most `MOST_TOGETHER` requests.
+
+    A batch that is presumed or archived is alone in its group.
+    """
     group: list[EndedBatch] = []
     for batch, state in ended:
         alone = batch.state == "presumed" or state.archived
@@ -300,6 +343,7 @@ def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
 
 
 def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:
+    """Return the event that tells what became of the rows of a collected batch."""
     rows = {
         "accepted": collected.accepted,
         "due again": collected.due_again,

@@ -1,4 +1,4 @@
-"""What the ladder makes of collected rows: one verdict for each distinct outcome and standing, in `work.verdicts`."""
+"""Decide collected rows by the ladder: one verdict for each distinct outcome and standing, in `work.verdicts`."""
 
 from __future__ import annotations
 

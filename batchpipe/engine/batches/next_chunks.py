@@ -1,4 +1,4 @@
-"""What may go up now: the next chunks, within what may be in flight, queued at the provider, and spent."""
+"""Choose the next chunks that may go up, within what may be in flight, queued at the provider, and spent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ FIRST_AFTER_STOP = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextChunk:
-    """A chunk to be sent: `count` requests of `work.queue` from number `start`, all of one rung."""
+    """Is a chunk to be sent: `count` requests of `work.queue` from number `start` on, all of `rung`.
+
+    `caching` says whether they bear a cache mark, and what for.
+    """
 
     start: int
     count: int
@@ -37,7 +40,7 @@ class NextChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenChunks:
-    """The chunks that may go up together; where there are none, `gate` may say which limit is reached."""
+    """Holds the chunks that may go up together. Where there are none, `gate` may say which limit is reached."""
 
     chunks: Sequence[NextChunk]
     gate: str | None = None
@@ -45,7 +48,7 @@ class ChosenChunks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsLeft:
-    """What is left of each limit; `usd` None where money is not limited."""
+    """Holds what is left of each limit; `usd` (US dollars) is None where money is not limited."""
 
     batches: int
     requests: int
@@ -55,9 +58,10 @@ class LimitsLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkChooser:
-    """A queue, and what limits it. `pending` are the ranges of numbers still to be sent, `rungs` those of each rung.
+    """Chooses chunks among the due requests of `plan`.
 
-    `most` bounds a chunk after one was refused for its size; `cautious` is one small chunk at a time.
+    `pending` are the ranges of numbers of `work.queue` that are still to be sent, `rungs` the range of each rung.
+    `most` bounds a chunk after one was refused for its size. `cautious` allows one small chunk at a time.
     """
 
     resolved: Resolved
@@ -71,7 +75,13 @@ class ChunkChooser:
     cautious: bool
 
     def choose(self, session: Session, taken: Collection[int] = ()) -> ChosenChunks:
-        """The next chunks by the ledger as it is; `taken` are the sizes of open chunks, which none may share."""
+        """Return the next chunks that may go up, by the ledger as it is now.
+
+        `taken` are the sizes of open chunks: no new chunk may have the size of one, since a lost batch is found by its
+        size.
+        Reads `work.queue`, `ledger.batches`, `ledger.results`. Raises PipelineError where money is limited and a price
+        is not known.
+        """
         pipeline, names = self.resolved.file.pipeline, self.resolved.names
         busy = load(session, names, self.run_id)
         # What was ever spent is a sum over all results: not asked for where nothing limits it.
@@ -110,17 +120,20 @@ class ChunkChooser:
         return ChosenChunks(chunks=chunks)
 
     def _start(self, chunks: Sequence[NextChunk]) -> int | None:
-        """The first number that is in no chosen chunk yet."""
+        """Return the first number that is in no chosen chunk yet; None where all are."""
         rest = subtract_ranges(self.pending, [(each.start, each.start + each.count) for each in chunks])
         return next((start for start, _ in rest), None)
 
     def _end(self, start: int) -> int:
-        """Where the chunk of the plan that `start` is in ends, or what is pending of it."""
+        """Return where the chunk of the plan that `start` is in ends, or what is pending of it."""
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
 
     def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: LimitsLeft, limit: Limit | None) -> int:
-        """How many requests from `start` on may be a chunk; 0 where one has to wait or a limit is reached."""
+        """Return how many requests from `start` on may be a chunk; 0 where they have to wait or a limit is reached.
+
+        Reads `work.queue`. Raises PipelineError where money is limited and a price is not known.
+        """
         count = min(self._end(start) - start, left.requests)
         if self.most is not None:
             count = min(count, self.most)
@@ -141,10 +154,11 @@ class ChunkChooser:
         return int(fitting)
 
     def _rung(self, start: int) -> int:
+        """Return the rung of the request with number `start`."""
         return next(rung for rung, (first, stop) in self.rungs.items() if first <= start < stop)
 
     def _caching(self, mark: CacheMark | None, rung: int, start: int, session: Session) -> CacheDecision:
-        """Whether the chunk from `start` on primes a cache, waits for one, or goes as it is."""
+        """Return whether the chunk from `start` on primes a cache, waits for one, or goes as it is."""
         if mark is None:
             return UNMARKED
         first, last = max(self.rungs[rung][0], start), self.rungs[rung][1]
@@ -152,13 +166,17 @@ class ChunkChooser:
         return decide_caching(mark, due, session.now)
 
     def _bytes(self, start: int, count: int) -> int:
-        """About what `count` requests of the chunk of the plan that `start` is in take."""
+        """Return about how many bytes `count` requests have, in the chunk of the plan that `start` is in."""
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return chunk.bytes * count // chunk.count
 
     def _less(
         self, beside: duckdb.DuckDBPyConnection, left: LimitsLeft, next_chunk: NextChunk, size: int
     ) -> LimitsLeft:
+        """Return what is left of the limits after `next_chunk`, whose requests have `size` bytes.
+
+        Reads `work.queue`.
+        """
         usd = left.usd
         if usd is not None:
             row: Any = beside.execute(
@@ -172,6 +190,7 @@ class ChunkChooser:
 
 
 def _gate_text(limit: Limit) -> str:
+    """Return the message that a budget is reached."""
     return (
         f"{limit.name} of ${limit.allowed_usd} is reached: ${max(limit.left_usd, Decimal(0)):.4f} is left, "
         "less than the next request may cost"

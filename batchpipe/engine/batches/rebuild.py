@@ -1,4 +1,4 @@
-"""The ledger out of the raw folder: what the database lost comes back through the same collector, nothing twice."""
+"""Rebuild the ledger from the raw folder: what the database lost comes back through the collector, nothing twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ OLDEST_RECIPE = 1
 
 @dataclass(slots=True, kw_only=True)
 class Rebuilt:
-    """What came back. `others` are chunks of other databases in the folder, `damaged` those that cannot be read."""
+    """Counts what came back.
+
+    `in_flight` are batches that are still open. `others` are chunks of other databases in the folder, `damaged` those
+    that cannot be read.
+    """
 
     chunks: int = 0
     batches: int = 0
@@ -41,7 +45,11 @@ class Rebuilt:
 
 
 def rebuild(recovery: Recovery) -> Rebuilt:
-    """Bring back the requests, events, results, decisions and the output table of a pipeline; needs its lock."""
+    """Bring back the requests, events, results, decisions and the output table of a pipeline.
+
+    The caller holds the pipeline's lock.
+    Writes the ledger and the output table.
+    """
     context, work = recovery.context, recovery.work
     with context.source(recovery.file, {}) as source:
         resolved = context.resolve(recovery.file, source)
@@ -57,7 +65,7 @@ def rebuild(recovery: Recovery) -> Rebuilt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilder:
-    """Goes through the chunks in the order in which they were prepared."""
+    """Goes through the chunks of one pipeline in the order in which they were prepared."""
 
     recovery: Recovery
     resolved: Resolved
@@ -67,6 +75,7 @@ class Rebuilder:
     found: Rebuilt = field(default_factory=Rebuilt)
 
     def rebuild(self) -> Rebuilt:
+        """Bring back every chunk that can be read, and collect its results; return the counts."""
         chunks = self._readable(self._ours())
         self._prepare(chunks)
         for facts in chunks:
@@ -81,7 +90,10 @@ class Rebuilder:
         return self.found
 
     def _ours(self) -> list[ChunkFacts]:
-        """The pipeline's chunks; two databases in one folder share the raw folder, and keep what is theirs."""
+        """Return the chunks of this pipeline and this database.
+
+        Databases in one folder share the raw folder. What belongs to others is counted.
+        """
         with self.database.reading(self.work) as session:
             (own,) = session.one(query("database_id"))
         mine = [each for each in self.raw_folder.all_facts() if each.pipeline in self.resolved.names]
@@ -90,12 +102,17 @@ class Rebuilder:
         return ours
 
     def _readable(self, chunks: Sequence[ChunkFacts]) -> list[ChunkFacts]:
+        """Return the chunks whose requests are kept; the others are counted as damaged."""
         good = [each for each in chunks if self.raw_folder.requests(each.chunk_id).is_file()]
         self.found.damaged += [each.chunk_id for each in chunks if each not in good]
         return good
 
     def _prepare(self, chunks: Sequence[ChunkFacts]) -> None:
-        """Versions and policies as they were, and the output table; commits go on after the last one that is known."""
+        """Bring back versions and policies as they were recorded, and the output table.
+
+        The number of the next commit is raised above the newest one of the raw folder.
+        Writes `ledger.commits`, `ledger.prompt_versions`, `ledger.policies`, the output table.
+        """
         names = quote_list(self.resolved.names)
         with self.database.writing(self.work, None) as session:
             newest = max((self._newest_commit(session, each) for each in chunks), default=0)
@@ -113,11 +130,15 @@ class Rebuilder:
             ensure_output(session, self.resolved, run_id)
 
     def _newest_commit(self, session: Session, facts: ChunkFacts) -> int:
+        """Return the newest commit that the kept requests of a chunk name."""
         path = str(self.raw_folder.requests(facts.chunk_id))
         return int(session.one(query("newest_commit_of_requests"), {"path": path})[0] or 0)
 
     def _restore(self, facts: ChunkFacts) -> None:
-        """The requests and the events of a chunk, where they are missing."""
+        """Bring back the requests and the events of a chunk, where they are missing.
+
+        Writes `ledger.requests`, `ledger.events`.
+        """
         chunk = {"chunk_id": facts.chunk_id}
         with self.database.reading(self.work) as session:
             known, collected = session.one(query("chunk_is_known"), chunk)
@@ -137,12 +158,19 @@ class Rebuilder:
             self._append(session, facts, notes, facts.chunk_id)
 
     def _append(self, session: Session, facts: ChunkFacts, notes: Sequence[Note], chunk_id: str | None) -> None:
+        """Record `notes` as events at the times at which they were noted.
+
+        Writes `ledger.events`.
+        """
         for note in notes:
             at = replace(session, now=note.recorded_at)
             add_event(at, facts.pipeline, note.kind, note.data, run_id=facts.run_id, chunk_id=chunk_id)
 
     def _collect(self, chunk_id: str, facts: ChunkFacts | None) -> None:
-        """Take in the results of a chunk that is open, at the time at which they came."""
+        """Record the kept results of a chunk that is open, at the time at which they came.
+
+        Reads the ledger. Writes what `Collector.collect` writes.
+        """
         if self.raw_folder.results(chunk_id) is None:
             return
         with self.database.reading(self.work) as session:
@@ -177,7 +205,7 @@ class Rebuilder:
 
 
 def _notes(facts: ChunkFacts) -> list[Note]:
-    """The events to bring back; the collector writes the end of a batch itself."""
+    """Return the events to bring back. The collector records the end of a batch itself."""
     notes = [each for each in facts.notes if each.kind != "batch_ended"]
     ended = facts.data_of("batch_ended")
     moment = facts.time_of("batch_ended")
@@ -187,7 +215,7 @@ def _notes(facts: ChunkFacts) -> list[Note]:
 
 
 def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
-    """The batch as the provider reported it, as far as it is kept."""
+    """Return the state of the batch as the provider reported it, as far as it is kept."""
     ended = (facts.data_of("batch_ended") if facts else None) or {}
     return BatchState(
         batch_id=batch.batch_id or "",
@@ -203,9 +231,11 @@ def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
 
 
 def _moment(text: str | None) -> datetime | None:
+    """Return the time that `text` names in ISO 8601; None for None."""
     return datetime.fromisoformat(text) if text else None
 
 
 def _nobody() -> NoReturn:
+    """Raise InternalError: the ledger is rebuilt without asking a provider."""
     hint = "Please report this: `recover --from-raw` asks no provider."
     raise InternalError("a provider was asked for while the ledger was rebuilt", hint=hint)

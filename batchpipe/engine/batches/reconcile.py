@@ -1,6 +1,7 @@
-"""Submits whose outcome is not known: nothing is sent again before the provider's list has been searched.
+"""Search for the batches of submits whose outcome is not known. Nothing is sent again before that.
 
-A batch carries no label, so its size and the time of its creation tell whose it may be, and its custom ids decide.
+A batch carries no label of ours. Its size and the time at which it was made tell whose it may be; the custom ids of its
+results decide.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ ORPHAN_STATES = ("prepared", "held")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search came to. `gone`: chunks whose only candidates have lost their results; a person decides."""
+    """Holds what a search found. `changed` says that something was recorded.
+
+    `gone` maps chunks to batches that may be theirs and have lost their results: a person has to decide.
+    """
 
     changed: bool = False
     gone: Mapping[str, str] = field(default_factory=dict)
@@ -31,13 +35,20 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """Searches for the batches of orphans: chunks whose intent is recorded and whose outcome is not."""
+    """Searches for the batches of orphans: chunks that were to be sent, and whose submit has no recorded outcome.
+
+    `reconcile_wait` (seconds) is how long a batch may be missing in the list before its chunk counts as lost.
+    """
 
     parts: RunParts
     reconcile_wait: float
 
     def mark_orphans(self) -> int:
-        """At the start of a run: an intent without an outcome belongs to a killed process. How many are held."""
+        """Record that the outcome of chunks is unknown that a killed process was sending; return how many are held.
+
+        It is called once at the start of a run, which holds the pipeline's lock.
+        Reads `ledger.batches`. Writes `ledger.events`.
+        """
         with self.parts.reading() as session:
             found = open_batches(session, self.parts.resolved.names)
         killed = [each for each in found if each.state == "prepared"]
@@ -49,7 +60,10 @@ class Reconciler:
         return sum(each.state in ORPHAN_STATES for each in found)
 
     def _left_by(self, orphan: OpenBatch) -> tuple[str, Mapping[str, Any]]:
-        """What a killed process had learned of its submit, from the raw folder; mostly nothing."""
+        """Return the event that a killed process left in the raw folder about its submit, as kind and data.
+
+        Mostly it left none: then the event says that the outcome is not known.
+        """
         kept = self.parts.raw_folder.facts(orphan.chunk_id)
         known = [each for each in kept.notes if each.kind in OUTCOMES] if kept else []
         if known:
@@ -57,9 +71,10 @@ class Reconciler:
         return "chunk_unknown", {"message": "the process ended before an answer was recorded"}
 
     def search(self) -> SearchResult:
-        """Look for the orphans' batches in the list, and record what was found.
+        """Look for the orphans' batches in the provider's list, and record what was found.
 
-        Raises what the provider's `recent` raises.
+        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises what the provider's
+        `recent` raises.
         """
         now = self.parts.database.clock()
         with self.parts.reading() as session:
@@ -90,10 +105,13 @@ class Reconciler:
         open_sizes: Collection[int],
         now: datetime,
     ) -> list[tuple[OpenBatch, str, dict[str, Any]]]:
-        """Each orphan presumes a batch of its own; while any that may be its own is undecided, it stays held.
+        """Return the events to record: (orphan, kind, data) for each orphan that something was found out about.
 
-        Custom ids decide when a presumed batch has ended, so that which orphan presumes which does not matter.
-        `taken` are batches that others of these chunks presume, `open_sizes` the sizes of all that anybody does.
+        Each orphan presumes a batch of its own. An orphan stays held while any batch that may be its own is undecided.
+        The custom ids decide when a presumed batch has ended, so that it does not matter which orphan presumes which
+        batch.
+        `taken` are batches that other chunks of the pipeline presume; `open_sizes` are the sizes of all presumed
+        batches.
         """
         findings: list[tuple[OpenBatch, str, dict[str, Any]]] = []
         for orphan in orphans:
@@ -112,21 +130,22 @@ class Reconciler:
 
 
 def presumed_batch_data(state: BatchState) -> dict[str, Any]:
-    """What is recorded of a batch that is taken to be ours until its custom ids decide."""
+    """Return the data of the event that a batch is taken to be ours until its custom ids decide."""
     return {"batch_id": state.batch_id, "created_at": state.created_at, "expires_at": state.expires_at}
 
 
 def _candidates(orphan: OpenBatch, listed: Sequence[BatchState]) -> list[BatchState]:
+    """Return the batches of the list that may be the orphan's, by size and time."""
     return [each for each in listed if each.total == orphan.requests and _in_window(each, orphan)]
 
 
 def _likeness(state: BatchState, orphan: OpenBatch) -> tuple[bool, timedelta]:
-    """Ended ones first, for they can be looked into; then the nearest to the intent."""
+    """Return a sorting key: ended batches first, since they can be looked into; then those nearest to the intent."""
     return not state.ended, abs(state.created_at - orphan.prepared_at)
 
 
 def _gone(orphans: Sequence[OpenBatch], listed: Sequence[BatchState]) -> dict[str, str]:
-    """Chunk and batch where every candidate is archived: nobody can tell any more whose it was."""
+    """Return chunk and batch where every candidate is archived: nobody can tell any more whose it was."""
     found = {each.chunk_id: _candidates(each, listed) for each in orphans}
     return {
         chunk_id: states[0].batch_id
@@ -136,7 +155,10 @@ def _gone(orphans: Sequence[OpenBatch], listed: Sequence[BatchState]) -> dict[st
 
 
 def _in_window(state: BatchState, orphan: OpenBatch) -> bool:
-    """Created between the intent less 5 minutes and the end of the try plus its time-out plus 5 minutes."""
+    """Return whether the batch was made while the orphan's submit may have been under way.
+
+    That is from 5 minutes before the intent to 5 minutes after the end of the submit and its time-out.
+    """
     assert orphan.unknown_at is not None
     latest = orphan.unknown_at + timedelta(seconds=SUBMIT_TIMEOUT_SECONDS) + SKEW
     return orphan.prepared_at - SKEW <= state.created_at <= latest

@@ -1,4 +1,4 @@
-"""What a person decides about chunks whose outcome the ledger does not know: adopt a batch, or give them up."""
+"""Let a person decide about chunks whose outcome the ledger does not know: adopt a batch, or give the chunks up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A batch at the provider that the ledger does not know. Times are naive UTC."""
+    """Describes a batch at the provider that the ledger does not know. `created_at` is naive UTC."""
 
     batch_id: str
     requests: int
@@ -38,7 +38,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndecidedChunks:
-    """The chunks of unknown outcome, and the batches that may be theirs; None: nobody was asked."""
+    """Holds the chunks of unknown outcome and the batches that may be theirs.
+
+    `candidates` is None where the provider was not asked.
+    """
 
     chunks: Sequence[OpenBatch]
     candidates: Sequence[Candidate] | None
@@ -46,24 +49,29 @@ class UndecidedChunks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbandonedChunks:
-    """Chunks that were given up. `max_usd`: what may be paid a second time; None where a price is not known."""
+    """Holds the chunks that were given up, and those that were `kept`, each with the reason."""
 
     chunks: Sequence[OpenBatch]
     kept: Sequence[tuple[OpenBatch, str]]
 
     @property
     def requests(self) -> int:
+        """Return how many requests were given up."""
         return sum(each.requests for each in self.chunks)
 
     @property
     def max_usd(self) -> Decimal | None:
+        """Return what may be paid a second time, in US dollars; None where a price is not known."""
         known = [each.max_usd for each in self.chunks if each.max_usd is not None]
         return sum(known, Decimal(0)) if len(known) == len(self.chunks) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """The chunks of one pipeline under a person's hands. What decides holds the pipeline's lock: see `locked`."""
+    """Looks at the chunks of one pipeline, and records what a person decides about them.
+
+    Who calls `adopt` or `abandon` holds the pipeline's lock; see `locked`.
+    """
 
     context: Context
     file: PipelineFile
@@ -71,26 +79,31 @@ class Recovery:
 
     @property
     def name(self) -> str:
+        """Return the pipeline's name."""
         return self.file.pipeline.name
 
     @property
     def names(self) -> list[str]:
-        """The pipeline's name and the older one whose history it carries."""
+        """Return the pipeline's name and the older one whose history it carries."""
         return self.file.pipeline.names
 
     @property
     def raw_folder(self) -> RawFolder:
+        """Return the raw folder, which is made where it is missing."""
         return RawFolder(path=self.context.database.make_folder("raw"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While no run of the pipeline is at work; LockedError where one is."""
+        """Hold the pipeline's lock. Raises LockedError where a run is at work."""
         folder = self.context.database.make_folder("locks")
         with pipeline_lock(folder, self.name, self.context.clock()):
             yield
 
     def look(self) -> UndecidedChunks:
-        """What is undecided; the provider is asked only where something is."""
+        """Return the chunks of unknown outcome; the provider is asked only where there are some.
+
+        Raises ProviderError where the list of batches cannot be read.
+        """
         chunks, known = self._undecided()
         if not chunks:
             return UndecidedChunks(chunks=(), candidates=None)
@@ -107,7 +120,12 @@ class Recovery:
         return UndecidedChunks(chunks=chunks, candidates=candidates)
 
     def adopt(self, batch_id: str) -> OpenBatch:
-        """Take the batch for the held chunk of its size. Whose it is, its custom ids decide when it is collected."""
+        """Take the batch for the held chunk of its size, and return the chunk.
+
+        The custom ids decide whose batch it is when it is collected.
+        Writes `ledger.events`, the raw folder. Raises UsageError where no chunk fits, ProviderError where the provider
+        does not know the batch.
+        """
         chunks, known = self._undecided()
         if not chunks:
             hint = f"See what there is: batchpipe status {self.name}"
@@ -131,6 +149,7 @@ class Recovery:
         """Give up what is held, and batches that are not found or whose results are gone: their rows are due again.
 
         A batch that the provider knows, or about which it cannot be asked now, is kept, with the reason.
+        Writes `ledger.events`, the raw folder.
         """
         with self.context.database.reading(self.work) as session:
             found = open_batches(session, self.names)
@@ -143,7 +162,7 @@ class Recovery:
         return AbandonedChunks(chunks=[each for each, _ in lost], kept=kept)
 
     def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
-        """Why `batch` is lost; or why it is not, and True."""
+        """Return why `batch` is lost and False; or why it is kept and True."""
         if batch.batch_id is None:
             return "its batch was not found", False
         try:
@@ -157,7 +176,7 @@ class Recovery:
         return ("its results can be collected" if state.ended else "it is being processed"), True
 
     def _poll_patiently(self, batch_id: str) -> BatchState | None:
-        """None for a batch that is not found, also when asked again."""
+        """Return the state of a batch; None where the provider does not find it, when asked again as well."""
         pause = min(self.context.settings.poll_interval, LONGEST_PAUSE_SECONDS)
         for look in range(LOOKS):
             try:
@@ -170,6 +189,7 @@ class Recovery:
         return None
 
     def _poll(self, batch_id: str) -> BatchState:
+        """Return the state of a batch. Raises ProviderError where it is not found or cannot be asked for."""
         provider = self.context.provider(self.file)
         try:
             return provider.poll(batch_id)
@@ -184,13 +204,20 @@ class Recovery:
             raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
 
     def _undecided(self) -> tuple[list[OpenBatch], set[str]]:
-        """The chunks of unknown outcome, and the ids of the batches whose owner is known."""
+        """Return the chunks of unknown outcome, and the ids of the batches whose owner is known.
+
+        Reads `ledger.batches`, `ledger.events`.
+        """
         with self.context.database.reading(self.work) as session:
             found = [each for each in open_batches(session, self.names) if each.state in UNDECIDED]
             return found, {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
 
     def _record(self, decisions: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
-        """Append the decisions; a chunk that a killed process left counts as one of unknown outcome from now on."""
+        """Record the decisions: (chunk, kind of event, data).
+
+        A chunk that a killed process was sending counts as one of unknown outcome from now on.
+        Writes `ledger.events`, the raw folder.
+        """
         if not decisions:
             return
         database = self.context.database
@@ -205,11 +232,12 @@ class Recovery:
 
 
 def held_until(batch: OpenBatch, reconcile_wait: float) -> datetime | None:
-    """When a chunk without a batch is believed lost; None where that is not what it waits for."""
+    """Return when a chunk without a batch counts as lost; None where it does not wait for that."""
     if batch.unknown_at is None or batch.state != "held":
         return None
     return batch.unknown_at + timedelta(seconds=reconcile_wait)
 
 
 def _candidate(state: BatchState) -> Candidate:
+    """Return what a person is shown of a batch."""
     return Candidate(batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended)

@@ -1,4 +1,4 @@
-"""Reading raw results files into `work.lines`, one row per line, and what is wrong with them."""
+"""Read result files into `work.lines`, one row for each line, and find what is wrong with the lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ EndedResults = tuple[str, str | None, datetime, Path]
 
 
 def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedResults]) -> None:
-    """`work.ended`: what is collected together."""
+    """Fill `work.ended` with the batches that are collected together, one row for each.
+
+    Writes `work.ended`.
+    """
     connection.execute(query("ended"))
     for *known, path in rows:
         connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", [*known, str(path)])
 
 
 def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
-    """Fill `work.lines` from `paths`, the files of `work.ended`."""
+    """Fill `work.lines` from `paths`, the files of `work.ended`.
+
+    Lines are read as JSON first. Where that leaves a line unclear, all are read again as text.
+    Reads `work.sent`. Writes `work.lines`.
+    """
     connection = work.connection
     measured = [_line_bytes(path) for path in paths]
     longest = max((each for each, _ in measured), default=BLOCK_BYTES)
@@ -42,7 +49,10 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
 
 
 def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int], bool]:
-    """Lines that are not what was sent, by kind, and whether any line at all is ours."""
+    """Return how many lines are not what was sent, by the kind of fault, and whether any line at all is ours.
+
+    Reads `work.lines`, `work.sent`.
+    """
     cursor = connection.execute(query("line_faults"))
     names = [each[0] for each in cursor.description or ()]
     row = cursor.fetchone()
@@ -53,7 +63,7 @@ def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int
 
 
 def _line_bytes(path: Path) -> tuple[int, int]:
-    """How many bytes no line is longer than, and how many all of them have."""
+    """Return a number of bytes that no line of the file is longer than, and the bytes of all lines together."""
     longest, open_bytes, size = BLOCK_BYTES, 0, 0
     with open_results(path) as file:
         while block := file.read(BLOCK_BYTES):

@@ -18,8 +18,8 @@ from batchpipe.store.database import Database, Session, Work
 class RunParts:
     """Holds what every step that touches batches needs.
 
-    `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK.
-    `run_id` stamps the facts that the step records.
+    `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK. `run_id` stamps
+    the events that the step records.
     """
 
     resolved: Resolved
@@ -38,5 +38,8 @@ class RunParts:
         return self.database.writing(self.work, self.run_id)
 
     def add_event(self, session: Session, kind: str, data: Mapping[str, Any], *, chunk_id: str | None) -> None:
-        """Record what happened to a chunk of this pipeline. Writes `ledger.events`."""
+        """Record what happened to a chunk of this pipeline.
+
+        Writes `ledger.events`.
+        """
         add_event(session, self.resolved.name, kind, data, run_id=self.run_id, chunk_id=chunk_id)

@@ -1,4 +1,4 @@
-"""Sending what is due: several chunks at once while the limits allow it, and what follows from each outcome."""
+"""Send what is due: several chunks at once while the limits allow it, and act on the outcome of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ LONGEST_WAIT_SECONDS = 300.0
 
 @dataclass(slots=True, kw_only=True)
 class DueRequests:
-    """The due requests of the present plan, sent in order. `gate` says why sending stopped."""
+    """Sends the due requests of the present plan in their order.
+
+    `gate` says which budget stops the rest. `wake_at` (naive UTC) is when a pause that the provider asked for ends.
+    `submitted` and `batches` count what was sent in this run.
+    """
 
     submitter: Submitter
     planner: Planner
@@ -42,7 +46,10 @@ class DueRequests:
     _not_sent_since: datetime | None = field(default=None, init=False)
 
     def load(self, plan: Plan) -> None:
-        """Take over a new plan's queue."""
+        """Take over the due requests of a new plan.
+
+        Reads `work.queue`. Writes `work.sends`.
+        """
         self._plan, self.gate = plan, None
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
@@ -53,10 +60,14 @@ class DueRequests:
 
     @property
     def all_sent(self) -> bool:
+        """Return whether no request of the plan is left to send."""
         return not self._pending
 
     def submit(self, in_flight: BatchesInFlight) -> None:
-        """Send chunks while the limits allow it; says in `gate` or `wake_at` what it waits for."""
+        """Send chunks while the limits allow it; `gate` or `wake_at` then say what the rest waits for.
+
+        Raises ProviderError for a refusal that no other chunk can escape.
+        """
         self.gate = None
         now = self.context.clock()
         if self.all_sent or (self.wake_at is not None and now < self.wake_at):
@@ -67,7 +78,10 @@ class DueRequests:
         in_flight.after_submit()
 
     def _send_next(self) -> bool:
-        """Send chunks together where the limits allow it; whether others may follow at once."""
+        """Send the chunks that may go up together; return whether others may follow at once.
+
+        Reads the ledger.
+        """
         if self._plan is None or self.all_sent:
             return False
         with self.context.database.reading(self.submitter.parts.work) as session:
@@ -84,6 +98,7 @@ class DueRequests:
         return bool(sent) and self.wake_at is None and not cautious
 
     def _chooser(self, plan: Plan, cautious: bool) -> ChunkChooser:
+        """Return what chooses the next chunks. With `cautious` it allows one small chunk at a time."""
         return ChunkChooser(
             resolved=self.submitter.parts.resolved,
             run_id=self.submitter.parts.run_id,
@@ -97,9 +112,10 @@ class DueRequests:
         )
 
     def _after(self, sent: Sequence[SentChunk]) -> None:
-        """Go on, make chunks smaller, or wait, by what became of those that went up together.
+        """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
 
-        Raises what stops the run when all of them are accounted for.
+        Raises ProviderError for a refusal that no other chunk can escape, after all outcomes are accounted for; also
+        where the provider could not be reached for a minute.
         """
         done = [each for each in sent if self._is_done(each)]
         self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
@@ -115,7 +131,7 @@ class DueRequests:
             raise ProviderError(f"the provider cannot be reached: {lost.message}", where="provider", hint=hint)
 
     def _is_done(self, sent: SentChunk) -> bool:
-        """Whether the requests of a chunk are no longer to be sent."""
+        """Return whether the requests of a chunk are no longer to be sent; tell its outcome."""
         if sent.outcome in ("sent", "unknown"):
             self.submitted += sent.count
             self.batches += 1
@@ -136,12 +152,16 @@ class DueRequests:
         return False
 
     def _wake_after(self, seconds: float) -> None:
-        """Wait so long; of several that went up together the longest counts."""
+        """Wait for so many seconds. Of several chunks that went up together the longest pause counts."""
         moment = self.context.clock() + timedelta(seconds=seconds)
         self.wake_at = moment if self.wake_at is None else max(self.wake_at, moment)
 
     def _is_refused_alone(self, sent: SentChunk) -> bool:
-        """Halve a chunk that was refused whole until the offender is found; a single one has failed, and is done."""
+        """Halve a chunk that was refused whole, until the request at fault is found; return whether the chunk is done.
+
+        A chunk of one request has failed, and is done.
+        Writes `ledger.decisions` for a chunk of one request.
+        """
         if sent.count > 1:
             half = sent.count // 2
             self._size_cap = half if self._size_cap is None else min(self._size_cap, half)

@@ -1,4 +1,4 @@
-"""Submitting chunks: intents and ids are committed, each body is posted once, the outcomes are recorded."""
+"""Submit chunks: intents and ids are committed, each body is posted once, the outcomes are recorded."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentChunk:
-    """What became of one chunk: `count` requests of the queue from number `start`; `message` is the provider's.
+    """Holds what became of one chunk: `count` requests of `work.queue` from number `start` on.
 
-    `stop` is a refusal that no other chunk can escape: credit, limits, permission, key, endpoint.
+    `message` is the provider's. `stop` is a refusal that no other chunk can escape: credit, limits, permission, key,
+    endpoint.
     """
 
     outcome: ChunkOutcome
@@ -56,7 +57,7 @@ class SentChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOutcome:
-    """What is recorded of one chunk's submit, and what it means for the queue."""
+    """Holds the event that is recorded of one chunk's submit, and what it means for the due requests."""
 
     kind: str
     data: Mapping[str, Any]
@@ -65,15 +66,18 @@ class SubmitOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Sends chunks of a plan's queue."""
+    """Sends chunks of a plan's due requests. `account_url` names the account of a provider beside its key."""
 
     parts: RunParts
     account_url: Callable[[Provider], str]
 
     def send(self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks) -> list[SentChunk]:
-        """Send the chunks that `choose` gives, side by side; the requests were rendered with `marks`.
+        """Send the chunks that `choose` returns, side by side, and return what became of each.
 
-        `choose` is given the session that commits them and the sizes that they may not have.
+        `choose` is called with the session that commits the chunks, and with the sizes that they may not have. The
+        requests were rendered with `cache_marks`.
+        Reads `work.queue`, `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`,
+        `ledger.events`, the raw folder.
         """
         provider = self.parts.provider()
         chunks = self._commit_intents(provider, plan, choose, cache_marks)
@@ -92,7 +96,10 @@ class Submitter:
         return [each.sent for each in outcomes]
 
     def fail_single(self, chunk_id: str, message: str) -> None:
-        """A request that the provider refuses all alone: its rows have failed, with the provider's words."""
+        """Record that the rows of a request failed that the provider refuses alone, with the provider's message.
+
+        Writes `ledger.decisions`.
+        """
         with self.parts.writing() as session:
             session.execute(
                 query("fail_chunk"),
@@ -108,7 +115,11 @@ class Submitter:
     def _commit_intents(
         self, provider: Provider, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks
     ) -> dict[str, NextChunk]:
-        """The chunks by their ids, which are in their order; none where there is no room any more."""
+        """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids.
+
+        The ids rise in the order of the chunks. There is no chunk where the limits allow none any more.
+        Reads `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`, `ledger.events`.
+        """
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.parts.writing() as session:
             taken = {size for (size,) in session.rows(query("open_sizes"), account)}
@@ -143,7 +154,11 @@ class Submitter:
         return chunks
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:
-        """`work.chunk`, through a cursor of its own: a transaction writes to one database only."""
+        """Fill `work.chunk` with the rows of the chosen chunks, through a cursor of its own.
+
+        A transaction writes to one database only, and that is the ledger's at this moment.
+        Reads `work.queue`, `work.leading`, `work.sends`.
+        """
         with self.parts.work.connection.cursor() as cursor:
             parameters = {
                 "database": database,
@@ -158,17 +173,22 @@ class Submitter:
     def _post(
         self, provider: Provider, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks
     ) -> Callable[[], BatchState]:
-        """The call that sends a chunk, its body at hand."""
+        """Return the call that sends a chunk; its body is put together here."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
         headers = provider.batch_headers(self.parts.resolved.rungs[chunk.rung - 1])
 
         def call() -> BatchState:
+            """Post the body; return the batch that the provider made of it."""
             with telemetry.span("submit", self.parts.resolved.name, requests=chunk.count):
                 return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
         return call
 
     def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
+        """Return the body of a chunk. With `unmarked` its requests lose the cache marks that they were rendered with.
+
+        Reads `work.chunk` and the file of rendered requests.
+        """
         rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
         statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
         rows = streamed(self.parts.work.connection.execute(statement))
@@ -177,6 +197,7 @@ class Submitter:
         return provider.assemble(rows)
 
     def _outcome(self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure) -> SubmitOutcome:
+        """Return what is recorded of the provider's answer to a chunk, and what it means."""
         sent = SentChunk(outcome="sent", start=chunk.start, count=chunk.count, chunk_id=chunk_id)
         if isinstance(answer, BatchState):
             return SubmitOutcome(kind="chunk_submitted", data=submitted_batch_data(answer), sent=sent)
@@ -192,6 +213,7 @@ class Submitter:
         return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", message=message))
 
     def _refused(self, sent: SentChunk, error: RefusedError) -> SentChunk:
+        """Return what a refusal means: make chunks smaller, wait, or stop."""
         if error.kind in ("too_large", "invalid"):
             return replace(sent, outcome="refused_size", message=error.message)
         if error.kind in ("rate_limit", "queue_full"):
@@ -200,7 +222,10 @@ class Submitter:
         return replace(sent, outcome="stopped", stop=refusal(error, self.parts.provider().key_hash))
 
     def _record(self, outcomes: Sequence[SubmitOutcome]) -> None:
-        """The outcomes, on the disk twice: where one of the two cannot be written, the other one knows."""
+        """Record the outcomes twice, in the raw folder and in the database.
+
+        Where one of the two cannot be written, the other one has them.
+        """
         with ExitStack() as stack:
             stack.callback(self._add_events, outcomes)
             for each in reversed(outcomes):
@@ -209,13 +234,17 @@ class Submitter:
                 )
 
     def _add_events(self, outcomes: Sequence[SubmitOutcome]) -> None:
+        """Record the outcomes in one transaction.
+
+        Writes `ledger.events`.
+        """
         with self.parts.writing() as session:
             for each in outcomes:
                 self.parts.add_event(session, each.kind, each.data, chunk_id=each.sent.chunk_id)
 
 
 def submitted_batch_data(state: BatchState) -> dict[str, Any]:
-    """What is recorded of a batch once its id is known."""
+    """Return the data of the event that a batch is known by its id."""
     return {
         "batch_id": state.batch_id,
         "created_at": state.created_at,
@@ -227,7 +256,7 @@ def submitted_batch_data(state: BatchState) -> dict[str, Any]:
 
 
 def refusal(error: RefusedError, key_hash: str) -> ProviderError:
-    """A refusal that stops the run, with the provider's words and the next step."""
+    """Return the error that stops the run, with the provider's message and the next step."""
     hints = {
         "account": f"Mend the account or the key (key {key_hash}), then run the same command again: nothing is lost.",
         "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
@@ -238,7 +267,7 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
 
 
 def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
-    """The SQL of what is kept of a row with its request, over the snapshot `s`."""
+    """Return the SQL of what is kept of a row with its request, over the snapshot `s`."""
     return {
         "snapshot": snapshot.relation,
         "values": texts_sql(resolved.hash_columns),
@@ -248,4 +277,5 @@ def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _names(columns: Sequence[InputColumn]) -> str:
+    """Return SQL for the list of the columns' names."""
     return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
