@@ -70,6 +70,7 @@ def validate_documents(work: Work, judge: Judge, answers: str) -> None:
     vector_bytes = longest[0] if longest else 0
     work.make_room_for_answers(vector_bytes, len(judge.columns))
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
+    # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
     connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
     validator = AnswerValidator(judge.full_schema, judge.output_format)
     reader = connection.cursor()
@@ -87,6 +88,7 @@ def validate_documents(work: Work, judge: Judge, answers: str) -> None:
         connection.execute("INSERT INTO work.validated SELECT * FROM documents_block")
         connection.unregister("documents_block")
     connection.execute(
+        # work.documents: One row is an answer by its request, with its document or the error that makes it invalid.
         "CREATE OR REPLACE TABLE work.documents AS SELECT a.custom_id, v.output, v.error "
         f"FROM {answers} a JOIN work.validated v ON v.answer = coalesce(a.answer, '')"
     )
@@ -115,6 +117,7 @@ def judge_answers(work: Work, judge: Judge, rows: str) -> None:
     )
     for part in range(work.parts):
         of_part = f"WHERE hash(custom_id) % {work.parts} = {part}" if work.parts > 1 else ""
+        # work.judged: One row is a row and an answer, with whether it is valid and whether `accept` holds for it.
         into = "INSERT INTO work.judged" if part else "CREATE OR REPLACE TABLE work.judged AS"
         work.connection.execute(
             f"{into} SELECT key_id, custom_id, problem IS NULL AS valid, "

@@ -239,9 +239,9 @@ class Collector:
             if not one:
                 connection.execute(query("add_judged"))
                 connection.execute(query("add_documents"))
-        source = "" if one else "_by_policy"
-        connection.execute(query("all_judged", source=source))
-        connection.execute(query("all_documents", source=source))
+        connection.execute(query("all_judged", judged="work.judged" if one else "work.judged_by_policy"))
+        documents = "work.documents" if one else "work.documents_by_policy"
+        connection.execute(query("all_documents", documents=documents))
 
     def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
         """Return what judges requests of `policy_hash`: the present schema and checks, or those that were recorded.

@@ -25,6 +25,7 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
     """
     connection = parts.work.connection
     policy = _ladder_policy(parts.resolved)
+    # work.verdicts: One row is a distinct outcome and standing of a request, with the ladder's verdict on it.
     connection.execute(f"CREATE OR REPLACE TABLE work.verdicts ({_COLUMNS})")
     states: dict[str, Counter[str]] = defaultdict(Counter)
     known = set()

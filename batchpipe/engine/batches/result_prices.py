@@ -37,6 +37,7 @@ def fill_result_prices(parts: RunParts, prices: PriceBook, day: date) -> None:
     rows = prices_table(models, [day], file=prices.file, price_factor=prices.factor)
     money = "DECIMAL(20, 15)"
     connection.execute(
+        # work.prices: One row is the price of a model in a tier, from a day and a number of input tokens on.
         "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
         f"above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
         f"cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)"

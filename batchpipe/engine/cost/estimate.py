@@ -43,6 +43,7 @@ OVERHEAD_TOKENS = 1_500
 # (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing).
 USUAL_SECONDS, LONGEST_SECONDS = 3_600.0, 86_400.0
 PLACES = Decimal("1E-15")
+# work.ladder: One row is a rung of the ladder, with its prices and the tokens that its requests are expected to use.
 LADDER = """CREATE OR REPLACE TABLE work.ladder (
     rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
     input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15),
@@ -130,6 +131,7 @@ def settings_text(rung: RungSettings) -> str:
 
 def fill_rung_settings(session: Session, resolved: Resolved) -> None:
     """`work.rung_settings`: the rung of each model with its settings; the lowest, where two differ in room only."""
+    # work.rung_settings: One row is a rung that is present, with its settings.
     session.execute("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)")
     rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
     for settings, number in rungs.items():

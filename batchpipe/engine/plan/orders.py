@@ -135,6 +135,7 @@ def output_relation(
 
 def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
     """`work.redo`: the keys that open orders want answered again; 'escalate' keeps the lower rung's answer."""
+    # work.redo: One row is a key that an open order asks to be done again, with the kind of the order.
     session.execute("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)")
     for order in orders:
         if order.kind == "retry_failed":
@@ -183,6 +184,7 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
 
     What a person has reviewed is left as it is by every change but that of its input.
     """
+    # work.to_keep: One row is a key that an order keeps as it is, with the reason for which it would be due.
     session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)")
     reviewed = standing_reviews(session, resolved.names)
     for word in ("prompt_changed", "schema_changed", "check_failed"):

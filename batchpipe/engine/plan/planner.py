@@ -62,10 +62,10 @@ class Planner:
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         seq = self._compare(snapshot, orders, options)
-        self._judge("work.rejudged")
+        self._judge(query("rejudged"))
         self._render(snapshot, rendered)
         self._match(snapshot, orders)
-        self._judge("work.judged")
+        self._judge(query("judged_documents"))
         self._give_reasons()
         if options.since is None:
             self._keep_first_look(seq)
@@ -86,20 +86,15 @@ class Planner:
             fill_answers(session, "work.to_judge")
             return session.seq
 
-    def _judge(self, table: str) -> None:
-        """Judge the answers of `work.to_judge` under today's policy into `table`, `work.rejudged` or `work.judged`.
+    def _judge(self, kept: str) -> None:
+        """Judge the answers of `work.to_judge` under today's policy; the statement `kept` keeps what came of it.
 
         Reads `work.to_judge`, `work.answers`.
-        Writes `work.documents`, `work.judged`, `table`, and the documents that are valid beside it:
-        `work.documents_of_rejudged` or `work.documents_of_judged`.
+        Writes `work.documents`, `work.judged`, and what `kept` writes: the verdicts and the valid documents.
         """
-        connection = self.work.connection
         validate_documents(self.work, self.resolved.judge, "work.answers")
         judge_answers(self.work, self.resolved.judge, "work.to_judge")
-        if table != "work.judged":
-            connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM work.judged")
-        name = table.replace("work.", "work.documents_of_")
-        connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM work.documents WHERE output IS NOT NULL")
+        self.work.connection.execute(kept)
 
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
         """Render the requests of the rows that may be due, into the file `rendered`.
@@ -138,9 +133,11 @@ class Planner:
         """
         connection = self.work.connection
         connection.execute(
+            # work.touched: One row is a key of the input that the run may change.
             "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE word <> 'not_selected'"
         )
         connection.execute(
+            # work.due_words: One row is a key of the plan that is due.
             "CREATE OR REPLACE TABLE work.due_words AS "
             f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_REASONS)})"
         )
@@ -244,6 +241,7 @@ class Planner:
         Reads `work.leading`, `ledger.requests`.
         """
         with self.database.reading(self.work) as session:
+            # work.sends: One row is a due key, with the number of requests that were ever prepared for it.
             session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
 
     def limits(self) -> ChunkLimits:

@@ -50,6 +50,7 @@ def render_rows(
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
     connection.execute(
+        # work.rendered: One row is a request that was rendered, with its fingerprint and its bytes.
         "CREATE OR REPLACE TABLE work.rendered AS "
         "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
         f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, {group} AS request_group "

@@ -39,6 +39,7 @@ def compare_rows(
     if options.where is not None:
         _select(session, resolved, snapshot, options.where)
     if options.since is None:
+        # work.all_keys: One row is a key of the input, with whether it is selected.
         session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input")
     fill_redo(session, resolved, snapshot, orders)
     session.execute(query("compared", same_input=_same_input(column_lists)))
@@ -167,6 +168,7 @@ def _fill_next_rungs(session: Session, rungs: int) -> None:
     Reads `work.candidates`.
     """
     masks = [mask for (mask,) in session.rows("SELECT DISTINCT rungs FROM work.candidates")]
+    # work.next_rungs: One row is a set of usable rungs and a rung, with the next rung above it.
     session.execute("CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)")
     for mask in masks:
         for rung in range(rungs + 1):

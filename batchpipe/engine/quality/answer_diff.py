@@ -120,8 +120,8 @@ def compare(
 ) -> Comparison:
     """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
     pipelines = quote_list(names)
-    _fill_side(session, pipelines, before, "side_before")
-    _fill_side(session, pipelines, after, "side_after")
+    _fill_side(session, pipelines, before, "work.side_before")
+    _fill_side(session, pipelines, after, "work.side_after")
     session.execute(query("answered_pairs", pipelines=pipelines))
     earlier, later = side_columns(before), side_columns(after)
     common = [(each, earlier[name]) for name, each in later.items() if name in earlier]
@@ -162,6 +162,7 @@ def _fill_side(session: Session, pipelines: str, side: Side, table: str) -> None
 
 def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> None:
     """`work.cells`: each field of each row whose value changed, both values as text."""
+    # work.cells: One row is a field of a key that differs between the two sides of a comparison.
     session.execute("CREATE OR REPLACE TABLE work.cells (key_id UUID, field VARCHAR, before VARCHAR, after VARCHAR)")
     for column, older in columns:
         same_type = column.type == older.type
@@ -226,7 +227,7 @@ def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count:
 
 def _cost(session: Session, pipelines: str, before: Side, after: Side, rows: int) -> Cost:
     sums = []
-    for side, table in ((before, "side_before"), (after, "side_after")):
+    for side, table in ((before, "work.side_before"), (after, "work.side_after")):
         model = f"{quote_literal(side.model)} IN (q.model, r.model)" if side.model else "true"
         sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
     return Cost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

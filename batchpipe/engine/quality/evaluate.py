@@ -116,7 +116,9 @@ class Evaluation:
         self.read(side)
         statement = query("climbers")
         self.work.connection.execute(
-            f"CREATE OR REPLACE TABLE work.climbing AS {statement}", {"number": contender.number}
+            # work.climbing: One row is a gold row that goes up to the model that is evaluated.
+            f"CREATE OR REPLACE TABLE work.climbing AS {statement}",
+            {"number": contender.number},
         )
         path = self.folder / f"{contender.resolved.name.replace(':', '-')}.parquet"
         snapshot = subset(self.work, self.rows.rows, "SELECT key_id FROM work.climbing", path)
@@ -129,6 +131,7 @@ class Evaluation:
             f", {quote_identifier('o:' + each.name)} {self._type(side, each.name)}" for each in self.gold.fields
         )
         self.work.connection.execute(
+            # work.answered: One row is a gold row that a model has come to an end with, with its answer and cost.
             "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UUID, valid BOOLEAN, accepts BOOLEAN, "
             f"unpriced BOOLEAN, cost_usd DECIMAL(38, 15), confidence DOUBLE{fields})"
         )

@@ -12,7 +12,7 @@ from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.evaluation.statistics import mcnemar
 from batchpipe.store.database import Session
 
-SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM work.{side} SEMI JOIN work.pairs USING (key_id))"
+SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM {side} SEMI JOIN work.pairs USING (key_id))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def compare_gold(
     """Both sides of `work.pairs` over the rows with a true value of what each was asked with; None of none."""
     before, after = (
         {each.key: each for each in held_against(session, gold, names, SIDE.format(side=side), examples)}
-        for side in ("side_before", "side_after")
+        for side in ("work.side_before", "work.side_after")
     )
     pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
     if not pairs:

@@ -78,6 +78,7 @@ class FieldJudge:
     def begin(self, work: Work) -> None:
         """Forget what was to be judged."""
         work.connection.execute(
+            # work.pairs_N: One row is an answer and the true value that it differs from, in the judged field N.
             f"CREATE OR REPLACE TABLE {self._pairs} "
             f"(key_id UUID, key VARCHAR, answer {self.type}, expected {self.type})"
         )

@@ -132,9 +132,11 @@ class Desk:
             }
         )
         connection.register("typed_block", table)
+        # work.typed: One row is a document that a person typed, by its number on the screen.
         connection.execute("CREATE OR REPLACE TABLE work.typed AS SELECT * FROM typed_block")
         connection.unregister("typed_block")
         connection.execute(
+            # work.typed_rows: One row is a reviewed row whose typed document is to be judged.
             "CREATE OR REPLACE TABLE work.typed_rows AS "
             "SELECT w.key_id, t.custom_id, w.rung, w.judged_by AS input_values "
             "FROM work.typed t JOIN work.review w USING (number)"
@@ -161,7 +163,8 @@ class Desk:
             }
         )
         self.work.connection.register("verdicts_block", table)
-        self.work.connection.execute("CREATE OR REPLACE TABLE work.verdicts AS SELECT * FROM verdicts_block")
+        # work.new_reviews: One row is a verdict of a person that is to be recorded.
+        self.work.connection.execute("CREATE OR REPLACE TABLE work.new_reviews AS SELECT * FROM verdicts_block")
         self.work.connection.unregister("verdicts_block")
         with self.context.database.writing(self.work, None) as session:
             names = quote_list(self.resolved.names)
@@ -176,7 +179,7 @@ class Desk:
             }
             session.execute(query("insert_reviews"), facts)
             ensure_output(session, self.resolved, None)
-            keys = "SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.verdicts)"
+            keys = "SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)"
             merge_output(session, self.resolved, keys, answered=False)
         return []
 

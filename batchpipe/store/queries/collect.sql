@@ -1,9 +1,11 @@
 -- A batch's results: checked against what was sent, judged, priced and recorded.
 
 -- name: ended
+-- work.ended: One row is a batch that has ended, with the file of its results.
 CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_at TIMESTAMP, filename VARCHAR)
 
 -- name: sent
+-- work.sent: One row is a row whose request was sent with a batch that has ended.
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
     chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
@@ -13,10 +15,12 @@ WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
 -- name: sent_values
 -- The values of the input that conditions read: looked up where there are such conditions.
+-- work.sent_values: One row is a row that was sent, with the input values that conditions read.
 CREATE OR REPLACE TABLE work.sent_values AS
 SELECT key_id, custom_id, input_values FROM ledger.requests WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
 -- name: lines
+-- work.lines: One row is a line of a result file.
 CREATE OR REPLACE TABLE work.lines AS
 SELECT e.chunk_id, l.* EXCLUDE (filename)
 FROM ({lines}) l
@@ -47,9 +51,11 @@ SELECT
     OR (SELECT count(DISTINCT key_id) < count(*) FROM work.sent)
 
 -- name: received
+-- work.received: One row is a line of results that counts for a request.
 CREATE OR REPLACE VIEW work.received AS SELECT * FROM work.lines
 
 -- name: chosen_lines
+-- work.chosen_lines: One row is a request that leads, with the line that counts for it or the outcome `missing`.
 CREATE OR REPLACE TABLE work.chosen_lines AS
 SELECT * EXCLUDE (line_number)
 FROM (
@@ -85,8 +91,10 @@ SELECT key_id, custom_id, rung FROM work.sent WHERE {all} OR policy_hash = {poli
 SELECT s.*, v.input_values FROM ({sent}) s JOIN work.sent_values v USING (key_id, custom_id)
 
 -- name: judged_by_policy
+-- work.judged_by_policy: One row is a row and its answer, judged under the policy that the request was sent under.
 CREATE OR REPLACE TABLE work.judged_by_policy
     (key_id UUID, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR);
+-- work.documents_by_policy: One row is an answer, validated under the policy that the request was sent under.
 CREATE OR REPLACE TABLE work.documents_by_policy (custom_id VARCHAR, output JSON, error VARCHAR)
 
 -- name: add_judged
@@ -97,12 +105,15 @@ INSERT INTO work.documents_by_policy SELECT * FROM work.documents
 WHERE custom_id NOT IN (SELECT custom_id FROM work.documents_by_policy)
 
 -- name: all_judged
-CREATE OR REPLACE VIEW work.all_judged AS SELECT * FROM work.judged{source}
+-- work.all_judged: One row is a row and its answer of the collected batches, with the verdict on them.
+CREATE OR REPLACE VIEW work.all_judged AS SELECT * FROM {judged}
 
 -- name: all_documents
-CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM work.documents{source}
+-- work.all_documents: One row is an answer of the collected batches, with its document or its error.
+CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM {documents}
 
 -- name: outcomes
+-- work.outcomes: One row is a row of the collected batches, with the outcome of its request.
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
     s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,

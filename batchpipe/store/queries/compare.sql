@@ -18,7 +18,9 @@ SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND model =
 
 -- name: side
 -- A valid answer that went up a rung counts only where a model is asked for: `accept` is no part of the question.
-CREATE OR REPLACE TABLE work.{side} AS
+-- work.side_before: One row is a key with its newest answer on the first side of a comparison.
+-- work.side_after: One row is a key with its newest answer on the second side of a comparison.
+CREATE OR REPLACE TABLE {side} AS
 WITH newest AS (
     SELECT key_id, max(seq) AS seq FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND prompt_version = $prompt_version::UUID AND {answered}
@@ -38,6 +40,7 @@ JOIN (
 ) r ON r.custom_id = d.custom_id
 
 -- name: answered_pairs
+-- work.pairs: One row is a key that was answered on both sides of a comparison, with both documents.
 CREATE OR REPLACE TABLE work.pairs AS
 WITH policies AS (
     SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.policies
@@ -108,7 +111,7 @@ WHERE key_id IN (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.dra
 SELECT
     coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     count(*) FILTER (r.cost_usd IS NULL) AS unpriced
-FROM work.{side} s
+FROM {side} s
 JOIN work.pairs p ON p.key_id = s.key_id AND NOT p.same_answer
 JOIN ledger.requests q ON q.key_id = s.key_id AND q.started = s.started AND q.leads AND q.pipeline IN ({pipelines})
 JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again

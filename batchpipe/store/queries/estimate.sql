@@ -12,6 +12,7 @@ FROM (
 )
 
 -- name: recent_results
+-- work.seen: One row is a recent result that the estimate learns from, with its tokens and its state.
 CREATE OR REPLACE TABLE work.seen AS
 WITH recent AS (
     SELECT * FROM ledger.results
@@ -64,6 +65,7 @@ GROUP BY GROUPING SETS ((settings), ())
 
 -- name: recent_batches
 -- The newest batches that the provider finished by itself, of whatever pipeline; its own clock where it is known.
+-- work.recent_batches: One row is one of the newest batches that the provider finished, with its seconds.
 CREATE OR REPLACE TABLE work.recent_batches AS
 SELECT requests, greatest(epoch(ended_at) - epoch(coalesce(created_at, submitted_at)), 0) AS seconds
 FROM ledger.batches

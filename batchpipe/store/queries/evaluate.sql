@@ -1,12 +1,14 @@
 -- Gold rows, and what models answered to them.
 
 -- name: gold_truth
+-- work.truth: One row is a gold row, with its true values.
 CREATE OR REPLACE TABLE work.truth AS
 SELECT md5(g.key)::UUID AS key_id, g.key{values}
 FROM {gold} g
 WHERE g.key IN (SELECT key FROM {rows})
 
 -- name: gold_reviews
+-- work.gold_reviews: One row is a key that a person reviewed, with its values and the input that they hold for.
 CREATE OR REPLACE TABLE work.gold_reviews AS
 SELECT h.key_id, h.key, h.chosen AS _chosen, h.input_columns AS _columns, h.input_values AS _texts{values}
 FROM ({reviewed}) h
@@ -28,6 +30,7 @@ CREATE OR REPLACE TABLE work.truth AS SELECT * EXCLUDE (_chosen, _columns, _text
 
 -- name: reviewed_truth
 -- Reviews of the very input that a row has, over the columns that both know.
+-- work.reviewed_truth: One row is a gold row whose true values come from a review of the very same input.
 CREATE OR REPLACE TABLE work.reviewed_truth AS
 SELECT r.* EXCLUDE (_columns, _texts)
 FROM work.gold_reviews r
@@ -44,6 +47,7 @@ FROM work.reviewed_truth
 WHERE key_id IN (SELECT key_id FROM work.truth)
 
 -- name: known_from_review
+-- work.known_gold: One row is a key with true values, and the input that they hold for.
 CREATE OR REPLACE TABLE work.known_gold AS
 SELECT key_id, _chosen, true AS _reviewed, _columns, _texts{values} FROM work.gold_reviews
 
@@ -52,6 +56,7 @@ INSERT INTO work.known_gold BY NAME
 SELECT md5(g.key)::UUID AS key_id, false AS _reviewed, {names} AS _columns, {texts} AS _texts{values} FROM {gold} g
 
 -- name: known_keys
+-- work.known_keys: One row is a key of the input whose true values are known for the input that it has.
 CREATE OR REPLACE TABLE work.known_keys AS
 SELECT DISTINCT g.key_id
 FROM work.known_gold g
@@ -98,6 +103,7 @@ WHERE md5(key)::UUID IN ({keys})
 
 -- name: evaluated_standings
 -- Rows of one model, or of a judge, that have come to their end with the input that they have now.
+-- work.evaluated: One row is a gold row that a model, or a model that judges, has come to an end with.
 CREATE OR REPLACE TABLE work.evaluated AS
 SELECT n.key_id, n.custom_id, n.state, n.error
 FROM (
@@ -120,6 +126,7 @@ WHERE e.state = 'accepted'
 -- name: evaluated_costs
 -- All attempts that led to an answer, at the batch price, also those of `try`, which were paid at another. Rows that share
 -- one request share its cost: the first bears it.
+-- work.evaluated_costs: One row is an answer to a gold row, with what all its attempts cost.
 CREATE OR REPLACE TABLE work.evaluated_costs AS
 WITH asked AS (
     SELECT DISTINCT a.custom_id, q.pipeline, q.key_id, q.started, q.rung
@@ -192,6 +199,7 @@ WHERE (m.mask >> ($number - 1)) & 1 = 1 AND NOT EXISTS (
 )
 
 -- name: gold_masks
+-- work.masks: One row is a gold row, with the bits of the rungs that may be used for it.
 CREATE OR REPLACE TABLE work.masks AS
 SELECT r.key_id, {mask}::UINTEGER AS mask
 FROM (SELECT position, md5(key)::UUID AS key_id FROM {rows}) r
@@ -237,6 +245,7 @@ JOIN {rows} r ON md5(r.key)::UUID = p.key_id
 
 -- name: verdicts
 -- What a judge said of each pair that it has come to an end with; nothing where it failed.
+-- work.verdicts_N: One row is a pair of answer and true value, with the verdict of the model that judges field N.
 CREATE OR REPLACE TABLE {verdicts} AS
 SELECT
     p.key, p.key_id, e.state, (d.output ->> 'correct')::BOOLEAN AS correct, d.output ->> 'reason' AS reason,

@@ -47,6 +47,7 @@ LIMIT 1
 -- name: pilot_sample
 -- By hash of the key, so that it is the same sample whoever asks; rows with a true value first, then in turns over the
 -- values of a column.
+-- work.sample: One row is a key that was drawn for a pilot.
 CREATE OR REPLACE TABLE work.sample AS
 SELECT key_id
 FROM (
@@ -61,6 +62,7 @@ ORDER BY is_known DESC, turn, draw
 LIMIT $rows
 
 -- name: pilot_rows
+-- work.pilot_rows: One row is a row whose request was sent with a pilot, with its outcome and what it cost.
 CREATE OR REPLACE TABLE work.pilot_rows AS
 WITH sent AS (
     SELECT q.* FROM ledger.requests q

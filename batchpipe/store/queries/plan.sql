@@ -13,6 +13,7 @@ WHERE pipeline IN ({pipelines}) AND prompt_version IN (
 SELECT count(*) > count(DISTINCT key_id) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 
 -- name: decided_again
+-- work.decided_again: One row is a key that was decided more than once in the generation, with its newest commit.
 CREATE OR REPLACE TABLE work.decided_again AS
 SELECT key_id, max(seq) AS seq FROM ledger.decisions
 WHERE pipeline IN ({pipelines}) AND seq >= {generation}
@@ -21,6 +22,7 @@ GROUP BY key_id HAVING count(*) > 1
 -- name: superseded
 -- Earlier prompt versions that brought the keys of that generation to an end, and no others, as where a prompt is edited
 -- over the same rows. Sets of keys are the same where their number and the exclusive or of their hashes are.
+-- work.superseded: One row is an earlier prompt version that the generation superseded for all of its keys.
 CREATE OR REPLACE TABLE work.superseded AS
 WITH ended AS (
     SELECT CASE WHEN seq < {generation} THEN prompt_version END AS earlier, count(*) AS rows, bit_xor(hash(key_id)) AS keys
@@ -34,6 +36,7 @@ WHERE e.earlier IS NOT NULL AND g.earlier IS NULL
 
 -- name: decided_before
 -- Keys that were decided before that generation only: none is among those whose version it has superseded.
+-- work.decided_before: One row is a key that was decided only before the generation, with its newest commit.
 CREATE OR REPLACE TABLE work.decided_before AS
 SELECT key_id, max(seq) AS seq
 FROM (
@@ -49,6 +52,7 @@ GROUP BY key_id
 
 -- name: standing
 -- The newest decision of each key, as of this commit. A view: a copy of it would take as much memory.
+-- work.standing: One row is a key that was ever decided, with its newest decision.
 CREATE OR REPLACE VIEW work.standing AS
 SELECT
     key_id, input_hash, prompt_version, policy_hash, state, review, not_before, started,
@@ -62,6 +66,7 @@ FROM (
 )
 
 -- name: standing_policies
+-- work.standing_policies: One row is a prompt version and a policy under which decisions stand, with their number.
 CREATE OR REPLACE TABLE work.standing_policies AS
 SELECT prompt_version, policy_hash, count(*) AS rows, count(*) FILTER (state IN ('accepted', 'kept')) AS answered
 FROM work.standing
@@ -74,11 +79,13 @@ JOIN ledger.policies p USING (policy_hash)
 WHERE p.pipeline IN ({pipelines})
 
 -- name: input
+-- work.input: One row is a row of the input, with its key and the hashes of its input.
 CREATE OR REPLACE TABLE work.input AS
 SELECT position, key, md5(key)::UUID AS key_id, {hashes}, true AS selected
 FROM {snapshot}
 
 -- name: pending
+-- work.pending: One row is a key with a request in flight.
 CREATE OR REPLACE TABLE work.pending AS
 SELECT key_id, any_value(r.started) AS started
 FROM ledger.requests r
@@ -87,6 +94,7 @@ WHERE r.pipeline IN ({pipelines})
 GROUP BY key_id
 
 -- name: identities
+-- work.identities: One row is a prompt version and a policy that decisions stand under, compared with those of today.
 CREATE OR REPLACE TABLE work.identities AS
 SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     s.prompt_version,
@@ -102,6 +110,7 @@ LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN (
 
 -- name: compared
 -- Every row of the input that is not unchanged. Of many rows those are few, as a rule: the others are put aside first.
+-- work.compared: One row is a row of the input that is not unchanged, with what its standing decision says of it.
 CREATE OR REPLACE TABLE work.compared AS
 WITH settled AS (
     SELECT s.key_id, s.input_hash
@@ -147,6 +156,7 @@ FROM (
 WHERE word <> 'unchanged'
 
 -- name: candidates
+-- work.candidates: One row is a row of the input that may be due, with its standing decision and its usable rungs.
 CREATE OR REPLACE TABLE work.candidates AS
 WITH chosen AS (SELECT * FROM work.compared WHERE word = 'candidate')
 SELECT
@@ -172,6 +182,7 @@ LEFT JOIN (
 
 -- name: tries
 -- Answers that `batchpipe try` has bought, where their model with its settings is a rung of the ladder.
+-- work.tries: One row is an answer that `try` bought for a request that may be due.
 CREATE OR REPLACE TABLE work.tries AS
 WITH bought AS (
     SELECT q.key_id, q.fingerprint, q.custom_id, q.seq, l.rung
@@ -196,6 +207,7 @@ SELECT coalesce(sum(bytes), 0)::BIGINT FROM (SELECT strlen(answer) AS bytes FROM
 
 -- name: stored_answers
 -- Which is the newest is found without the texts, which would all be held at once.
+-- work.answers: One row is a request with the newest answer that is stored for it.
 CREATE OR REPLACE TABLE work.answers AS
 SELECT custom_id, answer
 FROM ledger.results
@@ -208,6 +220,7 @@ WHERE outcome = 'answered' AND answer IS NOT NULL
 
 -- name: present_outputs
 -- `output` is what stands, `answer` what the model said.
+-- work.present: One row is a key with the answer that stands for it now.
 CREATE OR REPLACE TABLE work.present AS
 SELECT a.key_id, a.custom_id, a.rung, coalesce(h.after, r.output) AS output, r.output AS answer
 FROM (
@@ -223,6 +236,7 @@ JOIN (
 LEFT JOIN ({reviewed}) h ON h.key_id = a.key_id
 
 -- name: matches
+-- work.matches: One row is a key that may be due, with a stored answer to what it asks.
 CREATE OR REPLACE TABLE work.matches AS
 WITH wanted AS (
     SELECT DISTINCT c.key_id, f.fingerprint, c.known AND f.fingerprint = c.own_fingerprint AND NOT c.never_sent AS own,
@@ -260,6 +274,7 @@ WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_se
 GROUP BY w.key_id
 
 -- name: to_judge
+-- work.to_judge: One row is a row and an answer that are to be validated and judged by the policy of today.
 CREATE OR REPLACE TABLE work.to_judge AS
 SELECT c.key_id, c.custom_id, c.rung, {values} AS input_values
 FROM work.candidates c
@@ -274,7 +289,18 @@ JOIN work.candidates c USING (key_id)
 JOIN {snapshot} s USING (position)
 WHERE NOT (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
 
+-- name: rejudged
+-- work.rejudged: One row is a standing answer that was judged again by the policy of today.
+CREATE OR REPLACE TABLE work.rejudged AS SELECT * FROM work.judged;
+-- work.documents_of_rejudged: One row is the valid document of an answer that was judged again.
+CREATE OR REPLACE TABLE work.documents_of_rejudged AS SELECT * FROM work.documents WHERE output IS NOT NULL
+
+-- name: judged_documents
+-- work.documents_of_judged: One row is the valid document of a stored answer that was judged for a row that may be due.
+CREATE OR REPLACE TABLE work.documents_of_judged AS SELECT * FROM work.documents WHERE output IS NOT NULL
+
 -- name: to_render
+-- work.to_render: One row is a row and a way to ask it (afresh or as a continuation) for which a request is rendered.
 CREATE OR REPLACE TABLE work.to_render AS
 WITH wanted AS (
     SELECT c.*, {continues} AS continues, c.same_input AND (c.same_version OR c.same_visible) AS certain
@@ -304,6 +330,7 @@ JOIN work.next_rungs n ON n.rungs = v.rungs AND n.rung = v.above
 WHERE n.next_rung IS NOT NULL
 
 -- name: plan
+-- work.plan: One row is a row of the input that may be due, with the reason why it is due or not.
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
     p.* EXCLUDE (
@@ -377,6 +404,7 @@ DROP TABLE work.candidates; DROP TABLE work.matches
 DROP TABLE work.plan; DROP TABLE work.rendered; DROP TABLE work.compared; DROP TABLE work.input
 
 -- name: due
+-- work.due: One row is a row of the input whose request may be sent now, with its bytes and its expected tokens.
 CREATE OR REPLACE TABLE work.due AS
 SELECT
     d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.word AS reason, d.continues, f.next_rung AS rung,
@@ -418,6 +446,7 @@ JOIN (
 
 -- name: shared_requests
 -- Of the rows that are due those that ask what another one asks too, or what is in flight: few, as a rule.
+-- work.shared: One row is a due row that asks what another due row or a request in flight asks.
 CREATE OR REPLACE TABLE work.shared AS
 -- One in flight may have been recorded under schema version 1: its hash was the exclusive or of what is hashed now.
 WITH in_flight AS (
@@ -448,6 +477,7 @@ WHERE d.request_hash IN (SELECT request_hash FROM same)
 WINDOW same AS (PARTITION BY d.request_hash ORDER BY d.position)
 
 -- name: leading
+-- work.leading: One row is a due row, with the row whose request it shares.
 CREATE OR REPLACE VIEW work.leading AS
 SELECT
     d.*, coalesce(s.leader_key_id, d.key_id) AS leader_key_id, coalesce(s.leads, true) AS leads, s.in_flight_custom_id,
@@ -482,6 +512,7 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 (SELECT (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared) AS unchanged) u
 
 -- name: number_requests
+-- work.queue: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.queue AS
 SELECT
     key_id, position, rung, rungs, bytes, max_usd, expected_input_tokens, expected_output_tokens,

@@ -110,6 +110,7 @@ SELECT count(*) FROM work.pending WHERE started < $seq
 
 -- name: run_standings
 -- Where each selected row of the input stands now, but those that were unchanged and still are.
+-- work.standings: One row is a selected row of the input that the run touched, with its state at the end.
 CREATE OR REPLACE TABLE work.standings AS
 WITH later AS (
     SELECT key_id, arg_max(state, seq) AS state, arg_max(review, seq) AS review, max(seq) AS seq

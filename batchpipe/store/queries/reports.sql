@@ -123,6 +123,7 @@ WHERE database_name = current_catalog() AND schema_name = $schema AND table_name
 ORDER BY column_index
 
 -- name: take_rows
+-- work.taken: One row is a row of the output table that a command was asked to show.
 CREATE OR REPLACE TABLE work.taken AS
 SELECT {columns} FROM {table} WHERE {condition} ORDER BY {order} {limit}
 
@@ -134,6 +135,7 @@ SELECT {values} FROM {table} WHERE to_json([{texts}])::VARCHAR = $key
 
 -- name: paid
 -- One row per result that was paid for or might have been, with what it led to for the row that led the request.
+-- work.paid: One row is a result that was paid for or might have been, with what the decision on it was.
 CREATE OR REPLACE TABLE work.paid AS
 SELECT
     r.run_id, r.recorded_at, r.outcome, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
@@ -170,6 +172,7 @@ FROM work.paid
 {grouped}
 
 -- name: paid_versions
+-- work.versions: One row is a prompt version of the pipeline, with its name and git commit.
 CREATE OR REPLACE TABLE work.versions AS
 SELECT DISTINCT ON (prompt_version) prompt_version, version, git_commit, seq
 FROM ledger.prompt_versions
@@ -183,6 +186,7 @@ WHERE pipeline IN ({pipelines}) AND is_open
 
 -- name: estimated
 -- Collected batches that nobody canceled, with a price for all of their results: as expected when they were prepared.
+-- work.estimated: One row is a collected batch with a price for all of its results, with what was expected of it.
 CREATE OR REPLACE TABLE work.estimated AS
 SELECT b.run_id, b.prompt_version, b.prepared_at, b.requests, b.expected_usd, b.low_usd, b.high_usd, c.actual_usd
 FROM ledger.batches b
@@ -211,6 +215,7 @@ FROM work.estimated
 
 -- name: answers_that_stand
 -- The accepted answer of each key whose row stands accepted or kept, with the rung and model that it was asked of.
+-- work.answers_that_stand: One row is a key whose answer stands, with the rung and the model that gave it.
 CREATE OR REPLACE TABLE work.answers_that_stand AS
 SELECT s.key_id, s.custom_id, q.rung, q.model
 FROM (
@@ -225,6 +230,7 @@ WHERE s.state IN ('accepted', 'kept')
 
 -- name: answers_to_mark
 -- What the models said, not what a person made of it.
+-- work.answers_to_mark: One row is a standing answer to a key with true values, with its document.
 CREATE OR REPLACE TABLE work.answers_to_mark AS
 SELECT a.*, r.output, true AS valid
 FROM work.answers_that_stand a

@@ -36,6 +36,7 @@ ORDER BY h.key_id, h.seq DESC
 
 -- name: review_answers
 -- The newest accepted answer of each key, as it was asked for, and what stands of it.
+-- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
 CREATE OR REPLACE TABLE work.review_answers AS
 WITH accepted AS (
     SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
@@ -106,6 +107,7 @@ LEFT JOIN ({reviewed}) h ON h.key_id = c.key_id
 
 -- name: review_rows
 -- Answers whose row is in the input, with why a person should see them and whether their input is still the same.
+-- work.review: One row is an answer that a person is to see, with its number on the screen.
 CREATE OR REPLACE TABLE work.review AS
 SELECT row_number() OVER (ORDER BY position) - 1 AS number, *
 FROM (
@@ -141,13 +143,13 @@ ORDER BY w.number
 
 -- name: overtaken
 SELECT v.number
-FROM work.verdicts v
+FROM work.new_reviews v
 JOIN work.review w USING (number)
 LEFT JOIN (
     SELECT key_id, arg_max(custom_id, seq) AS custom_id
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND key_id IN (
-        SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.verdicts)
+        SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)
     )
     GROUP BY key_id
 ) a USING (key_id)
@@ -160,7 +162,7 @@ SELECT
     $pipeline AS pipeline, w.key_id, w.key, w.input_hash, w.prompt_version, w.custom_id, w.input_columns, w.input_values,
     v.verdict, w.answer AS before, v.after::JSON AS after, w.chosen, $reviewed_by AS reviewed_by, NULL::UUID AS run_id,
     $now AS recorded_at, $seq AS seq
-FROM work.verdicts v
+FROM work.new_reviews v
 JOIN work.review w USING (number)
 
 -- name: row_reviews

@@ -3,6 +3,7 @@
 -- name: chunk
 -- The requests of chunks that go up together. An id has 96 bits of the hash: two of ten billion are the same with a
 -- chance of one in a billion.
+-- work.chunk: One row is a row that goes up with a chosen chunk, with the identifier of its request.
 CREATE OR REPLACE TABLE work.chunk AS
 WITH parts AS (
     SELECT

@@ -44,6 +44,7 @@ LIMIT 1
 
 -- name: sampled
 -- A few rows of each reason, first those that would be sent.
+-- work.sampled: One row is a due row whose request `plan` shows in full as an example of its reason.
 CREATE OR REPLACE TABLE work.sampled AS
 SELECT p.key_id, p.position, p.key, p.word, p.custom_id, f.feedback_answer, f.feedback_error
 FROM work.plan p
