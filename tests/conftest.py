@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,54 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not a sample")
+    parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not the share of a day")
+    parser.addoption("--day", help="the day whose share of the sweeps is tried, as 2026-11-28; default: today (UTC)")
+    parser.addoption(
+        "--proofs", action="store_true", help="only the slow proofs, which a call that names no file leaves out"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the day once: the processes that share the work get it with the options."""
+    config.option.day = config.option.day or datetime.now(UTC).date().isoformat()
+    if not hasattr(config, "workerinput"):
+        named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+        config.option.all_kinds = config.option.full_sweep or (named and not config.option.proofs)
+    config.addinivalue_line("markers", "share(n): of a sweep's cases so many are tried a day, chosen by the day")
+    config.addinivalue_line("markers", "proof: a slow proof that `--proofs` runs, a step of its own in `.ci/run`")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to try the same cases again."""
+    return f"sweeps: the share of {config.option.day}; again with --day {config.option.day}, all with --full-sweep"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not of the day's share; where no file is named, the slow proofs, or all but them."""
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    sweeps: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        is_proof = item.get_closest_marker("proof") is not None
+        wanted = config.option.all_kinds or is_proof == config.option.proofs
+        (kept if wanted else left).append(item)
+        if wanted and item.get_closest_marker("share") is not None:
+            sweeps.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    if not config.option.full_sweep:
+        for name, cases in sweeps.items():
+            marker = cases[0].get_closest_marker("share")
+            assert marker is not None
+            tried = random.Random(f"{config.option.day} {name}").sample(cases, min(marker.args[0], len(cases)))
+            left += [each for each in cases if each not in tried]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [each for each in kept if each not in left]
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Chance that is the same for this test all day long, and for `--full-sweep` on every day."""
+    day = "" if request.config.option.full_sweep else request.config.option.day
+    return random.Random(f"{day} {request.node.nodeid}")
 
 
 @pytest.fixture

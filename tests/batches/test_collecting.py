@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from benchmarks.measure import Size, bench
 
 CPU_SECONDS = 1.5
 BUSY_CPU_SECONDS = 3.0
 
 
+@pytest.mark.proof
 def test_a_hundred_thousand_lines_are_collected_in_seconds(tmp_path: Path, full_sweep: bool) -> None:
     """The short form takes a fifth of the lines, and leaves room for a busy machine."""
     size = Size(rows=100_000 if full_sweep else 20_000, row_bytes=200, chunk=100_000)

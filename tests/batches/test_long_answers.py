@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from projects import Project, numbered
 
 ROWS = 2_100
@@ -27,6 +28,7 @@ max_tokens = 20000
 """
 
 
+@pytest.mark.proof
 def test_answers_of_many_pages(project: Project) -> None:
     project.rows(numbered(ROWS))
     project.pipeline(TRANSLATED)

@@ -146,6 +146,7 @@ ONE_FAILS = {
 
 
 class TestOneOfThemFails:
+    @pytest.mark.share(4)
     @pytest.mark.parametrize("place", [0, 2])
     @pytest.mark.parametrize("name", ONE_FAILS)
     def test_the_others_go_through(self, project: Project, name: str, place: int) -> None:

@@ -38,8 +38,9 @@ def spent_by_day(project: Project) -> list[tuple[Decimal, ...]]:
     return found
 
 
-def test_three_days_of_calls_never_pass_the_days_budget(project: Project, clock: Clock) -> None:
-    """From noon of the first day to the morning of the third."""
+def test_three_days_of_calls_never_pass_the_days_budget(project: Project, clock: Clock, full_sweep: bool) -> None:
+    """From noon of the first day to the morning of the third; the short form calls every hour."""
+    pause = QUARTER if full_sweep else HOUR
     project.faults({**LONG, "delay_seconds": 5 * 3600})
     days = []
     begun = clock.now()
@@ -50,12 +51,13 @@ def test_three_days_of_calls_never_pass_the_days_budget(project: Project, clock:
             outcome = clock.run(no_wait=True)
             assert outcome.error is None
             results.append(outcome.result)
-            clock.advance(QUARTER)
+            clock.advance(pause)
             if outcome.result.status == "done":
                 break
         days.append(results)
-    assert 44 <= len(days[0]) <= 48
-    assert 90 <= len(days[1]) <= 96
+    calls_a_day = DAY // pause
+    assert calls_a_day * 0.45 <= len(days[0]) <= calls_a_day // 2
+    assert calls_a_day * 0.9 <= len(days[1]) <= calls_a_day
     for sums in spent_by_day(project):
         assert len(sums) == 3
         assert sum(sums) == used_usd(project)

@@ -120,6 +120,7 @@ def clock(project: Project) -> Clock:
     return Clock(project=project, step=300.0)
 
 
+@pytest.mark.share(1)
 @pytest.mark.parametrize("count", [10, 1_000, 10_000])
 def test_the_bill_is_within_5_percent_of_the_best(tmp_path: Path, count: int) -> None:
     ways = [("1h", True)]

@@ -11,6 +11,7 @@ from statistics import correlation, fmean, linear_regression, median, variance
 from typing import Any
 
 import duckdb
+import pytest
 from clocked import Clock
 from projects import BASIC, Project, numbered
 from test_million_rows import COPIES
@@ -112,6 +113,7 @@ def test_the_bill_is_forecast_with_answers_that_are_tried_again(project: Project
     assert retries > 0.1
 
 
+@pytest.mark.proof
 def test_the_bill_is_forecast_where_rows_climb(project: Project) -> None:
     """Whether a row climbs to a model of three times the price is a coin tossed by each: 100 rows know it less well."""
     found = [forecast(project, LADDER, seed, answers(seed, climbing=0.12)) for seed in range(20, 25)]
@@ -120,6 +122,7 @@ def test_the_bill_is_forecast_where_rows_climb(project: Project) -> None:
     assert sum(each.hit for each in found) >= 4
 
 
+@pytest.mark.proof
 def test_the_bill_is_forecast_within_a_tenth_after_300_rows_that_climb(project: Project) -> None:
     found = [
         forecast(project, LADDER, seed, answers(seed, climbing=0.12), count=900, first=300) for seed in range(30, 32)

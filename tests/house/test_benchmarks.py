@@ -70,6 +70,7 @@ def test_the_commands_that_the_readme_shows_are_understood() -> None:
         parser().parse_args(shlex.split(arguments))
 
 
+@pytest.mark.proof
 def test_a_benchmark_of_few_rows_works_from_end_to_end(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     write(path, [Result(taken=TAKEN, what=cost(FLOOR, 10, 1.0))])

@@ -10,7 +10,7 @@ from projects import Project, numbered
 
 from batchpipe.engine.plan.plan import DUE_REASONS
 
-SEEDS, ALL_SEEDS = 10, 300
+SEEDS = 300
 STEPS = 6
 CHOICES = (
     "edit rows",
@@ -188,12 +188,8 @@ def check_step(project: Project, options: dict[str, Any], what: str) -> None:
         assert result.rows["kept"] >= plan.rows_by_reason["kept"], what
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seed" in metafunc.fixturenames:
-        full = metafunc.config.getoption("--full-sweep")
-        metafunc.parametrize("seed", range(ALL_SEEDS if full else SEEDS))
-
-
+@pytest.mark.share(3)
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_plan_is_what_run_does(project: Project, seed: int) -> None:
     history = History(project, seed)
     project.faults({"requests": [{"match": "text number 5", "outcome": "invalid_json", "times": 3}]})

@@ -83,6 +83,7 @@ def answers() -> dict[tuple[str, int], dict[str, Any]]:
     return said
 
 
+@pytest.mark.proof
 def test_the_report_says_what_the_table_says_and_the_tuned_ladder_is_cheaper(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 def test_a_file_that_is_no_database_is_told_and_left_as_it_is(project: Project, content: bytes) -> None:
     project.pipeline()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import duckdb
+import pytest
 from projects import BASIC, Project, numbered
 
 ROWS = 1_000_000
@@ -72,6 +73,7 @@ def cpu_of(*arguments: str) -> tuple[float, str]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended.stdout
 
 
+@pytest.mark.proof
 def test_a_million_unchanged_rows_are_looked_through_in_seconds(project: Project, full_sweep: bool) -> None:
     project.rows(numbered(ANSWERED))
     for version in range(PAST_VERSIONS + 1):
@@ -95,6 +97,7 @@ def test_a_million_unchanged_rows_are_looked_through_in_seconds(project: Project
     assert seconds < (CPU_SECONDS if full_sweep else BUSY_CPU_SECONDS)
 
 
+@pytest.mark.proof
 def test_one_percent_of_a_million_rows_is_planned_with_its_diff(project: Project, full_sweep: bool) -> None:
     """The short form's bound leaves room for a busy machine."""
     project.rows(numbered(ANSWERED))

@@ -95,6 +95,7 @@ def test_a_key_is_in_no_file_and_in_no_output(project: Project) -> None:
         assert seen(project, ended) == []
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("fault", ["status:401", "status:400", "status:500", "status_html:502"])
 @pytest.mark.parametrize("place", ["create", "retrieve"])
 def test_a_provider_that_repeats_the_key_does_not_spread_it(project: Project, fault: str, place: str) -> None:

@@ -17,10 +17,9 @@ import pytest
 from crash.scenario import BODIES, RULES
 from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points, examine, fresh, try_point
 
-SEED = 20_261_122
-TRIED_IN_SHORT = 16
-TWICE_IN_SHORT = 3
-MOMENTS_IN_SHORT, MOMENTS_IN_FULL = 3, 100
+TRIED_IN_SHORT = 8
+TWICE_IN_SHORT = 2
+MOMENTS_IN_SHORT, MOMENTS_IN_FULL = 2, 100
 SHARE_KILLED_TWICE = 0.2
 JOBS = 2
 
@@ -73,9 +72,9 @@ def test_a_run_killed_at_any_point_goes_on(
     tmp_path: Path,
     show: Print,
     full_sweep: bool,
+    chance: random.Random,
 ) -> None:
     names, usual = uninterrupted
-    chance = random.Random(SEED)
     points = list(range(1, len(names) + 1))
     if not full_sweep:
         points = sorted(chance.sample(points, TRIED_IN_SHORT))
@@ -115,11 +114,14 @@ def test_the_points_are_all_that_a_run_does(uninterrupted: tuple[list[str], Coun
 
 
 def test_killed_at_moments_that_are_no_points(
-    runner: Runner, uninterrupted: tuple[list[str], Counter[str]], tmp_path: Path, full_sweep: bool
+    runner: Runner,
+    uninterrupted: tuple[list[str], Counter[str]],
+    tmp_path: Path,
+    full_sweep: bool,
+    chance: random.Random,
 ) -> None:
     """Within a statement of the database, within its commit, within a call."""
     _, usual = uninterrupted
-    chance = random.Random(SEED)
     for number in range(MOMENTS_IN_FULL if full_sweep else MOMENTS_IN_SHORT):
         with fresh(tmp_path / f"moment-{number}") as project:
             process = runner.begin(project)

@@ -16,8 +16,7 @@ from projects import Project
 
 from batchpipe.engine.batches import submit
 
-SEED = 20_261_122
-PAIRS_IN_SHORT, PAIRS_IN_FULL = 6, 300
+PAIRS_IN_SHORT, PAIRS_IN_FULL = 3, 300
 FEW = 6  # two chunks, none of a single request: that would fail where a fault refuses it for its size
 LIST_LAG = 0.3
 SUBMIT_TIMEOUT = 3.0
@@ -150,6 +149,7 @@ def survives(project: Project, usual: Counter[str], *, rows: int = len(LABELS)) 
         assert list(folder.glob(f"{chunk_id}.jsonl*"))
 
 
+@pytest.mark.share(10)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_alone(disturbed: Callable[[str], Project], usual_of_few: Counter[str], name: str) -> None:
     project = disturbed("alone")
@@ -157,8 +157,9 @@ def test_a_fault_alone(disturbed: Callable[[str], Project], usual_of_few: Counte
     survives(project, usual_of_few, rows=FEW)
 
 
-def test_faults_in_pairs(disturbed: Callable[[str], Project], usual: Counter[str], full_sweep: bool) -> None:
-    chance = random.Random(SEED)
+def test_faults_in_pairs(
+    disturbed: Callable[[str], Project], usual: Counter[str], full_sweep: bool, chance: random.Random
+) -> None:
     pairs = list(itertools.combinations(FAULTS, 2))
     for number, pair in enumerate(chance.sample(pairs, PAIRS_IN_FULL if full_sweep else PAIRS_IN_SHORT)):
         # A single request that is refused for its size has failed: that refusal stays with the first chunk.
