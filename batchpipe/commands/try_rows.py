@@ -99,7 +99,8 @@ def tried_text(tried: TriedRow, resolved: Resolved) -> str:
         paid = "nothing: it was answered before"
     else:
         paid = f"{money(tried.cost_usd)} at the realtime price, {tried.seconds:.1f} s"
-    tokens = f"{count(tried.input_tokens)} in, {count(tried.output_tokens)} out"
+    used = ((tried.input_tokens, "in"), (tried.output_tokens, "out"))
+    tokens = ", ".join(f"{'unknown' if number is None else count(number)} {name}" for number, name in used)
     lines.append(pairs([("verdict", _verdict(tried, resolved)), ("tokens", tokens), ("cost", paid)]))
     return "\n".join(lines)
 

@@ -25,9 +25,11 @@ from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
+from batchpipe.store.output_marks import mark_output_tables
 from batchpipe.store.queries import query
 
 CATALOG = "store"
+MARKS_BEGAN = 2  # the schema version from which on output tables bear a mark
 MEMORY_BYTES = 300_000_000
 COPIES_OF_GROUP = 4
 # A statement holds so many copies of answers; what reads fields out of them holds their JSON once more for each test.
@@ -294,6 +296,8 @@ def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path:
                     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
                     drawn = "".join(random.SystemRandom().choice(letters) for _ in range(8))
                     _set_meta(connection, "database", drawn, now)
+                if number == MARKS_BEGAN:
+                    mark_output_tables(connection)
                 _set_meta(connection, "schema_version", str(number), now)
             connection.execute("COMMIT")
         except BaseException:

@@ -323,3 +323,11 @@ def test_a_migration_that_is_cut_short_leaves_the_database_as_it_was(
     assert yesterday.facts() == whole
     monkeypatch.setattr(database, "_set_meta", real)
     assert yesterday.plan("demo").due == 0
+
+
+def test_every_output_table_bears_a_mark(yesterday: Yesterday) -> None:
+    yesterday.plan("demo")
+    ((database,),) = yesterday.rows("SELECT value FROM ledger.meta WHERE name = 'database'")
+    made = yesterday.rows("SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY ALL")
+    assert made == [(name, f"[batchpipe: database {database}, pipeline {name}]") for name, _ in made]
+    assert {name for name, _ in made} >= {"demo", "limited", "piloted", "flying"}

@@ -136,6 +136,7 @@ class Submitter:
                     "run_id": self.parts.run_id,
                     "prompt_version": self.parts.resolved.version.prompt_version,
                     "policy_hash": self.parts.resolved.policy_hash,
+                    "provider": provider.name,
                     "now": session.now,
                     "seq": session.seq,
                 },

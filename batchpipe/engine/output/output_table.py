@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.answers.validation import make_room_for_stored
@@ -12,6 +12,7 @@ from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal, quote_table
 from batchpipe.store.database import Session
+from batchpipe.store.output_marks import COLUMNS_OF_OUTPUT, OutputMark, read_mark, write_mark
 from batchpipe.store.queries import query
 
 
@@ -39,11 +40,15 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
             [schema, name],
         )
     ]
-    if present and not _made_by_us(session, resolved):
+    comment, database = session.one(query("output_comment"), {"schema": schema, "table": name})
+    mark = OutputMark(database, resolved.name)
+    if present and not _is_ours(session, resolved, read_mark(comment), database, [column for column, _ in present]):
         what = f"the database has a table {resolved.table} that this pipeline did not make; it is not touched"
         raise PipelineError(what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."')
     wanted = _described(session, resolved)
     if present == wanted:
+        if read_mark(comment) is None:
+            write_mark(session.connection, f"{schema}.{name}", comment, mark)
         return False
     session.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
     columns = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in table_columns(resolved))
@@ -52,7 +57,8 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
         if column.comment:
             comment = f"COMMENT ON COLUMN {output_table(resolved)}.{quote_identifier(column.name)}"
             session.execute(f"{comment} IS {quote_literal(column.comment)}")
-    if not _made_by_us(session, resolved):
+    write_mark(session.connection, f"{schema}.{name}", comment, mark)
+    if not _was_made(session, resolved):
         add_event(session, resolved.name, "output_made", {"table": f"{schema}.{name}"}, run_id=run_id)
     merge_output(session, resolved, None)
     return True
@@ -191,13 +197,34 @@ def _values(resolved: Resolved) -> list[str]:
     return [*keys, *fields, *included]
 
 
-def _made_by_us(session: Session, resolved: Resolved) -> bool:
-    return bool(
-        session.one(
-            query("output_is_ours", pipelines=quote_list(resolved.names)),
-            {"table": ".".join(_split(resolved.table))},
-        )[0]
+def _is_ours(
+    session: Session, resolved: Resolved, mark: OutputMark | None, database: str, columns: Sequence[str]
+) -> bool:
+    """Return whether this pipeline made the output table that is there.
+
+    Its mark says so. Where the mark was lost (EXPORT and IMPORT of the database, a comment written over), three things
+    together do: the event that it was made, `columns` that are those of an output table of this key, and its keys.
+    Reads `ledger.events`, `ledger.requests`.
+    """
+    if mark is not None:
+        return mark.database == database and mark.pipeline in resolved.names
+    needed = {*(each.name for each in resolved.key_columns), *COLUMNS_OF_OUTPUT}
+    if not needed <= set(columns) or not _was_made(session, resolved):
+        return False
+    keys = ", ".join(f"{quote_identifier(each.name)}::VARCHAR" for each in resolved.key_columns)
+    statement = query(
+        "output_keys_are_known",
+        key=f"to_json([{keys}])::VARCHAR",
+        table=output_table(resolved),
+        pipelines=quote_list(resolved.names),
     )
+    return bool(session.one(statement)[0])
+
+
+def _was_made(session: Session, resolved: Resolved) -> bool:
+    """Return whether the ledger knows that this pipeline made a table of this name. Reads `ledger.events`."""
+    statement = query("output_made", pipelines=quote_list(resolved.names))
+    return bool(session.one(statement, {"table": ".".join(_split(resolved.table))})[0])
 
 
 def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:

@@ -66,8 +66,8 @@ class TriedRow:
     error: str | None
     answer: str | None
     output: Mapping[str, Any] | None
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
     cost_usd: Decimal | None
     seconds: float
 
@@ -236,6 +236,7 @@ class RowTry:
                     "policy_hash": resolved.policy_hash,
                     "fingerprint": each.fingerprint,
                     "rung": each.rung,
+                    "provider": resolved.rules.name,
                     "model": each.settings.model,
                     "settings": settings_text(each.settings),
                     "max_tokens": each.settings.max_tokens,

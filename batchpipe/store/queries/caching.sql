@@ -2,7 +2,8 @@
 
 -- name: cache_hits
 -- What the newest batches read and wrote whose prefix was there when they were sent, by model and lifetime.
-SELECT m.ttl, sum(r.cache_read_tokens)::BIGINT, sum(r.cache_write_5m_tokens + r.cache_write_1h_tokens)::BIGINT, count(*)
+SELECT m.ttl, coalesce(sum(r.cache_read_tokens), 0)::BIGINT,
+    sum(coalesce(r.cache_write_5m_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0))::BIGINT, count(*)
 FROM (
     SELECT chunk_id, data ->> 'cache' AS ttl
     FROM ledger.events
@@ -12,7 +13,7 @@ FROM (
     LIMIT 50
 ) m
 JOIN ledger.results r USING (chunk_id)
-WHERE r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens > 0
+WHERE coalesce(r.cache_read_tokens, 0) + coalesce(r.cache_write_5m_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0) > 0
 GROUP BY m.ttl
 
 -- name: cache_seen
@@ -33,7 +34,8 @@ known AS (
 used AS (
     SELECT
         k.chunk_id, any_value(k.ended_at) AS ended_at, any_value(k.ttl) AS ttl,
-        coalesce(sum(r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens), 0) AS tokens,
+        sum(coalesce(r.cache_read_tokens, 0) + coalesce(r.cache_write_5m_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0))
+            AS tokens,
         coalesce(sum(r.input_tokens), 0) AS uncached_tokens
     FROM known k JOIN ledger.results r USING (chunk_id)
     WHERE k.ttl IS NOT NULL
@@ -59,9 +61,14 @@ WHERE rung = $rung
 -- name: cache_came_to
 -- What caching came to in batches, by model: what reads saved and writes cost beyond the price of uncached input.
 WITH used AS (
-    SELECT * FROM ledger.results
+    SELECT * REPLACE (
+        coalesce(input_tokens, 0) AS input_tokens, coalesce(cache_read_tokens, 0) AS cache_read_tokens,
+        coalesce(cache_write_5m_tokens, 0) AS cache_write_5m_tokens,
+        coalesce(cache_write_1h_tokens, 0) AS cache_write_1h_tokens
+    )
+    FROM ledger.results
     WHERE pipeline IN ({pipelines}) AND NOT judged_again AND batch_id IS NOT NULL
-        AND cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens > 0
+        AND coalesce(cache_read_tokens, 0) + coalesce(cache_write_5m_tokens, 0) + coalesce(cache_write_1h_tokens, 0) > 0
 ),
 priced AS (
     SELECT

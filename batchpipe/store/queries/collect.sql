@@ -9,7 +9,7 @@ CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_a
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
     chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
-    transients, max_tokens, rungs, earlier_answer, started{included}
+    transients, max_tokens, rungs, earlier_answer, started, provider{included}
 FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
@@ -146,7 +146,7 @@ WITH priced AS (
 ),
 stepped AS (SELECT p.*, {step} AS step FROM priced p)
 SELECT
-    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, $run_id::UUID AS run_id, s.outcome, s.model, s.stop_reason,
+    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, o.provider, $run_id::UUID AS run_id, s.outcome, s.model, s.stop_reason,
     s.answer, d.output, CASE WHEN s.outcome = 'answered' THEN d.error ELSE s.error_message END AS error, s.error_type,
     s.uncached AS input_tokens, s.write_5m AS cache_write_5m_tokens, s.write_1h AS cache_write_1h_tokens,
     s.reads AS cache_read_tokens, s.written AS output_tokens, coalesce(s.thinking_tokens, 0) AS thinking_tokens,
@@ -156,6 +156,7 @@ SELECT
     false AS judged_again, e.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
 JOIN work.ended e USING (chunk_id)
+LEFT JOIN (SELECT chunk_id, any_value(provider) AS provider FROM work.sent GROUP BY chunk_id) o USING (chunk_id)
 LEFT JOIN work.all_documents d USING (custom_id)
 LEFT JOIN work.prices b ON b.model = s.model AND b.tier = s.tier AND b.above_input_tokens = s.step
 LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above_input_tokens = s.step

@@ -90,9 +90,35 @@ WHERE t.rowid = w.row_number
 -- name: stale_rows
 SELECT count(*) FROM {table} WHERE NOT _current
 
--- name: output_is_ours
+-- name: output_made
 SELECT count(*) > 0 FROM ledger.events
 WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pipelines})
+
+-- name: output_comment
+-- The comment of a table, and the id of this database.
+SELECT
+    (SELECT comment FROM duckdb_tables()
+        WHERE database_name = current_catalog() AND schema_name = $schema AND table_name = $table) AS comment,
+    (SELECT max(value) FROM ledger.meta WHERE name = 'database') AS database
+
+-- name: output_keys_are_known
+-- Whether most of the keys in a table were sent by this pipeline.
+SELECT count(*) FILTER (NOT is_known) * 2 <= count(*)
+FROM (SELECT {key} IN (SELECT key FROM ledger.requests WHERE pipeline IN ({pipelines})) AS is_known FROM {table})
+
+-- name: output_tables_made
+-- For each table that a pipeline has made and that has the columns of an output table: the pipeline that made it last.
+SELECT t.schema_name, t.table_name, arg_max(e.pipeline, e.seq) AS pipeline, any_value(t.comment) AS comment
+FROM ledger.events e
+JOIN duckdb_tables() t
+    ON t.database_name = current_catalog() AND t.schema_name || '.' || t.table_name = e.data ->> 'table'
+JOIN (
+    SELECT schema_name, table_name, list(column_name) AS columns FROM duckdb_columns()
+    WHERE database_name = current_catalog() GROUP BY schema_name, table_name
+) c ON c.schema_name = t.schema_name AND c.table_name = t.table_name
+WHERE e.kind = 'output_made' AND list_has_all(c.columns, {columns})
+GROUP BY t.schema_name, t.table_name
+ORDER BY ALL
 
 -- name: accepted_in_commit
 SELECT key_id FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'

@@ -77,8 +77,8 @@ verdicts AS (
     GROUP BY key_id, custom_id
 )
 SELECT
-    s.key_id, s.key, s.custom_id, s.leads, s.input_values, r.outcome, r.output, r.input_tokens
-        + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS input_tokens,
+    s.key_id, s.key, s.custom_id, s.leads, s.input_values, r.outcome, r.output,
+    coalesce(r.input_tokens, 0) + coalesce(r.cache_read_tokens, 0) + coalesce(r.cache_write_5m_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0) AS input_tokens,
     r.output_tokens, r.cost_usd, d.error,
     coalesce(d.state = 'accepted' OR (d.state = 'escalated' AND d.earlier_answer = d.custom_id), false) AS valid,
     coalesce(d.state = 'escalated', false) AS climbs

@@ -61,13 +61,13 @@ WITH followers AS (
 SELECT
     $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
     $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash, f.input_hash, f.fingerprint,
-    q.request_hash, f.reason, q.rung, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
+    q.request_hash, f.reason, q.rung, q.provider, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
     f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq
 FROM followers f
 JOIN (
-    SELECT DISTINCT ON (custom_id) custom_id, chunk_id, request_hash, rung, model, settings, max_tokens
+    SELECT DISTINCT ON (custom_id) custom_id, chunk_id, request_hash, rung, provider, model, settings, max_tokens
     FROM ledger.requests
     WHERE leads AND custom_id IN (SELECT custom_id FROM followers)
 ) q USING (custom_id)
@@ -184,7 +184,7 @@ SELECT
     coalesce(sum(input_tokens), 0)::BIGINT AS input,
     coalesce(sum(output_tokens), 0)::BIGINT AS output,
     coalesce(sum(cache_read_tokens), 0)::BIGINT AS cache_read,
-    coalesce(sum(cache_write_5m_tokens + cache_write_1h_tokens), 0)::BIGINT AS cache_write,
+    coalesce(sum(coalesce(cache_write_5m_tokens, 0) + coalesce(cache_write_1h_tokens, 0)), 0)::BIGINT AS cache_write,
     coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.results

@@ -41,7 +41,7 @@ INSERT INTO ledger.requests BY NAME
 SELECT
     $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
     $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash,
-    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, l.model, l.settings, c.send, c.attempt, c.transients,
+    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, $provider AS provider, l.model, l.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq

@@ -10,7 +10,7 @@ SELECT
     $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version,
     $policy_hash::UUID AS policy_hash, {input_hash} AS input_hash,
     md5($fingerprint)::UUID AS fingerprint, md5($custom_id)::UUID AS request_hash, 'try' AS reason, $rung AS rung,
-    $model AS model, $settings AS settings, 0 AS send, 1 AS attempt, 0 AS transients, $max_tokens AS max_tokens,
+    $provider AS provider, $model AS model, $settings AS settings, 0 AS send, 1 AS attempt, 0 AS transients, $max_tokens AS max_tokens,
     0 AS rungs, NULL::VARCHAR AS earlier_answer, $seq AS started, $bytes AS bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq
