@@ -40,18 +40,18 @@ CacheTtl = Literal["5m", "1h"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The provider's limits on one batch."""
+    """The provider's limits on one batch. `results_seconds`: how long it keeps the results, from `created_at`."""
 
     max_requests: int
     max_bytes: int
-    lifetime_seconds: int  # then unfinished requests expire
-    results_seconds: int  # results are kept this long, from created_at
+    results_seconds: int
 
 
 class Message(NamedTuple):
-    """A rendered request as the model sees it, less the model and its settings; a tuple, for one is made for every row.
+    """A rendered request as the model sees it, without the model and its settings.
 
-    `feedback` is the text shown on a retry after an invalid answer; it is no part of the fingerprint.
+    `feedback` is what the model is told on a retry after an invalid answer; it is no part of the fingerprint. The class
+    is a tuple because one is made for every row.
     """
 
     system: str | None
@@ -61,7 +61,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungSettings:
-    """One rung, resolved: the model without its provider prefix, and the provider's settings."""
+    """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings."""
 
     model: str
     max_tokens: int
@@ -70,9 +70,10 @@ class RungSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleProblem:
-    """A rung or schema that the provider refuses: the key of the TOML table, what is wrong, what to write.
+    """A mistake in a rung or schema: the `key` of the TOML table, what is wrong, and what to write instead.
 
-    A "warning" is printed and never stops anything: a model about to retire, a setting that looks wrong.
+    The provider would refuse an "error". A "warning" is printed and stops nothing: the model retires soon, or a setting
+    looks wrong.
     """
 
     key: str
@@ -87,7 +88,6 @@ class BatchState:
 
     batch_id: str
     ended: bool
-    canceling: bool
     total: int
     counts: Mapping[str, int]  # processing, succeeded, errored, canceled, expired
     created_at: datetime
@@ -100,14 +100,14 @@ class BatchState:
 
 
 class UnknownOutcomeError(Exception):
-    """A submit whose outcome is not known: it may have made a batch.
+    """The outcome of a submit is not known: it may have made a batch.
 
-    Never sent again before the list was searched.
+    Its requests are not sent again before the list of batches was searched.
     """
 
 
 class NotSentError(Exception):
-    """No connection was made (name, refused, TLS): nothing was sent."""
+    """No connection was made (unknown name, refused, TLS error): nothing was sent."""
 
 
 class RefusedError(Exception):
@@ -127,11 +127,11 @@ class RefusedError(Exception):
 
 
 class UnavailableError(Exception):
-    """A poll, list or download that failed for now (5xx, time-out, reset, 408, 409, 429): safe to repeat."""
+    """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat."""
 
 
 class ProviderRules(Protocol):
-    """The pure half of a provider: no credentials, no network, no clock."""
+    """The pure half of a provider, which needs no credentials, no network and no clock."""
 
     @property
     def name(self) -> str:
@@ -139,16 +139,18 @@ class ProviderRules(Protocol):
         ...
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> Limits:
+        """The limits on one batch."""
+        ...
 
     def problems(
         self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
     ) -> Sequence[RuleProblem]:
-        """Everything in this rung or schema that the provider or the model is known to refuse."""
+        """Return everything in this rung or schema that the provider or the model is known to refuse."""
         ...
 
     def max_output_tokens(self, model: str) -> int | None:
-        """The model's cap of `max_tokens`; None where it is not known."""
+        """Return the most output tokens that the model can write; None if that is not known."""
         ...
 
     def encoder(
@@ -160,103 +162,111 @@ class ProviderRules(Protocol):
         cache: CacheTtl | None = None,
         head: str = "",
     ) -> Encoder:
-        """What turns messages into request params for this rung, with the static parts encoded once.
+        """Return an encoder of messages into request params for this rung; it encodes the static parts once.
 
-        `cache` marks the system prompt for caching; with `head`, text that user messages begin with, all up to
-        its end. Make one per thread: it remembers the last system prompt.
+        `cache` marks the system prompt for the cache. With `head`, a text that user messages begin with, the mark is at
+        the end of that text. Make one encoder per thread: it remembers the last system prompt.
         """
         ...
 
     def unmarked(self, params: bytes) -> bytes:
-        """Encoded `params` without the mark for caching that the encoder may have set; the same to the model."""
+        """Return encoded `params` without the encoder's mark for the cache, which the model does not see."""
         ...
 
     def cached_from_tokens(self, model: str) -> int:
-        """The shortest prefix that is cached for `model`."""
+        """Return the fewest tokens of a prefix that is cached for `model`."""
         ...
 
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
-        """What the model sees of the schema in this format, as text; "" where it sees none."""
+        """Return the text of the schema that the model sees in this format; "" if it sees none."""
         ...
 
     def price_factor(self, rung: RungSettings) -> Decimal:
-        """What the rung's settings multiply every token price by: 1, unless a setting costs extra."""
+        """Return the factor on every token price that the rung's settings cause; 1 unless a setting costs extra."""
         ...
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:
-        """Headers that a batch of this rung is sent under (API version, betas); batches do not mix them."""
+        """Return the headers (API version, betas) of a batch of this rung; requests with other headers need another."""
         ...
 
     def assemble(self, requests: Iterable[tuple[str, bytes]]) -> bytes:
-        """The body of a batch from (custom id, encoded params)."""
+        """Return the body of a batch of requests, each as (custom id, encoded params)."""
         ...
 
     def lines_sql(self, *, text: bool) -> str:
-        """A SELECT over raw results files (`$paths`, `$maximum_object_size`), one row per line:
+        """Return a SELECT over raw results files (`$paths`, `$maximum_object_size`) that has one row per line.
 
-        filename VARCHAR (as in `$paths`), custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model VARCHAR,
-        stop_reason VARCHAR, answer VARCHAR (text, or the tool's input as JSON), error_type VARCHAR, error_message
-        VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens,
-        output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN, raw VARCHAR (the
-        whole line where outcome is 'unknown', else NULL), price_factor DECIMAL(9,6) (multiplies every token price of
-        the line). A malformed line is a row whose custom_id and raw are NULL. Input and output tokens are NULL where
-        the line has no usage.
+        Its columns: filename VARCHAR (as in `$paths`), custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model
+        VARCHAR, stop_reason VARCHAR, answer VARCHAR (text, or the tool's input as JSON), error_type VARCHAR,
+        error_message VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens,
+        cache_read_tokens, output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN,
+        raw VARCHAR (the whole line where outcome is 'unknown', else NULL), price_factor DECIMAL(9,6) (multiplies every
+        token price of the line). A malformed line is a row whose custom_id and raw are NULL. Input and output tokens
+        are NULL if the line has no usage.
 
-        Without `text` lines are typed while they are parsed, which takes less: where one is 'unknown' then, the files
-        are to be read again as `text`.
+        Without `text` DuckDB gives values their types while it parses, which takes less time. If a line is 'unknown'
+        then, the caller reads the files again with `text`.
         """
         ...
 
 
 class Provider(ProviderRules, Protocol):
-    """One provider with its six calls, bound to a base URL and a key. Several threads may call at once."""
+    """A provider bound to a base URL and a key, with its six calls. Several threads may call at once."""
 
     @property
     def base_url(self) -> str:
-        """Where the calls go; with the key's organisation and workspace, the account of a batch."""
+        """The URL that all calls go to. With the key's organisation and workspace it names the account of a batch."""
         ...
 
     @property
     def key_hash(self) -> str:
-        """The first 8 hex digits of the key's SHA-256: names a key without showing it."""
+        """The first 8 hex digits of the key's SHA-256, which name the key without showing it."""
         ...
 
     def submit(self, body: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> BatchState:
-        """POST once. Raises RefusedError, NotSentError or UnknownOutcomeError; nothing else."""
+        """Send the body of a batch, once. Raises RefusedError, NotSentError or UnknownOutcomeError, and no
+        other error.
+        """
         ...
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
-        """One realtime call, sent once: its message as the line of a results file that `custom_id` would have.
+        """Make one realtime call, sent once. Returns its answer as the line that a results file has for `custom_id`.
 
-        Raises as `poll`; RefusedError where the request itself is at fault.
+        Raises the errors of `poll`, and RefusedError if the request itself is at fault.
         """
         ...
 
     def poll(self, batch_id: str) -> BatchState:
-        """Raises UnavailableError, NotSentError, RefusedError (404 is kind "not_found")."""
+        """Return the state of a batch. Raises UnavailableError, NotSentError or RefusedError (404: kind
+        "not_found").
+        """
         ...
 
     def collect(self, batch_id: str, path: Path) -> None:
-        """Download the raw results to `path` (written whole, flushed and fsynced). Raises as `poll`."""
+        """Download the raw results to `path`, which appears when they are whole and on disk. Raises the errors
+        of `poll`.
+        """
         ...
 
     def cancel(self, batch_id: str) -> BatchState:
-        """Ask for cancellation. Raises as `poll`."""
+        """Ask the provider to cancel a batch. Raises the errors of `poll`."""
         ...
 
     def recent(self, since: datetime) -> Iterator[BatchState]:
-        """Batches created at or after `since`, newest first, over all pages. Raises as `poll`."""
+        """Yield the batches created at or after `since`, newest first, over all pages. Raises the errors of `poll`."""
         ...
 
 
 class Encoder(Protocol):
+    """A function from a message to its request params."""
+
     def __call__(self, message: Message, *, max_tokens: int) -> bytes:
-        """Request params as JSON bytes."""
+        """Return the request params as JSON."""
         ...
 
 
 class ProviderModule(Protocol):
-    """What a provider's module holds."""
+    """The names that a provider's module has to hold."""
 
     RULES: ProviderRules
     KEY_VARIABLE: str  # the environment variable of the key
@@ -265,12 +275,15 @@ class ProviderModule(Protocol):
     def provider(
         self, credentials: Mapping[str, str], *, base_url: str | None, timeout_seconds: float = 600
     ) -> Provider:
-        """`credentials` are the provider's own variables, by name. Raises CredentialsError without a key."""
+        """Return the provider with its calls. Raises CredentialsError without a key.
+
+        `credentials` are the values of the provider's own environment variables, by name.
+        """
         ...
 
 
 def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule:
-    """The module of provider `name`, imported at this moment; no SDK is loaded by it.
+    """Import and return the module of provider `name`; this does not load its SDK.
 
     Raises PipelineError at `where` for a name that is not registered.
     """

@@ -220,7 +220,6 @@ def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
     return BatchState(
         batch_id=batch.batch_id or "",
         ended=True,
-        canceling=False,
         total=batch.requests,
         counts=ended.get("counts") or {},
         created_at=batch.created_at or batch.prepared_at,

@@ -30,9 +30,11 @@ def provider(
     timeout_seconds: float = 600,
     auth_header: Literal["bearer", "x-api-key"] = "bearer",
 ) -> Calls:
-    """The provider bound to a key: ANTHROPIC_API_KEY, else ANTHROPIC_AUTH_TOKEN; ANTHROPIC_BASE_URL where no
-    `base_url` is given. `auth_header` is for gateways that read only `x-api-key`; a token always goes as
-    Bearer. Raises CredentialsError without a key, or for a key or URL that no request can carry.
+    """Return the provider with its calls, bound to a key and a base URL.
+
+    The key is ANTHROPIC_API_KEY, else ANTHROPIC_AUTH_TOKEN; the URL is `base_url`, else ANTHROPIC_BASE_URL.
+    `auth_header` is for gateways that read only `x-api-key`; a token is always sent as Bearer. Raises CredentialsError
+    without a key, or for a key or URL that cannot be part of a request.
     """
     name = "ANTHROPIC_API_KEY" if credentials.get("ANTHROPIC_API_KEY") else "ANTHROPIC_AUTH_TOKEN"
     key = (credentials.get(name) or "").strip()
@@ -44,12 +46,12 @@ def provider(
         )
     if not re.fullmatch(r"[!-~]+", key):
         raise CredentialsError(
-            f"{name} holds characters that no header can carry", where=name, hint="Copy the key again."
+            f"{name} holds characters that a header cannot hold", where=name, hint="Copy the key again."
         )
     url = base_url or credentials.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
     if not re.fullmatch(r"https?://[^/\s?#@]+[^\s?#@]*", url):
         raise CredentialsError(
-            "ANTHROPIC_BASE_URL, or the base URL given, is no address",
+            "ANTHROPIC_BASE_URL, or the base URL given, is not a URL",
             where="ANTHROPIC_BASE_URL",
             hint="Write it like https://gateway.example/path",
         )

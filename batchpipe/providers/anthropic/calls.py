@@ -1,4 +1,4 @@
-"""The six calls, over the real SDK with its retries off and no redirect followed."""
+"""The six calls of this provider, made with its SDK; the SDK does not retry and follows no redirect."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _PAGE = 100
 
 
 class NotABatchError(ValueError):
-    """A body that is not a batch of the protocol."""
+    """The body of a response is not a batch as the protocol describes it."""
 
 
 def _moment(value: Any) -> datetime | None:
-    """An RFC 3339 time as naive UTC."""
+    """Return an RFC 3339 time as naive UTC."""
     if value is None:
         return None
     moment = datetime.fromisoformat(value)
@@ -41,7 +41,7 @@ def _moment(value: Any) -> datetime | None:
 
 
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
-    """A batch of the API's JSON. Raises NotABatchError for anything else."""
+    """Return the batch that the API's JSON describes. Raises NotABatchError for any other value."""
     try:
         if not batch["id"] or not isinstance(batch["id"], str):
             raise NotABatchError("the answer is a batch without an id")
@@ -52,7 +52,6 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         return BatchState(
             batch_id=batch["id"],
             ended=batch["processing_status"] == "ended",
-            canceling=batch["processing_status"] == "canceling",
             total=sum(counts.values()),
             counts=counts,
             created_at=created_at,
@@ -78,7 +77,7 @@ def _json(response: httpx2.Response) -> Any:
 
 
 class Calls(Rules):
-    """This provider, bound to a base URL and a key. The SDK is imported with the first call."""
+    """This provider, bound to a base URL and a key. The first call imports the SDK."""
 
     def __init__(
         self,
@@ -131,7 +130,10 @@ class Calls(Rules):
         return self._state(lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds))
 
     def collect(self, batch_id: str, path: Path) -> None:
-        """Download to `path`, from under the base URL: `results_url` may name any host, and is not used."""
+        """Download the results to `path` from a URL below the base URL.
+
+        `results_url` is not used: it may name any host, which would then be sent the key.
+        """
         headers = {"accept-encoding": download.ENCODINGS}
         with failures.raise_as(failures.repeatable_error, self._redact):
             response = self._get(self._path(batch_id, "results"), headers=headers, stream=True)
@@ -153,14 +155,14 @@ class Calls(Rules):
             after = following
 
     def close(self) -> None:
-        """Close the connections. Calling again opens new ones."""
+        """Close the connections. A later call opens new ones."""
         with self._making:
             client, self._made = self._made, None
         if client is not None:
             client.close()
 
     def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str | None]:
-        """The batches of one page of the list, and the id after which the next page starts."""
+        """Return the batches of one page of the list, and the id after which the next page starts (None: no page)."""
         try:
             page = _json(response)
             states = [batch_state(batch, response.headers) for batch in page["data"]]
@@ -178,7 +180,7 @@ class Calls(Rules):
 
     @property
     def _client(self) -> anthropic.Anthropic:
-        """One client for all threads, made with the first call."""
+        """Return the client, which all threads share; the first call makes it."""
         with self._making:
             if self._made is None:
                 self._made = self._make_client()
@@ -188,13 +190,14 @@ class Calls(Rules):
         import anthropic
         import httpx2
 
-        # What is loaded stays: looking through it for garbage takes a third of a second at the end of the process.
+        # Modules stay loaded. Without this the garbage collector searches them at the end of the process, for a third
+        # of a second.
         gc.freeze()
         headers: dict[str, Any] = {"anthropic-version": model_data()["versions"]["default"]}
         if not self._bearer:
             headers |= {"x-api-key": self._key, "authorization": anthropic.omit}
-        # No connection is kept: one that the other side has closed in the meantime would make the outcome of
-        # the next submit unknown, and calls are a minute apart.
+        # No connection is kept open, because calls are a minute apart: if the server closed it in the meantime, the
+        # outcome of the next submit would be unknown.
         return anthropic.Anthropic(
             auth_token=self._key,
             base_url=self._base_url,

@@ -1,4 +1,4 @@
-"""A results file, from the network to the disk: whole, or not at all."""
+"""Download of a results file: the file on disk is whole, or there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _CHUNK_BYTES = 65_536
 
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The plain bytes of a gzip stream of one or more members; being cut off is an error, not an end."""
+    """Yield the plain bytes of a gzip stream of one or more members.
+
+    Raises UnavailableError for a stream that is cut off.
+    """
     decoder = zlib.decompressobj(wbits=31)
     fresh = True
     for chunk in chunks:
@@ -44,7 +47,7 @@ def _plain(response: httpx2.Response) -> Iterator[bytes]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name durable; systems that cannot open a folder do without."""
+    """Flush the new file name to disk, on systems that can open a folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -78,6 +81,7 @@ def save(response: httpx2.Response, path: Path) -> None:
         raise
     if first != b"{":
         part.unlink(missing_ok=True)
-        raise UnavailableError("what came instead of results is no JSON lines (an empty body, or a page of a proxy)")
+        what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
+        raise UnavailableError(what)
     part.replace(path)
     _sync_folder(path.parent)

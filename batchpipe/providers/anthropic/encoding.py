@@ -1,4 +1,4 @@
-"""Messages to request params: the static parts are encoded once, a row costs its own text."""
+"""Encoding of messages as request params. The parts that all rows share are encoded once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _JSON_ONLY = (
     "Reply with one JSON value that is valid against this JSON Schema and with nothing else: no text before "
     "or after it, no code fence.\n\n```json\n{schema}\n```"
 )
-# Settings that are not a key of params under their own name.
+# Settings that are not written into params under their own name.
 _ELSEWHERE = frozenset({"effort", "thinking", "betas"})
 
 
 def thinking_of(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The `thinking` table; `thinking = "adaptive"` is short for `{ type = "adaptive" }`."""
+    """Return the table `thinking`; `thinking = "adaptive"` is short for `{ type = "adaptive" }`."""
     value = settings.get("thinking")
     if isinstance(value, str):
         return {"type": value}
@@ -31,12 +31,12 @@ def thinking_of(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def long_output_from(max_output: int | None, long_output: int | None, max_tokens: int) -> bool:
-    """Whether `max_tokens` needs the beta for long output."""
+    """Return whether `max_tokens` needs the beta for long output."""
     return max_output is not None and long_output is not None and max_tokens > max_output
 
 
 def batch_headers(rung: RungSettings, *, long_output: bool) -> dict[str, str]:
-    """Version and betas: they are headers of the whole batch, so that batches never mix them."""
+    """Return the API version and the betas as headers; they hold for a whole batch, so that a batch cannot mix them."""
     sampling = any(key in rung.settings for key in SAMPLING)
     headers = {"anthropic-version": str(model_data()["versions"]["sampling" if sampling else "default"])}
     betas = [*rung.settings.get("betas", ())]
@@ -56,7 +56,7 @@ def _instruction(schema: Mapping[str, Any]) -> str:
 
 
 def visible_schema(output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
-    """What the model sees of the schema, as it is sent; key order counts, for it orders the answer."""
+    """Return the schema as the model sees it. The order of keys counts: the answer follows it."""
     if sent_schema is None or output_format == "text":
         return ""
     if output_format == "json":
@@ -66,7 +66,7 @@ def visible_schema(output_format: str, sent_schema: Mapping[str, Any] | None) ->
 
 
 def static_params(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Everything in params that does not depend on the row: model, settings, schema."""
+    """Return the params that do not depend on the row: model, settings, schema."""
     settings = rung.settings
     params: dict[str, Any] = {"model": rung.model}
     params.update((key, value) for key, value in settings.items() if key not in _ELSEWHERE)
@@ -87,7 +87,7 @@ def static_params(rung: RungSettings, *, output_format: str, sent_schema: Mappin
 
 
 def _text(text: str) -> bytes:
-    """`text` as a JSON string; half a surrogate pair, which no JSON may hold, becomes U+FFFD."""
+    """Return `text` as a JSON string; half of a surrogate pair, which JSON cannot hold, becomes U+FFFD."""
     try:
         return orjson.dumps(text)
     except orjson.JSONEncodeError:
@@ -99,18 +99,20 @@ def _mark(cache: CacheTtl) -> bytes:
 
 
 def unmarked(params: bytes) -> bytes:
-    """`params` without our marks. Text cannot hold one: its quotes are escaped."""
+    """Return `params` without our cache marks. No text can look like one, since its quotes are escaped."""
     return params.replace(_mark("1h"), b"").replace(_mark("5m"), b"")
 
 
 def _blocks(texts: Iterable[bytes], mark: bytes = b"") -> bytes:
-    """Text blocks; `mark` is added to the last one, whose prefix is then cached."""
+    """Return text blocks; `mark` is added to the last one, and everything up to it is cached."""
     blocks = [b'{"type":"text","text":' + text for text in texts]
     return b"[" + b"},".join(blocks) + mark + b"}]"
 
 
 class ParamsEncoder:
-    """Encodes the messages of one rung. Remembers the last system prompt: one per thread."""
+    """The encoder of the messages of one rung. It remembers the last system prompt, so that each thread needs
+    its own.
+    """
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class ParamsEncoder:
         if output_format == "json" and sent_schema is not None:
             self._instruction = _text(_instruction(sent_schema))
         mark = _mark(cache) if cache else b""
-        # With a head the mark stands on it, and what is before it needs none.
+        # With a head the mark is at the end of the head; the system prompt before it then needs no mark.
         self._head_of_user = head if cache else ""
         self._marked_head = b'[{"type":"text","text":' + _text(head) + mark + b"}," if self._head_of_user else b""
         self._mark = b"" if self._head_of_user else mark
@@ -159,7 +161,7 @@ class ParamsEncoder:
         return _blocks((_text(user), _text(feedback)))
 
     def _encode_system(self, system: str | None) -> bytes:
-        """The `system` member. A blank prompt is left out: the API refuses empty text."""
+        """Return the member `system`. A blank prompt is left out: the API refuses empty text."""
         text = _text(system) if system is not None and system.strip() else None
         texts = [each for each in (text, self._instruction) if each is not None]
         if not texts:
@@ -169,8 +171,8 @@ class ParamsEncoder:
 
 
 def assemble(requests: Iterable[tuple[str, bytes]]) -> bytes:
-    """The body of a batch, out of custom ids as the API allows them, and params."""
-    # No request is held twice: a body may be a quarter of a gigabyte.
+    """Return the body of a batch. Custom ids have only characters that need no escape in JSON."""
+    # The body is written piece by piece, so that no request is in memory twice: it may be a quarter of a gigabyte.
     body = BytesIO()
     body.write(b'{"requests":[')
     separator = b""

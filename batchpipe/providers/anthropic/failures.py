@@ -1,4 +1,4 @@
-"""The SDK's exceptions as this package's own, for a submit and for the calls that are safe to repeat."""
+"""Translation of the SDK's exceptions into our own, for a submit and for the calls that are safe to repeat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Redact = Callable[[str], str]
 
 
 def _error_body(error: anthropic.APIStatusError) -> Mapping[str, Any] | None:
-    """The `error` member of the provider's own error JSON; None for any other body."""
+    """Return the `error` member of the provider's own error JSON; None for any other body."""
     body = error.body
     if not isinstance(body, dict) or body.get("type") != "error":
         return None
@@ -31,17 +31,17 @@ def _error_body(error: anthropic.APIStatusError) -> Mapping[str, Any] | None:
     return inner if isinstance(inner, dict) and isinstance(inner.get("type"), str) else None
 
 
-def _said(error: anthropic.APIStatusError) -> str:
-    """What the provider said, with the request id where one was sent."""
+def _message_of(error: anthropic.APIStatusError) -> str:
+    """Return the provider's message with the HTTP status, and the request id if one was sent."""
     inner = _error_body(error)
-    words = str(inner.get("message") or inner["type"]) if inner else str(error.message)
-    words = " ".join(words.split())[:_MESSAGE_LENGTH]
+    message = str(inner.get("message") or inner["type"]) if inner else str(error.message)
+    message = " ".join(message.split())[:_MESSAGE_LENGTH]
     request_id = f" (request {error.request_id})" if error.request_id else ""
-    return f"HTTP {error.status_code}: {words}{request_id}"
+    return f"HTTP {error.status_code}: {message}{request_id}"
 
 
 def _retry_after_seconds(error: anthropic.APIStatusError) -> float | None:
-    """`retry-after` in seconds, or as an HTTP date."""
+    """Return the seconds of the header `retry-after`, which has seconds or an HTTP date; None without a usable one."""
     value = error.response.headers.get("retry-after")
     if value is None:
         return None
@@ -56,29 +56,30 @@ def _retry_after_seconds(error: anthropic.APIStatusError) -> float | None:
 
 
 def _kind(error: anthropic.APIStatusError) -> str:
-    """What to do about a refusal, by status, the stable error code, and only then the words."""
+    """Return the kind of a refusal, by its status, else its stable error type or code, else the text of its message."""
     if error.status_code == 413:
         return "too_large"
     if error.status_code == 404:
         return "not_found"
     inner = _error_body(error) or {}
-    words = str(inner.get("message") or "")
+    message = str(inner.get("message") or "")
     account = model_data()["account"]
     if (
         error.status_code in (401, 402, 403)
         or inner.get("type") in account["types"]
         or error.error_code in account["codes"]
-        or re.search(account["messages"], words)
+        or re.search(account["messages"], message)
     ):
         return "account"
     if error.status_code == 429:
-        return "queue_full" if re.search(model_data()["queue"]["messages"], words) else "rate_limit"
+        return "queue_full" if re.search(model_data()["queue"]["messages"], message) else "rate_limit"
     return "invalid"
 
 
 def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None = None) -> RefusedError:
+    """Return the refusal in the provider's own words; its kind is `kind`, else follows from the error."""
     return RefusedError(
-        redact(_said(error)),
+        redact(_message_of(error)),
         status=error.status_code,
         kind=kind or _kind(error),
         retry_after_seconds=_retry_after_seconds(error),
@@ -86,7 +87,7 @@ def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None
 
 
 def never_sent(error: BaseException | None) -> bool:
-    """Whether no connection was made: a name that does not resolve, a refusal, TLS, none free."""
+    """Return whether no connection was made: unknown name, connection refused, TLS error, or no free connection."""
     import httpx2
 
     return isinstance(
@@ -94,16 +95,16 @@ def never_sent(error: BaseException | None) -> bool:
     )
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     cause = error.__cause__
     return f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
 
 
 def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
-    """What a failed submit means.
+    """Return the error that a failed submit is.
 
-    A 413 may come from a proxy with any body; other refusals are believed only in the provider's own words;
-    all else may have made a batch.
+    A 413 is a refusal with any body, since a proxy may send it. Other refusals are believed only if they carry the
+    provider's own error JSON. After anything else there may be a batch.
     """
     import anthropic
 
@@ -112,25 +113,25 @@ def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentErro
             return refused(error, redact)
         if error.status_code in _REFUSALS and _error_body(error) is not None:
             return refused(error, redact, kind="no_batch_endpoint" if error.status_code == 404 else None)
-        return UnknownOutcomeError(redact(_said(error)))
+        return UnknownOutcomeError(redact(_message_of(error)))
     if isinstance(error, anthropic.APIConnectionError) and never_sent(error.__cause__):
-        return NotSentError(redact(_words(error)))
-    return UnknownOutcomeError(redact(_words(error)))
+        return NotSentError(redact(_message(error)))
+    return UnknownOutcomeError(redact(_message(error)))
 
 
 def repeatable_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
-    """What a failed poll, cancel or download means."""
+    """Return the error that a failed poll, cancel, download or realtime call is."""
     import anthropic
 
     if isinstance(error, anthropic.APIStatusError):
         return _of_status(error, redact)
     if isinstance(error, anthropic.APIConnectionError) and never_sent(error.__cause__):
-        return NotSentError(redact(_words(error)))
-    return UnavailableError(redact(_words(error)))
+        return NotSentError(redact(_message(error)))
+    return UnavailableError(redact(_message(error)))
 
 
 def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
-    """The same for the list, whose 404 or 405 says that there is no batch endpoint."""
+    """Return the error that a failed list of batches is; its 404 or 405 means that there is no batch endpoint."""
     import anthropic
 
     if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 405):
@@ -141,22 +142,22 @@ def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError 
 def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError | UnavailableError:
     status = error.status_code
     if status in _RETRYABLE and _kind(error) != "account":
-        return UnavailableError(redact(_said(error)))
+        return UnavailableError(redact(_message_of(error)))
     if 300 <= status < 400:
         place = error.response.headers.get("location", "another address")
         message = f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
         return RefusedError(redact(message), status=status, kind="invalid")
     if 400 <= status < 500:
         return refused(error, redact)
-    return UnavailableError(redact(_said(error)))
+    return UnavailableError(redact(_message_of(error)))
 
 
 @contextmanager
 def raise_as(to: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
-    """Raise what `to` makes of an error of the SDK or of its transport.
+    """Raise `to(error, redact)` in place of an error of the SDK or of its transport.
 
-    The SDK lets the transport's errors through while it reads the body of a streamed error. A cause that
-    repeats the key is left out.
+    Errors of the transport are caught too, since the SDK does not translate them while it reads a streamed body. The
+    original error is left out as the cause if its text shows the key.
     """
     import anthropic
     import httpx2

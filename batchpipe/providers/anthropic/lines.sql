@@ -1,6 +1,6 @@
--- One row per line of results files. `lines` has (filename, line, custom_id, result): as typed JSON, where `line` is NULL,
--- or as text that is given its types afterwards. A part of the wrong type is NULL then, and the text of a line that cannot
--- be judged is at hand.
+-- Return one row per line of results files. `lines` has (filename, line, custom_id, result). It is read either as typed
+-- JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type is
+-- NULL, and `line` has the text of a line that is not understood.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
@@ -16,7 +16,7 @@ parts AS (
         result.error.error.details.error_code AS error_code
     FROM lines
 ),
-judged AS (
+classified AS (
     SELECT
         *,
         [block.input FOR block IN content IF block.type = 'tool_use'] AS tool_inputs,
@@ -75,4 +75,4 @@ SELECT
     CASE WHEN outcome = 'unknown' THEN CAST(line AS VARCHAR) END AS raw,
     CAST(CASE WHEN usage.inference_geo IN ({regional_geo}) THEN {regional_factor} ELSE 1 END AS DECIMAL(9, 6))
         AS price_factor
-FROM judged
+FROM classified

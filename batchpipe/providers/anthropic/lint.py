@@ -1,5 +1,8 @@
-"""What a rung is known to be refused for, before anything is sent: the API checks params only when a batch
-runs, so that a mistake is a thousand errors an hour later."""
+"""Checks of a rung for what the provider is known to refuse.
+
+The API checks the params of a request only when its batch runs, so that a mistake would become thousands of errors an
+hour later.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from batchpipe.providers.anthropic.models import KnownModel, find_model, listed_
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
 _MIN_BUDGET = 1024
-_SMALL_ROOM = 1024
+_FEW_TOKENS = 1024
 
 _NOT_IN_BATCHES = "batches do not take it; remove the line"
 _BATCHPIPE_OWN = "batchpipe sets it itself; remove the line"
@@ -55,13 +58,13 @@ def _is_words(value: Any) -> bool:
 
 
 def _is_server_tools(value: Any) -> bool:
-    """Tools that the provider runs itself; a call of a caller's tool would end the line without an answer."""
+    """Return whether the tools are run by the provider. A call of a user's own tool would end without an answer."""
     return isinstance(value, list | tuple) and all(
         isinstance(each, Mapping) and each.get("type") not in (None, "custom") for each in value
     )
 
 
-# Each setting: whether a value is right, and what a right value is.
+# For each setting a test of its value, and a description of a right value.
 SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (_is_number(0, 1), "a number from 0 to 1"),
     "top_p": (_is_number(0, 1), "a number from 0 to 1"),
@@ -88,12 +91,12 @@ SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def problems(rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> list[RuleProblem]:
-    """Everything in this rung or schema that is refused ("error") or looks like a mistake ("warning")."""
+    """Return what the provider refuses in this rung or schema ("error"), and what looks like a mistake ("warning")."""
     model = find_model(rung.model)
     return [
         *_model(rung.model),
         *_keys(rung.settings),
-        *_room(rung, model),
+        *_max_tokens(rung, model),
         *_sampling(rung, model),
         *_effort(rung, model),
         *_thinking(rung, model, output_format),
@@ -106,7 +109,7 @@ def _model(model: str) -> Iterator[RuleProblem]:
     meant = f"Did you mean `{near[0]}`?" if near else f"Models are: {', '.join(listed_models())}."
     gone = retires(model)
     if model_data()["model_pattern"] not in model.lower():
-        yield RuleProblem(key="model", what=f"`{model}` is no model of this provider", hint=meant)
+        yield RuleProblem(key="model", what=f"`{model}` is not a model of this provider", hint=meant)
     elif gone is not None:
         what = f"`{model}` is retired by its provider on {gone}; from then on every request fails"
         yield RuleProblem(key="model", what=what, hint="Move to a newer model before that day.", level="warning")
@@ -128,15 +131,15 @@ def _keys(settings: Mapping[str, Any]) -> Iterator[RuleProblem]:
             yield RuleProblem(key=key, what=f"`{key}` cannot be {value!r}", hint=_sentence(f"write {SETTINGS[key][1]}"))
 
 
-def _room(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
+def _max_tokens(rung: RungSettings, model: KnownModel) -> Iterator[RuleProblem]:
     cap = model.long_output or model.max_output
     if cap is not None and rung.max_tokens > cap:
         what = f"`{rung.model}` writes at most {cap:,} tokens in a batch; max_tokens is {rung.max_tokens:,}"
         yield RuleProblem(key="max_tokens", what=what, hint=f"Write max_tokens = {cap} or less.")
-    elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _SMALL_ROOM:
-        what = f"`{rung.model}` thinks unless told not to, which counts into max_tokens = {rung.max_tokens}"
+    elif model.thinks_by_default and "thinking" not in rung.settings and rung.max_tokens < _FEW_TOKENS:
+        what = f"`{rung.model}` thinks by default, and its thinking counts against max_tokens = {rung.max_tokens}"
         off = 'write thinking = "disabled", or ' if "disabled" in (model.thinking or ()) else ""
-        hint = _sentence(f"{off}give it more room, or answers will be cut off")
+        hint = _sentence(f"{off}raise max_tokens, or answers will be cut off")
         yield RuleProblem(key="max_tokens", what=what, hint=hint, level="warning")
 
 
@@ -189,7 +192,7 @@ def _thinking(rung: RungSettings, model: KnownModel, output_format: str) -> Iter
     if kind == "disabled" and model.disabled_up_to_high and high:
         yield RuleProblem(
             key="thinking",
-            what=f'`{rung.model}` can go without thinking only up to effort "high"',
+            what=f'thinking can be turned off on `{rung.model}` only up to effort "high"',
             hint='Write effort = "high" or less, or leave thinking on.',
         )
 

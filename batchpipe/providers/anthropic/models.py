@@ -1,4 +1,4 @@
-"""What is known of the models, read from `models.toml`."""
+"""What is known of the provider's models, read from `models.toml`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ _SNAPSHOT_DATE = re.compile(r"[-@]\d{8}$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
-    """One generation of models. None means that nothing is known, so that nothing is refused.
+    """What a model takes. None means that nothing is known, so that nothing is refused.
 
-    `context`, `max_output` and `long_output` (a batch's own limit, under a beta header) are in tokens.
+    `context`, `max_output` and `long_output` are in tokens; `long_output` is the most output in a batch, for which the
+    request needs a beta header. `sampling`, `effort`, `inference_geo`: whether the model takes these settings.
+    `thinking`: the types of thinking that it takes.
     """
 
     name: str = ""
@@ -26,18 +28,18 @@ class KnownModel:
     max_output: int | None = None
     long_output: int | None = None
     sampling: bool | None = None
-    one_sampling: bool = False  # temperature or top_p, not both
+    one_sampling: bool = False  # takes temperature or top_p, not both
     thinking: tuple[str, ...] | None = None
     thinking_deprecated: tuple[str, ...] = ()
     thinks_by_default: bool = False
-    disabled_up_to_high: bool = False  # thinking can be off only up to effort "high"
+    disabled_up_to_high: bool = False  # thinking can be turned off only up to effort "high"
     effort: bool | None = None
     inference_geo: bool | None = None
 
 
 @cache
 def model_data() -> Mapping[str, Any]:
-    """The whole of `models.toml`."""
+    """Return the whole of `models.toml`."""
     return tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text("utf-8"))
 
 
@@ -54,26 +56,27 @@ def _by_model() -> Mapping[str, KnownModel]:
 
 
 def alias(model: str) -> str:
-    """The model without a snapshot's date: `claude-haiku-4-5-20251001` is `claude-haiku-4-5`."""
+    """Return the model's name without the date of a snapshot: `claude-haiku-4-5` for `claude-haiku-4-5-20251001`."""
     return _SNAPSHOT_DATE.sub("", model)
 
 
 def find_model(model: str) -> KnownModel:
-    """What is known of `model`; nothing for a model that is not listed."""
+    """Return what is known of `model`; for a model that is not listed that is nothing."""
     return _by_model().get(alias(model), KnownModel())
 
 
 def cached_from(model: str) -> int:
-    """The shortest prefix (tokens) of `model` that is cached; the largest known where nobody knows it."""
+    """Return the fewest tokens of a prefix that `model` caches; for a model that is not listed, the most of all."""
     found = model_data()["cached_from"]
     return int(found.get(alias(model), found["default"]))
 
 
 def listed_models() -> tuple[str, ...]:
+    """Return the names of all models in `models.toml`."""
     return tuple(_by_model())
 
 
 def retires(model: str) -> date | None:
-    """The last day of a model that is being retired, or was."""
+    """Return the last day of a model that is being retired, or was; None for any other model."""
     found = model_data()["retires"].get(alias(model))
     return found if isinstance(found, date) else None

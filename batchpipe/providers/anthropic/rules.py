@@ -1,4 +1,4 @@
-"""The pure half of this provider: what it accepts, how requests and answers look."""
+"""The pure half of this provider: what it accepts, how a request is written, and how a results file is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _sql_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-# What is read of a line, as DuckDB's JSON structure; a list has the structure of its elements.
+# The parts of a line that are read, as DuckDB's JSON structure; a list has the structure of its elements.
 _LINE: dict[str, Any] = {
     "custom_id": "VARCHAR",
     "result": {
@@ -64,7 +64,7 @@ _READ_TEXT = (
 
 
 def _type(structure: Any) -> str:
-    """The SQL type of a JSON structure."""
+    """Return the SQL type of a JSON structure."""
     if isinstance(structure, str):
         return structure
     if isinstance(structure, list):
@@ -98,7 +98,7 @@ def _lines_sql(*, text: bool) -> str:
 
 
 class Rules:
-    """What needs no key: limits, rules, encoding, the reading of results."""
+    """Everything of this provider that needs no key: limits, rules, encoding, and the reading of results."""
 
     name = "anthropic"
 
@@ -112,7 +112,7 @@ class Rules:
         return problems(rung, output_format=output_format, sent_schema=sent_schema)
 
     def max_output_tokens(self, model: str) -> int | None:
-        """The cap without a beta: what a request may be raised to whose batch does not ask for more."""
+        """Return the most output tokens without a beta header; retries are not raised above it."""
         return find_model(model).max_output
 
     def encoder(
