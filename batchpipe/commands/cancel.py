@@ -148,8 +148,8 @@ def _cancel_each(
     for each in batches:
         asked = _ask(provider, each)
         kind = "cancel_failed" if asked.outcome == "failed" else "cancel_answered"
-        facts = {"batch_id": asked.batch_id, "outcome": asked.outcome, "message": asked.message}
-        _record(context, work, file, [(each, kind, facts)])
+        data = {"batch_id": asked.batch_id, "outcome": asked.outcome, "message": asked.message}
+        _record(context, work, file, [(each, kind, data)])
         done[each.chunk_id] = asked
     return done
 
@@ -193,10 +193,10 @@ def _record(
     context: Context,
     work: Work,
     file: PipelineFile,
-    facts: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]],
+    events: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]],
 ) -> None:
     with context.database.writing(work, None) as session:
-        for batch, kind, data in facts:
+        for batch, kind, data in events:
             add_event(session, file.pipeline.name, kind, data, chunk_id=batch.chunk_id)
 
 

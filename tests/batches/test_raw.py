@@ -21,7 +21,7 @@ from batchpipe.commands.status.status import status
 from batchpipe.common.errors import DatabaseError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder
+from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 
@@ -53,9 +53,9 @@ def served(project: Project, batch_id: str) -> bytes:
     return content
 
 
-def facts(chunk_id: str = "c1") -> ChunkFacts:
+def facts(chunk_id: str = "c1") -> SavedChunk:
     note = Note(kind="chunk_prepared", data={"requests": 3, "max_usd": "0.1"}, recorded_at=MOMENT)
-    return ChunkFacts(
+    return SavedChunk(
         chunk_id=chunk_id,
         pipeline="demo",
         run_id="r1",
@@ -82,7 +82,7 @@ def test_a_collected_chunk_leaves_compressed_results_and_what_rebuilds_it(projec
     requests = f"SELECT count(DISTINCT custom_id) FROM '{raw(project).requests(chunk_id)}'"
     assert asked.execute(requests).fetchall() == [(20,)]
     asked.close()
-    kept = raw(project).facts(chunk_id)
+    kept = raw(project).saved_chunk(chunk_id)
     assert kept is not None
     assert [each.kind for each in kept.notes] == ["chunk_prepared", "chunk_submitted", "batch_ended"]
     submitted = kept.data_of("chunk_submitted")
@@ -179,25 +179,25 @@ def test_results_in_the_raw_folder_outlive_those_at_the_provider(
 
 def test_facts_come_back_as_they_were_written(tmp_path: Path) -> None:
     folder = RawFolder(path=tmp_path)
-    folder.write_facts(facts())
-    assert folder.facts("c1") == facts()
+    folder.save_chunk(facts())
+    assert folder.saved_chunk("c1") == facts()
     folder.note("c1", "chunk_submitted", {"batch_id": "b", "created_at": MOMENT}, MOMENT)
     folder.note("c1", "chunk_submitted", {"batch_id": "b", "created_at": MOMENT}, MOMENT)
-    found = folder.facts("c1")
+    found = folder.saved_chunk("c1")
     assert found is not None
     assert len(found.notes) == 2
     assert found.data_of("chunk_submitted") == {"batch_id": "b", "created_at": str(MOMENT)}
     assert found.time_of("chunk_prepared", "chunk_submitted") == MOMENT
     folder.note("c9", "chunk_submitted", {}, MOMENT)
-    assert folder.facts("c9") is None
+    assert folder.saved_chunk("c9") is None
     assert [path.name for path in tmp_path.iterdir()] == ["c1.json"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"notes": []}', '{"notes": [{}]}', "\x00\xff", '{"notes": 1}'])
 def test_facts_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "c1.json").write_text(content, encoding="latin-1")
-    assert RawFolder(path=tmp_path).facts("c1") is None
-    assert RawFolder(path=tmp_path).all_facts() == []
+    assert RawFolder(path=tmp_path).saved_chunk("c1") is None
+    assert RawFolder(path=tmp_path).saved_chunks() == []
 
 
 def full(*_: Any, **__: Any) -> None:
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_the_plain_results(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "write",
     [
-        lambda folder: folder.write_facts(facts()),
+        lambda folder: folder.save_chunk(facts()),
         lambda folder: folder.write_requests("c1", lambda path: path.write_text("x")),
     ],
     ids=["facts", "requests"],

@@ -18,7 +18,15 @@ from test_million_rows import COPIES
 
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.cost.forecast import Expected, Group, Shown, deviation, expect, interval, reaches
+from batchpipe.engine.cost.forecast import (
+    DueGroup,
+    PastResults,
+    RungForecast,
+    deviation,
+    forecast_rung,
+    interval,
+    reaches,
+)
 
 FIELD = '[output.fields.why]\ntype = "string"\n[[models]]'
 PLAIN = BASIC.replace("[[models]]", FIELD).replace("max_tokens = 200", "max_tokens = 600")
@@ -130,11 +138,11 @@ def test_the_bill_is_forecast_within_a_tenth_after_300_rows_that_climb(project: 
     assert all(abs(each.error) < 0.1 for each in found), found
 
 
-def shown(sample: list[tuple[float, float, float, bool]], last: bool) -> Shown:
+def shown(sample: list[tuple[float, float, float, bool]], last: bool) -> PastResults:
     """What a sample of (bytes, input, output, climbs) shows, as the SQL has it."""
     sizes, inputs, outputs = ([each[place] for each in sample] for place in range(3))
     climbed = [each for each in sample if each[3] and not last]
-    return Shown(
+    return PastResults(
         billed=len(sample),
         ended=len(sample),
         climbable=0 if last else len(sample),
@@ -174,10 +182,10 @@ def test_the_interval_holds_nine_of_ten_and_the_middle_is_true() -> None:
     for _ in range(400):
         sample, rest = simulated(draw, 100), simulated(draw, 1000)
         climbers = [each for each in sample if each[3]]
-        first = expect(shown(sample, False), Shown(), 600, True, USD[1])
-        second = expect(shown(climbers, True), shown(sample, True), 600, False, USD[2])
+        first = forecast_rung(shown(sample, False), PastResults(), 600, True, USD[1])
+        second = forecast_rung(shown(climbers, True), shown(sample, True), 600, False, USD[2])
         expected = {1: first, 2: second}
-        group = Group(
+        group = DueGroup(
             requests=len(rest),
             path=(1, 2),
             input_tokens=tuple(sum(expected[rung].input.at(each[0]) for each in rest) for rung in (1, 2)),
@@ -264,15 +272,15 @@ def test_hours_are_those_of_past_batches(project: Project) -> None:
 
 
 def test_a_rung_of_few_results_is_weighed_against_the_others() -> None:
-    many = Shown(billed=100, ended=100, present=True, bytes=1000, input=250, first_input=250, output=50)
-    few = Shown(billed=5, ended=5, present=True, bytes=1000, input=500, first_input=500, output=150)
-    found = expect(few, many, 400, False, USD[2])
+    many = PastResults(billed=100, ended=100, present=True, bytes=1000, input=250, first_input=250, output=50)
+    few = PastResults(billed=5, ended=5, present=True, bytes=1000, input=500, first_input=500, output=150)
+    found = forecast_rung(few, many, 400, False, USD[2])
     assert found.input.at(1000) == 500
     assert found.output.at(1000) == 100  # halfway: 5 results against a weight of 5
-    unseen = expect(Shown(), many, 400, False, USD[2])
+    unseen = forecast_rung(PastResults(), many, 400, False, USD[2])
     assert (unseen.input.at(1000), unseen.output.at(1000)) == (250, 50)
-    assert isinstance(unseen, Expected)
-    assert expect(Shown(), Shown(), 400, False, USD[2]).error > unseen.error > found.error
+    assert isinstance(unseen, RungForecast)
+    assert forecast_rung(PastResults(), PastResults(), 400, False, USD[2]).error > unseen.error > found.error
 
 
 def test_of_very_many_results_a_sample_is_looked_at(project: Project) -> None:

@@ -58,7 +58,7 @@ def set_points(points: Points) -> None:
     _around_reads(points)
     points.around(Database, ["_migrate"], "store")
     points.around(Calls, CALLS, "call")
-    points.around(RawFolder, ["write_requests", "write_facts", "compress"], "file")
+    points.around(RawFolder, ["write_requests", "save_chunk", "compress"], "file")
     points.around(Source, ["snapshot"], "file")
     points.around(plan, ["render_rows"], "file")
     points.around(Path, FILE_STEPS, "file")

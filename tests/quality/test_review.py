@@ -16,7 +16,7 @@ from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.gold.agreement import wilson
-from batchpipe.engine.quality.review import Desk, Verdict, reviewed_values
+from batchpipe.engine.quality.review import Desk, RowReview, reviewed_values
 from batchpipe.pipeline.load import load
 from batchpipe.schema.typed import ABSENT, FieldForm
 
@@ -60,10 +60,10 @@ def correct(
     with desk_of(project, which, person) as desk:
         rows = {int(json.loads(row.key)[0]): row for row in desk.all_rows()}
         wanted = [(rows[key], {**rows[key].document, **fields}) for key, fields in changes.items()]
-        judged = desk.judge([(row.number, document) for row, document in wanted])
+        judged = desk.validate([(row.number, document) for row, document in wanted])
         assert [error for _, error in judged] == [""] * len(judged)
         verdicts = [
-            Verdict(number=row.number, document=document, accepted=document == row.answer)
+            RowReview(number=row.number, document=document, accepted=document == row.answer)
             for (row, _), (document, _) in zip(wanted, judged, strict=True)
             if document is not None
         ]
@@ -275,7 +275,7 @@ class TestWhatAPersonSaid:
         with desk_of(reviewed) as desk:
             row = desk.row(0)
             reviewed.run(redo="all")
-            assert desk.record([Verdict(number=0, document=row.document, accepted=True)]) == [0]
+            assert desk.record([RowReview(number=0, document=row.document, accepted=True)]) == [0]
         assert reviewed.sql("SELECT count(*) FROM ledger.reviews") == [(3,)]
 
     def test_statements_after_results_run_again(self, reviewed: Project) -> None:
@@ -327,7 +327,7 @@ class TestWhatIsTaken:
     def errors(self, project: Project, *changes: Mapping[str, Any]) -> list[str]:
         with desk_of(project) as desk:
             row = desk.row(0)
-            return [error for _, error in desk.judge([(0, {**row.document, **each}) for each in changes])]
+            return [error for _, error in desk.validate([(0, {**row.document, **each}) for each in changes])]
 
     def test_the_full_schema_casts_and_checks_hold(self, project: Project) -> None:
         text = EVERY.replace('type = "number"', 'type = "number"\ncolumn = "DECIMAL(3,2)"').replace(
@@ -357,7 +357,7 @@ class TestWhatIsTaken:
         project.pipeline(EVERY)
         project.run()
         with desk_of(project) as desk:
-            [(document, _)] = desk.judge([(0, {"label": "BUG", "score": 0.5})])
+            [(document, _)] = desk.validate([(0, {"label": "BUG", "score": 0.5})])
         assert document == {"label": "bug", "score": 0.5}
 
 

@@ -15,10 +15,10 @@ from batchpipe.commands.diff.gold import HEADER as GOLD_HEADER
 from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_object, gold_title
 from batchpipe.commands.diff.pages import (
     NOTHING,
-    comparison_html,
-    comparison_markdown,
+    diff_html,
+    diff_markdown,
     field_words,
-    row_facts,
+    row_counts,
     title,
 )
 from batchpipe.commands.plan.prompt_diff import block, key_text
@@ -26,8 +26,8 @@ from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.answered_gold import KnownGold, read_known
-from batchpipe.engine.quality.answer_diff import Comparison, FieldChange, Side, compare, side_columns
+from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
+from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange, diff_answers, side_columns
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import text_of_resolved
 from batchpipe.engine.resolved.versions import (
@@ -48,7 +48,7 @@ HTML_ENDINGS = (".html", ".htm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _LedgerContents:
     """What the ledger has to compare: versions oldest first, those of them with answers, models, past columns."""
 
     versions: Sequence[KnownVersion]
@@ -65,28 +65,28 @@ def diff(call: Call, request: DiffRequest) -> int:
     file = call.one_pipeline(request.pipeline, "diff NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
-        found = read_comparison(context, file, request, params, call)
+        found = read_diff(context, file, request, params, call)
     hints = _hints(found, call)
     if page is not None:
-        _write(page, comparison_html(found, hints))
+        _write(page, diff_html(found, hints))
         call.say(f"written to {page}")
     if call.json:
-        call.out(comparison_object(found))
+        call.out(diff_object(found))
     elif request.markdown:
-        call.out(comparison_markdown(found, hints))
+        call.out(diff_markdown(found, hints))
     elif page is None:
-        call.out(comparison_text(found, hints, call))
+        call.out(diff_text(found, hints, call))
     return 0
 
 
-def read_comparison(
+def read_diff(
     context: Context, file: PipelineFile, request: DiffRequest, params: Mapping[str, Any], call: Call
-) -> Comparison:
+) -> AnswerDiff:
     """The comparison that `request` asks for."""
     names = file.pipeline.names
     work = context.work()
     try:
-        known = _known(context, work, names)
+        known = _read_ledger(context, work, names)
         _check_models(known, request)
         before, after = _versions(known, file, request, call)
         sides = [
@@ -98,23 +98,23 @@ def read_comparison(
             raise UsageError(what, where="--from, --to", hint="Name two versions, or --from-model and --to-model.")
         gold = _gold(context, work, file, sides[1], call)
         with context.database.reading(work) as session:
-            return compare(session, names, sides[0], sides[1], rows=request.rows, gold=gold)
+            return diff_answers(session, names, sides[0], sides[1], rows=request.rows, gold=gold)
     finally:
         work.close()
 
 
-def _gold(context: Context, work: Work, file: PipelineFile, after: Side, call: Call) -> KnownGold | None:
+def _gold(context: Context, work: Work, file: PipelineFile, after: DiffSide, call: Call) -> TrueValues | None:
     """What is true of rows; where gold cannot be read the rest is shown without it."""
     if file.pipeline.eval is not None and call.settings.emulator and context.emulator_answers(file) is None:
         call.say(MADE_UP)
     try:
-        return read_known(context, work, file, tuple(side_columns(after).values()))
+        return read_true_values(context, work, file, tuple(side_columns(after).values()))
     except BatchpipeError as error:
         call.say(f"Not held against gold: {error}")
         return None
 
 
-def _known(context: Context, work: Work, names: Sequence[str]) -> _Known:
+def _read_ledger(context: Context, work: Work, names: Sequence[str]) -> _LedgerContents:
     pipelines = quote_list(names)
     with context.database.reading(work) as session:
         versions = known_versions(session, names)
@@ -122,10 +122,10 @@ def _known(context: Context, work: Work, names: Sequence[str]) -> _Known:
         models = [each for (each,) in session.rows(query("answering_models", pipelines=pipelines))]
         past = past_columns(session, names)
     with_answers = [each for each in versions if each.prompt_version in answered]
-    return _Known(versions=versions, answered=with_answers, models=models, past=past)
+    return _LedgerContents(versions=versions, answered=with_answers, models=models, past=past)
 
 
-def _check_models(known: _Known, request: DiffRequest) -> None:
+def _check_models(known: _LedgerContents, request: DiffRequest) -> None:
     for model, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model")):
         if model is not None and model not in known.models:
             listed = ", ".join(known.models) or "none yet"
@@ -133,7 +133,7 @@ def _check_models(known: _Known, request: DiffRequest) -> None:
 
 
 def _versions(
-    known: _Known, file: PipelineFile, request: DiffRequest, call: Call
+    known: _LedgerContents, file: PipelineFile, request: DiffRequest, call: Call
 ) -> tuple[KnownVersion | Commit, KnownVersion | Commit]:
     """The two versions: those asked for, else the newest with answers and the one before it.
 
@@ -160,7 +160,7 @@ def _versions(
     return before, after
 
 
-def _is_before(version: KnownVersion, after: KnownVersion | Commit, known: _Known) -> bool:
+def _is_before(version: KnownVersion, after: KnownVersion | Commit, known: _LedgerContents) -> bool:
     """A commit that was not run comes after every version that was."""
     return not isinstance(after, KnownVersion) or known.versions.index(version) < known.versions.index(after)
 
@@ -169,16 +169,16 @@ def _side(
     context: Context,
     work: Work,
     file: PipelineFile,
-    known: _Known,
+    known: _LedgerContents,
     params: Mapping[str, Any],
     version: KnownVersion | Commit,
     model: str | None,
-) -> Side:
+) -> DiffSide:
     if isinstance(version, Commit):
         with context.source(file, params) as source:
             resolved = resolve_version(version, file, source, context.default_provider, past=known.past)
         same = [each for each in known.versions if each.prompt_version == resolved.version.prompt_version]
-        return Side(
+        return DiffSide(
             text=text_of_resolved(resolved, f"{version.label}, {same[0].version}" if same else version.label),
             full_schema=resolved.full_schema,
             known=same[0] if same else None,
@@ -188,7 +188,7 @@ def _side(
     with context.database.reading(work) as session:
         recorded = read_version(session, file.pipeline.names, version)
     examples = recorded.identity.queries
-    return Side(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model, examples=examples)
+    return DiffSide(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model, examples=examples)
 
 
 def _page(call: Call, given: str | None) -> Path | None:
@@ -211,7 +211,7 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(what, where=str(path), hint="Name another file.") from error
 
 
-def _hints(found: Comparison, call: Call) -> list[str]:
+def _hints(found: AnswerDiff, call: Call) -> list[str]:
     """Where nothing can be compared, what to run."""
     hints = []
     sides = ((found.before, found.only_from), (found.after, found.only_to))
@@ -225,11 +225,11 @@ def _hints(found: Comparison, call: Call) -> list[str]:
     return hints
 
 
-def _name(side: Side) -> str:
+def _name(side: DiffSide) -> str:
     return side.known.version if side.known else side.text.label.split()[0]
 
 
-def comparison_object(found: Comparison) -> dict[str, Any]:
+def diff_object(found: AnswerDiff) -> dict[str, Any]:
     """The object of `diff --json`."""
     cost = found.cost
     return {
@@ -269,7 +269,7 @@ def comparison_object(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _side_object(side: Side) -> dict[str, Any]:
+def _side_object(side: DiffSide) -> dict[str, Any]:
     return {
         "label": side.label,
         "version": side.known.version if side.known else None,
@@ -290,12 +290,12 @@ def _field_object(change: FieldChange) -> dict[str, Any]:
     return value
 
 
-def comparison_text(found: Comparison, hints: Sequence[str], call: Call) -> str:
+def diff_text(found: AnswerDiff, hints: Sequence[str], call: Call) -> str:
     """The comparison for people; nothing in it steers the terminal."""
     lines = [title(found), pairs([(each.label, _recorded(each)) for each in (found.before, found.after)])]
     lines.append("  prompt" if found.prompt else "  the prompt is the same")
     lines += [block(each.diff) for each in found.prompt]
-    lines += ["", pairs(row_facts(found))]
+    lines += ["", pairs(row_counts(found))]
     if found.gold is not None:
         shown = table(GOLD_HEADER, gold_lines(found.gold), terminal=call.terminal, right=(3, 4))
         lines += ["", f"  {gold_title(found.gold)}", *("    " + line for line in shown.split("\n"))]
@@ -315,7 +315,7 @@ def comparison_text(found: Comparison, hints: Sequence[str], call: Call) -> str:
     return "\n".join(lines)
 
 
-def _recorded(side: Side) -> str:
+def _recorded(side: DiffSide) -> str:
     if side.known is None:
         return "never run"
     commit = f", commit {side.known.git_commit}" if side.known.git_commit else ""

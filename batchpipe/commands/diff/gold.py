@@ -9,7 +9,7 @@ from typing import Any
 from batchpipe.commands.plan.prompt_diff import key_text
 from batchpipe.commands.printing.gold import judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.printing.text import count
-from batchpipe.engine.quality.gold_diff import GoldComparison, Swing
+from batchpipe.engine.quality.gold_diff import GoldDiff, RightRows
 from batchpipe.evaluation.library import HINT
 
 SHOWN_KEYS = 10
@@ -17,7 +17,7 @@ HEADER = ("field", "right before", "right now", "fixed", "broken", "McNemar")
 ALL = "every field"
 
 
-def gold_lines(found: GoldComparison) -> list[list[str]]:
+def gold_lines(found: GoldDiff) -> list[list[str]]:
     """A line of the table `HEADER` for each field, and one for all of them where there are several."""
     swings = [*found.fields.items(), *([(ALL, found.whole)] if len(found.fields) > 1 else [])]
     return [
@@ -33,12 +33,12 @@ def gold_lines(found: GoldComparison) -> list[list[str]]:
     ]
 
 
-def gold_title(found: GoldComparison) -> str:
+def gold_title(found: GoldDiff) -> str:
     """`Held against 40 gold rows`."""
     return f"Held against {count(found.whole.n, 'gold row')}"
 
 
-def gold_notes(found: GoldComparison) -> list[str]:
+def gold_notes(found: GoldDiff) -> list[str]:
     """The keys of what was fixed and broken, and what is to be known of the numbers."""
     notes = [
         f"{word}: {_keys(keys)}"
@@ -50,7 +50,7 @@ def gold_notes(found: GoldComparison) -> list[str]:
     return [*notes, *judged_notes(found.judged), *reviewed_notes(found.reviewed, found.whole.n)]
 
 
-def gold_object(found: GoldComparison) -> dict[str, Any]:
+def gold_object(found: GoldDiff) -> dict[str, Any]:
     """For `--json`."""
     return {
         "n": found.whole.n,
@@ -60,7 +60,7 @@ def gold_object(found: GoldComparison) -> dict[str, Any]:
     }
 
 
-def _object(swing: Swing) -> dict[str, Any]:
+def _object(swing: RightRows) -> dict[str, Any]:
     return {
         "from": _side(swing, swing.before),
         "to": _side(swing, swing.after),
@@ -70,11 +70,11 @@ def _object(swing: Swing) -> dict[str, Any]:
     }
 
 
-def _side(swing: Swing, right: int) -> dict[str, Any]:
+def _side(swing: RightRows, right: int) -> dict[str, Any]:
     return {"right": right, "accuracy": right / swing.n, "ci95": list(swing.interval(right))}
 
 
-def _share(swing: Swing, right: int) -> str:
+def _share(swing: RightRows, right: int) -> str:
     low, high = swing.interval(right)
     return f"{right / swing.n:.1%} ({low:.1%} to {high:.1%})"
 

@@ -10,7 +10,7 @@ from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_title
 from batchpipe.commands.plan.prompt_diff import key_text
 from batchpipe.commands.printing.markdown import code, details, fence, table
 from batchpipe.commands.printing.text import count, money, safe, shortened
-from batchpipe.engine.quality.answer_diff import ChangedRow, Comparison, FieldChange
+from batchpipe.engine.quality.answer_diff import AnswerDiff, ChangedRow, FieldChange
 
 NOTHING = "(nothing)"
 CELL = 300
@@ -30,12 +30,12 @@ details { border: 1px solid var(--line); padding: .4rem .8rem; margin: .5rem 0; 
 """
 
 
-def title(found: Comparison) -> str:
+def title(found: AnswerDiff) -> str:
     """`triage: v1 → v2`."""
     return f"{found.pipeline}: {safe(found.before.label)} → {safe(found.after.label)}"
 
 
-def row_facts(found: Comparison) -> list[tuple[str, str]]:
+def row_counts(found: AnswerDiff) -> list[tuple[str, str]]:
     """What was compared and what it cost, as lines of a name and words."""
     carried = f", {count(found.carried_over)} of them carried over" if found.carried_over else ""
     compared = f"{count(found.changed)} changed, {count(found.unchanged)} the same{carried}"
@@ -63,11 +63,11 @@ def field_words(change: FieldChange) -> str:
     return words
 
 
-def comparison_markdown(found: Comparison, hints: Sequence[str]) -> str:
+def diff_markdown(found: AnswerDiff, hints: Sequence[str]) -> str:
     """The comparison as Markdown, for a pull request."""
     parts = [f"### batchpipe diff: {code(title(found))}"]
-    facts = [[name, words] for name, words in row_facts(found) if words]
-    parts.append(table(("", ""), [[code(name), code(words)] for name, words in facts]))
+    counts = [[name, words] for name, words in row_counts(found) if words]
+    parts.append(table(("", ""), [[code(name), code(words)] for name, words in counts]))
     parts += [f"- {code(each)}" for each in hints]
     if found.gold is not None:
         lines = [[code(name), *rest] for name, *rest in gold_lines(found.gold)]
@@ -86,10 +86,10 @@ def comparison_markdown(found: Comparison, hints: Sequence[str]) -> str:
     return safe("\n\n".join(parts), lines=True) + "\n"
 
 
-def comparison_html(found: Comparison, hints: Sequence[str]) -> str:
+def diff_html(found: AnswerDiff, hints: Sequence[str]) -> str:
     """A page that needs nothing beside itself, in light and dark."""
     parts = [f"<h1>batchpipe diff: {_text(title(found))}</h1>"]
-    parts.append(_table([], [each for each in row_facts(found) if each[1]]))
+    parts.append(_table([], [each for each in row_counts(found) if each[1]]))
     parts += [f"<p>{_text(each)}</p>" for each in hints]
     if found.gold is not None:
         header = [(name, "number" if name in ("fixed", "broken") else "") for name in GOLD_HEADER]

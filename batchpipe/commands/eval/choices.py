@@ -15,16 +15,19 @@ from batchpipe.evaluation.sub_ladders import ACCEPTED, rung_shares, sub_ladders
 def choices_object(
     rows: Sequence[AnsweredRow], models: Sequence[Quality], masks: Mapping[str, int], rungs: Sequence[str]
 ) -> dict[str, Any]:
-    """The facts that are recorded: `rungs` are the models of the ladder. Without a price they are empty."""
+    """Return what is recorded of the rungs and ladders of an evaluation; two empty lists where a price is not known.
+
+    `rungs`: the models of the ladder, in order.
+    """
     if any(each.unpriced for each in rows):
         return {"rungs": [], "ladders": []}
-    marks = {each.rung: each.marks for each in models if each.rung is not None}
+    right = {each.rung: each.right_by_key for each in models if each.rung is not None}
     by_key: dict[str, dict[int, Answer]] = {key: {} for key in masks}
     for row in rows:
         if row.number <= len(rungs):
             by_key[row.key][row.number] = Answer(
                 valid=row.valid,
-                correct=marks[row.number][row.key],
+                correct=right[row.number][row.key],
                 confidence=ACCEPTED if row.accepts else 0.0,
                 cost_usd=row.cost_usd,
             )

@@ -27,7 +27,7 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
-from batchpipe.engine.quality.evaluate import Contender, Evaluation, Side, Wanted, prepare
+from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation, Wanted, prepare
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
@@ -86,13 +86,13 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
         tuned = None
         if request.tune and not waiting:
-            marks = {each.rung: each.marks for each in found[0].models if each.rung is not None}
+            right = {each.rung: each.right_by_key for each in found[0].models if each.rung is not None}
             target = request.target if request.target is not None else DEFAULT_TARGET
-            tuned = tune_ladder(context, file, params, found[0].by_rung, marks, found[0].masks, target)
+            tuned = tune_ladder(context, file, params, found[0].by_rung, right, found[0].masks, target)
         if not waiting and not made_up and request.sample is None:
             reviewed = evaluation.rows.reviewed.rows
-            facts = {"reviewed": reviewed} | found[0].choices
-            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, facts)
+            more = {"reviewed": reviewed} | found[0].choices
+            remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
     report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if tuned is not None and request.plot is not None:
         write_plot(tuned, call.path(request.plot))
@@ -195,7 +195,7 @@ def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watc
     return any(each.result.status == "pending" for each in outcomes)
 
 
-def _steps(side: Side, *, every: bool) -> list[list[Contender]]:
+def _steps(side: EvaluatedPrompt, *, every: bool) -> list[list[Contender]]:
     """Who may answer at the same time: all, or rung after rung and the others with the first."""
     if every:
         return [list(side.contenders)]
@@ -208,7 +208,7 @@ def _runs(
     request: EvalRequest,
     context: Context,
     evaluation: Evaluation,
-    side: Side,
+    side: EvaluatedPrompt,
     step: list[Contender],
     watcher: Watcher,
 ) -> list[PipelineRun]:
@@ -235,7 +235,7 @@ def _pipeline_run(
     )
 
 
-def _measure(evaluation: Evaluation, side: Side, label: str) -> Found:
+def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Found:
     evaluation.read(side)
     rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
     models = []

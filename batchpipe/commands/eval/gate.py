@@ -66,15 +66,15 @@ def read_bars(texts: Sequence[str], fields: Sequence[str]) -> list[Bar]:
 
 def versus(label: str, before: Quality, after: Quality) -> Versus:
     """Both over the rows that both know."""
-    keys = [key for key in after.marks if key in before.marks]
-    first, second = [before.marks[key] for key in keys], [after.marks[key] for key in keys]
+    keys = [key for key in after.right_by_key if key in before.right_by_key]
+    first, second = [before.right_by_key[key] for key in keys], [after.right_by_key[key] for key in keys]
     return Versus(
         label=label,
         before=before,
         after=after,
         test=mcnemar(first, second),
-        fixed=tuple(key for key in keys if after.marks[key] and not before.marks[key]),
-        broken=tuple(key for key in keys if before.marks[key] and not after.marks[key]),
+        fixed=tuple(key for key in keys if after.right_by_key[key] and not before.right_by_key[key]),
+        broken=tuple(key for key in keys if before.right_by_key[key] and not after.right_by_key[key]),
     )
 
 

@@ -14,7 +14,7 @@ from batchpipe.commands.eval.report import interval
 from batchpipe.commands.printing.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.quality.evaluate import Side
+from batchpipe.engine.quality.evaluate import EvaluatedPrompt
 from batchpipe.evaluation.statistics import proportion
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -27,13 +27,13 @@ def remember(
     work: Work,
     file: PipelineFile,
     version: str,
-    side: Side,
+    side: EvaluatedPrompt,
     ladder: Quality | None,
-    facts: Mapping[str, Any],
+    more: Mapping[str, Any],
 ) -> None:
     """Record what the ladder came to, unless the newest evaluation came to the same.
 
-    `facts` are recorded with it: `reviewed`, how many gold rows come from review, and the ladders of some rungs.
+    `more` are recorded with it: `reviewed`, how many gold rows come from review, and the ladders of some rungs.
     """
     if ladder is None:
         return
@@ -43,7 +43,7 @@ def remember(
         "model": ladder.model,
         "n": ladder.right.n,
         "hits": ladder.right.hits,
-        **facts,
+        **more,
         "cost_usd": None if ladder.cost_usd is None else str(ladder.cost_usd),
     }
     newest = query("newest_evaluation", pipelines=quote_list(file.pipeline.names))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.gold.gold_rows import GoldField, comparison
+from batchpipe.engine.gold.gold_rows import GoldField, field_comparison
 from batchpipe.engine.quality.evaluate import AnsweredRow
-from batchpipe.engine.quality.judges import Verdict
+from batchpipe.engine.quality.judges import JudgeVerdict
 from batchpipe.evaluation.field_comparison import FieldComparison, class_name, is_correct, score
 from batchpipe.evaluation.statistics import (
     Calibration,
@@ -42,7 +42,7 @@ class Outcome:
     confidence: float | None
     cost_usd: Decimal
     unpriced: bool
-    judged: Mapping[str, Verdict] = field(default_factory=dict)
+    judged: Mapping[str, JudgeVerdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class FieldQuality:
 class Quality:
     """A model, or the ladder (`rung` None, several models), on `right.n` gold rows.
 
-    A row is right where every compared field is; `failed` rows have no valid answer and are wrong. `marks` says of
-    each row, by key, whether it is right. Costs are None where a price is not known.
+    A row is right where every compared field is; `failed` rows have no valid answer and are wrong.
+    `right_by_key` says of each row, by key, whether it is right. Costs are None where a price is not known.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Quality:
     usd_per_1000: Decimal | None
     usd_per_1000_correct: Decimal | None
     calibration: Calibration | None
-    marks: Mapping[str, bool]
+    right_by_key: Mapping[str, bool]
 
 
 def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:
@@ -122,7 +122,7 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
     """The numbers of `outcomes`; None where there are none."""
     if not outcomes:
         return None
-    right = {each.name: _right(outcomes, each.name, comparison(each)) for each in fields}
+    right = {each.name: _right(outcomes, each.name, field_comparison(each)) for each in fields}
     all_right = [all(marks) for marks in zip(*right.values(), strict=True)]
     share = accuracy(all_right)
     cost = None if any(each.unpriced for each in outcomes) else sum((each.cost_usd for each in outcomes), Decimal(0))
@@ -139,7 +139,7 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
         usd_per_1000=None if cost is None else cost * 1000 / share.n,
         usd_per_1000_correct=None if cost is None or not share.hits else cost * 1000 / share.hits,
         calibration=calibration([confidence for confidence, _ in sure], [mark for _, mark in sure]) if sure else None,
-        marks={each.key: mark for each, mark in zip(outcomes, all_right, strict=True)},
+        right_by_key={each.key: mark for each, mark in zip(outcomes, all_right, strict=True)},
     )
 
 
@@ -152,7 +152,7 @@ def _right(outcomes: Sequence[Outcome], name: str, how: FieldComparison | None) 
 
 
 def _field(outcomes: Sequence[Outcome], field: GoldField, right: Sequence[bool]) -> FieldQuality:
-    name, how = field.name, comparison(field)
+    name, how = field.name, field_comparison(field)
     if how is None:
         return FieldQuality(accuracy=accuracy(right), macro_f1=None, confused=(), mean=None)
     classes = how.kind == "exact"

@@ -41,11 +41,11 @@ def tune_ladder(
     file: PipelineFile,
     params: Mapping[str, Any],
     by_rung: Mapping[int, Sequence[Outcome]],
-    marks: Mapping[int, Mapping[str, bool]],
+    right: Mapping[int, Mapping[str, bool]],
     masks: Mapping[str, int],
     target: float,
 ) -> Tuned:
-    """Thresholds for the ladder out of what each rung answered; `marks` says which of its answers are right."""
+    """Thresholds for the ladder out of what each rung answered; `right` says which of its answers are right."""
     confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in by_rung.items()}
     if any(each.unpriced for outcomes in by_rung.values() for each in outcomes):
@@ -57,7 +57,7 @@ def tune_ladder(
     keys = list(masks)
     rows: list[Row] = [
         [
-            _answer(answers[number].get(key), marks.get(number, {}).get(key, False), masks[key], number)
+            _answer(answers[number].get(key), right.get(number, {}).get(key, False), masks[key], number)
             for number in sorted(answers)
         ]
         for key in keys

@@ -14,9 +14,9 @@ from batchpipe.engine.run.preview import Preview
 
 
 def plan_markdown(
-    found: Preview, meanings: Mapping[str, str], facts: Sequence[tuple[str, object]], notes: Sequence[str]
+    found: Preview, meanings: Mapping[str, str], work_pairs: Sequence[tuple[str, object]], notes: Sequence[str]
 ) -> str:
-    """The plan with its counts, its cost (`facts`, `notes`), the prompt's diff and sampled rows.
+    """The plan with its counts, its cost (`work_pairs`, `notes`), the prompt's diff and sampled rows.
 
     Whatever came from files, data or models stands in code.
     """
@@ -31,7 +31,7 @@ def plan_markdown(
         parts.append(table(("rows", "number", "meaning"), words, right=[1]))
     if plan.removed:
         parts.append(f"{count(plan.removed, 'answered row')} left the input; the results stay")
-    shown = [[name, code(value)] for name, value in facts if value not in (None, "")]
+    shown = [[name, code(value)] for name, value in work_pairs if value not in (None, "")]
     waits = f": the pilot is {code(held_text(plan.held))}" if plan.held else ""
     parts.append(table(("", ""), shown) if plan.requests else f"Nothing to send{waits}.")
     parts += [f"- {code(each)}" for each in notes]

@@ -19,7 +19,7 @@ from batchpipe.commands.status.status import Named
 from batchpipe.common.errors import BatchpipeError
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed
-from batchpipe.engine.gold.answered_gold import Marked, held_against, read_known, reviewed_among
+from batchpipe.engine.gold.answered_gold import GradedAnswer, grade_answers, read_true_values, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.resolved.resolve import split_model
 from batchpipe.engine.resolved.versions import known_versions, read_version
@@ -128,12 +128,12 @@ def read_quality(
     if file is None or file.pipeline.eval is None:
         return None
     error_usd, problem = file.pipeline.eval.error_usd, None
-    found: list[Marked] = []
+    found: list[GradedAnswer] = []
     counted: list[tuple[int, str, int]] = []
     judged: Sequence[str] = ()
     with closing(context.work()) as work:
         try:
-            found, counted, judged = _marked(context, work, named, file)
+            found, counted, judged = _graded(context, work, named, file)
         except BatchpipeError as error:
             problem = str(error)
         with context.database.reading(work) as session:
@@ -151,7 +151,7 @@ def read_quality(
                 rung=rung,
                 model=model,
                 rows=rows,
-                right=_agreed(model, [each for each in found if each.facts == (rung, model)]),
+                right=_agreed(model, [each for each in found if each.extra == (rung, model)]),
                 cost_usd=costs.get((rung, model), Decimal(0)),
             )
             for rung, model, rows in counted
@@ -163,9 +163,9 @@ def read_quality(
     )
 
 
-def _marked(
+def _graded(
     context: Context, work: Work, named: Named, file: PipelineFile
-) -> tuple[list[Marked], list[tuple[int, str, int]], Sequence[str]]:
+) -> tuple[list[GradedAnswer], list[tuple[int, str, int]], Sequence[str]]:
     """The answers that stand and have a true value, how many stand by rung and model, and the fields left out."""
     pipelines = quote_list(named.names)
     with context.database.reading(work) as session:
@@ -173,18 +173,18 @@ def _marked(
         if not known:
             return [], [], ()
         version = read_version(session, named.names, known[-1])
-    gold = read_known(context, work, file, output_columns(version.full_schema, Output()))
+    gold = read_true_values(context, work, file, output_columns(version.full_schema, Output()))
     if gold is None:
         return [], [], ()
     with context.database.reading(work) as session:
         session.execute(query("answers_that_stand", pipelines=pipelines))
-        session.execute(query("answers_to_mark", pipelines=pipelines))
+        session.execute(query("answers_to_grade", pipelines=pipelines))
         examples = [version.identity.queries]
-        found = held_against(session, gold, named.names, "work.answers_to_mark", examples, ["rung", "model"])
+        found = grade_answers(session, gold, named.names, "work.answers_to_grade", examples, ["rung", "model"])
         return found, session.rows(query("standing_by_rung")), gold.judged
 
 
-def _agreed(name: str, found: Sequence[Marked]) -> Agreed:
+def _agreed(name: str, found: Sequence[GradedAnswer]) -> Agreed:
     return Agreed(name=name, n=len(found), agreed=sum(each.right for each in found))
 
 

@@ -13,7 +13,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object, agreement_text
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.review.screen import Progress
-from batchpipe.commands.review.sheet import judge_sheet, read_sheet, write_sheet
+from batchpipe.commands.review.sheet import read_sheet, validate_sheet, write_sheet
 from batchpipe.commands.review.terminal import is_terminal, opened
 from batchpipe.commands.review.walk import Walk
 from batchpipe.common.errors import ReviewError, UsageError
@@ -80,7 +80,7 @@ def _export(call: Call, file: PipelineFile, request: ReviewRequest, target: Path
 def _import(call: Call, file: PipelineFile, request: ReviewRequest, path: Path) -> int:
     with _desk(call, file, request, "every") as desk:
         sheet = read_sheet(desk, path)
-        verdicts = judge_sheet(desk, sheet, path)
+        verdicts = validate_sheet(desk, sheet, path)
         overtaken = set(desk.record(verdicts)) if verdicts else set[int]()
         if overtaken:
             lines = ", ".join(str(line.number) for line, row, _ in sheet.said if row.number in overtaken)
@@ -88,8 +88,8 @@ def _import(call: Call, file: PipelineFile, request: ReviewRequest, path: Path) 
             raise ReviewError(what, where=path.name, hint="Import again: it names them.")
     accepted = sum(each.accepted for each in verdicts)
     if call.json:
-        facts = {"accepted": accepted, "corrected": len(verdicts) - accepted, "without_a_word": sheet.silent}
-        call.out({"pipeline": file.pipeline.name, **facts})
+        counts = {"accepted": accepted, "corrected": len(verdicts) - accepted, "without_a_word": sheet.silent}
+        call.out({"pipeline": file.pipeline.name, **counts})
         return 0
     call.say(f"{accepted} accepted, {len(verdicts) - accepted} corrected, {sheet.silent} without a word")
     call.out(_told(call, file))

@@ -27,7 +27,7 @@ SHOWN_CHARACTERS = 20_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Shown:
+class RowScreen:
     """The state of the screen. `draft` is the document as it would be taken, `said` what was said of the row before.
 
     `prompt` replaces the keys while something is asked, `options` are what may be chosen then.
@@ -59,7 +59,7 @@ class Progress:
         return ", ".join([*parts, f"{len(self.skipped)} skipped"])
 
 
-def screen(shown: Shown, progress: Progress, forms: Sequence[FieldForm], size: os.terminal_size) -> list[str]:
+def screen(shown: RowScreen, progress: Progress, forms: Sequence[FieldForm], size: os.terminal_size) -> list[str]:
     """The lines of the screen, none longer and no more than fit: the keys are always in sight."""
     bottom = _lines([_text(shown.message, "bold red")] if shown.message else [], size.columns)
     bottom += _lines([*_options(shown.options), _text(shown.prompt or KEYS, "reverse")], size.columns)
@@ -86,7 +86,7 @@ def key_text(key: str) -> str:
     return safe(values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False))
 
 
-def _head(shown: Shown, progress: Progress) -> RenderableType:
+def _head(shown: RowScreen, progress: Progress) -> RenderableType:
     from rich.text import Text
 
     row = shown.row
@@ -103,7 +103,7 @@ def _head(shown: Shown, progress: Progress) -> RenderableType:
     return head
 
 
-def _body(shown: Shown, forms: Sequence[FieldForm]) -> list[RenderableType]:
+def _body(shown: RowScreen, forms: Sequence[FieldForm]) -> list[RenderableType]:
     return [
         _text("input", "bold"),
         _grid([("", safe(name), _input_text(value), "") for name, value in shown.row.input.items()]),
@@ -116,7 +116,7 @@ def _input_text(value: str | None) -> str:
     return "" if value is None else value_text(value)
 
 
-def _field(symbol: str, form: FieldForm, shown: Shown) -> tuple[str, str, str, str]:
+def _field(symbol: str, form: FieldForm, shown: RowScreen) -> tuple[str, str, str, str]:
     """Symbol, name, the model's value, and the one that it would become."""
     before, after = shown.row.answer.get(form.name, ABSENT), shown.draft.get(form.name, ABSENT)
     changed = type(before) is not type(after) or before != after

@@ -17,7 +17,7 @@ from typing import Any
 
 from batchpipe.commands.review.screen import key_text
 from batchpipe.common.errors import Problem, ReviewError, UsageError
-from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
+from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -30,7 +30,7 @@ DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class SheetLine:
     """A record of the file and the line that it begins at."""
 
     number: int
@@ -41,7 +41,7 @@ class Line:
 class Sheet:
     """What a file says: a document for each row that something was said of, with the line it stands at."""
 
-    said: list[tuple[Line, ReviewRow, dict[str, Any]]] = field(default_factory=list)
+    said: list[tuple[SheetLine, ReviewRow, dict[str, Any]]] = field(default_factory=list)
     silent: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -90,9 +90,9 @@ def read_sheet(desk: Desk, path: Path) -> Sheet:
     return sheet
 
 
-def judge_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[Verdict]:
+def validate_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[RowReview]:
     """The verdicts of the sheet; ReviewError with every problem, and then nothing may be recorded."""
-    judged = desk.judge([(row.number, document) for _, row, document in sheet.said])
+    judged = desk.validate([(row.number, document) for _, row, document in sheet.said])
     verdicts = []
     for (line, row, _), (document, error) in zip(sheet.said, judged, strict=True):
         if document is None:
@@ -100,7 +100,7 @@ def judge_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[Verdict]:
             hint = "Correct the cell; `batchpipe schema` and the pipeline file say what is allowed."
             sheet.problems.append(Problem(what=what, where=f"{path.name}:{line.number}", hint=hint))
         else:
-            verdicts.append(Verdict(number=row.number, document=document, accepted=document == row.answer))
+            verdicts.append(RowReview(number=row.number, document=document, accepted=document == row.answer))
     if sheet.problems:
         ordered = sorted(sheet.problems, key=lambda each: int(each.where.rpartition(":")[2]))
         raise ReviewError.from_problems(ordered)
@@ -124,7 +124,7 @@ def _cell(form: FieldForm, row: ReviewRow) -> str:
     return text if isinstance(value, int | float) else guarded(text)
 
 
-def _lines(desk: Desk, path: Path) -> Iterator[Line]:
+def _lines(desk: Desk, path: Path) -> Iterator[SheetLine]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -149,7 +149,7 @@ def _lines(desk: Desk, path: Path) -> Iterator[Line]:
         number, begun = begun + 1, reader.line_num
         if any(cells):
             whole = [*cells, *[""] * (len(header) - len(cells))]
-            yield Line(number=number, cells=dict(zip(header, whole, strict=False)))
+            yield SheetLine(number=number, cells=dict(zip(header, whole, strict=False)))
 
 
 def _physical(text: str) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _physical(text: str) -> Iterator[str]:
         place = end
 
 
-def _same_key(row: ReviewRow, key: Sequence[str], line: Line) -> bool:
+def _same_key(row: ReviewRow, key: Sequence[str], line: SheetLine) -> bool:
     """Whether the key's cells are the row's; a spreadsheet may have written a number another way."""
     return all(_alike(row.input[name] or "", _plain(line.cells[name])) for name in key)
 
@@ -176,7 +176,7 @@ def _alike(text: str, cell: str) -> bool:
         return False
 
 
-def _unknown(line: Line, known: ReviewRow | None, key: Sequence[str], where: str) -> Problem:
+def _unknown(line: SheetLine, known: ReviewRow | None, key: Sequence[str], where: str) -> Problem:
     shown = ", ".join(line.cells[each] for each in key)
     again = "Export again, and leave this line out here."
     if known is None:
@@ -188,7 +188,7 @@ def _unknown(line: Line, known: ReviewRow | None, key: Sequence[str], where: str
     return Problem(what=what, where=where, hint=again)
 
 
-def _take(sheet: Sheet, forms: Sequence[FieldForm], line: Line, row: ReviewRow, where: str) -> None:
+def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: ReviewRow, where: str) -> None:
     """What a line says of its row: nothing, that it is right, or another value for some fields."""
     document = dict(row.document)
     for form in forms:

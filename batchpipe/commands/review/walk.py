@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batchpipe.commands.review.screen import SYMBOLS, Progress, Shown, screen, value_text
+from batchpipe.commands.review.screen import SYMBOLS, Progress, RowScreen, screen, value_text
 from batchpipe.commands.review.terminal import (
     BACKSPACE,
     CLEAR,
@@ -20,7 +20,7 @@ from batchpipe.commands.review.terminal import (
     Terminal,
 )
 from batchpipe.common.errors import LockedError
-from batchpipe.engine.quality.review import Desk, ReviewRow, Verdict
+from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 Step = Literal["on", "back", "leave"]
@@ -49,7 +49,7 @@ class Walk:
 
     def _visit(self, row: ReviewRow) -> Step:
         draft = dict(self._documents.get(row.number, row.document))
-        shown = Shown(row=row, draft=draft, said=self.progress.said.get(row.number))
+        shown = RowScreen(row=row, draft=draft, said=self.progress.said.get(row.number))
         while True:
             match self._key(shown):
                 case "a":
@@ -69,7 +69,7 @@ class Walk:
                 case "q" | "ended":
                     return "leave"
 
-    def _key(self, shown: Shown) -> str:
+    def _key(self, shown: RowScreen) -> str:
         """The next key that is neither a resize nor scrolling."""
         while True:
             self.terminal.draw(screen(shown, self.progress, self.desk.forms, self.terminal.size))
@@ -84,12 +84,12 @@ class Walk:
 
     def _take(self, row: ReviewRow, draft: Any) -> str:
         """Record the draft; why it was not, else nothing."""
-        [(document, error)] = self.desk.judge([(row.number, draft)])
+        [(document, error)] = self.desk.validate([(row.number, draft)])
         if document is None:
             return f"not taken: {error}"
         accepted = document == row.answer
         try:
-            overtaken = self.desk.record([Verdict(number=row.number, document=document, accepted=accepted)])
+            overtaken = self.desk.record([RowReview(number=row.number, document=document, accepted=accepted)])
         except LockedError as error:
             return f"not recorded, try again: {error.what}"
         if overtaken:
@@ -99,7 +99,7 @@ class Walk:
         self.progress.skipped.discard(row.number)
         return ""
 
-    def _correct(self, shown: Shown) -> str:
+    def _correct(self, shown: RowScreen) -> str:
         """Let the person set a field of the draft; what is wrong with the row then, else nothing."""
         shown.message = ""
         form = self._field(shown)
@@ -117,17 +117,17 @@ class Walk:
         else:
             draft[form.name] = value[0]
         shown.draft = draft
-        [(_, error)] = self.desk.judge([(shown.row.number, draft)])
+        [(_, error)] = self.desk.validate([(shown.row.number, draft)])
         return error
 
-    def _field(self, shown: Shown) -> FieldForm | None:
+    def _field(self, shown: RowScreen) -> FieldForm | None:
         forms = self.desk.forms
         if len(forms) == 1:
             return forms[0]
         place = self._place(shown, "which field?  (Esc: none)", [form.name for form in forms])
         return forms[place] if place is not None else None
 
-    def _chosen(self, shown: Shown, form: FieldForm) -> tuple[Any] | None:
+    def _chosen(self, shown: RowScreen, form: FieldForm) -> tuple[Any] | None:
         """One of the allowed values by its symbol, as a tuple of one; None where the person thought better of it."""
         allowed = form.allowed or ()
         nothing = form.value("") if form.optional or "null" in form.types else None
@@ -142,7 +142,7 @@ class Walk:
             return None
         return (nothing,) if place < 0 else (allowed[place],)
 
-    def _place(self, shown: Shown, prompt: str, names: Sequence[str], *, none: bool = False) -> int | None:
+    def _place(self, shown: RowScreen, prompt: str, names: Sequence[str], *, none: bool = False) -> int | None:
         """The place of the name whose symbol is typed, -1 for none of them, None for Esc."""
         symbols = SYMBOLS[: len(names)]
         shown.prompt = prompt
@@ -159,7 +159,7 @@ class Walk:
         finally:
             shown.prompt, shown.options = "", ()
 
-    def _typed(self, shown: Shown, form: FieldForm, before: Any) -> tuple[Any] | None:
+    def _typed(self, shown: RowScreen, form: FieldForm, before: Any) -> tuple[Any] | None:
         """A value that is typed in, as a tuple of one; of many allowed ones those that fit are shown."""
         names = [each if isinstance(each, str) else json.dumps(each) for each in form.allowed or ()]
         text = "" if names else form.text(before)

@@ -88,7 +88,7 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
     version = f" (prompt {result.prompt_version})" if result.prompt_version else ""
     lines = [f"{result.pipeline}{version}: {_headline(ended, call)}"]
     if result.rows:
-        lines.append(pairs(_facts(ended, call, database)))
+        lines.append(pairs(_result_pairs(ended, call, database)))
     if ended.summary is not None:
         lines.append(pilot_text(ended.summary))
         lines.append(f"  To go on: {call.suggest(f'run {result.pipeline} --approve')}")
@@ -137,21 +137,21 @@ def _headline(ended: Ended, call: Call) -> str:
     return f"{done}; some rows failed" if result.status == "failed_rows" else done
 
 
-def _facts(ended: Ended, call: Call, database: Path) -> list[tuple[str, object]]:
+def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, object]]:
     result = ended.result
-    facts: list[tuple[str, object]] = [("rows", _rows(result.rows))]
+    found: list[tuple[str, object]] = [("rows", _rows(result.rows))]
     if result.submitted:
         requests, batches = count(result.submitted, "request"), count(result.batches, "batch", "batches")
-        facts.append(("sent", f"{requests} in {batches}"))
+        found.append(("sent", f"{requests} in {batches}"))
     if result.attempts:
         tokens = f"{count(result.tokens['input'])} in, {count(result.tokens['output'])} out"
         cached = result.tokens["cache_read"]
-        facts.append(("results", count(result.attempts)))
-        facts.append(("tokens", tokens + (f", {count(cached)} read from the cache" if cached else "")))
+        found.append(("results", count(result.attempts)))
+        found.append(("tokens", tokens + (f", {count(cached)} read from the cache" if cached else "")))
         saved = money(result.realtime_usd - result.cost_usd)
-        facts.append(("cost", f"{money(result.cost_usd)}, {saved} saved against realtime calls"))
-    facts.append(("table", f"{ended.table} in {shown_path(database, call.start)}"))
-    return facts
+        found.append(("cost", f"{money(result.cost_usd)}, {saved} saved against realtime calls"))
+    found.append(("table", f"{ended.table} in {shown_path(database, call.start)}"))
+    return found
 
 
 def _rows(rows: Mapping[str, int]) -> str:

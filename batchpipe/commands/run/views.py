@@ -26,7 +26,7 @@ SHARE_OF_TIME = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
-class Seen:
+class LastRead:
     """What was last read of a pipeline, and when it may be read again (`time.monotonic`)."""
 
     input: int | None = None
@@ -43,7 +43,7 @@ class Watcher:
     call: Call
     display: Display
     yes: bool
-    _seen: dict[str, Seen] = field(default_factory=dict, init=False)
+    _seen: dict[str, LastRead] = field(default_factory=dict, init=False)
 
     def tell(self, pipeline: str, event: Event) -> None:
         self._of(pipeline).stale = True
@@ -86,7 +86,7 @@ class Watcher:
             cost_usd=seen.cost_usd,
         )
 
-    def _read(self, run: PipelineRun, seen: Seen) -> None:
+    def _read(self, run: PipelineRun, seen: LastRead) -> None:
         began = time.monotonic()
         older = run.file.pipeline.renamed_from
         names = (run.name, older) if older else (run.name,)
@@ -96,8 +96,8 @@ class Watcher:
         seen.cost_usd, seen.stale = totals[0]["cost_usd"], False
         seen.not_before = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
 
-    def _of(self, pipeline: str) -> Seen:
-        return self._seen.setdefault(pipeline, Seen())
+    def _of(self, pipeline: str) -> LastRead:
+        return self._seen.setdefault(pipeline, LastRead())
 
 
 def _step(run: PipelineRun) -> str:

@@ -13,7 +13,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import safe, shortened
 from batchpipe.commands.results.results import find_output, row_of
 from batchpipe.commands.show.row import Reading, read_row
-from batchpipe.commands.show.story import Attempt, Decision, Story, review_of, story_text
+from batchpipe.commands.show.story import Attempt, Decision, RowHistory, history_text, review_of
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
@@ -39,11 +39,11 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
             found = tell(context, work, file, key, values)
         finally:
             work.close()
-    call.out(asdict(found) if call.json else story_text(found, call.suggest))
+    call.out(asdict(found) if call.json else history_text(found, call.suggest))
     return 0
 
 
-def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> Story:
+def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> RowHistory:
     """The story of a row, from the present input and the ledger. Raises UsageError for an unknown key."""
     wanted = possible_keys(work, file, key)
     names = _names(file)
@@ -114,7 +114,7 @@ def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: st
     return UsageError(f"there is no row {shown_key(key)}", where=f"{file.pipeline.name}, KEY", hint=hint)
 
 
-def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> Story:
+def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> RowHistory:
     parts = {"pipelines": quote_list(names)}
     named = {"key": key, "pipeline": file.pipeline.name}
     now = session.dictionaries(query("row_now", **parts), named)
@@ -124,7 +124,7 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
     reviews = session.dictionaries(query("row_reviews", reviewed=reviewed, **parts), {"key": key})
     output = find_output(session, file)
     state = now[0] if now else {}
-    return Story(
+    return RowHistory(
         pipeline=file.pipeline.name,
         key=json.loads(key),
         shown_key=shown_key(key),
@@ -146,7 +146,7 @@ def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str,
 
 
 def _attempt(row: Mapping[str, Any]) -> Attempt:
-    facts = dict(row)
-    leader, columns, values = facts.pop("leader_key"), facts.pop("input_columns"), facts.pop("input_values")
-    shares = None if facts["leads"] or leader is None else json.loads(leader)
-    return Attempt(**facts, input=dict(zip(columns or [], values or [], strict=False)), shares_with=shares)
+    found = dict(row)
+    leader, columns, values = found.pop("leader_key"), found.pop("input_columns"), found.pop("input_values")
+    shares = None if found["leads"] or leader is None else json.loads(leader)
+    return Attempt(**found, input=dict(zip(columns or [], values or [], strict=False)), shares_with=shares)

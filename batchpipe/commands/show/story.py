@@ -115,7 +115,7 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class RowHistory:
     """Everything known of one row. `now` is None where it left the input or `problem` kept that unread."""
 
     pipeline: str
@@ -140,7 +140,7 @@ def review_of(row: Mapping[str, Any]) -> Review:
     return Review(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
 
 
-def story_text(story: Story, suggest: Callable[[str], str]) -> str:
+def history_text(story: RowHistory, suggest: Callable[[str], str]) -> str:
     """The story for a person, in the order in which it is asked for; nothing in it steers the terminal."""
     parts = [_head(story)]
     if story.output is not None:
@@ -154,18 +154,18 @@ def story_text(story: Story, suggest: Callable[[str], str]) -> str:
     return "\n\n".join(parts)
 
 
-def _head(story: Story) -> str:
+def _head(story: RowHistory) -> str:
     state = {"new": "not answered yet"}.get(story.state, story.state) + (", for review" if story.review else "")
-    facts = [
+    lines = [
         ("state", state),
         ("because", story.reason if story.state not in ("accepted", "new") else None),
         ("error", _cut(story.error) if story.error else None),
         ("cost", money(story.cost_usd) if story.attempts else None),
     ]
-    return f"{story.pipeline} {story.shown_key}\n{pairs(facts)}"
+    return f"{story.pipeline} {story.shown_key}\n{pairs(lines)}"
 
 
-def _now(story: Story, suggest: Callable[[str], str]) -> str:
+def _now(story: RowHistory, suggest: Callable[[str], str]) -> str:
     if story.now is None:
         if story.problem is not None:
             return f"now\n  the input could not be read: {_block(story.problem, indent='  ').lstrip()}"
@@ -182,7 +182,7 @@ def _now(story: Story, suggest: Callable[[str], str]) -> str:
     return "\n".join(lines)
 
 
-def _coming(story: Story, now: RowNow) -> str:
+def _coming(story: RowHistory, now: RowNow) -> str:
     """What the next run would do with the row, and why."""
     if now.due is None:
         waits = story.decisions[-1].not_before if story.decisions else None
@@ -204,7 +204,7 @@ def _attempt(number: int, each: Attempt) -> str:
     head = f"request {number}: rung {each.rung}, {safe(each.model)}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
     tokens = _tokens(each)
-    facts = [
+    lines = [
         ("outcome", _outcome(each)),
         ("error", _cut(error) if error else None),
         ("shares", f"the answer of {_key(each.shares_with)}: no cost" if each.shares_with else None),
@@ -222,7 +222,7 @@ def _attempt(number: int, each: Attempt) -> str:
         ("completed", moment(each.completed_at)),
     ]
     sent = [(safe(name), _cut(value)) for name, value in each.input.items() if value is not None]
-    parts = [head, pairs(facts)]
+    parts = [head, pairs(lines)]
     if sent:
         parts += ["  input as sent", pairs(sent, indent="    ")]
     if each.answer is not None:

@@ -249,8 +249,8 @@ def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
 
 def _holder(path: Path) -> str | None:
     try:
-        facts = json.loads(path.read_text("utf-8"))
-        return f"process {facts['process']}, since {facts['since']}"
+        holding = json.loads(path.read_text("utf-8"))
+        return f"process {holding['process']}, since {holding['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

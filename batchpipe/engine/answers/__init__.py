@@ -2,5 +2,5 @@
 
 Input: answers in `work.answers`, and the policy (schema, casts, checks, `accept`) that they are held to.
 Output: for each answer its document, whether it is valid, and the error that the model is shown.
-It writes working tables only: `work.validated`, `work.documents`, `work.judged`.
+It writes working tables only: `work.validated`, `work.documents`, `work.validity`.
 """

@@ -27,7 +27,7 @@ Format = Literal["json_schema", "tool", "json", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class AnswerRules:
     """What an answer is held to. `input_columns` are (name, DuckDB type) in the order of `input_values`."""
 
     output_format: Format
@@ -60,7 +60,7 @@ def make_room_for_stored(session: Session, among: str, fields: int) -> None:
     session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
 
 
-def validate_documents(work: Work, judge: Judge, answers: str) -> None:
+def validate_documents(work: Work, rules: AnswerRules, answers: str) -> None:
     """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer).
 
     Answers that are the same text are validated once: labels and scores repeat.
@@ -68,11 +68,11 @@ def validate_documents(work: Work, judge: Judge, answers: str) -> None:
     connection = work.connection
     longest = connection.execute(query("longest_answers", answers=answers, rows=str(VECTOR_ROWS))).fetchone()
     vector_bytes = longest[0] if longest else 0
-    work.make_room_for_answers(vector_bytes, len(judge.columns))
+    work.make_room_for_answers(vector_bytes, len(rules.columns))
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
     connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
-    validator = AnswerValidator(judge.full_schema, judge.output_format)
+    validator = AnswerValidator(rules.full_schema, rules.output_format)
     reader = connection.cursor()
     reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
     while block := reader.fetchmany(block_rows):
@@ -94,60 +94,60 @@ def validate_documents(work: Work, judge: Judge, answers: str) -> None:
     )
 
 
-def judge_answers(work: Work, judge: Judge, rows: str) -> None:
-    """Fill `work.judged` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
+def validate_answers(work: Work, rules: AnswerRules, rows: str) -> None:
+    """Fill `work.validity` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
 
     `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]), the last where the judge reads the input:
     one row may share another's answer and is still judged by its own values.
     """
-    needed_outputs = frozenset[str]().union(*(each.outputs for each in judge.conditions))
-    positions = {name: number for number, (name, _) in enumerate(judge.input_columns, start=1)}
-    types = dict(judge.input_columns)
+    needed_outputs = frozenset[str]().union(*(each.outputs for each in rules.conditions))
+    positions = {name: number for number, (name, _) in enumerate(rules.input_columns, start=1)}
+    types = dict(rules.input_columns)
     inputs = [
         f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
-        for name in sorted(judge.inputs)
+        for name in sorted(rules.inputs)
     ]
     outputs = [
         f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
-        for column in judge.columns
+        for column in rules.columns
         if column.name in needed_outputs
     ]
     select = ", ".join(
-        ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(judge)} AS uncast", *inputs, *outputs]
+        ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(rules)} AS uncast", *inputs, *outputs]
     )
     for part in range(work.parts):
         of_part = f"WHERE hash(custom_id) % {work.parts} = {part}" if work.parts > 1 else ""
-        # work.judged: One row is a row and an answer, with whether it is valid and whether `accept` holds for it.
-        into = "INSERT INTO work.judged" if part else "CREATE OR REPLACE TABLE work.judged AS"
+        # work.validity: One row is a row and an answer, with whether it is valid and whether `accept` holds for it.
+        into = "INSERT INTO work.validity" if part else "CREATE OR REPLACE TABLE work.validity AS"
         work.connection.execute(
             f"{into} SELECT key_id, custom_id, problem IS NULL AS valid, "
-            f"problem IS NULL AND {_accept(judge)} AS accepts, problem AS error "
-            f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(judge)}) AS problem "
+            f"problem IS NULL AND {_accept(rules)} AS accepts, problem AS error "
+            f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(rules)}) AS problem "
             f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id) {of_part}))"
         )
 
 
-def _uncast(judge: Judge) -> str:
+def _uncast(rules: AnswerRules) -> str:
     """The text of the first field whose value does not cast to its column, else NULL."""
     cases = [
         f"WHEN {test} THEN {quote_literal(f'{column.name}: the value does not fit {column.type}')}"
-        for column in judge.columns
+        for column in rules.columns
         if (test := uncast_sql(column, "d.output")) != "false"
     ]
     return f"CASE WHEN d.error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL::VARCHAR"
 
 
-def _failed_check(judge: Judge) -> str:
+def _failed_check(rules: AnswerRules) -> str:
     """The text of the first check that does not hold, else NULL; shown to the model on a retry."""
     cases = [
         f"WHEN NOT {check.truth} THEN {quote_literal(f'check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}')}"
-        for name, check in judge.checks.items()
+        for name, check in rules.checks.items()
     ]
     return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
 
 
-def _accept(judge: Judge) -> str:
+def _accept(rules: AnswerRules) -> str:
     cases = [
-        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(judge.accepts, start=1) if accept is not None
+        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(rules.accepts, start=1) if accept is not None
     ]
     return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"

@@ -1,4 +1,4 @@
-"""Collect ended batches: keep the raw results first, check them whole, judge them, record them in one transaction."""
+"""Collect ended batches: keep the raw results first, check and validate them whole, record them in one transaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine.answers.validation import Judge, judge_answers, validate_documents
+from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.batches.ladder_verdicts import fill_ladder_verdicts
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
@@ -19,7 +19,7 @@ from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
-from batchpipe.engine.resolved.resolve import judge_of_policy
+from batchpipe.engine.resolved.resolve import answer_rules_of
 from batchpipe.providers import BatchState
 from batchpipe.sql.quoting import quote_list, quote_literal
 from batchpipe.store.database import Session
@@ -78,7 +78,7 @@ class Collector:
     rebuilding: bool = False
 
     def collect(self, batch: OpenBatch, state: BatchState) -> CollectedBatch:
-        """Download, check, judge and record `batch`. To collect a batch twice changes nothing.
+        """Download, check, validate and record `batch`. To collect a batch twice changes nothing.
 
         A batch of which no line is ours comes back as `foreign`, and nothing is recorded.
         Raises what the provider's `collect` raises.
@@ -107,7 +107,7 @@ class Collector:
         return self._judge_and_record(ended, faults)
 
     def _judge_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
-        """Judge and record the lines of `work.received`, which are of batches that were made on one day.
+        """Validate and record the lines of `work.received`, which are of batches that were made on one day.
 
         Reads `work.received`, `work.sent`, `work.ended`. Compresses the raw results when they are recorded.
         """
@@ -116,7 +116,7 @@ class Collector:
                 self.parts.raw_folder.note(
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
-        self._judge()
+        self._validate()
         fill_result_prices(self.parts, self.prices, ended[0][1].created_at.date())
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
@@ -160,7 +160,7 @@ class Collector:
         self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
         read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
-        self._judge()
+        self._validate()
         fill_result_prices(self.parts, self.prices, self.parts.database.clock().date())
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
@@ -213,11 +213,11 @@ class Collector:
         self.parts.work.connection.execute(query("chosen_lines"))
         self.parts.work.connection.execute(query("received_chosen"))
 
-    def _judge(self) -> None:
-        """Judge each answer under the policy that its request was sent under.
+    def _validate(self) -> None:
+        """Validate each answer under the policy that its request was sent under.
 
         Reads `work.received`, `work.sent`.
-        Writes `work.all_judged` and `work.all_documents`, views, and the tables that stand behind them.
+        Writes `work.all_validity` and `work.all_documents`, views, and the tables that stand behind them.
         """
         connection = self.parts.work.connection
         policies = connection.execute(
@@ -225,25 +225,25 @@ class Collector:
         ).fetchall()
         one = len(policies) == 1
         if not one:
-            connection.execute(query("judged_by_policy"))
+            connection.execute(query("validity_by_policy"))
         for policy_hash, prompt_version in policies:
-            judge = self._judge_for(policy_hash, prompt_version)
+            rules = self._rules_for(policy_hash, prompt_version)
             among = {"all": str(one).lower(), "policy_hash": f"{quote_literal(policy_hash)}::UUID"}
-            validate_documents(self.parts.work, judge, f"({query('answers_received', **among)})")
+            validate_documents(self.parts.work, rules, f"({query('answers_received', **among)})")
             sent = query("sent_under_policy", **among)
-            if judge.inputs:
+            if rules.inputs:
                 with self.parts.reading() as session:
                     session.execute(query("sent_values"))
                 sent = query("sent_with_values", sent=sent)
-            judge_answers(self.parts.work, judge, f"({sent})")
+            validate_answers(self.parts.work, rules, f"({sent})")
             if not one:
-                connection.execute(query("add_judged"))
+                connection.execute(query("add_validity"))
                 connection.execute(query("add_documents"))
-        connection.execute(query("all_judged", judged="work.judged" if one else "work.judged_by_policy"))
+        connection.execute(query("all_validity", validity="work.validity" if one else "work.validity_by_policy"))
         documents = "work.documents" if one else "work.documents_by_policy"
         connection.execute(query("all_documents", documents=documents))
 
-    def _judge_for(self, policy_hash: str, prompt_version: str) -> Judge:
+    def _rules_for(self, policy_hash: str, prompt_version: str) -> AnswerRules:
         """Return what judges requests of `policy_hash`: the present schema and checks, or those that were recorded.
 
         Requests of the present prompt version are judged by the present checks, wherever the inputs that these read are
@@ -251,12 +251,12 @@ class Collector:
         Reads `ledger.policies`.
         """
         if policy_hash == self.parts.resolved.policy_hash:
-            return self.parts.resolved.judge
+            return self.parts.resolved.answer_rules
         with self.parts.reading() as session:
             found = session.rows(query("recorded_policy"), {"policy_hash": policy_hash})
         policy = json.loads(found[0][0])
-        recorded = judge_of_policy(policy, self.parts.work.connection)
-        today = self.parts.resolved.judge
+        recorded = answer_rules_of(policy, self.parts.work.connection)
+        today = self.parts.resolved.answer_rules
         at_hand = {name for name, _ in recorded.input_columns}
         if prompt_version == self.parts.resolved.version.prompt_version and today.inputs <= at_hand:
             return replace(today, input_columns=recorded.input_columns)
@@ -266,7 +266,7 @@ class Collector:
         """Decide each row by the ladder, and record results, decisions, events and the output table in one transaction.
 
         Return what became of each batch, in the order of `ended`.
-        Reads `work.received`, `work.sent`, `work.all_judged`, `work.all_documents`, `work.prices`.
+        Reads `work.received`, `work.sent`, `work.all_validity`, `work.all_documents`, `work.prices`.
         Writes `work.outcomes`, `work.verdicts`, `ledger.results`, `ledger.decisions`, `ledger.prices`, `ledger.events`,
         the output table.
         """
@@ -275,7 +275,7 @@ class Collector:
         account = connection.execute(query("account_error")).fetchone()
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
-            self._forget_judged_since()
+            self._forget_validated_since()
         states = fill_ladder_verdicts(self.parts)
         warnings = self._warnings(faults)
         stop = _stop_message(uniform, account)
@@ -306,12 +306,12 @@ class Collector:
             for chunk_id in (batch.chunk_id for batch, _ in ended)
         ]
 
-    def _forget_judged_since(self) -> None:
+    def _forget_validated_since(self) -> None:
         """Leave out rows that were decided after these results came: the later decision stands.
 
         Reads `ledger.decisions`. Writes `work.outcomes`.
         """
-        statement = query("forget_judged_since", pipelines=quote_list(self.parts.resolved.names))
+        statement = query("forget_validated_since", pipelines=quote_list(self.parts.resolved.names))
         with self.parts.reading() as session:
             session.execute(statement, {"moment": session.now})
 
@@ -326,7 +326,7 @@ class Collector:
         session.execute(
             query(
                 "insert_decisions",
-                outcome_words=f"CASE o.judged {words} END",
+                outcome_words=f"CASE o.checked_outcome {words} END",
                 pipelines=quote_list(self.parts.resolved.names),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},

@@ -111,8 +111,8 @@ def record_free_decisions(
     """Record every decision of `plan` that costs nothing; return its commit, or the plan's where nothing was recorded.
 
     The first plan of a run also refreshes the output table and closes orders that are done.
-    Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.documents_of_judged`,
-    `work.documents_of_rejudged`.
+    Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.documents_of_validity`,
+    `work.documents_of_revalidated`.
     Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
     """
     changes = plan.input - plan.rows_by_reason["unchanged"] - plan.rows_by_reason["pending"]
@@ -132,7 +132,7 @@ def record_free_decisions(
             "prompt_version": resolved.version.prompt_version,
             "policy_hash": resolved.policy_hash,
         }
-        session.execute(query("record_judged_again"), stamp)
+        session.execute(query("record_validated_again"), stamp)
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)

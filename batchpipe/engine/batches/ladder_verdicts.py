@@ -11,7 +11,7 @@ from batchpipe.store.queries import query
 
 # What is known of a row (the arguments of the decision), then the verdict on it.
 _COLUMNS = (
-    "judged VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, of_transients SMALLINT, of_max_tokens INTEGER, "
+    "checked_outcome VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, of_transients SMALLINT, of_max_tokens INTEGER, "
     "rungs UINTEGER, has_earlier BOOLEAN, state VARCHAR, rung SMALLINT, attempts SMALLINT, transients SMALLINT, "
     "next_max_tokens INTEGER, answer VARCHAR, review BOOLEAN, pause_doublings INTEGER"
 )
@@ -30,7 +30,7 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
     states: dict[str, Counter[str]] = defaultdict(Counter)
     known = set()
     for *row, chunk_id, count in connection.execute(query("standings")).fetchall():
-        judged, rung, attempt, transients, max_tokens, mask, has_earlier = row
+        checked_outcome, rung, attempt, transients, max_tokens, mask, has_earlier = row
         standing = Standing(
             rung=rung,
             attempt=attempt,
@@ -39,11 +39,11 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
             rungs=mask,
             has_earlier_answer=has_earlier,
         )
-        verdict = decide(judged, standing, policy)
+        verdict = decide(checked_outcome, standing, policy)
         states[chunk_id][verdict.state] += count
-        if (judged, standing) in known:
+        if (checked_outcome, standing) in known:
             continue
-        known.add((judged, standing))
+        known.add((checked_outcome, standing))
         values = [
             *row,
             verdict.state,

@@ -13,7 +13,7 @@ from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
-from batchpipe.engine.ledger.raw_folder import ChunkFacts, Note, RawFolder, restore_requests
+from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, restore_requests
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
@@ -78,9 +78,9 @@ class Rebuilder:
         """Bring back every chunk that can be read, and collect its results; return the counts."""
         chunks = self._readable(self._ours())
         self._prepare(chunks)
-        for facts in chunks:
-            self._restore(facts)
-            self._collect(facts.chunk_id, facts)
+        for saved in chunks:
+            self._restore(saved)
+            self._collect(saved.chunk_id, saved)
         with self.database.reading(self.work) as session:
             left = open_batches(session, self.resolved.names)
         for batch in left:
@@ -89,25 +89,25 @@ class Rebuilder:
             self.found.in_flight = len(open_batches(session, self.resolved.names))
         return self.found
 
-    def _ours(self) -> list[ChunkFacts]:
+    def _ours(self) -> list[SavedChunk]:
         """Return the chunks of this pipeline and this database.
 
         Databases in one folder share the raw folder. What belongs to others is counted.
         """
         with self.database.reading(self.work) as session:
             (own,) = session.one(query("database_id"))
-        mine = [each for each in self.raw_folder.all_facts() if each.pipeline in self.resolved.names]
+        mine = [each for each in self.raw_folder.saved_chunks() if each.pipeline in self.resolved.names]
         ours = [each for each in mine if own == each.database or self.database.path.name == each.file]
         self.found.others = len(mine) - len(ours)
         return ours
 
-    def _readable(self, chunks: Sequence[ChunkFacts]) -> list[ChunkFacts]:
+    def _readable(self, chunks: Sequence[SavedChunk]) -> list[SavedChunk]:
         """Return the chunks whose requests are kept; the others are counted as damaged."""
         good = [each for each in chunks if self.raw_folder.requests(each.chunk_id).is_file()]
         self.found.damaged += [each.chunk_id for each in chunks if each not in good]
         return good
 
-    def _prepare(self, chunks: Sequence[ChunkFacts]) -> None:
+    def _prepare(self, chunks: Sequence[SavedChunk]) -> None:
         """Bring back versions and policies as they were recorded, and the output table.
 
         The number of the next commit is raised above the newest one of the raw folder.
@@ -129,44 +129,44 @@ class Rebuilder:
             record_version(session, self.resolved, run_id, self.recovery.context.git_commit())
             ensure_output(session, self.resolved, run_id)
 
-    def _newest_commit(self, session: Session, facts: ChunkFacts) -> int:
+    def _newest_commit(self, session: Session, saved: SavedChunk) -> int:
         """Return the newest commit that the kept requests of a chunk name."""
-        path = str(self.raw_folder.requests(facts.chunk_id))
+        path = str(self.raw_folder.requests(saved.chunk_id))
         return int(session.one(query("newest_commit_of_requests"), {"path": path})[0] or 0)
 
-    def _restore(self, facts: ChunkFacts) -> None:
+    def _restore(self, saved: SavedChunk) -> None:
         """Bring back the requests and the events of a chunk, where they are missing.
 
         Writes `ledger.requests`, `ledger.events`.
         """
-        chunk = {"chunk_id": facts.chunk_id}
+        chunk = {"chunk_id": saved.chunk_id}
         with self.database.reading(self.work) as session:
             known, collected = session.one(query("chunk_is_known"), chunk)
             kinds = {kind for kind, _, _ in session.rows(query("chunk_events"), chunk)}
             runs = {run_id for (run_id,) in session.rows(query("known_runs"))}
-        notes = [] if collected else [each for each in _notes(facts) if each.kind not in kinds]
+        notes = [] if collected else [each for each in _notes(saved) if each.kind not in kinds]
         if known and not notes:
             return
-        with self.database.writing(self.work, facts.run_id) as session:
-            if facts.run_id not in runs:
-                ended = [Note(kind="run_ended", data={"status": "restored"}, recorded_at=facts.notes[-1].recorded_at)]
-                begun = [Note(kind="run_started", data={}, recorded_at=facts.notes[0].recorded_at)]
-                self._append(session, facts, [*begun, *ended], None)
+        with self.database.writing(self.work, saved.run_id) as session:
+            if saved.run_id not in runs:
+                ended = [Note(kind="run_ended", data={"status": "restored"}, recorded_at=saved.notes[-1].recorded_at)]
+                begun = [Note(kind="run_started", data={}, recorded_at=saved.notes[0].recorded_at)]
+                self._append(session, saved, [*begun, *ended], None)
             if not known:
-                restore_requests(session, self.raw_folder.requests(facts.chunk_id))
+                restore_requests(session, self.raw_folder.requests(saved.chunk_id))
                 self.found.chunks += 1
-            self._append(session, facts, notes, facts.chunk_id)
+            self._append(session, saved, notes, saved.chunk_id)
 
-    def _append(self, session: Session, facts: ChunkFacts, notes: Sequence[Note], chunk_id: str | None) -> None:
+    def _append(self, session: Session, saved: SavedChunk, notes: Sequence[Note], chunk_id: str | None) -> None:
         """Record `notes` as events at the times at which they were noted.
 
         Writes `ledger.events`.
         """
         for note in notes:
             at = replace(session, now=note.recorded_at)
-            add_event(at, facts.pipeline, note.kind, note.data, run_id=facts.run_id, chunk_id=chunk_id)
+            add_event(at, saved.pipeline, note.kind, note.data, run_id=saved.run_id, chunk_id=chunk_id)
 
-    def _collect(self, chunk_id: str, facts: ChunkFacts | None) -> None:
+    def _collect(self, chunk_id: str, saved: SavedChunk | None) -> None:
         """Record the kept results of a chunk that is open, at the time at which they came.
 
         Reads the ledger. Writes what `Collector.collect` writes.
@@ -179,7 +179,7 @@ class Rebuilder:
         batch = next((each for each in open_now if each.chunk_id == chunk_id), None)
         if batch is None or not identity:
             return
-        came_at = (facts.time_of("batch_ended") if facts else None) or self.database.clock()
+        came_at = (saved.time_of("batch_ended") if saved else None) or self.database.clock()
         parts = RunParts(
             resolved=self.resolved,
             database=replace(self.database, clock=lambda: came_at),
@@ -194,7 +194,7 @@ class Rebuilder:
             poll_interval=self.recovery.context.settings.poll_interval,
             rebuilding=True,
         )
-        collected = collector.collect(batch, _state(batch, facts))
+        collected = collector.collect(batch, _state(batch, saved))
         if collected.foreign:
             self.found.damaged.append(chunk_id)
             return
@@ -204,19 +204,19 @@ class Rebuilder:
         self.found.due_again += collected.due_again
 
 
-def _notes(facts: ChunkFacts) -> list[Note]:
+def _notes(saved: SavedChunk) -> list[Note]:
     """Return the events to bring back. The collector records the end of a batch itself."""
-    notes = [each for each in facts.notes if each.kind != "batch_ended"]
-    ended = facts.data_of("batch_ended")
-    moment = facts.time_of("batch_ended")
-    if ended is not None and moment is not None and facts.data_of(*SUBMITTED) is None:
+    notes = [each for each in saved.notes if each.kind != "batch_ended"]
+    ended = saved.data_of("batch_ended")
+    moment = saved.time_of("batch_ended")
+    if ended is not None and moment is not None and saved.data_of(*SUBMITTED) is None:
         notes.append(Note(kind="chunk_adopted", data={"batch_id": ended["batch_id"]}, recorded_at=moment))
     return notes
 
 
-def _state(batch: OpenBatch, facts: ChunkFacts | None) -> BatchState:
+def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:
     """Return the state of the batch as the provider reported it, as far as it is kept."""
-    ended = (facts.data_of("batch_ended") if facts else None) or {}
+    ended = (saved.data_of("batch_ended") if saved else None) or {}
     return BatchState(
         batch_id=batch.batch_id or "",
         ended=True,

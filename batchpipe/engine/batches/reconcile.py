@@ -64,7 +64,7 @@ class Reconciler:
 
         Mostly it left none: then the event says that the outcome is not known.
         """
-        kept = self.parts.raw_folder.facts(orphan.chunk_id)
+        kept = self.parts.raw_folder.saved_chunk(orphan.chunk_id)
         known = [each for each in kept.notes if each.kind in OUTCOMES] if kept else []
         if known:
             return known[-1].kind, known[-1].data

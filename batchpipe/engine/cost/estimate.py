@@ -19,18 +19,18 @@ from batchpipe.decide.caching import ExpectedCaching, count_primes
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.forecast import (
     ENOUGH_RESULTS,
-    Expected,
-    Group,
-    Line,
+    DueGroup,
+    PastResults,
+    RungForecast,
     RungUsd,
-    Shown,
+    TokenLine,
     deviation,
-    expect,
+    forecast_rung,
     further_waves,
     interval,
     reaches,
 )
-from batchpipe.engine.cost.pricing import Price, PriceFile, Step, Tier, unit_price
+from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import RungSettings
 from batchpipe.sql.quoting import quote_list
@@ -148,7 +148,7 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
     if not session.one("SELECT count(*) FROM work.rendered")[0]:
         return
     session.execute(query("recent_batches"), {"provider": resolved.rules.name})
-    shown = _shown(session, resolved)
+    shown = _past_results(session, resolved)
     everything = shown.get(None, {})
     for number, rung in enumerate(resolved.rungs, start=1):
         own = shown.get(settings_text(rung), {})
@@ -159,7 +159,7 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
         realtime = _steps(prices.price(resolved, rung, day, realtime=True))
         values = _ladder_prices(steps, realtime, {} if number in marked else own)
         usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
-        found = expect(_facts(own), _facts(everything), rung.max_tokens, climbs, usd)
+        found = forecast_rung(_past_of(own), _past_of(everything), rung.max_tokens, climbs, usd)
         values |= {"rung": number, "model": rung.model, "settings": settings_text(rung), "max_tokens": rung.max_tokens}
         values |= {
             "input_fixed": found.input.fixed,
@@ -175,22 +175,22 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
 EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
 
 
-def _shown(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
+def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
     """What results showed by settings, and under None of all of them."""
     pipelines = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
     seq, every = session.one(query("recent_window", pipelines=pipelines))
     session.execute(query("recent_results", pipelines=pipelines), identity | {"seq": seq, "every": every})
-    found = session.dictionaries(query("shown_by_results"), {"enough": ENOUGH_RESULTS})
+    found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
     return {each["settings"]: each for each in found}
 
 
-def _facts(shown: Mapping[str, Any]) -> Shown:
-    found = {name: shown[name] for name in Shown.__dataclass_fields__ if name in shown}
-    return Shown(**found | {"present": bool(shown.get("present"))})
+def _past_of(shown: Mapping[str, Any]) -> PastResults:
+    found = {name: shown[name] for name in PastResults.__dataclass_fields__ if name in shown}
+    return PastResults(**found | {"present": bool(shown.get("present"))})
 
 
-def _ladder_prices(steps: Sequence[Step], realtime: Sequence[Step], own: Mapping[str, Any]) -> dict[str, Any]:
+def _ladder_prices(steps: Sequence[PriceStep], realtime: Sequence[PriceStep], own: Mapping[str, Any]) -> dict[str, Any]:
     """US dollars per token; those of input as caching made them, by the kinds of tokens that results showed."""
     factor = _cache_factor(steps[0], own) if steps else Decimal(1)
     return {
@@ -205,7 +205,7 @@ def _ladder_prices(steps: Sequence[Step], realtime: Sequence[Step], own: Mapping
     }
 
 
-def _cache_factor(step: Step, own: Mapping[str, Any]) -> Decimal:
+def _cache_factor(step: PriceStep, own: Mapping[str, Any]) -> Decimal:
     """What the input of `own` results costs by `step`, against all of it at the uncached price."""
     if own.get("billed", 0) < ENOUGH_RESULTS or not step.input:
         return Decimal(1)
@@ -267,21 +267,23 @@ def estimate(
     )
 
 
-def _expected(row: Mapping[str, Any]) -> Expected:
-    return Expected(input=_line(row, "input"), output=_line(row, "output"), **{name: row[name] for name in EXPECTED})
+def _expected(row: Mapping[str, Any]) -> RungForecast:
+    return RungForecast(
+        input=_line(row, "input"), output=_line(row, "output"), **{name: row[name] for name in EXPECTED}
+    )
 
 
-def _line(row: Mapping[str, Any], name: str) -> Line:
-    return Line(fixed=row[f"{name}_fixed"], per_byte=row[f"{name}_per_byte"], deviation=0.0)
+def _line(row: Mapping[str, Any], name: str) -> TokenLine:
+    return TokenLine(fixed=row[f"{name}_fixed"], per_byte=row[f"{name}_per_byte"], deviation=0.0)
 
 
-def _groups(session: Session) -> list[Group]:
+def _groups(session: Session) -> list[DueGroup]:
     """Due requests by their rung and the rungs that their rows may use."""
     rows: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
     for start, rungs, *each in session.rows(query("due_by_rung")):
         rows.setdefault((start, rungs), []).append(tuple(each))
     return [
-        Group(
+        DueGroup(
             requests=each[0][1],
             path=tuple(row[0] for row in each),
             input_tokens=tuple(row[2] for row in each),
@@ -292,7 +294,7 @@ def _groups(session: Session) -> list[Group]:
 
 
 def _by_rung(
-    groups: Sequence[Group], expected: Mapping[int, Expected], ladder: Mapping[int, Mapping[str, Any]]
+    groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], ladder: Mapping[int, Mapping[str, Any]]
 ) -> list[RungUsd]:
     """What each rung that is reached is expected to be asked and to cost."""
     totals: dict[int, list[float]] = {}
@@ -343,5 +345,5 @@ def _times(session: Session, requests: int, chunks: int) -> Times:
     return Times(usual_seconds=usual, high_seconds=high, batches=batches) if batches else Times()
 
 
-def _steps(price: Price | None) -> tuple[Step, ...]:
+def _steps(price: Price | None) -> tuple[PriceStep, ...]:
     return price.steps if price is not None else ()

@@ -31,7 +31,7 @@ WORST_RETRIES = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class PastResults:
     """Results of one rung's settings, or of all: counts, averages and the line through (bytes, tokens).
 
     `billed` were paid for; `ended` decided their row's time on the rung, `climbable` of them with a rung above.
@@ -63,7 +63,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class TokenLine:
     """Tokens of a request: `fixed + per_byte * bytes`; `deviation` is of single requests around it."""
 
     fixed: float
@@ -73,12 +73,12 @@ class Line:
     def at(self, size: float) -> float:
         return self.fixed + self.per_byte * size
 
-    def times(self, factor: float) -> Line:
-        return Line(fixed=self.fixed * factor, per_byte=self.per_byte * factor, deviation=self.deviation * factor)
+    def times(self, factor: float) -> TokenLine:
+        return TokenLine(fixed=self.fixed * factor, per_byte=self.per_byte * factor, deviation=self.deviation * factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class RungForecast:
     """What to expect of the requests on one rung.
 
     `tries` are the paid requests of a row on this rung, `input_tries` the same by input tokens; `climb` is the share
@@ -86,8 +86,8 @@ class Expected:
     `error` the standard error of the mean, as shares of its cost; `tries_error` and `climb_error` are absolute.
     """
 
-    input: Line
-    output: Line
+    input: TokenLine
+    output: TokenLine
     tries: float = 1.0
     input_tries: float = 1.0
     tries_error: float = 0.0
@@ -98,13 +98,15 @@ class Expected:
     error: float = ERROR_ASSUMED
     seen: int = 0
 
-    def once(self) -> Expected:
+    def once(self) -> RungForecast:
         """The same where nothing is tried again and nothing climbs."""
         alone = replace(self, tries=1.0, input_tries=1.0, tries_error=0.0)
         return replace(alone, climb=0.0, climb_tokens=0.0, climb_error=0.0)
 
 
-def expect(own: Shown, everything: Shown, room: int, climbs: bool, usd: tuple[float, float]) -> Expected:
+def forecast_rung(
+    own: PastResults, everything: PastResults, room: int, climbs: bool, usd: tuple[float, float]
+) -> RungForecast:
     """What to expect of a rung with `room` output tokens and prices per token `usd` (input, output).
 
     Its `own` results where there are enough; few of them are weighed against the pipeline's other results, and
@@ -120,7 +122,7 @@ def expect(own: Shown, everything: Shown, room: int, climbs: bool, usd: tuple[fl
         input_line = input_line.times(_ratio(own.input, input_line.at(own.bytes)))
         output_line = output_line.times(weight * _ratio(own.output, output_line.at(own.bytes)) + 1 - weight)
         error *= 1 - weight
-    found = Expected(input=input_line, output=output_line, seen=own.billed, error=error)
+    found = RungForecast(input=input_line, output=output_line, seen=own.billed, error=error)
     if own.billed:
         spread = _spread(own, found, usd)
         known = spread / sqrt(own.billed)
@@ -129,32 +131,32 @@ def expect(own: Shown, everything: Shown, room: int, climbs: bool, usd: tuple[fl
     return _with_tries(_with_climbs(found, own, climbs), own)
 
 
-def _assumed(room: int) -> tuple[Line, Line, float]:
+def _assumed(room: int) -> tuple[TokenLine, TokenLine, float]:
     output = room * SHARE_OF_ROOM
     return (
-        Line(fixed=0.0, per_byte=1 / BYTES_PER_TOKEN, deviation=0.0),
-        Line(fixed=max(output, 1.0), per_byte=0.0, deviation=output * SPREAD_ASSUMED),
+        TokenLine(fixed=0.0, per_byte=1 / BYTES_PER_TOKEN, deviation=0.0),
+        TokenLine(fixed=max(output, 1.0), per_byte=0.0, deviation=output * SPREAD_ASSUMED),
         ERROR_ASSUMED,
     )
 
 
-def _input_line(shown: Shown) -> Line:
+def _input_line(shown: PastResults) -> TokenLine:
     """The fitted line, where sizes vary enough to show one; else tokens in proportion to bytes."""
     if LEAST_SLOPE <= shown.input_slope <= GREATEST_SLOPE and _is_believed(shown.input_fit, shown.billed):
         return _fitted(shown.input, shown.input_slope, shown.input_fit, shown.input_variance, shown.bytes)
     ratio = _ratio(shown.input, shown.bytes)
-    return Line(fixed=0.0, per_byte=ratio, deviation=sqrt(shown.input_variance))
+    return TokenLine(fixed=0.0, per_byte=ratio, deviation=sqrt(shown.input_variance))
 
 
-def _output_line(shown: Shown) -> Line:
+def _output_line(shown: PastResults) -> TokenLine:
     """Longer for longer requests, where results showed that; else the mean."""
     if 0 < shown.output_slope <= GREATEST_SLOPE and _is_believed(shown.output_fit, shown.billed):
         return _fitted(shown.output, shown.output_slope, shown.output_fit, shown.output_variance, shown.bytes)
-    return Line(fixed=shown.output, per_byte=0.0, deviation=sqrt(shown.output_variance))
+    return TokenLine(fixed=shown.output, per_byte=0.0, deviation=sqrt(shown.output_variance))
 
 
-def _fitted(mean: float, slope: float, fit: float, variance: float, size: float) -> Line:
-    return Line(fixed=mean - slope * size, per_byte=slope, deviation=sqrt(variance * max(1 - fit, 0.0)))
+def _fitted(mean: float, slope: float, fit: float, variance: float, size: float) -> TokenLine:
+    return TokenLine(fixed=mean - slope * size, per_byte=slope, deviation=sqrt(variance * max(1 - fit, 0.0)))
 
 
 def _is_believed(fit: float, results: int) -> bool:
@@ -166,13 +168,13 @@ def _ratio(value: float, by: float) -> float:
     return value / by if value > 0 and by > 0 else 1.0
 
 
-def _spread(own: Shown, found: Expected, usd: tuple[float, float]) -> float:
+def _spread(own: PastResults, found: RungForecast, usd: tuple[float, float]) -> float:
     mean = own.input * usd[0] + own.output * usd[1]
     deviation = sqrt((found.input.deviation * usd[0]) ** 2 + (found.output.deviation * usd[1]) ** 2)
     return _ratio(deviation, mean) if deviation else 0.0
 
 
-def _with_climbs(found: Expected, own: Shown, climbs: bool) -> Expected:
+def _with_climbs(found: RungForecast, own: PastResults, climbs: bool) -> RungForecast:
     assumed = SHARE_THAT_CLIMBS if climbs else 0.0
     few = own.climbable < ENOUGH_RESULTS
     weight = WEIGHT_OF_ASSUMED if few else 0
@@ -185,7 +187,7 @@ def _with_climbs(found: Expected, own: Shown, climbs: bool) -> Expected:
     return replace(found, climb=climb, climb_tokens=by_tokens, climb_error=error)
 
 
-def _climbers_differ(own: Shown) -> bool:
+def _climbers_differ(own: PastResults) -> bool:
     """Whether the requests whose rows climbed were longer or shorter than chance makes them."""
     if not own.climbed or not own.climbable_tokens:
         return False
@@ -193,7 +195,7 @@ def _climbers_differ(own: Shown) -> bool:
     return apart**2 * own.climbed > 2**2 * own.input_variance
 
 
-def _with_tries(found: Expected, own: Shown) -> Expected:
+def _with_tries(found: RungForecast, own: PastResults) -> RungForecast:
     if not own.ended and not own.retried:
         return found
     weight = WEIGHT_OF_ASSUMED if own.ended < ENOUGH_RESULTS else 0
@@ -206,7 +208,7 @@ def _with_tries(found: Expected, own: Shown) -> Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class DueGroup:
     """Requests that are due on one rung, whose rows may use the rungs of `path`, this one first.
 
     `input_tokens` and `output_tokens` are one try's on each rung of `path`, were every row to reach it.
@@ -220,7 +222,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungUsd:
-    """Expected requests, tokens and US dollars of one rung; the costs are None where its price is not known."""
+    """RungForecast requests, tokens and US dollars of one rung; the costs are None where its price is not known."""
 
     rung: int
     model: str
@@ -231,7 +233,7 @@ class RungUsd:
     realtime_usd: Decimal | None
 
 
-def reaches(path: Sequence[int], expected: Mapping[int, Expected]) -> list[tuple[float, float]]:
+def reaches(path: Sequence[int], expected: Mapping[int, RungForecast]) -> list[tuple[float, float]]:
     """For each rung of `path` the share of rows, and of input tokens, that come to it from the first."""
     found, rows, tokens = [], 1.0, 1.0
     for rung in path:
@@ -241,7 +243,7 @@ def reaches(path: Sequence[int], expected: Mapping[int, Expected]) -> list[tuple
 
 
 def deviation(
-    groups: Sequence[Group], expected: Mapping[int, Expected], usd: Mapping[int, tuple[float, float]]
+    groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], usd: Mapping[int, tuple[float, float]]
 ) -> float:
     """The standard deviation (US dollars) of what `groups` will have cost, as the head of this module says."""
     variance = 0.0
@@ -280,7 +282,7 @@ def interval(cost_usd: Decimal, deviation_usd: float) -> tuple[Decimal, Decimal]
     return (cost_usd / factor).quantize(places), (cost_usd * factor).quantize(places)
 
 
-def further_waves(groups: Sequence[Group], expected: Mapping[int, Expected], per_wave: int) -> int:
+def further_waves(groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], per_wave: int) -> int:
     """Rounds of batches after those of the due requests: retries, and the rungs above."""
     first: dict[int, float] = {}
     again: dict[int, float] = {}

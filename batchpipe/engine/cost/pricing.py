@@ -70,7 +70,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class PriceStep:
     """US dollars per token, and per search, of requests with more input than `above_input_tokens`."""
 
     above_input_tokens: int
@@ -93,11 +93,11 @@ class Price:
     model: str
     day: date
     tier: Tier
-    steps: tuple[Step, ...]  # by `above_input_tokens`, the first is ALL_INPUT
+    steps: tuple[PriceStep, ...]  # by `above_input_tokens`, the first is ALL_INPUT
     source: str
     exact: bool = True
 
-    def step(self, all_input: int) -> Step:
+    def step(self, all_input: int) -> PriceStep:
         """The step of a request with `all_input` tokens, cached ones included."""
         return next(each for each in reversed(self.steps) if all_input > each.above_input_tokens)
 
@@ -116,10 +116,12 @@ class _FilePrice(BaseModel):
     cache_read: Annotated[Decimal | None, Field(ge=0)] = None
     web_search: Annotated[Decimal, Field(ge=0)] = Decimal(0)
 
-    def step(self) -> Step:
+    def step(self) -> PriceStep:
         by_kind = {kind: getattr(self, kind) for kind in TOKEN_KINDS}
         per_token = {kind: (self.input if value is None else value) / _MILLION for kind, value in by_kind.items()}
-        return Step(above_input_tokens=self.above_input_tokens, web_search=self.web_search / _THOUSAND, **per_token)
+        return PriceStep(
+            above_input_tokens=self.above_input_tokens, web_search=self.web_search / _THOUSAND, **per_token
+        )
 
 
 class PriceFile(BaseModel):
@@ -191,7 +193,7 @@ def unit_price(
     return replace(found, steps=tuple(_times(step, price_factor) for step in found.steps))
 
 
-def _times(step: Step, factor: Decimal) -> Step:
+def _times(step: PriceStep, factor: Decimal) -> PriceStep:
     prices = {kind: getattr(step, kind) * factor for kind in (*TOKEN_KINDS, "web_search")}
     return replace(step, **prices)
 
@@ -228,7 +230,7 @@ def _model_price(provider: str, model: str, day: date, context: Mapping[str, str
     return None
 
 
-def _steps(price: Any) -> tuple[Step, ...]:
+def _steps(price: Any) -> tuple[PriceStep, ...]:
     values = {
         kind: next((found for key in keys if (found := getattr(price, key)) is not None), Decimal(0))
         for kind, keys in _KEYS.items()
@@ -236,7 +238,7 @@ def _steps(price: Any) -> tuple[Step, ...]:
     starts = {tier.start for value in values.values() for tier in getattr(value, "tiers", ())}
     searches = (price.web_searches_kcount or Decimal(0)) / _THOUSAND
     return tuple(
-        Step(
+        PriceStep(
             above_input_tokens=above,
             web_search=searches,
             **{kind: _at(value, above) / _MILLION for kind, value in values.items()},

@@ -17,8 +17,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import (
     Gold,
     GoldField,
-    comparison,
     evaluated_file,
+    field_comparison,
     read_gold,
     reviewed_fields,
     truth_values,
@@ -37,8 +37,8 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownGold:
-    """True values in `work.known_gold`, of `fields`, whose columns are `columns`; `key` names the key's columns.
+class TrueValues:
+    """True values in `work.true_values`, of `fields`, whose columns are `columns`; `key` names the key's columns.
 
     `judged` fields are left out: a judge compares them, and only an evaluation asks it.
     """
@@ -50,26 +50,28 @@ class KnownGold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marked:
-    """An answer with a known true value: whether each field is right; `facts` are what was asked of it beside.
+class GradedAnswer:
+    """An answer with a known true value: whether each field is right; `extra_columns` are what was asked of it beside.
 
     `chosen` says why a person saw the row, where the true value is from review, else it is None.
     """
 
     key: str
-    marks: Mapping[str, bool]
+    correct: Mapping[str, bool]
     chosen: Sequence[str] | None
-    facts: tuple[Any, ...]
+    extra: tuple[Any, ...]
 
     @property
     def right(self) -> bool:
-        return all(self.marks.values())
+        return all(self.correct.values())
 
 
-def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequence[Column]) -> KnownGold | None:
-    """Read `[eval] gold` and reviews into `work.known_gold`; None without `[eval]`, and where judges compare all of it.
+def read_true_values(context: Context, work: Work, file: PipelineFile, columns: Sequence[Column]) -> TrueValues | None:
+    """Read `[eval] gold` and reviews into `work.true_values`, without reading the input.
 
-    `columns` are those of the output. The input is not read. PipelineError and InputError where gold cannot be used.
+    Return None without `[eval]`, and where judges compare every field. `columns` are those of the output table.
+    Tables read: `ledger.reviews`. Tables written: `work.true_values`, `work.gold_reviews`.
+    Raises PipelineError and InputError for gold that cannot be used.
     """
     if file.pipeline.eval is None:
         return None
@@ -77,17 +79,17 @@ def read_known(context: Context, work: Work, file: PipelineFile, columns: Sequen
     with context.temporary_folder("gold-") as folder:
         gold = _read_gold(context, file, folder / "gold.parquet")
         known = [each for each in gold.fields if each.name in by_name]
-        fields = tuple(each for each in known if comparison(each) is not None)
+        fields = tuple(each for each in known if field_comparison(each) is not None)
         if not fields:
             return None
         with context.database.reading(work) as session:
             fill_reviewed(session, file.pipeline.names, columns, [each.name for each in fields])
         values = "".join(f", {quote_identifier(each.name)}" for each in fields)
-        work.connection.execute(query("known_from_review", values=values))
+        work.connection.execute(query("true_values_from_review", values=values))
         if gold.snapshot is not None:
             _take_gold(work, gold.snapshot, fields, by_name, file)
     judged = tuple(each.name for each in known if each not in fields)
-    return KnownGold(key=tuple(file.pipeline.input.key), fields=fields, judged=judged, columns=by_name)
+    return TrueValues(key=tuple(file.pipeline.input.key), fields=fields, judged=judged, columns=by_name)
 
 
 def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:
@@ -104,7 +106,7 @@ def _take_gold(
     true = {each.column.name for each in fields if each.column is not None}
     inputs = [each for each in snapshot.columns if each.name not in true]
     statement = query(
-        "known_from_gold",
+        "true_values_from_gold",
         names=names_sql(inputs),
         texts=texts_sql(inputs),
         values=truth_values(work, snapshot, fields, types, file),
@@ -113,54 +115,54 @@ def _take_gold(
     work.connection.execute(statement)
 
 
-def fill_known_keys(work: Work, snapshot: Snapshot | None) -> None:
-    """`work.known_keys`: the rows of the input `snapshot` that have a true value; None for no rows."""
+def fill_keys_with_gold(work: Work, snapshot: Snapshot | None) -> None:
+    """`work.keys_with_gold`: the rows of the input `snapshot` that have a true value; None for no rows."""
     if snapshot is None:
-        work.connection.execute("CREATE OR REPLACE TABLE work.known_keys (key_id UUID)")
+        work.connection.execute("CREATE OR REPLACE TABLE work.keys_with_gold (key_id UUID)")
         return
     same = same_row_sql(names_sql(snapshot.columns), "s._given", "g._columns", "g._texts")
     parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}
-    work.connection.execute(query("known_keys", **parts))
+    work.connection.execute(query("keys_with_gold", **parts))
 
 
-def held_against(
+def grade_answers(
     session: Session,
-    gold: KnownGold,
+    gold: TrueValues,
     names: Sequence[str],
     answers: str,
     examples: Sequence[Examples] = (),
-    facts: Sequence[str] = (),
-) -> list[Marked]:
-    """The rows of `answers` (a relation of key_id, custom_id, output, valid and the `facts`) with a true value.
+    extra_columns: Sequence[str] = (),
+) -> list[GradedAnswer]:
+    """The rows of `answers` (a relation of key_id, custom_id, output, valid and the `extra_columns`) with a true value.
 
     One that is not valid is wrong. `examples` are what the prompts show.
     """
     columns = [gold.columns[each.name] for each in gold.fields]
     statement = query(
-        "marked",
+        "graded_answers",
         pipelines=quote_list(names),
         answers=answers,
         same=same_row_sql("p.columns", "q.texts", "g._columns", "g._texts"),
-        facts="".join(f", a.{quote_identifier(each)}" for each in facts),
+        extra="".join(f", a.{quote_identifier(each)}" for each in extra_columns),
         true="".join(f", g.{quote_identifier(each.name)}" for each in gold.fields),
         given="".join(f", {value_sql(each, 'a.output')}" for each in columns),
     )
-    shown = [_Shown(gold.key, rows) for each in examples for rows in each.values() if rows]
+    shown = [_PromptExamples(gold.key, rows) for each in examples for rows in each.values() if rows]
     found, width = [], len(gold.fields)
     for key, valid, chosen, asked, texts, *values in session.rows(statement):
-        extra, true, given = values[: len(facts)], values[len(facts) : -width], values[-width:]
+        extra, true, given = values[: len(extra_columns)], values[len(extra_columns) : -width], values[-width:]
         if any(each.has(key, asked, texts) for each in shown):
             continue
-        marks = {
+        correct = {
             field.name: valid and is_correct(how, right, said)
             for field, right, said in zip(gold.fields, true, given, strict=True)
-            if (how := comparison(field)) is not None
+            if (how := field_comparison(field)) is not None
         }
-        found.append(Marked(key=key, marks=marks, chosen=chosen, facts=tuple(extra)))
+        found.append(GradedAnswer(key=key, correct=correct, chosen=chosen, extra=tuple(extra)))
     return found
 
 
-class _Shown:
+class _PromptExamples:
     """The rows of one query of a prompt, and the names of the input's key."""
 
     def __init__(self, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -186,7 +188,7 @@ def _text(value: Any) -> str | None:
     return json.dumps(value, default=str).strip('"')
 
 
-def reviewed_among(found: Sequence[Marked]) -> FromReview:
+def reviewed_among(found: Sequence[GradedAnswer]) -> FromReview:
     """How many have their true value from review."""
     counts = dict.fromkeys(("sample", "ladder", "where", "other"), 0)
     for word in _reasons(found):
@@ -194,7 +196,7 @@ def reviewed_among(found: Sequence[Marked]) -> FromReview:
     return FromReview(**counts)
 
 
-def _reasons(found: Sequence[Marked]) -> Iterator[str]:
+def _reasons(found: Sequence[GradedAnswer]) -> Iterator[str]:
     for each in found:
         if each.chosen is not None:
             yield next((word for word in ("sample", "ladder", "where") if word in each.chosen), "other")

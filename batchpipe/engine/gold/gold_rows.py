@@ -203,7 +203,7 @@ def choose_rows(
     return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
 
 
-def comparison(field: GoldField) -> FieldComparison | None:
+def field_comparison(field: GoldField) -> FieldComparison | None:
     """How the file says that a field is compared; None where a judge compares it."""
     kind = field.compared.compare
     return None if kind == "judge" else FieldComparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))

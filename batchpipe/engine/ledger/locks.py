@@ -35,17 +35,17 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
 
 
 def _write_holder(holder: Path, now: datetime) -> None:
-    facts = {"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}
+    holding = {"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}
     try:
-        holder.write_text(json.dumps(facts), "utf-8")
+        holder.write_text(json.dumps(holding), "utf-8")
     except OSError as error:
         raise disk_error(error, holder) from error
 
 
 def _held(pipeline: str, holder: Path) -> LockedError:
     try:
-        facts = json.loads(holder.read_text("utf-8"))
-        who = f"process {facts['process']}, since {facts['since']}"
+        holding = json.loads(holder.read_text("utf-8"))
+        who = f"process {holding['process']}, since {holding['since']}"
     except (OSError, ValueError, KeyError):
         who = "another process"
     what = f"{pipeline} is being run by {who}"

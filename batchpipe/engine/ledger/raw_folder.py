@@ -25,13 +25,13 @@ from batchpipe.store.database import Session
 from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
-RESULTS, COMPRESSED, REQUESTS, FACTS, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
-SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, FACTS)
+RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
+SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK)
 BLOCK_BYTES = 1 << 20
 # The hashes of a request, and those of them that SQL makes.
 HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
 HASHES_OF_SQL = ("key_id", "input_hash", "fingerprint", "request_hash")
-# Hashes in the facts of a chunk, which schema version 1 wrote as decimal numbers.
+# Hashes in the file of a chunk, which schema version 1 wrote as decimal numbers.
 HASHES_OF_FACTS = (
     "prompt_version",
     "prompt_hash",
@@ -53,7 +53,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkFacts:
+class SavedChunk:
     """What a chunk's JSON file holds: whose it is, and its events; `version` and `policy` are rows of the ledger.
 
     `database` is the id that the database drew when it was made, `file` the name of its file.
@@ -138,11 +138,11 @@ class RawFolder:
             part.replace(path)
             _flush_folder(self.path)
 
-    def write_facts(self, facts: ChunkFacts) -> None:
-        """Keep the facts of a chunk, in the place of what was kept before."""
-        path = self.path / f"{facts.chunk_id}{FACTS}"
+    def save_chunk(self, saved: SavedChunk) -> None:
+        """Keep the file of a chunk, in the place of what was kept before."""
+        path = self.path / f"{saved.chunk_id}{CHUNK}"
         part = _part(path)
-        text = json.dumps(asdict(facts), default=str)
+        text = json.dumps(asdict(saved), default=str)
         with saving(path):
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -151,21 +151,21 @@ class RawFolder:
             part.replace(path)
             _flush_folder(self.path)
 
-    def facts(self, chunk_id: str) -> ChunkFacts | None:
-        """The facts of a chunk; None where they are not kept or cannot be read."""
-        return _read_facts(self.path / f"{chunk_id}{FACTS}")
+    def saved_chunk(self, chunk_id: str) -> SavedChunk | None:
+        """The file of a chunk; None where they are not kept or cannot be read."""
+        return _read_chunk(self.path / f"{chunk_id}{CHUNK}")
 
     def note(self, chunk_id: str, kind: str, data: Mapping[str, Any], now: datetime) -> None:
-        """Add an event to the facts of a chunk; nothing where these are not kept or know it already."""
-        facts = self.facts(chunk_id)
-        if facts is None or facts.data_of(kind) == _plain(data):
+        """Add an event to the file of a chunk; nothing where these are not kept or know it already."""
+        saved = self.saved_chunk(chunk_id)
+        if saved is None or saved.data_of(kind) == _plain(data):
             return
         note = Note(kind=kind, data=data, recorded_at=now)
-        self.write_facts(replace(facts, notes=(*facts.notes, note)))
+        self.save_chunk(replace(saved, notes=(*saved.notes, note)))
 
-    def all_facts(self) -> list[ChunkFacts]:
+    def saved_chunks(self) -> list[SavedChunk]:
         """The facts of every chunk, in the order in which the chunks were prepared."""
-        found = [facts for path in self.path.glob(f"*{FACTS}") if (facts := _read_facts(path)) is not None]
+        found = [saved for path in self.path.glob(f"*{CHUNK}") if (saved := _read_chunk(path)) is not None]
         return sorted(found, key=lambda each: (each.notes[0].recorded_at, each.chunk_id))
 
     def sizes(self) -> dict[str, RawSize]:
@@ -211,8 +211,8 @@ def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], f
             session.execute(query("save_requests", chunk_id=chunk, path=target, group_rows=str(GROUP_ROWS)))
 
         folder.write_requests(chunk_id, write)
-    for facts in _facts_of(session, chunk_ids, file):
-        folder.write_facts(facts)
+    for saved in _chunks_to_save(session, chunk_ids, file):
+        folder.save_chunk(saved)
 
 
 def restore_requests(session: Session, path: Path) -> None:
@@ -228,7 +228,7 @@ def restore_requests(session: Session, path: Path) -> None:
     session.execute(statement, {"path": str(path), "seq": session.seq})
 
 
-def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[ChunkFacts]:
+def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[SavedChunk]:
     """The facts of chunks, most of which share their version and policy."""
     known: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     for chunk_id in chunk_ids:
@@ -241,7 +241,7 @@ def _facts_of(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator
                 known[which] = session.dictionaries(query(statement), {"pipeline": found["pipeline"], name: value})[0]
             rows.append(known[which])
         notes = session.rows(query("chunk_events"), {"chunk_id": chunk_id})
-        yield ChunkFacts(
+        yield SavedChunk(
             **found,
             file=file,
             version=rows[0],
@@ -255,7 +255,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(_size(path) or 0 for path in folder.rglob("*")) if folder.is_dir() else 0
 
 
-def _read_facts(path: Path) -> ChunkFacts | None:
+def _read_chunk(path: Path) -> SavedChunk | None:
     """Facts as they were written; None for a file that is not there or is no such file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -268,7 +268,7 @@ def _read_facts(path: Path) -> ChunkFacts | None:
             for each in found["notes"]
         ]
         rows = {name: _with_identities(found[name]) for name in ("version", "policy")}
-        return ChunkFacts(**{**found, **rows, "notes": tuple(notes)}) if notes else None
+        return SavedChunk(**{**found, **rows, "notes": tuple(notes)}) if notes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

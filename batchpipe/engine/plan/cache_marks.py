@@ -22,7 +22,7 @@ from batchpipe.decide.caching import (
 )
 from batchpipe.decide.fingerprint import digest
 from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
-from batchpipe.engine.cost.pricing import Step
+from batchpipe.engine.cost.pricing import PriceStep
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
@@ -109,7 +109,7 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
     )
 
 
-def _rates(step: Step, write: Decimal) -> TokenRates:
+def _rates(step: PriceStep, write: Decimal) -> TokenRates:
     return TokenRates(input=step.input, write=write, read=step.cache_read)
 
 

@@ -73,7 +73,7 @@ def make_order(
     plain = ("all", "model", "accept") if kind == "redo" else ("all",)
     if argument not in plain:
         condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
-    if argument == "accept" and not any(resolved.judge.accepts):
+    if argument == "accept" and not any(resolved.answer_rules.accepts):
         what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
         raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')
     selected = order_condition(resolved, connection, selection, "--where") if selection else None
@@ -166,7 +166,7 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
 def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
     """Rows whose stored answer no longer passes the `accept` of the rung that gave it."""
     parts = []
-    for rung, accept in enumerate(resolved.judge.accepts, start=1):
+    for rung, accept in enumerate(resolved.answer_rules.accepts, start=1):
         if accept is None or rung == len(resolved.rungs):
             continue
         relation = output_relation(resolved, snapshot, accept, extra="o.rung", document="o.answer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.engine.gold.answered_gold import fill_known_keys
+from batchpipe.engine.gold.answered_gold import fill_keys_with_gold
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -16,7 +16,7 @@ class PilotSample:
     """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
 
     A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
-    `work.known_gold` go before others.
+    `work.true_values` go before others.
     """
 
     rows: int
@@ -42,7 +42,7 @@ class HeldBack:
 
 def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: str, rows: int) -> None:
     """`work.sample`: so many rows of `work.plan` that stand under one of `words` (SQL)."""
-    fill_known_keys(work, snapshot if sample.gold_first else None)
+    fill_keys_with_gold(work, snapshot if sample.gold_first else None)
     stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
     statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
     work.connection.execute(statement, {"rows": rows})

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
-from batchpipe.engine.answers.validation import fill_answers, judge_answers, validate_documents
+from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_queue
@@ -62,10 +62,10 @@ class Planner:
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         seq = self._compare(snapshot, orders, options)
-        self._judge(query("rejudged"))
+        self._validate(query("revalidated"))
         self._render(snapshot, rendered)
         self._match(snapshot, orders)
-        self._judge(query("judged_documents"))
+        self._validate(query("judged_documents"))
         self._give_reasons()
         if options.since is None:
             self._keep_first_look(seq)
@@ -74,53 +74,53 @@ class Planner:
         return self._result(snapshot, rendered, seq, held)
 
     def _compare(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> int:
-        """Compare the rows with the ledger, and find the answers that today's checks judge again; return the commit.
+        """Compare the rows with the ledger, and find the answers that today's checks validate again; return the commit.
 
         Sets `cache_marks`. Reads the ledger.
-        Writes the tables of `compare_rows`, `work.to_judge`, `work.answers`.
+        Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
         """
         with self.database.reading(self.work) as session:
             compare_rows(session, self.resolved, snapshot, orders, options)
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
-            session.execute(query("to_judge", stays=STAYS, **self._judged_inputs(snapshot)))
-            fill_answers(session, "work.to_judge")
+            session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
+            fill_answers(session, "work.to_validate")
             return session.seq
 
-    def _judge(self, kept: str) -> None:
-        """Judge the answers of `work.to_judge` under today's policy; the statement `kept` keeps what came of it.
+    def _validate(self, kept: str) -> None:
+        """Judge the answers of `work.to_validate` under today's policy; the statement `kept` keeps what came of it.
 
-        Reads `work.to_judge`, `work.answers`.
-        Writes `work.documents`, `work.judged`, and what `kept` writes: the verdicts and the valid documents.
+        Reads `work.to_validate`, `work.answers`.
+        Writes `work.documents`, `work.validity`, and what `kept` writes: the verdicts and the valid documents.
         """
-        validate_documents(self.work, self.resolved.judge, "work.answers")
-        judge_answers(self.work, self.resolved.judge, "work.to_judge")
+        validate_documents(self.work, self.resolved.answer_rules, "work.answers")
+        validate_answers(self.work, self.resolved.answer_rules, "work.to_validate")
         self.work.connection.execute(kept)
 
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
         """Render the requests of the rows that may be due, into the file `rendered`.
 
-        Reads `work.candidates`, `work.rejudged`, `work.tries`, `work.next_rungs`. Writes `work.rendered`.
+        Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`. Writes `work.rendered`.
         """
         self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
         render_rows(self.work.connection, self.resolved, snapshot, rendered, self.cache_marks)
 
     def _match(self, snapshot: Snapshot, orders: Sequence[Order]) -> None:
-        """Find the stored answers to the rendered requests, and those of them that today's checks have to judge.
+        """Find the stored answers to the rendered requests, and those of them that today's checks have to validate.
 
         Reads `work.candidates`, `work.rendered`, `work.tries`, the ledger.
-        Writes `work.matches`, `work.to_judge`, `work.answers`, `work.ladder`.
+        Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`.
         """
         redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
         with self.database.reading(self.work) as session:
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
-            session.execute(query("matches_to_judge", **self._judged_inputs(snapshot)))
-            fill_answers(session, "work.to_judge")
+            session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
+            fill_answers(session, "work.to_validate")
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
 
     def _give_reasons(self) -> None:
         """Say of each candidate why it is due, or why it is not.
 
-        Reads `work.candidates`, `work.rendered`, `work.matches`, `work.judged`, `work.rejudged`, `work.to_keep`.
+        Reads `work.candidates`, `work.rendered`, `work.matches`, `work.validity`, `work.revalidated`, `work.to_keep`.
         Writes `work.plan`. Drops `work.candidates` and `work.matches`, whose columns it has.
         """
         self.work.connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
@@ -165,7 +165,7 @@ class Planner:
         """Hold all rows back but what is left of the pilot's sample; None where no pilot holds anything back.
 
         Reads `work.plan`, `work.due`, `work.queue`, `work.ladder`.
-        Writes `work.sample`, `work.known_keys`, and the tables of `_fill_due_requests` anew.
+        Writes `work.sample`, `work.keys_with_gold`, and the tables of `_fill_due_requests` anew.
         """
         sample = options.sample
         if sample is None:
@@ -183,7 +183,7 @@ class Planner:
             options, f"AND word IN ({fresh_reasons}) AND key_id IN (SELECT key_id FROM work.sample)"
         )
         rows = self._count("SELECT count(*) FROM work.due")
-        gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.known_keys USING (key_id)")
+        gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.keys_with_gold USING (key_id)")
         gold_rows = gold if sample.gold_first else None
         return HeldBack(rows=rows, gold=gold_rows, due=everything, requests=requests, whole=whole)
 
@@ -258,7 +258,7 @@ class Planner:
         """Return the pipeline's name and its older one as a list in SQL."""
         return quote_list(self.resolved.names)
 
-    def _judged_inputs(self, snapshot: Snapshot) -> dict[str, str]:
+    def _validated_inputs(self, snapshot: Snapshot) -> dict[str, str]:
         """Return the SQL of the input that checks and `accept` read of a row."""
         return {"values": texts_sql(self.resolved.hash_columns), "snapshot": snapshot.relation}
 

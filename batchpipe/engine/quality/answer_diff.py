@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from batchpipe.engine.gold.answered_gold import Examples, KnownGold
-from batchpipe.engine.quality.gold_diff import GoldComparison, compare_gold
+from batchpipe.engine.gold.answered_gold import Examples, TrueValues
+from batchpipe.engine.quality.gold_diff import GoldDiff, diff_gold
 from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts
 from batchpipe.engine.resolved.versions import KnownVersion
 from batchpipe.pipeline.model import Output
@@ -26,7 +26,7 @@ Kind = Literal["values", "number", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class DiffSide:
     """One of the two: a prompt version, by one model or by any. `known` is None where it was never run.
 
     `examples` are the rows of the prompt's queries.
@@ -78,7 +78,7 @@ class ChangedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class DiffCost:
     """US dollars for the same `rows`, those that each side answered itself; results without a price count nothing."""
 
     rows: int
@@ -88,14 +88,14 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class AnswerDiff:
     """`compared` rows have an answer on both sides: `changed` or not, and of those that are not, `carried_over`
     have the very same one. `input_changed` counts compared rows whose input changed too. `gold` is None where nothing
     is known to be true of a compared row."""
 
     pipeline: str
-    before: Side
-    after: Side
+    before: DiffSide
+    after: DiffSide
     prompt: Sequence[PartDiff]
     compared: int
     changed: int
@@ -107,17 +107,23 @@ class Comparison:
     removed_fields: Sequence[str]
     fields: Sequence[FieldChange]
     rows: Sequence[ChangedRow]
-    cost: Cost
-    gold: GoldComparison | None = None
+    cost: DiffCost
+    gold: GoldDiff | None = None
 
     @property
     def unchanged(self) -> int:
         return self.compared - self.changed
 
 
-def compare(
-    session: Session, names: Sequence[str], before: Side, after: Side, *, rows: int, gold: KnownGold | None = None
-) -> Comparison:
+def diff_answers(
+    session: Session,
+    names: Sequence[str],
+    before: DiffSide,
+    after: DiffSide,
+    *,
+    rows: int,
+    gold: TrueValues | None = None,
+) -> AnswerDiff:
     """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
     pipelines = quote_list(names)
     _fill_side(session, pipelines, before, "work.side_before")
@@ -128,7 +134,7 @@ def compare(
     _fill_cells(session, common)
     counts = session.dictionaries(query("pair_counts"))[0]
     changes = [_field_change(session, column, older, after) for column, older in common]
-    return Comparison(
+    return AnswerDiff(
         pipeline=names[0],
         before=before,
         after=after,
@@ -139,16 +145,16 @@ def compare(
         fields=[each for each in changes if each.changed],
         rows=_changed_rows(session, pipelines, [each.name for each, _ in common], rows),
         cost=_cost(session, pipelines, before, after, counts["compared"] - counts["carried_over"]),
-        gold=compare_gold(session, gold, names, [before.examples, after.examples]) if gold is not None else None,
+        gold=diff_gold(session, gold, names, [before.examples, after.examples]) if gold is not None else None,
     )
 
 
-def side_columns(side: Side) -> dict[str, Column]:
+def side_columns(side: DiffSide) -> dict[str, Column]:
     """The fields of a side as columns, by name."""
     return {each.name: each for each in output_columns(side.full_schema, Output())}
 
 
-def _fill_side(session: Session, pipelines: str, side: Side, table: str) -> None:
+def _fill_side(session: Session, pipelines: str, side: DiffSide, table: str) -> None:
     """`work.side_...`: the newest answer to each key; none where the version was never run."""
     answered = "state = 'accepted'"
     if side.model is not None:
@@ -181,9 +187,9 @@ def _text(column: Column, document: str) -> str:
     return f"json_extract_string({document}, {pointer})"
 
 
-def _field_change(session: Session, column: Column, older: Column, after: Side) -> FieldChange:
+def _field_change(session: Session, column: Column, older: Column, after: DiffSide) -> FieldChange:
     field = {"field": column.name}
-    facts = session.dictionaries(query("changed_field"), field)[0]
+    counts = session.dictionaries(query("changed_field"), field)[0]
     if column.type == older.type and column.type in ("DOUBLE", "BIGINT"):
         old, new = value_sql(column, "before"), value_sql(column, "after")
         means = session.one(
@@ -191,20 +197,20 @@ def _field_change(session: Session, column: Column, older: Column, after: Side) 
             "WHERE old IS NOT NULL AND new IS NOT NULL"
         )
         return FieldChange(
-            name=column.name, kind="number", changed=facts["changed"], mean_before=means[0], mean_after=means[1]
+            name=column.name, kind="number", changed=counts["changed"], mean_before=means[0], mean_after=means[1]
         )
     node = after.full_schema.get("properties", {}).get(column.name)
     named = isinstance(node, Mapping) and ("enum" in node or "const" in node)
-    few = facts["longest"] <= SHORT_CHARACTERS and facts["pairs"] <= FEW_PAIRS
+    few = counts["longest"] <= SHORT_CHARACTERS and counts["pairs"] <= FEW_PAIRS
     if not (named or column.type == "BOOLEAN" or few):
-        return FieldChange(name=column.name, kind="text", changed=facts["changed"])
+        return FieldChange(name=column.name, kind="text", changed=counts["changed"])
     pairs = [tuple(row) for row in session.rows(query("changed_values", limit=str(SHOWN_PAIRS)), field)]
     return FieldChange(
         name=column.name,
         kind="values",
-        changed=facts["changed"],
+        changed=counts["changed"],
         pairs=[(old, new, number) for old, new, number in pairs],
-        other_pairs=facts["changed"] - sum(number for _, _, number in pairs),
+        other_pairs=counts["changed"] - sum(number for _, _, number in pairs),
     )
 
 
@@ -225,9 +231,9 @@ def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count:
     ]
 
 
-def _cost(session: Session, pipelines: str, before: Side, after: Side, rows: int) -> Cost:
+def _cost(session: Session, pipelines: str, before: DiffSide, after: DiffSide, rows: int) -> DiffCost:
     sums = []
     for side, table in ((before, "work.side_before"), (after, "work.side_after")):
         model = f"{quote_literal(side.model)} IN (q.model, r.model)" if side.model else "true"
         sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
-    return Cost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])
+    return DiffCost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.fingerprint import as_number, digest
-from batchpipe.engine.answers.validation import fill_answers, judge_answers, validate_documents
+from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.gold.gold_rows import (
@@ -30,7 +30,7 @@ from batchpipe.engine.gold.gold_rows import (
     subset,
 )
 from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
-from batchpipe.engine.quality.judges import FieldJudge, Judged, Verdict, resolve_judges
+from batchpipe.engine.quality.judges import FieldJudge, Judged, JudgeVerdict, resolve_judges
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
@@ -58,7 +58,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class EvaluatedPrompt:
     """One prompt version: its ladder, resolved over gold, and the models that answer."""
 
     label: str
@@ -94,7 +94,7 @@ class AnsweredRow:
     confidence: float | None
     gold: Mapping[str, Any]
     answer: Mapping[str, Any]
-    judged: Mapping[str, Verdict] = field(default_factory=dict)
+    judged: Mapping[str, JudgeVerdict] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,10 +106,10 @@ class Evaluation:
     folder: Path
     gold: Gold
     rows: GoldRows
-    sides: tuple[Side, ...]
+    sides: tuple[EvaluatedPrompt, ...]
     judges: tuple[FieldJudge, ...]
 
-    def prepared(self, side: Side, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
+    def prepared(self, side: EvaluatedPrompt, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
         """What a run of `contender` takes: all gold rows, or those that climb to it; None where there are none."""
         if every or not contender.on_ladder:
             return contender.resolved, self.rows.rows
@@ -124,7 +124,7 @@ class Evaluation:
         snapshot = subset(self.work, self.rows.rows, "SELECT key_id FROM work.climbing", path)
         return (contender.resolved, snapshot) if snapshot.rows else None
 
-    def read(self, side: Side) -> None:
+    def read(self, side: EvaluatedPrompt) -> None:
         """`work.answered`: every gold row that a model of `side` has come to an end with, judged as the ladder does."""
         self._read_masks(side.ladder)
         fields = "".join(
@@ -138,7 +138,7 @@ class Evaluation:
         for contender in side.contenders:
             self._read_contender(side, contender)
 
-    def answered(self, side: Side) -> list[AnsweredRow]:
+    def answered(self, side: EvaluatedPrompt) -> list[AnsweredRow]:
         """The rows of `work.answered`, by model and key."""
         names = [each.name for each in self.gold.fields]
         gold = ", ".join(f"t.{quote_identifier(name)}" for name in names)
@@ -183,7 +183,7 @@ class Evaluation:
         """Of each gold row the mask of rungs that it may use, by key."""
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
-    def _type(self, side: Side, name: str) -> str:
+    def _type(self, side: EvaluatedPrompt, name: str) -> str:
         return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
 
     def _read_masks(self, ladder: Resolved) -> None:
@@ -194,7 +194,7 @@ class Evaluation:
         )
         self.work.connection.execute(statement)
 
-    def _read_contender(self, side: Side, contender: Contender) -> None:
+    def _read_contender(self, side: EvaluatedPrompt, contender: Contender) -> None:
         snapshot, own = self.rows.rows, contender.resolved
         with self.context.database.reading(self.work) as session:
             statement = query(
@@ -203,16 +203,18 @@ class Evaluation:
                 rows=snapshot.relation,
             )
             session.execute(statement, {"pipeline": own.name})
-            statement = query("evaluated_to_judge", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation)
+            statement = query(
+                "evaluated_to_validate", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation
+            )
             session.execute(statement, {"number": contender.number})
-            fill_answers(session, "work.to_judge")
+            fill_answers(session, "work.to_validate")
             session.execute(query("evaluated_costs"))
-        judge = side.ladder.judge
-        validate_documents(self.work, judge, "work.answers")
-        judge_answers(self.work, judge, "work.to_judge")
+        rules = side.ladder.answer_rules
+        validate_documents(self.work, rules, "work.answers")
+        validate_answers(self.work, rules, "work.to_validate")
         self._insert_answered(side, contender)
 
-    def _insert_answered(self, side: Side, contender: Contender) -> None:
+    def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
         ladder = side.ladder
         sql, inputs, outputs = self._confidence(ladder)
         columns = {each.name: each for each in ladder.columns}
@@ -253,7 +255,7 @@ class Evaluation:
 
 
 # The sides of an evaluation and the judges of its fields.
-Both = tuple[tuple[Side, ...], tuple[FieldJudge, ...]]
+Both = tuple[tuple[EvaluatedPrompt, ...], tuple[FieldJudge, ...]]
 
 
 def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
@@ -308,7 +310,7 @@ def _over_gold(
 
 def _sides(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
-) -> tuple[Side, ...]:
+) -> tuple[EvaluatedPrompt, ...]:
     inputs = GoldInputs(source, columns)
     sides = [_side(context, inputs, file, wanted, "", None)]
     if wanted.against is not None:
@@ -324,7 +326,7 @@ def _side(
     wanted: Wanted,
     label: str,
     version: RecordedVersion | Commit | None,
-) -> Side:
+) -> EvaluatedPrompt:
     def resolved(given: PipelineFile) -> Resolved:
         if version is None:
             return resolve(given, inputs, context.default_provider)
@@ -342,7 +344,7 @@ def _side(
         own = _named(resolved(file.model_copy(update={"pipeline": pipeline})))
         model = own.rungs[0].model
         contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
-    return Side(label=label, ladder=resolved(file), contenders=tuple(contenders))
+    return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
 
 
 def _named(resolved: Resolved) -> Resolved:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.gold.agreement import wilson
-from batchpipe.engine.gold.answered_gold import Examples, KnownGold, Marked, held_against, reviewed_among
+from batchpipe.engine.gold.answered_gold import Examples, GradedAnswer, TrueValues, grade_answers, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.evaluation.statistics import mcnemar
 from batchpipe.store.database import Session
@@ -16,7 +16,7 @@ SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM {side} SEMI JOIN w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swing:
+class RightRows:
     """How many of `n` rows are right before and after; `fixed` and `broken` are the keys of those that differ.
 
     `p_value` is McNemar's, None where the library for it is not here.
@@ -35,45 +35,45 @@ class Swing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoldComparison:
+class GoldDiff:
     """`whole` counts a row as right where every compared field is; `fields` each alone, less the `judged` ones."""
 
-    whole: Swing
+    whole: RightRows
     judged: Sequence[str]
-    fields: Mapping[str, Swing]
+    fields: Mapping[str, RightRows]
     reviewed: FromReview
 
 
-def compare_gold(
-    session: Session, gold: KnownGold, names: Sequence[str], examples: Sequence[Examples]
-) -> GoldComparison | None:
+def diff_gold(
+    session: Session, gold: TrueValues, names: Sequence[str], examples: Sequence[Examples]
+) -> GoldDiff | None:
     """Both sides of `work.pairs` over the rows with a true value of what each was asked with; None of none."""
     before, after = (
-        {each.key: each for each in held_against(session, gold, names, SIDE.format(side=side), examples)}
+        {each.key: each for each in grade_answers(session, gold, names, SIDE.format(side=side), examples)}
         for side in ("work.side_before", "work.side_after")
     )
     pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
     if not pairs:
         return None
-    return GoldComparison(
+    return GoldDiff(
         whole=_swing(pairs, [(old.right, new.right) for old, new in pairs]),
         judged=gold.judged,
         fields={
-            each.name: _swing(pairs, [(old.marks[each.name], new.marks[each.name]) for old, new in pairs])
+            each.name: _swing(pairs, [(old.correct[each.name], new.correct[each.name]) for old, new in pairs])
             for each in gold.fields
         },
         reviewed=reviewed_among([new for _, new in pairs]),
     )
 
 
-def _swing(pairs: Sequence[tuple[Marked, Marked]], marks: Sequence[tuple[bool, bool]]) -> Swing:
+def _swing(pairs: Sequence[tuple[GradedAnswer, GradedAnswer]], marks: Sequence[tuple[bool, bool]]) -> RightRows:
     keys = [old.key for old, _ in pairs]
     first, second = [old for old, _ in marks], [new for _, new in marks]
     try:
         p_value = mcnemar(first, second).p_value
     except UsageError:
         p_value = None
-    return Swing(
+    return RightRows(
         n=len(marks),
         before=sum(first),
         after=sum(second),

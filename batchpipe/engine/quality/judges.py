@@ -117,7 +117,7 @@ class FieldJudge:
             session.execute(statement, {"pipeline": self.resolved.name})
             fill_answers(session, "work.evaluated")
             cost_usd, unpriced = session.one(query("judge_cost"))
-        validate_documents(work, self.resolved.judge, "work.answers")
+        validate_documents(work, self.resolved.answer_rules, "work.answers")
         connection.execute(query("verdicts", pairs=self._pairs, verdicts=self._verdicts))
         counts = connection.execute(query("judged_counts", verdicts=self._verdicts)).fetchone()
         asked, judged, failed = counts or (0, 0, 0)
@@ -133,14 +133,14 @@ class FieldJudge:
             cost_usd=None if unpriced else cost_usd,
         )
 
-    def verdicts(self, work: Work) -> dict[tuple[int, str], Verdict]:
+    def verdicts(self, work: Work) -> dict[tuple[int, str], JudgeVerdict]:
         """What became of each valid answer in `work.answered`, by the model's number and the row's key."""
         found = work.connection.execute(query("judged_answers", verdicts=self._verdicts, **self._parts)).fetchall()
-        return {(number, key): Verdict(correct=correct, reason=reason) for number, key, correct, reason in found}
+        return {(number, key): JudgeVerdict(correct=correct, reason=reason) for number, key, correct, reason in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class JudgeVerdict:
     """Whether an answer is right, None where that was not judged; `reason` is the judge's, where one was asked."""
 
     correct: bool | None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchpipe.engine.answers.validation import judge_answers, validate_documents
+from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.output.output_table import ensure_output, merge_output
@@ -57,7 +57,7 @@ class ReviewRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RowReview:
     """A person's word on row `number`: its document as it should be, and whether that is the model's."""
 
     number: int
@@ -101,7 +101,7 @@ class Desk:
         connection.execute(
             query(
                 "review_rows",
-                judged_by=texts_sql(self.resolved.hash_columns),
+                values_as_now=texts_sql(self.resolved.hash_columns),
                 names=f"[{listed}]",
                 texts=texts_sql(columns),
                 where=self._where(self.resolved.review_where),
@@ -118,10 +118,14 @@ class Desk:
     def all_rows(self) -> Iterator[ReviewRow]:
         return self._read("true")
 
-    def judge(self, documents: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Mapping[str, Any] | None, str]]:
-        """Each (row number, document) held to the full schema, the casts and the checks, by the row as it is.
+    def validate(
+        self, documents: Sequence[tuple[int, Mapping[str, Any]]]
+    ) -> list[tuple[Mapping[str, Any] | None, str]]:
+        """Validate each (row number, document) against the full schema, the casts and the checks.
 
-        The document as it is taken (an enum value in its own spelling) and "", or None and what is wrong.
+        Return for each the document as it is accepted (an enum value in its own spelling) and "", or None and the
+        error. A check reads the row's input as it is now.
+        Tables read: `work.review`. Tables written: `work.typed`, `work.typed_rows`, and those of validation.
         """
         connection = self.work.connection
         table = arrow().table(
@@ -138,19 +142,19 @@ class Desk:
         connection.execute(
             # work.typed_rows: One row is a reviewed row whose typed document is to be judged.
             "CREATE OR REPLACE TABLE work.typed_rows AS "
-            "SELECT w.key_id, t.custom_id, w.rung, w.judged_by AS input_values "
+            "SELECT w.key_id, t.custom_id, w.rung, w.values_as_now AS input_values "
             "FROM work.typed t JOIN work.review w USING (number)"
         )
-        judge = replace(self.resolved.judge, output_format="json_schema")
-        validate_documents(self.work, judge, "work.typed")
-        judge_answers(self.work, judge, "work.typed_rows")
+        rules = replace(self.resolved.answer_rules, output_format="json_schema")
+        validate_documents(self.work, rules, "work.typed")
+        validate_answers(self.work, rules, "work.typed_rows")
         rows = connection.execute(
-            "SELECT d.output::VARCHAR, j.error FROM work.judged j JOIN work.documents d USING (custom_id) "
+            "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
             "ORDER BY custom_id::BIGINT"
         ).fetchall()
         return [(None, error) if error is not None else (json.loads(output), "") for output, error in rows]
 
-    def record(self, verdicts: Sequence[Verdict]) -> list[int]:
+    def record(self, verdicts: Sequence[RowReview]) -> list[int]:
         """Append the verdicts and bring the output table up to them, in one commit.
 
         The numbers of rows that have another answer by now; where there are any nothing is recorded.
@@ -171,13 +175,13 @@ class Desk:
             overtaken = [number for (number,) in session.rows(query("overtaken", pipelines=names))]
             if overtaken:
                 return overtaken
-            facts = {
+            stamp = {
                 "pipeline": self.resolved.name,
                 "reviewed_by": self.context.person,
                 "now": session.now,
                 "seq": session.seq,
             }
-            session.execute(query("insert_reviews"), facts)
+            session.execute(query("insert_reviews"), stamp)
             ensure_output(session, self.resolved, None)
             keys = "SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)"
             merge_output(session, self.resolved, keys, answered=False)
@@ -206,10 +210,10 @@ class Desk:
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
         columns = [each[0] for each in cursor.description or ()]
         for values in streamed(cursor):
-            facts = dict(zip(columns, values, strict=True))
-            facts["answer"], facts["document"] = json.loads(facts["answer"]), json.loads(facts["document"])
-            facts["input"] = dict(zip(names, facts["input"], strict=True))
-            yield ReviewRow(**facts)
+            found = dict(zip(columns, values, strict=True))
+            found["answer"], found["document"] = json.loads(found["answer"]), json.loads(found["document"])
+            found["input"] = dict(zip(names, found["input"], strict=True))
+            yield ReviewRow(**found)
 
 
 def reviewed_values(session: Session, names: Sequence[str]) -> list[dict[str, Any]]:

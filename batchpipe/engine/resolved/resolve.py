@@ -18,7 +18,7 @@ from batchpipe.decide.fingerprint import (
     version_hash,
     visible_hash,
 )
-from batchpipe.engine.answers.validation import Judge
+from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
@@ -68,7 +68,7 @@ class Resolved:
     full_schema: Mapping[str, Any]
     sent_schema: Mapping[str, Any] | None
     visible_schema: str
-    judge: Judge
+    answer_rules: AnswerRules
     whens: tuple[Condition | None, ...]
     rerun: Rerun
     review_where: Condition | None
@@ -141,7 +141,7 @@ class _Shape:
     full: Mapping[str, Any]
     sent: Mapping[str, Any] | None
     columns: tuple[Column, ...]
-    facts: Mapping[str, Any]
+    template_fields: Mapping[str, Any]
 
 
 class _Findings:
@@ -191,7 +191,7 @@ def _shape(file: PipelineFile, source: Inputs) -> _Shape:
         full=full,
         sent=None if output.format == "text" else sent_schema(full),
         columns=_columns(file, full),
-        facts=template_fields(output, enums, content),
+        template_fields=template_fields(output, enums, content),
     )
 
 
@@ -210,7 +210,7 @@ def _templates(
         columns=[each.name for each in input_columns],
         vars=file.pipeline.prompt.vars,
         queries=queries,
-        fields=shape.facts,
+        fields=shape.template_fields,
     )
 
 
@@ -242,7 +242,7 @@ def _resolved(
         full_schema=shape.full,
         sent_schema=shape.sent,
         visible_schema=visible,
-        judge=Judge(
+        answer_rules=AnswerRules(
             output_format=output.format,
             full_schema=shape.full,
             columns=shape.columns,
@@ -263,7 +263,7 @@ def _resolved(
     )
 
 
-def judge_of_policy(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> Judge:
+def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> AnswerRules:
     """The judge of a policy out of the ledger, for answers to an older prompt version."""
     output = Output.model_validate(policy["output"])
     columns = output_columns(policy["full_schema"], output)
@@ -273,7 +273,7 @@ def judge_of_policy(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnec
     def condition(text: str) -> Condition:
         return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")
 
-    return Judge(
+    return AnswerRules(
         output_format=output.format,
         full_schema=policy["full_schema"],
         columns=columns,

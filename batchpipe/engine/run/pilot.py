@@ -13,7 +13,7 @@ from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.agreement import fewest, wilson
-from batchpipe.engine.gold.answered_gold import KnownGold, held_against, read_known
+from batchpipe.engine.gold.answered_gold import TrueValues, grade_answers, read_true_values
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.pilot_sample import PilotSample
 from batchpipe.engine.plan.plan import PlanOptions
@@ -44,7 +44,7 @@ class PilotState:
         """Something was sent, and all of it has come back."""
         return self.sent > 0 and not self.in_flight
 
-    def sample(self, gold: KnownGold | None) -> PilotSample | None:
+    def sample(self, gold: TrueValues | None) -> PilotSample | None:
         """What may be sent before approval; None where everything may."""
         if self.settled:
             return None
@@ -158,7 +158,7 @@ def pilot_state(session: Session, resolved: Resolved, asked_rows: int | None = N
     return PilotState(pilot=pilot, settled=bool(approved or in_use), sent=sent, in_flight=in_flight)
 
 
-def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int | None = None) -> KnownGold | None:
+def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int | None = None) -> TrueValues | None:
     """What is true of rows, in `work`, where a pilot that is not approved yet asks for `min_accuracy`."""
     pilot = resolved.file.pipeline.pilot
     if pilot is None or pilot.min_accuracy is None:
@@ -167,7 +167,7 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
         state = pilot_state(session, resolved, asked_rows)
     if state is None or state.settled:
         return None
-    known = read_known(context, work, resolved.file, resolved.columns)
+    known = read_true_values(context, work, resolved.file, resolved.columns)
     if known is None:
         hint = 'Compare a field by "exact", "numeric", "set" or "text", or remove min_accuracy: a pilot asks no judge.'
         where = resolved.file.where("[pilot] min_accuracy")
@@ -175,7 +175,7 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
     return known
 
 
-def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | None, gold: KnownGold | None) -> bool:
+def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | None, gold: TrueValues | None) -> bool:
     """Whether `auto` opens the gate: the pilot has come back and keeps what `[pilot]` asks for."""
     if state is None or state.settled or not state.complete or not state.pilot.auto:
         return False
@@ -185,7 +185,7 @@ def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | N
 
 
 def pilot_sample(
-    session: Session, resolved: Resolved, gold: KnownGold | None, asked_rows: int | None = None
+    session: Session, resolved: Resolved, gold: TrueValues | None, asked_rows: int | None = None
 ) -> PilotSample | None:
     """What a run would be held to now; `gold` is `pilot_gold`."""
     state = pilot_state(session, resolved, asked_rows)
@@ -208,7 +208,7 @@ class PilotGate:
     tell: Tell
     _asked_rows: int | None = field(default=None, init=False)
     _state: PilotState | None = field(default=None, init=False)
-    _gold: KnownGold | None = field(default=None, init=False)
+    _gold: TrueValues | None = field(default=None, init=False)
 
     def begin(self, *, rows: int | None, approve: bool) -> None:
         """Look where the version stands, and record an approval. `rows` is `--pilot N`; UsageError as `pilot_state`."""
@@ -249,10 +249,10 @@ class PilotGate:
             return summary
         return replace(summary, accuracy=replace(accuracy, made_up=True))
 
-    def _gold_at_hand(self) -> KnownGold | None:
+    def _gold_at_hand(self) -> TrueValues | None:
         """Where no bar is set the accuracy is only shown: gold that cannot be read is in nobody's way."""
         try:
-            return read_known(self.context, self.work, self.resolved.file, self.resolved.columns)
+            return read_true_values(self.context, self.work, self.resolved.file, self.resolved.columns)
         except BatchpipeError:
             return None
 
@@ -268,7 +268,7 @@ class PilotGate:
 
 
 def sum_up_pilot(
-    session: Session, resolved: Resolved, state: PilotState, gold: KnownGold | None, requests: int, rest: Estimate
+    session: Session, resolved: Resolved, state: PilotState, gold: TrueValues | None, requests: int, rest: Estimate
 ) -> PilotSummary:
     """What `work.pilot_rows` came to; `requests` are still due, and `rest` is what they would cost."""
     accuracy = _accuracy(session, resolved, gold)
@@ -300,13 +300,13 @@ def _version(resolved: Resolved) -> dict[str, str]:
     return {"prompt_version": resolved.version.prompt_version}
 
 
-def _accuracy(session: Session, resolved: Resolved, gold: KnownGold | None) -> PilotAccuracy | None:
+def _accuracy(session: Session, resolved: Resolved, gold: TrueValues | None) -> PilotAccuracy | None:
     """How many rows of `work.pilot_rows` with a true value are right."""
     if gold is None:
         return None
     examples = [resolved.version.queries]
-    found = held_against(session, gold, resolved.names, "work.pilot_rows", examples, ["climbs"])
-    decided = [each for each in found if not each.facts[0]]
+    found = grade_answers(session, gold, resolved.names, "work.pilot_rows", examples, ["climbs"])
+    decided = [each for each in found if not each.extra[0]]
     right = sum(each.right for each in decided)
     return PilotAccuracy(n=len(decided), right=right, climbing=len(found) - len(decided))
 

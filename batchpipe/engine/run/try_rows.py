@@ -12,7 +12,7 @@ from typing import Any
 
 from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
 from batchpipe.decide.fingerprint import RECIPES
-from batchpipe.engine.answers.validation import judge_answers, validate_documents
+from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.run_parts import RunParts
@@ -253,7 +253,7 @@ class RowTry:
             found = session.dictionaries(query("tried_result"), {"custom_id": request.custom_id})[0]
             session.execute(query("tried_answer"), {"custom_id": request.custom_id})
         known = request.chunk_id is None
-        verdict, error, output = self._judged(request, found)
+        verdict, error, output = self._validated(request, found)
         return TriedRow(
             key=json.loads(request.key),
             rung=request.rung,
@@ -271,16 +271,16 @@ class RowTry:
             seconds=seconds,
         )
 
-    def _judged(self, request: _TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
+    def _validated(self, request: _TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
         """(verdict, error, output) of a result, by today's schema, checks and `accept` of its rung."""
         if found["outcome"] != "answered":
             return found["outcome"], found["error"] or None, None
-        connection, judge = self.work.connection, self.resolved.judge
+        connection, rules = self.work.connection, self.resolved.answer_rules
         values = texts_sql(self.resolved.hash_columns)
         statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
-        validate_documents(self.work, judge, "work.answers")
-        judge_answers(self.work, judge, "work.to_judge")
+        validate_documents(self.work, rules, "work.answers")
+        validate_answers(self.work, rules, "work.to_validate")
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"

@@ -1,4 +1,4 @@
--- A batch's results: checked against what was sent, judged, priced and recorded.
+-- A batch's results: checked against what was sent, validated, priced and recorded.
 
 -- name: ended
 -- work.ended: One row is a batch that has ended, with the file of its results.
@@ -90,23 +90,23 @@ SELECT key_id, custom_id, rung FROM work.sent WHERE {all} OR policy_hash = {poli
 -- name: sent_with_values
 SELECT s.*, v.input_values FROM ({sent}) s JOIN work.sent_values v USING (key_id, custom_id)
 
--- name: judged_by_policy
--- work.judged_by_policy: One row is a row and its answer, judged under the policy that the request was sent under.
-CREATE OR REPLACE TABLE work.judged_by_policy
+-- name: validity_by_policy
+-- work.validity_by_policy: One row is a row and its answer, validated under the policy that the request was sent under.
+CREATE OR REPLACE TABLE work.validity_by_policy
     (key_id UUID, custom_id VARCHAR, valid BOOLEAN, accepts BOOLEAN, error VARCHAR);
 -- work.documents_by_policy: One row is an answer, validated under the policy that the request was sent under.
 CREATE OR REPLACE TABLE work.documents_by_policy (custom_id VARCHAR, output JSON, error VARCHAR)
 
--- name: add_judged
-INSERT INTO work.judged_by_policy SELECT * FROM work.judged
+-- name: add_validity
+INSERT INTO work.validity_by_policy SELECT * FROM work.validity
 
 -- name: add_documents
 INSERT INTO work.documents_by_policy SELECT * FROM work.documents
 WHERE custom_id NOT IN (SELECT custom_id FROM work.documents_by_policy)
 
--- name: all_judged
--- work.all_judged: One row is a row and its answer of the collected batches, with the verdict on them.
-CREATE OR REPLACE VIEW work.all_judged AS SELECT * FROM {judged}
+-- name: all_validity
+-- work.all_validity: One row is a row and its answer of the collected batches, with the verdict on them.
+CREATE OR REPLACE VIEW work.all_validity AS SELECT * FROM {validity}
 
 -- name: all_documents
 -- work.all_documents: One row is an answer of the collected batches, with its document or its error.
@@ -117,20 +117,20 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM {documents}
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
     s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,
-    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message, j.error AS judged_error,
+    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message, j.error AS validation_error,
     CASE
         WHEN r.outcome <> 'answered' THEN r.outcome
         WHEN NOT coalesce(j.valid, false) THEN 'invalid'
         WHEN j.accepts THEN 'accepted'
         ELSE 'unaccepted'
-    END AS judged
+    END AS checked_outcome
 FROM work.sent s
 JOIN work.received r USING (custom_id)
-LEFT JOIN work.all_judged j ON j.custom_id = s.custom_id AND j.key_id = s.key_id
+LEFT JOIN work.all_validity j ON j.custom_id = s.custom_id AND j.key_id = s.key_id
 WHERE r.outcome NOT IN ('canceled', 'account') AND NOT ($uniform AND r.outcome = 'permanent')
 
 -- name: standings
-SELECT judged, rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL, chunk_id::VARCHAR, count(*)
+SELECT checked_outcome, rung, attempt, transients, max_tokens, rungs, earlier_answer IS NOT NULL, chunk_id::VARCHAR, count(*)
 FROM work.outcomes
 GROUP BY ALL
 
@@ -180,10 +180,10 @@ SELECT
     CASE v.answer WHEN 'this' THEN CASE WHEN v.state = 'escalated' THEN o.custom_id END
         WHEN 'earlier' THEN o.earlier_answer ELSE o.earlier_answer END AS earlier_answer,
     CASE WHEN v.state = 'accepted' AND NOT v.review THEN NULL
-        ELSE coalesce(o.judged_error, o.error_message, {outcome_words}) END AS error,
+        ELSE coalesce(o.validation_error, o.error_message, {outcome_words}) END AS error,
     o.started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.outcomes o
-JOIN work.verdicts v ON v.judged = o.judged AND v.of_rung = o.rung AND v.of_attempt = o.attempt
+JOIN work.verdicts v ON v.checked_outcome = o.checked_outcome AND v.of_rung = o.rung AND v.of_attempt = o.attempt
     AND v.of_transients = o.transients AND v.of_max_tokens = o.max_tokens AND v.rungs = o.rungs
     AND v.has_earlier = (o.earlier_answer IS NOT NULL)
 LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE pipeline IN ({pipelines})
@@ -192,8 +192,8 @@ LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE 
 -- name: drop_collected
 -- What is in the ledger now: the next batches would take as much memory again.
 DROP TABLE work.lines; DROP TABLE work.sent; DROP TABLE work.outcomes;
-DROP TABLE IF EXISTS work.sent_values; DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.judged_by_policy;
-DROP TABLE IF EXISTS work.documents_by_policy; DROP TABLE IF EXISTS work.judged; DROP TABLE IF EXISTS work.documents
+DROP TABLE IF EXISTS work.sent_values; DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.validity_by_policy;
+DROP TABLE IF EXISTS work.documents_by_policy; DROP TABLE IF EXISTS work.validity; DROP TABLE IF EXISTS work.documents
 
 -- name: insert_prices
 INSERT INTO ledger.prices BY NAME

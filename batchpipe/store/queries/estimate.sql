@@ -29,7 +29,7 @@ FROM recent r
 JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
 JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
 
--- name: shown_by_results
+-- name: past_results
 -- By settings of a rung, and over all of them (NULL); results of the present prompt alone, where there are enough.
 WITH used AS (
     SELECT *, count(*) FILTER (present AND billed) OVER (PARTITION BY settings) >= $enough AS of_present

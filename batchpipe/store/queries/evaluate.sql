@@ -46,39 +46,39 @@ SELECT
 FROM work.reviewed_truth
 WHERE key_id IN (SELECT key_id FROM work.truth)
 
--- name: known_from_review
--- work.known_gold: One row is a key with true values, and the input that they hold for.
-CREATE OR REPLACE TABLE work.known_gold AS
+-- name: true_values_from_review
+-- work.true_values: One row is a key with true values, and the input that they hold for.
+CREATE OR REPLACE TABLE work.true_values AS
 SELECT key_id, _chosen, true AS _reviewed, _columns, _texts{values} FROM work.gold_reviews
 
--- name: known_from_gold
-INSERT INTO work.known_gold BY NAME
+-- name: true_values_from_gold
+INSERT INTO work.true_values BY NAME
 SELECT md5(g.key)::UUID AS key_id, false AS _reviewed, {names} AS _columns, {texts} AS _texts{values} FROM {gold} g
 
--- name: known_keys
--- work.known_keys: One row is a key of the input whose true values are known for the input that it has.
-CREATE OR REPLACE TABLE work.known_keys AS
+-- name: keys_with_gold
+-- work.keys_with_gold: One row is a key of the input whose true values are known for the input that it has.
+CREATE OR REPLACE TABLE work.keys_with_gold AS
 SELECT DISTINCT g.key_id
-FROM work.known_gold g
+FROM work.true_values g
 JOIN (SELECT md5(key)::UUID AS key_id, {texts} AS _given FROM {rows}) s USING (key_id)
 WHERE {same}
 
--- name: marked
+-- name: graded_answers
 -- Answers beside what is true of the input that they were asked with.
 WITH asked AS (
     SELECT q.key_id, q.custom_id, arg_max(q.key, q.seq) AS key, arg_max(q.input_values, q.seq) AS texts,
         arg_max(q.policy_hash, q.seq) AS policy_hash
     FROM ledger.requests q
     JOIN {answers} a ON a.key_id = q.key_id AND a.custom_id = q.custom_id
-    WHERE q.pipeline IN ({pipelines}) AND q.key_id IN (SELECT key_id FROM work.known_gold)
+    WHERE q.pipeline IN ({pipelines}) AND q.key_id IN (SELECT key_id FROM work.true_values)
     GROUP BY q.key_id, q.custom_id
 )
-SELECT DISTINCT ON (a.key_id) q.key, a.valid, g._chosen, p.columns, q.texts{facts}{true}{given}
+SELECT DISTINCT ON (a.key_id) q.key, a.valid, g._chosen, p.columns, q.texts{extra}{true}{given}
 FROM {answers} a
 JOIN asked q ON q.key_id = a.key_id AND q.custom_id = a.custom_id
 JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p
     ON p.policy_hash = q.policy_hash
-JOIN work.known_gold g ON g.key_id = a.key_id
+JOIN work.true_values g ON g.key_id = a.key_id
 WHERE {same}
 ORDER BY work.draw_order(a.key_id), g._reviewed DESC
 
@@ -116,8 +116,8 @@ FROM (
 JOIN (SELECT md5(s.key)::UUID AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
 WHERE n.state IN ('accepted', 'failed')
 
--- name: evaluated_to_judge
-CREATE OR REPLACE TABLE work.to_judge AS
+-- name: evaluated_to_validate
+CREATE OR REPLACE TABLE work.to_validate AS
 SELECT e.key_id, e.custom_id, $number AS rung, {values} AS input_values
 FROM work.evaluated e
 JOIN {rows} s ON md5(s.key)::UUID = e.key_id
@@ -183,7 +183,7 @@ FROM (
         $number AS number, e.key_id, coalesce(j.valid, false) AS valid, coalesce(j.accepts, false) AS accepts,
         c.key_id IS NOT NULL AND c.cost_usd IS NULL AS unpriced, coalesce(c.cost_usd, 0) AS cost_usd{columns}
     FROM work.evaluated e
-    LEFT JOIN work.judged j USING (key_id)
+    LEFT JOIN work.validity j USING (key_id)
     LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND j.valid
     LEFT JOIN work.evaluated_costs c ON c.key_id = e.key_id
     JOIN (SELECT position, md5(key)::UUID AS key_id FROM {rows}) r ON r.key_id = e.key_id

@@ -55,7 +55,7 @@ FROM (
         row_number() OVER (PARTITION BY {stratum}, k.key_id IS NOT NULL ORDER BY p.draw) AS turn
     FROM (SELECT *, work.draw_order(key_id) AS draw FROM work.plan) p
     JOIN {snapshot} s USING (position)
-    LEFT JOIN work.known_keys k ON k.key_id = p.key_id
+    LEFT JOIN work.keys_with_gold k ON k.key_id = p.key_id
     WHERE p.word IN ({fresh_words})
 )
 ORDER BY is_known DESC, turn, draw

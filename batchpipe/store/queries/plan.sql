@@ -102,7 +102,7 @@ SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     s.prompt_version = $prompt_version::UUID AS same_version,
     coalesce(v.visible_hash = $visible_hash::UUID, false) AS same_visible,
     coalesce(v.schema_hash = $schema_hash::UUID, false) AS same_schema,
-    coalesce(p.judge_hash = $judge_hash::UUID, false) AS same_judge,
+    coalesce(p.judge_hash = $judge_hash::UUID, false) AS same_rules,
     {column_list} AS column_list
 FROM work.standing_policies s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
@@ -116,7 +116,7 @@ WITH settled AS (
     SELECT s.key_id, s.input_hash
     FROM work.standing s
     JOIN work.identities v USING (prompt_version, policy_hash)
-    WHERE v.column_list = 0 AND v.same_version AND v.same_judge AND s.state = 'accepted'
+    WHERE v.column_list = 0 AND v.same_version AND v.same_rules AND s.state = 'accepted'
         AND s.key_id NOT IN (SELECT key_id FROM work.pending)
         AND s.key_id NOT IN (SELECT key_id FROM work.redo)
         AND s.key_id NOT IN (SELECT key_id FROM work.input WHERE NOT selected)
@@ -125,14 +125,14 @@ others AS MATERIALIZED (SELECT * FROM work.input ANTI JOIN settled USING (key_id
 SELECT
     key_id, position, key, input_hash, state, review, not_before, started, standing_seq, never_sent, known,
     coalesce(state IN ('accepted', 'kept'), false) AS answered,
-    same_input, same_version, same_visible, same_schema, same_judge, redo,
+    same_input, same_version, same_visible, same_schema, same_rules, redo,
     CASE
         WHEN NOT selected THEN 'not_selected'
         WHEN is_pending THEN 'pending'
         WHEN redo IS NOT NULL OR NOT known THEN 'candidate'
         WHEN same_input AND same_version AND state = 'kept' THEN 'kept'
-        WHEN same_input AND same_version AND same_judge AND state = 'accepted' THEN 'unchanged'
-        WHEN same_input AND same_version AND same_judge AND state = 'failed' AND NOT never_sent THEN 'failed'
+        WHEN same_input AND same_version AND same_rules AND state = 'accepted' THEN 'unchanged'
+        WHEN same_input AND same_version AND same_rules AND state = 'failed' AND NOT never_sent THEN 'failed'
         ELSE 'candidate'
     END AS word
 FROM (
@@ -145,7 +145,7 @@ FROM (
         coalesce(v.same_version, false) AS same_version,
         coalesce(v.same_visible, false) AS same_visible,
         coalesce(v.same_schema, false) AS same_schema,
-        coalesce(v.same_judge, false) AS same_judge,
+        coalesce(v.same_rules, false) AS same_rules,
         r.kind AS redo
     FROM others i
     LEFT JOIN (SELECT * FROM work.standing WHERE key_id IN (SELECT key_id FROM others)) s USING (key_id)
@@ -273,31 +273,31 @@ WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_se
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id
 
--- name: to_judge
--- work.to_judge: One row is a row and an answer that are to be validated and judged by the policy of today.
-CREATE OR REPLACE TABLE work.to_judge AS
+-- name: to_validate
+-- work.to_validate: One row is a row and an answer that are to be validated by the policy of today.
+CREATE OR REPLACE TABLE work.to_validate AS
 SELECT c.key_id, c.custom_id, c.rung, {values} AS input_values
 FROM work.candidates c
 JOIN {snapshot} s USING (position)
-WHERE {stays} AND c.state IN ('accepted', 'failed') AND NOT c.same_judge AND c.custom_id IS NOT NULL
+WHERE {stays} AND c.state IN ('accepted', 'failed') AND NOT c.same_rules AND c.custom_id IS NOT NULL
 
--- name: matches_to_judge
-CREATE OR REPLACE TABLE work.to_judge AS
+-- name: matches_to_validate
+CREATE OR REPLACE TABLE work.to_validate AS
 SELECT m.key_id, m.custom_id, m.rung, {values} AS input_values
 FROM work.matches m
 JOIN work.candidates c USING (key_id)
 JOIN {snapshot} s USING (position)
-WHERE NOT (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
+WHERE NOT (m.own AND c.same_input AND c.same_rules AND c.state = 'accepted')
 
--- name: rejudged
--- work.rejudged: One row is a standing answer that was judged again by the policy of today.
-CREATE OR REPLACE TABLE work.rejudged AS SELECT * FROM work.judged;
--- work.documents_of_rejudged: One row is the valid document of an answer that was judged again.
-CREATE OR REPLACE TABLE work.documents_of_rejudged AS SELECT * FROM work.documents WHERE output IS NOT NULL
+-- name: revalidated
+-- work.revalidated: One row is a standing answer that was validated again by the policy of today.
+CREATE OR REPLACE TABLE work.revalidated AS SELECT * FROM work.validity;
+-- work.documents_of_revalidated: One row is the valid document of an answer that was validated again.
+CREATE OR REPLACE TABLE work.documents_of_revalidated AS SELECT * FROM work.documents WHERE output IS NOT NULL
 
 -- name: judged_documents
--- work.documents_of_judged: One row is the valid document of a stored answer that was judged for a row that may be due.
-CREATE OR REPLACE TABLE work.documents_of_judged AS SELECT * FROM work.documents WHERE output IS NOT NULL
+-- work.documents_of_validity: One row is the valid document of a stored answer that was validated for a row that may be due.
+CREATE OR REPLACE TABLE work.documents_of_validity AS SELECT * FROM work.documents WHERE output IS NOT NULL
 
 -- name: to_render
 -- work.to_render: One row is a row and a way to ask it (afresh or as a continuation) for which a request is rendered.
@@ -305,7 +305,7 @@ CREATE OR REPLACE TABLE work.to_render AS
 WITH wanted AS (
     SELECT c.*, {continues} AS continues, c.same_input AND (c.same_version OR c.same_visible) AS certain
     FROM work.candidates c
-    LEFT JOIN work.rejudged j USING (key_id)
+    LEFT JOIN work.revalidated j USING (key_id)
     WHERE NOT ({stays}) OR (c.state = 'accepted' AND NOT coalesce(j.valid, true))
 ),
 variants AS (
@@ -334,13 +334,13 @@ WHERE n.next_rung IS NOT NULL
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
     p.* EXCLUDE (
-        word, known, answered, same_visible, same_schema, same_judge, max_tokens, feedback_answer, feedback_error,
-        f_continues, own_continues, has_rung_above, valid_try, own, rejudged_valid, changed, kept_after
+        word, known, answered, same_visible, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
+        f_continues, own_continues, has_rung_above, valid_try, own, revalidated_valid, changed, kept_after
     ),
     CASE
-        WHEN stays AND rejudged_valid THEN
+        WHEN stays AND revalidated_valid THEN
             CASE WHEN same_version AND state = 'accepted' THEN 'unchanged' ELSE 'carried_over' END
-        WHEN stays AND state = 'accepted' AND same_judge THEN 'carried_over'
+        WHEN stays AND state = 'accepted' AND same_rules THEN 'carried_over'
         WHEN stays AND state = 'accepted' THEN
             CASE WHEN list_contains(kept_after, 'check_failed') THEN 'kept' ELSE 'check_failed' END
         WHEN stays THEN state
@@ -369,7 +369,7 @@ FROM (
             coalesce(m.tried AND j.valid, false) AS valid_try,
             {stays} AS stays,
             coalesce(f.fingerprint = c.own_fingerprint AND c.known AND NOT c.never_sent, false) AS own,
-            b.valid AS rejudged_valid,
+            b.valid AS revalidated_valid,
             CASE
                 WHEN NOT c.same_input THEN 'input_changed'
                 WHEN NOT c.same_version AND NOT c.same_schema THEN 'schema_changed'
@@ -381,7 +381,7 @@ FROM (
             coalesce(m.own, false) AS match_own,
             CASE WHEN m.own AND c.same_input THEN m.review ELSE NOT coalesce(j.accepts, false) END AS match_review,
             coalesce(
-                (m.own AND c.same_input AND c.same_judge AND c.state = 'accepted')
+                (m.own AND c.same_input AND c.same_rules AND c.state = 'accepted')
                 OR (j.valid AND ((m.own AND c.same_input) OR j.accepts OR m.review)),
                 false
             ) AS match_passes
@@ -389,8 +389,8 @@ FROM (
         LEFT JOIN work.rendered f ON f.key_id = c.key_id AND f.continues = ({continues})
         LEFT JOIN work.rendered u ON u.key_id = c.key_id AND u.continues
         LEFT JOIN work.matches m ON m.key_id = c.key_id
-        LEFT JOIN work.judged j ON j.key_id = c.key_id
-        LEFT JOIN work.rejudged b ON b.key_id = c.key_id
+        LEFT JOIN work.validity j ON j.key_id = c.key_id
+        LEFT JOIN work.revalidated b ON b.key_id = c.key_id
         LEFT JOIN (SELECT key_id, list(word) AS words FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
     )
 ) p

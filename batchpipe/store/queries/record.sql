@@ -1,4 +1,4 @@
--- What a plan itself decides: rows that are carried over, kept, failed or judged again at no cost.
+-- What a plan itself decides: rows that are carried over, kept, failed or validated again at no cost.
 
 -- name: record_decisions
 INSERT INTO ledger.decisions BY NAME
@@ -32,7 +32,7 @@ LEFT JOIN ledger.decisions d ON d.key_id = p.key_id AND d.seq = p.standing_seq A
 WHERE p.word IN ('carried_over', 'unchanged', 'kept', 'failed')
     AND NOT (p.word = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
 
--- name: record_judged_again
+-- name: record_validated_again
 INSERT INTO ledger.results BY NAME
 SELECT
     r.* REPLACE (
@@ -41,10 +41,10 @@ SELECT
         0 AS realtime_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
 FROM (
     SELECT DISTINCT ON (custom_id) * FROM ledger.results
-    WHERE custom_id IN (SELECT custom_id FROM work.documents_of_rejudged UNION SELECT custom_id FROM work.documents_of_judged)
+    WHERE custom_id IN (SELECT custom_id FROM work.documents_of_revalidated UNION SELECT custom_id FROM work.documents_of_validity)
     ORDER BY custom_id, seq DESC
 ) r
-JOIN (SELECT * FROM work.documents_of_rejudged UNION SELECT * FROM work.documents_of_judged) d USING (custom_id)
+JOIN (SELECT * FROM work.documents_of_revalidated UNION SELECT * FROM work.documents_of_validity) d USING (custom_id)
 WHERE d.output IS DISTINCT FROM r.output
 
 -- name: record_followers

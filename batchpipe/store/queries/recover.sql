@@ -67,7 +67,7 @@ WHERE NOT EXISTS (
     SELECT 1 FROM ledger.prompt_versions WHERE prompt_version = $prompt_version::UUID AND pipeline IN ({pipelines})
 )
 
--- name: forget_judged_since
+-- name: forget_validated_since
 DELETE FROM work.outcomes WHERE key_id IN (
     SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND recorded_at > $moment
 )

@@ -228,10 +228,10 @@ JOIN (SELECT DISTINCT custom_id, rung, model FROM ledger.requests WHERE pipeline
     USING (custom_id)
 WHERE s.state IN ('accepted', 'kept')
 
--- name: answers_to_mark
+-- name: answers_to_grade
 -- What the models said, not what a person made of it.
--- work.answers_to_mark: One row is a standing answer to a key with true values, with its document.
-CREATE OR REPLACE TABLE work.answers_to_mark AS
+-- work.answers_to_grade: One row is a standing answer to a key with true values, with its document.
+CREATE OR REPLACE TABLE work.answers_to_grade AS
 SELECT a.*, r.output, true AS valid
 FROM work.answers_that_stand a
 JOIN (
@@ -240,7 +240,7 @@ JOIN (
     WHERE pipeline IN ({pipelines}) AND output IS NOT NULL
     GROUP BY custom_id
 ) r USING (custom_id)
-WHERE a.key_id IN (SELECT key_id FROM work.known_gold)
+WHERE a.key_id IN (SELECT key_id FROM work.true_values)
 
 -- name: standing_by_rung
 SELECT rung, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY ALL

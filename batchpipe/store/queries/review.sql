@@ -112,7 +112,7 @@ CREATE OR REPLACE TABLE work.review AS
 SELECT row_number() OVER (ORDER BY position) - 1 AS number, *
 FROM (
     SELECT
-        a.*, s.position, s.key, {judged_by} AS judged_by,
+        a.*, s.position, s.key, {values_as_now} AS values_as_now,
         len(list_filter(
             a.input_columns,
             lambda name: list_contains({names}, name) AND ({texts})[list_position({names}, name)]

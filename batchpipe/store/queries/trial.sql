@@ -32,7 +32,7 @@ CREATE OR REPLACE TABLE work.answers AS
 SELECT custom_id, arg_max(answer, seq) AS answer FROM ledger.results WHERE custom_id = $custom_id GROUP BY custom_id
 
 -- name: tried_row
-CREATE OR REPLACE TABLE work.to_judge AS
+CREATE OR REPLACE TABLE work.to_validate AS
 SELECT md5(s.key)::UUID AS key_id, $custom_id AS custom_id, $rung AS rung, {values} AS input_values
 FROM {snapshot} s
 WHERE s.key = $key
@@ -47,5 +47,5 @@ WHERE custom_id = $custom_id AND NOT judged_again
 
 -- name: tried_verdict
 SELECT j.valid, j.accepts, j.error, d.output::VARCHAR
-FROM work.judged j
+FROM work.validity j
 JOIN work.documents d USING (custom_id)
