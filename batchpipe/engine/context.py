@@ -1,4 +1,4 @@
-"""What every command works with: the project, its settings, its database, its provider and the clock."""
+"""Hold what every command works with: the project, its settings, its database, its provider and the clock."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EMULATOR_RECONCILE_SECONDS = 2.0
 
 
 def utc_now() -> datetime:
-    """The wall clock as naive UTC."""
+    """Return the wall clock as naive UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """One call's surroundings. `environment` is the process's, read once; `say` talks to the person."""
+    """The surroundings of one call. `environment` is read once from the process; `say` writes to the person."""
 
     root: Path
     settings: Settings
@@ -55,31 +55,35 @@ class Context:
 
     @property
     def default_provider(self) -> str:
+        """Return the provider that a model without a prefix belongs to."""
         return self.settings.provider or next(iter(REGISTRY))
 
     @property
     def reconcile_wait(self) -> float:
-        """Seconds; the built-in emulator's list is never late, so that less is enough there."""
+        """Return the seconds after which a submit of unknown outcome counts as lost.
+
+        The built-in emulator lists its batches at once, so a short wait is enough there.
+        """
         if self.settings.emulator and "reconcile_wait" not in self.settings.model_fields_set:
             return EMULATOR_RECONCILE_SECONDS
         return self.settings.reconcile_wait
 
     def prices(self) -> PriceBook:
-        """The team's prices, or the built-in table."""
+        """Return the price file of the settings, or else the built-in price table."""
         path = self.settings.path("prices", self.root, self.environment)
         return PriceBook(file=read_prices(path) if path else None, factor=self.settings.price_factor)
 
     def work(self) -> Work:
-        """A working DuckDB that spills beside the database."""
+        """Open a working DuckDB that spills beside the database."""
         return Work.open(folder=self._spill())
 
     def _spill(self) -> Path | None:
-        """Where to spill; where nothing has been made beside the database yet, DuckDB chooses."""
+        """Return the folder to spill to; None, so that DuckDB chooses, while nothing exists beside the database."""
         return self.database.make_folder("spill") if self.database.folder.is_dir() else None
 
     @contextmanager
     def temporary_folder(self, prefix: str) -> Iterator[Path]:
-        """A folder beside the database that goes again; elsewhere where nothing may be written there."""
+        """Make a folder beside the database, or elsewhere where that is not possible, and remove it at the end."""
         try:
             beside: Path | None = self.database.make_folder("work")
         except OSError:
@@ -89,7 +93,7 @@ class Context:
 
     @contextmanager
     def source(self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Iterator[Source]:
-        """An open session over the input of `file`; with `offline` one that opens no source and no database."""
+        """Open a session over the input of `file`; with `offline` without any source or database."""
         paths = [self.database.path]
         if self.settings.emulator:
             paths.append(self._project_database)
@@ -99,10 +103,13 @@ class Context:
             yield source
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:
+        """Resolve `file` against `source`."""
         return resolve(file, source, self.default_provider)
 
     def provider(self, file: PipelineFile) -> Provider:
-        """The provider of a pipeline, made at its first use: with `--emulator` the one inside this process."""
+        """Return the provider of a pipeline. It is made at its first use; with `--emulator` it runs inside this
+        process.
+        """
         name, _ = split_model(file.pipeline.models[0].model, self.default_provider)
         shared = next(iter(file.evaluates), file.pipeline.name) if self.settings.emulator else name
         if shared not in self._providers:
@@ -110,7 +117,7 @@ class Context:
         return self._providers[shared]
 
     def account_url(self, provider: Provider) -> str:
-        """What names the account beside the key: the base URL; the built-in emulator's port means nothing."""
+        """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing."""
         return EMULATOR_KEY if self.settings.emulator else provider.base_url
 
     def _make_provider(self, name: str, file: PipelineFile) -> Provider:
@@ -124,7 +131,9 @@ class Context:
         return module.provider(secrets, base_url=base_url)
 
     def _start_emulator(self, file: PipelineFile) -> str:
-        """A server for one pipeline, with its own answers; all of them share the batches in one folder."""
+        """Start an emulator for one pipeline with its own answers, and return its URL. All emulators share one folder
+        of batches.
+        """
         from batchpipe.emulator import Emulator, EmulatorError
 
         try:
@@ -142,7 +151,7 @@ class Context:
         return emulator.base_url
 
     def emulator_answers(self, file: PipelineFile) -> Path | None:
-        """The file that the emulator answers a pipeline from; None where it makes answers up."""
+        """Return the file that has the emulator's answers for a pipeline; None where the emulator makes them up."""
         answers = self.settings.path("emulator_answers", self.root, self.environment)
         name = next(iter(file.evaluates), file.pipeline.name)
         conventional = self.root / "pipelines" / "data" / "answers" / f"{name}.jsonl"
@@ -150,12 +159,12 @@ class Context:
 
     @property
     def person(self) -> str:
-        """Who runs this call, as CI or the system names them."""
+        """Return the name of the person who runs this call, as CI or the operating system gives it."""
         names = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME", "USERNAME")
         return next((self.environment[name] for name in names if self.environment.get(name)), "unknown")
 
     def git_commit(self) -> str | None:
-        """The commit that is checked out, with `+` where files differ from it; None outside a repository."""
+        """Return the checked-out commit, with `+` where files differ from it; None outside a repository."""
         try:
             run = [
                 "git",
@@ -173,4 +182,5 @@ class Context:
         return found.stdout.strip() or None if found.returncode == 0 else None
 
     def close(self) -> None:
+        """Stop the emulators of this call."""
         self._stack.close()

@@ -1,7 +1,7 @@
-"""Judging answers: JSON by the compiled validator, then casts, checks and `accept` in SQL, by the row as it was sent.
+"""Validate answers: JSON by the compiled schema, then casts, checks and `accept` in SQL.
 
-A judge is made of a policy, which is plain data: the present one of the pipeline, or the one under which an older
-prompt version's requests were sent.
+A check reads the row as it was sent. The rules are made of a policy, which is plain data: the present policy of the
+pipeline, or the policy under which the requests of an older prompt version were sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ Format = Literal["json_schema", "tool", "json", "text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRules:
-    """What an answer is held to. `input_columns` are (name, DuckDB type) in the order of `input_values`."""
+    """What an answer is validated against: the schema, the columns, the checks and the `accept` of each rung.
+
+    `input_columns` are (name, DuckDB type) in the order of `input_values`.
+    """
 
     output_format: Format
     full_schema: Mapping[str, Any]
@@ -39,31 +42,39 @@ class AnswerRules:
 
     @property
     def conditions(self) -> list[Condition]:
-        """Every check and `accept`."""
+        """Return every check and every `accept`."""
         return [*self.checks.values(), *(each for each in self.accepts if each is not None)]
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The input columns that conditions read."""
+        """Return the names of the input columns that the conditions read."""
         return frozenset[str]().union(*(each.inputs for each in self.conditions))
 
 
 def fill_answers(session: Session, wanted: str) -> None:
-    """Fill `work.answers` (custom_id, answer) with the newest answer of each custom_id of the relation `wanted`."""
+    """Fill `work.answers` with the newest answer to each custom_id of the relation `wanted`.
+
+    Reads `ledger.results`. Writes `work.answers` (custom_id, answer).
+    """
     make_room_for_stored(session, f"custom_id IN (SELECT custom_id FROM {wanted})", 0)
     session.execute(query("stored_answers", wanted=wanted))
 
 
 def make_room_for_stored(session: Session, among: str, fields: int) -> None:
-    """Let statements fit into memory that read `fields` out of the results for which the condition `among` holds."""
+    """Limit how many long answers a statement reads at once, so that the statement fits into memory.
+
+    The statement reads `fields` fields out of the results for which the condition `among` is true.
+    Reads `ledger.results`.
+    """
     tokens = session.one(query("longest_stored", among=among, rows=str(VECTOR_ROWS)))[0]
     session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
 
 
 def validate_documents(work: Work, rules: AnswerRules, answers: str) -> None:
-    """Fill `work.documents` (custom_id, output, error) from the relation `answers` (custom_id, answer).
+    """Validate the relation `answers` (custom_id, answer) against the schema.
 
-    Answers that are the same text are validated once: labels and scores repeat.
+    Answers with the same text are validated once: labels and scores repeat.
+    Writes `work.validated`, `work.documents` (custom_id, output, error).
     """
     connection = work.connection
     longest = connection.execute(query("longest_answers", answers=answers, rows=str(VECTOR_ROWS))).fetchone()
@@ -95,10 +106,11 @@ def validate_documents(work: Work, rules: AnswerRules, answers: str) -> None:
 
 
 def validate_answers(work: Work, rules: AnswerRules, rows: str) -> None:
-    """Fill `work.validity` (key_id, custom_id, valid, accepts, error) from `work.documents` and `rows`.
+    """Apply the casts, the checks and `accept` to the documents of `rows`.
 
-    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]), the last where the judge reads the input:
-    one row may share another's answer and is still judged by its own values.
+    `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]); `input_values` is needed only where a
+    condition reads the input. Several rows may share an answer, and each is checked with its own input values.
+    Reads `work.documents`. Writes `work.validity` (key_id, custom_id, valid, accepts, error).
     """
     needed_outputs = frozenset[str]().union(*(each.outputs for each in rules.conditions))
     positions = {name: number for number, (name, _) in enumerate(rules.input_columns, start=1)}
@@ -128,7 +140,7 @@ def validate_answers(work: Work, rules: AnswerRules, rows: str) -> None:
 
 
 def _uncast(rules: AnswerRules) -> str:
-    """The text of the first field whose value does not cast to its column, else NULL."""
+    """Return SQL for the text on the first field whose value does not cast to its column; NULL where all cast."""
     cases = [
         f"WHEN {test} THEN {quote_literal(f'{column.name}: the value does not fit {column.type}')}"
         for column in rules.columns
@@ -138,7 +150,7 @@ def _uncast(rules: AnswerRules) -> str:
 
 
 def _failed_check(rules: AnswerRules) -> str:
-    """The text of the first check that does not hold, else NULL; shown to the model on a retry."""
+    """Return SQL for the text on the first check that fails, else NULL. A retry shows this text to the model."""
     cases = [
         f"WHEN NOT {check.truth} THEN {quote_literal(f'check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}')}"
         for name, check in rules.checks.items()
@@ -147,6 +159,7 @@ def _failed_check(rules: AnswerRules) -> str:
 
 
 def _accept(rules: AnswerRules) -> str:
+    """Return SQL for whether the `accept` of the row's rung is true."""
     cases = [
         f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(rules.accepts, start=1) if accept is not None
     ]

@@ -1,4 +1,4 @@
-"""Small facts in the ledger: events, and what a pipeline has open, spent and waiting."""
+"""Append events to the ledger, and read which batches are open, what was spent and which reviews are valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBatch:
-    """A chunk that is not closed yet, and its batch where it is known. Times are naive UTC."""
+    """A chunk that is not closed yet, with its batch id where the id is known. Times are naive UTC."""
 
     chunk_id: str
     run_id: str
@@ -39,9 +39,11 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is open: this pipeline's batches, everybody's requests, and what this pipeline's can cost at most.
+    """The open batches and requests, and what they can cost.
 
-    `expected_usd` is what they are expected to cost, each as when it was prepared.
+    `batches` counts this pipeline's open batches, `requests` the open requests of every pipeline. `max_usd` is the most
+    that the open batches of this pipeline and its evaluations can cost; `max_usd_of_run` is the part that this run
+    sent. `expected_usd` is the sum of the costs that were expected when the batches were prepared.
     """
 
     batches: int
@@ -53,10 +55,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """US dollars recorded: ever, by this run, since the UTC day and month began.
+    """US dollars recorded for a pipeline: ever, by this run, since the UTC day began, since the UTC month began.
 
-    A result counts for the day it is recorded, which is when its cost becomes known. Until then the most that its
-    batch can cost is held back from the budget of each day that the batch is open.
+    A result counts for the day on which it is recorded, because only then its cost is known. Until then the most that
+    its batch can cost is held back from the budget of each day on which the batch is open.
     """
 
     ever: Decimal
@@ -74,7 +76,10 @@ def add_event(
     run_id: str | None = None,
     chunk_id: str | None = None,
 ) -> None:
-    """Append one event; values that JSON does not know are written as text."""
+    """Append one event. Values that JSON has no type for are written as text.
+
+    Writes `ledger.events`.
+    """
     values = {
         "pipeline": pipeline,
         "run_id": run_id,
@@ -88,14 +93,16 @@ def add_event(
 
 
 def _families(names: Sequence[str]) -> str:
-    """The names less what evaluations add to them: a pipeline's budget is for its evaluations too."""
+    """Return the pipelines' names without the part that evaluations add: a budget covers the evaluations too."""
     return quote_list([each.partition(":")[0] for each in names])
 
 
 def standing_reviews(session: Session, names: Sequence[str], among: str = "") -> str:
-    """SQL: the reviews that stand, one row per key; `among` (`AND key_id IN (...)`) says of which keys.
+    """Return SQL for the reviews that are valid for the present answers, one row per key.
 
-    Where nobody has reviewed anything, as in most pipelines, it looks nothing up.
+    `among` (`AND key_id IN (...)`) limits the keys. Where nobody has reviewed a row, as in most pipelines, the SQL
+    looks nothing up.
+    Reads `ledger.reviews`.
     """
     pipelines = quote_list(names)
     if not session.one(query("any_reviews", pipelines=pipelines))[0]:
@@ -104,7 +111,10 @@ def standing_reviews(session: Session, names: Sequence[str], among: str = "") ->
 
 
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
-    """The open chunks of the pipelines called `names`, oldest first."""
+    """Return the open chunks of the pipelines called `names`, oldest first.
+
+    Reads `ledger.batches`.
+    """
     rows = session.dictionaries(query("open_batches", pipelines=quote_list(names)))
     return [_open_batch(row) for row in rows]
 
@@ -115,12 +125,20 @@ def _open_batch(row: dict[str, Any]) -> OpenBatch:
 
 
 def load(session: Session, names: Sequence[str], run_id: str) -> Load:
+    """Return the open batches and requests of the pipelines called `names`, and what the batches can cost.
+
+    Reads the ledger.
+    """
     statement = query("open_load", pipelines=quote_list(names), families=_families(names))
     row = session.one(statement, {"run_id": run_id})
     return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3], expected_usd=row[4])
 
 
 def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
+    """Return what the pipelines called `names` and their evaluations have spent so far.
+
+    Reads the ledger.
+    """
     day = session.now.replace(hour=0, minute=0, second=0, microsecond=0)
     parameters = {"run_id": run_id, "day": day, "month": day.replace(day=1)}
     row = session.one(query("spent", families=_families(names)), parameters)

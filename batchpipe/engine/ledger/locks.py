@@ -1,4 +1,4 @@
-"""One run of a pipeline at a time: a lock of the operating system, which a killed process cannot leave behind."""
+"""Allow one run of a pipeline at a time, by a lock of the operating system: a killed process cannot leave it behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from batchpipe.store.disk import disk_error
 
 @contextmanager
 def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
-    """Hold the lock of `pipeline` in `folder`; LockedError at once, naming the holder, where somebody else does."""
+    """Hold the lock of `pipeline` in `folder`.
+
+    Raises LockedError at once, with the holder's name, where another process holds the lock.
+    """
     lock = FileLock(folder / f"{pipeline}.lock")
     holder = folder / f"{pipeline}.holder.json"
     try:
@@ -43,6 +46,7 @@ def _write_holder(holder: Path, now: datetime) -> None:
 
 
 def _held(pipeline: str, holder: Path) -> LockedError:
+    """Return the error that names the process that holds the lock."""
     try:
         holding = json.loads(holder.read_text("utf-8"))
         who = f"process {holding['process']}, since {holding['since']}"

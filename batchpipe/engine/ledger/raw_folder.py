@@ -1,7 +1,7 @@
-"""The raw folder: what the provider sent, as it came, and beside it what rebuilds the ledger from it.
+"""Keep the provider's results as they came, and beside them what rebuilds the ledger from them.
 
-For each chunk `<id>.jsonl` (`.jsonl.zst`, zstd, once its lines are in the database), `<id>.requests.parquet` and
-`<id>.json`. Every file appears whole and on the disk, or not at all.
+The raw folder has for each chunk `<id>.jsonl` (`.jsonl.zst`, zstd, once its lines are in the database),
+`<id>.requests.parquet` and `<id>.json`. Every file appears whole and on the disk, or not at all.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedChunk:
-    """What a chunk's JSON file holds: whose it is, and its events; `version` and `policy` are rows of the ledger.
+    """The content of a chunk's JSON file: the chunk's owner, its prompt version, its policy and its events.
 
-    `database` is the id that the database drew when it was made, `file` the name of its file.
+    `database` is the id that the database got when it was made, `file` the name of its file. `version` and `policy` are
+    rows of the ledger.
     """
 
     chunk_id: str
@@ -69,17 +70,17 @@ class SavedChunk:
     notes: Sequence[Note] = ()
 
     def data_of(self, *kinds: str) -> Mapping[str, Any] | None:
-        """The newest event of one of `kinds`; None where there is none."""
+        """Return the data of the newest event of one of `kinds`; None where there is no such event."""
         return next((note.data for note in reversed(self.notes) if note.kind in kinds), None)
 
     def time_of(self, *kinds: str) -> datetime | None:
-        """When the newest event of one of `kinds` was recorded; None where there is none."""
+        """Return when the newest event of one of `kinds` was recorded; None where there is no such event."""
         return next((note.recorded_at for note in reversed(self.notes) if note.kind in kinds), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawSize:
-    """What is kept of one chunk: files of results (0 or 1), and the bytes of all its files."""
+    """The size of one chunk's files: the number of result files (0 or 1), and the bytes of all files."""
 
     results: int
     bytes: int
@@ -87,23 +88,26 @@ class RawSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFolder:
-    """The folder `path`, which must be there before something is written. Raises DatabaseError for the disk."""
+    """The raw folder at `path`. The folder must exist before something is written.
+
+    Raises DatabaseError where the disk fails.
+    """
 
     path: Path
 
     def download(self, chunk_id: str) -> Path:
-        """Where the results of a chunk are downloaded to."""
+        """Return the path that a chunk's results are downloaded to."""
         return self.path / f"{chunk_id}{RESULTS}"
 
     def results(self, chunk_id: str) -> Path | None:
-        """The results of a chunk, compressed or not; None where there are none."""
+        """Return the path of a chunk's results, compressed or not; None where there are none."""
         names = (self.path / f"{chunk_id}{suffix}" for suffix in (RESULTS, COMPRESSED))
         return next((path for path in names if path.exists()), None)
 
     def compress(self, chunk_id: str) -> None:
-        """Put the compressed file in the place of the plain one.
+        """Replace the plain file of results by a compressed one.
 
-        A disk that is full leaves the plain file: its lines are in the database, and the next run tries again.
+        A full disk leaves the plain file: its lines are in the database already, and the next run tries again.
         """
         plain, packed = self.download(chunk_id), self.path / f"{chunk_id}{COMPRESSED}"
         if not plain.exists():
@@ -121,15 +125,15 @@ class RawFolder:
             part.unlink(missing_ok=True)
 
     def uncompressed(self) -> list[str]:
-        """The chunks whose results are not compressed yet."""
+        """Return the ids of the chunks whose results are not compressed yet."""
         return [path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}")]
 
     def requests(self, chunk_id: str) -> Path:
-        """The requests of a chunk, as Parquet."""
+        """Return the path of a chunk's requests, a Parquet file."""
         return self.path / f"{chunk_id}{REQUESTS}"
 
     def write_requests(self, chunk_id: str, write: Callable[[Path], None]) -> None:
-        """Keep the requests of a chunk: `write` makes the file at the path that it is given."""
+        """Save the requests of a chunk: `write` makes the file at the path that it gets."""
         path = self.requests(chunk_id)
         part = _part(path)
         with saving(path):
@@ -139,7 +143,7 @@ class RawFolder:
             _flush_folder(self.path)
 
     def save_chunk(self, saved: SavedChunk) -> None:
-        """Keep the file of a chunk, in the place of what was kept before."""
+        """Save the JSON file of a chunk, and replace an older one."""
         path = self.path / f"{saved.chunk_id}{CHUNK}"
         part = _part(path)
         text = json.dumps(asdict(saved), default=str)
@@ -152,11 +156,13 @@ class RawFolder:
             _flush_folder(self.path)
 
     def saved_chunk(self, chunk_id: str) -> SavedChunk | None:
-        """The file of a chunk; None where they are not kept or cannot be read."""
+        """Return the content of a chunk's JSON file; None where there is no such file, or it cannot be read."""
         return _read_chunk(self.path / f"{chunk_id}{CHUNK}")
 
     def note(self, chunk_id: str, kind: str, data: Mapping[str, Any], now: datetime) -> None:
-        """Add an event to the file of a chunk; nothing where these are not kept or know it already."""
+        """Add an event to the JSON file of a chunk. Do nothing where there is no file, or the file has the event
+        already.
+        """
         saved = self.saved_chunk(chunk_id)
         if saved is None or saved.data_of(kind) == _plain(data):
             return
@@ -164,12 +170,12 @@ class RawFolder:
         self.save_chunk(replace(saved, notes=(*saved.notes, note)))
 
     def saved_chunks(self) -> list[SavedChunk]:
-        """The facts of every chunk, in the order in which the chunks were prepared."""
+        """Return the content of every chunk's JSON file, in the order in which the chunks were prepared."""
         found = [saved for path in self.path.glob(f"*{CHUNK}") if (saved := _read_chunk(path)) is not None]
         return sorted(found, key=lambda each: (each.notes[0].recorded_at, each.chunk_id))
 
     def sizes(self) -> dict[str, RawSize]:
-        """What is kept, by chunk; a file that goes away meanwhile is left out."""
+        """Return the sizes of the saved files by chunk. A file that disappears meanwhile is left out."""
         found: dict[str, RawSize] = {}
         for path in self.path.iterdir() if self.path.is_dir() else ():
             suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
@@ -185,7 +191,7 @@ class RawFolder:
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """What goes wrong with the disk while `path` is written, as a DatabaseError; no half file is left."""
+    """Turn a failure of the disk while `path` is written into a DatabaseError, and remove the unfinished file."""
     try:
         yield
     except OSError as error:
@@ -197,13 +203,16 @@ def saving(path: Path) -> Iterator[None]:
 
 
 def open_results(path: Path) -> IO[bytes]:
-    """A file of results, as the provider sent it."""
+    """Open a file of results for reading, as the provider sent it."""
     packed = path.name.endswith(COMPRESSED)
     return cast(IO[bytes], arrow().input_stream(str(path), compression="zstd")) if packed else path.open("rb")
 
 
 def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], file: str) -> None:
-    """Keep what the ledger knows of chunks: their requests, their events, and what judges their answers."""
+    """Save what the ledger knows of chunks: their requests, their events, their prompt version and their policy.
+
+    Reads `ledger.requests`, `ledger.events`, `ledger.prompt_versions`, `ledger.policies`. Writes the raw folder.
+    """
     for chunk_id in chunk_ids:
 
         def write(path: Path, chunk_id: str = chunk_id) -> None:
@@ -229,7 +238,10 @@ def restore_requests(session: Session, path: Path) -> None:
 
 
 def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> Iterator[SavedChunk]:
-    """The facts of chunks, most of which share their version and policy."""
+    """Yield the saved form of each chunk. Most chunks share their prompt version and policy.
+
+    Reads `ledger.requests`, `ledger.events`, `ledger.prompt_versions`, `ledger.policies`.
+    """
     known: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     for chunk_id in chunk_ids:
         found = session.dictionaries(query("chunk_identity"), {"chunk_id": chunk_id})[0]
@@ -251,12 +263,12 @@ def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> It
 
 
 def folder_bytes(folder: Path) -> int:
-    """The bytes of all files in `folder` and below."""
+    """Return the bytes of all files in `folder` and below it."""
     return sum(_size(path) or 0 for path in folder.rglob("*")) if folder.is_dir() else 0
 
 
 def _read_chunk(path: Path) -> SavedChunk | None:
-    """Facts as they were written; None for a file that is not there or is no such file."""
+    """Return the content of a chunk's JSON file; None for a file that is missing or not such a file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         notes = [
@@ -282,7 +294,7 @@ def _with_identities(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(data: Mapping[str, Any]) -> Any:
-    """`data` as it comes back from JSON."""
+    """Return `data` as it comes back from JSON."""
     return json.loads(json.dumps(data, default=str))
 
 
@@ -298,13 +310,13 @@ def _size(path: Path) -> int | None:
 
 
 def _flush(path: Path) -> None:
-    """Make what another library has written durable."""
+    """Make sure that the content another library has written is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a new name durable; systems that cannot open a folder do without."""
+    """Make sure that a new file name is on the disk, on systems that can open a folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""The conditions of a pipeline file, parsed and bound to the present input and output columns."""
+"""Parse the conditions of a pipeline file and bind them to the present input and output columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rerun: TypeAlias = Mapping[str, bool | Condition]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """The ladder's `accept` and `when` by rung, the checks by name, `[rerun]` by its words, `[review] where`."""
+    """The conditions of a file: `accept` and `when` by rung, checks by name, `[rerun]` by word, `[review] where`."""
 
     accepts: tuple[Condition | None, ...]
     whens: tuple[Condition | None, ...]
@@ -30,7 +30,10 @@ class Conditions:
 
     @property
     def inputs(self) -> set[str]:
-        """The input columns that judge an answer or choose its rung; `[rerun]` and `[review]` read the present one."""
+        """Return the input columns that `accept`, `when` and checks read. They are part of the input hash.
+
+        `[rerun]` and `[review]` are not: they read the present row.
+        """
         every = (*self.accepts, *self.whens, *self.checks.values())
         return {name for each in every if each is not None for name in each.inputs}
 
@@ -44,7 +47,9 @@ class _Binder:
     problems: list[Problem]
 
     def condition(self, text: str | None, toml_path: str, *, outputs: bool = True) -> Condition | None:
-        """`text` parsed and bound; None where there is none, or where it is added to the problems."""
+        """Return `text` parsed and bound. Return None where there is no text, or where the text is added to the
+        problems.
+        """
         if text is None:
             return None
         where, fields = self.file.where(toml_path), self.field_types if outputs else {}
@@ -64,7 +69,7 @@ def bind_conditions(
     input_columns: Sequence[InputColumn],
     problems: list[Problem],
 ) -> Conditions:
-    """Every condition of `file`; what is wrong with them is added to `problems`."""
+    """Return every condition of `file`, and add what is wrong with them to `problems`."""
     pipeline = file.pipeline
     binder = _Binder(
         file=file,
@@ -88,7 +93,9 @@ def bind_conditions(
 
 
 def rungs_sql(whens: Sequence[Condition | None]) -> str:
-    """SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when` or it holds."""
+    """Return SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when`, or its
+    `when` is true.
+    """
     bits = []
     for number, when in enumerate(whens):
         bit = str(1 << number)

@@ -1,4 +1,4 @@
-"""A pipeline's files as a git commit holds them, unpacked into a folder."""
+"""Read a pipeline's files out of a git commit and unpack them into a folder."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ FOLDERS = ("pipelines", "prompts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit (40 hex digits) and the name that it was asked for by."""
+    """A commit (40 hex digits) and the name that a person gave for it."""
 
     ref: str
     commit: str
 
     @property
     def label(self) -> str:
-        """`main (1a2b3c4d5e6f)`."""
+        """Return the name with the short hash: `main (1a2b3c4d5e6f)`."""
         short = self.commit[:12]
         return short if self.commit.startswith(self.ref) else f"{self.ref} ({short})"
 
 
 def find_commit(root: Path, ref: str) -> Commit | None:
-    """The commit that git calls `ref` in the repository of `root`; None where there is none."""
+    """Return the commit that git finds for `ref` in the repository of `root`; None where there is none."""
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     return Commit(ref=ref, commit=found.decode().strip()) if found else None
 
 
 def unpack(commit: Commit, file: PipelineFile, folder: Path) -> PipelineFile:
-    """The pipeline `file` as `commit` has it, with its prompts and the files that it names, under `folder`.
+    """Unpack the pipeline `file` of `commit`, with its prompts and the files that it names, under `folder`.
 
-    Raises UsageError where the commit has no such pipeline, PipelineError where it cannot be read.
+    Raises UsageError where the commit has no such pipeline, PipelineError where the pipeline cannot be read.
     """
     own = _inside(file)
     names = _tracked(file.root, commit, [*FOLDERS, own])
@@ -60,6 +60,7 @@ def unpack(commit: Commit, file: PipelineFile, folder: Path) -> PipelineFile:
 
 
 def _inside(file: PipelineFile) -> str:
+    """Return the path of the pipeline file from the project root."""
     try:
         return file.path.relative_to(file.root).as_posix()
     except ValueError as error:
@@ -68,12 +69,13 @@ def _inside(file: PipelineFile) -> str:
 
 
 def _tracked(root: Path, commit: Commit, paths: Sequence[str]) -> list[str]:
-    """The files of a commit under `paths`, named from `root`."""
+    """Return the files of a commit under `paths`, named from `root`."""
     found = _git(root, "--literal-pathspecs", "ls-tree", "-r", "-z", "--name-only", commit.commit, "--", *paths)
     return [each for each in (found or b"").decode("utf-8", "surrogateescape").split("\0") if each]
 
 
 def _archive(root: Path, commit: Commit, names: Sequence[str], folder: Path) -> None:
+    """Unpack the files called `names` of a commit into `folder`."""
     if not names:
         return
     packed = _git(root, "--literal-pathspecs", "archive", "--format=tar", commit.commit, "--", *names)
@@ -89,7 +91,7 @@ def _archive(root: Path, commit: Commit, names: Sequence[str], folder: Path) -> 
 
 
 def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own: str, folder: Path) -> Path:
-    """The file of the pipeline: at its own path, else the one that has one of its names."""
+    """Return the pipeline's file: the one at the same path, else the one that has one of the pipeline's names."""
     if (folder / own).is_file():
         return folder / own
     for each in files:
@@ -101,7 +103,7 @@ def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own
 
 
 def _named_files(path: Path) -> list[str]:
-    """What else a pipeline file reads: its query, its schema."""
+    """Return the other files that a pipeline file reads: its query and its schema."""
     data = _toml(path)
     places = (("input", "query_file"), ("output", "schema_file"))
     tables = ((data.get(table), key) for table, key in places)
@@ -110,7 +112,7 @@ def _named_files(path: Path) -> list[str]:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    """The tables of a file; none where it cannot be read: `load` says what is wrong with it."""
+    """Return the tables of a TOML file; none where it cannot be read, since `load` reports what is wrong with it."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -118,7 +120,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _git(root: Path, *words: str) -> bytes | None:
-    """What git printed; None where it failed or is not there."""
+    """Return what git printed; None where git failed or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What a prompt version says, as texts by part, and how two of them differ."""
+"""Give the content of a prompt version as texts by part, and the parts that differ between two versions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ INLINE = ("<system_text>", "<user_text>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptText:
-    """The texts of a version by part: `system`, `user`, `prompts/...` that they include, `vars`, `queries.x`, `schema`.
+    """The texts of a version by part: `system`, `user`, the included `prompts/...`, `vars`, `queries.x`, `schema`.
 
-    `label` is how a person calls it.
+    `label` is the version's name for a person.
     """
 
     label: str
@@ -27,14 +27,14 @@ class PromptText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartDiff:
-    """A part that differs, as a unified diff."""
+    """A part that differs between two versions, as a unified diff."""
 
     part: str
     diff: str
 
 
 def text_of_resolved(resolved: Resolved, label: str) -> PromptText:
-    """What a resolved pipeline says."""
+    """Return the texts of a resolved pipeline."""
     version, pipeline = resolved.version, resolved.file.pipeline
     return PromptText(
         label=label,
@@ -60,7 +60,7 @@ def text_of_recorded(
     full_schema: Mapping[str, Any],
     output_format: str,
 ) -> PromptText:
-    """What a version of the ledger says."""
+    """Return the texts of a version that the ledger keeps."""
     prompt = tomllib.loads(toml).get("prompt", {})
     return PromptText(
         label=label,
@@ -69,7 +69,7 @@ def text_of_recorded(
 
 
 def diff_texts(before: PromptText, after: PromptText) -> list[PartDiff]:
-    """The parts that differ, in the order of a prompt."""
+    """Return the parts that differ, in the order of a prompt."""
     names = [*before.parts, *(each for each in after.parts if each not in before.parts)]
     names.sort(key=_place)
     found = []
@@ -82,7 +82,7 @@ def diff_texts(before: PromptText, after: PromptText) -> list[PartDiff]:
 
 
 def unified(before: str | None, after: str | None, from_name: str, to_name: str) -> str:
-    """A unified diff of two texts; None is a text that is not there. Empty where they are the same."""
+    """Return a unified diff of two texts. None is a text that does not exist. Empty where the texts are the same."""
     old = [] if before is None else before.split("\n")
     new = [] if after is None else after.split("\n")
     missing = "(none)"
@@ -130,5 +130,6 @@ def _json(value: Any) -> str:
 
 
 def _place(part: str) -> tuple[int, str]:
+    """Return the sort key of a part: its place in a prompt, then its name."""
     order = ("system", "user", "prompts/", "vars", "queries.", "schema")
     return next(number for number, start in enumerate(order) if part.startswith(start)), part

@@ -1,4 +1,4 @@
-"""A pipeline resolved against its source: templates compiled, schemas built, conditions bound, identities computed."""
+"""Resolve a pipeline against its source: compile templates, build schemas, bind conditions, compute identities."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A pipeline with nothing left to look up. `hash_columns` are those of the input hash, in its order."""
+    """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order."""
 
     file: PipelineFile
     rules: ProviderRules
@@ -95,48 +95,52 @@ class Resolved:
 
     @property
     def name(self) -> str:
+        """Return the pipeline's name."""
         return self.file.pipeline.name
 
     @property
     def names(self) -> list[str]:
-        """The pipeline's name and the older one whose history it carries."""
+        """Return the pipeline's name and, after a rename, the older name whose history it continues."""
         return self.file.pipeline.names
 
     @property
     def has_output(self) -> bool:
-        """Whether its answers go to a table: those of an evaluation do not."""
+        """Return whether the answers go to an output table. The answers of an evaluation do not."""
         return not self.file.evaluates
 
     @property
     def table(self) -> str:
-        """The output table, `name` or `schema.name`."""
+        """Return the output table, `name` or `schema.name`."""
         return self.file.pipeline.output.table or self.name
 
     @property
     def key_columns(self) -> tuple[InputColumn, ...]:
+        """Return the columns of the key, in order."""
         by_name = {each.name: each for each in self.input_columns}
         return tuple(by_name[name] for name in self.file.pipeline.input.key)
 
     @property
     def include_columns(self) -> tuple[InputColumn, ...]:
+        """Return the columns of `[output] include`."""
         by_name = {each.name: each for each in self.input_columns}
         return tuple(by_name[name] for name in self.file.pipeline.output.include)
 
     @property
     def group_columns(self) -> tuple[InputColumn, ...]:
+        """Return the columns of `[chunking] group_by`."""
         by_name = {each.name: each for each in self.input_columns}
         return tuple(by_name[name] for name in self.file.pipeline.chunking.group_by)
 
 
 def split_model(model: str, default_provider: str) -> tuple[str, str]:
-    """`provider:model` as its two parts; a bare model is the default provider's."""
+    """Split `provider:model` into its two parts. A model without a prefix belongs to the default provider."""
     provider, separator, name = model.partition(":")
     return (provider, name) if separator else (default_provider, model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shape:
-    """The answer's shape: its schemas, its columns, and what templates see of them."""
+    """The shape of an answer: its schemas, its columns, and what templates see of its fields."""
 
     full: Mapping[str, Any]
     sent: Mapping[str, Any] | None
@@ -145,12 +149,13 @@ class _Shape:
 
 
 class _Findings:
-    """Problems so far; `attempt` goes on after one, so that a person sees them all at once."""
+    """Collects problems: `attempt` goes on after a problem, so that a person sees all problems at once."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
     def attempt(self, call: Callable[[], T]) -> T | None:
+        """Return what `call` gives; None where it raises PipelineError, whose problems are kept."""
         try:
             return call()
         except PipelineError as error:
@@ -159,7 +164,10 @@ class _Findings:
 
 
 def resolve(file: PipelineFile, source: Inputs, default_provider: str) -> Resolved:
-    """Resolve `file`; PipelineError with every problem that was found."""
+    """Resolve `file` against `source`.
+
+    Raises PipelineError with every problem that was found.
+    """
     findings = _Findings()
     problems = findings.problems
     ladder = findings.attempt(lambda: _rungs(file, default_provider))
@@ -264,7 +272,7 @@ def _resolved(
 
 
 def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> AnswerRules:
-    """The judge of a policy out of the ledger, for answers to an older prompt version."""
+    """Return the answer rules of a policy in the ledger, for answers to an older prompt version."""
     output = Output.model_validate(policy["output"])
     columns = output_columns(policy["full_schema"], output)
     names = [name for name, _ in policy["columns"]]
@@ -305,7 +313,7 @@ def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Problem]:
-    """What is no valid schema, and what structured outputs could not be told even in its reduced form."""
+    """Return what is wrong with the schema, and what structured outputs cannot express even in its reduced form."""
     found = schema_errors(full)
     if file.pipeline.output.format in STRUCTURED_FORMATS:
         found = [*found, *schema_problems(full)]

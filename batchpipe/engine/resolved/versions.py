@@ -1,7 +1,8 @@
-"""Prompt versions by name: `v3`, the beginning of a version's hash, or anything that git takes for a commit.
+"""Find prompt versions by name: `v3`, the first digits of a version's hash, or any name that git knows for a commit.
 
-A named version can be read as text, and resolved so that rows can be rendered by it again. One that the ledger
-keeps is taken from there whole; one of a commit from its files, with SQL over the project as it is now.
+A named version can be shown as text, and resolved so that rows can be rendered with it again. A version of the ledger
+is taken from the ledger whole. A version of a commit is taken from the commit's files; its SQL runs over the project as
+it is now.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SHOWN_VERSIONS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVersion:
-    """A prompt version in the ledger. `prompt_version` is its identity; times are naive UTC."""
+    """A prompt version in the ledger. Times are naive UTC."""
 
     version: str
     prompt_version: str
@@ -52,7 +53,7 @@ class KnownVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedVersion:
-    """A version as the ledger keeps it: everything that a row needs to be rendered again."""
+    """A version as the ledger keeps it: everything that is needed to render a row again."""
 
     known: KnownVersion
     identity: PromptVersion
@@ -62,10 +63,12 @@ class RecordedVersion:
 
     @property
     def label(self) -> str:
+        """Return the version's short name, such as `v3`."""
         return self.known.version
 
     @property
     def text(self) -> PromptText:
+        """Return the version's texts by part."""
         return text_of_recorded(
             self.label,
             toml=self.toml,
@@ -78,15 +81,18 @@ class RecordedVersion:
 
 
 def known_versions(session: Session, names: Sequence[str]) -> list[KnownVersion]:
-    """The versions that runs of the pipelines called `names` recorded, oldest first."""
+    """Return the versions that runs of the pipelines called `names` recorded, oldest first.
+
+    Reads `ledger.prompt_versions`.
+    """
     rows = session.dictionaries(query("known_versions", pipelines=quote_list(names)))
     return [KnownVersion(**row) for row in rows]
 
 
 def find_version(known: Sequence[KnownVersion], root: Path, name: str, *, where: str) -> KnownVersion | Commit:
-    """What `name` means: a version of the ledger goes before a commit.
+    """Return the version or commit that `name` means. A version of the ledger goes before a commit.
 
-    UsageError at `where` lists the known versions for a name that means nothing, or more than one.
+    Raises UsageError at `where`, with the known versions, for a name that means nothing or more than one version.
     """
     wanted = name.strip().lower()
     for each in known:
@@ -106,7 +112,10 @@ def find_version(known: Sequence[KnownVersion], root: Path, name: str, *, where:
 
 
 def read_version(session: Session, names: Sequence[str], known: KnownVersion) -> RecordedVersion:
-    """All that the ledger keeps of `known`."""
+    """Return all that the ledger keeps of the version `known`.
+
+    Reads `ledger.prompt_versions`, `ledger.policies`.
+    """
     statement = query("recorded_version", pipelines=quote_list(names))
     row = session.dictionaries(statement, {"prompt_version": known.prompt_version})[0]
     return RecordedVersion(
@@ -128,7 +137,10 @@ def read_version(session: Session, names: Sequence[str], known: KnownVersion) ->
 
 
 def past_columns(session: Session, names: Sequence[str]) -> dict[str, str]:
-    """The input columns that prompts and conditions ever read, with their DuckDB types."""
+    """Return the input columns that any recorded prompt or condition read, with their DuckDB types.
+
+    Reads `ledger.policies`.
+    """
     return dict(session.rows(query("past_input_columns", pipelines=quote_list(names))))
 
 
@@ -140,10 +152,11 @@ def resolve_version(
     *,
     past: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """The present pipeline with the prompt and the output fields of `version`; all else is as it is now.
+    """Resolve the present pipeline with the prompt and the output fields of `version`.
 
-    With `past` columns it is only fit for rendering: columns that left the input are known to the templates, and
-    conditions are left out. PipelineError where the version does not fit the pipeline any more.
+    With `past` columns the result is only fit for rendering: the templates know columns that left the input, and
+    conditions are left out.
+    Raises PipelineError where the version does not fit the pipeline any more.
     """
     with TemporaryDirectory(prefix="batchpipe-version-") as folder:
         given = _given(version, file, Path(folder), judged=past is None)
@@ -172,7 +185,7 @@ class KnownInputs:
 
 
 class _VersionInputs:
-    """`inputs` with recorded rows for small queries, and columns that left the input."""
+    """The input `inputs`, with recorded rows for small queries and with columns that left the input."""
 
     def __init__(
         self,
@@ -202,7 +215,7 @@ class _VersionInputs:
 
 
 def _given(version: RecordedVersion | Commit, file: PipelineFile, folder: Path, *, judged: bool) -> PipelineFile:
-    """The present file with the version's prompt and fields, its templates under `folder`."""
+    """Return the present file with the version's prompt and fields; its templates are written under `folder`."""
     if isinstance(version, Commit):
         there = unpack(version, file, folder)
         prompt, output, content = there.pipeline.prompt, there.pipeline.output, there.schema_content
@@ -223,7 +236,7 @@ def _given(version: RecordedVersion | Commit, file: PipelineFile, folder: Path, 
 
 
 def _write_sources(version: RecordedVersion, folder: Path) -> None:
-    """The recorded templates as files; those inside the pipeline file are in its text."""
+    """Write the recorded templates as files. Templates inside the pipeline file are part of its own text."""
     prompts = (folder / "prompts").resolve()
     prompts.mkdir()
     for name, text in version.identity.sources:
@@ -234,7 +247,7 @@ def _write_sources(version: RecordedVersion, folder: Path) -> None:
 
 
 def _recorded_tables(version: RecordedVersion, given: PipelineFile) -> dict[str, list[dict[str, Any]]]:
-    """The rows that the version's queries gave, by the TOML path that asks for them."""
+    """Return the rows that the version's queries gave, by the TOML path that asks for them."""
     tables = {f"[prompt.queries] {name}": list(rows) for name, rows in version.identity.queries.items()}
     for path in enum_queries(given.pipeline.output):
         tables[f"[output] enum of {path}"] = _enum_rows(_node(version.full_schema, path))
@@ -242,7 +255,7 @@ def _recorded_tables(version: RecordedVersion, given: PipelineFile) -> dict[str,
 
 
 def _node(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The schema of the field at `path`: `label`, `address.city`, `tags[].name`."""
+    """Return the schema of the field at `path`: `label`, `address.city`, `tags[].name`."""
     node = schema
     for part in path.split("."):
         name = part.rstrip("[]")
@@ -253,7 +266,7 @@ def _node(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 
 
 def _enum_rows(node: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Values with their meanings, which the field's description lists in the same order."""
+    """Return the enum's values with their meanings, which the field's description lists in the same order."""
     values = [each for each in node.get("enum", ()) if each is not None]
     _, _, left = str(node.get("description", "")).rpartition("Values:\n")
     rows = []
@@ -266,7 +279,7 @@ def _enum_rows(node: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _listed(known: Sequence[KnownVersion]) -> str:
-    """The versions that can be named, newest first, with their dates."""
+    """Return a hint that lists the versions that can be named, newest first, with their dates."""
     if not known:
         return "No run has recorded a version yet; a git ref (a branch, a tag, a commit) can be named too."
     shown = [

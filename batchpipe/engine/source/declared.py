@@ -1,4 +1,4 @@
-"""The input's columns: those that `[input] columns` declares and the query is held to, and those that a file names."""
+"""Check the input's columns: those that `[input] columns` declares, and those that a pipeline file names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from batchpipe.pipeline.model import PipelineFile
 
 
 def declared_types(file: PipelineFile, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The declared columns with their types as DuckDB writes them; empty where none are declared.
+    """Return the declared columns with their types as DuckDB writes them; an empty dict where no column is declared.
 
-    PipelineError with every type that is none.
+    Raises PipelineError with every type that DuckDB does not know.
     """
     types, problems = {}, []
     for name, text in file.pipeline.input.columns.items():
@@ -30,7 +30,10 @@ def declared_types(file: PipelineFile, connection: duckdb.DuckDBPyConnection) ->
 
 
 def hold_to(file: PipelineFile, declared: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """PipelineError with every declared column that the query lacks or gives in another type."""
+    """Check that the query gives every declared column in its declared type.
+
+    Raises PipelineError with every column that is missing or has another type.
+    """
     problems = [
         Problem(what=what, where=_place(file, name), hint=hint)
         for name, kind in declared.items()
@@ -41,7 +44,7 @@ def hold_to(file: PipelineFile, declared: Mapping[str, str], given: Mapping[str,
 
 
 def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
-    """The columns that the file names and the input does not have."""
+    """Return a problem for each column that the file names and the input does not have."""
     pipeline = file.pipeline
     named = (
         ("[input] key", pipeline.input.key),
@@ -59,7 +62,7 @@ def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
 
 
 def undeclared(file: PipelineFile) -> PipelineError:
-    """What is said where the input may not be opened and nothing else tells its columns."""
+    """Return the error for a file whose source may not be opened and that declares no columns."""
     pipeline = file.pipeline
     named = dict.fromkeys([*pipeline.input.key, *pipeline.output.include, *pipeline.chunking.group_by])
     form = ", ".join(f'{name} = "VARCHAR"' for name in named)
@@ -72,6 +75,7 @@ def undeclared(file: PipelineFile) -> PipelineError:
 
 
 def _differences(name: str, kind: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what differs between a declared column and the query's, as (what, hint): at most one pair."""
     if name not in given:
         near = difflib.get_close_matches(name.lower(), [each.lower() for each in given], 1, 0.6)
         real = next((each for each in given if near and each.lower() == near[0]), None)
@@ -88,6 +92,6 @@ def _listing(given: Mapping[str, str]) -> str:
 
 
 def _place(file: PipelineFile, name: str) -> str:
-    """The line of the column, else that of the table of columns."""
+    """Return the line of the column in the file, else the line of `[input.columns]`."""
     own = f"[input.columns] {name}"
     return file.where(own) if own in file.lines else f"{file.where('[input.columns]')} {name}"

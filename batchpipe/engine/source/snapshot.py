@@ -1,4 +1,4 @@
-"""The input as a call has read it: a Parquet file of rows, and SQL over its columns."""
+"""Describe the input that a call has read: a Parquet file of rows, and SQL over its columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXT_ONLY = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputColumn:
-    """A column of the input query and its DuckDB type; `as_text` where the snapshot holds it as text."""
+    """A column of the input query with its DuckDB type. With `as_text` the snapshot holds its values as text."""
 
     name: str
     type: str
@@ -29,12 +29,12 @@ class InputColumn:
 
     @property
     def stored(self) -> str:
-        """Its name in the snapshot."""
+        """Return the column's quoted name in the snapshot."""
         return quote_identifier(INPUT_PREFIX + self.name)
 
     @property
     def text(self) -> str:
-        """SQL for its value as text, over the snapshot."""
+        """Return SQL for the column's value as text, over the snapshot."""
         return f"CAST({self.stored} AS VARCHAR)"
 
     def canonical(self, recipe: int) -> str:
@@ -43,17 +43,17 @@ class InputColumn:
 
     @property
     def value(self) -> str:
-        """SQL for its value in its own type, over the snapshot."""
+        """Return SQL for the column's value in its own type, over the snapshot."""
         return f"CAST({self.stored} AS {self.type})" if self.as_text else self.stored
 
 
 def input_column(name: str, type: str) -> InputColumn:
-    """The column called `name` of DuckDB type `type`."""
+    """Return the column called `name` of the DuckDB type `type`."""
     return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
 
 
 def texts_sql(columns: Iterable[InputColumn]) -> str:
-    """SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
+    """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
     return f"[{', '.join(each.text for each in columns)}]::VARCHAR[]"
 
 
@@ -77,7 +77,7 @@ SNAPSHOT_FORMAT = f"FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {GROUP_RO
 class Snapshot:
     """The input as this call read it: a Parquet file of `position` and the columns.
 
-    `key_columns` name a row; without them the file has a column `key` of its own.
+    `key_columns` are the columns of the key; where there are none the file has a column `key` of its own.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Snapshot:
 
     @property
     def relation(self) -> str:
-        """SQL: the file as it is, `position` and the columns as they are stored, and `key`, a JSON list of texts."""
+        """Return SQL for the rows of the file with `key`, a JSON list of texts, as their first column."""
         if not self.key_columns:
             return self.file
         by_name = {each.name: each for each in self.columns}
@@ -96,18 +96,18 @@ class Snapshot:
 
     @property
     def file(self) -> str:
-        """SQL: what the file holds."""
+        """Return SQL that reads the file as it is."""
         return f"read_parquet({quote_literal(str(self.path))})"
 
     def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
-        """A snapshot at `path` of the rows of `relation` that `statement` gives."""
+        """Write the rows of `relation` that `statement` selects to `path`, and return them as a snapshot."""
         stored = "* EXCLUDE (key)" if self.key_columns else "*"
         copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({SNAPSHOT_FORMAT})"
         row = connection.execute(copy).fetchone()
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
     def largest_group_bytes(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """The bytes of the largest row group of the file, unpacked."""
+        """Return the uncompressed bytes of the largest row group of the file."""
         row = connection.execute(
             "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
             "FROM parquet_metadata($path) GROUP BY row_group_id)",
@@ -116,7 +116,7 @@ class Snapshot:
         return int(row[0] or 0) if row else 0
 
     def typed(self, names: Iterable[str]) -> str:
-        """SQL: `position` and the columns called `names` in their own types, as conditions read them."""
+        """Return SQL for `position` and the columns called `names` in their own types, as conditions read them."""
         by_name = {each.name: each for each in self.columns}
         chosen = [f"{by_name[name].value} AS {by_name[name].stored}" for name in sorted(set(names))]
         return f"(SELECT {', '.join(['position', *chosen])} FROM {self.relation})"

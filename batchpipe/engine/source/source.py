@@ -1,4 +1,4 @@
-"""The input: read once per call, in a DuckDB session of its own, into a Parquet snapshot beside the database."""
+"""Read the input once per call, in a DuckDB session of its own, into a Parquet snapshot beside the database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
 
 
 class Inputs(Protocol):
-    """What resolving a pipeline asks of its input."""
+    """The questions that resolving a pipeline asks about its input."""
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection: ...
@@ -47,14 +47,14 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDatabases:
-    """The databases that the input may read: the first is searched first; those that do not exist are left out."""
+    """The databases that the input may read. The first is searched first; those that do not exist are left out."""
 
     paths: tuple[Path, ...]
     wait_seconds: float
 
 
 class Source:
-    """An open session over the input. Make it with `open_source`."""
+    """An open session over the input. `open_source` makes it."""
 
     def __init__(
         self,
@@ -77,7 +77,10 @@ class Source:
         self._params = self._chosen_params(params)
 
     def columns(self) -> tuple[InputColumn, ...]:
-        """The columns of the input query, bound with no rows; where some are declared, those alone."""
+        """Return the columns of the input query without reading rows; only the declared ones where some are declared.
+
+        Raises PipelineError for a query that fails, or that does not give what is declared.
+        """
         declared = declared_types(self.file, self.connection)
         if self._offline and not declared:
             raise undeclared(self.file)
@@ -89,13 +92,14 @@ class Source:
         return tuple(input_column(name, kind) for name, kind in given.items() if name in (declared or given))
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
-        """The columns that the file names and the input does not have."""
+        """Return a problem for each column that the file names and the input does not have."""
         return column_problems(self.file, [each.name for each in columns])
 
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
-        """All rows of a small query of the file, as dicts; PipelineError where it fails or is not small.
+        """Return all rows of a small query of the file as dicts.
 
-        Without a source one of `[prompt.queries]` that fails is `unread` and has no rows.
+        Offline, a query of `[prompt.queries]` that fails gives no rows, and its problem is added to `unread`.
+        Raises PipelineError for a query that fails or gives more than `limit` rows.
         """
         try:
             return self._table(query, toml_path, limit)
@@ -120,7 +124,10 @@ class Source:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def snapshot(self, path: Path, columns: tuple[InputColumn, ...]) -> Snapshot:
-        """Write the input to `path` and check its keys; InputError lists null or duplicate ones."""
+        """Write the input to `path` and check its keys.
+
+        Raises InputError where a key is null or two rows have the same key.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
         stored = ", ".join(
@@ -138,7 +145,7 @@ class Source:
         return replace(snapshot, rows=self._check_keys(snapshot))
 
     def non_deterministic(self) -> str | None:
-        """Why two readings of the query may differ, as far as can be seen; None where nothing was found."""
+        """Return why two readings of the query may differ, as far as its syntax shows; None where nothing was found."""
         tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
         called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
         volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
@@ -147,7 +154,9 @@ class Source:
         return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
 
     def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
-        """Run `setup` or `after`, `${NAME}` replaced from `environment` only now; errors keep the `${NAME}`."""
+        """Run the statements of `setup` or `after`. Values replace `${NAME}` only here, and errors show `${NAME}`
+        again.
+        """
         for number, statement in enumerate(statements):
             place = self.file.where(f"{toml_path}[{number}]")
             expanded = expand_variables(statement, environment, place)
@@ -161,7 +170,9 @@ class Source:
                 raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from error
 
     def attach_databases(self) -> None:
-        """Attach the project's databases read-only and search them; they are released with the session."""
+        """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them
+        go.
+        """
         if self._attached:
             return
         self._attached = True
@@ -178,7 +189,7 @@ class Source:
         self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
 
     def release_databases(self) -> None:
-        """Let go of the project's databases and of the stand-in, so that the output table can be made."""
+        """Detach the project's databases and drop the stand-in, so that the output table can be written."""
         self.connection.execute("SET search_path = 'memory.main'")
         for alias in self._aliases:
             self.connection.execute(f"DETACH {quote_identifier(alias)}")
@@ -189,12 +200,15 @@ class Source:
             self._held.pop().release()
 
     def close(self) -> None:
+        """Close the session and let go of the project's databases."""
         self.connection.close()
         while self._held:
             self._held.pop().release()
 
     def _stand_in(self) -> None:
-        """An empty stand-in for the output table before it is made, so that the input may read it."""
+        """Make an empty view in place of the output table, so that the input may read the table before a run has made
+        it.
+        """
         pipeline = self.file.pipeline
         schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
         columns = dict.fromkeys(
@@ -213,7 +227,7 @@ class Source:
         self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
 
     def _run(self, statement: str, params: Any, place: str, *, fetch: bool = True) -> list[tuple[Any, ...]]:
-        """Run a statement of the user's; a table that is not found is looked for in the project's databases."""
+        """Run a statement of the user. Where a table is not found, attach the project's databases and try again."""
         for mend in (self.attach_databases, self._stand_in):
             try:
                 return self._fetched(statement, params, fetch)
@@ -263,7 +277,10 @@ class Source:
         return {name: value for name, value in known.items() if name in named}
 
     def _check_keys(self, snapshot: Snapshot) -> int:
-        """How many rows the snapshot has; InputError where a key is null or names two of them."""
+        """Return how many rows the snapshot has.
+
+        Raises InputError where a key is null or two rows have the same key.
+        """
         names = snapshot.key_columns
         columns = {each.name: each for each in snapshot.columns}
         null = " OR ".join(f"{columns[name].stored} IS NULL" for name in names)
@@ -291,7 +308,7 @@ class Source:
         return int(total)
 
     def _ascends(self, snapshot: Snapshot, key: Sequence[InputColumn]) -> bool:
-        """Whether the rows come in the order of a plain key, each above the last: then no two have the same."""
+        """Return whether each row's plain key is greater than the key before it: then all keys are different."""
         if len(key) != 1 or key[0].type not in ORDERED_TYPES:
             return False
         ordered = f"SELECT {key[0].stored} AS this, lag({key[0].stored}) OVER () AS last FROM {snapshot.file}"
@@ -313,9 +330,9 @@ def open_source(
     spill: Path | None = None,
     offline: bool = False,
 ) -> Iterator[Source]:
-    """A session for the input: its `setup` has run, relative paths start at the project root, times are UTC.
+    """Open a session over the input: `setup` has run, relative paths start at the project root, times are UTC.
 
-    With `offline` it opens no source: no `setup`, no database, and the declared columns for the query's.
+    With `offline` no source is opened: `setup` does not run, and the declared columns stand for the query's columns.
     """
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
@@ -339,7 +356,7 @@ def open_source(
 
 
 def _limits_without_order(node: Any) -> bool:
-    """Whether any SELECT in a syntax tree cuts its rows off in no order."""
+    """Return whether any SELECT in a syntax tree has a LIMIT and no ORDER BY."""
     if isinstance(node, list):
         return any(_limits_without_order(each) for each in node)
     if not isinstance(node, dict):
@@ -356,7 +373,10 @@ def _input_query(file: PipelineFile) -> str:
 
 
 def _one_select(text: str, place: str) -> str:
-    """`text` as one SELECT without its final `;`; PipelineError where it is anything else."""
+    """Return `text` as one SELECT without its final `;`.
+
+    Raises PipelineError where the text is anything else.
+    """
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
