@@ -331,3 +331,29 @@ def test_every_output_table_bears_a_mark(yesterday: Yesterday) -> None:
     made = yesterday.rows("SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY ALL")
     assert made == [(name, f"[batchpipe: database {database}, pipeline {name}]") for name, _ in made]
     assert {name for name, _ in made} >= {"demo", "limited", "piloted", "flying"}
+
+
+def test_every_table_and_view_goes_through_parquet_bit_by_bit(yesterday: Yesterday) -> None:
+    """Rows of before and of now, all columns compared as text."""
+    yesterday.run("flying")
+    yesterday.run("limited")
+    connection = duckdb.connect(str(yesterday.database), read_only=True)
+    names = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'ledger' ORDER BY table_name"
+    ).fetchall()
+    assert len(names) == 15
+    for (name,) in names:
+        path = yesterday.root / f"{name}.parquet"
+        connection.execute(f"COPY (SELECT * FROM ledger.{name}) TO '{path}'")
+        as_text = "SELECT COLUMNS(*)::VARCHAR FROM {} ORDER BY ALL"
+        before = connection.execute(as_text.format(f"ledger.{name}")).fetchall()
+        assert connection.execute(as_text.format(f"'{path}'")).fetchall() == before, name
+        assert before or name in ("orders",), name
+        types = "SELECT column_name, replace(column_type, 'JSON', 'VARCHAR') FROM (DESCRIBE SELECT * FROM {})"
+        kept = connection.execute(types.format(f"ledger.{name}")).fetchall()
+        assert [
+            (column, kind.replace("JSON", "VARCHAR"))
+            for column, kind in connection.execute(types.format(f"'{path}'")).fetchall()
+        ] == kept, name
+        assert not [kind for _, kind in kept if "HUGEINT" in kind], name
+    connection.close()
