@@ -13,7 +13,7 @@ from batchpipe.commands.printing.text import count, duration, money, pairs, safe
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack
 from batchpipe.engine.plan.plan import Plan
-from batchpipe.engine.run.pilot import Histogram, PilotAccuracy, PilotRow, PilotSummary
+from batchpipe.engine.run.pilot_summary import Histogram, PilotAccuracy, PilotRow, PilotSummary
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100

@@ -14,7 +14,7 @@ from batchpipe.commands.plan.pilot import pilot_object, pilot_text
 from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.run.display import rows_line
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.run.pilot import PilotSummary
+from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.result import RunResult
 
 ROWS = (

@@ -1,4 +1,4 @@
-"""Collect ended batches: keep the raw results first, check and validate them whole, record them in one transaction."""
+"""Collect ended batches: keep the raw results first, check them whole, validate them, record them in one transaction."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Collector:
         faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
             return NOTHING_OURS
-        return self._judge_and_record([(batch, state)], faults)[0]
+        return self._validate_and_record([(batch, state)], faults)[0]
 
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
         """Collect batches in one transaction, where their results are kept and all of them were made on one day.
@@ -104,9 +104,9 @@ class Collector:
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
         connection.execute(query("received"))
-        return self._judge_and_record(ended, faults)
+        return self._validate_and_record(ended, faults)
 
-    def _judge_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
+    def _validate_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Validate and record the lines of `work.received`, which are of batches that were made on one day.
 
         Reads `work.received`, `work.sent`, `work.ended`. Compresses the raw results when they are recorded.
@@ -244,10 +244,10 @@ class Collector:
         connection.execute(query("all_documents", documents=documents))
 
     def _rules_for(self, policy_hash: str, prompt_version: str) -> AnswerRules:
-        """Return what judges requests of `policy_hash`: the present schema and checks, or those that were recorded.
+        """Return the rules for answers to requests of `policy_hash`: the present ones, or those that were recorded.
 
-        Requests of the present prompt version are judged by the present checks, wherever the inputs that these read are
-        at hand.
+        Requests of the present prompt version are validated by the present checks, wherever the inputs that these read
+        are at hand.
         Reads `ledger.policies`.
         """
         if policy_hash == self.parts.resolved.policy_hash:
@@ -275,7 +275,7 @@ class Collector:
         account = connection.execute(query("account_error")).fetchone()
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
-            self._forget_validated_since()
+            self._forget_decided_since()
         states = fill_ladder_verdicts(self.parts)
         warnings = self._warnings(faults)
         stop = _stop_message(uniform, account)
@@ -306,7 +306,7 @@ class Collector:
             for chunk_id in (batch.chunk_id for batch, _ in ended)
         ]
 
-    def _forget_validated_since(self) -> None:
+    def _forget_decided_since(self) -> None:
         """Leave out rows that were decided after these results came: the later decision stands.
 
         Reads `ledger.decisions`. Writes `work.outcomes`.

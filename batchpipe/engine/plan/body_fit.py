@@ -1,4 +1,4 @@
-"""What of the queue fits one body: asked of the engine, so that no request passes through Python for its size."""
+"""Ask the engine how many due requests fit one body, so that no request passes through Python for its size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from batchpipe.store.queries import query
 
 
 def fit(connection: duckdb.DuckDBPyConnection, start: int, most: int, most_bytes: int) -> tuple[int, int]:
-    """How many requests of `work.queue` from number `start` on, `most` at most, are of one group and fit a body of
-    `most_bytes`, the first one in any case; and the bytes of that body."""
+    """Return how many requests of `work.queue` from number `start` on fit one body, and the bytes of that body.
+
+    They are of one group, `most` at most, and their body has at most `most_bytes`; the first one is taken in any case.
+    Reads `work.queue`.
+    """
     stretch = {"start": start, "stop": start + most}
     count, params_bytes, alike = connection.execute(query("stretch"), stretch).fetchall()[0]
     if not alike or body_bytes(count, params_bytes) > most_bytes:

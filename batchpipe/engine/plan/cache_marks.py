@@ -1,4 +1,4 @@
-"""Marks for prompt caching: what may be marked on each rung, what the next chunk does, and what the plan expects."""
+"""Choose cache marks: which rungs may bear one, what the next chunk does with it, and what the plan expects of it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ UNMARKED = CacheDecision(step="none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMarks:
-    """How requests are marked while they are rendered: with `fixed`, or on each rung with its mark's ttl."""
+    """Says how requests are marked while they are rendered.
+
+    With `fixed` all requests bear a mark of that lifetime; else each rung has its own mark in `by_rung`, or none.
+    """
 
     fixed: CacheTtl | None = None
     by_rung: Mapping[int, CacheMark] = field(default_factory=dict)
 
     def ttl(self, rung: int) -> CacheTtl | None:
+        """Return the lifetime that requests of `rung` are marked with; None where they bear no mark."""
         mark = self.by_rung.get(rung)
         if mark is None:
             return self.fixed
@@ -52,13 +56,16 @@ NO_CACHE_MARKS = CacheMarks()
 
 
 def fixed_cache_marks(resolved: Resolved) -> CacheMarks:
-    """Those that the pipeline file orders; none with `cache = "auto"`."""
+    """Return the marks that the pipeline file orders; none with `cache = "auto"`."""
     cache = resolved.file.pipeline.prompt.cache
     return CacheMarks(fixed=cache if cache == "5m" or cache == "1h" else None)
 
 
 def choose_cache_marks(session: Session, resolved: Resolved, prices: PriceBook) -> CacheMarks:
-    """With `cache = "auto"` those of the rungs where a mark may pay; else those that the file orders."""
+    """Return the marks of the rungs where one may pay with `cache = "auto"`, else the marks that the file orders.
+
+    Reads `ledger.results`, `ledger.requests`, `ledger.events`.
+    """
     if resolved.file.pipeline.prompt.cache != "auto" or not _prefix(resolved):
         return fixed_cache_marks(resolved)
     found = {}
@@ -70,23 +77,24 @@ def choose_cache_marks(session: Session, resolved: Resolved, prices: PriceBook) 
 
 
 def cached_head(resolved: Resolved) -> str:
-    """What user messages begin with, where it is long enough to be worth a block of its own."""
+    """Return what all user messages begin with, where it is long enough for a block of its own; else an empty text."""
     head = resolved.templates.static_head
     return head if len(head) >= LEAST_HEAD * CHARACTERS_PER_TOKEN else ""
 
 
 def _prefix(resolved: Resolved) -> str:
-    """What every request begins with, as far as it is the same for all."""
+    """Return what every request begins with, as far as it is the same for all."""
     return (resolved.templates.static_system or "") + cached_head(resolved)
 
 
 def prefix_id(resolved: Resolved, rung: int) -> str:
-    """Names what is cached: the model with its settings, the schema that it sees, and the prefix."""
+    """Return the hash of what is cached: the model with its settings, the schema that it sees, and the prefix."""
     prefix = _prefix(resolved).encode("utf-8", "replace").decode()  # JSON holds no half of a surrogate pair
     return digest(["prefix", settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, prefix])
 
 
 def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> CacheMark | None:
+    """Return the mark of rung `number`; None where its prefix is too short to be cached or its price is not known."""
     rung = resolved.rungs[number - 1]
     tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CHARACTERS_PER_TOKEN
     if tokens < resolved.rules.cached_from_tokens(rung.model):
@@ -110,23 +118,34 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
 
 
 def _rates(step: PriceStep, write: Decimal) -> TokenRates:
+    """Return the prices of a token, in US dollars, where `write` is the price of one that is written to the cache."""
     return TokenRates(input=step.input, write=write, read=step.cache_read)
 
 
 def _read_hits(session: Session, model: str) -> dict[CacheTtl, CacheHits]:
-    """What the newest batches showed, by lifetime."""
+    """Return what the newest batches of `model` read from the cache and wrote to it, by lifetime.
+
+    Reads the ledger.
+    """
     rows = session.rows(query("cache_hits"), {"model": model, "since": session.now - MEMORY})
     return {ttl: CacheHits(read=read, written=written, requests=requests) for ttl, read, written, requests in rows}
 
 
 def read_prefix_state(session: Session, resolved: Resolved, prefix: str) -> PrefixState:
+    """Return what the ledger knows of a prefix in the cache, over the last 30 days.
+
+    Reads the ledger.
+    """
     statement = query("cache_seen", pipelines=quote_list(resolved.names))
     row = session.one(statement, {"prefix": prefix, "since": session.now - MEMORY})
     return PrefixState(primed_at=row[0], used_until=row[1], primes=row[2], uncached=row[3])
 
 
 def current_cache_mark(session: Session, resolved: Resolved, cache_marks: CacheMarks, rung: int) -> CacheMark | None:
-    """The mark of a rung with what is known of its cache by now; None where its requests go without."""
+    """Return the mark of `rung` with what is known of its cache by now; None where its requests go without a mark.
+
+    Reads the ledger.
+    """
     mark = cache_marks.by_rung.get(rung)
     if mark is None or mark.is_hopeless:
         return None
@@ -135,7 +154,7 @@ def current_cache_mark(session: Session, resolved: Resolved, cache_marks: CacheM
 
 
 def cache_event_data(resolved: Resolved, cache_marks: CacheMarks, rung: int, decision: CacheDecision) -> dict[str, Any]:
-    """What is recorded of a chunk's marks; nothing where caching was not thought of."""
+    """Return what is recorded of a chunk's cache marks; nothing where no mark was thought of."""
     if cache_marks.fixed is not None:
         return {"cache": cache_marks.fixed, "cache_step": "fixed", "cache_prefix": prefix_id(resolved, rung)}
     mark = cache_marks.by_rung.get(rung)
@@ -146,7 +165,10 @@ def cache_event_data(resolved: Resolved, cache_marks: CacheMarks, rung: int, dec
 
 
 def price_queue(session: Session, resolved: Resolved, cache_marks: CacheMarks) -> list[ExpectedCaching]:
-    """What caching is expected to do for `work.queue`; `work.ladder` then has what a token of input costs with it."""
+    """Return what caching is expected to do for the due requests, by rung.
+
+    Reads `work.queue`, `work.ladder`. Writes `work.ladder`: what a token of input then costs, in US dollars.
+    """
     found = []
     for rung, requests, tokens in session.rows(query("due_on_rungs")) if cache_marks.by_rung else ():
         mark = cache_marks.by_rung.get(rung)

@@ -1,4 +1,7 @@
-"""Orders: what a person asked for beside the plain rule. Recorded once with their time, and gone on with until done."""
+"""Orders: what a person asks for beside the plain rule.
+
+An order is recorded once, with its commit, and followed by every run until it is done.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ NOT_RECORDED = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One order: `argument` is all, model, accept or SQL; `seq` is the commit that recorded it, `number` its name."""
+    """Describes one order.
+
+    `argument` is `all`, `model`, `accept` or a condition in SQL, `selection` the condition of `--where`. `seq` is the
+    commit that recorded it, `number` the name that people use.
+    """
 
     kind: OrderKind
     argument: str
@@ -40,7 +47,7 @@ class Order:
 
     @property
     def needs_output(self) -> bool:
-        """Whether the present output has to be at hand to say which rows it means."""
+        """Return whether the present output has to be at hand to say which rows the order means."""
         return (
             self.kind == "keep"
             or self.selected is not None
@@ -49,7 +56,10 @@ class Order:
 
 
 def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
-    """An order's condition, parsed and bound; PipelineError where it cannot be used."""
+    """Return an order's condition, parsed and bound.
+
+    Raises PipelineError where it cannot be used.
+    """
     field_types = {each.name: each.type for each in resolved.columns}
     column_types = {each.name: each.type for each in resolved.input_columns}
     condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where)
@@ -68,7 +78,10 @@ def make_order(
     order_id: str | None = None,
     number: int | None = None,
 ) -> Order:
-    """An order whose SQL, where it is SQL, is parsed against the present input and output."""
+    """Return an order; its SQL, where it has any, is parsed against the present input and output.
+
+    Raises PipelineError for SQL that cannot be used, UsageError for `--redo accept` where no rung has an `accept`.
+    """
     condition = None
     plain = ("all", "model", "accept") if kind == "redo" else ("all",)
     if argument not in plain:
@@ -90,7 +103,10 @@ def make_order(
 
 
 def open_orders(session: Session, resolved: Resolved) -> list[Order]:
-    """The orders that are not done yet, oldest first."""
+    """Return the orders that are not done yet, oldest first.
+
+    Reads `ledger.orders`, `ledger.events`.
+    """
     rows = session.rows(query("open_orders", pipelines=quote_list(resolved.names)))
     return [
         make_order(
@@ -101,7 +117,10 @@ def open_orders(session: Session, resolved: Resolved) -> list[Order]:
 
 
 def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[int], run_id: str | None) -> None:
-    """Nothing more becomes due or is kept under these orders; UsageError for a number that is not an open one's."""
+    """Withdraw open orders: nothing more becomes due or is kept under them.
+
+    Reads `ledger.orders`. Writes `ledger.events`. Raises UsageError for a number of no open order.
+    """
     rows = session.dictionaries(query("open_orders", pipelines=quote_list(names)))
     known = {row["number"]: row for row in rows}
     for number in dict.fromkeys(numbers):
@@ -116,9 +135,11 @@ def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[in
 def output_relation(
     resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "", *, document: str = "o.output"
 ) -> str:
-    """SQL: key_id with what `condition` reads, from the snapshot and from the output as it stands now.
+    """Return SQL for `key_id` with the columns that `condition` reads, from the snapshot and the present output.
 
-    `document` is `o.output`, or `o.answer` for the model's own where a person has corrected it.
+    `document` is `o.output`, or `o.answer` for the model's own answer where a person has corrected it. `extra` is a
+    further column.
+    The SQL reads `work.input`, `work.present`.
     """
     outputs = [
         f"{value_sql(column, document)} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
@@ -134,7 +155,11 @@ def output_relation(
 
 
 def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
-    """`work.redo`: the keys that open orders want answered again; 'escalate' keeps the lower rung's answer."""
+    """Fill `work.redo` with the keys that open orders want answered again, and how.
+
+    `fresh` asks the first rung again; `escalate` keeps the lower rung's answer and asks the rung above it.
+    Reads `work.input`, `work.standing`, `work.present`. Writes `work.redo`.
+    """
     # work.redo: One row is a key that an open order asks to be done again, with the kind of the order.
     session.execute("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)")
     for order in orders:
@@ -164,7 +189,7 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
 
 
 def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
-    """Rows whose stored answer no longer passes the `accept` of the rung that gave it."""
+    """Return SQL for the rows whose stored answer no longer passes the `accept` of the rung that gave it."""
     parts = []
     for rung, accept in enumerate(resolved.answer_rules.accepts, start=1):
         if accept is None or rung == len(resolved.rungs):
@@ -180,9 +205,11 @@ def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
 
 
 def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
-    """`work.to_keep`: the answered keys that open orders or `[rerun]` want left as they are, and after which change.
+    """Fill `work.to_keep` with the answered keys that are left as they are, and after which change.
 
-    What a person has reviewed is left as it is by every change but that of its input.
+    They are what open orders and `[rerun]` say. What a person has reviewed stays after every change but that of its
+    input.
+    Reads `work.input`, `work.present`, the standing reviews. Writes `work.to_keep`.
     """
     # work.to_keep: One row is a key that an order keeps as it is, with the reason for which it would be due.
     session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)")
@@ -202,7 +229,7 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
 
 
 def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: str) -> str:
-    """SQL: the keys that have an answer, where `condition` holds or, with `negation`, does not."""
+    """Return SQL for the keys that have an answer and for which `condition` holds, or with `negation` does not hold."""
     if condition is None:
         return "SELECT key_id FROM work.present"
     relation = output_relation(resolved, snapshot, condition)
@@ -213,7 +240,7 @@ def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | Non
 
 
 def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> str:
-    """SQL that holds an order to the rows of the `--where` it was given with."""
+    """Return SQL that holds an order to the rows of its `--where`."""
     if order.selected is None:
         return ""
     relation = output_relation(resolved, snapshot, order.selected)

@@ -1,4 +1,4 @@
-"""The rows of a pilot: how many may go, which ones, and what they hold back."""
+"""The rows of a pilot: how many may be sent, which ones, and what they hold back."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PilotSample:
-    """All that may be sent while a pilot is not approved: `rows` more rows; with `begun` some were sent before.
+    """Says what may be sent while a pilot is not approved.
 
-    A pilot begins only where `at_least` rows are due. `stratify` is an input column. With `gold_first` rows of
-    `work.true_values` go before others.
+    `rows` more rows may; with `begun` some were sent before. A pilot begins only where `at_least` rows are due.
+    `stratify` is an input column whose values share the sample. With `gold_first` rows of `work.true_values` go before
+    others.
     """
 
     rows: int
@@ -28,9 +29,10 @@ class PilotSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """A plan that is held back to a pilot: `rows` of it go now, `whole` is what all that is due would cost.
+    """Describes a plan that a pilot holds back: `rows` of it may be sent now.
 
-    `gold` of the rows have a true value; None where nobody asks.
+    `due` rows and `requests` are all that is due, `whole` the estimate of all of it. `gold` of the rows have a true
+    value; it is None where nobody asks.
     """
 
     rows: int
@@ -41,7 +43,10 @@ class HeldBack:
 
 
 def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: str, rows: int) -> None:
-    """`work.sample`: so many rows of `work.plan` that stand under one of `words` (SQL)."""
+    """Fill `work.sample` with so many rows that are due; `words` is a list in SQL of the reasons that count.
+
+    Reads `work.plan`, `work.true_values`, `work.input`. Writes `work.sample`, `work.keys_with_gold`.
+    """
     fill_keys_with_gold(work, snapshot if sample.gold_first else None)
     stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
     statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)

@@ -30,10 +30,10 @@ REASONS = ("pending", *DUE_REASONS, "carried_over", "kept", "failed", "unchanged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What a call asks of the plan.
+    """Says what a call asks of the plan.
 
-    `since` restricts it to rows decided after that commit: a later round of a run. With `unanswered` rows that
-    another prompt version has answered are left out, and these keys.
+    `since` holds the plan to rows that were decided after that commit: it is for a later round of a run. `unanswered`
+    leaves out rows that another prompt version has answered, and the keys in it. `sample` is what a pilot lets go.
     """
 
     limit: int | None = None
@@ -46,7 +46,14 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Rows by reason, and the chunks that a run would send. The rows are in `work.plan` and `work.leading`."""
+    """Describes what is due and why: the rows by reason, and the chunks that a run would send.
+
+    `known` keys were decided before; of them `vanished` left the input, and `appeared` ones are new. `removed` are
+    vanished rows that have an answer. `followers` take the answer of a request in flight. `deferred_until` is when the
+    next row that pauses after a transient error is due, naive UTC. `held` is what a pilot keeps back. `rendered` is the
+    file of the rendered requests, `seq` the commit of the plan.
+    The rows are in `work.plan` and `work.leading`.
+    """
 
     rows_by_reason: Mapping[str, int]
     removed: int
@@ -65,18 +72,20 @@ class Plan:
 
     @property
     def input(self) -> int:
+        """Return the number of rows that the plan looked at."""
         return sum(self.rows_by_reason.values())
 
     @property
     def due(self) -> int:
+        """Return the number of rows that are due, those included that a limit or a pilot keeps back."""
         return sum(self.rows_by_reason[reason] for reason in DUE_REASONS)
 
     @property
     def batches(self) -> int:
-        """How many are sent, with those of one request that prime a cache."""
+        """Return how many batches are sent, with those of one request that prime a cache."""
         return len(self.chunks) + count_primes(self.estimate.caching)
 
     @property
     def keys_changed(self) -> bool:
-        """More than half of the known keys vanished and as many new ones appeared."""
+        """Return whether more than half of the known keys vanished and as many new ones appeared."""
         return self.vanished * 2 > self.known and self.appeared >= self.vanished

@@ -39,7 +39,7 @@ CONTINUES = (
 
 @dataclass(slots=True, kw_only=True)
 class Planner:
-    """Plans one pipeline. Each phase that needs the ledger opens it for a moment; rendering and judging do not.
+    """Plans one pipeline. Each phase that needs the ledger opens it for a moment; to render and to validate does not.
 
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
     """
@@ -65,7 +65,7 @@ class Planner:
         self._validate(query("revalidated"))
         self._render(snapshot, rendered)
         self._match(snapshot, orders)
-        self._validate(query("judged_documents"))
+        self._validate(query("documents_of_validity"))
         self._give_reasons()
         if options.since is None:
             self._keep_first_look(seq)
@@ -87,7 +87,7 @@ class Planner:
             return session.seq
 
     def _validate(self, kept: str) -> None:
-        """Judge the answers of `work.to_validate` under today's policy; the statement `kept` keeps what came of it.
+        """Validate the answers of `work.to_validate` under today's policy; the statement `kept` keeps what came of it.
 
         Reads `work.to_validate`, `work.answers`.
         Writes `work.documents`, `work.validity`, and what `kept` writes: the verdicts and the valid documents.

@@ -1,6 +1,7 @@
-"""What a plan changes: the prompt's text against the version that answered, and a few due rows before and after.
+"""Show what a plan changes in what is sent: the prompt's text, and a few due rows before and after.
 
-The rows are chosen in SQL; only they are read and rendered.
+The earlier side is the version that answered, or one that is named. The rows are chosen in SQL; only they are read and
+rendered.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ ROWS_OF_A_REASON = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptDiffOptions:
-    """`wanted`: show what changed. Versions by any of their names; None: the one that answered, the present one."""
+    """Says whether the change is `wanted`, and between which versions.
+
+    A version is given by any of its names. None is the version that answered, or the present one.
+    """
 
     wanted: bool = False
     from_version: str | None = None
@@ -48,7 +52,7 @@ class PromptDiffOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedRequest:
-    """A rendered request as the model would see it, or why it does not render."""
+    """Holds a rendered request as the model would see it, or the `problem` for which it does not render."""
 
     system: str | None = None
     user: str = ""
@@ -57,7 +61,7 @@ class RenderedRequest:
 
     @property
     def text(self) -> str:
-        """The whole of it, its parts under headings."""
+        """Return the whole request, its parts under headings."""
         if self.problem is not None:
             return f"(does not render: {self.problem})"
         parts = (("system", self.system), ("user", self.user), ("after the last answer", self.feedback))
@@ -66,7 +70,10 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledRow:
-    """A due row. `version` is the one that it stands under; `before` is None where there is none to show."""
+    """Describes a due row as it was asked and as it will be.
+
+    `version` is the one that the row stands under. `before` is None where there is none to show.
+    """
 
     key: str
     reason: str
@@ -75,13 +82,17 @@ class SampledRow:
     after: RenderedRequest
 
     def diff(self, from_name: str, to_name: str) -> str:
-        """The request's change as a unified diff; empty where it is the same."""
+        """Return the change of the request as a unified diff; it is empty where the request is the same."""
         return unified(self.before.text if self.before else None, self.after.text, from_name, to_name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptDiff:
-    """`before` is the version that answered, None where nothing is answered; `problem` says why it cannot render."""
+    """Holds what changes in the prompt and in sampled rows.
+
+    `before` is the version that answered, None where nothing is answered. `problem` says why rows cannot be rendered
+    under it.
+    """
 
     before: PromptText | None
     after: PromptText
@@ -92,7 +103,7 @@ class PromptDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedVersions:
-    """The versions that were named, looked up, and the columns that left the input."""
+    """Holds the versions that were named, looked up, and the columns that left the input (`past`), with their types."""
 
     before: RecordedVersion | Commit | None
     after: RecordedVersion | Commit | None
@@ -100,7 +111,10 @@ class NamedVersions:
 
 
 def find_named(database: Database, work: Work, file: PipelineFile, options: PromptDiffOptions) -> NamedVersions:
-    """Look up the versions that `options` name; UsageError for one that there is not."""
+    """Look up the versions that `options` name.
+
+    Reads the ledger. Raises UsageError for a version that there is not.
+    """
     names = file.pipeline.names
     if not (options.wanted or options.to_version):
         return NamedVersions(before=None, after=None, past={})
@@ -118,7 +132,7 @@ def find_named(database: Database, work: Work, file: PipelineFile, options: Prom
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierPrompt:
-    """The earlier side: its text, and resolved for rendering, else the problem with that."""
+    """Holds the earlier side: its text, and the resolved version for rendering, or the problem with that."""
 
     text: PromptText
     resolved: Resolved | None
@@ -128,7 +142,10 @@ class EarlierPrompt:
 def resolve_earlier(
     version: RecordedVersion | Commit, resolved: Resolved, inputs: Inputs, past: Mapping[str, str], provider: str
 ) -> EarlierPrompt:
-    """Make `version` fit for rendering rows of `inputs`."""
+    """Resolve `version` so that it can render rows of `inputs`; `past` are columns that left the input.
+
+    Raises PipelineError where `version` is a git commit whose files cannot be used.
+    """
     try:
         earlier = resolve_version(version, resolved.file, inputs, provider, past=past)
     except PipelineError as error:
@@ -140,7 +157,10 @@ def resolve_earlier(
 
 
 def answering_version(session: Session, names: Sequence[str]) -> RecordedVersion | None:
-    """The version that answered, after a plan; None where nothing is answered."""
+    """Return the version that most answers stand under; None where nothing is answered.
+
+    Reads `work.standing_policies`, `ledger.prompt_versions`.
+    """
     found = session.rows(query("answering_version"))
     known = {each.prompt_version: each for each in known_versions(session, names)}
     version = known.get(found[0][0]) if found else None
@@ -158,7 +178,11 @@ def make_prompt_diff(
     past: Mapping[str, str],
     provider: str,
 ) -> PromptDiff:
-    """The diff of the plan that `work` holds; without `before` against the version that answered."""
+    """Return what the plan in `work` changes; without `before` against the version that answered.
+
+    `label` names the present version.
+    Reads `work.plan`, `work.due`, `work.standing_policies`, the ledger. Writes `work.sampled`.
+    """
     listed = quote_list(DUE_REASONS)
     with database.reading(work) as session:
         version = answering_version(session, resolved.names) if before is None else None
@@ -182,7 +206,7 @@ def make_prompt_diff(
 def _present(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, positions: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
-    """The rows at `positions`, each with the values of its columns as templates get them."""
+    """Return the rows at `positions`, each with the values of its columns as templates get them."""
     if not positions:
         return {}
     values = ", ".join(python_value(each) for each in snapshot.columns)
@@ -199,6 +223,7 @@ def _row(
     found: Mapping[str, Any],
     present: Mapping[str, Any],
 ) -> SampledRow:
+    """Return a sampled row, rendered under the earlier and the present version."""
     feedback = None
     if found["feedback_error"] is not None:
         feedback = feedback_text(found["feedback_answer"] or "", found["feedback_error"])
@@ -219,6 +244,7 @@ def _row(
 
 
 def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | None) -> RenderedRequest:
+    """Render one row under a version; the result holds the problem where that fails."""
     used = resolved.templates.columns
     try:
         message = resolved.templates.render({name: value for name, value in values.items() if name in used})
@@ -230,7 +256,10 @@ def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | Non
 def typed_values(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[InputColumn], texts: Sequence[str | None]
 ) -> dict[str, Any]:
-    """Values that were kept as text, in the types that templates got them in."""
+    """Return values that were kept as text in the types that templates got them in.
+
+    A text that does not fit its type is left as it is.
+    """
     named: dict[str, Any] = dict(zip([each.name for each in columns], texts, strict=True))
     for column in columns:
         if named[column.name] is None or column.as_text or column.type == "VARCHAR":

@@ -1,4 +1,4 @@
-"""Rendering and encoding: each row to be sent becomes request params, streamed in blocks to a Parquet file."""
+"""Render and encode: each row to be sent becomes request parameters, streamed in blocks to a Parquet file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ NOTHING = (
 def render_rows(
     connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, cache_marks: CacheMarks
 ) -> None:
-    """Render every row of `work.to_render` into `path` with `marks`, and describe them in `work.rendered` instead."""
+    """Render every row of `work.to_render` into the file `path`, with `cache_marks`.
+
+    Reads `work.to_render`, and drops it. Writes `work.rendered`, which describes the requests without their parameters.
+    """
     windows = _windows(connection)
     if windows:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +71,10 @@ def _write(
     cache_marks: CacheMarks,
     windows: Sequence[tuple[int, int]],
 ) -> None:
+    """Write the rendered requests of all windows to the file `path`.
+
+    Reads `work.to_render`.
+    """
     columns = _template_columns(resolved)
     pyarrow = arrow()
     schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in RENDERED.items()])
@@ -82,7 +89,11 @@ def _write(
 def render_row(
     resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1, settings: RungSettings | None = None
 ) -> tuple[Message, bytes]:
-    """One row as the model would see it, and its params on `rung`, or for a model that is no rung."""
+    """Return one row as the model would see it, and its request parameters.
+
+    They are for `rung`, or for `settings` of a model that is no rung. Raises TemplateError where the row does not
+    render.
+    """
     message = resolved.templates.render(row)
     settings = settings or resolved.rungs[rung - 1]
     return message, _encoder(resolved, settings, fixed_cache_marks(resolved).fixed)(
@@ -91,7 +102,7 @@ def render_row(
 
 
 def feedback_text(answer: str, error: str) -> str:
-    """What the model is shown on a retry after an invalid answer."""
+    """Return what the model is told on a retry after an invalid answer."""
     shown = answer if len(answer) <= MAX_SHOWN_ANSWER else answer[:MAX_SHOWN_ANSWER] + " [...]"
     return (
         "Your previous answer to this was:\n<previous_answer>\n"
@@ -100,6 +111,7 @@ def feedback_text(answer: str, error: str) -> str:
 
 
 def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> Encoder:
+    """Return the function that makes request parameters of a message for `rung`."""
     return resolved.rules.encoder(
         rung,
         output_format=resolved.file.pipeline.output.format,
@@ -110,6 +122,7 @@ def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> En
 
 
 def _template_columns(resolved: Resolved) -> Sequence[InputColumn]:
+    """Return the input columns that the templates read."""
     used = resolved.templates.columns
     return [each for each in resolved.input_columns if each.name in used]
 
@@ -120,7 +133,10 @@ def _blocks(
     columns: Sequence[InputColumn],
     windows: Sequence[tuple[int, int]],
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Blocks of (position, continues, next_rung, max_tokens, feedback answer and error, columns...)."""
+    """Yield blocks of rows: position, continues, next_rung, max_tokens, feedback answer and error, then the columns.
+
+    Reads `work.to_render` and the snapshot.
+    """
     values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
     reader = connection.cursor()
     for first, last in windows:
@@ -135,9 +151,9 @@ def _blocks(
 
 
 def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-    """First and last positions of `work.to_render`, so many rows at a time: what is joined at once fits into memory.
+    """Return first and last positions of `work.to_render`, so many rows at a time that their join fits into memory.
 
-    The positions in the file rise by windows, so that a chunk finds its params in few places.
+    The positions in the file rise by windows, so that a chunk finds its parameters in few places.
     """
     return connection.execute(
         "SELECT min(position), max(position) FROM ("
@@ -148,7 +164,10 @@ def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
 
 
 def python_value(column: InputColumn) -> str:
-    """A time with a zone comes as naive UTC: fetching it otherwise needs another package."""
+    """Return SQL for a column's value as Python gets it.
+
+    A time with a zone comes as naive UTC: to fetch it otherwise needs another package.
+    """
     if column.type == "TIMESTAMP WITH TIME ZONE":
         return f"CAST(s.{column.stored} AS TIMESTAMP)"
     return f"s.{column.stored}"
@@ -157,7 +176,7 @@ def python_value(column: InputColumn) -> str:
 def _rendered(
     block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, cache_marks: CacheMarks
 ) -> dict[str, Sequence[Any]]:
-    """The columns of `RENDERED`."""
+    """Render a block of rows; return the columns of `RENDERED`."""
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)

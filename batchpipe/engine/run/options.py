@@ -13,7 +13,7 @@ from batchpipe.engine.plan.plan import PlanOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What one call of `run` asks for."""
+    """Holds what one call of `run` asks for; `max_usd` is in US dollars."""
 
     params: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
@@ -31,6 +31,7 @@ class RunOptions:
 
     @property
     def orders(self) -> list[tuple[OrderKind, str]]:
+        """Return the orders that the call asks for, as (kind, argument)."""
         orders: list[tuple[OrderKind, str]] = []
         if self.redo is not None:
             orders.append(("redo", self.redo))
@@ -42,4 +43,5 @@ class RunOptions:
 
     @property
     def plan(self) -> PlanOptions:
+        """Return what the call asks of its first plan."""
         return PlanOptions(limit=self.limit, where=self.where, no_new=self.no_new)

@@ -1,7 +1,7 @@
-"""One pipeline's part of a run, as steps: look at what is in flight, collect, plan, submit, until nothing is due.
+"""Run one pipeline in steps: look at what is in flight, collect, plan, submit, until nothing is due.
 
-Retry, escalation, recovery after a crash and the second cron call are no paths of their own: they are what the next
-plan finds due, with a reason.
+Retries, escalations, recovery after a crash and the second call from cron have no paths of their own: they are what the
+next plan finds due, with a reason.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from batchpipe import __version__
 from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
 from batchpipe.common.logs import Event, Level
@@ -23,32 +22,34 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, add_event
+from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder
-from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.after_statements import run_after
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.run.pilot import PilotGate, PilotSummary
+from batchpipe.engine.run.pilot import PilotGate
+from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
+from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import Provider
-from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
-from batchpipe.store.queries import query
 
 
 @dataclass(slots=True, kw_only=True)
 class PipelineRun:
-    """A pipeline on its way through a run. `tell` hears of what happens; `confirm` may refuse the first plan.
+    """Is a pipeline on its way through a run.
 
-    With `prepared`, a resolved pipeline and its rows, nothing is read: an evaluation brings its own.
+    `tell` is called with each event. `confirm` may refuse the first plan. `prepared` is a resolved pipeline and its
+    rows: then nothing is read, as an evaluation brings its own. `wake_at` (naive UTC) is when the next step is to be
+    taken; None is at once.
     """
 
     context: Context
@@ -86,14 +87,19 @@ class PipelineRun:
 
     @property
     def name(self) -> str:
+        """Return the pipeline's name."""
         return self.file.pipeline.name
 
     def _tell(self, event: Event) -> None:
+        """Count the event, and tell it with the run's id."""
         telemetry.count_event(self.name, event)
         self.tell(self.name, event.of_run(self.run_id))
 
     def step(self) -> None:
-        """Do what can be done now; sets `finished`, or `wake_at` for the next step."""
+        """Do what can be done now; then `finished` is set, or `wake_at` for the next step.
+
+        Raises GateError where a gate stops the run, other errors of batchpipe as they come.
+        """
         if self._span is None:
             self._span = telemetry.begin_span("run", self.name)
             self._stack.callback(self._span.end)
@@ -101,9 +107,12 @@ class PipelineRun:
             self._advance()
 
     def _advance(self) -> None:
+        """Take one step: begin, look at what is in flight, plan, submit, and choose the next step."""
         if not self._begun:
             self._begin()
-        self._refuse_paused()
+        resumes = self.options.resume and not self._looked
+        if is_paused(self.context.database, self.work, self.name) and not resumes:
+            refuse_paused(self.name)
         self._in_flight.look(force=not self._looked)
         self._looked = True
         if self._in_flight.stop is not None:
@@ -117,11 +126,15 @@ class PipelineRun:
             self._due_requests.submit(self._in_flight)
             if self._previous_run is not None and self._pilot_holds:
                 self._previous_run.submit(self._in_flight)
-            self._run_after()
+            run_after(self.context, self.file, self._parts, self.options.params)
             self.open = self._in_flight.open
             self._take_next_step()
 
     def _begin(self) -> None:
+        """Take the pipeline's lock, record the run, read the input, and make what the steps need.
+
+        Writes `ledger.events`. Raises LockedError where another run is at work, GateError where the pipeline is paused.
+        """
         context, database = self.context, self.context.database
         database.make_folder("spill")
         locks = database.make_folder("locks")
@@ -129,41 +142,24 @@ class PipelineRun:
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
-        with database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
+        paused = is_paused(database, self.work, self.name)
         if paused and not self.options.resume:
-            self._refuse_paused()
-        with database.writing(self.work, None) as session:
-            self.run_id = str(session.one("SELECT uuidv7()")[0])
-            self._began_at_commit = session.seq
-            data = {"version": __version__}
-            add_event(session, self.name, "run_started", data, run_id=self.run_id)
-            if paused:
-                add_event(session, self.name, "resumed", {}, run_id=self.run_id)
+            refuse_paused(self.name)
+        self.run_id, self._began_at_commit = record_start(database, self.work, self.name, resumes=paused)
         self._tell(Event(kind="run_started"))
-        self._read_input()
-        self._prepare_steps()
-
-    def _read_input(self) -> None:
-        """Resolve the file, make the output table, then read the input once into the snapshot."""
-        context = self.context
         if self.prepared is not None:
             self.resolved, self.snapshot = self.prepared
-            with context.database.writing(self.work, self.run_id) as session:
+            with database.writing(self.work, self.run_id) as session:
                 record_version(session, self.resolved, self.run_id, context.git_commit())
-            return
-        with context.source(self.file, self.options.params) as source:
-            self.resolved = context.resolve(self.file, source)
-            source.release_databases()
-            with context.database.writing(self.work, self.run_id) as session:
-                record_version(session, self.resolved, self.run_id, context.git_commit())
-                ensure_output(session, self.resolved, self.run_id)
-            folder = context.database.make_folder("work", self.name)
-            for old in folder.glob("*.parquet"):
-                old.unlink()
-            self.snapshot = source.snapshot(folder / "input.parquet", self.resolved.input_columns)
+        else:
+            self.resolved, self.snapshot = read_input(context, self.file, self.work, self.run_id, self.options.params)
+        self._prepare_steps()
 
     def _prepare_steps(self) -> None:
+        """Record the orders, and make the planner, the pilot's gate, and what submits, collects and reconciles.
+
+        Writes `ledger.orders`, `ledger.events`.
+        """
         context, database = self.context, self.context.database
         asked = self.options.orders
         with database.writing(self.work, self.run_id) as session:
@@ -202,20 +198,14 @@ class PipelineRun:
         )
 
     def _provider(self) -> Provider:
+        """Return the pipeline's provider."""
         return self.context.provider(self.file)
 
-    def _refuse_paused(self) -> None:
-        with self.context.database.reading(self.work) as session:
-            paused = session.one(query("paused", pipelines=quote_list([self.name])))[0]
-            resumed = self.options.resume and not self._looked
-        if paused and not resumed:
-            raise GateError(
-                f"{self.name} is paused by `batchpipe cancel`",
-                where=self.name,
-                hint=f"To go on: batchpipe run {self.name} --resume",
-            )
-
     def _plan_what_is_due(self) -> None:
+        """Plan where nothing is planned yet, where rows became due again, or where all rows are to be compared anew.
+
+        Retries and escalations of a pilot's rows wait for its approval.
+        """
         if self.plan is None or (self._in_flight.compare_anew and self._due_requests.all_sent):
             self._in_flight.compare_anew = self._in_flight.due_again = False
             limit = self.options.limit
@@ -232,6 +222,10 @@ class PipelineRun:
             )
 
     def _take_plan(self, options: PlanOptions) -> None:
+        """Plan, record what costs nothing, and take over the due requests.
+
+        Raises GateError where most keys changed without `--approve`, or where the person does not confirm.
+        """
         plan = self._planner.plan(self.snapshot, self._orders, options)
         if self._first_plan is None:
             self._first_plan = plan
@@ -256,24 +250,8 @@ class PipelineRun:
 
     @property
     def _pilot_holds(self) -> bool:
-        """Whether a pilot holds the rest back."""
+        """Return whether a pilot holds rows back."""
         return self.plan is not None and self.plan.held is not None
-
-    def _run_after(self) -> None:
-        """The statements after a commit of results; run again where a crash came between the two."""
-        statements = self.file.pipeline.output.after
-        if not statements:
-            return
-        names = quote_list(self.resolved.names)
-        with self.context.database.reading(self.work) as session:
-            if not session.one(query("after_is_due", pipelines=names))[0]:
-                return
-            seq = session.seq
-        with self.context.source(self.file, self.options.params) as source:
-            source.attach_databases()
-            source.run_statements(statements, "[output] after", self.context.environment)
-        with self.context.database.writing(self.work, self.run_id) as session:
-            add_event(session, self.name, "after_done", {"up_to": seq}, run_id=self.run_id)
 
     def _take_next_step(self) -> None:
         """Take the next step of the table of states: end, plan again, or wait until `wake_at`."""
@@ -305,14 +283,14 @@ class PipelineRun:
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
     def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:
-        """Return when to look again: the earliest of what is waited for, at the latest in a poll interval's time."""
+        """Return when to look again: the earliest moment that is waited for, else one poll interval from now."""
         wakes = (pauses_until, self._in_flight.next_look, *(each.wake_at for each in due_requests))
         # Where only other pipelines use up `max_queued`, nothing of its own says when chunks may go up again.
         look_again = self.context.clock() + timedelta(seconds=self.context.settings.poll_interval)
         return min((each for each in wakes if each is not None), default=look_again)
 
     def _end_pilot(self) -> None:
-        """The pilot has come back: the gate, unless it opens by itself."""
+        """Close the gate now that the pilot has come back, unless it opens by itself; then all is planned anew."""
         self.summary = self._pilot.close(self._planner, self.options.plan)
         if self.summary is None:
             self.plan, self.wake_at = None, None
@@ -321,10 +299,11 @@ class PipelineRun:
         self.gate_hint = f"To go on: batchpipe run {self.name} --approve"
 
     def _nothing_in_flight(self) -> bool:
-        """Whether no open chunk can be waited for: what is left needs a person."""
+        """Return whether no open chunk can be waited for: what is left needs a person."""
         return all(each.chunk_id in self._in_flight.unclear for each in self.open)
 
     def _ask_a_person(self) -> None:
+        """Close the gate, with the commands by which a person decides about chunks of unknown outcome."""
         batch_id = next(iter(self._in_flight.unclear.values()))
         self.gate = (
             f"{len(self._in_flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
@@ -346,7 +325,10 @@ class PipelineRun:
         return moment
 
     def end(self) -> None:
-        """Record the end and sum up; releases the lock. A database that cannot be written to is the run's error."""
+        """Record the end of the run, sum it up, and release the lock.
+
+        A database that cannot be written to becomes the run's error.
+        """
         try:
             self.result = self._sum_up()
         except DatabaseError as error:
@@ -356,7 +338,7 @@ class PipelineRun:
             self._stack.close()
 
     def _end_event(self) -> Event:
-        """The run's end, with the rows as they stand and what was paid in this call."""
+        """Return the event of the run's end, with the rows as they stand and what was paid in this call."""
         error, ended = self.error, self.ended()
         level: Level = "error" if error is not None else "warning" if self.gate else "info"
         return Event(
@@ -370,10 +352,14 @@ class PipelineRun:
         )
 
     def ended(self) -> RunResult:
-        """What the run came to; what little is known of it where its end could not be summed up."""
+        """Return what the run came to, or what little is known of it where its end could not be summed up."""
         return self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
 
     def _sum_up(self) -> RunResult:
+        """Return the result of the run, and record its end.
+
+        Writes `ledger.events`.
+        """
         if self._first_plan is None:
             if self.run_id:
                 database, status = self.context.database, "gate" if self.gate else "error"

@@ -1,4 +1,4 @@
-"""What a run would do: the plan under open orders and those that are only asked about. Records nothing."""
+"""Say what a run would do: the plan under open orders and those that are only asked about. Nothing is recorded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueRow:
-    """A row that is due: its key as a JSON list of texts, and why."""
+    """Describes a row that is due: its key as a JSON list of texts, and the reason."""
 
     key: str
     reason: str
@@ -47,7 +47,11 @@ class DueRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan and what surrounds it. `version` is the prompt's (`v3`), new where no run has recorded it."""
+    """Holds a plan and what surrounds it. Costs are US dollars.
+
+    `version` is the prompt's name (`v3`), new where no run has recorded it. `in_flight_usd` is what the batches in
+    flight may cost at most. `meanwhile` is the plan of what goes on under the previous version, beside a pilot.
+    """
 
     resolved: Resolved
     plan: Plan
@@ -65,15 +69,17 @@ class Preview:
 
     @property
     def requests(self) -> int:
+        """Return how many requests would be sent."""
         return self.plan.requests + (self.meanwhile.requests if self.meanwhile else 0)
 
     @property
     def batches(self) -> int:
+        """Return how many batches would be sent."""
         return self.plan.batches + (self.meanwhile.batches if self.meanwhile else 0)
 
     @property
     def over(self) -> Sequence[Limit]:
-        """The limits that the expected cost does not fit, with what is in flight as it is expected."""
+        """Return the limits that the expected cost does not fit, with what is in flight at its expected cost."""
         cost = self.plan.estimate.cost_usd
         return [each for each in self.limits if cost is not None and cost > each.expected_left_usd]
 
@@ -86,9 +92,9 @@ def preview(
     due_rows: bool = False,
     diff: PromptDiffOptions = NO_PROMPT_DIFF,
 ) -> Preview:
-    """What `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
+    """Return what `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
 
-    PipelineError and InputError as there, UsageError for a version that there is not.
+    Raises PipelineError and InputError as `run` does, UsageError for a version that there is not.
     """
     work = context.work()
     try:
@@ -117,6 +123,7 @@ def preview(
 def _read_input(
     context: Context, file: PipelineFile, options: RunOptions, folder: Path, named: NamedVersions
 ) -> tuple[Resolved, Snapshot, EarlierPrompt | None]:
+    """Resolve the pipeline under the version that is asked about, and read the input into a snapshot."""
     provider = context.default_provider
     with context.source(file, options.params) as source:
         if named.after is None:
@@ -136,6 +143,10 @@ def _planned(
     folder: Path,
     due_rows: bool,
 ) -> Preview:
+    """Plan under the open orders and those that are asked for, and put the money and the batches beside the plan.
+
+    Reads the ledger. Writes the tables of `Planner.plan`.
+    """
     database = context.database
     gold = pilot_gold(context, work, resolved, options.pilot)
     with database.reading(work) as session:
@@ -168,6 +179,10 @@ def _planned(
 def _meanwhile(
     context: Context, work: Work, plan: Plan, resolved: Resolved, options: RunOptions, folder: Path
 ) -> Plan | None:
+    """Plan what goes on under the previous version, where a pilot holds rows back.
+
+    Reads `work.due`.
+    """
     if plan.held is None:
         return None
     keys = [key for (key,) in work.connection.execute("SELECT key FROM work.due").fetchall()]
@@ -175,7 +190,7 @@ def _meanwhile(
 
 
 def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:
-    """The orders that `run` would record: those asked for that are not open already."""
+    """Return the orders that `run` would record: those that are asked for and not open already."""
     known = {(each.kind, each.argument, each.selection) for each in recorded}
     asked: list[tuple[OrderKind, str]] = options.orders
     return [
@@ -186,6 +201,10 @@ def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], o
 
 
 def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
+    """Return the name of the prompt version, and whether it is new.
+
+    Reads `ledger.prompt_versions`.
+    """
     names = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version}
     found = session.rows(query("version_number", pipelines=names), identity)
@@ -195,6 +214,10 @@ def _version(session: Session, resolved: Resolved) -> tuple[str, bool]:
 
 
 def _due_rows(work: Work) -> list[DueRow]:
+    """Return the rows that are due, by reason and in the order of the input.
+
+    Reads `work.plan`.
+    """
     words = quote_list(DUE_REASONS)
     found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
     return [DueRow(key=key, reason=word) for key, word in found.fetchall()]

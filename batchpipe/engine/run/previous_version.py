@@ -19,13 +19,16 @@ from batchpipe.store.queries import query
 
 
 def is_asked_for(resolved: Resolved) -> bool:
-    """Whether `[pilot]` lets new rows go on under the version before."""
+    """Return whether `[pilot]` lets new rows go on under the previous version."""
     pilot = resolved.file.pipeline.pilot
     return pilot is not None and pilot.meanwhile == "previous"
 
 
 def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | None:
-    """The present pipeline under the version before; None where there is none."""
+    """Return the present pipeline under the previous version; None where there is none.
+
+    Reads `ledger.prompt_versions`, `ledger.events`.
+    """
     names = resolved.names
     present = {"prompt_version": resolved.version.prompt_version}
     with context.database.reading(work) as session:
@@ -46,7 +49,10 @@ def plan_meanwhile(
     pilot_keys: Sequence[str],
     folder: Path,
 ) -> Plan | None:
-    """What goes on under the version before, for `plan`, beside the rows that the pilot takes."""
+    """Plan what goes on under the previous version, beside the rows that the pilot takes.
+
+    `pilot_keys` are those rows. Return None where `[pilot]` does not ask for it or there is no previous version.
+    """
     if not is_asked_for(resolved):
         return None
     with closing(context.work()) as work:
@@ -58,10 +64,10 @@ def plan_meanwhile(
 
 
 def make_planner(context: Context, work: Work, resolved: Resolved, folder: Path) -> Planner:
-    """A planner with working tables of its own in `work`."""
+    """Return a planner with working tables of its own in `work`."""
     return Planner(resolved=resolved, database=context.database, work=work, folder=folder, prices=context.prices())
 
 
 def unanswered(options: PlanOptions, without: Sequence[str]) -> PlanOptions:
-    """`options` held to the rows that no version has answered yet, less the keys in `without`."""
+    """Return `options` held to the rows that no version has answered yet, without the keys in `without`."""
     return replace(options, unanswered=without, sample=None)

@@ -1,4 +1,4 @@
-"""`[pilot] meanwhile = "previous"`: new rows go on under the last approved prompt version while the gate is closed."""
+"""`[pilot] meanwhile = "previous"`: send new rows under the last approved prompt version while the gate is closed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from batchpipe.engine.source.snapshot import Snapshot
 
 @dataclass(slots=True, kw_only=True)
 class PreviousVersionRun:
-    """The rows that no version has answered yet, under the version before. It has working tables of its own."""
+    """Sends the rows that no version has answered yet, under the previous prompt version.
+
+    It has working tables of its own. `plan_again` says that rows may have become due.
+    """
 
     planner: Planner
     due_requests: DueRequests
@@ -30,11 +33,11 @@ class PreviousVersionRun:
 
     @property
     def done(self) -> bool:
-        """Nothing more can be sent now."""
+        """Return whether nothing more can be sent now."""
         return not self.plan_again and self.due_requests.all_sent
 
     def submit(self, in_flight: BatchesInFlight) -> None:
-        """Plan where rows have become due, and send what there is room for."""
+        """Plan where rows may have become due, and send what the limits allow."""
         if self.plan_again and self.due_requests.all_sent:
             self.plan_again = False
             self.due_requests.load(self.planner.plan(self.snapshot, (), self.options))
@@ -49,7 +52,11 @@ def begin_previous_version_run(
     parts: RunParts,
     tell: Tell,
 ) -> PreviousVersionRun | None:
-    """A way for new rows under the version before, with what a run's submitter takes; `stack` closes its tables."""
+    """Return what sends new rows under the previous version; None where `[pilot]` does not ask for it.
+
+    `parts` are those of the run; `stack` closes the working tables.
+    Writes `ledger.prompt_versions`, `ledger.policies`.
+    """
     if not is_asked_for(parts.resolved):
         return None
     work = context.work()

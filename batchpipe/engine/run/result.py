@@ -1,4 +1,4 @@
-"""What a run came to: where its rows stand now, what it sent and what that cost."""
+"""Sum up a run: where its rows stand now, what it sent and what that cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Status = Literal["done", "failed_rows", "pending", "gate", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """The object of `run --json`. Counts are of input rows as they stand now; `share_failed` is of this call's rows."""
+    """Is the object of `run --json`.
+
+    Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests. Costs are US dollars.
+    """
 
     pipeline: str
     run_id: str
@@ -42,7 +45,7 @@ class RunResult:
 
     @classmethod
     def begun_only(cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None) -> RunResult:
-        """The result of a run that did not come to a plan."""
+        """Return the result of a run that did not come to a plan."""
         return cls(
             pipeline=pipeline,
             run_id=run_id,
@@ -55,7 +58,10 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """What the run itself knows of its end."""
+    """Holds what the run itself knows when it ends.
+
+    `since` is the commit that began it, `first` its first plan.
+    """
 
     run_id: str
     since: int  # the commit that began it
@@ -69,7 +75,10 @@ class RunEnd:
 
 
 def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> RunResult:
-    """Sum up a run out of the ledger, and close the orders that it has done."""
+    """Sum up a run from the ledger, and close the orders that it has done.
+
+    Reads `work.all_keys`, `work.touched`, `work.due_words`, the ledger. Writes `work.standings`, `ledger.events`.
+    """
     names = quote_list(resolved.names)
     with database.reading(work) as session:
         session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
@@ -126,7 +135,10 @@ def close_run(
     submitted: int,
     gate: str | None = None,
 ) -> None:
-    """Record that the run has ended, and what stopped it."""
+    """Record that the run has ended, and what stopped it.
+
+    Writes `ledger.events`.
+    """
     data: dict[str, Any] = {"status": status, "submitted": submitted}
     if error is not None or gate is not None:
         data["message"] = error.what if error is not None else gate
@@ -135,6 +147,10 @@ def close_run(
 
 
 def _status(end: RunEnd, rows: dict[str, int], failed: int, decided: int, max_failed: float) -> Status:
+    """Return the status of the run.
+
+    `failed` and `decided` are rows of this call; more than `max_failed` of the decided ones failed makes `failed_rows`.
+    """
     if end.error is not None:
         return "error"
     if end.gate is not None:
@@ -146,7 +162,10 @@ def _status(end: RunEnd, rows: dict[str, int], failed: int, decided: int, max_fa
 
 
 def _close_orders(database: Database, work: Work, resolved: Resolved, end: RunEnd) -> None:
-    """The same command again is a new order once this one is done."""
+    """Record which orders are done, so that the same command again is a new order.
+
+    Writes the tables of `compare_rows`, `ledger.events`.
+    """
     with database.reading(work) as session:
         orders = open_orders(session, resolved)
         if not orders:

@@ -1,4 +1,4 @@
-"""The loop: several pipelines advance side by side, and one's error does not stop the others."""
+"""Run several pipelines side by side; the error of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_SLEEP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """One pipeline's result; `error` is what stopped it, if anything did."""
+    """Holds one pipeline's result; `error` is what stopped it, if anything did."""
 
     result: RunResult
     error: BatchpipeError | None
@@ -35,9 +35,10 @@ def run_pipelines(
     show: Callable[[Sequence[PipelineRun]], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[RunOutcome]:
-    """Step every run until all have finished, or `wait_seconds` have passed; `show` is called about once a second.
+    """Take steps of every run until all have finished, or `wait_seconds` have passed; return their outcomes.
 
-    KeyboardInterrupt leaves everything resumable: the results so far are recorded, the locks released.
+    `show` is called about once a second. An interrupt leaves everything resumable: what came so far is recorded, and
+    the locks are released.
     """
     deadline = context.clock() + timedelta(seconds=wait_seconds) if wait_seconds is not None else None
     with ExitStack() as ending:
@@ -55,6 +56,7 @@ def run_pipelines(
 
 
 def _step(run: PipelineRun) -> None:
+    """Take one step of `run`, and keep an error that stops it."""
     try:
         run.step()
     except GateError as error:

@@ -1,4 +1,7 @@
-"""Trying a few rows now, by one realtime call each: the same requests, kept so that a later run takes their answers."""
+"""Try a few rows now, by one realtime call each.
+
+The requests are the same as those of a run, and they are recorded, so that a later run takes their answers.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ OFF_THE_LADDER = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryOptions:
-    """Which rows to try, and by what. `keys` are JSON lists of texts; without them it is `rows` by hash of the key."""
+    """Says which rows to try, and by which model.
+
+    `keys` are JSON lists of texts. Without them, `rows` rows are taken in the order of the hashes of their keys.
+    """
 
     keys: Sequence[str] = ()
     rows: int = 5
@@ -50,10 +56,11 @@ class TryOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedRow:
-    """One row and its answer. `known`: it was bought before, and costs nothing now.
+    """Holds one row and its answer. `known` says that the answer was bought before and costs nothing now.
 
-    `verdict` is accepted, unaccepted (valid, and `accept` does not hold), invalid, or the outcome of the call:
-    truncated, refused, ...; `rung` 0 is a model that is not on the ladder. Costs are US dollars, `seconds` the call's.
+    `verdict` is accepted, unaccepted (valid, but `accept` does not hold), invalid, or the outcome of the call, as
+    truncated or refused. `rung` 0 is a model that is not on the ladder. `cost_usd` is in US dollars; `seconds` is how
+    long the call took.
     """
 
     key: Sequence[str]
@@ -74,7 +81,10 @@ class TriedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TryRequest:
-    """A row as it is sent. `custom_id` is of the answer that is known, or that of the call to come."""
+    """Describes a row as it is sent.
+
+    `custom_id` is that of the known answer, or of the call to come. `chunk_id` is None where the answer is known.
+    """
 
     key: str
     rung: int
@@ -98,7 +108,11 @@ class RowTry:
     run_id: str = field(default="", init=False)
 
     def rows(self, options: TryOptions) -> Iterator[TriedRow]:
-        """Each row as its answer comes. UsageError for an unknown key or rung, GateError for a small budget."""
+        """Yield each row as its answer comes.
+
+        Raises UsageError for an unknown key or rung, GateError where the calls do not fit a budget, ProviderError where
+        the provider refuses.
+        """
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
         self._refuse_over_budget(requests)
@@ -107,6 +121,10 @@ class RowTry:
             yield self._answered(request)
 
     def _keys(self, options: TryOptions) -> list[str]:
+        """Return the keys of the rows to try.
+
+        Raises UsageError for a key that is not in the input.
+        """
         connection = self.work.connection
         relation, rows = self.snapshot.relation, {"rows": options.rows}
         if options.keys:
@@ -127,7 +145,7 @@ class RowTry:
         return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
 
     def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:
-        """Of each key the mask of rungs that its row may use, and the columns that the templates read."""
+        """Return, of each key, the mask of rungs that its row may use, and the columns that the templates read."""
         resolved = self.resolved
         columns = [each for each in self.snapshot.columns if each.name in resolved.templates.columns]
         used = {name for when in resolved.whens if when for name in when.inputs}
@@ -143,6 +161,10 @@ class RowTry:
         return [by_key[key] for key in keys]
 
     def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _TryRequest:
+        """Render the request of a row, and look for its answer among those that were bought before.
+
+        Reads `ledger.requests`, `ledger.results`.
+        """
         rung, settings = self._rung(mask, options)
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
@@ -170,7 +192,11 @@ class RowTry:
         )
 
     def _rung(self, mask: int, options: TryOptions) -> tuple[int, RungSettings]:
-        """The rung that is asked for, else the first that the row may use."""
+        """Return the rung that is asked for, else the first that the row may use, with its settings.
+
+        A model that is not on the ladder has rung 0. Raises PipelineError for a model that cannot be asked so,
+        UsageError for a rung that there is not.
+        """
         rungs, file = self.resolved.rungs, self.resolved.file
         if options.model is not None:
             model = split_model(options.model, self.context.default_provider)[1]
@@ -190,7 +216,10 @@ class RowTry:
         return number, rungs[number - 1]
 
     def _refuse_over_budget(self, requests: Sequence[_TryRequest]) -> None:
-        """What the calls may cost at most has to fit every budget."""
+        """Raise GateError where the calls may cost more than what is left of a budget.
+
+        Reads the ledger.
+        """
         budget, context, names = self.resolved.file.pipeline.budget, self.context, self.resolved.names
         most = Decimal(0)
         for each in requests:
@@ -212,7 +241,10 @@ class RowTry:
             )
 
     def _commit_intents(self, requests: Sequence[_TryRequest]) -> None:
-        """The version, and each request that is about to be sent."""
+        """Record the prompt version, and each request that is about to be sent.
+
+        Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.requests`.
+        """
         context, resolved = self.context, self.resolved
         new = [each for each in requests if each.chunk_id is not None]
         if not new:
@@ -248,6 +280,10 @@ class RowTry:
                 session.execute(statement, values)
 
     def _answered(self, request: _TryRequest) -> TriedRow:
+        """Call the provider where the answer is not known, and return the row with its answer.
+
+        Reads `ledger.results`.
+        """
         seconds = self._call(request) if request.chunk_id is not None else 0.0
         with self.context.database.reading(self.work) as session:
             found = session.dictionaries(query("tried_result"), {"custom_id": request.custom_id})[0]
@@ -272,7 +308,10 @@ class RowTry:
         )
 
     def _validated(self, request: _TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
-        """(verdict, error, output) of a result, by today's schema, checks and `accept` of its rung."""
+        """Return (verdict, error, output) of a result, by the present schema, checks and `accept` of its rung.
+
+        Reads `work.answers`. Writes `work.to_validate`, `work.documents`, `work.validity`.
+        """
         if found["outcome"] != "answered":
             return found["outcome"], found["error"] or None, None
         connection, rules = self.work.connection, self.resolved.answer_rules
@@ -287,7 +326,11 @@ class RowTry:
         return verdict, error, json.loads(output) if output is not None else None
 
     def _call(self, request: _TryRequest) -> float:
-        """One realtime call, recorded; how many seconds it took."""
+        """Call the provider and record the result; return how many seconds the call took.
+
+        Writes the file of the result, `ledger.results`, `ledger.prices`. Raises ProviderError where the provider
+        refuses or does not answer.
+        """
         context, resolved = self.context, self.resolved
         provider = context.provider(resolved.file)
         headers = provider.batch_headers(request.settings)
@@ -309,6 +352,7 @@ class RowTry:
         return seconds
 
     def _collector(self) -> Collector:
+        """Return what records the results."""
         context = self.context
         parts = RunParts(
             resolved=self.resolved,
@@ -322,7 +366,7 @@ class RowTry:
 
 
 def _sent_once(requests: Sequence[_TryRequest]) -> list[_TryRequest]:
-    """Of rows that ask the same only the first is sent."""
+    """Leave of requests that ask the same only the first to be sent; the others take its answer."""
     first: dict[tuple[str, str], _TryRequest] = {}
     found = []
     for each in requests:

@@ -295,7 +295,7 @@ CREATE OR REPLACE TABLE work.revalidated AS SELECT * FROM work.validity;
 -- work.documents_of_revalidated: One row is the valid document of an answer that was validated again.
 CREATE OR REPLACE TABLE work.documents_of_revalidated AS SELECT * FROM work.documents WHERE output IS NOT NULL
 
--- name: judged_documents
+-- name: documents_of_validity
 -- work.documents_of_validity: One row is the valid document of a stored answer that was validated for a row that may be due.
 CREATE OR REPLACE TABLE work.documents_of_validity AS SELECT * FROM work.documents WHERE output IS NOT NULL
 

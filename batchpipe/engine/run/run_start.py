@@ -1,0 +1,68 @@
+"""Start a run: refuse a paused pipeline, record the start, read the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from batchpipe import __version__
+from batchpipe.common.errors import GateError
+from batchpipe.engine.batches.free_decisions import record_version
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Database, Work
+from batchpipe.store.queries import query
+
+
+def is_paused(database: Database, work: Work, name: str) -> bool:
+    """Return whether `batchpipe cancel` paused the pipeline `name`.
+
+    Reads `ledger.events`.
+    """
+    with database.reading(work) as session:
+        return bool(session.one(query("paused", pipelines=quote_list([name])))[0])
+
+
+def refuse_paused(name: str) -> NoReturn:
+    """Raise GateError: the pipeline `name` is paused."""
+    hint = f"To go on: batchpipe run {name} --resume"
+    raise GateError(f"{name} is paused by `batchpipe cancel`", where=name, hint=hint)
+
+
+def record_start(database: Database, work: Work, name: str, *, resumes: bool) -> tuple[str, int]:
+    """Record that a run of the pipeline `name` began; return its id and the commit.
+
+    `resumes` says that it ends a pause.
+    Writes `ledger.events`.
+    """
+    with database.writing(work, None) as session:
+        run_id = str(session.one("SELECT uuidv7()")[0])
+        add_event(session, name, "run_started", {"version": __version__}, run_id=run_id)
+        if resumes:
+            add_event(session, name, "resumed", {}, run_id=run_id)
+        return run_id, session.seq
+
+
+def read_input(
+    context: Context, file: PipelineFile, work: Work, run_id: str, params: Mapping[str, Any]
+) -> tuple[Resolved, Snapshot]:
+    """Resolve the file, make the output table, then read the input once into a snapshot.
+
+    Snapshots and rendered requests of earlier runs are removed.
+    Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table.
+    """
+    with context.source(file, params) as source:
+        resolved = context.resolve(file, source)
+        source.release_databases()
+        with context.database.writing(work, run_id) as session:
+            record_version(session, resolved, run_id, context.git_commit())
+            ensure_output(session, resolved, run_id)
+        folder = context.database.make_folder("work", file.pipeline.name)
+        for old in folder.glob("*.parquet"):
+            old.unlink()
+        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns)
