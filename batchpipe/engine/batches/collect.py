@@ -1,4 +1,4 @@
-"""Collect ended batches: keep the raw results first, check them whole, validate them, record them in one transaction."""
+"""Collect ended batches: keep the raw results first, check and validate them, record them in one transaction."""
 
 from __future__ import annotations
 
