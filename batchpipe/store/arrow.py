@@ -1,7 +1,8 @@
-"""pyarrow, once it is needed, and without pandas.
+"""The import of pyarrow, at the moment it is needed and without pandas.
 
-Its import is a twentieth of what a call with nothing to do takes. At the first array of a process it imports pandas,
-where it is installed, to see whether it was given a Series: half a second of CPU for nothing. It tries once only.
+The import takes a twentieth of the time of a run that has nothing to do. When a process makes its first array, pyarrow
+imports pandas if that is installed, to test whether it was given a Series. This costs half a second of CPU and is of no
+use here. pyarrow tries it only once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 
 class _NoPandas(MetaPathFinder):
-    """Finds that there is no pandas."""
+    """A finder of modules that reports that pandas is not installed."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         if fullname == "pandas":
@@ -22,7 +23,7 @@ class _NoPandas(MetaPathFinder):
 
 @cache
 def arrow() -> Any:
-    """The module pyarrow, with its Parquet writer. It has looked for pandas while that could not be found."""
+    """Return the module pyarrow with its Parquet writer, after it has looked for pandas and not found it."""
     import pyarrow
     import pyarrow.parquet
 

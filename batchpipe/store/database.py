@@ -1,8 +1,8 @@
-"""The one class that owns the database file: opened for moments, never during a network call or a sleep.
+"""The class that owns the database file. The file is open for moments, never during a network call or a sleep.
 
-DuckDB lets no second process read a file that is held open for writing, so every opening retries with jitter and a
-session ends as soon as its work is done. A `Work` is an in-memory DuckDB of this process; the database is attached to
-it for a session, so that what a run has at hand and what the ledger knows meet in one statement.
+DuckDB lets no second process read a file that is open for writing, so that every opening retries with jitter, and a
+session ends as soon as its work is done. A `Work` is an in-memory DuckDB of this process. For a session the database is
+attached to it, so that one statement can read both the working tables of a run and the ledger.
 """
 
 from __future__ import annotations
@@ -31,20 +31,24 @@ from batchpipe.store.queries import query
 CATALOG = "store"
 MARKS_BEGAN = 2  # the schema version from which on output tables bear a mark
 MEMORY_BYTES = 300_000_000
+# Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
+# it reads out of it.
 COPIES_OF_GROUP = 4
-# A statement holds so many copies of answers; what reads fields out of them holds their JSON once more for each test.
 COPIES_OF_ANSWER = 4
 COPIES_FOR_FIELD = 6
-LEAST_ROWS = 64  # DuckDB puts fewer together
+LEAST_ROWS = 64  # DuckDB joins smaller vectors
 BLOCK_ROWS = 5_000
-VECTOR_ROWS = 2_048  # what DuckDB works on at once
-# What file systems without hard links say.
+VECTOR_ROWS = 2_048  # the rows that DuckDB works on at once
+# The errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """An open database: `execute` runs one statement. `seq` and `now` stamp what a writing session appends."""
+    """An open database. `seq` and `now` are the number and the time of the commit that a writing session makes.
+
+    `empty`: there is no database file yet.
+    """
 
     work: Work
     seq: int
@@ -53,25 +57,26 @@ class Session:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection of `work`, to which the database is attached."""
         return self.work.connection
 
     def execute(self, statement: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
-        """Run `statement`; the cursor holds its rows."""
+        """Run `statement` and return the cursor that holds its rows."""
         return self.connection.execute(statement, parameters)
 
     def rows(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
-        """All rows of `statement`."""
+        """Return all rows of `statement`."""
         return self.connection.execute(statement, parameters).fetchall()
 
     def one(self, statement: str, parameters: object = None) -> tuple[Any, ...]:
-        """The one row of `statement`; InternalError where there is none."""
+        """Return the first row of `statement`. Raises InternalError if it has none."""
         row = self.connection.execute(statement, parameters).fetchone()
         if row is None:
-            raise InternalError("a query that must give a row gave none", hint="Please report this.")
+            raise InternalError("a query that must return a row returned none", hint="Please report this.")
         return tuple(row)
 
     def dictionaries(self, statement: str, parameters: object = None) -> list[dict[str, Any]]:
-        """All rows as dicts by column name."""
+        """Return all rows of `statement` as dicts by column name."""
         cursor = self.connection.execute(statement, parameters)
         columns = [each[0] for each in cursor.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
@@ -79,10 +84,11 @@ class Session:
 
 @dataclass(slots=True, kw_only=True)
 class Database:
-    """A database file and how long to wait for it.
+    """A database file, and what to do while another process holds it.
 
-    `clock` gives naive UTC; `wait_seconds` is how long an opening is tried; `announce` is told once who holds it;
-    what is in `while_waiting` is called while an opening has to wait, and may not open the database.
+    `clock` returns naive UTC. `wait_seconds`: how long an opening is tried. `announce` is called once with a sentence
+    that says who holds the file. The functions in `while_waiting` are called between the tries; they may not open the
+    database.
     """
 
     path: Path
@@ -95,11 +101,11 @@ class Database:
 
     @property
     def folder(self) -> Path:
-        """The working folder beside the database; it ignores itself in git."""
+        """The working folder beside the database, which git ignores."""
         return self.path.parent / ".batchpipe"
 
     def make_folder(self, *names: str) -> Path:
-        """A folder below the working folder, made if it is not there."""
+        """Make a folder below the working folder, if it is not there, and return it. Raises DatabaseError."""
         folder = self.folder.joinpath(*names)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +118,7 @@ class Database:
 
     @contextmanager
     def reading(self, work: Work) -> Iterator[Session]:
-        """A session that cannot write. Where there is no database yet it sees an empty ledger."""
+        """Open a session that cannot write. If there is no database yet, it sees an empty ledger."""
         if not self.path.exists():
             with _empty_ledger(work, self.clock()) as session:
                 yield session
@@ -124,7 +130,10 @@ class Database:
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
-        """A session that is one transaction: committed whole at its end, or not at all."""
+        """Open a session that is one transaction, committed at its end, or rolled back after an error.
+
+        Writes a row of `ledger.commits`.
+        """
         if not self._migrated:
             self._migrate(work)
         with self._attached(work, read_only=False):
@@ -142,7 +151,7 @@ class Database:
     def _migrate(self, work: Work) -> None:
         if self.path.stem.lower() == "ledger":
             what = f"a database file cannot be called {self.path.name}"
-            hint = "DuckDB names the catalog after the file, and `ledger.x` would be ambiguous: use another name."
+            hint = "Use another name: DuckDB names the catalog after the file, and `ledger.x` would be ambiguous."
             raise DatabaseError(what, where=str(self.path), hint=hint)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +166,12 @@ class Database:
             with self._attached(work, read_only=False):
                 apply_migrations(work.connection, self.clock(), self.path)
         elif version > len(migrations()):
-            what = f"the database has schema version {version}, this batchpipe knows {len(migrations())}"
+            what = f"the database has schema version {version}, but this batchpipe knows only {len(migrations())}"
             raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
         self._migrated = True
 
     def _make(self, work: Work) -> None:
-        """A new database is made aside and put in its place whole: a full disk or a kill leaves no half one."""
+        """Make a new database under another name and rename it, so that a full disk or a kill leaves no half of one."""
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             with self._attached(work, read_only=False, path=part):
@@ -211,10 +220,10 @@ class Database:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """An in-memory DuckDB of this process that spills to `folder`; one pipeline's working tables live here.
+    """An in-memory DuckDB of this process with the working tables of one pipeline; it spills to a folder.
 
-    It works with one thread: the statements on a batch are short, and handing them round costs more than it saves.
-    What reads fields out of answers does so in `parts`, each of its own keys.
+    It has one thread: the statements on a batch are short, and to share them among threads costs more than it saves.
+    Statements that read fields out of answers run once for each of `parts`, which have different keys.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -224,6 +233,7 @@ class Work:
 
     @classmethod
     def open(cls, *, folder: Path | None = None) -> Work:
+        """Return a new working database, which spills to `folder`."""
         connection = duckdb.connect(":memory:")
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
         if folder is not None:
@@ -235,17 +245,17 @@ class Work:
         return work
 
     def make_room_for_input(self, group_bytes: int) -> None:
-        """Let statements on an input whose largest row group has `group_bytes` fit into memory; the rest is spilled.
+        """Raise the memory limit for statements on an input whose largest row group has `group_bytes`.
 
-        A statement holds several copies of the rows that it works on, a few thousand at a time.
+        A statement holds several copies of the few thousand rows that it works on. What is above the limit is spilled.
         """
         self._group_bytes = group_bytes
         self._limit()
 
     def make_room_for_answers(self, vector_bytes: int, fields: int = 0) -> None:
-        """Let statements on answers fit into memory whose longest `VECTOR_ROWS` have so many bytes together.
+        """Raise the memory limit for statements on answers whose longest `VECTOR_ROWS` have `vector_bytes` together.
 
-        Half of what there is by default is for them; what reads `fields` out of longer ones goes by parts.
+        Answers may take half of the default limit. If reading `fields` out of them takes more, it is done in parts.
         """
         room = MEMORY_BYTES // 2
         of_fields = COPIES_FOR_FIELD * fields * vector_bytes
@@ -262,7 +272,7 @@ class Work:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Give the file `part` the name `path`, unless another process was first."""
+    """Give the file `part` the name `path`, unless another process has made that file already."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     try:
@@ -277,14 +287,17 @@ def _put(part: Path, path: Path) -> None:
 
 
 def migrations() -> Sequence[str]:
-    """The numbered SQL files in order; the schema version is how many were applied."""
+    """Return the texts of the numbered SQL files in order. The schema version is the number of those applied."""
     folder = resources.files(__package__).joinpath("migrations")
     files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
     return [each.read_text(encoding="utf-8") for each in files]
 
 
 def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path: Path | None = None) -> None:
-    """Bring the attached database to the present schema, each migration in a transaction of its own."""
+    """Bring the attached database to the present schema, with a transaction for each migration.
+
+    Writes `ledger.meta`. Raises DatabaseError for a schema `ledger` that batchpipe did not make.
+    """
     work = Work(connection=connection)
     for number, text in enumerate(migrations(), start=1):
         connection.execute("BEGIN TRANSACTION")
@@ -356,16 +369,16 @@ def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
 
 
 def limit_memory(connection: duckdb.DuckDBPyConnection, limit_bytes: int) -> None:
-    """What is beyond `limit_bytes` is spilled to the disk."""
+    """Limit the memory of DuckDB to `limit_bytes`; what is above is spilled to disk."""
     connection.execute(f"SET memory_limit = '{limit_bytes // 1_000_000}MB'")
 
 
 def streamed(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    """The rows that `cursor` holds, never all of them at once."""
+    """Yield the rows that `cursor` holds, without having all of them in memory at once."""
     while block := cursor.fetchmany(BLOCK_ROWS):
         yield from block
 
 
 def quoted(*names: str) -> str:
-    """Identifiers, quoted and joined by commas."""
+    """Return identifiers, quoted and joined by commas."""
     return ", ".join(quote_identifier(each) for each in names)

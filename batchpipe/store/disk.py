@@ -1,4 +1,4 @@
-"""What goes wrong with files and disks, in words: DuckDB's errors and the system's as DatabaseError."""
+"""Translation of errors about files and disks, DuckDB's and the system's, into DatabaseError with a hint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DISK_ERRORS = {
     errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
 }  # fmt: skip
 _FULL = re.compile("No space left|File too large|Disk quota")
-# The first that is found in what DuckDB or the system says.
+# The hint of the first pattern that is found in the message of DuckDB or of the system.
 _HINTS = (
     (
         _FULL,
-        "Free some disk space, then run the same command again: nothing is lost, what was downloaded is used.",
+        "Free some disk space, then run the same command again: nothing is lost, and no results are downloaded twice.",
     ),
     (
         re.compile("ermission denied|[Rr]ead-only|not permitted"),
@@ -41,28 +41,28 @@ _HINTS = (
         "Restore the file from a backup (or move it away), then: batchpipe recover PIPELINE --from-raw",
     ),
 )
-_OTHER_HINT = "Run the same command again; with --debug it shows more."
+_OTHER_HINT = "Run the same command again; add --debug to see more."
 
 
 def is_of_storage(error: duckdb.Error) -> bool:
-    """Whether `error` is about the file or the disk, not about a statement."""
+    """Return whether `error` is about the file or the disk, not about a statement."""
     return isinstance(error, duckdb.IOException) or _STORAGE_MESSAGE.search(str(error)) is not None
 
 
 def disk_is_full(error: duckdb.Error) -> bool:
-    """Whether `error` says that nothing more can be written."""
+    """Return whether `error` says that nothing more can be written."""
     return _FULL.search(str(error)) is not None
 
 
 def storage_error(error: duckdb.Error, path: Path) -> DatabaseError:
-    """What DuckDB says of the file at `path`, with the step that mends it."""
+    """Return DuckDB's error about the file at `path` as DatabaseError, with the step that fixes it."""
     message = str(error).split("\n", 1)[0]
     hint = next((hint for pattern, hint in _HINTS if pattern.search(str(error))), _OTHER_HINT)
     return DatabaseError(message, where=str(path), hint=hint)
 
 
 def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
-    """What the system says of a file of ours, with the step that mends it."""
+    """Return the system's error about one of our files as DatabaseError, with the step that fixes it."""
     message = os.strerror(error.errno) if error.errno else str(error)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(message)), _OTHER_HINT)
     place = str(path or error.filename or "the working folder")
@@ -70,5 +70,5 @@ def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Whether `error` says that the disk is full, broken or not ours to write to."""
+    """Return whether `error` says that the disk is full or broken, or that we may not write to it."""
     return error.errno in _DISK_ERRORS

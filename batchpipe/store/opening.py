@@ -1,4 +1,4 @@
-"""Opening a database file that another process may hold: tried with jitter, and told who holds it."""
+"""Opening of a database file that another process may hold: it is tried with jitter, and says who holds the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK_MESSAGE = re.compile(
     r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
 )
 ANNOUNCE_AFTER_SECONDS = 1.0
-# A checkpoint writes the last row group, not full yet, once more with what is added to it: small ones cost less.
+# A checkpoint writes the last row group again, with the rows added to it, until it is full: small row groups cost less.
 ROW_GROUP_ROWS = 20_480
 
 _openings: dict[Path, threading.RLock] = {}
@@ -37,9 +37,10 @@ def attach(
     sleep: Callable[[float], None] = time.sleep,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Attach the file at `path`, trying for `wait_seconds` while another process holds it (then LockedError).
+    """Attach the file at `path`, with tries for `wait_seconds` while another process holds it.
 
-    `announce` is told once, after a second, who holds it; from then on `meanwhile` is called between the tries.
+    After a second `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is
+    called between the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
     """
     mode = " (READ_ONLY)" if read_only else f" (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
     statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
@@ -69,13 +70,13 @@ def attach(
 
 
 def _holder(held: re.Match[str]) -> str:
-    """Who holds a lock; a process that has just let go of it is not named."""
+    """Return who holds a lock; DuckDB does not name a process that has just released it."""
     if held["program"] is None:
         return "another process"
     return f"{Path(held['program']).name} (process {held['pid']})"
 
 
 def opening(path: Path) -> threading.RLock:
-    """One opener of a file per process: DuckDB refuses a second configuration of a file that is open."""
+    """Return the lock that lets one thread at a time open a file: DuckDB refuses to open it twice in two ways."""
     with _openings_guard:
         return _openings.setdefault(path.resolve(), threading.RLock())

@@ -40,7 +40,7 @@ class OutputMark:
 
 
 def read_mark(comment: str | None) -> OutputMark | None:
-    """Return the mark in the comment of a table; None where it has none."""
+    """Return the mark in the comment of a table; None if it has none."""
     found = MARK.search(comment or "")
     return OutputMark(found["database"], found["pipeline"]) if found else None
 

@@ -1,6 +1,6 @@
-"""The statements on our tables, by name, from the `.sql` files beside this module.
+"""The named SQL statements in the `.sql` files under `queries/`.
 
-A block begins with `-- name: NAME` and may hold `{parts}`, which callers fill with SQL that was quoted by
+A statement begins with `-- name: NAME`. It may have `{parts}`, which callers fill with SQL quoted by
 `batchpipe.sql.quoting`; values are always bound parameters.
 """
 
@@ -24,11 +24,11 @@ def _blocks() -> dict[str, str]:
 
 
 def query(name: str, **parts: str) -> str:
-    """The statement called `name` with its `{parts}` filled in; KeyError for an unknown name or a missing part."""
+    """Return the statement `name` with its `{parts}` filled in. Raises KeyError for an unknown name or missing part."""
     text = _blocks()[name]
     return text.format(**parts) if parts else text
 
 
 def names() -> frozenset[str]:
-    """Every name, for the test that each is used."""
+    """Return the names of all statements; a test checks that each is used."""
     return frozenset(_blocks())

@@ -1,7 +1,8 @@
--- Prompt caching: which chunks bore marks, what they read and wrote, and what that saved.
+-- Prompt caching: the chunks with cache marks, the tokens they read and wrote, and what that saved.
 
 -- name: cache_hits
--- What the newest batches read and wrote whose prefix was there when they were sent, by model and lifetime.
+-- Tokens that the newest batches read and wrote, by model and lifetime, if the cache held their prefix when they were
+-- sent.
 SELECT m.ttl, coalesce(sum(r.cache_read_tokens), 0)::BIGINT,
     sum(coalesce(r.cache_write_5m_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0))::BIGINT, count(*)
 FROM (
@@ -17,8 +18,8 @@ WHERE coalesce(r.cache_read_tokens, 0) + coalesce(r.cache_write_5m_tokens, 0) + 
 GROUP BY m.ttl
 
 -- name: cache_seen
--- Of one prefix: a prime of ours that is under way, until when it may be in the cache, primes since anything else went
--- out, and whether a request that bore the mark was answered without any use of the cache.
+-- The state of one prefix: when a priming request in flight was sent, until when the cache may hold it, the number of
+-- priming requests since any other request, and whether a marked request was answered without a use of the cache.
 WITH chunks AS (
     SELECT chunk_id, pipeline, recorded_at, data ->> 'cache_step' AS step, data ->> 'cache' AS ttl, seq
     FROM ledger.events
@@ -59,7 +60,7 @@ UPDATE work.ladder SET
 WHERE rung = $rung
 
 -- name: cache_came_to
--- What caching came to in batches, by model: what reads saved and writes cost beyond the price of uncached input.
+-- What the cache did in batches, by model: what reads saved, and what writes cost above the price of uncached input.
 WITH used AS (
     SELECT * REPLACE (
         coalesce(input_tokens, 0) AS input_tokens, coalesce(cache_read_tokens, 0) AS cache_read_tokens,

@@ -1,4 +1,4 @@
--- A batch's results: checked against what was sent, validated, priced and recorded.
+-- The results of batches: compared with what was sent, validated, priced and recorded.
 
 -- name: ended
 -- work.ended: One row is a batch that has ended, with the file of its results.
@@ -14,7 +14,7 @@ FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
 -- name: sent_values
--- The values of the input that conditions read: looked up where there are such conditions.
+-- The input values that conditions read; made only if there are such conditions.
 -- work.sent_values: One row is a row that was sent, with the input values that conditions read.
 CREATE OR REPLACE TABLE work.sent_values AS
 SELECT key_id, custom_id, input_values FROM ledger.requests WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
@@ -44,8 +44,8 @@ FROM (
 )
 
 -- name: special
--- What is looked at batch by batch: failures that may be of the account or the whole batch, what is unknown, and a key
--- that was sent in two of the batches.
+-- The batches that have to be collected one by one: those with failures that may concern the account or the whole batch,
+-- with unknown lines, or with a key that was sent in another of the batches too.
 SELECT
     EXISTS (SELECT 1 FROM work.lines WHERE outcome IN ('account', 'permanent', 'unknown'))
     OR (SELECT count(DISTINCT key_id) < count(*) FROM work.sent)
@@ -162,7 +162,7 @@ LEFT JOIN work.prices b ON b.model = s.model AND b.tier = s.tier AND b.above_inp
 LEFT JOIN work.prices n ON n.model = s.model AND n.tier = 'realtime' AND n.above_input_tokens = s.step
 
 -- name: price_step
--- The step of a model's prices that applies to a line: the one with the highest bound that its input passes.
+-- The step of a model's prices that applies to a line: the one with the highest lower bound that its input exceeds.
 (SELECT max(above_input_tokens) FROM work.prices b WHERE b.model = p.model
     AND b.above_input_tokens < p.uncached + p.write_5m + p.write_1h + p.reads)
 
@@ -190,7 +190,7 @@ LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE 
     AND custom_id IN (SELECT earlier_answer FROM work.outcomes) GROUP BY custom_id) e ON e.custom_id = o.earlier_answer
 
 -- name: drop_collected
--- What is in the ledger now: the next batches would take as much memory again.
+-- Drops what is recorded now; with the next batches it would take twice the memory.
 DROP TABLE work.lines; DROP TABLE work.sent; DROP TABLE work.outcomes;
 DROP TABLE IF EXISTS work.sent_values; DROP TABLE IF EXISTS work.chosen_lines; DROP TABLE IF EXISTS work.validity_by_policy;
 DROP TABLE IF EXISTS work.documents_by_policy; DROP TABLE IF EXISTS work.validity; DROP TABLE IF EXISTS work.documents

@@ -17,7 +17,7 @@ UNION
 SELECT custom_id FROM ledger.results WHERE pipeline IN ({pipelines}) AND model = {model}
 
 -- name: side
--- A valid answer that went up a rung counts only where a model is asked for: `accept` is no part of the question.
+-- A valid answer that `accept` did not hold for counts only in a comparison of models, which does not depend on `accept`.
 -- work.side_before: One row is a key with its newest answer on the first side of a comparison.
 -- work.side_after: One row is a key with its newest answer on the second side of a comparison.
 CREATE OR REPLACE TABLE {side} AS
@@ -107,7 +107,7 @@ FROM work.cells
 WHERE key_id IN (SELECT key_id FROM work.cells GROUP BY key_id ORDER BY work.draw_order(key_id) LIMIT $count)
 
 -- name: side_cost
--- What the answers cost with their retries and lower rungs, of the rows that were answered on both sides.
+-- The cost of the rows that were answered on both sides, with their retries and lower rungs.
 SELECT
     coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     count(*) FILTER (r.cost_usd IS NULL) AS unpriced

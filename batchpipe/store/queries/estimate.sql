@@ -1,8 +1,8 @@
--- What requests are expected to use and to cost, and how long they take.
+-- The tokens, cost and time that requests are expected to take.
 
 -- name: recent_window
--- From which commit on there are 20,000 results, and of how many of them one is looked at: enough to know, and no scan
--- of all that was ever paid.
+-- The commit from which on there are 20,000 results, and the number n of which every n-th is read: enough for an estimate,
+-- without a scan of all results.
 SELECT
     coalesce(max(seq) FILTER (newer >= 20_000), 0)::BIGINT,
     greatest(coalesce(min(newer) FILTER (newer >= 20_000), 0) // 20_000, 1)::BIGINT
@@ -30,7 +30,8 @@ JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id 
 JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
 
 -- name: past_results
--- By settings of a rung, and over all of them (NULL); results of the present prompt alone, where there are enough.
+-- Means by the settings of a rung, and over all settings (NULL), from results of the present prompt alone if there are
+-- enough.
 WITH used AS (
     SELECT *, count(*) FILTER (present AND billed) OVER (PARTITION BY settings) >= $enough AS of_present
     FROM work.seen
@@ -64,7 +65,7 @@ FROM used
 GROUP BY GROUPING SETS ((settings), ())
 
 -- name: recent_batches
--- The newest batches that the provider finished by itself, of whatever pipeline; its own clock where it is known.
+-- The newest batches of any pipeline that ended without being canceled, timed by the provider's clock if it is known.
 -- work.recent_batches: One row is one of the newest batches that the provider finished, with its seconds.
 CREATE OR REPLACE TABLE work.recent_batches AS
 SELECT requests, greatest(epoch(ended_at) - epoch(coalesce(created_at, submitted_at)), 0) AS seconds
@@ -74,7 +75,7 @@ ORDER BY submitted_at DESC
 LIMIT 200
 
 -- name: batch_seconds
--- Of batches of about this size, where there are some; else of all.
+-- The seconds of batches of about this size; if there are none, of all batches.
 WITH like_this AS (
     SELECT *, requests BETWEEN $requests / 4 AND $requests * 4 AS is_alike FROM work.recent_batches
 )
@@ -83,7 +84,7 @@ FROM like_this
 WHERE is_alike OR (SELECT count(*) FROM like_this WHERE is_alike) < 5
 
 -- name: due_by_rung
--- For each rung that a due row is on, and each that it may come to: one try's tokens.
+-- The tokens of one attempt on each rung that a due row is on or may come to.
 SELECT
     q.rung AS start, q.rungs, u.rung AS rung, count(*) AS requests,
     sum(CASE WHEN u.rung = q.rung THEN q.expected_input_tokens

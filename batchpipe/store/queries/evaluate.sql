@@ -1,4 +1,4 @@
--- Gold rows, and what models answered to them.
+-- Gold rows and the answers of models to them.
 
 -- name: gold_truth
 -- work.truth: One row is a gold row, with its true values.
@@ -29,7 +29,7 @@ SELECT count(*) FROM work.gold_reviews r WHERE r.key NOT IN (SELECT key FROM {go
 CREATE OR REPLACE TABLE work.truth AS SELECT * EXCLUDE (_chosen, _columns, _texts) FROM work.gold_reviews WHERE false
 
 -- name: reviewed_truth
--- Reviews of the very input that a row has, over the columns that both know.
+-- Reviews of the same input that the row has now, compared over the columns that both have.
 -- work.reviewed_truth: One row is a gold row whose true values come from a review of the very same input.
 CREATE OR REPLACE TABLE work.reviewed_truth AS
 SELECT r.* EXCLUDE (_columns, _texts)
@@ -64,7 +64,7 @@ JOIN (SELECT md5(key)::UUID AS key_id, {texts} AS _given FROM {rows}) s USING (k
 WHERE {same}
 
 -- name: graded_answers
--- Answers beside what is true of the input that they were asked with.
+-- Answers beside the true values of the input that was sent with their request.
 WITH asked AS (
     SELECT q.key_id, q.custom_id, arg_max(q.key, q.seq) AS key, arg_max(q.input_values, q.seq) AS texts,
         arg_max(q.policy_hash, q.seq) AS policy_hash
@@ -102,7 +102,7 @@ FROM {rows}
 WHERE md5(key)::UUID IN ({keys})
 
 -- name: evaluated_standings
--- Rows of one model, or of a judge, that have come to their end with the input that they have now.
+-- Rows that one model, or a judge, has answered or failed with the input that they have now.
 -- work.evaluated: One row is a gold row that a model, or a model that judges, has come to an end with.
 CREATE OR REPLACE TABLE work.evaluated AS
 SELECT n.key_id, n.custom_id, n.state, n.error
@@ -124,8 +124,8 @@ JOIN {rows} s ON md5(s.key)::UUID = e.key_id
 WHERE e.state = 'accepted'
 
 -- name: evaluated_costs
--- All attempts that led to an answer, at the batch price, also those of `try`, which were paid at another. Rows that share
--- one request share its cost: the first bears it.
+-- All attempts that led to an answer, at the batch price; those of `try`, which cost more, too. Of rows that share a
+-- request the first has its cost.
 -- work.evaluated_costs: One row is an answer to a gold row, with what all its attempts cost.
 CREATE OR REPLACE TABLE work.evaluated_costs AS
 WITH asked AS (
@@ -191,7 +191,7 @@ FROM (
 )
 
 -- name: climbers
--- Rows whose way up the ladder leads to a rung: they may use it, and no rung below has an answer that is accepted.
+-- Rows that come to a rung: they may use it, and no rung below has an accepted answer.
 SELECT m.key_id FROM work.masks m
 WHERE (m.mask >> ($number - 1)) & 1 = 1 AND NOT EXISTS (
     SELECT 1 FROM work.answered a
@@ -215,7 +215,7 @@ ORDER BY a.number, work.draw_order(t.key_id)
 SELECT t.key, m.mask FROM work.masks m JOIN work.truth t USING (key_id) ORDER BY work.draw_order(t.key_id)
 
 -- name: evaluations
--- What evaluations came to: the newest of each prompt version, in the order of the versions.
+-- The results of evaluations: the newest one of each prompt version, in the order of the versions.
 SELECT data, recorded_at
 FROM (
     SELECT *, row_number() OVER (PARTITION BY data ->> 'prompt_version' ORDER BY seq DESC) AS place
@@ -229,7 +229,7 @@ SELECT data, recorded_at FROM ledger.events
 WHERE kind = 'evaluated' AND pipeline IN ({pipelines}) ORDER BY seq DESC LIMIT 1
 
 -- name: judged_pairs
--- What a judge has to say something of: the answers that differ from the true value, each once for a gold row.
+-- The pairs that a judge has to decide on: answers that differ from the true value, each once for a gold row.
 INSERT INTO {pairs}
 SELECT DISTINCT t.key_id, {key} AS key, {answer} AS answer, {expected} AS expected
 FROM work.answered a
@@ -244,7 +244,7 @@ FROM {pairs} p
 JOIN {rows} r ON md5(r.key)::UUID = p.key_id
 
 -- name: verdicts
--- What a judge said of each pair that it has come to an end with; nothing where it failed.
+-- The verdict of a judge on each pair that it has decided on; a pair on which it failed has none.
 -- work.verdicts_N: One row is a pair of answer and true value, with the verdict of the model that judges field N.
 CREATE OR REPLACE TABLE {verdicts} AS
 SELECT
@@ -255,7 +255,7 @@ LEFT JOIN work.evaluated e ON e.key_id = md5(p.key)::UUID
 LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND e.state = 'accepted'
 
 -- name: judge_cost
--- All attempts on all rungs that led to a verdict, or to none, each request once, also those of an earlier judge.
+-- The cost of all requests to a judge, each once, on all rungs, with or without a verdict, those of an earlier judge too.
 WITH used AS (
     SELECT custom_id FROM work.evaluated
     UNION
@@ -287,7 +287,8 @@ ORDER BY t.key
 LIMIT $rows
 
 -- name: judged_answers
--- Each valid answer of a model with what becomes of it: the true value itself is right, and only one of both is wrong.
+-- Each valid answer of a model and whether it is right: equal to the true value, or else right by the judge's verdict. An
+-- answer is wrong where only one of the two is NULL.
 SELECT
     a.number, t.key,
     CASE

@@ -1,7 +1,7 @@
--- Orders of people, and when they are done.
+-- Orders that people gave (`--redo`, `--keep`, `--retry-failed`), and which of them are still open.
 
 -- name: open_orders
--- `number` is the order's place among all that were ever given, so that it stays the same.
+-- `number` is the place of the order among all orders ever given, so that it never changes.
 SELECT kind, argument, selection, seq, order_id, number, recorded_at
 FROM (
     SELECT *, row_number() OVER (ORDER BY seq, order_id) AS number FROM ledger.orders WHERE pipeline IN ({pipelines})

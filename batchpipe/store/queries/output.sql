@@ -1,4 +1,4 @@
--- The output table, out of decisions, requests and results.
+-- The output table, made from decisions, requests and results.
 
 -- name: output_source
 WITH accepted AS ({accepted}),
@@ -53,7 +53,7 @@ GROUP BY custom_id
 SELECT key_id, custom_id, rung, review, prompt_version FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
 
 -- name: requests_now
--- What was accepted of an earlier answer has none of these results, and comes in after them.
+-- A row whose accepted answer is older has none of these results, and is added afterwards.
 SELECT * FROM work.sent
 
 -- name: outputs_now
@@ -69,7 +69,7 @@ FROM (
             AND key_id IN (SELECT key_id FROM work.compared)
         GROUP BY key_id
     ),
-    -- Of many rows only those that are not unchanged are joined: of the others nothing is held but that they are there.
+    -- Only rows that are not unchanged are joined. Of the others, which may be many, only the keys are held.
     compared AS MATERIALIZED (
         SELECT c.key_id, c.word,
             coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UUID, false) AS is_current

@@ -1,4 +1,4 @@
--- The pilot of a prompt version: what was sent of it, what it came to, and who approved it.
+-- The pilot of a prompt version: the rows that were sent, their outcomes, and the approval.
 
 -- name: pilot_standing
 WITH chunks AS (
@@ -45,8 +45,8 @@ ORDER BY greatest(coalesce(a.seq, 0), coalesce(f.seq, 0)) DESC
 LIMIT 1
 
 -- name: pilot_sample
--- By hash of the key, so that it is the same sample whoever asks; rows with a true value first, then in turns over the
--- values of a column.
+-- Rows are drawn by the hash of the key, so that every call draws the same sample: first rows with true values, then rows
+-- with each value of a column in turn.
 -- work.sample: One row is a key that was drawn for a pilot.
 CREATE OR REPLACE TABLE work.sample AS
 SELECT key_id

@@ -1,7 +1,8 @@
--- The diff: what each input row's standing is against what is known, as sets.
+-- The plan: each row of the input compared, as sets, with the decisions that stand.
 
 -- name: generation
--- The first commit of the prompt version that decided last. Most keys were decided there, and there but once.
+-- The first commit of the prompt version that made the newest decisions, called the generation. Most keys were decided in
+-- it, and only once.
 SELECT coalesce(min(seq), 0) FROM ledger.decisions
 WHERE pipeline IN ({pipelines}) AND prompt_version IN (
     SELECT prompt_version FROM ledger.decisions
@@ -20,8 +21,8 @@ WHERE pipeline IN ({pipelines}) AND seq >= {generation}
 GROUP BY key_id HAVING count(*) > 1
 
 -- name: superseded
--- Earlier prompt versions that brought the keys of that generation to an end, and no others, as where a prompt is edited
--- over the same rows. Sets of keys are the same where their number and the exclusive or of their hashes are.
+-- Earlier prompt versions that decided exactly the keys of that generation, as after an edit of the prompt over the same
+-- rows. Two sets of keys are taken as the same if their number and the exclusive or of their hashes are.
 -- work.superseded: One row is an earlier prompt version that the generation superseded for all of its keys.
 CREATE OR REPLACE TABLE work.superseded AS
 WITH ended AS (
@@ -35,7 +36,7 @@ FROM ended e JOIN ended g USING (rows, keys)
 WHERE e.earlier IS NOT NULL AND g.earlier IS NULL
 
 -- name: decided_before
--- Keys that were decided before that generation only: none is among those whose version it has superseded.
+-- Keys that were decided only before that generation. No superseded version has one of them.
 -- work.decided_before: One row is a key that was decided only before the generation, with its newest commit.
 CREATE OR REPLACE TABLE work.decided_before AS
 SELECT key_id, max(seq) AS seq
@@ -51,7 +52,7 @@ ANTI JOIN (
 GROUP BY key_id
 
 -- name: standing
--- The newest decision of each key, as of this commit. A view: a copy of it would take as much memory.
+-- The newest decision of each key as of this commit. It is a view, since a copy would take as much memory again.
 -- work.standing: One row is a key that was ever decided, with its newest decision.
 CREATE OR REPLACE VIEW work.standing AS
 SELECT
@@ -109,7 +110,7 @@ LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.
 LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
 
 -- name: compared
--- Every row of the input that is not unchanged. Of many rows those are few, as a rule: the others are put aside first.
+-- Every row of the input that is not unchanged. These are few, as a rule, so that unchanged rows are left out first.
 -- work.compared: One row is a row of the input that is not unchanged, with what its standing decision says of it.
 CREATE OR REPLACE TABLE work.compared AS
 WITH settled AS (
@@ -181,7 +182,7 @@ LEFT JOIN (
 {snapshot_join}
 
 -- name: tries
--- Answers that `batchpipe try` has bought, where their model with its settings is a rung of the ladder.
+-- Answers that `batchpipe try` has paid for, if their model with its settings is a rung of the ladder.
 -- work.tries: One row is an answer that `try` bought for a request that may be due.
 CREATE OR REPLACE TABLE work.tries AS
 WITH bought AS (
@@ -197,16 +198,16 @@ WHERE custom_id IN (
 )
 
 -- name: longest_stored
--- The tokens of so many of the longest results.
+-- The tokens of the longest results, as many as asked for.
 SELECT coalesce(sum(output_tokens), 0)::BIGINT
 FROM (SELECT output_tokens FROM ledger.results WHERE {among} ORDER BY output_tokens DESC LIMIT {rows})
 
 -- name: longest_answers
--- The bytes of so many of the longest answers.
+-- The bytes of the longest answers, as many as asked for.
 SELECT coalesce(sum(bytes), 0)::BIGINT FROM (SELECT strlen(answer) AS bytes FROM {answers} ORDER BY bytes DESC LIMIT {rows})
 
 -- name: stored_answers
--- Which is the newest is found without the texts, which would all be held at once.
+-- The newest answers are found without reading the texts, which would all be in memory at once.
 -- work.answers: One row is a request with the newest answer that is stored for it.
 CREATE OR REPLACE TABLE work.answers AS
 SELECT custom_id, answer
@@ -219,7 +220,7 @@ JOIN (
 WHERE outcome = 'answered' AND answer IS NOT NULL
 
 -- name: present_outputs
--- `output` is what stands, `answer` what the model said.
+-- `output` is the document that stands, `answer` the one that the model gave.
 -- work.present: One row is a key with the answer that stands for it now.
 CREATE OR REPLACE TABLE work.present AS
 SELECT a.key_id, a.custom_id, a.rung, coalesce(h.after, r.output) AS output, r.output AS answer
@@ -265,7 +266,7 @@ answered AS (
 )
 SELECT * FROM answered
 UNION ALL
--- The answer from the highest rung; one that `accept` does not hold for is kept for review where no rung is above.
+-- The answer from the highest rung. If `accept` does not hold for it and no rung is above, it is kept for review.
 SELECT w.key_id, arg_max(t.custom_id, (t.rung, t.seq)), max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true
 FROM wanted w
 JOIN work.tries t USING (fingerprint)
@@ -313,7 +314,7 @@ variants AS (
     UNION ALL
     SELECT * REPLACE (false AS continues), 0 AS above FROM wanted WHERE continues AND NOT certain
     UNION ALL
-    -- What was tried may go up from there.
+    -- A row that `try` has answered may go up from that rung.
     SELECT wanted.* REPLACE (
         true AS continues, NULL::INTEGER AS max_tokens, NULL::VARCHAR AS feedback_answer, NULL::VARCHAR AS feedback_error
     ), t.rung AS above
@@ -396,11 +397,11 @@ FROM (
 ) p
 
 -- name: drop_compared_parts
--- What `plan` has put together: it would take as much memory again.
+-- Drops what `plan` was made from, which would take as much memory again.
 DROP TABLE work.candidates; DROP TABLE work.matches
 
 -- name: drop_plan
--- What a plan was made of; what is due and what is recorded of a run's end stay.
+-- Drops what a plan was made from. The due rows, and what is needed to record the end of a run, stay.
 DROP TABLE work.plan; DROP TABLE work.rendered; DROP TABLE work.compared; DROP TABLE work.input
 
 -- name: due
@@ -425,7 +426,7 @@ SELECT
     greatest(round(l.input_fixed + l.input_per_byte * f.bytes), 1)::BIGINT AS expected_input_tokens,
     greatest(least(round(l.output_fixed + l.output_per_byte * f.bytes), coalesce(f.max_tokens, l.max_tokens)), 1)::BIGINT
         AS expected_output_tokens,
-    -- What is asked beside the message is the same for most rows of a rung.
+    -- The bytes around the message are the same for most rows of a rung.
     CASE
         WHEN f.max_tokens IS NULL AND f.feedback_error IS NULL AND f.request_group = '' THEN l.usually_asked
         ELSE md5(to_json([
@@ -445,7 +446,7 @@ JOIN (
 ) l ON l.rung = f.next_rung
 
 -- name: shared_requests
--- Of the rows that are due those that ask what another one asks too, or what is in flight: few, as a rule.
+-- Due rows whose request is the same as that of another due row, or as one in flight: few, as a rule.
 -- work.shared: One row is a due row that asks what another due row or a request in flight asks.
 CREATE OR REPLACE TABLE work.shared AS
 -- One in flight may have been recorded under schema version 1: its hash was the exclusive or of what is hashed now.
@@ -500,7 +501,7 @@ SELECT word, sum(rows)::BIGINT FROM (
 ) GROUP BY word
 
 -- name: vanished
--- Every key of the input that is not unchanged is in `compared` once; the unchanged ones are known and answered.
+-- Every key of the input that is not unchanged is in `compared` once; the unchanged keys are known and have answers.
 SELECT
     s.known, s.known - u.unchanged - c.met AS vanished, c.appeared, s.answered - u.unchanged - c.answered AS removed
 FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answered FROM work.standing_policies) s,
@@ -526,7 +527,7 @@ SELECT count(*), sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.que
 WHERE number >= $start AND number < $stop
 
 -- name: fitting
--- Of a stretch the requests of the first one's group that fit, and the first one in any case.
+-- The requests of a stretch that are in the group of its first request and fit into a chunk; the first one always does.
 SELECT count(*), sum(bytes)::BIGINT
 FROM (
     SELECT number, bytes, grouping = first_value(grouping) OVER queue AS alike,

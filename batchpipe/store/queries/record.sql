@@ -109,7 +109,7 @@ SELECT count(*) FROM work.redo r WHERE r.key_id IN (SELECT key_id FROM work.all_
 SELECT count(*) FROM work.pending WHERE started < $seq
 
 -- name: run_standings
--- Where each selected row of the input stands now, but those that were unchanged and still are.
+-- The state of each selected row of the input now, without the rows that were unchanged and still are.
 -- work.standings: One row is a selected row of the input that the run touched, with its state at the end.
 CREATE OR REPLACE TABLE work.standings AS
 WITH later AS (

@@ -1,4 +1,4 @@
--- What a person decides about chunks, and the ledger out of the raw folder.
+-- Decisions of a person about chunks, and the rebuild of the ledger from the raw folder.
 
 -- name: save_requests
 COPY (SELECT * FROM ledger.requests WHERE chunk_id = {chunk_id}::UUID)

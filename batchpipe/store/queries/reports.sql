@@ -1,11 +1,11 @@
--- What people ask of the ledger: where rows stand, one row's story, what was spent.
+-- Reports about the ledger: the states of rows, the history of one row, the cost.
 
 -- name: known_pipelines
--- Those of evaluations and judges are no pipelines of their own: NAME:eval:MODEL:HASH, NAME:judge:FIELD:HASH.
+-- Names without those of evaluations (NAME:eval:MODEL:HASH) and judges (NAME:judge:FIELD:HASH), which are no pipelines.
 SELECT DISTINCT pipeline FROM ledger.events WHERE NOT contains(pipeline, ':') ORDER BY pipeline
 
 -- name: rows_by_state
--- A renamed pipeline may know a key under both names: the present one is the newer.
+-- A renamed pipeline may have a key under both names; the decision under the present name is the newer one.
 SELECT state, coalesce(review, false) AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed})), count(*)
 FROM (
     SELECT key_id, arg_max(state, pipeline = $pipeline) AS state, arg_max(review, pipeline = $pipeline) AS review
@@ -74,7 +74,7 @@ WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
 GROUP BY key_id
 
 -- name: row_attempts
--- A verdict is committed together with the result that it was made on.
+-- A decision is in the same commit as the result that it was made on.
 WITH mine AS (
     SELECT * FROM ledger.requests WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
 ),
@@ -134,7 +134,7 @@ SELECT count(*) FROM {table} WHERE {condition}
 SELECT {values} FROM {table} WHERE to_json([{texts}])::VARCHAR = $key
 
 -- name: paid
--- One row per result that was paid for or might have been, with what it led to for the row that led the request.
+-- One row per result that was, or may have been, paid for, with the decision for the row that led its request.
 -- work.paid: One row is a result that was paid for or might have been, with what the decision on it was.
 CREATE OR REPLACE TABLE work.paid AS
 SELECT
@@ -185,7 +185,8 @@ FROM ledger.batches
 WHERE pipeline IN ({pipelines}) AND is_open
 
 -- name: estimated
--- Collected batches that nobody canceled, with a price for all of their results: as expected when they were prepared.
+-- Collected batches that nobody canceled and whose results all have a price, with what was expected of them when they were
+-- prepared.
 -- work.estimated: One row is a collected batch with a price for all of its results, with what was expected of it.
 CREATE OR REPLACE TABLE work.estimated AS
 SELECT b.run_id, b.prompt_version, b.prepared_at, b.requests, b.expected_usd, b.low_usd, b.high_usd, c.actual_usd
@@ -201,7 +202,8 @@ WHERE b.pipeline IN ({pipelines}) AND b.state = 'collected' AND b.expected_usd I
     AND b.cancel_requested_at IS NULL
 
 -- name: estimated_sums
--- The ends of the intervals are added up: batches of one pipeline tend to miss the same way.
+-- The ends of the intervals are added up, because the estimates of one pipeline's batches tend to be wrong in the same
+-- direction.
 SELECT
     {groups}
     count(*) AS batches,
@@ -229,7 +231,7 @@ JOIN (SELECT DISTINCT custom_id, rung, model FROM ledger.requests WHERE pipeline
 WHERE s.state IN ('accepted', 'kept')
 
 -- name: answers_to_grade
--- What the models said, not what a person made of it.
+-- The answers as the models gave them, without the changes of a review.
 -- work.answers_to_grade: One row is a standing answer to a key with true values, with its document.
 CREATE OR REPLACE TABLE work.answers_to_grade AS
 SELECT a.*, r.output, true AS valid

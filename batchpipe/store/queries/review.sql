@@ -1,4 +1,4 @@
--- What people said of answers: the reviews that stand, the rows to look at, and what was agreed.
+-- Reviews: those that stand, the answers that a person should see, and the agreement of people and models.
 
 -- name: any_reviews
 SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline IN ({pipelines})
@@ -7,8 +7,8 @@ SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline IN ({pipelines})
 SELECT * FROM ledger.reviews WHERE false
 
 -- name: reviewed_values
--- One row per key: the newest review whose input is that of the answer that stands, over the columns both used.
--- Few rows are reviewed: nothing else is looked up.
+-- One row per key: the newest review that was made of the same input as the standing answer, compared over the columns
+-- that both used. Few rows are reviewed, and only these are looked up.
 SELECT DISTINCT ON (h.key_id) h.*
 FROM ledger.reviews h
 JOIN (
@@ -35,7 +35,7 @@ WHERE h.pipeline IN ({pipelines}) AND len(list_filter(
 ORDER BY h.key_id, h.seq DESC
 
 -- name: review_answers
--- The newest accepted answer of each key, as it was asked for, and what stands of it.
+-- The newest accepted answer of each key, with its request and with the values that stand.
 -- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
 CREATE OR REPLACE TABLE work.review_answers AS
 WITH accepted AS (
@@ -106,7 +106,7 @@ LEFT JOIN (SELECT DISTINCT prompt_version, version FROM ledger.prompt_versions W
 LEFT JOIN ({reviewed}) h ON h.key_id = c.key_id
 
 -- name: review_rows
--- Answers whose row is in the input, with why a person should see them and whether their input is still the same.
+-- Answers whose row is in the input, with the reason why a person should see them, and whether their input is the same.
 -- work.review: One row is an answer that a person is to see, with its number on the screen.
 CREATE OR REPLACE TABLE work.review AS
 SELECT row_number() OVER (ORDER BY position) - 1 AS number, *
@@ -174,7 +174,7 @@ WHERE h.key_id = md5($key)::UUID AND h.pipeline IN ({pipelines})
 ORDER BY h.seq
 
 -- name: agreement
--- The newest word on each answer; several fields and reasons of one answer count once each.
+-- The newest review of each answer; each field and each reason of an answer counts once.
 WITH said AS (
     SELECT DISTINCT ON (key_id, custom_id) verdict = 'accepted' AS agreed, before, after, chosen, reviewed_by
     FROM ledger.reviews

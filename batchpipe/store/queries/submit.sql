@@ -1,8 +1,8 @@
--- Intents, and what became of them.
+-- Intents to submit a chunk, and their outcomes.
 
 -- name: chunk
--- The requests of chunks that go up together. An id has 96 bits of the hash: two of ten billion are the same with a
--- chance of one in a billion.
+-- The requests of chunks that are submitted together. A custom id has 96 bits of a hash: among ten billion ids two are the
+-- same with a chance of one in a billion.
 -- work.chunk: One row is a row that goes up with a chosen chunk, with the identifier of its request.
 CREATE OR REPLACE TABLE work.chunk AS
 WITH parts AS (
@@ -26,7 +26,7 @@ JOIN work.due d USING (key_id)
 LEFT JOIN work.sends n USING (key_id)
 
 -- name: add_followers
--- The rows that share the answer of one of them.
+-- The rows that share the request of a leading row.
 INSERT INTO work.chunk BY NAME
 SELECT
     l.chunk_id, d.* EXCLUDE (request_group), false AS leads, coalesce(n.sends, 0) + 1 AS send, l.custom_id
@@ -88,12 +88,13 @@ INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $
 SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER BY prepared_at, chunk_id
 
 -- name: decided_batch_ids
--- Batches whose owner is known, or known to be nobody here. A presumed one is not: it may be another chunk's.
+-- Batches whose chunk is known, or that are known to belong to no chunk of ours. A batch that is only presumed to be of a
+-- chunk is not among them: it may be another chunk's.
 SELECT DISTINCT data ->> 'batch_id' FROM ledger.events
 WHERE kind IN ('chunk_submitted', 'chunk_adopted', 'batch_foreign', 'batch_ended') AND (data ->> 'batch_id') IS NOT NULL
 
 -- name: may_lose_batch
--- Whether a chunk still has this batch, and not from the reply to its own submit, which is certain.
+-- Whether a chunk still has this batch by a search of the list, and not by the reply to its own submit, which is certain.
 SELECT
     EXISTS (SELECT 1 FROM ledger.batches WHERE chunk_id = $chunk_id::UUID AND batch_id = $batch_id)
     AND NOT EXISTS (SELECT 1 FROM ledger.events WHERE chunk_id = $chunk_id::UUID AND kind = 'chunk_submitted'
@@ -116,8 +117,8 @@ FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
 
 -- name: chunk_event_data
--- Of each chunk. The interval that holds 90% of what such a chunk costs (a log-normal sum; forecast.py): its requests'
--- own spread, and what is not known of their mean.
+-- The data of each chunk's event, with the interval that holds 90% of what such a chunk costs (a log-normal sum; see
+-- forecast.py). It covers the spread of its requests and the error of their mean.
 SELECT * EXCLUDE (variance) REPLACE (chunk_id::VARCHAR AS chunk_id),
     (expected_usd::DOUBLE / exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS low_usd,
     (expected_usd::DOUBLE * exp($deviations * sqrt(ln(1 + variance))))::DECIMAL(38, 15)::VARCHAR AS high_usd

@@ -1,4 +1,4 @@
--- Rows that are tried by realtime calls: chosen, prepared, and what they were answered.
+-- Rows that `try` sends as realtime calls: how they are chosen, their requests and their answers.
 
 -- name: keys_by_hash
 SELECT key FROM {relation} ORDER BY work.draw_order(md5(key)::UUID) LIMIT $rows
@@ -18,7 +18,7 @@ FROM {snapshot} s
 WHERE s.key = $key
 
 -- name: answered_before
--- The newest answer of this pipeline to the same request by the same model with the same settings.
+-- The newest answer of this pipeline to the same request, from the same model with the same settings.
 SELECT r.custom_id
 FROM ledger.requests q
 JOIN ledger.results r USING (custom_id)

@@ -1,4 +1,4 @@
--- Prompt versions as the ledger keeps them, by any of their names.
+-- Prompt versions in the ledger, found by any of their names.
 
 -- name: known_versions
 SELECT version, prompt_version::VARCHAR AS prompt_version, recorded_at, git_commit
@@ -21,13 +21,13 @@ ORDER BY seq
 LIMIT 1
 
 -- name: past_input_columns
--- Every column that a template or a condition ever read, with its newest type.
+-- Every input column that a template or a condition ever read, with its newest type.
 SELECT name, arg_max(type, seq)
 FROM (SELECT unnest(columns) AS name, unnest(types) AS type, seq FROM ledger.policies WHERE pipeline IN ({pipelines}))
 GROUP BY name
 
 -- name: answering_version
--- The version that most rows which the prompt's edit makes due were answered under, else most answered rows.
+-- The version that answered most of the rows which an edit of the prompt makes due; if there are none, most of all rows.
 SELECT a.prompt_version::VARCHAR
 FROM (
     SELECT prompt_version, count(*) FILTER (state = 'accepted') AS accepted, max(seq) AS seq
@@ -55,7 +55,7 @@ WHERE p.word IN ({due_words})
 QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
 
 -- name: sampled_requests
--- The sampled rows with their input as it was sent with the request that they stand by.
+-- The sampled rows, with the input that was sent with the request of their standing answer.
 SELECT m.position, m.key, m.word, m.feedback_answer, m.feedback_error, v.version, q.input_values, p.columns, p.types
 FROM work.sampled m
 LEFT JOIN (
