@@ -82,7 +82,7 @@ class TestTheQueryIsHeldToThem:
     def test_what_is_no_type(self, project: Project, kind: str) -> None:
         project.rows(numbered(1))
         [problem] = problems(project, DECLARED.replace('"INTEGER"', f'"{kind}"'))
-        assert problem.what == f"{kind!r} is no type of DuckDB"
+        assert problem.what == f"{kind!r} is not a type of DuckDB"
         assert problem.where == "pipelines/demo.toml:5 [input.columns] amount"
 
     def test_names_that_differ_in_case_alone(self, project: Project) -> None:
@@ -133,7 +133,7 @@ class TestOffline:
         assert found.code == 2
         [problem] = found.value["problems"]
         assert problem["where"] == "pipelines/demo.toml:2 [input]"
-        assert problem["message"] == "without the source nothing tells the input's columns"
+        assert problem["message"] == "the input's columns are not known without the source"
         assert 'columns = { id = "VARCHAR", ... }' in problem["hint"]
 
     @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Budgets: what has been spent and the most that what is in flight can cost, against what the file allows.
+"""Compute what is left of each budget, from what was spent and from the most that open batches can cost.
 
-The most that an open batch can cost is taken off every limit, also off the day's and the month's after midnight: so
-no day's spending passes its limit, whether a batch's cost is counted on the day it was sent, ended or was collected.
+The most that an open batch can cost is taken off every limit, and off the limits of the day and the month even after
+midnight. So the spending of a day never passes its limit, whether a batch counts on the day it was sent, ended or was
+collected.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ Period = Literal["ever", "day", "month", "run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One limit in US dollars: its name, what it allows, what is left of it.
+    """One limit in US dollars: its name, the allowed amount, and what is left of it.
 
-    `left_usd` has the most that open batches can cost taken off: what may be sent. `expected_left_usd` has what they
-    are expected to cost taken off: what a plan is held against.
+    `left_usd` is less by the most that open batches can cost: it limits what may be sent. `expected_left_usd` is less
+    by what open batches are expected to cost: a plan is compared with it.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Limit:
 
 
 def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Iterator[Limit]:
-    """What is left of each limit."""
+    """Yield each limit that is set, with what is left of it."""
     held, expected = load.max_usd, load.expected_usd
     found: tuple[tuple[str, Period, Decimal | None, Decimal, Decimal, Decimal], ...] = (
         ("[budget] max_usd", "ever", budget.max_usd, spent.ever, held, expected),
@@ -55,16 +56,17 @@ def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) ->
 
 
 def has_limit(budget: Budget, max_usd: Decimal | None) -> bool:
+    """Return whether any limit is set."""
     return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month, max_usd))
 
 
 def tightest(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Limit | None:
-    """The limit that has least left; None where there is none."""
+    """Return the limit that has the least left; None where no limit is set."""
     return min(limits(budget, max_usd, spent, load), key=lambda each: each.left_usd, default=None)
 
 
 def periods(limit: Limit, cost_usd: Decimal) -> int | None:
-    """In how many days (or months) `cost_usd` can be spent, the present one included; None where it never can."""
+    """Return in how many days (or months) `cost_usd` can be spent, with the present one; None where it never can."""
     if cost_usd <= limit.expected_left_usd:
         return 1
     if limit.period not in ("day", "month") or not limit.allowed_usd:

@@ -37,7 +37,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
-# What a request may cost beyond a token a byte: the hidden prompts of tools and structured outputs.
+# The most tokens beyond one per byte: hidden prompts of tools and structured outputs.
 OVERHEAD_TOKENS = 1_500
 # Most batches end within an hour, and none is worked on for more than 24
 # (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing).
@@ -55,13 +55,13 @@ LADDER = """CREATE OR REPLACE TABLE work.ladder (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
-    """Where prices come from: the built-in table, or the team's file before it, times a factor."""
+    """The source of prices: the team's price file, else the built-in table, both multiplied by a factor."""
 
     file: PriceFile | None = None
     factor: Decimal = Decimal(1)
 
     def price(self, resolved: Resolved, rung: RungSettings, day: date, *, realtime: bool = False) -> Price | None:
-        """The price of a rung on `day`, its settings' surcharge included; None where nobody knows it."""
+        """Return the price of a rung on `day`, with the surcharge of its settings; None where no price is known."""
         factor = self.factor * resolved.rules.price_factor(rung)
         tier: Tier = "realtime" if realtime else "batch"
         return unit_price(resolved.rules.name, rung.model, day, tier, file=self.file, price_factor=factor)
@@ -69,9 +69,11 @@ class PriceBook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds that one round of batches takes: half of those seen took less, and 90 of 100.
+    """Seconds that one round of batches takes: half of the earlier batches took less than `usual_seconds`, 90 of 100
+    took less than `high_seconds`.
 
-    `batches` were seen; without any it is what the provider says: usually an hour, 24 at most.
+    `batches`: number of earlier batches that this is based on. Without any, the provider's own figures stand: usually
+    an hour, 24 hours at most.
     """
 
     usual_seconds: float = USUAL_SECONDS
@@ -81,11 +83,12 @@ class Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """US dollars, tokens and time of a plan; the costs are None where a model's price is not known.
+    """The expected cost in US dollars, tokens and time of a plan. A cost is None where a model's price is not known.
 
-    All but `max_usd` expect retries and climbs as they were seen. `low_usd` to `high_usd` holds 90%. `seen` is how
-    many results of these rungs' settings it stands on; `waves` are rounds of batches for what is due now,
-    `further_waves` for retries and climbs.
+    All numbers but `max_usd` expect as many retries and climbs as earlier results had. The cost lies between `low_usd`
+    and `high_usd` with a probability of 90%.
+    `seen`: number of earlier results with the same model and settings that this estimate is based on.
+    `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs.
     """
 
     input_tokens: int
@@ -104,12 +107,12 @@ class Estimate:
 
     @property
     def usual_seconds(self) -> float:
-        """How long all waves take, one after the other."""
+        """Return the seconds that all rounds usually take, one after the other."""
         return (self.waves + self.further_waves) * self.times.usual_seconds
 
     @property
     def high_seconds(self) -> float:
-        """The same where each wave is a slow one."""
+        """Return the seconds that all rounds take where each of them is slow."""
         return (self.waves + self.further_waves) * self.times.high_seconds
 
 
@@ -125,12 +128,18 @@ NOTHING = Estimate(
 
 
 def settings_text(rung: RungSettings) -> str:
-    """A rung as text: what `--redo model` and identical requests compare; room is no part of it."""
+    """Return a rung's model and settings as text. `--redo model` and identical requests compare it; `max_tokens` is not
+    part of it.
+    """
     return json.dumps({"model": rung.model, **rung.settings}, sort_keys=True, default=str)
 
 
 def fill_rung_settings(session: Session, resolved: Resolved) -> None:
-    """`work.rung_settings`: the rung of each model with its settings; the lowest, where two differ in room only."""
+    """Fill a table of each model and its settings with its rung: the lowest, where two rungs differ only in
+    `max_tokens`.
+
+    Writes `work.rung_settings`.
+    """
     # work.rung_settings: One row is a rung that is present, with its settings.
     session.execute("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)")
     rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
@@ -139,10 +148,11 @@ def fill_rung_settings(session: Session, resolved: Resolved) -> None:
 
 
 def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked: Collection[int] = ()) -> None:
-    """`work.ladder`: a row per rung with its model, room, prices per token and what to expect of a request.
+    """Fill a row per rung with its model, `max_tokens`, prices per token and the forecast for a request.
 
-    The input of `marked` rungs has its price without a cache: what caching will do to it is reckoned for the queue. It
-    stays empty where nothing was rendered: nothing will be sent, and no price is needed.
+    The input of the rungs in `marked` is priced without a cache: the effect of caching is computed for the queue. The
+    table stays empty where nothing was rendered: nothing will be sent, and no price is needed.
+    Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`. Writes `work.ladder`.
     """
     session.execute(LADDER)
     if not session.one("SELECT count(*) FROM work.rendered")[0]:
@@ -176,7 +186,10 @@ EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "cli
 
 
 def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
-    """What results showed by settings, and under None of all of them."""
+    """Return what earlier results showed, by settings, and under None for all settings together.
+
+    Reads the ledger.
+    """
     pipelines = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
     seq, every = session.one(query("recent_window", pipelines=pipelines))
@@ -191,7 +204,7 @@ def _past_of(shown: Mapping[str, Any]) -> PastResults:
 
 
 def _ladder_prices(steps: Sequence[PriceStep], realtime: Sequence[PriceStep], own: Mapping[str, Any]) -> dict[str, Any]:
-    """US dollars per token; those of input as caching made them, by the kinds of tokens that results showed."""
+    """Return US dollars per token. The input's price includes the effect of the cache in the rung's `own` results."""
     factor = _cache_factor(steps[0], own) if steps else Decimal(1)
     return {
         "input_usd": (steps[0].input * factor).quantize(PLACES) if steps else None,
@@ -206,7 +219,7 @@ def _ladder_prices(steps: Sequence[PriceStep], realtime: Sequence[PriceStep], ow
 
 
 def _cache_factor(step: PriceStep, own: Mapping[str, Any]) -> Decimal:
-    """What the input of `own` results costs by `step`, against all of it at the uncached price."""
+    """Return what the input of the `own` results cost by `step`, divided by its cost without a cache."""
     if own.get("billed", 0) < ENOUGH_RESULTS or not step.input:
         return Decimal(1)
     kinds = (
@@ -227,11 +240,13 @@ def estimate(
     caching: Sequence[ExpectedCaching] = (),
     once: bool = False,
 ) -> Estimate:
-    """What `work.queue`, sent as `chunks`, is expected to cost by `work.ladder`, and at most if every row climbs.
+    """Estimate what `work.queue`, sent as `chunks`, will cost, and the most that it can cost if every row climbs to the
+    top.
 
-    `caching` is reckoned in `work.ladder` already; what it primes goes ahead, in a wave of its own.
-
-    `once` is of a pilot: its rows are asked once, and neither tried again nor sent up a rung before it is approved.
+    The effect of `caching` is in `work.ladder` already; the requests that write a cache go first, in a round of their
+    own.
+    With `once` (a pilot) each row is asked once: there is no retry and no climb before the pilot is approved.
+    Reads `work.queue`, `work.ladder`, `ledger.batches`.
     """
     if not chunks:
         return NOTHING
@@ -278,7 +293,10 @@ def _line(row: Mapping[str, Any], name: str) -> TokenLine:
 
 
 def _groups(session: Session) -> list[DueGroup]:
-    """Due requests by their rung and the rungs that their rows may use."""
+    """Return the due requests, grouped by their rung and by the rungs that their rows may use.
+
+    Reads `work.queue`, `work.ladder`.
+    """
     rows: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
     for start, rungs, *each in session.rows(query("due_by_rung")):
         rows.setdefault((start, rungs), []).append(tuple(each))
@@ -296,7 +314,7 @@ def _groups(session: Session) -> list[DueGroup]:
 def _by_rung(
     groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], ladder: Mapping[int, Mapping[str, Any]]
 ) -> list[RungUsd]:
-    """What each rung that is reached is expected to be asked and to cost."""
+    """Return for each rung that rows will reach the expected requests, tokens and cost."""
     totals: dict[int, list[float]] = {}
     for group in groups:
         for place, (rung, (rows, share)) in enumerate(zip(group.path, reaches(group.path, expected), strict=True)):
@@ -334,13 +352,16 @@ def _sum(costs: Sequence[Decimal | None]) -> Decimal | None:
 
 
 def recent_times(session: Session, resolved: Resolved) -> Times:
-    """How long the newest batches took, of whatever size."""
+    """Return how long the newest batches took, of any size.
+
+    Reads `ledger.batches`.
+    """
     session.execute(query("recent_batches"), {"provider": resolved.rules.name})
     return _times(session, 0, 1)
 
 
 def _times(session: Session, requests: int, chunks: int) -> Times:
-    """How long batches of about this plan's size took before."""
+    """Return how long earlier batches of about this plan's size took."""
     usual, high, batches = session.one(query("batch_seconds"), {"requests": requests / max(chunks, 1)})
     return Times(usual_seconds=usual, high_seconds=high, batches=batches) if batches else Times()
 

@@ -1,10 +1,10 @@
-"""Arithmetic of estimates: what results showed becomes what requests are expected to cost, with an interval.
+"""Compute expected costs and their interval from what earlier results showed.
 
-A request's tokens are a fixed part and a part per byte. A row climbs from rung to rung with the share that climbed
-before, so that the cost of a row from rung r on is C(r) = k(r) + c(r) C(next), with k the cost of the requests on
-one rung (tries included) and c the share that climbs. Its variance is V(r) = v(r) + c V(next) + c (1 - c) C(next)^2.
-To that comes what is not known of the means themselves: the standard error of k and of c, from how many results they
-were seen. The sum is taken as log-normal (it is never below zero), and the interval holds 90% of it.
+A request's tokens are a fixed part and a part per byte. A row climbs from rung to rung with the share of rows that
+climbed before. So a row from rung r on costs C(r) = k(r) + c(r) C(next): k is the cost of the requests on one rung,
+tries included, and c is the share of rows that climb. Its variance is V(r) = v(r) + c V(next) + c (1 - c) C(next)^2.
+The means themselves are not known exactly: the standard errors of k and c, which follow from the number of results, are
+added. The sum is taken as log-normal, because it is never below zero, and the interval holds 90% of it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, exp, log, sqrt
 
-# Of a normal distribution, 90% lie within so many standard deviations.
+# 90% of a normal distribution lie within this number of standard deviations.
 DEVIATIONS_OF_90_PERCENT = 1.645
 BYTES_PER_TOKEN = 3.5
 SHARE_OF_ROOM = 0.3
 SHARE_THAT_CLIMBS = 0.2
 ENOUGH_RESULTS = 20
-# Fewer results than enough are weighed against so many that would have been as assumed.
+# Where there are few results, they are averaged with this number of assumed ones.
 WEIGHT_OF_ASSUMED = 5
-# Standard errors, as shares of a request's cost, where it is assumed, known of other rungs, or of other prompts.
+# Standard errors, as shares of a request's cost: assumed, known from other rungs, known from other prompts.
 ERROR_ASSUMED, ERROR_OTHER_RUNGS, ERROR_OTHER_PROMPTS = 0.7, 0.3, 0.1
 SPREAD_ASSUMED = 0.5
-# Slopes beyond these tokens per byte are an accident of few sizes; a slope is believed above 3 standard errors.
+# A slope (tokens per byte) outside of these bounds is chance, from few sizes. A slope counts above 3 standard errors.
 LEAST_SLOPE, GREATEST_SLOPE, BELIEVED = 0.02, 1.0, 3.0
 WORST_RETRIES = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastResults:
-    """Results of one rung's settings, or of all: counts, averages and the line through (bytes, tokens).
+    """Earlier results of one rung's settings, or of all settings: counts, averages, and the line through (bytes,
+    tokens).
 
-    `billed` were paid for; `ended` decided their row's time on the rung, `climbable` of them with a rung above.
-    Variances are of tokens, `*_slope` tokens per byte, `*_fit` the squared correlation with the bytes.
+    `billed` results were paid for. `ended` results decided what became of their row on the rung; `climbable` of them
+    had a rung above. Variances are of tokens, `*_slope` is in tokens per byte, `*_fit` is the squared correlation with
+    the bytes.
     """
 
     billed: int = 0
@@ -59,21 +61,24 @@ class PastResults:
 
     @property
     def enough(self) -> bool:
+        """Return whether there are enough results to rely on them alone."""
         return self.billed >= ENOUGH_RESULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLine:
-    """Tokens of a request: `fixed + per_byte * bytes`; `deviation` is of single requests around it."""
+    """The tokens of a request: `fixed + per_byte * bytes`. `deviation` is the standard deviation of single requests."""
 
     fixed: float
     per_byte: float
     deviation: float
 
     def at(self, size: float) -> float:
+        """Return the tokens of a request of `size` bytes."""
         return self.fixed + self.per_byte * size
 
     def times(self, factor: float) -> TokenLine:
+        """Return the line with all its numbers multiplied by `factor`."""
         return TokenLine(fixed=self.fixed * factor, per_byte=self.per_byte * factor, deviation=self.deviation * factor)
 
 
@@ -81,9 +86,11 @@ class TokenLine:
 class RungForecast:
     """What to expect of the requests on one rung.
 
-    `tries` are the paid requests of a row on this rung, `input_tries` the same by input tokens; `climb` is the share
-    of rows that go up, `climb_tokens` the same by input tokens. `spread` is a request's standard deviation and
-    `error` the standard error of the mean, as shares of its cost; `tries_error` and `climb_error` are absolute.
+    `tries`: paid requests per row on this rung; `input_tries`: the same, weighted by input tokens. `climb`: share of
+    rows that go up; `climb_tokens`: the same, weighted by input tokens. `spread`: standard deviation of one request's
+    cost, `error`: standard error of the mean cost, both as shares of a request's cost. `tries_error` and `climb_error`
+    are absolute.
+    `seen`: number of earlier results with the same model and settings that this forecast is based on.
     """
 
     input: TokenLine
@@ -99,7 +106,7 @@ class RungForecast:
     seen: int = 0
 
     def once(self) -> RungForecast:
-        """The same where nothing is tried again and nothing climbs."""
+        """Return the forecast for rows that are asked once: without retries and climbs."""
         alone = replace(self, tries=1.0, input_tries=1.0, tries_error=0.0)
         return replace(alone, climb=0.0, climb_tokens=0.0, climb_error=0.0)
 
@@ -107,10 +114,11 @@ class RungForecast:
 def forecast_rung(
     own: PastResults, everything: PastResults, room: int, climbs: bool, usd: tuple[float, float]
 ) -> RungForecast:
-    """What to expect of a rung with `room` output tokens and prices per token `usd` (input, output).
+    """Return what to expect of a rung with `room` output tokens and prices per token `usd` (input, output).
 
-    Its `own` results where there are enough; few of them are weighed against the pipeline's other results, and
-    these against what is assumed. `climbs` says that the rung has an `accept`, so that rows may be expected to climb.
+    Enough results of the rung itself (`own`) are used alone. A few of them are weighed against the pipeline's other
+    results (`everything`), and those against what is assumed. `climbs`: whether the rung has an `accept`, so that rows
+    may climb.
     """
     input_line, output_line, error = _assumed(room)
     if everything.enough:
@@ -141,7 +149,7 @@ def _assumed(room: int) -> tuple[TokenLine, TokenLine, float]:
 
 
 def _input_line(shown: PastResults) -> TokenLine:
-    """The fitted line, where sizes vary enough to show one; else tokens in proportion to bytes."""
+    """Return the fitted line where request sizes vary enough to show one; else tokens in proportion to bytes."""
     if LEAST_SLOPE <= shown.input_slope <= GREATEST_SLOPE and _is_believed(shown.input_fit, shown.billed):
         return _fitted(shown.input, shown.input_slope, shown.input_fit, shown.input_variance, shown.bytes)
     ratio = _ratio(shown.input, shown.bytes)
@@ -149,7 +157,7 @@ def _input_line(shown: PastResults) -> TokenLine:
 
 
 def _output_line(shown: PastResults) -> TokenLine:
-    """Longer for longer requests, where results showed that; else the mean."""
+    """Return the fitted line where longer requests had longer answers; else the mean."""
     if 0 < shown.output_slope <= GREATEST_SLOPE and _is_believed(shown.output_fit, shown.billed):
         return _fitted(shown.output, shown.output_slope, shown.output_fit, shown.output_variance, shown.bytes)
     return TokenLine(fixed=shown.output, per_byte=0.0, deviation=sqrt(shown.output_variance))
@@ -160,7 +168,7 @@ def _fitted(mean: float, slope: float, fit: float, variance: float, size: float)
 
 
 def _is_believed(fit: float, results: int) -> bool:
-    """Whether a correlation stands out of the chance of `results` points (its t value)."""
+    """Return whether a correlation of `results` points is more than chance, by its t value."""
     return fit * (results - 2) > BELIEVED**2 * (1 - fit)
 
 
@@ -181,14 +189,14 @@ def _with_climbs(found: RungForecast, own: PastResults, climbs: bool) -> RungFor
     counted = own.climbable + weight
     climb = (own.climbed + weight * assumed) / counted
     by_tokens = own.climbed_tokens / own.climbable_tokens if not few and _climbers_differ(own) else climb
-    # A share of which few are seen may still be above 0: the standard error is of (k + 1) / (n + 2).
+    # Few results may hide a share above 0: the standard error is that of (k + 1) / (n + 2).
     likely = (climb * counted + 1) / (counted + 2)
     error = sqrt(likely * (1 - likely) / (counted + 2)) if climbs or own.climbable else 0.0
     return replace(found, climb=climb, climb_tokens=by_tokens, climb_error=error)
 
 
 def _climbers_differ(own: PastResults) -> bool:
-    """Whether the requests whose rows climbed were longer or shorter than chance makes them."""
+    """Return whether the requests of rows that climbed were longer or shorter than chance explains."""
     if not own.climbed or not own.climbable_tokens:
         return False
     apart = own.climbed_tokens / own.climbed - own.climbable_tokens / own.climbable
@@ -209,9 +217,9 @@ def _with_tries(found: RungForecast, own: PastResults) -> RungForecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueGroup:
-    """Requests that are due on one rung, whose rows may use the rungs of `path`, this one first.
+    """Due requests of one rung. Their rows may use the rungs of `path`, this one first.
 
-    `input_tokens` and `output_tokens` are one try's on each rung of `path`, were every row to reach it.
+    `input_tokens` and `output_tokens` are those of one try on each rung of `path`, if every row reached that rung.
     """
 
     requests: int
@@ -222,7 +230,7 @@ class DueGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungUsd:
-    """RungForecast requests, tokens and US dollars of one rung; the costs are None where its price is not known."""
+    """Expected requests, tokens and US dollars of one rung. A cost is None where the rung's price is not known."""
 
     rung: int
     model: str
@@ -234,7 +242,9 @@ class RungUsd:
 
 
 def reaches(path: Sequence[int], expected: Mapping[int, RungForecast]) -> list[tuple[float, float]]:
-    """For each rung of `path` the share of rows, and of input tokens, that come to it from the first."""
+    """Return for each rung of `path` the share of rows, and the share of input tokens, that reach it from the first
+    rung.
+    """
     found, rows, tokens = [], 1.0, 1.0
     for rung in path:
         found.append((rows, tokens))
@@ -245,7 +255,10 @@ def reaches(path: Sequence[int], expected: Mapping[int, RungForecast]) -> list[t
 def deviation(
     groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], usd: Mapping[int, tuple[float, float]]
 ) -> float:
-    """The standard deviation (US dollars) of what `groups` will have cost, as the head of this module says."""
+    """Return the standard deviation (US dollars) of the cost of `groups`.
+
+    Formulas: the head of this module.
+    """
     variance = 0.0
     of_means: dict[int, float] = {}
     of_tries: dict[int, float] = {}
@@ -273,7 +286,7 @@ def deviation(
 
 
 def interval(cost_usd: Decimal, deviation_usd: float) -> tuple[Decimal, Decimal]:
-    """The US dollars between which a log-normal sum lies with 90%."""
+    """Return the US dollars between which a log-normal sum lies with a probability of 90%."""
     if not cost_usd:
         return Decimal(0), Decimal(0)
     width = exp(DEVIATIONS_OF_90_PERCENT * sqrt(log(1 + (deviation_usd / float(cost_usd)) ** 2)))
@@ -283,7 +296,7 @@ def interval(cost_usd: Decimal, deviation_usd: float) -> tuple[Decimal, Decimal]
 
 
 def further_waves(groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], per_wave: int) -> int:
-    """Rounds of batches after those of the due requests: retries, and the rungs above."""
+    """Return the rounds of batches after the first ones: those of retries, and those of the rungs above."""
     first: dict[int, float] = {}
     again: dict[int, float] = {}
     for group in groups:

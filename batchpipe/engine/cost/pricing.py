@@ -55,7 +55,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """What one request used. `input` is the part that no cache read or wrote."""
+    """The tokens of one request. `input` counts only the tokens that no cache read or wrote."""
 
     input: int = 0
     cache_write_5m: int = 0
@@ -66,12 +66,13 @@ class Tokens:
 
     @property
     def all_input(self) -> int:
+        """Return all input tokens, cached or not."""
         return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceStep:
-    """US dollars per token, and per search, of requests with more input than `above_input_tokens`."""
+    """US dollars per token, and per search, for requests with more input than `above_input_tokens`."""
 
     above_input_tokens: int
     input: Decimal
@@ -84,9 +85,9 @@ class PriceStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """The price of a model on a day; a request falls as a whole under the last step that it exceeds.
+    """The price of a model on a day. A whole request is priced by the last step whose threshold it exceeds.
 
-    `exact` is False where no batch price is known and the realtime price stands in for it: an upper bound.
+    `exact` is False where no batch price is known: the realtime price stands in for it, as an upper bound.
     """
 
     provider: str
@@ -98,7 +99,7 @@ class Price:
     exact: bool = True
 
     def step(self, all_input: int) -> PriceStep:
-        """The step of a request with `all_input` tokens, cached ones included."""
+        """Return the step for a request with `all_input` input tokens, cached ones included."""
         return next(each for each in reversed(self.steps) if all_input > each.above_input_tokens)
 
 
@@ -117,6 +118,7 @@ class _FilePrice(BaseModel):
     web_search: Annotated[Decimal, Field(ge=0)] = Decimal(0)
 
     def step(self) -> PriceStep:
+        """Return the entry as US dollars per token and per search."""
         by_kind = {kind: getattr(self, kind) for kind in TOKEN_KINDS}
         per_token = {kind: (self.input if value is None else value) / _MILLION for kind, value in by_kind.items()}
         return PriceStep(
@@ -125,7 +127,7 @@ class _FilePrice(BaseModel):
 
 
 class PriceFile(BaseModel):
-    """A user's own prices, read by `read_prices`."""
+    """The team's own prices. `read_prices` reads them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,7 +135,9 @@ class PriceFile(BaseModel):
     prices: tuple[_FilePrice, ...]
 
     def find(self, provider: str, model: str, day: date, tier: Tier) -> Price | None:
-        """The newest prices on `day`; an exact name goes before a pattern, a pattern before a later one."""
+        """Return the newest price on `day`. An exact name goes before a pattern, and an earlier pattern before a later
+        one.
+        """
         known = [each for each in self.prices if each.tier == tier and each.since <= day]
         patterns = [each.model for each in known if fnmatchcase(model, each.model)]
         name = model if model in patterns else next(iter(patterns), None)
@@ -147,8 +151,13 @@ class PriceFile(BaseModel):
 
 
 def read_prices(path: Path) -> PriceFile:
-    """The price file at `path`. Raises PipelineError with everything that is wrong in it."""
-    hint = "Write it as the head of batchpipe/pricing.py shows: [[prices]] with model, input, output."
+    """Read the price file at `path`.
+
+    Raises PipelineError with everything that is wrong in the file.
+    """
+    hint = (
+        'Write for each model: [[prices]], model = "NAME", input = 0.5, output = 2.5 (US dollars per million tokens).'
+    )
     try:
         text = path.read_text("utf-8")
         if path.suffix == ".json":
@@ -182,9 +191,9 @@ def unit_price(
     file: PriceFile | None = None,
     price_factor: Decimal = Decimal(1),
 ) -> Price | None:
-    """The price of `model` on `day` (UTC), or None where nobody knows it.
+    """Return the price of `model` on `day` (UTC); None where no price is known.
 
-    `price_factor` multiplies everything: what a gateway adds or takes off.
+    `price_factor` multiplies every price: it is what a gateway adds or takes off.
     """
     found = file.find(provider, model, day, tier) if file is not None else None
     found = found or _from_table(provider, model, day, tier)
@@ -200,10 +209,10 @@ def _times(step: PriceStep, factor: Decimal) -> PriceStep:
 
 @cache
 def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | None:
-    """The price out of the package's table.
+    """Return the price in the package's table.
 
-    A context that the table does not know is silently the full price, so a batch price is believed only where
-    it differs from the realtime one.
+    The table silently gives the full price for a context that it does not know. So a batch price is only believed where
+    it differs from the realtime price.
     """
     realtime = _model_price(provider, model, day, {})
     if realtime is None:
@@ -217,7 +226,7 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
 
 
 def _model_price(provider: str, model: str, day: date, context: Mapping[str, str]) -> Any:
-    """The table's own price object. A gateway's prefix (`vendor/model`) is no part of the model."""
+    """Return the table's own price object. The prefix of a gateway (`vendor/model`) is not part of the model."""
     from genai_prices import Usage, calc_price
 
     noon = datetime.combine(day, time(12), UTC)
@@ -248,7 +257,7 @@ def _steps(price: Any) -> tuple[PriceStep, ...]:
 
 
 def _at(value: Any, above: int) -> Decimal:
-    """A price of the table at a threshold: a number, or a base with dearer tiers."""
+    """Return a price of the table at a threshold. The table has a number, or a base price with dearer tiers."""
     if isinstance(value, Decimal):
         return value
     reached = [tier.price for tier in value.tiers if tier.start <= above]
@@ -257,7 +266,7 @@ def _at(value: Any, above: int) -> Decimal:
 
 
 def cost_usd(price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1), billed: bool = True) -> Decimal:
-    """What one request cost. `token_factor` is the line's own: a region that costs more."""
+    """Return what one request cost. `token_factor` is the factor of this result, such as a region that costs more."""
     if not billed:
         return Decimal(0)
     step = price.step(tokens.all_input)
@@ -266,8 +275,10 @@ def cost_usd(price: Price, tokens: Tokens, *, token_factor: Decimal = Decimal(1)
 
 
 class PriceRow(NamedTuple):
-    """US dollars per token to 15 decimals, from `from_day` until the model's next day, for requests with more
-    input (of all kinds) than `above_input_tokens`."""
+    """US dollars per token to 15 decimals, from `from_day` until the model's next day.
+
+    The price is for requests with more input, of all kinds, than `above_input_tokens`.
+    """
 
     provider: str
     model: str
@@ -292,10 +303,10 @@ def prices_table(
     file: PriceFile | None = None,
     price_factor: Decimal = Decimal(1),
 ) -> list[PriceRow]:
-    """The prices of (provider, model) pairs on `days`, as rows to join with.
+    """Return the prices of (provider, model) pairs on `days`, as rows to join with.
 
-    A day whose prices are those of the day before it in `days` has no rows of its own; a model whose price is
-    unknown has none at all.
+    A day has no rows where its prices are those of the day before it in `days`. A model whose price is not known has no
+    rows.
     """
     ordered, wanted = sorted(set(days)), tuple(tiers)
     rows = []

@@ -1,6 +1,6 @@
 """What is known to be true: gold rows of a file or query, and what people said in review.
 
-Input: `[eval] gold`, `ledger.reviews`, and the answers that there are already.
-Output: true values by key and field, answers held against them, and how often people agreed with the models.
+Input: `[eval] gold`, `ledger.reviews`, and the stored answers.
+Output: true values by key and field, graded answers, and how often people agreed with the models.
 It writes working tables only.
 """

@@ -1,4 +1,4 @@
-"""How often people agreed with the models whose answers they reviewed."""
+"""Compute how often people agreed with the models whose answers they reviewed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Z_95 = 1.959963984540054  # the normal distribution's 0.975 quantile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """`agreed` of `n` reviewed answers were right as they stood; `name` is a field, a reason or a person."""
+    """The share of right answers: `agreed` of `n` reviewed answers were right as they were.
+
+    `name` is a field, a reason for the review, or a person.
+    """
 
     name: str
     n: int
@@ -23,17 +26,20 @@ class Agreed:
 
     @property
     def share(self) -> float | None:
+        """Return the share from 0 to 1; None where there is no answer."""
         return self.agreed / self.n if self.n else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval of the share; None of nothing."""
+        """Return the 95% interval of the share; None where there is no answer."""
         return wilson(self.agreed, self.n) if self.n else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Whole answers, by why they were shown (ladder, where, sample), by field and by person."""
+    """The agreement over whole answers: in total, by the reason for the review (ladder, where, sample), by field, by
+    person.
+    """
 
     total: Agreed
     chosen: Sequence[Agreed]
@@ -42,10 +48,10 @@ class Agreement:
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95% score interval of a share, `n` above 0.
+    """Return the 95% score interval of a share; `n` is above 0.
 
-    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, Probable inference, the law of succession,
-    and statistical inference, Journal of the American Statistical Association 22 (1927), 209-212.
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, Probable inference, the law of succession, and
+    statistical inference, Journal of the American Statistical Association 22 (1927), 209-212.
     """
     share, square = successes / n, Z_95 * Z_95
     centre = share + square / (2 * n)
@@ -55,12 +61,17 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def fewest(share: float) -> int:
-    """How many successes in a row it takes so that the interval begins at `share`, below 1: n / (n + z²) >= share."""
+    """Return how many successes in a row are needed so that the interval begins at `share` (below 1): n / (n + z²) >=
+    share.
+    """
     return ceil(Z_95 * Z_95 * share / (1 - share))
 
 
 def read_agreement(session: Session, names: Sequence[str]) -> Agreement:
-    """What was said so far of the answers of the pipelines called `names`."""
+    """Return how often people agreed with the answers of the pipelines called `names`.
+
+    Reads `ledger.reviews`.
+    """
     rows = session.rows(query("agreement", pipelines=quote_list(names)))
     by_kind: dict[str, list[Agreed]] = {"all": [], "chosen": [], "field": [], "person": []}
     for kind, name, n, agreed in rows:

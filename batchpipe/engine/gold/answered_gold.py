@@ -1,7 +1,7 @@
-"""Answers that are there already, held against what is known to be true of their rows.
+"""Grade stored answers: compare them with the true values of their rows.
 
-A true value is of a row's key and of its input: where gold, or a review, holds input columns that an answer was asked
-with, they are alike, or it says nothing of that answer. A review wins over `[eval] gold`. Rows that the
+A true value belongs to a row's key and its input: it is used for an answer only where gold (or a review) and the
+request have the same values in every input column that both have. A review goes before `[eval] gold`. Rows that the
 prompt shows as examples are left out, as in an evaluation.
 """
 
@@ -32,15 +32,15 @@ from batchpipe.sql.quoting import quote_identifier, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
-# What the prompt shows: the rows of each of its queries.
+# The rows that a prompt shows, by the name of the query.
 Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrueValues:
-    """True values in `work.true_values`, of `fields`, whose columns are `columns`; `key` names the key's columns.
+    """The true values in `work.true_values`: their fields, with the output columns, and the names of the key columns.
 
-    `judged` fields are left out: a judge compares them, and only an evaluation asks it.
+    `judged` names the fields that are left out: a judge compares them, and only an evaluation asks a judge.
     """
 
     key: tuple[str, ...]
@@ -51,9 +51,10 @@ class TrueValues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradedAnswer:
-    """An answer with a known true value: whether each field is right; `extra_columns` are what was asked of it beside.
+    """An answer to a row whose true values are known. `correct` says of each field whether it is right.
 
-    `chosen` says why a person saw the row, where the true value is from review, else it is None.
+    `chosen` says why a person saw the row, where the true value comes from a review, else it is None. `extra` has the
+    values of the extra columns that the caller asked for.
     """
 
     key: str
@@ -63,6 +64,7 @@ class GradedAnswer:
 
     @property
     def right(self) -> bool:
+        """Return whether every compared field is right."""
         return all(self.correct.values())
 
 
@@ -116,7 +118,10 @@ def _take_gold(
 
 
 def fill_keys_with_gold(work: Work, snapshot: Snapshot | None) -> None:
-    """`work.keys_with_gold`: the rows of the input `snapshot` that have a true value; None for no rows."""
+    """Fill the keys of the input `snapshot` that have a true value; no keys without a snapshot.
+
+    Reads `work.true_values`. Writes `work.keys_with_gold`.
+    """
     if snapshot is None:
         work.connection.execute("CREATE OR REPLACE TABLE work.keys_with_gold (key_id UUID)")
         return
@@ -133,9 +138,11 @@ def grade_answers(
     examples: Sequence[Examples] = (),
     extra_columns: Sequence[str] = (),
 ) -> list[GradedAnswer]:
-    """The rows of `answers` (a relation of key_id, custom_id, output, valid and the `extra_columns`) with a true value.
+    """Return the answers whose row has a true value, with what is right. An answer that is not valid is wrong.
 
-    One that is not valid is wrong. `examples` are what the prompts show.
+    `answers` is a relation of key_id, custom_id, output, valid and `extra_columns`. `examples` are the rows that the
+    prompts show.
+    Reads `work.true_values`, `ledger.requests`, `ledger.policies`.
     """
     columns = [gold.columns[each.name] for each in gold.fields]
     statement = query(
@@ -163,7 +170,7 @@ def grade_answers(
 
 
 class _PromptExamples:
-    """The rows of one query of a prompt, and the names of the input's key."""
+    """The rows of one query of a prompt, and the key's column names."""
 
     def __init__(self, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         self._key = key
@@ -171,7 +178,9 @@ class _PromptExamples:
         self._known: dict[tuple[str, ...], set[tuple[str | None, ...]]] = {}
 
     def has(self, key: str, asked: Sequence[str], texts: Sequence[str | None]) -> bool:
-        """Whether a row is among them: the same in its key and all that it was asked with, as far as they have it."""
+        """Return whether the prompt shows a row: an example has the same key and the same request values, as far as it
+        has those columns.
+        """
         names = tuple(name for name in dict.fromkeys([*asked, *self._key]) if name in self._rows[0])
         if not set(names) & set(asked) and not set(self._key) <= set(names):
             return False
@@ -182,14 +191,14 @@ class _PromptExamples:
 
 
 def _text(value: Any) -> str | None:
-    """A value as DuckDB reads it out of JSON as text."""
+    """Return a value as DuckDB reads it out of JSON as text."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, default=str).strip('"')
 
 
 def reviewed_among(found: Sequence[GradedAnswer]) -> FromReview:
-    """How many have their true value from review."""
+    """Count the answers whose true value comes from a review, by the reason for the review."""
     counts = dict.fromkeys(("sample", "ladder", "where", "other"), 0)
     for word in _reasons(found):
         counts[word] += 1

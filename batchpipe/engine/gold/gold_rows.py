@@ -1,4 +1,4 @@
-"""Gold rows: the key, the true values of some fields, and what the prompt reads of each row."""
+"""Read gold rows: the key, the true values of some fields, and the columns that the prompt reads."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ EXACT = EvalField(compare="exact")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldField:
-    """An output field, the column of gold that holds its true value, and how the two are compared.
+    """An output field, the gold column that holds its true value, and how the two are compared.
 
-    Where there is no `[eval] gold` there is no column: people said in review what is true.
+    `column` is None without `[eval] gold`: then reviews say what is true.
     """
 
     name: str
@@ -43,9 +43,9 @@ class GoldField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gold:
-    """What was read of gold: a snapshot of all its columns, None where reviews are all there is.
+    """Gold as it was read: a snapshot of all its columns, or None where reviews are the only gold.
 
-    `whole` says that it holds the input's columns too.
+    `whole`: whether gold has the input's columns too.
     """
 
     snapshot: Snapshot | None
@@ -55,10 +55,10 @@ class Gold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldRows:
-    """The rows that models answer: `rows` is what prompts read, `work.truth` has their true values.
+    """The rows that models answer: `rows` has the columns that prompts read, `work.truth` has the true values.
 
-    `shown` rows were left out because the prompt shows them, `missing` because the input has no row of that key,
-    `unseen` reviewed ones because they lack a column that the prompt reads.
+    Rows that were left out: `shown` because the prompt shows them, `missing` because the input has no such key,
+    `unseen` because a reviewed row lacks a column that the prompt reads.
     """
 
     rows: Snapshot
@@ -69,7 +69,7 @@ class GoldRows:
 
 
 class GoldInputs:
-    """An input with known columns; small queries run in the session of `source`."""
+    """An input whose columns are known. Small queries run in the session of `source`."""
 
     def __init__(self, source: Source, columns: tuple[InputColumn, ...]) -> None:
         self.connection: duckdb.DuckDBPyConnection = source.connection
@@ -87,9 +87,9 @@ class GoldInputs:
 
 
 def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
-    """`file` as an evaluation takes it: its prompt, fields, checks and ladder, and no table.
+    """Return `file` as an evaluation uses it: with its prompt, fields, checks and ladder, and without an output table.
 
-    With `gold` its input is `[eval] gold`, without setup and parameters.
+    With `gold` the input is `[eval] gold`, without setup and parameters.
     """
     pipeline = file.pipeline
     changed: dict[str, Any] = {
@@ -110,7 +110,10 @@ def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
 
 
 def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:
-    """The fields that gold has true values of; `source` is open over it. PipelineError where it lacks what it needs."""
+    """Return the fields that gold has true values of. `source` is open over gold.
+
+    Raises PipelineError where gold lacks a column that it needs.
+    """
     given = file.pipeline.eval
     assert given is not None
     by_name = {each.name: each for each in source.columns()}
@@ -121,7 +124,10 @@ def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:
 
 
 def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
-    """Read `[eval] gold` of `file` to `path`; `source` is open over it."""
+    """Read `[eval] gold` of `file` into a snapshot at `path`. `source` is open over gold.
+
+    Raises InputError where gold has no rows.
+    """
     fields, columns = gold_fields(source, file), source.columns()
     snapshot = source.snapshot(path, columns)
     if not snapshot.rows:
@@ -130,13 +136,13 @@ def read_gold(source: Source, file: PipelineFile, path: Path) -> Gold:
 
 
 def is_whole(file: PipelineFile, fields: Sequence[GoldField], columns: Sequence[InputColumn]) -> bool:
-    """Whether gold, whose columns these are, holds more than the key and true values: the input's columns."""
+    """Return whether `columns`, those of gold, are more than the key and the true values: the input's columns too."""
     needed = {*file.pipeline.input.key, *(each.column.name for each in fields if each.column is not None)}
     return any(each.name not in needed for each in columns)
 
 
 def reviewed_fields(file: PipelineFile) -> tuple[GoldField, ...]:
-    """The fields that the file lists, where reviews are all the gold there is."""
+    """Return the fields that the file lists, where reviews are the only gold."""
     given = file.pipeline.eval
     assert given is not None
     _refuse_unknown(file, given)
@@ -144,7 +150,10 @@ def reviewed_fields(file: PipelineFile) -> tuple[GoldField, ...]:
 
 
 def _refuse_unknown(file: PipelineFile, given: Eval) -> list[str]:
-    """The names of the output fields; PipelineError where `[eval]` names another."""
+    """Return the names of the output fields.
+
+    Raises PipelineError where `[eval]` names a field that is not one of them.
+    """
     known = _field_names(file)
     for key, names in (("expect", given.expect), ("fields", given.fields)):
         for name in names:
@@ -157,7 +166,7 @@ def _refuse_unknown(file: PipelineFile, given: Eval) -> list[str]:
 
 
 def _fields(file: PipelineFile, given: Eval, columns: Mapping[str, InputColumn]) -> tuple[GoldField, ...]:
-    """The fields to compare: those that the file lists, else each that gold has a column of."""
+    """Return the fields to compare: those that the file lists, else each field that gold has a column of."""
     known = _refuse_unknown(file, given)
     wanted = [*given.fields] or [name for name in known if name in given.expect or name in columns]
     found = []
@@ -184,9 +193,10 @@ def _no_column(file: PipelineFile, key: str, name: str, columns: Mapping[str, An
 def choose_rows(
     work: Work, gold: Gold, given: Snapshot, prompts: Sequence[Resolved], path: Path, sample: int | None
 ) -> GoldRows:
-    """Fill `work.truth` and write the rows to ask: those of `given` that gold knows and no prompt shows.
+    """Fill `work.truth` and return the rows to ask: those of `given` that gold has and that no prompt shows.
 
-    `sample` is how many of them, by hash of the key.
+    `sample` is how many of them to take, in the order of the key's hash; None takes all.
+    Reads `work.gold_reviews`. Writes `work.truth`.
     """
     connection = work.connection
     missing = _fill_truth(work, gold.snapshot, gold, given, prompts[0]) if gold.snapshot is not None else 0
@@ -204,23 +214,24 @@ def choose_rows(
 
 
 def field_comparison(field: GoldField) -> FieldComparison | None:
-    """How the file says that a field is compared; None where a judge compares it."""
+    """Return how the file says that a field is compared; None where a judge compares it."""
     kind = field.compared.compare
     return None if kind == "judge" else FieldComparison(kind=kind, tolerance=Decimal(str(field.compared.tolerance)))
 
 
 def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
+    """Return the error for gold of which no row can be asked."""
     if gold.snapshot is None:
         hint = f'Review some rows (batchpipe review {file.pipeline.name}), or add gold = "SELECT ...".'
         return InputError(
             "nobody has reviewed a row of the input: there is no gold", where=file.where("[eval]"), hint=hint
         )
-    what = "no gold row is left: the prompt shows every one, or the input has none of their keys"
-    return InputError(what, where=file.where("[eval] gold"), hint="Label rows that it does not show.")
+    what = "no gold row is left: the prompt shows all of them, or the input has none of their keys"
+    return InputError(what, where=file.where("[eval] gold"), hint="Label rows that the prompt does not show.")
 
 
 def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, prompt: Resolved) -> int:
-    """`work.truth` out of `[eval] gold`; how many of its rows `given` lacks."""
+    """Fill `work.truth` from `[eval] gold`, and return how many gold rows `given` lacks."""
     values = truth_values(work, snapshot, gold.fields, {each.name: each for each in prompt.columns}, prompt.file)
     relations = {"gold": snapshot.relation, "rows": given.relation}
     work.connection.execute(query("gold_truth", values=values, **relations))
@@ -228,14 +239,17 @@ def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, pro
 
 
 def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
-    """The rows of `snapshot` whose key_id `keys` (SQL) gives, as a snapshot at `path`."""
+    """Write the rows of `snapshot` whose key_id is in `keys` (SQL) as a snapshot at `path`."""
     return snapshot.of_rows(work.connection, query("gold_rows", rows=snapshot.relation, keys=keys), path)
 
 
 def truth_values(
     work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
 ) -> str:
-    """SQL: the true values of `fields` out of gold `g`, after a comma. InputError for one that a field cannot hold."""
+    """Return SQL for the true values of `fields` in gold `g`, each after a comma.
+
+    Raises InputError for a true value that the field's type does not take.
+    """
     _refuse_strange(work, snapshot, fields, types, file)
     return "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in fields)
 
@@ -248,7 +262,7 @@ def _truth(field: GoldField, column: Column) -> str:
 def _refuse_strange(
     work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
 ) -> None:
-    """True values that the field could not hold would make every answer a wrong one."""
+    """Check that every true value fits its field's type: one that does not fit would make every answer wrong."""
     for each in fields:
         assert each.column is not None
         test = f"g.{each.column.stored} IS NOT NULL AND {_truth(each, types[each.name])} IS NULL"
@@ -256,15 +270,17 @@ def _refuse_strange(
             f"SELECT key, {each.column.text} FROM {snapshot.relation} g WHERE {test} LIMIT 1"
         ).fetchone()
         if row is not None:
-            what = f"the true value {row[1]!r} of row {row[0]} is no {types[each.name].type}, as {each.name} is"
+            what = (
+                f"the true value {row[1]!r} of row {row[0]} does not fit {each.name}, which is {types[each.name].type}"
+            )
             hint = "Correct it, or cast it in the query."
             raise InputError(what, where=file.where("[eval] gold"), hint=hint)
 
 
 def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Drop from `work.truth` the rows that a query of the prompt shows; how many.
+    """Delete the rows that a query of the prompt shows from `work.truth`, and return how many.
 
-    It shows a row where it has the same values in all columns that it shares with what the prompt reads of a row.
+    A row is shown where an example has the same values in every column that the example and the prompt's row share.
     """
     names = {each.name: each for each in given.columns}
     read = {*prompt.templates.columns, *prompt.file.pipeline.input.key} & set(names)

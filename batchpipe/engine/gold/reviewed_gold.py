@@ -1,4 +1,4 @@
-"""What people said of answers in review, as gold: the true values of the rows that they saw."""
+"""Turn reviews into gold: the true values of the rows that people saw."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FromReview:
-    """Gold rows that come from review, by why they were shown, each once: the first that applies in this order.
+    """The number of gold rows that come from review, by why a person saw them. Each row counts once, under the first
+    reason in this order.
 
-    Only those of the `sample` are a random share of the input.
+    Only the rows of `sample` are a random share of the input.
     """
 
     sample: int = 0
@@ -28,13 +29,15 @@ class FromReview:
 
     @property
     def rows(self) -> int:
+        """Return the number of gold rows that come from review."""
         return self.sample + self.ladder + self.where + self.other
 
 
 def fill_reviewed(session: Session, names: Sequence[str], columns: Iterable[Column], wanted: Iterable[str]) -> None:
-    """`work.gold_reviews`: what stands of reviews, of the fields called `wanted`, with the input as it was seen.
+    """Fill the reviews that are valid now, of the fields called `wanted`, with the input as the person saw it.
 
-    A review from before a field was there, or that holds a value which the field could not hold now, says nothing.
+    Ignore a review that was made before a field existed, or whose value the field's type no longer takes.
+    Reads `ledger.reviews`. Writes `work.gold_reviews`.
     """
     by_name = {each.name: each for each in columns}
     fields = [by_name[name] for name in wanted]
@@ -48,9 +51,11 @@ def fill_reviewed(session: Session, names: Sequence[str], columns: Iterable[Colu
 def with_reviewed(
     work: Work, gold: Snapshot, key: Sequence[str], needed: Iterable[str], path: Path
 ) -> tuple[Snapshot, int]:
-    """`gold` and the reviewed rows that it lacks, with their input as the reviewer saw it, as a snapshot at `path`.
+    """Return `gold` and the reviewed rows that it lacks as a snapshot at `path`; the second value counts the rows left
+    out.
 
-    Reviewed rows whose input is not known in all `needed` columns are left out: their number is the second value.
+    A reviewed row has its input as the person saw it. It is left out where a `needed` column of its input is not known.
+    Reads `work.gold_reviews`.
     """
     covered = f"list_has_all(r._columns, [{quote_list(set(needed) - set(key))}]::VARCHAR[])"
     relations = {"gold": gold.relation, "covered": covered}
@@ -62,7 +67,7 @@ def with_reviewed(
 
 
 def _seen(column: InputColumn, key: Sequence[str]) -> str:
-    """SQL: the value of `column` as the reviewer saw it."""
+    """Return SQL for the value of `column` as the person saw it."""
     text = f"r._texts[list_position(r._columns, {quote_literal(column.name)})]"
     if column.name in key:
         text = f"json_extract_string(r.key, '$[{list(key).index(column.name)}]')"
@@ -70,9 +75,10 @@ def _seen(column: InputColumn, key: Sequence[str]) -> str:
 
 
 def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
-    """Put reviewed values into `work.truth`, over those that are there, where the row of `given` is the one reviewed.
+    """Put reviewed values into `work.truth`, over those that are there, where `given` has the row that was reviewed.
 
-    With `empty` there are none yet.
+    With `empty` the table is made first.
+    Reads `work.gold_reviews`. Writes `work.truth`, `work.reviewed_truth`.
     """
     connection = work.connection
     if empty:
@@ -85,15 +91,15 @@ def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
 
 
 def names_sql(columns: Iterable[InputColumn]) -> str:
-    """SQL: the names of `columns` as a VARCHAR list."""
+    """Return SQL for the names of `columns` as a VARCHAR list."""
     return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
 
 
 def same_row_sql(names: str, texts: str, other_names: str, other_texts: str) -> str:
-    """SQL: whether two lists of texts, each with the names of its columns, are alike in all columns that both have.
+    """Return SQL for whether two lists of texts, each with its column names, agree in every column that both have.
 
-    What renders to the same is alike (NULL and ''), and so are numbers and times whose sources gave other types: 5 and
-    5.0, 2026-01-01 and 2026-01-01 00:00:00.
+    NULL and '' agree, because they render to the same text. Numbers and times agree where only their types differ: 5
+    and 5.0, 2026-01-01 and 2026-01-01 00:00:00.
     """
     one, two = f"{texts}[list_position({names}, name)]", f"{other_texts}[list_position({other_names}, name)]"
     unlike = [f"coalesce({one}, '') <> coalesce({two}, '')"]
@@ -105,6 +111,6 @@ def same_row_sql(names: str, texts: str, other_names: str, other_texts: str) -> 
 
 
 def count_reviewed(work: Work) -> FromReview:
-    """Of the rows of `work.truth` those that come from review."""
+    """Count the rows of `work.truth` that come from review, by the reason for the review."""
     [found] = work.connection.execute(query("count_reviewed")).fetchall()
     return FromReview(sample=found[0], ladder=found[1], where=found[2], other=found[3])

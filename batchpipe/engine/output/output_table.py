@@ -1,4 +1,7 @@
-"""The output table: derived, never a fact. Changed by MERGE from a source with one row per key, rebuilt at any time."""
+"""Write the output table out of the ledger: by MERGE from a source with one row per key, or rebuilt as a whole.
+
+The table only repeats what the ledger has, so it can be rebuilt at any time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from batchpipe.store.queries import query
 
 
 def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
-    """Names and DuckDB types of the output table's columns, in order."""
+    """Return the names and DuckDB types of the output table's columns, in order."""
     return [
         *((each.name, each.type) for each in resolved.key_columns),
         *((each.name, each.type) for each in resolved.columns),
@@ -27,9 +30,10 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
 
 
 def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> bool:
-    """Make the table, or give it today's columns from stored answers; True where it was made or rebuilt.
+    """Make the table, or rebuild it with today's columns from stored answers. Return whether it was made or rebuilt.
 
-    Raises PipelineError for a table that this pipeline did not make.
+    Reads the ledger. Writes the output table, `ledger.events`. Raises PipelineError for a table that this pipeline did
+    not make.
     """
     schema, name = _split(resolved.table)
     present = [
@@ -65,9 +69,11 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
 
 
 def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answered: bool = True) -> None:
-    """Bring the rows of `keys` (SQL giving key_id; None: all) up to their newest accepted answer and its review.
+    """Write the newest accepted answer, and its review, of the rows of `keys` into the output table.
 
-    They are current then; where nothing was `answered`, which of them are stays as it was.
+    `keys` is SQL that gives key_id; None means all rows. The rows become current; where nothing was `answered`,
+    `_current` stays as it was.
+    Reads the ledger. Writes the output table.
     """
     if not resolved.has_output:
         return
@@ -86,7 +92,10 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
 
 
 def merge_collected(session: Session, resolved: Resolved) -> None:
-    """Bring in what this commit accepted of the batches in `work.ended`: results and what was sent say it all."""
+    """Write what this commit accepted of the batches in `work.ended` into the output table.
+
+    Reads `work.ended`, `work.sent`, the ledger. Writes the output table.
+    """
     if not resolved.has_output:
         return
     seq = str(session.seq)
@@ -110,9 +119,10 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
 def _sources(
     session: Session, resolved: Resolved, among: str, *, accepted: str, requests: str, answered: str
 ) -> Iterator[str]:
-    """SQL: rows of the table out of what is `accepted`, by the parts in which its answers are read.
+    """Yield SQL for the table's rows out of the answers in `accepted`, one statement for each part that is read at
+    once.
 
-    `among` says of which keys reviews are looked up.
+    `among` limits the keys whose reviews are looked up.
     """
     parts = session.work.parts
     reviewed = standing_reviews(session, resolved.names, among)
@@ -129,7 +139,7 @@ def _sources(
 
 
 def _is_new(session: Session, resolved: Resolved) -> bool:
-    """Whether no row of `work.sent` is in the table: an INSERT takes a fifth of what a MERGE does."""
+    """Return whether no row of `work.sent` is in the table: an INSERT takes a fifth of the time of a MERGE."""
     keys = ", ".join(_values(resolved)[: len(resolved.key_columns)])
     sent = f"(SELECT {keys} FROM work.sent q) s"
     known = f"SELECT EXISTS (SELECT 1 FROM {output_table(resolved)} t JOIN {sent} ON {_same_key(resolved)})"
@@ -153,9 +163,9 @@ def _merge(session: Session, resolved: Resolved, source: str, *, answered: bool)
 
 
 def refresh_output(session: Session, resolved: Resolved) -> None:
-    """Set `_current`, and bring `include` columns of unchanged rows up to the present snapshot.
+    """Set `_current`: a row is current where its answer is valid for today's prompt and input.
 
-    Reads `work.compared` and `work.plan`: a row is current where its answer stands under today's prompt and input.
+    Reads `work.compared`, `work.plan`. Writes the output table.
     """
     table = output_table(resolved)
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
@@ -167,7 +177,10 @@ def refresh_output(session: Session, resolved: Resolved) -> None:
 
 
 def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> None:
-    """Bring the `include` columns of rows whose input is unchanged up to `snapshot`."""
+    """Update the `include` columns, from `snapshot`, of the rows whose input is unchanged.
+
+    Reads `work.input`, `work.compared`. Writes the output table.
+    """
     if not resolved.include_columns:
         return
     columns = [*resolved.key_columns, *resolved.include_columns]
@@ -183,7 +196,7 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> Non
 
 
 def _values(resolved: Resolved) -> list[str]:
-    """SQL for each column over the aliases of `output_source`."""
+    """Return SQL for each column over the aliases of `output_source`."""
     keys = [
         f"CAST(json_extract_string(q.key, '$[{number}]') AS {each.type}) AS {quote_identifier(each.name)}"
         for number, each in enumerate(resolved.key_columns)
@@ -228,7 +241,7 @@ def _was_made(session: Session, resolved: Resolved) -> bool:
 
 
 def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
-    """The wanted columns with their types as DuckDB writes them."""
+    """Return the wanted columns with their types as DuckDB writes them."""
     columns = ", ".join(f"NULL::{kind} AS {quote_identifier(name)}" for name, kind in table_columns(resolved))
     return [(row[0], row[1]) for row in session.rows(f"DESCRIBE SELECT {columns}")]
 
@@ -239,5 +252,5 @@ def _split(table: str) -> tuple[str, str]:
 
 
 def output_table(resolved: Resolved) -> str:
-    """The output table's two-part name, quoted."""
+    """Return the output table's two-part name, quoted."""
     return quote_table(".".join(_split(resolved.table)))

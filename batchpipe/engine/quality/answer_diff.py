@@ -1,4 +1,4 @@
-"""Two prompt versions or models side by side: what they answered to the same rows, compared in SQL."""
+"""Compare two prompt versions or models side by side: what they answered to the same rows, in SQL."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Kind = Literal["values", "number", "text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffSide:
-    """One of the two: a prompt version, by one model or by any. `known` is None where it was never run.
+    """One side of a diff: a prompt version, with the answers of one model or of any.
 
-    `examples` are the rows of the prompt's queries.
+    `known` is None where the version was never run. `examples` are the rows of the prompt's queries.
     """
 
     text: PromptText
@@ -40,15 +40,16 @@ class DiffSide:
 
     @property
     def label(self) -> str:
+        """Return the side's name for a person: the version, and the model where one is named."""
         return f"{self.text.label}, {self.model}" if self.model else self.text.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
-    """A field that changed in `changed` rows. None stands for null or nothing.
+    """A field whose value differs in `changed` rows. None stands for null or for no value.
 
-    `pairs` (before, after, rows) are the most frequent of few or short values, `other_pairs` counts rows of the
-    rest. The means of a number are over every row that has one on both sides.
+    `pairs` (before, after, rows) are the most frequent changes, where there are few or short values; `other_pairs`
+    counts the rows of the other changes. The means of a number are over all rows that have one on both sides.
     """
 
     name: str
@@ -61,6 +62,7 @@ class FieldChange:
 
     @property
     def mean_change(self) -> float | None:
+        """Return the mean after less the mean before; None where either is not known."""
         if self.mean_before is None or self.mean_after is None:
             return None
         return self.mean_after - self.mean_before
@@ -68,7 +70,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedRow:
-    """A row with its input as it was sent, as text, and the fields that changed as (name, before, after)."""
+    """A row whose answer differs: its input as text as it was sent, and the changed fields as (name, before, after)."""
 
     key: str | None
     input: Mapping[str, str | None]
@@ -79,7 +81,9 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffCost:
-    """US dollars for the same `rows`, those that each side answered itself; results without a price count nothing."""
+    """US dollars of each side for the same `rows`, which both sides answered themselves. A result without a price
+    counts as nothing.
+    """
 
     rows: int
     from_usd: Decimal
@@ -89,9 +93,12 @@ class DiffCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDiff:
-    """`compared` rows have an answer on both sides: `changed` or not, and of those that are not, `carried_over`
-    have the very same one. `input_changed` counts compared rows whose input changed too. `gold` is None where nothing
-    is known to be true of a compared row."""
+    """The differences between two sides.
+
+    `compared` rows have an answer on both sides. They are `changed` or not; of the unchanged ones `carried_over` have
+    the very same answer. `input_changed` counts the compared rows whose input changed too. `gold` is None where no
+    compared row has a true value.
+    """
 
     pipeline: str
     before: DiffSide
@@ -112,6 +119,7 @@ class AnswerDiff:
 
     @property
     def unchanged(self) -> int:
+        """Return how many compared rows have the same answer on both sides."""
         return self.compared - self.changed
 
 
@@ -124,7 +132,10 @@ def diff_answers(
     rows: int,
     gold: TrueValues | None = None,
 ) -> AnswerDiff:
-    """Compare two sides of the pipeline called `names`; `rows` is how many changed rows are shown."""
+    """Compare two sides of the pipeline called `names`, and return at most `rows` changed rows.
+
+    Reads the ledger, `work.true_values`. Writes `work.side_before`, `work.side_after`, `work.pairs`, `work.cells`.
+    """
     pipelines = quote_list(names)
     _fill_side(session, pipelines, before, "work.side_before")
     _fill_side(session, pipelines, after, "work.side_after")
@@ -150,12 +161,15 @@ def diff_answers(
 
 
 def side_columns(side: DiffSide) -> dict[str, Column]:
-    """The fields of a side as columns, by name."""
+    """Return the fields of a side as columns, by name."""
     return {each.name: each for each in output_columns(side.full_schema, Output())}
 
 
 def _fill_side(session: Session, pipelines: str, side: DiffSide, table: str) -> None:
-    """`work.side_...`: the newest answer to each key; none where the version was never run."""
+    """Fill `table` with the newest answer to each key; with no row where the version was never run.
+
+    Reads the ledger. Writes `work.side_before` or `work.side_after`.
+    """
     answered = "state = 'accepted'"
     if side.model is not None:
         among = query("answers_of_model", pipelines=pipelines, model=quote_literal(side.model))
@@ -167,7 +181,10 @@ def _fill_side(session: Session, pipelines: str, side: DiffSide, table: str) -> 
 
 
 def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> None:
-    """`work.cells`: each field of each row whose value changed, both values as text."""
+    """Fill a row for each field that changed in a row, with both values as text.
+
+    Reads `work.pairs`. Writes `work.cells`.
+    """
     # work.cells: One row is a field of a key that differs between the two sides of a comparison.
     session.execute("CREATE OR REPLACE TABLE work.cells (key_id UUID, field VARCHAR, before VARCHAR, after VARCHAR)")
     for column, older in columns:
@@ -182,7 +199,7 @@ def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> N
 
 
 def _text(column: Column, document: str) -> str:
-    """SQL: the field's value as text, a string without its quotes; NULL for null and nothing."""
+    """Return SQL for the field's value as text, a string without quotes; NULL for null and for no value."""
     pointer = quote_literal("/" + column.name.replace("~", "~0").replace("/", "~1"))
     return f"json_extract_string({document}, {pointer})"
 

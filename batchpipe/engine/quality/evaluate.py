@@ -1,8 +1,8 @@
-"""An evaluation: models answer gold rows through the engine of a run, each as a pipeline of its own.
+"""Evaluate models: they answer gold rows through the engine of a run, each as a pipeline of its own.
 
-Such a pipeline is named `NAME:eval:MODEL:HASH` after its model with its settings and its prompt version, which no
-pipeline file can be called. It has one rung without `accept` and no output table; what the pipeline or any of its
-evaluations was answered before is taken over. What the ladder makes of a row is computed from the answers of its rungs.
+Such a pipeline is named `NAME:eval:MODEL:HASH`, after its model with its settings and its prompt version; no pipeline
+file can have this name. It has one rung without `accept` and no output table. Answers that the pipeline or one of its
+evaluations has already are reused. What the ladder makes of a row is computed from the answers of its rungs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ SHOWN_HASH = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A model with its settings under one prompt version. `number` is its rung; those off the ladder follow."""
+    """A model with its settings under one prompt version. `number` is its rung; models off the ladder have the numbers
+    after it.
+    """
 
     number: int
     model: str
@@ -59,7 +61,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedPrompt:
-    """One prompt version: its ladder, resolved over gold, and the models that answer."""
+    """One prompt version in an evaluation: its ladder, resolved over gold, and the models that answer."""
 
     label: str
     ladder: Resolved
@@ -68,7 +70,10 @@ class EvaluatedPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is asked of an evaluation. `every` rung answers every row, else those that climb to it; `models` do too."""
+    """The options of an evaluation. With `every` each rung answers every row, else only the rows that climb to it.
+
+    `models` answer every row too, on the ladder or not.
+    """
 
     every: bool = False
     models: Sequence[str] = ()
@@ -81,8 +86,8 @@ class Wanted:
 class AnsweredRow:
     """A gold row as one model answered it: `gold` and `answer` by field, `cost_usd` of all attempts.
 
-    A row that is not `valid` has no answer. `accepts` says whether its rung's `accept` holds. `judged` has the fields
-    that a judge compares.
+    A row that is not `valid` has no answer. `accepts` says whether the `accept` of its rung is true. `judged` has the
+    fields that a judge compares.
     """
 
     number: int
@@ -99,7 +104,7 @@ class AnsweredRow:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """Gold rows with the models that answer them. `work` is its working database, `folder` its own."""
+    """Gold rows with the models that answer them. `work` is the working database, `folder` a folder of its own."""
 
     context: Context
     work: Work
@@ -110,7 +115,10 @@ class Evaluation:
     judges: tuple[FieldJudge, ...]
 
     def prepared(self, side: EvaluatedPrompt, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
-        """What a run of `contender` takes: all gold rows, or those that climb to it; None where there are none."""
+        """Return what a run of `contender` needs: all gold rows, or those that climb to it; None where no row does.
+
+        Reads the tables of `read`. Writes `work.climbing`.
+        """
         if every or not contender.on_ladder:
             return contender.resolved, self.rows.rows
         self.read(side)
@@ -125,13 +133,16 @@ class Evaluation:
         return (contender.resolved, snapshot) if snapshot.rows else None
 
     def read(self, side: EvaluatedPrompt) -> None:
-        """`work.answered`: every gold row that a model of `side` has come to an end with, judged as the ladder does."""
+        """Read every gold row that a model of `side` has a final result for, and validate it as the ladder does.
+
+        Reads the ledger. Writes `work.masks`, `work.answered`.
+        """
         self._read_masks(side.ladder)
         fields = "".join(
             f", {quote_identifier('o:' + each.name)} {self._type(side, each.name)}" for each in self.gold.fields
         )
         self.work.connection.execute(
-            # work.answered: One row is a gold row that a model has come to an end with, with its answer and cost.
+            # work.answered: One row is a gold row that a model has a final result for, with its answer and cost.
             "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UUID, valid BOOLEAN, accepts BOOLEAN, "
             f"unpriced BOOLEAN, cost_usd DECIMAL(38, 15), confidence DOUBLE{fields})"
         )
@@ -139,7 +150,10 @@ class Evaluation:
             self._read_contender(side, contender)
 
     def answered(self, side: EvaluatedPrompt) -> list[AnsweredRow]:
-        """The rows of `work.answered`, by model and key."""
+        """Return the rows of `work.answered`, by model and key.
+
+        Reads `work.answered`, `work.truth`.
+        """
         names = [each.name for each in self.gold.fields]
         gold = ", ".join(f"t.{quote_identifier(name)}" for name in names)
         given = ", ".join(f"a.{quote_identifier('o:' + name)}" for name in names)
@@ -163,7 +177,7 @@ class Evaluation:
         ]
 
     def to_judge(self) -> list[tuple[FieldJudge, Snapshot]]:
-        """Each judge with the answers of all sides that it has to say something of."""
+        """Return each judge with the answers of all sides that it has to judge."""
         for judge in self.judges:
             judge.begin(self.work)
         for side in self.sides if self.judges else ():
@@ -176,11 +190,11 @@ class Evaluation:
         ]
 
     def judged(self, given: Sequence[tuple[FieldJudge, Snapshot]]) -> tuple[Judged, ...]:
-        """What the judges have said of what `to_judge` gave."""
+        """Return what the judges have said of the answers that `to_judge` returned."""
         return tuple(judge.read(self.context, self.work, snapshot) for judge, snapshot in given)
 
     def masks(self) -> dict[str, int]:
-        """Of each gold row the mask of rungs that it may use, by key."""
+        """Return by key, for each gold row, the mask of the rungs that it may use."""
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
     def _type(self, side: EvaluatedPrompt, name: str) -> str:
@@ -195,6 +209,7 @@ class Evaluation:
         self.work.connection.execute(statement)
 
     def _read_contender(self, side: EvaluatedPrompt, contender: Contender) -> None:
+        """Read the answers of one model to the gold rows, validate them, and add them to `work.answered`."""
         snapshot, own = self.rows.rows, contender.resolved
         with self.context.database.reading(self.work) as session:
             statement = query(
@@ -239,7 +254,9 @@ class Evaluation:
         self.work.connection.execute(statement, {"number": contender.number})
 
     def _confidence(self, ladder: Resolved) -> tuple[str, frozenset[str], frozenset[str]]:
-        """SQL for the confidence, with the input columns and fields that it reads; NULL where no field is called so."""
+        """Return SQL for the confidence, with the input columns and the fields that it reads; NULL where there is no
+        such field.
+        """
         given = ladder.file.pipeline.eval
         names = [each.name for each in ladder.columns]
         if given is None or (given.confidence == "confidence" and "confidence" not in names):
@@ -259,7 +276,10 @@ Both = tuple[tuple[EvaluatedPrompt, ...], tuple[FieldJudge, ...]]
 
 
 def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
-    """Read gold, resolve each model, and choose the rows; `[input]` is run only where gold lacks its columns."""
+    """Read gold, resolve each model and choose the rows. `[input]` is read only where gold lacks its columns.
+
+    Writes `work.truth`, `work.gold_reviews`. Raises PipelineError and InputError where gold cannot be used.
+    """
     if file.pipeline.eval is None:
         hint = f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
         raise PipelineError("there is no [eval]", where=file.where(), hint=hint)
@@ -295,7 +315,7 @@ def _resolve(
 def _over_gold(
     context: Context, file: PipelineFile, wanted: Wanted, folder: Path
 ) -> tuple[Gold, Snapshot | None, Both]:
-    """Gold; where it holds the input's columns too, its rows as the input, with what is resolved over it."""
+    """Read gold. Where it has the input's columns too, return its rows as the input, and what is resolved over it."""
     nothing: Both = ((), ())
     assert file.pipeline.eval is not None
     if file.pipeline.eval.gold is None:
@@ -348,7 +368,7 @@ def _side(
 
 
 def _named(resolved: Resolved) -> Resolved:
-    """`resolved` under the name of an evaluation of its prompt version and its one model."""
+    """Return `resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
     version = as_number(resolved.version.prompt_version)
     mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]

@@ -1,4 +1,4 @@
-"""Two sides of a comparison held against what is true: which rows the one fixed, and which it broke."""
+"""Grade both sides of a diff: which rows the new side fixed, and which it broke."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM {side} SEMI JOIN w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRows:
-    """How many of `n` rows are right before and after; `fixed` and `broken` are the keys of those that differ.
+    """How many of `n` rows are right before and after. `fixed` and `broken` are the keys of the rows that differ.
 
-    `p_value` is McNemar's, None where the library for it is not here.
+    `p_value` is that of McNemar's test; None where the library for it is not installed.
     """
 
     n: int
@@ -30,13 +30,16 @@ class RightRows:
     p_value: float | None
 
     def interval(self, right: int) -> tuple[float, float]:
-        """The 95% interval of `right` of the n rows; of no rows from 0 to 1."""
+        """Return the 95% interval of `right` of the n rows; from 0 to 1 where there are no rows."""
         return wilson(right, self.n) if self.n else (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldDiff:
-    """`whole` counts a row as right where every compared field is; `fields` each alone, less the `judged` ones."""
+    """Both sides graded. `whole` counts a row as right where every compared field is right, `fields` each field alone.
+
+    `judged` names the fields that a judge compares; they are left out.
+    """
 
     whole: RightRows
     judged: Sequence[str]
@@ -47,7 +50,10 @@ class GoldDiff:
 def diff_gold(
     session: Session, gold: TrueValues, names: Sequence[str], examples: Sequence[Examples]
 ) -> GoldDiff | None:
-    """Both sides of `work.pairs` over the rows with a true value of what each was asked with; None of none."""
+    """Grade both sides over the rows of `work.pairs` that have a true value; None where there are none.
+
+    Reads `work.pairs`, `work.side_before`, `work.side_after`, `work.true_values`, the ledger.
+    """
     before, after = (
         {each.key: each for each in grade_answers(session, gold, names, SIDE.format(side=side), examples)}
         for side in ("work.side_before", "work.side_after")

@@ -1,8 +1,8 @@
-"""The judge of an evaluated field: a model that says whether an answer means the true value.
+"""Ask the judge of an evaluated field: a model that says whether an answer means the true value.
 
 A judge is a pipeline of its own, named `NAME:judge:FIELD:HASH` after its prompt version and its ladder. Its rows are
-gold rows with an answer and the true value, one for all models that gave that answer. What was judged before by the
-same model with the same words is taken over, whoever gave the answer.
+pairs of a gold row and an answer; models that gave the same answer share one pair. What the same model said before of
+the same words is reused, whichever model gave the answer.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ FIELDS = {
 class FieldJudge:
     """The judge of the field `name`: `resolved` is its pipeline, `type` the field's DuckDB type.
 
-    `number` tells its working tables from another's. `column` of gold, if there is any, has the true values; those in
-    `taken` are hidden by the judge's own names.
+    `number` is part of the names of its working tables. `column` is the gold column with the true values, if there is
+    one. The columns in `taken` are hidden by the judge's own names.
     """
 
     number: int
@@ -58,7 +58,9 @@ class FieldJudge:
 
     @property
     def _parts(self) -> dict[str, str]:
-        """SQL of the answer and the true value in a row of `work.answered` and `work.truth`, and of the pair's key."""
+        """Return SQL of the answer and the true value in a row of `work.answered` and `work.truth`, and of the pair's
+        key.
+        """
         answer = f"TRY_CAST(a.{quote_identifier(OUTPUT_PREFIX + self.name)} AS {self.type})"
         text = f"{answer}" if self.type == "VARCHAR" else f"to_json({answer})"
         return {
@@ -76,7 +78,10 @@ class FieldJudge:
         return f"work.verdicts_{self.number}"
 
     def begin(self, work: Work) -> None:
-        """Forget what was to be judged."""
+        """Make the table of pairs anew, without rows.
+
+        Writes `work.pairs_N`.
+        """
         work.connection.execute(
             # work.pairs_N: One row is an answer and the true value that it differs from, in the judged field N.
             f"CREATE OR REPLACE TABLE {self._pairs} "
@@ -84,11 +89,17 @@ class FieldJudge:
         )
 
     def add(self, work: Work) -> None:
-        """Take in the answers of `work.answered` that are not the true value itself."""
+        """Add the answers of `work.answered` that differ from the true value.
+
+        Reads `work.answered`, `work.truth`. Writes `work.pairs_N`.
+        """
         work.connection.execute(query("judged_pairs", pairs=self._pairs, **self._parts))
 
     def snapshot(self, work: Work, rows: Snapshot, path: Path) -> Snapshot:
-        """What is to be judged, as the judge's input; `rows` are the gold rows."""
+        """Return the pairs as the judge's input, a snapshot at `path`. `rows` are the gold rows.
+
+        Reads `work.pairs_N`.
+        """
         by_name = {each.name: each for each in self.resolved.input_columns}
 
         def stored(column: InputColumn) -> str:
@@ -110,7 +121,10 @@ class FieldJudge:
         return pairs.of_rows(work.connection, chosen, path)
 
     def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
-        """Read what the judge has said of `snapshot`, and what that cost."""
+        """Read what the judge has said of `snapshot`, and what that cost.
+
+        Reads the ledger, `work.pairs_N`. Writes `work.verdicts_N`.
+        """
         connection, hashed = work.connection, input_hash_sql(self.resolved.hash_columns, self.resolved.policy_recipe)
         with context.database.reading(work) as session:
             statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
@@ -134,14 +148,17 @@ class FieldJudge:
         )
 
     def verdicts(self, work: Work) -> dict[tuple[int, str], JudgeVerdict]:
-        """What became of each valid answer in `work.answered`, by the model's number and the row's key."""
+        """Return the verdict on each valid answer in `work.answered`, by the model's number and the row's key.
+
+        Reads `work.answered`, `work.truth`, `work.verdicts_N`.
+        """
         found = work.connection.execute(query("judged_answers", verdicts=self._verdicts, **self._parts)).fetchall()
         return {(number, key): JudgeVerdict(correct=correct, reason=reason) for number, key, correct, reason in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeVerdict:
-    """Whether an answer is right, None where that was not judged; `reason` is the judge's, where one was asked."""
+    """Whether an answer is right; None where it was not judged. `reason` is what the judge wrote, if it was asked."""
 
     correct: bool | None
     reason: str | None
@@ -149,9 +166,9 @@ class JudgeVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What a judge came to: of `pairs` of a row and an answer so many are `judged`; of the others some have `failed`.
+    """The result of a judge: of `pairs` of a row and an answer, `judged` have a verdict and `failed` have none.
 
-    `failures` are the first of these, (key, error). `cost_usd` is None where a price is not known.
+    `failures` are the first of the failed ones, as (key, error). `cost_usd` is None where a price is not known.
     """
 
     field: str
@@ -164,11 +181,12 @@ class Judged:
 
     @property
     def not_judged(self) -> int:
+        """Return how many pairs have no verdict."""
         return self.pairs - self.judged
 
 
 class JudgeInputs:
-    """The columns of gold rows with `answer` and `expected`; small queries run where those of the pipeline do."""
+    """The columns of gold rows with `answer` and `expected`. Small queries run where those of the pipeline run."""
 
     def __init__(self, inputs: Inputs, columns: tuple[InputColumn, ...], section: str) -> None:
         self.connection: duckdb.DuckDBPyConnection = inputs.connection
@@ -194,9 +212,11 @@ def resolve_judges(
     fields: Sequence[GoldField],
     default_provider: str,
 ) -> tuple[FieldJudge, ...]:
-    """The judges of those `fields` that have one. `columns` are those of the gold rows, `answered` the output's.
+    """Resolve the judges of those `fields` that have one. `columns` are those of the gold rows, `answered` the
+    output's.
 
-    `file` is made by `evaluated_file`. PipelineError with every problem of every judge.
+    `file` is made by `evaluated_file`.
+    Raises PipelineError with every problem of every judge.
     """
     types = {each.name: each.type for each in answered}
     judges: list[FieldJudge] = []
@@ -252,7 +272,7 @@ def _resolved(
 
 
 def _judge_file(file: PipelineFile, field: GoldField, section: str) -> PipelineFile:
-    """`file` with the prompt and the ladder of a field's judge; budget, chunking and retry are the pipeline's."""
+    """Return `file` with the prompt and ladder of a field's judge, and the pipeline's budget, chunking and retry."""
     pipeline, compared = file.pipeline, field.compared
     assert compared.prompt is not None
     changed: Mapping[str, Any] = {
@@ -268,7 +288,7 @@ def _judge_file(file: PipelineFile, field: GoldField, section: str) -> PipelineF
 
 
 def _named(resolved: Resolved, field: str) -> Resolved:
-    """`resolved` under the name of a judge of this prompt version and ladder."""
+    """Return `resolved` under the name of a judge with this prompt version and ladder."""
     rungs = zip(resolved.rungs, resolved.file.pipeline.models, strict=True)
     ladder = [[settings_text(rung), rung.max_tokens, given.accept, given.when] for rung, given in rungs]
     mark = digest([as_number(resolved.version.prompt_version), ladder])[:SHOWN_HASH]

@@ -1,7 +1,8 @@
-"""Review: the answers that a person should see, what they may be changed to, and what was said of them.
+"""Choose the answers that a person should see, validate what the person changes, and record the review.
 
-A review is a fact beside the model's answer. It stands while the row's input is the same over the columns that both
-the reviewed and the newest answer used; then it wins in the output table, whatever was answered later.
+A review stands beside the model's answer in the ledger. It is valid while the row's input is the same in every column
+that both the reviewed and the newest answer used. As long as it is valid, the output table shows it instead of any
+later answer.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ WANTED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRow:
-    """An answer under review. `answer` is the model's document, `document` what stands of it.
+    """An answer under review. `answer` is the model's document, `document` the same with what was corrected before.
 
-    `key` is a JSON list of texts; `chosen` says why it is here: ladder, where, sample; `token` changes with the answer
-    and with what was said of it.
+    `key` is a JSON list of texts. `chosen` says why a person should see the row: ladder, where, sample. `token` changes
+    with the answer and with each review of it.
     """
 
     number: int
@@ -58,7 +59,7 @@ class ReviewRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReview:
-    """A person's word on row `number`: its document as it should be, and whether that is the model's."""
+    """A person's review of row `number`: the document as it should be, and whether that is the model's own."""
 
     number: int
     document: Mapping[str, Any]
@@ -69,7 +70,7 @@ class RowReview:
 class Desk:
     """The rows of one pipeline that a person should see, in the input's order, numbered from 0.
 
-    The database is open while rows are chosen and while verdicts are recorded, for moments.
+    The database is open only while rows are chosen and while reviews are recorded.
     """
 
     context: Context
@@ -80,10 +81,15 @@ class Desk:
 
     @property
     def forms(self) -> list[FieldForm]:
+        """Return the fields of the answer as a person edits them."""
         return field_forms(self.resolved.full_schema)
 
     def choose(self, which: str = "open") -> None:
-        """Take the rows: `open` ones, those reviewed before too (`again`), or `every` answered one."""
+        """Choose the rows: those to review (`open`), also those reviewed before (`again`), or all answered ones
+        (`every`).
+
+        Reads the ledger. Writes `work.review_answers`, `work.review`.
+        """
         review = self.resolved.file.pipeline.review
         only_ladder = which == "open" and self.resolved.review_where is None and not review.sample
         names = quote_list(self.resolved.names)
@@ -112,10 +118,17 @@ class Desk:
         [(self.rows,)] = connection.execute("SELECT count(*) FROM work.review").fetchall()
 
     def row(self, number: int) -> ReviewRow:
-        """One row; its number is from 0 to `rows` - 1."""
+        """Return one row, by its number from 0 to `rows` - 1.
+
+        Reads `work.review`.
+        """
         return next(self._read(f"w.number = {int(number)}"))
 
     def all_rows(self) -> Iterator[ReviewRow]:
+        """Yield all rows in order.
+
+        Reads `work.review`.
+        """
         return self._read("true")
 
     def validate(
@@ -140,7 +153,7 @@ class Desk:
         connection.execute("CREATE OR REPLACE TABLE work.typed AS SELECT * FROM typed_block")
         connection.unregister("typed_block")
         connection.execute(
-            # work.typed_rows: One row is a reviewed row whose typed document is to be judged.
+            # work.typed_rows: One row is a reviewed row whose typed document is to be validated.
             "CREATE OR REPLACE TABLE work.typed_rows AS "
             "SELECT w.key_id, t.custom_id, w.rung, w.values_as_now AS input_values "
             "FROM work.typed t JOIN work.review w USING (number)"
@@ -155,9 +168,10 @@ class Desk:
         return [(None, error) if error is not None else (json.loads(output), "") for output, error in rows]
 
     def record(self, verdicts: Sequence[RowReview]) -> list[int]:
-        """Append the verdicts and bring the output table up to them, in one commit.
+        """Record the reviews and write them into the output table, in one commit.
 
-        The numbers of rows that have another answer by now; where there are any nothing is recorded.
+        Return the numbers of the rows that have another answer by now; where there are any, nothing is recorded.
+        Reads `work.review`. Writes `work.new_reviews`, `ledger.reviews`, the output table.
         """
         table = arrow().table(
             {
@@ -188,7 +202,7 @@ class Desk:
         return []
 
     def _where(self, condition: Condition | None) -> str:
-        """SQL: the key_id of the answers that `condition` holds for."""
+        """Return SQL for the key_id of the answers for which `condition` is true."""
         if condition is None:
             return "SELECT NULL::UUID AS key_id WHERE false"
         outputs = [
@@ -217,5 +231,8 @@ class Desk:
 
 
 def reviewed_values(session: Session, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The reviews that stand, one per key: key, before and after as JSON text, reviewed_by and the rest of the fact."""
+    """Return the valid reviews, one per key: key, before and after as JSON text, reviewed_by and the other columns.
+
+    Reads `ledger.reviews`.
+    """
     return session.dictionaries(standing_reviews(session, names))

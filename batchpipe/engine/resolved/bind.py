@@ -14,7 +14,7 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
 
-# By the word of a change: whether it makes an answered row due, or for which rows.
+# For each kind of change: whether it makes an answered row due (a bool), or for which rows (a condition).
 Rerun: TypeAlias = Mapping[str, bool | Condition]
 
 

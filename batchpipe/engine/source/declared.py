@@ -21,7 +21,7 @@ def declared_types(file: PipelineFile, connection: duckdb.DuckDBPyConnection) ->
         try:
             types[name] = str(connection.type(text))
         except duckdb.Error:
-            what = f"{text!r} is no type of DuckDB"
+            what = f"{text!r} is not a type of DuckDB"
             hint = "Write a type such as VARCHAR, BIGINT, DOUBLE, DATE, TIMESTAMP, DECIMAL(12,2) or VARCHAR[]."
             problems.append(Problem(what=what, where=_place(file, name), hint=hint))
     if problems:
@@ -67,10 +67,10 @@ def undeclared(file: PipelineFile) -> PipelineError:
     named = dict.fromkeys([*pipeline.input.key, *pipeline.output.include, *pipeline.chunking.group_by])
     form = ", ".join(f'{name} = "VARCHAR"' for name in named)
     return PipelineError(
-        "without the source nothing tells the input's columns",
+        "the input's columns are not known without the source",
         where=file.where("[input]"),
-        hint=f"Add columns = {{ {form}, ... }} with every column that is used and its type (DESCRIBE and the query in "
-        "DuckDB print them), or check without --offline.",
+        hint=f"Add columns = {{ {form}, ... }} with every column that is used and its type (in DuckDB, "
+        "DESCRIBE and the query print them), or check without --offline.",
     )
 
 

@@ -13,7 +13,7 @@ from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 
-# Types that Parquet does not give back as they were travel as text.
+# Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
     r"HUGEINT|ENUM|BIT\b|UNION|BIGNUM|VARIANT|INTERVAL|GEOMETRY|TIME WITH|TIMESTAMP_S|TIMESTAMP_MS|VARINT"
 )
@@ -67,9 +67,9 @@ def hash_of_texts_sql(texts: Iterable[str]) -> str:
     return f"md5(json_array({', '.join(texts)})::VARCHAR)::UUID"
 
 
-# Small row groups: what reads one of long texts has to hold it.
+# Row groups are small, because a reader holds a whole row group, and texts may be long.
 GROUP_ROWS = 8_192
-# Version 2 of the format writes the differences of numbers: half the time to read them.
+# Version 2 of the format stores differences of numbers: they are read in half the time.
 SNAPSHOT_FORMAT = f"FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {GROUP_ROWS}"
 
 

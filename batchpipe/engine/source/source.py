@@ -25,9 +25,9 @@ from batchpipe.store.database import limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
 from batchpipe.store.opening import attach, opening
 
-# What reading the input may take in memory; where that is too little it is read again without a limit of ours.
+# The memory for reading the input. Where it is too little, the input is read again without this limit.
 MEMORY_BYTES = 370_000_000
-# Different values of these types have different texts.
+# In these types, two different values never have the same text.
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
 
@@ -106,7 +106,7 @@ class Source:
         except PipelineError as error:
             if not self._offline:
                 raise
-            hint = "Without a source it runs without `setup` and databases: let it read a file of the project."
+            hint = "Offline, the query runs without `setup` and databases: let it read a file of the project."
             problems = [Problem(what=each.what, where=each.where, hint=hint) for each in error.problems]
             if not toml_path.startswith("[prompt.queries]"):
                 raise PipelineError.from_problems(problems) from error
@@ -119,7 +119,7 @@ class Source:
         names = [each[0] for each in self.connection.description or ()]
         rows = self.connection.fetchall()
         if len(rows) > limit:
-            what = f"the query gives more than {limit:,} rows; it is meant for small tables"
+            what = f"the query gives more than {limit:,} rows, but it is for small tables"
             raise PipelineError(what, where=self.file.where(toml_path), hint="Add a LIMIT or a WHERE.")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -137,7 +137,7 @@ class Source:
             for each in by_name.values()
         )
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
-        # Dictionaries of texts that are all different cost more than they save.
+        # A dictionary of texts that are all different costs more than it saves.
         options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
@@ -244,7 +244,7 @@ class Source:
         try:
             cursor = self.connection.execute(statement, params)
         except duckdb.OutOfMemoryException:
-            # Long texts in large row groups of the user's files: what DuckDB would take by itself is enough, as a rule.
+            # The user's files may have long texts in large row groups: DuckDB's own limit is then usually enough.
             self.connection.execute("RESET memory_limit")
             cursor = self.connection.execute(statement, params)
         return cursor.fetchall() if fetch else []
@@ -287,7 +287,7 @@ class Source:
         total, nulls = self._one(f"SELECT count(*), count(*) FILTER ({null}) FROM {snapshot.file}")
         distinct = total
         if not nulls and not self._ascends(snapshot, [columns[name] for name in names]):
-            # Keys whose short hashes all differ are different; only where some do not is the longer one needed.
+            # Where all short hashes differ, all keys differ. Only where some are the same is the longer hash needed.
             (distinct,) = self._one(f"SELECT count(DISTINCT hash(key)) FROM {snapshot.relation}")
             if distinct < total:
                 (distinct,) = self._one(f"SELECT count(DISTINCT md5(key)::UUID) FROM {snapshot.relation}")
@@ -303,7 +303,7 @@ class Source:
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
             what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
-            hint = "Choose columns that name one row, or make the query give one row a key (GROUP BY, QUALIFY)."
+            hint = "Choose columns that differ in every row, or let the query give one row per key (GROUP BY, QUALIFY)."
             raise InputError(what, where=place, hint=hint)
         return int(total)
 
@@ -383,6 +383,6 @@ def _one_select(text: str, place: str) -> str:
         raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
-        hint = "Write one SELECT; statements before it belong under [input] setup."
-        raise PipelineError(f"one SELECT is wanted, this is {kinds}", where=place, hint=hint)
+        hint = "Write one SELECT. Statements that must run before it belong under [input] setup."
+        raise PipelineError(f"this must be one SELECT, but it is {kinds}", where=place, hint=hint)
     return statements[0].query.strip().rstrip(";")
