@@ -92,7 +92,7 @@ def test_an_adopted_batch_is_collected_and_nothing_is_sent_again(project: Projec
 def test_a_batch_of_another_size_is_refused(project: Project) -> None:
     hold(project)
     other = stranger(project, 7)
-    with pytest.raises(UsageError, match="has 7 requests, what is held has 5"):
+    with pytest.raises(UsageError, match="has 7 requests, the held chunks have 5"):
         command(project, other)
     with pytest.raises(ProviderError, match="does not find the batch msgbatch_none"):
         command(project, "msgbatch_none")

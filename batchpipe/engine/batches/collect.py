@@ -34,7 +34,7 @@ OUTCOME_WORDS = {
     "truncated": "the answer was cut off at max_tokens",
     "context_window": "the context window was exceeded",
     "expired": "the batch expired before the request was processed",
-    "missing": "the results had no line for it",
+    "missing": "the results have no line for the request",
     "unknown": "the result is of an unknown kind",
     "unaccepted": "`accept` does not hold for the answer",
 }
@@ -360,7 +360,9 @@ class Collector:
         warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
         models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]
         if models:
-            warnings.append(f"no price is known for {', '.join(models)}: set `prices`; its cost is left open")
+            warnings.append(
+                f"no price is known for {', '.join(models)}: set `prices`; what its results cost is not known"
+            )
         other = connection.execute(query("not_batch_tier")).fetchone()
         if other and other[0]:
             warnings.append(f"{other[0]:,} results were not processed at the batch tier: the discount was not applied")

@@ -272,7 +272,9 @@ class BatchesInFlight:
         now = self.context.clock()
         kept_until = state.created_at + timedelta(seconds=self.parts.resolved.rules.limits.results_seconds)
         if not state.ended and state.expires_at is not None and state.expires_at - now <= EXPIRES_SOON:
-            what = f"{batch.batch_id} expires at {state.expires_at:%Y-%m-%d %H:%M} UTC, unfinished requests with it"
+            what = (
+                f"{batch.batch_id} expires at {state.expires_at:%Y-%m-%d %H:%M} UTC, with all requests not done by then"
+            )
         elif state.ended and kept_until - now <= GONE_SOON:
             what = f"the results of {batch.batch_id} are kept until {kept_until:%Y-%m-%d %H:%M} UTC only"
         else:
@@ -300,8 +302,8 @@ class BatchesInFlight:
             raise ProviderError(
                 f"the batch {batch.batch_id} is not found: {error.message}",
                 where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
-                hint="Use the key of the workspace that made it; its rows stay pending. "
-                f"To give it up: batchpipe recover {self.parts.resolved.name} --abandon",
+                hint="Use the key of the workspace that made the batch; until then its rows stay pending. "
+                f"To give the batch up: batchpipe recover {self.parts.resolved.name} --abandon",
             ) from error
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 

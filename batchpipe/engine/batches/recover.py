@@ -132,14 +132,14 @@ class Recovery:
             raise UsageError("nothing is held: no chunk waits for a batch", where=self.name, hint=hint)
         presumed = [each for each in chunks if each.batch_id == batch_id]
         if batch_id in known and not presumed:
-            hint = f"See the batches that nobody knows: batchpipe recover {self.name}"
+            hint = f"See the batches whose owner is not known: batchpipe recover {self.name}"
             raise UsageError(f"the batch {batch_id} is known already", where=self.name, hint=hint)
         state = self._poll(batch_id)
         fitting = presumed or [each for each in chunks if each.requests == state.total]
         if not fitting or state.total != fitting[0].requests:
             sizes = ", ".join(f"{each.requests:,}" for each in chunks)
-            what = f"the batch {batch_id} has {state.total:,} requests, what is held has {sizes}"
-            hint = f"A chunk's batch has exactly its size; see: batchpipe recover {self.name}"
+            what = f"the batch {batch_id} has {state.total:,} requests, the held chunks have {sizes}"
+            hint = f"A batch fits a chunk that has as many requests. See both: batchpipe recover {self.name}"
             raise UsageError(what, where=self.name, hint=hint)
         chosen = min(fitting, key=lambda each: abs(each.prepared_at - state.created_at))
         self._record([(chosen, "chunk_adopted", submitted_batch_data(state))])

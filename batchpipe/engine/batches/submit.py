@@ -259,7 +259,7 @@ def submitted_batch_data(state: BatchState) -> dict[str, Any]:
 def refusal(error: RefusedError, key_hash: str) -> ProviderError:
     """Return the error that stops the run, with the provider's message and the next step."""
     hints = {
-        "account": f"Mend the account or the key (key {key_hash}), then run the same command again: nothing is lost.",
+        "account": f"Correct the account or the key ({key_hash}), then run the same command again: nothing is lost.",
         "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
         "not_found": "Check `base_url` and the workspace of the key.",
     }

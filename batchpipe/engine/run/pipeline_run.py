@@ -119,7 +119,7 @@ class PipelineRun:
             raise ProviderError(
                 self._in_flight.stop,
                 where=self.name,
-                hint="Mend the cause, then run the same command again: no row is marked failed, none is lost.",
+                hint="Remove the cause, then run the same command again: no row is marked failed, none is lost.",
             )
         self._plan_what_is_due()
         if not self.finished:
@@ -233,7 +233,7 @@ class PipelineRun:
                 raise GateError(
                     f"{plan.vanished:,} of {plan.known:,} known keys left the input and {plan.appeared:,} appeared",
                     where=self.file.where("[input] key"),
-                    hint="If that is meant, run with --approve; if not, correct the key: rows would be paid for again.",
+                    hint="If that is meant, run with --approve. If not, correct `key`: else rows are paid for again.",
                 )
             if not self.confirm(self.resolved, plan):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
@@ -304,13 +304,13 @@ class PipelineRun:
 
     def _ask_a_person(self) -> None:
         """Close the gate, with the commands by which a person decides about chunks of unknown outcome."""
-        batch_id = next(iter(self._in_flight.unclear.values()))
+        count, batch_id = len(self._in_flight.unclear), next(iter(self._in_flight.unclear.values()))
         self.gate = (
-            f"{len(self._in_flight.unclear)} submits of unknown outcome may have made a batch whose results are gone "
-            f"({batch_id}): their rows are held"
+            f"the outcome of {count} submits is not known. They may have made the batch {batch_id}, whose results are "
+            "gone: their rows wait for a decision"
         )
         self.gate_hint = (
-            f"If it was yours: batchpipe recover {self.name} --adopt {batch_id}; to send the rows again: "
+            f"If that batch is yours: batchpipe recover {self.name} --adopt {batch_id}; to send the rows again: "
             f"batchpipe recover {self.name} --abandon"
         )
 
