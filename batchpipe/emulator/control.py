@@ -1,4 +1,7 @@
-"""The emulator's own endpoints under /emulator/: clock, faults, log, stranger. No key is asked for."""
+"""The emulator's own endpoints under /emulator/: clock, faults, log, stranger. They need no key.
+
+`POST /emulator/stranger` makes a batch of somebody else in the same workspace.
+"""
 
 import secrets
 from hashlib import md5
@@ -16,7 +19,7 @@ from batchpipe.emulator.service.wire import Reply, Request, json_reply
 
 
 class Control:
-    """Rules in force, the log, and the endpoints to change and read them."""
+    """The rules in force, the log, and the endpoints that change and read them."""
 
     def __init__(self, store: Store, batches: Batches) -> None:
         self._store = store
@@ -24,7 +27,7 @@ class Control:
         self._rules = Rules()
 
     def rules(self) -> Rules:
-        """The rules in force, whichever process has set them."""
+        """Return the rules in force, which any process may have set."""
         text = self._store.setting("rules")
         if text is None:
             return self._rules if not self._rules.key else Rules()
@@ -33,7 +36,7 @@ class Control:
         return self._rules
 
     def use_rules(self, text: bytes, *, keep_counts: bool) -> None:
-        """Puts rules in force. `keep_counts`: unless they are the ones in force already."""
+        """Put rules in force and reset their counts. With `keep_counts` rules that are in force already keep theirs."""
         known = self._store.setting("rules")
         if keep_counts and known is not None and known.encode() == text:
             return
@@ -42,7 +45,7 @@ class Control:
             connection.execute("DELETE FROM counters")
 
     def due_fault(self, call: str, rules: Rules) -> CallRule | None:
-        """The first rule whose turn it is; every rule for this kind of call counts it."""
+        """Return the first rule that is due for this call. Every rule for this kind of call counts it."""
         due: CallRule | None = None
         places = [place for place, rule in enumerate(rules.calls) if rule.call == call]
         if not places:
@@ -61,13 +64,15 @@ class Control:
         return due
 
     def record(self, method: str, path: str, reply: Reply) -> None:
+        """Write a call to the log."""
         self._store.record_call(method, path, reply.status, reply.fault)
 
     def results_path(self, batch_id: str) -> Path:
+        """Return the path of a batch's results file."""
         return self._store.results_path(batch_id)
 
     def answer(self, request: Request) -> Reply:
-        """The reply to a control request; a mistake in it is a 400 that says what."""
+        """Return the reply to a control request; for a wrong request a 400 that says what is wrong."""
         try:
             return json_reply(200, self._answer(request))
         except EmulatorError as problem:
@@ -147,7 +152,7 @@ class Control:
         return logged
 
     def _results_of(self, batch: Batch) -> dict[str, str]:
-        """How each request ended, by custom id; empty before the end."""
+        """Return how each request ended, by custom id; empty before the batch has ended."""
         if batch.ended_at is None:
             return {}
         with self._store.results_path(batch.id).open("rb") as lines:

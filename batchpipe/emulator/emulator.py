@@ -1,4 +1,4 @@
-"""The one class that users of the emulator meet."""
+"""The class `Emulator`, the only one that users of the emulator need."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 class Emulator:
     """A Message Batches service on loopback.
 
-    `folder` holds all of its state; any number of emulators, in one or several processes, may share it.
-    `port` 0 takes a free one. `answers` and `faults` are files; faults stay in force in the folder until
-    others replace them, and the same file given again goes on counting. Any API key is taken but one that
-    begins "invalid"; its workspace is what follows an '@' in it, else "default". Clock, faults, log and
-    strangers are under /emulator/ (see `control`). A batch does not end before
-    `delay_seconds`, nor at the first look at it. Raises EmulatorError for a file, folder or
-    port it cannot use.
+    `folder` holds all of its state; any number of emulators, in one or several processes, may share it. `port` 0 takes
+    a free port. `answers` and `faults` are files. Faults stay in force in the folder until others replace them; if the
+    same file is given again, the counts of its rules go on. Every API key is accepted except one that begins with
+    "invalid"; its workspace is the text after an '@' in it, else "default". The clock, faults, log and strangers are
+    under /emulator/ (see `control`). A batch ends after `delay_seconds`, and not before it was retrieved twice. Raises
+    EmulatorError for a file, folder or port that it cannot use.
     """
 
     def __init__(
@@ -49,16 +48,16 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """`http://127.0.0.1:PORT` while it serves."""
+        """`http://127.0.0.1:PORT`. Raises RuntimeError if the emulator is not started."""
         if self._server is None:
             raise RuntimeError("the emulator is not started")
         return self._server.routes.base_url
 
     def start(self) -> Self:
-        """Begins to serve; does nothing when it does already."""
+        """Begin to serve. Does nothing if the emulator is started already."""
         if self._server is not None:
             return self
-        # Loaded here so that naming the class costs nothing.
+        # Imported here, so that to import the class alone takes no time.
         from batchpipe.emulator.anthropic.answering import Answerer
         from batchpipe.emulator.anthropic.answers import read_answers
         from batchpipe.emulator.anthropic.batches import Batches
@@ -91,7 +90,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Ends the service and every open connection; does nothing when it is not started."""
+        """End the service and every open connection. Does nothing if the emulator is not started."""
         server, store, thread = self._server, self._store, self._thread
         self._server = self._store = self._thread = None
         if server is not None:

@@ -1,4 +1,4 @@
-"""From an HTTP request to the reply: who asks, what for, and which fault is due."""
+"""The answers to HTTP requests: which call a request is, whose workspace it is for, and which fault is due."""
 
 import re
 import secrets
@@ -12,7 +12,7 @@ from batchpipe.emulator.anthropic.models import find_model, model_info, model_pa
 from batchpipe.emulator.anthropic.params import NEW_VERSION, OLD_VERSION, Call
 from batchpipe.emulator.anthropic.processing import Worker
 from batchpipe.emulator.control import Control
-from batchpipe.emulator.service.damage import damage, misreply, refusal
+from batchpipe.emulator.service.damage import damage, refusal, replacement
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import CallRule, Rules
 from batchpipe.emulator.service.jsontypes import is_object
@@ -32,8 +32,8 @@ _ROUTES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A recognised call: its name, the id in its path, who asks, and what holds."""
+class RecognizedCall:
+    """A call of the API: its name, the id in its path, the workspace and API version, the rules and the fault due."""
 
     call: str
     target: str
@@ -44,14 +44,14 @@ class Asked:
 
 
 class Routes:
-    """Answers requests of one emulator; `base_url` is its own address."""
+    """The calls of one emulator; `base_url` is its own address."""
 
     def __init__(self, batches: Batches, worker: Worker, control: Control) -> None:
         self._batches = batches
         self._worker = worker
         self._control = control
         self.base_url = ""
-        self._calls: dict[str, Callable[[Request, Asked], Reply]] = {
+        self._calls: dict[str, Callable[[Request, RecognizedCall], Reply]] = {
             "create": self._create,
             "list": self._list,
             "results": self._results,
@@ -63,7 +63,7 @@ class Routes:
         }
 
     def answer(self, request: Request) -> Reply:
-        """The reply to any request; it is in the log when this returns."""
+        """Return the reply to a request, after writing the call to the log."""
         if request.path.startswith("/emulator/"):
             return self._control.answer(request)
         request_id = f"req_01{secrets.token_hex(11)}"
@@ -81,19 +81,19 @@ class Routes:
         return reply
 
     def _route(self, request: Request, request_id: str) -> Reply:
-        call, target = _recognised(request)
+        call, target = _recognized(request)
         rules = self._control.rules()
         fault = self._control.due_fault(call, rules)
         if fault is not None and (refused := refusal(fault, request_id)) is not None:
             return refused
         workspace = _workspace(request)
-        asked = Asked(call, target, workspace, _version(request), rules, fault)
+        asked = RecognizedCall(call, target, workspace, _version(request), rules, fault)
         reply = self._calls[call](request, asked)
         reply.headers["anthropic-organization-id"] = ORGANIZATION
         reply.headers["anthropic-workspace-id"] = f"wrkspc_{workspace}"
-        return reply if fault is None else misreply(fault, reply, request_id)
+        return reply if fault is None else replacement(fault, reply, request_id)
 
-    def _create(self, request: Request, asked: Asked) -> Reply:
+    def _create(self, request: Request, asked: RecognizedCall) -> Reply:
         if request.body is not None and request.body.stat().st_size > asked.rules.max_bytes:
             raise ApiError(413, "Request exceeds the maximum size")
         fault = asked.fault
@@ -107,7 +107,7 @@ class Routes:
         )
         return json_reply(200, self._batches.shape(batch, self.base_url))
 
-    def _list(self, request: Request, asked: Asked) -> Reply:
+    def _list(self, request: Request, asked: RecognizedCall) -> Reply:
         fault = asked.fault
         hide_seconds = fault.seconds if fault is not None and fault.fault == "list_lag" else 0.0
         page = _page(request)
@@ -122,22 +122,22 @@ class Routes:
             },
         )
 
-    def _shape(self, asked: Asked, *, cancel: bool) -> Reply:
+    def _shape(self, asked: RecognizedCall, *, cancel: bool) -> Reply:
         if cancel:
             batch = self._batches.cancel(asked.target, asked.workspace)
         else:
-            batch = self._batches.look(asked.target, asked.workspace, asked.rules)
+            batch = self._batches.retrieve(asked.target, asked.workspace, asked.rules)
         return json_reply(200, self._batches.shape(batch, self.base_url))
 
-    def _delete(self, request: Request, asked: Asked) -> Reply:
+    def _delete(self, request: Request, asked: RecognizedCall) -> Reply:
         return json_reply(200, self._batches.delete(asked.target, asked.workspace))
 
-    def _results(self, request: Request, asked: Asked) -> Reply:
+    def _results(self, request: Request, asked: RecognizedCall) -> Reply:
         batch = self._batches.ended(asked.target, asked.workspace)
         reply = Reply(200, content_type="application/x-jsonl", file=self._control.results_path(batch.id))
         return reply if asked.fault is None else damage(asked.fault.fault, reply)
 
-    def _message(self, request: Request, asked: Asked) -> Reply:
+    def _message(self, request: Request, asked: RecognizedCall) -> Reply:
         try:
             params: object = orjson.loads(b"" if request.body is None else request.body.read_bytes())
         except orjson.JSONDecodeError as problem:
@@ -148,11 +148,11 @@ class Routes:
         call = Call(asked.version, betas - {""}, batch=False)
         answer = self._worker.single(params, call, secrets.token_hex(8), asked.rules)
         if answer.error is not None:
-            status, kind, words = answer.error
-            raise ApiError(status, words, kind=kind)
+            status, kind, message = answer.error
+            raise ApiError(status, message, kind=kind)
         return json_reply(200, answer.message)
 
-    def _models(self, request: Request, asked: Asked) -> Reply:
+    def _models(self, request: Request, asked: RecognizedCall) -> Reply:
         if not asked.target:
             page = _page(request)
             return json_reply(200, model_page(page.limit, page.after_id, page.before_id))
@@ -162,7 +162,7 @@ class Routes:
         return json_reply(200, model_info(model))
 
 
-def _recognised(request: Request) -> tuple[str, str]:
+def _recognized(request: Request) -> tuple[str, str]:
     other_method = False
     for call, method, pattern in _ROUTES:
         found = pattern.fullmatch(request.path)
@@ -176,7 +176,10 @@ def _recognised(request: Request) -> tuple[str, str]:
 
 
 def _workspace(request: Request) -> str:
-    """The workspace of a key is what follows its '@', else "default"; a key that begins "invalid" is none."""
+    """Return the workspace of the key: the text after its '@', else "default".
+
+    Raises ApiError for a missing key, one that begins with "invalid", or a header that names another workspace.
+    """
     key = request.headers.get("x-api-key", "")
     kind = "x-api-key"
     if not key:

@@ -1,4 +1,4 @@
-"""The HTTP side: reads requests into files, sends replies whole or as badly as they are meant to be sent."""
+"""The HTTP server: it reads requests into files, and sends replies whole or broken in the way they ask for."""
 
 import contextlib
 import secrets
@@ -18,7 +18,7 @@ _REASONS = {413: "Payload Too Large", 529: "Overloaded"}
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `routes` on loopback until `stop`; one daemon thread per connection."""
+    """The server of `routes` on loopback, with a daemon thread for each connection."""
 
     daemon_threads = True
     block_on_close = False
@@ -48,14 +48,14 @@ class Server(ThreadingHTTPServer):
                 self._serving.discard(thread)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news; anything else is a bug and is shown."""
+        """Show an error, which is a bug in the emulator, unless the client closed the connection."""
         import sys
 
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
-        """Ends the listening loop and every open connection."""
+        """End the listening loop and every open connection."""
         self.stopping.set()
         self.shutdown()
         self.server_close()
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The log is in the state, not on stderr."""
+        """Print nothing: calls are in the emulator's own log."""
 
     def do_GET(self) -> None:
         self._serve()
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         if reply.framing == "reset":
-            # Lingering for no time makes the kernel send a reset instead of an orderly end.
+            # With a linger time of 0 the kernel sends a reset, and does not close the connection in order.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True

@@ -1,4 +1,4 @@
-"""From one request's `params` to what the service answers: a message, or an error."""
+"""The answer to one request, made from its `params`: a message or an error."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,25 +9,25 @@ import orjson
 
 from batchpipe.emulator.anthropic.answers import AnswerBook
 from batchpipe.emulator.anthropic.messages import Texts, read_texts
-from batchpipe.emulator.anthropic.outcomes import ERRORS, Outcomes, spoil
-from batchpipe.emulator.anthropic.params import Call, ParamsError, Plan, make_plan
+from batchpipe.emulator.anthropic.outcomes import ERRORS, Outcomes, break_schema
+from batchpipe.emulator.anthropic.params import AnswerPlan, Call, ParamsError, make_plan
 from batchpipe.emulator.anthropic.promptcache import NO_CACHE, CacheUse, PromptCache
 from batchpipe.emulator.anthropic.prompts import prompt_schema
 from batchpipe.emulator.service.faults import RequestRule
 from batchpipe.emulator.service.jsontypes import JsonObject, is_object
-from batchpipe.emulator.service.values import Draw, Make, compile_schema
+from batchpipe.emulator.service.values import Draw, MakeValue, compile_schema
 
 _PLANS_KEPT = 500
 _phrase = compile_schema({"type": "string"})
 _TEXT_KEYS = ("messages", "system")
-_UNTAUGHT = ("expired", "canceled", "unknown_type")
+_UNANSWERED = ("expired", "canceled", "unknown_type")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What becomes of one request: `kind` is succeeded, errored, expired, canceled or unknown.
+    """The end of one request: `kind` is succeeded, errored, expired, canceled or unknown.
 
-    `message` is there when it succeeded, `error` (status, type, words) when it errored.
+    `message` is given if it succeeded, `error` (status, type, message) if it errored.
     """
 
     kind: str
@@ -37,7 +37,10 @@ class Answer:
 
 @dataclass(slots=True)
 class _Draft:
-    """An answer in the making: either `value` (JSON) or `text`; `tokens` overrides what the text counts."""
+    """An answer before it is written as a message: a JSON `value` with its text, or a `text` alone.
+
+    `tokens` is the number of output tokens, if it does not follow from the text. `empty`: the message has no content.
+    """
 
     value: Any
     text: str
@@ -49,17 +52,17 @@ class _Draft:
 
 
 class Answerer:
-    """Answers requests; the same seed, model and content give the same answer."""
+    """The maker of answers. The same seed, model and content always give the same answer."""
 
     def __init__(self, seed: int, book: AnswerBook | None) -> None:
         self._seed = str(seed).encode()
         self._book = book
-        self._plans: dict[tuple[Call, bytes], Plan | ParamsError] = {}
-        self._makes: dict[tuple[Call, bytes], Make] = {}
+        self._plans: dict[tuple[Call, bytes], AnswerPlan | ParamsError] = {}
+        self._makes: dict[tuple[Call, bytes], MakeValue] = {}
         self._make_from_text = lru_cache(maxsize=200)(_compile_text)
 
     def answer(self, params: JsonObject, call: Call, unique: str, outcomes: Outcomes, cache: PromptCache) -> Answer:
-        """`unique` tells this request from every other, for the message's id."""
+        """Return the answer to a request. `unique` is a text that no other request has, for the message's id."""
         shape = {name: value for name, value in params.items() if name not in _TEXT_KEYS}
         if "messages" in params:
             shape["messages"] = None
@@ -70,7 +73,7 @@ class Answerer:
             content = orjson.dumps((plan.model.id, params.get("system"), params["messages"]))
             tokens = 8 + plan.hidden_tokens + int(len(content) * plan.model.token_factor) // 4
             tokens = min(tokens, len(content) + len(key[1]) + 200)
-            _check_room(plan, tokens)
+            _check_context(plan, tokens)
         except ParamsError as problem:
             status = 404 if problem.kind == "not_found_error" else 400
             return Answer("errored", error=(status, problem.kind, problem.message))
@@ -78,25 +81,27 @@ class Answerer:
         outcome = None if rule is None else rule.outcome
         if outcome in ERRORS:
             return Answer("errored", error=ERRORS[outcome])
-        if outcome in _UNTAUGHT and call.batch:
+        if outcome in _UNANSWERED and call.batch:
             return Answer("unknown" if outcome == "unknown_type" else outcome)
         draw = Draw(int.from_bytes(md5(self._seed + content).digest()[:8]))
         draft = self._draft(key, plan, texts, draw, rule)
         if outcome is not None:
             _apply(outcome, draft, plan)
-        room = min(plan.max_tokens, plan.model.context_tokens - tokens)
-        _fit(draft, plan, room)
+        output_tokens = min(plan.max_tokens, plan.model.context_tokens - tokens)
+        _fit(draft, plan, output_tokens)
         use = NO_CACHE
         if texts.cache_ttl is not None:
             use = cache.use(plan.model, texts.cached, texts.cache_ttl, tokens, draw)
-        thinking = 0 if plan.thinking is None or draft.empty else min(draw.below(48), room - (draft.tokens or 0))
+        thinking = (
+            0 if plan.thinking is None or draft.empty else min(draw.below(48), output_tokens - (draft.tokens or 0))
+        )
         message = _message(plan, draft, unique, outcome)
         _add_thinking(message, plan, thinking)
         tier = "batch" if call.batch and outcome != "not_batch_tier" else "standard"
         message["usage"] = _usage(plan, tokens, (draft.tokens or 0) + max(0, thinking), thinking, use, tier)
         return Answer("succeeded", message=message)
 
-    def _plan(self, key: tuple[Call, bytes], params: JsonObject) -> Plan:
+    def _plan(self, key: tuple[Call, bytes], params: JsonObject) -> AnswerPlan:
         plan = self._plans.get(key)
         if plan is None:
             try:
@@ -111,22 +116,24 @@ class Answerer:
             raise ParamsError(plan.message, plan.kind)
         return plan
 
-    def _draft(self, key: tuple[Call, bytes], plan: Plan, texts: Texts, draw: Draw, rule: RequestRule | None) -> _Draft:
+    def _draft(
+        self, key: tuple[Call, bytes], plan: AnswerPlan, texts: Texts, draw: Draw, rule: RequestRule | None
+    ) -> _Draft:
         given: Any = None
         if rule is not None and rule.outcome == "output":
             given = rule.output
         elif self._book is not None and (line := self._book.find(plan.model, texts)) is not None:
             given = line.output
-        spoils = None if rule is None else rule.outcome
+        broken = None if rule is None else rule.outcome
         if given is not None:
-            return _given(spoil(spoils, given, plan.schema), plan.tool is not None)
+            return _given(break_schema(broken, given, plan.schema), plan.tool is not None)
         schema = plan.schema if plan.schema is not None else prompt_schema(texts)
         if schema is None:
             return _Draft(None, _sentence(draw), False)
-        value = spoil(spoils, self._make(key, plan, schema)(draw), schema)
+        value = break_schema(broken, self._make(key, plan, schema)(draw), schema)
         return _Draft(value, orjson.dumps(value).decode(), True)
 
-    def _make(self, key: tuple[Call, bytes], plan: Plan, schema: JsonObject) -> Make:
+    def _make(self, key: tuple[Call, bytes], plan: AnswerPlan, schema: JsonObject) -> MakeValue:
         if plan.schema is None:
             return self._make_from_text(orjson.dumps(schema))
         make = self._makes.get(key)
@@ -135,7 +142,7 @@ class Answerer:
         return make
 
 
-def _compile_text(text: bytes) -> Make:
+def _compile_text(text: bytes) -> MakeValue:
     return compile_schema(orjson.loads(text))
 
 
@@ -151,13 +158,13 @@ def _sentence(draw: Draw) -> str:
     return f"The {_phrase(draw)} concerns the {_phrase(draw)}; it needs {1 + draw.below(9)} steps."
 
 
-def _check_room(plan: Plan, tokens: int) -> None:
+def _check_context(plan: AnswerPlan, tokens: int) -> None:
     limit = plan.model.context_tokens
     if tokens > limit:
         raise ParamsError(f"prompt is too long: {tokens} tokens > {limit} maximum")
 
 
-def _apply(outcome: str, draft: _Draft, plan: Plan) -> None:
+def _apply(outcome: str, draft: _Draft, plan: AnswerPlan) -> None:
     half = draft.text[: max(1, len(draft.text) // 2)]
     if outcome == "refused":
         draft.stop_reason, draft.empty, draft.tokens = "refusal", True, 1
@@ -175,8 +182,8 @@ def _apply(outcome: str, draft: _Draft, plan: Plan) -> None:
         draft.empty, draft.tokens = True, 1
 
 
-def _fit(draft: _Draft, plan: Plan, room: int) -> None:
-    """Ends the text where a stop sequence or the room for output ends it."""
+def _fit(draft: _Draft, plan: AnswerPlan, output_tokens: int) -> None:
+    """End the text at a stop sequence, or after `output_tokens`."""
     if not draft.empty and plan.tool is None:
         for stop in plan.stop_sequences:
             place = draft.text.find(stop)
@@ -185,14 +192,14 @@ def _fit(draft: _Draft, plan: Plan, room: int) -> None:
     if draft.tokens is not None:
         return
     draft.tokens = 1 + int(len(draft.text) * plan.model.token_factor) // 4
-    if draft.tokens > room:
-        draft.tokens = max(1, room)
-        draft.text = draft.text[: int(room * 4 / plan.model.token_factor)]
+    if draft.tokens > output_tokens:
+        draft.tokens = max(1, output_tokens)
+        draft.text = draft.text[: int(output_tokens * 4 / plan.model.token_factor)]
         draft.value = {}
-        draft.stop_reason = "max_tokens" if room == plan.max_tokens else "model_context_window_exceeded"
+        draft.stop_reason = "max_tokens" if output_tokens == plan.max_tokens else "model_context_window_exceeded"
 
 
-def _message(plan: Plan, draft: _Draft, unique: str, outcome: str | None) -> JsonObject:
+def _message(plan: AnswerPlan, draft: _Draft, unique: str, outcome: str | None) -> JsonObject:
     stop_reason = draft.stop_reason
     content: list[JsonObject] = []
     identity = md5(unique.encode()).hexdigest()
@@ -227,7 +234,7 @@ def _message(plan: Plan, draft: _Draft, unique: str, outcome: str | None) -> Jso
     }
 
 
-def _add_thinking(message: JsonObject, plan: Plan, tokens: int) -> None:
+def _add_thinking(message: JsonObject, plan: AnswerPlan, tokens: int) -> None:
     if tokens <= 0 or not message["content"]:
         return
     shown = "" if plan.thinking == "default" else "The request is short; I will answer it directly."
@@ -235,7 +242,7 @@ def _add_thinking(message: JsonObject, plan: Plan, tokens: int) -> None:
     message["content"].insert(0, block)
 
 
-def _usage(plan: Plan, tokens: int, output: int, thinking: int, use: CacheUse, tier: str) -> JsonObject:
+def _usage(plan: AnswerPlan, tokens: int, output: int, thinking: int, use: CacheUse, tier: str) -> JsonObject:
     return {
         "input_tokens": tokens - use.read - use.written,
         "cache_creation_input_tokens": use.written,

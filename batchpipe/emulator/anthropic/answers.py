@@ -1,7 +1,7 @@
-"""Answers given in a file: JSON lines of `{"model"?, "match", "output"}`.
+"""Answers that a file gives: JSON lines of `{"model"?, "match", "output"}`.
 
-A line speaks for a request when its model is absent or the request's, and its `match` is a substring of the
-system and user text. A match in the last user message goes before one elsewhere; then the first line wins.
+A line answers a request if it has no model or the model of the request, and if its `match` is a substring of the system
+prompt or a user message. A match in the last user message wins over one elsewhere; among several the first line wins.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ _SIZES = (10, 5, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One answer; `model` is a resolved id, `output` an object or a string."""
+class AnswerLine:
+    """One line of the file; `model` is the id of a model, `output` an object or a string."""
 
     match: str
     model: str | None
@@ -31,9 +31,9 @@ class Line:
 
 
 class AnswerBook:
-    """The lines of a file, found through the rarest short piece of each `match`."""
+    """The lines of a file, indexed by the rarest short piece of each `match`."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[AnswerLine]) -> None:
         self.lines = tuple(lines)
         self._by_piece: dict[int, dict[str, list[int]]] = {}
         self._always: list[int] = []
@@ -46,7 +46,7 @@ class AnswerBook:
                 by_size.setdefault(size, []).append(place)
         for size, places in by_size.items():
             self._by_piece[size] = self._rarest(size, places)
-        # System prompts repeat over a batch; each is searched once.
+        # The requests of a batch share their system prompt, so that it is searched only once.
         self._found_elsewhere = lru_cache(maxsize=64)(self._found)
 
     def _rarest(self, size: int, places: list[int]) -> dict[str, list[int]]:
@@ -66,8 +66,8 @@ class AnswerBook:
                 candidates.extend(index[piece])
         return tuple(place for place in sorted(candidates) if self.lines[place].match in text)
 
-    def find(self, model: Model, texts: Texts) -> Line | None:
-        """The line that speaks for this request."""
+    def find(self, model: Model, texts: Texts) -> AnswerLine | None:
+        """Return the line that answers this request; None if there is none."""
         for places in (self._found(texts.last), self._found_elsewhere(texts.other)):
             for place in places:
                 line = self.lines[place]
@@ -81,7 +81,7 @@ def _pieces_of(text: str, size: int) -> set[str]:
 
 
 def read_answers(path: Path) -> AnswerBook:
-    """The answers in a file; raises EmulatorError naming file and line."""
+    """Return the answers in a file. Raises EmulatorError that names the file and the line."""
     try:
         text = path.read_bytes()
     except OSError as problem:
@@ -90,7 +90,7 @@ def read_answers(path: Path) -> AnswerBook:
     return AnswerBook(lines)
 
 
-def _line(where: str, text: bytes) -> Line:
+def _line(where: str, text: bytes) -> AnswerLine:
     try:
         found: object = orjson.loads(text)
     except orjson.JSONDecodeError as problem:
@@ -106,10 +106,10 @@ def _line(where: str, text: bytes) -> Line:
     if not isinstance(output, str) and not is_object(output):
         raise EmulatorError(f"{where}: 'output' must be an object or a string")
     if model is None:
-        return Line(match, None, output)
+        return AnswerLine(match, None, output)
     if not isinstance(model, str):
         raise EmulatorError(f"{where}: 'model' must be a string")
     known = find_model(model)
     if known is None:
         raise EmulatorError(f"{where}: unknown model {model!r}")
-    return Line(match, known.id, output)
+    return AnswerLine(match, known.id, output)

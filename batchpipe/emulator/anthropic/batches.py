@@ -1,11 +1,11 @@
-"""The life of batches: made, looked at, listed, canceled, deleted, and ended."""
+"""The batches of the service: how they are made, retrieved, listed, canceled, deleted, and how they end."""
 
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from batchpipe.emulator.anthropic.bodies import keep_requests
-from batchpipe.emulator.anthropic.processing import Worked, Worker
+from batchpipe.emulator.anthropic.processing import WorkedBatch, Worker
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import Rules
 from batchpipe.emulator.service.jsontypes import JsonObject
@@ -18,7 +18,7 @@ RESULTS_KEPT = 29 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a list call asks for; at most one of the two cursors."""
+    """The page that a list call asks for; at most one of the two ids is given."""
 
     limit: int
     after_id: str | None
@@ -44,7 +44,7 @@ class Batches:
         appears_in: float = 0.0,
         stranger: bool = False,
     ) -> Batch:
-        """Keeps the body and makes the batch; it is committed when this returns."""
+        """Keep the body and make the batch, which is committed when this returns."""
         if request.body is None:
             raise ApiError(400, "The request body is not valid JSON: it is empty")
         batch_id = f"msgbatch_01{secrets.token_hex(11)}"
@@ -77,7 +77,7 @@ class Batches:
         return made
 
     def find(self, batch_id: str, workspace: str) -> Batch:
-        """A batch that this workspace can see, else ApiError 404."""
+        """Return a batch of this workspace. Raises ApiError 404 if the workspace cannot see it."""
         batch = self._store.batch(batch_id)
         if (
             batch is None
@@ -88,8 +88,8 @@ class Batches:
             raise ApiError(404, f"Message Batch with id '{batch_id}' not found")
         return batch
 
-    def look(self, batch_id: str, workspace: str, rules: Rules) -> Batch:
-        """A retrieve call: it counts, and from the second one on a batch may have ended."""
+    def retrieve(self, batch_id: str, workspace: str, rules: Rules) -> Batch:
+        """Return a batch, and count the call: a batch can end at the second one at the earliest."""
         batch = self.find(batch_id, workspace)
         if batch.ended_at is not None:
             return batch
@@ -102,9 +102,9 @@ class Batches:
         return batch
 
     def page(self, workspace: str, page: Page, rules: Rules, hide_seconds: float) -> tuple[list[Batch], bool]:
-        """Batches newest first, and whether there are more in the direction of travel.
+        """Return the batches of a page, newest first, and whether there are more in the direction of the page.
 
-        Those younger than `hide_seconds` are not listed yet.
+        Batches younger than `hide_seconds` are left out.
         """
         now = self._store.now()
         where = "workspace = ? AND deleted_at IS NULL AND created_at <= ? AND (? = 0 OR created_at <= ?)"
@@ -145,7 +145,7 @@ class Batches:
         return {"id": batch_id, "type": "message_batch_deleted"}
 
     def ended(self, batch_id: str, workspace: str) -> Batch:
-        """A batch whose results can be had, else ApiError 404."""
+        """Return a batch that has results. Raises ApiError 404 if it has not ended, or is archived."""
         batch = self.find(batch_id, workspace)
         if batch.ended_at is None:
             raise ApiError(404, f"Message Batch '{batch_id}' has no results yet: it has not ended")
@@ -154,10 +154,11 @@ class Batches:
         return batch
 
     def archived(self, batch: Batch) -> bool:
+        """Return whether the results of a batch are gone because it is too old."""
         return batch.created_at + RESULTS_KEPT <= self._store.now()
 
     def shape(self, batch: Batch, base_url: str) -> JsonObject:
-        """The MessageBatch object of the API."""
+        """Return a batch as the API shows it, a MessageBatch object."""
         archived = self.archived(batch)
         available = batch.ended_at is not None and not archived
         status = "in_progress"
@@ -207,13 +208,13 @@ class Batches:
             assert ended is not None
             return ended
 
-    def _record_end(self, batch_id: str, worked: Worked, ended_at: float) -> None:
+    def _record_end(self, batch_id: str, worked: WorkedBatch, ended_at: float) -> None:
         with self._store.transaction() as connection:
             connection.execute(
                 "UPDATE batches SET ended_at = ?, succeeded = ?, errored = ?, canceled = ?, expired = ? WHERE id = ?",
                 (ended_at, *worked.counts.by_kind.values(), batch_id),
             )
-            worked.memory.save(connection)
+            worked.state.save(connection)
 
 
 def _expires_at(batch: Batch) -> float:
@@ -221,5 +222,5 @@ def _expires_at(batch: Batch) -> float:
 
 
 def timestamp(at: float | None) -> str | None:
-    """RFC 3339 in UTC."""
+    """Return a time as RFC 3339 in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

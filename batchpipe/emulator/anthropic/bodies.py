@@ -1,4 +1,4 @@
-"""The body of a create call: checked on arrival, and kept as one line of JSON per request."""
+"""The body of a create call. It is checked on arrival and kept as one line of JSON per request."""
 
 import mmap
 import re
@@ -14,15 +14,15 @@ from batchpipe.emulator.service.jsontypes import is_list, is_object
 PIECE_BYTES = 1_000_000
 _HEAD = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
 _TAIL = re.compile(rb"\]\s*\}\s*\Z")
-# Inside a JSON string the quotes would be escaped, so this stands only between two objects of some list.
+# Within a JSON string the quotes would be escaped, so that this text is always between two objects of a list.
 _BETWEEN = re.compile(rb'\}(\s*,\s*)\{\s*"custom_id"\s*:')
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def keep_requests(body: Path, kept: Path, max_requests: int) -> int:
-    """Checks a body, writes its requests to `kept` line by line, and returns how many there are.
+    """Check a body, write its requests to `kept` line by line, and return their number.
 
-    Raises ApiError 400 in the provider's words.
+    Raises ApiError 400 with the provider's own message.
     """
     try:
         return _keep(_pieces(body), kept, max_requests)
@@ -31,7 +31,7 @@ def keep_requests(body: Path, kept: Path, max_requests: int) -> int:
 
 
 class _NotInPiecesError(Exception):
-    """The body has to be parsed at one go: another layout, or an error whose place is to be told."""
+    """The body has to be parsed as a whole: it has another layout, or an error whose place has to be named."""
 
 
 def _whole(body: Path) -> list[Any]:
@@ -99,23 +99,23 @@ def _check(place: int, request: object, seen: set[str]) -> None:
         raise ApiError(400, f"{here}: Input should be a valid dictionary")
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str):
-        words = "Input should be a valid string" if "custom_id" in request else "Field required"
-        raise ApiError(400, f"{here}.custom_id: {words}")
+        message = "Input should be a valid string" if "custom_id" in request else "Field required"
+        raise ApiError(400, f"{here}.custom_id: {message}")
     if not _CUSTOM_ID.fullmatch(custom_id):
         raise ApiError(400, f"{here}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
     if custom_id in seen:
         raise ApiError(400, f"{here}.custom_id: custom_id must be unique within a batch, found '{custom_id}' twice")
     seen.add(custom_id)
     if not is_object(request.get("params")):
-        words = "Input should be a valid dictionary" if "params" in request else "Field required"
-        raise ApiError(400, f"{here}.params: {words}")
+        message = "Input should be a valid dictionary" if "params" in request else "Field required"
+        raise ApiError(400, f"{here}.params: {message}")
     if len(request) != 2:
         extra = next(name for name in request if name not in ("custom_id", "params"))
         raise ApiError(400, f"{here}.{extra}: Extra inputs are not permitted")
 
 
 def line_pieces(path: Path) -> list[tuple[int, int]]:
-    """(offset, length) of pieces of about a megabyte, or a thousand lines, each of whole lines."""
+    """Return (offset, length) of pieces of a file; each has whole lines, about a megabyte or a thousand of them."""
     pieces: list[tuple[int, int]] = []
     start = length = lines = 0
     with path.open("rb") as file:

@@ -1,14 +1,14 @@
-"""The rules on `messages` and `system`, and the texts in them."""
+"""The service's rules on `messages` and `system`, and the texts in them."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.emulator.anthropic.params import NEW_VERSION, ParamsError, Plan, cache_ttl
-from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
+from batchpipe.emulator.anthropic.params import NEW_VERSION, AnswerPlan, ParamsError, cache_ttl
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, word_set
 
 MAX_CACHE_BLOCKS = 4
 _SOURCED = ("image", "document")
-_BLOCKS = words(
+_BLOCKS = word_set(
     "text image document search_result thinking redacted_thinking tool_use tool_result server_tool_use "
     "web_search_tool_result web_fetch_tool_result code_execution_tool_result bash_code_execution_tool_result "
     "text_editor_code_execution_tool_result tool_search_tool_result container_upload"
@@ -20,10 +20,10 @@ _TEXT_KEYS = frozenset(("type", "text", "cache_control", "citations"))
 class Texts:
     """The texts of one request.
 
-    `last` is the last user message, `other` the system prompt and the user messages before it. `own` is what
-    tells the row apart and stays the same when a retry adds turns or text blocks: the first text of the first
-    message that stands behind no cache mark. `cached` is what stands before the last cache mark, `cache_ttl`
-    its lifetime or None.
+    `last`: the last user message. `other`: the system prompt and the user messages before it. `own`: the text that
+    tells the row from others, and that stays the same when a retry adds turns or text blocks: the first text of the
+    first message without a cache mark at its end. `cached`: everything before the last cache mark. `cache_ttl`: the
+    lifetime of that mark, or None.
     """
 
     last: str
@@ -33,8 +33,8 @@ class Texts:
     cache_ttl: str | None = None
 
 
-def read_texts(params: JsonObject, plan: Plan) -> Texts:
-    """Checks `messages` and `system`; raises ParamsError in the provider's words."""
+def read_texts(params: JsonObject, plan: AnswerPlan) -> Texts:
+    """Check `messages` and `system` and return their texts. Raises ParamsError with the provider's own message."""
     messages: Any = params["messages"]
     system: Any = params.get("system", "")
     if isinstance(system, str) and is_list(messages) and len(messages) == 1 and plan.cache_ttl is None:
@@ -58,7 +58,7 @@ def _own_text(content: Any) -> str:
 
 
 class _Reader:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: AnswerPlan) -> None:
         self.plan = plan
         self.seen: list[str] = []
         self.marks: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""What the emulated service knows about each model: limits, and which parameters it takes."""
+"""The models of the emulated service: their limits, and the parameters that they take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def cached_from_tokens(self) -> int:
-        """The shortest prefix that is cached."""
+        """The fewest tokens of a prefix that is cached."""
         if self.generation == (4, 5):
             return 1_024 if self.line == "sonnet" else 4_096
         if self.generation == (4, 6):
@@ -78,7 +78,7 @@ class Model:
 
     @property
     def token_factor(self) -> float:
-        """Tokens for the same text, as a multiple of what earlier models count."""
+        """The tokens of a text, as a multiple of those that earlier models count."""
         return 1.3 if self.generation >= (4, 7) else 1.0
 
 
@@ -113,12 +113,12 @@ _BY_ID = {model.id: model for model in MODELS}
 
 
 def find_model(name: str) -> Model | None:
-    """The model behind an id or alias, or None when the service does not know it."""
+    """Return the model with this id or alias; None if the service does not know it."""
     return _BY_ID.get(_ALIASES.get(name, name))
 
 
 def model_info(model: Model) -> JsonObject:
-    """One entry of the Models API."""
+    """Return a model as the Models API shows it."""
     kinds = model.thinking_types
     yes, no = {"supported": True}, {"supported": False}
     return {
@@ -156,7 +156,7 @@ def model_info(model: Model) -> JsonObject:
 
 
 def model_page(limit: int, after_id: str | None, before_id: str | None) -> JsonObject:
-    """A page of the Models API, newest first."""
+    """Return a page of the Models API, newest first."""
     ids = [model.id for model in MODELS]
     for cursor in (after_id, before_id):
         if cursor is not None and cursor not in ids:

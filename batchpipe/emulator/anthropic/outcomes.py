@@ -1,4 +1,4 @@
-"""Which requests a rule makes go wrong, and what a spoiled answer looks like."""
+"""The choice of requests that a rule makes go wrong, and the answers that break their schema."""
 
 from collections.abc import Iterable
 from hashlib import md5
@@ -30,11 +30,11 @@ ERRORS = {
         "Your API key does not have permission to use the specified resource",
     ),
 }
-_SCHEMA_SPOILS = ("wrong_enum", "enum_case", "out_of_range", "extra_field", "missing_field")
+_BROKEN_SCHEMAS = ("wrong_enum", "enum_case", "out_of_range", "extra_field", "missing_field")
 
 
 class Outcomes:
-    """The request rules in force, and how often each was met: before in `counters`, since in `changed`."""
+    """The request rules in force. `counters` has how often each applied before, `changed` the counts since then."""
 
     def __init__(self, rules: tuple[RequestRule, ...], counters: dict[str, int]) -> None:
         self.rules = rules
@@ -42,7 +42,7 @@ class Outcomes:
         self.changed: dict[str, int] = {}
 
     def choose(self, model: Model, texts: Texts) -> RequestRule | None:
-        """The first rule that holds for this request; every rule that holds counts it."""
+        """Return the first rule that applies to this request. Every rule whose conditions hold counts it."""
         if not self.rules:
             return None
         chosen: RequestRule | None = None
@@ -74,9 +74,9 @@ def _in_share(rule: RequestRule, place: int, content: str) -> bool:
     return int(md5(f"{place}:{content}".encode()).hexdigest()[:8], 16) / 0x100000000 < rule.share
 
 
-def spoil(outcome: str | None, value: Any, schema: JsonObject | None) -> Any:
-    """A JSON answer that no longer satisfies its schema in the way that `outcome` says."""
-    if outcome not in _SCHEMA_SPOILS or not is_object(value):
+def break_schema(outcome: str | None, value: Any, schema: JsonObject | None) -> Any:
+    """Return a JSON answer changed so that it breaks its schema in the way that `outcome` says."""
+    if outcome not in _BROKEN_SCHEMAS or not is_object(value):
         return value
     schema = schema or {}
     if outcome == "extra_field":
@@ -86,7 +86,7 @@ def spoil(outcome: str | None, value: Any, schema: JsonObject | None) -> Any:
         return {name: part for name, part in value.items() if not required or name != required[0]}
     changed = _changed_field(outcome, value, schema, schema)
     if changed is None:
-        return value if outcome == "enum_case" else spoil("missing_field", value, schema)
+        return value if outcome == "enum_case" else break_schema("missing_field", value, schema)
     return changed
 
 

@@ -1,7 +1,7 @@
-"""What the service accepts in `params`, for everything but the texts; checked when a batch is processed.
+"""The service's rules on `params`, apart from the texts. They are checked when a batch is processed.
 
-A request's parameters without its messages and system prompt are its shape. Shapes repeat, so one `Plan` is
-made per shape and kept.
+The parameters of a request without its messages and system prompt are its shape. Requests share shapes, so that one
+`AnswerPlan` is made for each shape and kept.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Any
 from batchpipe.emulator.anthropic.models import EFFORT_LEVELS, LONG_OUTPUT_BETA, LONG_OUTPUT_TOKENS, Model, find_model
 from batchpipe.emulator.anthropic.schemas import SchemaCount, SchemaRefusedError, check_schema
 from batchpipe.emulator.anthropic.tools import check_tools
-from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, word_set
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
 EFFORTS_WITHOUT_THINKING = ("low", "medium", "high")
 
-_KEYS = words(
+_KEYS = word_set(
     "cache_control container diagnostics inference_geo max_tokens messages metadata model output_config "
     "service_tier speed stop_sequences stream system thinking tool_choice tools user_profile_id"
 )
@@ -26,7 +26,7 @@ _SAMPLING = {"temperature": 1.0, "top_p": None, "top_k": None}
 
 
 class ParamsError(Exception):
-    """What the service says about one request; `kind` is the provider's error type."""
+    """The service refuses a request with this message; `kind` is the provider's error type."""
 
     def __init__(self, message: str, kind: str = "invalid_request_error") -> None:
         super().__init__(message)
@@ -35,11 +35,11 @@ class ParamsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A shape that the service accepts: how its requests are to be answered.
+class AnswerPlan:
+    """How the requests of an accepted shape are answered.
 
-    `schema` is that of the JSON answer or of the tool named in `tool`; None for free text. `hidden_tokens`
-    is what the schema and the tools add to a prompt.
+    `schema` is the schema of the JSON answer or of the tool `tool`; None for free text. `hidden_tokens` are the tokens
+    that the schema and the tools add to a prompt.
     """
 
     model: Model
@@ -56,15 +56,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What holds for every request of a batch: the API version, the betas, and that it is one."""
+    """The API version and betas that a request is sent under, and whether it is in a batch or a realtime call."""
 
     version: str
     betas: frozenset[str] = frozenset()
     batch: bool = True
 
 
-def make_plan(params: JsonObject, call: Call, shape_bytes: int) -> Plan:
-    """The plan for a shape; raises ParamsError in the provider's words."""
+def make_plan(params: JsonObject, call: Call, shape_bytes: int) -> AnswerPlan:
+    """Return the plan for a shape. Raises ParamsError with the provider's own message."""
     _check_keys(params, call)
     model = _model(params)
     max_tokens = _max_tokens(params, model, call)
@@ -76,7 +76,7 @@ def make_plan(params: JsonObject, call: Call, shape_bytes: int) -> Plan:
     tool = check_tools(params, thinking, count, ParamsError)
     if tool is not None:
         schema = tool.schema
-    return Plan(
+    return AnswerPlan(
         model=model,
         version=call.version,
         max_tokens=max_tokens,
@@ -91,7 +91,7 @@ def make_plan(params: JsonObject, call: Call, shape_bytes: int) -> Plan:
 
 
 def cache_ttl(place: str, control: object) -> str | None:
-    """The lifetime in a `cache_control`, or None where there is none; raises ParamsError."""
+    """Return the lifetime in a `cache_control`; None if there is none. Raises ParamsError for a wrong one."""
     if control is None:
         return None
     if not is_object(control) or control.get("type") != "ephemeral":

@@ -1,4 +1,4 @@
-"""Working a batch: from the kept requests to the file of result lines."""
+"""Processing of a batch: its requests are read from their file, and the answers are written to the results file."""
 
 import random
 import sqlite3
@@ -20,56 +20,57 @@ from batchpipe.emulator.service.store import Batch, Store
 
 @dataclass
 class Counts:
-    """How the requests of a batch ended."""
+    """The numbers of requests of a batch by how they ended."""
 
     by_kind: dict[str, int] = field(default_factory=lambda: {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0})
 
     def add(self, kind: str) -> None:
+        """Count a request that ended as `kind`."""
         self.by_kind["succeeded" if kind == "unknown" else kind] += 1
 
 
 @dataclass
-class Memory:
-    """What one piece of work knows from earlier ones, and what it leaves behind."""
+class CarriedState:
+    """The state that one batch or call takes over from earlier ones and leaves to later ones."""
 
     outcomes: Outcomes
     cache: PromptCache
 
     def save(self, connection: sqlite3.Connection) -> None:
-        """Belongs into the transaction that records the work: a kill between the two would count it twice."""
+        """Save the state, in the transaction that records the end of the work: else a kill could count it twice."""
         connection.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self.outcomes.changed.items()))
         connection.executemany("INSERT OR REPLACE INTO prompt_cache VALUES (?, ?)", list(self.cache.written.items()))
 
 
 @dataclass
-class Worked:
-    """A batch whose results file is written."""
+class WorkedBatch:
+    """The outcome of a batch whose results file is written, but whose end is not recorded yet."""
 
     counts: Counts
-    memory: Memory
+    state: CarriedState
 
 
 class Worker:
-    """Works batches and single calls of one emulator."""
+    """The worker that answers the batches and realtime calls of one emulator."""
 
     def __init__(self, store: Store, answerer: Answerer) -> None:
         self._store = store
         self._answerer = answerer
 
-    def work(self, batch: Batch, rules: Rules, finished: float, otherwise: str) -> Worked:
-        """Writes the results file of a batch; the caller records its end.
+    def work(self, batch: Batch, rules: Rules, finished: float, otherwise: str) -> WorkedBatch:
+        """Write the results file of a batch; the caller records its end.
 
-        `finished` is the share of requests that were worked; the others end as `otherwise`.
+        `finished` is the share of requests that are answered; the others end as `otherwise`.
         """
         call = Call(batch.version, frozenset(batch.betas.split(",")) - {""})
         counts = Counts()
         target = self._store.results_path(batch.id)
         part = target.with_suffix(".part")
         pieces = line_pieces(self._store.body_path(batch.id))
-        # The provider promises no order; a fixed shuffle makes a client that relies on one fail every time.
+        # The provider promises no order of lines. With a shuffle, a client that relies on an order fails every time.
         shuffle = random.Random(batch.requests)
         shuffle.shuffle(pieces)
-        memory = self._memory(rules)
+        state = self._state(rules)
         with (
             self._store.body_path(batch.id).open("rb") as body,
             part.open("wb") as results,
@@ -82,7 +83,7 @@ class Worker:
                     custom_id: str = request["custom_id"]
                     if finished >= 1 or (finished > 0 and _share_of(custom_id) < finished):
                         answer = self._answerer.answer(
-                            request["params"], call, batch.id + custom_id, memory.outcomes, memory.cache
+                            request["params"], call, batch.id + custom_id, state.outcomes, state.cache
                         )
                     else:
                         answer = Answer(otherwise)
@@ -90,25 +91,25 @@ class Worker:
                     lines.append(_result_line(batch.id, custom_id, answer))
                 results.writelines(_unordered(lines, shuffle))
         part.replace(target)
-        return Worked(counts, memory)
+        return WorkedBatch(counts, state)
 
     def single(self, params: JsonObject, call: Call, unique: str, rules: Rules) -> Answer:
-        """One realtime call."""
+        """Answer one realtime call."""
         with self._store.processing():
-            memory = self._memory(rules)
-            answer = self._answerer.answer(params, call, unique, memory.outcomes, memory.cache)
+            state = self._state(rules)
+            answer = self._answerer.answer(params, call, unique, state.outcomes, state.cache)
             with self._store.transaction() as connection:
-                memory.save(connection)
+                state.save(connection)
         return answer
 
-    def _memory(self, rules: Rules) -> Memory:
+    def _state(self, rules: Rules) -> CarriedState:
         counters = {str(name): int(seen) for name, seen in self._store.query("SELECT * FROM counters")}
         now = self._store.now()
         entries = {
             str(prefix): float(expires_at)
             for prefix, expires_at in self._store.query("SELECT * FROM prompt_cache WHERE expires_at > ?", (now,))
         }
-        return Memory(Outcomes(rules.requests, counters), PromptCache(entries, now, rules.cache_hits))
+        return CarriedState(Outcomes(rules.requests, counters), PromptCache(entries, now, rules.cache_hits))
 
 
 def _share_of(custom_id: str) -> float:
@@ -128,9 +129,9 @@ def _result_line(batch_id: str, custom_id: str, answer: Answer) -> bytes:
     if answer.message is not None:
         result = {"type": "succeeded", "message": answer.message}
     elif answer.error is not None:
-        _, kind, words = answer.error
+        _, kind, message = answer.error
         request_id = f"req_01{md5((batch_id + custom_id).encode()).hexdigest()[:22]}"
-        result = {"type": "errored", "error": error_envelope(kind, words, request_id)}
+        result = {"type": "errored", "error": error_envelope(kind, message, request_id)}
     else:
         result = {"type": "weird" if answer.kind == "unknown" else answer.kind}
     return orjson.dumps({"custom_id": custom_id, "result": result}, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,8 +1,8 @@
-"""Prompt caching, as far as usage shows it: who writes a prefix, and who reads it.
+"""Prompt caching, as the usage of a message shows it: which request writes a prefix, and which reads it.
 
-A prefix that an earlier batch or call left in the cache is read by nearly all requests, and each use renews it. Inside
-one batch requests run side by side: where the prefix was not there before, every one writes it. A prefix shorter
-than the model's least is neither written nor read.
+Nearly all requests read a prefix that an earlier batch or call left in the cache, and each use renews it. The requests
+of one batch run side by side: if the cache did not hold the prefix before, every one of them writes it. A prefix with
+fewer tokens than the model caches is neither written nor read.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SECONDS = {"5m": 300, "1h": 3600}
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """Tokens of one request that were read from the cache, or written with a lifetime of `ttl`."""
+    """The tokens of one request that were read from the cache, or written to it with the lifetime `ttl`."""
 
     read: int = 0
     written: int = 0
@@ -28,9 +28,9 @@ NO_CACHE = CacheUse()
 
 
 class PromptCache:
-    """`entries` maps a prefix to when it expires (emulator time), as found before this batch.
+    """The cache during one batch. `entries` maps a prefix to its expiry (emulator time), as it was before the batch.
 
-    `hits` is the share of requests that find a prefix which is there.
+    `hits` is the share of requests that find a prefix which the cache holds.
     """
 
     def __init__(self, entries: dict[str, float], now: float, hits: float = CACHE_HITS) -> None:
@@ -40,7 +40,7 @@ class PromptCache:
         self.written: dict[str, float] = {}
 
     def use(self, model: Model, prefix: str, ttl: str, total: int, draw: Draw) -> CacheUse:
-        """What the cache does for a request of `total` input tokens that begins with `prefix`."""
+        """Return the cached tokens of a request of `total` input tokens that begins with `prefix`."""
         tokens = min(int(len(prefix.encode()) * model.token_factor) // 4, total - 1)
         if tokens < model.cached_from_tokens:
             return NO_CACHE

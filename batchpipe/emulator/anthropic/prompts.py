@@ -1,4 +1,4 @@
-"""A schema written into a prompt, for answers in plain text that are to be JSON."""
+"""Search for a schema in the text of a prompt, for answers in plain text that have to be JSON."""
 
 import re
 from functools import lru_cache
@@ -15,7 +15,9 @@ _WORDS = ("$ref", "anyOf", "oneOf", "allOf", "properties")
 
 
 def prompt_schema(texts: Texts) -> JsonObject | None:
-    """The schema in a ```json fence or a `<schema>` tag of the prompt, the last user message first."""
+    """Return the schema in a ```json fence or a `<schema>` tag of the prompt, searched in the last user
+    message first.
+    """
     return _schema_in(texts.last) or _repeated_schema_in(texts.other)
 
 

@@ -1,9 +1,9 @@
-"""The rules that the service puts on a schema of structured outputs and of strict tools."""
+"""The service's rules on the schema of structured outputs and of strict tools."""
 
 import re
 from dataclasses import dataclass
 
-from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, word_set
 
 MAX_OPTIONAL = 24
 MAX_UNIONS = 16
@@ -11,7 +11,7 @@ MAX_STRICT_TOOLS = 20
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
-_ANYWHERE = words(
+_ANYWHERE = word_set(
     "type enum const anyOf allOf $ref $defs definitions title description default examples $schema $id "
     "$comment deprecated readOnly writeOnly"
 )
@@ -25,18 +25,20 @@ _HARD_PATTERN = re.compile(r"\(\?[=!<P]|(?<!\\)(?:\\\\)*\\(?:[1-9]|b|B|k)")
 
 @dataclass
 class SchemaCount:
-    """Optional and union-typed parameters over all schemas of one request."""
+    """The numbers of optional parameters and of parameters with several types, over all schemas of one request."""
 
     optional: int = 0
     unions: int = 0
 
 
 class SchemaRefusedError(Exception):
-    """The service's words about a schema that it does not compile."""
+    """The service refuses a schema with this message."""
 
 
 def check_schema(schema: object, count: SchemaCount) -> None:
-    """Raises SchemaRefusedError when structured outputs refuse the schema; adds to the request's counts."""
+    """Check a schema and add to the counts of its request. Raises SchemaRefusedError if structured outputs
+    refuse it.
+    """
     if not is_object(schema):
         raise SchemaRefusedError("Input should be a valid dictionary")
     _Checker(schema, count).check(schema, ())

@@ -1,4 +1,4 @@
-"""The rules on `tools` and `tool_choice`."""
+"""The service's rules on `tools` and `tool_choice`."""
 
 import re
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from batchpipe.emulator.anthropic.schemas import MAX_STRICT_TOOLS, SchemaCount, SchemaRefusedError, check_schema
-from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, word_set
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_CUSTOM_KEYS = words(
+_CUSTOM_KEYS = word_set(
     "type name description input_schema strict cache_control allowed_callers defer_loading "
     "eager_input_streaming input_examples"
 )
@@ -26,7 +26,9 @@ class ForcedTool:
 def check_tools(
     params: JsonObject, thinking: str | None, count: SchemaCount, error: Callable[[str], Exception]
 ) -> ForcedTool | None:
-    """The tool that the request forces, if any; raises `error` in the provider's words."""
+    """Return the tool that the request forces; None if there is none. Raises `error` with the provider's own
+    message.
+    """
     checker = _Checker(error)
     tools = checker.tools(params.get("tools"), count)
     choice = params.get("tool_choice")

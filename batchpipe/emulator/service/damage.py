@@ -1,4 +1,4 @@
-"""Replies that go wrong: refused, lost on the way, or with spoiled result lines."""
+"""Replies that go wrong: refusals, replies lost on the way, and results with broken lines."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from batchpipe.emulator.service.wire import Reply, html_reply, json_reply
 
 
 def refusal(fault: CallRule, request_id: str) -> Reply | None:
-    """The reply to a call that is not even looked at; None when it is to be handled."""
+    """Return the reply to a call that the fault refuses unread; None if the call has to be handled."""
     kind, _, number = fault.fault.partition(":")
     if kind == "status":
         reply = _error(fault, int(number), request_id)
@@ -31,8 +31,8 @@ def refusal(fault: CallRule, request_id: str) -> Reply | None:
     return reply
 
 
-def misreply(fault: CallRule, reply: Reply, request_id: str) -> Reply:
-    """What is sent in place of the reply to a call that was handled."""
+def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
+    """Return what the fault sends in place of the reply to a call that was handled."""
     kind, _, number = fault.fault.partition(":")
     changed = reply
     if kind == "landed_later":
@@ -57,8 +57,8 @@ def misreply(fault: CallRule, reply: Reply, request_id: str) -> Reply:
 
 
 def _error(fault: CallRule, status: int, request_id: str) -> Reply:
-    words = fault.message or f"The emulator was told to answer {status}."
-    return json_reply(status, ApiError(status, words, error_code=fault.error_code).body(request_id))
+    message = fault.message or f"The emulator was told to answer {status}."
+    return json_reply(status, ApiError(status, message, error_code=fault.error_code).body(request_id))
 
 
 def _other_host(reply: Reply, host: str) -> Reply:
@@ -70,7 +70,7 @@ def _other_host(reply: Reply, host: str) -> Reply:
 
 
 def damage(fault: str, reply: Reply) -> Reply:
-    """A results reply whose lines are cut, doubled, lost, foreign or broken."""
+    """Return a reply with results whose lines are cut off, doubled, missing, foreign or broken."""
     assert reply.file is not None
     lines = reply.file.read_bytes().splitlines(keepends=True)
     middle = len(lines) // 2
@@ -100,10 +100,10 @@ def damage(fault: str, reply: Reply) -> Reply:
 
 def _differing(line: bytes) -> bytes:
     found = orjson.loads(line)
-    words = "the emulator was told to send this line twice"
+    message = "the emulator was told to send this line twice"
     found["result"] = {
         "type": "errored",
-        "error": {"type": "error", "error": {"type": "api_error", "message": words}, "request_id": None},
+        "error": {"type": "error", "error": {"type": "api_error", "message": message}, "request_id": None},
     }
     return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
 

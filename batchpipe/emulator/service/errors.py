@@ -1,4 +1,4 @@
-"""The two ways to fail: a wrong use of the emulator, and an error that the emulated service answers."""
+"""The two kinds of error: the emulator was used wrongly, or the emulated service answers with an error."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ STATUS_TYPES = {
 
 
 class EmulatorError(ValueError):
-    """An answers file, faults file or folder that the emulator cannot use; the text names file and place."""
+    """The emulator cannot use an answers file, a faults file or a folder; the text names the file and the place."""
 
 
 class ApiError(Exception):
-    """An answer of the emulated service other than 200.
+    """The emulated service answers with an HTTP status other than 200.
 
-    `status` is the HTTP status, `kind` the provider's error type, `message` its words. `error_code` becomes
-    `error.details.error_code`; `retry_after` (seconds) becomes the header.
+    `kind` is the provider's error type, `message` its text. `error_code` becomes `error.details.error_code`;
+    `retry_after` (seconds) becomes the header.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The provider's JSON error envelope."""
+        """Return the error as the provider's JSON."""
         return error_envelope(self.kind, self.message, request_id, self.error_code)
 
 
 def error_envelope(kind: str, message: str, request_id: str, error_code: str | None = None) -> dict[str, Any]:
-    """`{"type": "error", "error": {"type", "message"}, "request_id"}`, with details when there is a code."""
+    """Return `{"type": "error", "error": {"type", "message"}, "request_id"}`, with details if there is a code."""
     error: dict[str, Any] = {"type": kind, "message": message}
     if error_code is not None:
         error["details"] = {"error_code": error_code}

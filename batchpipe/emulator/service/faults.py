@@ -1,4 +1,4 @@
-"""Rules, as JSON, that tell the emulator how to fail: outcomes per request, faults per HTTP call, knobs."""
+"""Rules, written in JSON, for what the emulator does wrong: outcomes of requests, faults of HTTP calls, limits."""
 
 import re
 from collections.abc import Set
@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from batchpipe.emulator.service.errors import EmulatorError
-from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, word_set
 
-OUTCOMES = words(
+OUTCOMES = word_set(
     "errored_invalid errored_credit errored_overloaded errored_api errored_rate_limit errored_permission "
     "expired canceled refused refused_midway truncated context_window pause_turn invalid_json wrong_enum "
     "out_of_range extra_field missing_field enum_case empty_content split_text unknown_type not_batch_tier "
@@ -25,13 +25,13 @@ MAX_BYTES = 256_000_000
 CACHE_HITS = 0.98
 _LANDED_LATER_ANSWER = "status:500"
 _OTHER_HOST = "http://results.invalid"
-_EVERY_CALL = words("reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late")
+_EVERY_CALL = word_set("reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late")
 _ONLY_FOR = {
     "landed_later": "create",
     "list_lag": "list",
     "results_url_other_host": "retrieve",
     **dict.fromkeys(
-        words(
+        word_set(
             "results_cut_line_end results_cut_mid_line results_cut_length results_cut_chunk doubled_line "
             "differing_double foreign_line missing_line blank_line bad_json_line"
         ),
@@ -43,10 +43,11 @@ _STATUS = re.compile(r"(status|status_html|accepted_then_status):([45]\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class RequestRule:
-    """An outcome for some requests: all given conditions hold, and the rule was met fewer than `times`.
+    """An outcome for the requests for which all given conditions hold.
 
-    `match` is a substring of the request's text, `share` the part of contents chosen by hash. `per` says what
-    `times` counts: "rule" (requests that met it) or "content" (each row's own text for itself).
+    `match`: a substring of the request's text. `model`: its model. `share`: the share of contents, chosen by hash.
+    `times`: how often the rule applies. `per`: whether `times` counts all its requests ("rule"), or the requests of
+    each row's own text ("content"). `output`: the answer, for the outcome "output".
     """
 
     outcome: str
@@ -60,9 +61,9 @@ class RequestRule:
 
 @dataclass(frozen=True, slots=True)
 class CallRule:
-    """A fault for `times` calls of one kind, after `after` calls that pass.
+    """A fault for `times` calls of one kind, after `after` calls without it.
 
-    `seconds` is how long (late answers: wall clock; landed_later, list_lag: emulator time).
+    `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
     """
 
     call: str
@@ -79,8 +80,11 @@ class CallRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All rules in force. `finished_before_cancel` and `finished_before_expiry` are shares of a batch, `cache_hits` is
-    the share of its requests that find a prefix which an earlier one left in the cache."""
+    """All rules in force, and the limits of the service.
+
+    `finished_before_cancel`, `finished_before_expiry`: the share of a batch that is answered before. `cache_hits`: the
+    share of requests that find a prefix which an earlier batch left in the cache. `key`: a hash of the rules' text.
+    """
 
     requests: tuple[RequestRule, ...] = ()
     calls: tuple[CallRule, ...] = ()
@@ -95,7 +99,7 @@ class Rules:
 
 
 def read_rules(path: Path) -> bytes:
-    """The text of a faults file, once it is known to be good; raises EmulatorError naming the file."""
+    """Return the text of a faults file after checking it. Raises EmulatorError that names the file."""
     try:
         text = path.read_bytes()
     except OSError as problem:
@@ -105,7 +109,7 @@ def read_rules(path: Path) -> bytes:
 
 
 def parse_rules(text: bytes, where: str) -> Rules:
-    """Rules from JSON; raises EmulatorError that says where and what."""
+    """Return the rules that a JSON text describes. Raises EmulatorError that says what is wrong, and where."""
     try:
         found: object = orjson.loads(text)
     except orjson.JSONDecodeError as problem:
@@ -139,8 +143,8 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
 
-    def error(self, place: str, words: str) -> EmulatorError:
-        return EmulatorError(f"{self.where}: {place}: {words}")
+    def error(self, place: str, message: str) -> EmulatorError:
+        return EmulatorError(f"{self.where}: {place}: {message}")
 
     def keys(self, place: str, found: JsonObject, allowed: Set[str]) -> None:
         for name in found:

@@ -1,7 +1,7 @@
-"""Strings that match a regular expression, for schemas that carry `pattern`.
+"""Strings that match a regular expression, for schemas with a `pattern`.
 
-Literals, classes, groups, alternation and counted repeats: what structured outputs accept. Anything else
-gives None, and the caller falls back to a plain word.
+Literals, classes, groups, alternatives and counted repeats are supported, as structured outputs accept them. For any
+other construct the result is None, and the caller uses a plain word.
 """
 
 import re
@@ -16,11 +16,11 @@ Below = Callable[[int], int]
 
 
 class _UnsupportedError(Exception):
-    """A construct outside the small language above."""
+    """The pattern has a construct that is not supported."""
 
 
 class _Reader:
-    """Reads a pattern once from left to right, writing a matching string as it goes."""
+    """A reader of a pattern, once from left to right, that writes a matching string on the way."""
 
     def __init__(self, pattern: str, below: Below) -> None:
         self.pattern = pattern
@@ -138,7 +138,10 @@ class _Reader:
 
 
 def string_matching(pattern: str, below: Below) -> str | None:
-    """A string that `pattern` is found in; `below(n)` gives whole numbers from 0 to n-1. None: cannot."""
+    """Return a string in which `pattern` is found; None for a pattern that is not supported.
+
+    `below(n)` returns a whole number from 0 to n - 1, which decides among alternatives.
+    """
     reader = _Reader(pattern, below)
     try:
         made = reader.alternatives()

@@ -1,6 +1,6 @@
-"""The emulator's memory: one SQLite file and a folder of bodies and results, shared by any processes.
+"""The emulator's state: one SQLite file, and a folder of bodies and results, which several processes may share.
 
-A commit in WAL mode survives SIGKILL; the files that a row speaks of are in place before its commit.
+A commit in WAL mode survives SIGKILL. The files that a row names are in place before the row is committed.
 """
 
 import sqlite3
@@ -61,7 +61,7 @@ class Batch:
 
 
 class Store:
-    """Owns the SQLite file; `transaction()` is the only way to change it."""
+    """The owner of the SQLite file, which only `transaction()` changes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,7 +79,7 @@ class Store:
         give_up = time.monotonic() + 10
         while True:
             try:
-                # Two processes that make the file at once meet here, and SQLite's own wait does not cover it.
+                # Two processes may make the file at the same time; SQLite's own time-out does not cover this.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.executescript(_TABLES)
@@ -99,12 +99,13 @@ class Store:
                 continue
 
     def close(self) -> None:
+        """Close the SQLite file."""
         with self._lock:
             self._connection.close()
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """Everything inside is committed at once, or not at all."""
+        """Run the block as one transaction, committed at its end or rolled back after an error."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -116,7 +117,7 @@ class Store:
 
     @contextmanager
     def processing(self) -> Generator[None]:
-        """Held by the one thread of any process that works out answers."""
+        """Hold the lock that lets one thread at a time, of all processes, work out answers."""
         connection = sqlite3.connect(self.folder / "processing.sqlite", timeout=600, isolation_level=None)
         try:
             connection.execute("BEGIN EXCLUSIVE")
@@ -125,18 +126,21 @@ class Store:
             connection.close()
 
     def query(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a SELECT."""
         with self._lock:
             return self._connection.execute(statement, values).fetchall()
 
     def setting(self, name: str) -> str | None:
+        """Return the value of a setting; None if it is not set."""
         rows = self.query("SELECT value FROM settings WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
 
     def now(self) -> float:
-        """The emulator's time: the wall clock and what tests have added to it, in seconds since 1970."""
+        """Return the emulator's time in seconds since 1970: the real time plus what `advance` has added."""
         return time.time() + float(self.setting("clock_offset") or 0)
 
     def advance(self, seconds: float) -> None:
+        """Set the emulator's clock forward."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO settings VALUES ('clock_offset', ?) "
@@ -145,16 +149,17 @@ class Store:
             )
 
     def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch by its id; None if there is none."""
         rows = self.query(f"SELECT {_COLUMNS} FROM batches WHERE id = ?", (batch_id,))
         return Batch(*rows[0]) if rows else None
 
     def batches(self, where: str = "true", values: tuple[Any, ...] = (), limit: int = -1) -> list[Batch]:
-        """Rows that satisfy `where`, which ends in its own order."""
+        """Return the batches that satisfy `where`, which may end with an ORDER BY."""
         rows = self.query(f"SELECT {_COLUMNS} FROM batches WHERE {where} LIMIT ?", (*values, limit))
         return [Batch(*row) for row in rows]
 
     def record_call(self, method: str, path: str, status: int, fault: str | None) -> None:
-        """Status 0: nothing was answered."""
+        """Write a call to the log; its status is 0 if nothing was answered."""
         at = self.now()
         with self.transaction() as connection:
             connection.execute(
@@ -163,7 +168,9 @@ class Store:
             )
 
     def body_path(self, batch_id: str) -> Path:
+        """Return the path of the file with a batch's requests, one a line."""
         return self.folder / "bodies" / f"{batch_id}.jsonl"
 
     def results_path(self, batch_id: str) -> Path:
+        """Return the path of a batch's results file."""
         return self.folder / "results" / f"{batch_id}.jsonl"

@@ -1,18 +1,18 @@
-"""Values that satisfy a JSON schema, chosen by a number: the same number gives the same value."""
+"""Values that satisfy a JSON schema, drawn from a seed: the same seed gives the same value."""
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, words
+from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, word_set
 from batchpipe.emulator.service.patterns import string_matching
 
 _MASK = (1 << 64) - 1
 _DEEPEST = 12
 _WORDS = tuple(
     sorted(
-        words(
+        word_set(
             "account access amount answer budget button change charge customer delivery detail discount "
             "export document feature invoice issue item label login message module note number option order "
             "page plan payment policy price product question refund release report request result review "
@@ -25,7 +25,7 @@ _FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Draw:
-    """A stream of whole numbers from one seed; `depth` guards against schemas that contain themselves."""
+    """A stream of whole numbers from one seed. `depth` limits the values of schemas that contain themselves."""
 
     __slots__ = ("depth", "state")
 
@@ -34,25 +34,25 @@ class Draw:
         self.depth = 0
 
     def below(self, limit: int) -> int:
-        """A whole number from 0 to limit - 1."""
+        """Return the next number, from 0 to limit - 1."""
         self.state = state = (self.state * 6364136223846793005 + 1442695040888963407) & _MASK
         return (state >> 33) % limit
 
 
-Make = Callable[[Draw], Any]
+MakeValue = Callable[[Draw], Any]
 
 
-def compile_schema(schema: JsonObject) -> Make:
-    """A function from a draw to a value that satisfies the schema; compiled once, called per request."""
+def compile_schema(schema: JsonObject) -> MakeValue:
+    """Return a function from a draw to a value that satisfies the schema; it is made once and called per request."""
     return _Compiler(schema).compile(schema)
 
 
 class _Compiler:
     def __init__(self, root: JsonObject) -> None:
         self.root = root
-        self.references: dict[str, Make | None] = {}
+        self.references: dict[str, MakeValue | None] = {}
 
-    def compile(self, schema: object) -> Make:
+    def compile(self, schema: object) -> MakeValue:
         if not is_object(schema):
             return _word
         if "const" in schema:
@@ -73,7 +73,7 @@ class _Compiler:
             return self.compile(whole)
         return self.typed(schema)
 
-    def typed(self, schema: JsonObject) -> Make:
+    def typed(self, schema: JsonObject) -> MakeValue:
         kind = schema.get("type")
         if is_list(kind) and kind:
             return self.choice([self.compile({**schema, "type": one}) for one in kind])
@@ -96,7 +96,7 @@ class _Compiler:
             return _pointed_at(self.root, reference)
         return schema
 
-    def reference(self, reference: str) -> Make:
+    def reference(self, reference: str) -> MakeValue:
         if reference not in self.references:
             self.references[reference] = None
             self.references[reference] = self.compile(_pointed_at(self.root, reference))
@@ -113,16 +113,16 @@ class _Compiler:
 
         return make
 
-    def choice(self, options: list[Make]) -> Make:
+    def choice(self, options: list[MakeValue]) -> MakeValue:
         count = len(options)
 
         def make(draw: Draw) -> Any:
-            # In a schema that contains itself the last branch is by custom the one that ends it.
+            # In a schema that contains itself the last branch is usually the one that ends the recursion.
             return options[-1 if draw.depth > _DEEPEST else draw.below(count)](draw)
 
         return make
 
-    def object(self, schema: JsonObject) -> Make:
+    def object(self, schema: JsonObject) -> MakeValue:
         found = schema.get("properties")
         properties = found if is_object(found) else {}
         named = schema.get("required")
@@ -140,7 +140,7 @@ class _Compiler:
 
         return make
 
-    def array(self, schema: JsonObject) -> Make:
+    def array(self, schema: JsonObject) -> MakeValue:
         least = _whole(schema.get("minItems"), 0)
         most = _whole(schema.get("maxItems"), max(least, 3))
         low = min(max(least, 1), most)
@@ -200,7 +200,7 @@ def _bounds(schema: JsonObject, step: float) -> tuple[float | None, float | None
     return max(lows) if lows else None, min(highs) if highs else None
 
 
-def _integer(schema: JsonObject) -> Make:
+def _integer(schema: JsonObject) -> MakeValue:
     low, high = _bounds(schema, 1)
     first = 1 if low is None and high is None else -(-low // 1) if low is not None else (high or 0) - 4
     last = high if high is not None else first + 4
@@ -214,7 +214,7 @@ def _integer(schema: JsonObject) -> Make:
     return lambda draw: least + draw.below(places)
 
 
-def _number(schema: JsonObject) -> Make:
+def _number(schema: JsonObject) -> MakeValue:
     factor = schema.get("multipleOf")
     if is_integer(factor):
         return _integer(schema)
@@ -255,7 +255,7 @@ def _hexadecimal(draw: Draw, length: int) -> str:
     return "".join("0123456789abcdef"[draw.below(16)] for _ in range(length))
 
 
-_FORMATS: dict[str, Make] = {
+_FORMATS: dict[str, MakeValue] = {
     "date": lambda draw: (_FIRST_DAY + timedelta(days=draw.below(1000))).date().isoformat(),
     "date-time": lambda draw: (_FIRST_DAY + timedelta(seconds=draw.below(86_400_000))).strftime("%Y-%m-%dT%H:%M:%SZ"),
     "time": lambda draw: f"{draw.below(24):02}:{draw.below(60):02}:{draw.below(60):02}Z",
@@ -272,7 +272,7 @@ _FORMATS: dict[str, Make] = {
 }
 
 
-def _string(schema: JsonObject) -> Make:
+def _string(schema: JsonObject) -> MakeValue:
     form = _FORMATS.get(str(schema.get("format")))
     if form is not None:
         return form
@@ -292,7 +292,7 @@ def _string(schema: JsonObject) -> Make:
     return make
 
 
-def _patterned(pattern: str, least: int, most: object) -> Make:
+def _patterned(pattern: str, least: int, most: object) -> MakeValue:
     def make(draw: Draw) -> Any:
         for _ in range(20):
             text = string_matching(pattern, draw.below)

@@ -1,4 +1,4 @@
-"""What passes between the HTTP server and the routes: a request that was read, a reply to be sent."""
+"""The values that the HTTP server and the routes exchange: a request that was read, and a reply to send."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request; `query` holds the last value of each name, `headers` lower-case names.
+    """One HTTP request. `query` has the last value of each name, `headers` has names in lower case.
 
-    `body` is a file of what was sent, or None where nothing was.
+    `body` is a file with the body that was sent, or None if there was none.
     """
 
     method: str
@@ -24,11 +24,11 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """One HTTP reply, and how badly to send it.
+    """One HTTP reply, and in which way to break it.
 
-    `file` is sent instead of `body`. `framing` is "length", "close" (no length; the end of the connection
-    ends the body), "short" (a length that is not reached), "chunked" (chunks without the last) or "reset"
-    (nothing is sent). `delay_seconds` passes before anything is sent. `fault` is for the log.
+    `file` is sent in place of `body`. `framing` is "length", "close" (no length; the body ends with the connection),
+    "short" (less than the length says), "chunked" (chunks without the last one) or "reset" (nothing is sent).
+    `delay_seconds` is the time before anything is sent. `fault` is for the log.
     """
 
     status: int
@@ -42,11 +42,11 @@ class Reply:
 
 
 def json_reply(status: int, value: Any) -> Reply:
-    """A reply with a JSON body."""
+    """Return a reply with a JSON body."""
     return Reply(status, orjson.dumps(value))
 
 
 def html_reply(status: int) -> Reply:
-    """What a proxy in between answers in its own name."""
+    """Return the page of a proxy between client and service."""
     text = f"<html>\n<head><title>{status}</title></head>\n<body><h1>{status}</h1></body>\n</html>\n"
     return Reply(status, text.encode(), "text/html; charset=utf-8")
