@@ -1,4 +1,4 @@
-"""The program's own options: those that may stand before or after any command."""
+"""Define the program's own options, which may stand before or after any command."""
 
 from __future__ import annotations
 

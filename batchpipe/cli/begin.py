@@ -1,4 +1,4 @@
-"""Commands to begin with: init, new, schema, emulator."""
+"""Define the commands to begin with: init, new, schema, emulator."""
 
 from __future__ import annotations
 

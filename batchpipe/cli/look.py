@@ -1,4 +1,4 @@
-"""Commands that look: status, show, results, report, eval, diff, review."""
+"""Define the commands that look at results: status, show, results, report, eval, diff, review."""
 
 from __future__ import annotations
 

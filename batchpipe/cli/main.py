@@ -1,4 +1,4 @@
-"""The one place where errors are caught: a command line becomes an exit code."""
+"""Turn a command line into an exit code. This is the one place where errors are caught."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INTERRUPTED = 130
 
 @dataclass(slots=True, kw_only=True)
 class Handled:
-    """One call, as far as the handler of its errors has to know it."""
+    """One call, with what the handler of its errors needs to know."""
 
     arguments: Sequence[str]
     logs: Path | None = None
@@ -45,20 +45,21 @@ class Handled:
 
     @property
     def command(self) -> str:
-        """The call as it can be typed again."""
+        """Return the call as a person would type it again."""
         return shlex.join(["batchpipe", *self.arguments])
 
     def given(self, flag: str) -> bool:
-        """Whether `flag` was typed, also where the rest could not be understood."""
+        """Return whether `flag` was typed, also where the rest was not understood."""
         words = list(self.arguments)
         return flag in (words[: words.index("--")] if "--" in words else words)
 
     def interrupted(self) -> bool:
+        """Return whether an interrupt or a polite kill has come."""
         return bool(self.signals)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (default: the process's own); its exit code."""
+    """Run one command line (default: that of the process), and return its exit code."""
     call = Handled(arguments=list(sys.argv[1:] if argv is None else argv))
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
@@ -79,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def understood(arguments: Sequence[str]) -> Task | int:
-    """The task that `arguments` ask for; an exit code where help or the version was shown.
+    """Return the task that `arguments` ask for; an exit code where help or the version was shown.
 
-    UsageError with the nearest name for what is not known.
+    Raises UsageError, with the nearest name, for what is not known.
     """
     import typer
 
@@ -101,7 +102,7 @@ def understood(arguments: Sequence[str]) -> Task | int:
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with the options of batchpipe itself before the command, and `--json` after it."""
+    """Return `arguments` with the program's own options before the command, and `--json` after it."""
     front: list[str] = []
     rest: list[str] = []
     late: list[str] = []
@@ -182,7 +183,7 @@ def _bug(call: Handled, error: Exception) -> int:
 
 
 def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
-    """Say what stopped the command: to a person or a log store on stderr, to a program on stdout."""
+    """Write what stopped the command: for a person or a log store on stderr, for a program on stdout."""
     from batchpipe.commands.call.failure import failure, failure_event, failure_text
     from batchpipe.common.logs import json_line
 
@@ -207,7 +208,7 @@ def _interrupted(call: Handled) -> int:
 
 
 def _unread() -> int:
-    """Whoever read our output has gone: that is no error of ours."""
+    """Return 0 where nobody reads the output any more: that is no error of the program."""
     from batchpipe.commands.call.call import silence
 
     silence(sys.stdout)
@@ -229,9 +230,9 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _signals(call: Handled) -> Iterator[None]:
-    """An interrupt and a polite kill both end the work at once, and are remembered.
+    """Let an interrupt and a polite kill end the work at once, and remember that they came.
 
-    Libraries turn an interrupt into errors of their own; what they say then is no news.
+    Libraries turn an interrupt into errors of their own, which must not be reported.
     """
 
     def stop(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""The parser of the command line: what is typed becomes a `Task`, which runs outside of it.
+"""Parse the command line: what is typed becomes a `Task`, which runs outside of the parser.
 
 Commands are imported when they run, so that `--help` loads nothing but the parser.
 """

@@ -1,4 +1,4 @@
-"""Commands that do or plan the work: check, plan, try, run, cancel, recover."""
+"""Define the commands that plan and do the work: check, plan, try, run, cancel, recover."""
 
 from __future__ import annotations
 

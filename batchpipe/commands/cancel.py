@@ -1,6 +1,6 @@
-"""`batchpipe cancel`: pause a pipeline and ask the provider to stop its batches; what is finished is kept.
+"""Run `batchpipe cancel`: pause a pipeline and ask the provider to stop its batches. Finished results are kept.
 
-It takes no lock: a `run` that waits sees the pause at its next look and leaves.
+The command takes no lock: a waiting `run` sees the pause the next time it looks, and ends.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ LOOKS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the provider said about one batch; `message` are its words where it would not or could not.
+    """What the provider said about one batch; `message` has its words where it refused or could not be reached.
 
-    "ended" was over before; "asked_before" took an earlier request to cancel and was not asked again.
+    "ended": the batch was over already. "asked_before": an earlier request to cancel was accepted, so this call did not
+    ask again.
     """
 
     chunk_id: str
@@ -43,7 +44,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canceled:
-    """One pipeline: paused, `newly` in this call, its batches asked; `unsure` chunks may have no batch."""
+    """The result for one pipeline: `newly` is whether this call paused it; `unsure` counts chunks that may have no
+    batch.
+    """
 
     pipeline: str
     newly: bool
@@ -53,9 +56,9 @@ class Canceled:
 
 
 def cancel(call: Call, arguments: Sequence[str]) -> int:
-    """Pause the pipelines and cancel what they have in flight; 3 where a batch could not be canceled.
+    """Pause the pipelines and cancel their batches in flight; return 3 where a batch could not be canceled.
 
-    Repeating it changes nothing: a batch that took the request is not asked again.
+    To repeat the command changes nothing: a batch that accepted the request is not asked again.
     """
     if not arguments:
         hint = f"Name it: {call.suggest('cancel NAME')}"
@@ -79,9 +82,11 @@ def cancel(call: Call, arguments: Sequence[str]) -> int:
 
 
 def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Callable[[str], None]) -> Canceled:
-    """Pause `file`'s pipeline, then ask for the end of each batch in flight: intent first, outcome after.
+    """Pause the pipeline of `file`, then ask the provider to end each batch in flight. Each intent is recorded before
+    the request, each outcome after it.
 
-    Batches that a run submits meanwhile are looked for again. Raises DatabaseError, and no provider's error.
+    Batches that a run submits meanwhile are looked for again. An error of the provider is returned, not raised.
+    Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`. Raises DatabaseError.
     """
     names = _names(file)
     newly = _pause(context, work, file)
@@ -119,7 +124,10 @@ def _names(file: PipelineFile) -> list[str]:
 
 
 def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
-    """Record the pause; False where the pipeline is paused already."""
+    """Record the pause; return False where the pipeline is paused already.
+
+    Writes `ledger.events`.
+    """
     name = file.pipeline.name
     statement = query("paused", pipelines=quote_list([name]))
     with context.database.reading(work) as session:
@@ -133,7 +141,7 @@ def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
 
 
 def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list[OpenBatch], set[str]]:
-    """The open chunks, and the ids of those whose batch took a request to cancel."""
+    """Return the open chunks, and the ids of those whose batch accepted a request to cancel."""
     with context.database.reading(work) as session:
         answered = session.rows(query("cancel_answered", pipelines=quote_list(names)))
         return open_batches(session, names), {chunk_id for (chunk_id,) in answered}
@@ -142,7 +150,10 @@ def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list
 def _cancel_each(
     context: Context, work: Work, file: PipelineFile, provider: Provider, batches: Sequence[OpenBatch]
 ) -> dict[str, Asked]:
-    """Ask for each batch, the intents of all committed before; no session is open during a call."""
+    """Ask for the end of each batch. All intents are recorded first; no session is open during a call.
+
+    Writes `ledger.events`.
+    """
     _record(context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each in batches])
     done: dict[str, Asked] = {}
     for each in batches:
@@ -166,7 +177,7 @@ def _ask(provider: Provider, batch: OpenBatch) -> Asked:
 
 
 def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -> Asked:
-    """A batch that is over refuses to be canceled: that is no failure."""
+    """Return the outcome for a batch that refused to be canceled. A batch that is over refuses: that is no failure."""
     assert batch.batch_id is not None
     place = f" (workspace {batch.workspace or 'unknown'}, made with key {batch.key_hash})"
     words = refused.message + (place if refused.kind == "not_found" else "")

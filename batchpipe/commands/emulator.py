@@ -1,4 +1,4 @@
-"""`batchpipe emulator`: the Batch API on loopback, until it is interrupted."""
+"""Run `batchpipe emulator`: serve the Batch API on loopback until an interrupt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from batchpipe.emulator import Emulator, EmulatorError
 
 
 def emulator(call: Call, *, port: int, folder: str | None, delay: float) -> int:
-    """Serve until an interrupt, which is how it ends; UsageError for a file, folder or port it cannot use."""
+    """Serve until an interrupt, and return 0.
+
+    Raises UsageError for a file, a folder or a port that cannot be used.
+    """
     kept: AbstractContextManager[str] = (
         nullcontext(str(call.path(folder))) if folder is not None else tempfile.TemporaryDirectory()
     )

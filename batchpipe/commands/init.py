@@ -1,4 +1,4 @@
-"""`batchpipe init`: a project to start from."""
+"""Run `batchpipe init`: write a project to start from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from batchpipe.scaffold import next_steps
 
 
 def init(talk: Talk, directory: str) -> int:
-    """Write the project into `directory`; UsageError where a file of it is there already."""
+    """Write the project into `directory`.
+
+    Raises UsageError where one of its files exists already.
+    """
     target = Path(directory).expanduser().absolute()
     written = write_project(target)
     if talk.json:

@@ -1,4 +1,4 @@
-"""`batchpipe new`: one more pipeline in this project."""
+"""Run `batchpipe new`: add a pipeline to this project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from batchpipe.scaffold import new as write_pipeline
 
 
 def new(call: Call, name: str, source: str | None, labels: str | None) -> int:
-    """Write pipeline `name`; its rows are those of the file `source`, `labels` are joined by commas."""
+    """Write the pipeline `name`. Its rows come from the file `source`; `labels` is a list with commas."""
     written = write_pipeline(
         name,
         root=call.root,

@@ -1,4 +1,4 @@
-"""`batchpipe recover`: what a person decides about chunks of unknown outcome, and the ledger out of raw results."""
+"""Run `batchpipe recover`: decide about chunks of unknown outcome, and rebuild the ledger from raw results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What was done in one call; None where it was not asked for."""
+    """What one call did; None for what it was not asked to do."""
 
     rebuilt: Rebuilt | None = None
     adopted: OpenBatch | None = None
@@ -30,7 +30,10 @@ class Done:
 
 
 def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool) -> int:
-    """Do what was asked for, else list what waits for a decision."""
+    """Do what the options ask for; without options list the chunks that wait for a decision.
+
+    Raises UsageError for options that exclude each other, and for an argument that names several pipelines.
+    """
     if adopt is not None and abandon:
         hint = "Give one of them; without both the chunks are listed."
         raise UsageError("--adopt and --abandon together", where="the command line", hint=hint)

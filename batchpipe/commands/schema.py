@@ -1,4 +1,4 @@
-"""`batchpipe schema`: the JSON Schema of the pipeline file, for editors."""
+"""Run `batchpipe schema`: print the JSON Schema of the pipeline file, for editors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchpipe.pipeline.reference import json_schema
 
 
 def schema(talk: Talk) -> int:
-    """Print it."""
+    """Print the JSON Schema of the pipeline file."""
     value = json_schema()
     talk.out(value if talk.json else json.dumps(value, indent=2))
     return 0

@@ -1,4 +1,4 @@
-"""`batchpipe try`: a few rows now, by one realtime call each; a later run takes their answers."""
+"""Run `batchpipe try`: answer a few rows now, with one realtime call each. A later run uses these answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ VERDICTS = {
 
 
 def try_rows(call: Call, request: TryRequest) -> int:
-    """Try rows one after another and print each as it is answered."""
+    """Send the rows one after another, and print each row when it is answered.
+
+    Raises UsageError for options that exclude each other.
+    """
     file = call.one_pipeline(request.pipeline, "try NAME")
     if request.rung is not None and request.model is not None:
         raise UsageError("--rung and --model together", where="--rung", hint="Give one of them.")
@@ -66,7 +69,10 @@ def _options(work: Work, file: PipelineFile, request: TryRequest) -> TryOptions:
 
 
 def _keys(work: Work, file: PipelineFile, keys: Sequence[str]) -> list[str]:
-    """Each KEY is a row; of a key of several columns a JSON list, or all values of one row."""
+    """Return the keys that the arguments name.
+
+    Each argument is a row. A key of several columns is a JSON list, or its values are all arguments and name one row.
+    """
     columns = file.pipeline.input.key
     if len(columns) > 1 and len(keys) == len(columns) and not keys[0].lstrip().startswith("["):
         return [possible_keys(work, file, keys)[0]]
@@ -89,7 +95,7 @@ def _end(call: Call, resolved: Resolved, found: Sequence[TriedRow]) -> None:
 
 
 def tried_text(tried: TriedRow, resolved: Resolved) -> str:
-    """One row for a person: what was asked, what came back, what it cost; nothing in it steers the terminal."""
+    """Return one row as text: what was asked, what came back, what it cost. Nothing in it steers the terminal."""
     rung = f"rung {tried.rung}, {tried.model}" if tried.rung else f"{tried.model}, not on the ladder"
     lines = [f"{resolved.name} {shown_key(json.dumps(list(tried.key)))} ({safe(rung)})"]
     for title, text in (("system", tried.system), ("user", tried.user), ("answer", tried.answer)):

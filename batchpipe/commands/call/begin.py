@@ -1,4 +1,4 @@
-"""The command line's globals become a `Call`: the root is found, settings are read, paths made absolute."""
+"""Make a `Call` from the global options: find the root, read the settings, make paths absolute."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COMMAND_LINE = "the command line"
 
 
 def make_talk(*, json: bool, environment: Mapping[str, str]) -> Talk:
+    """Return the streams of a command that needs no project."""
     return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, **_audience(json, environment))
 
 
@@ -31,7 +32,11 @@ def make_call(
     interrupted: Callable[[], bool],
     serves: bool = False,
 ) -> Call:
-    """The call of a command about `pipelines`. With `serves` it is the emulator itself that is asked for."""
+    """Return the call of a command about `pipelines`. `serves` is true for `batchpipe emulator`.
+
+    Raises UsageError for a folder that does not exist, pipelines of several projects, and emulator options without
+    `--emulator`.
+    """
     root = _root(given.directory, pipelines, start)
     settings = _settings(given, root, start, environment)
     if not (settings.emulator or serves):
@@ -75,7 +80,7 @@ def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str,
 
 
 def _root(directory: str | None, pipelines: Sequence[str], start: Path) -> Path:
-    """`-C DIR`, else the root of the pipeline files that are named, else that of the working folder."""
+    """Return the project's root: `-C DIR`, else that of the named pipeline files, else that of the working folder."""
     if directory is not None:
         root = start / Path(directory).expanduser()
         if not root.is_dir():

@@ -1,4 +1,4 @@
-"""What every command is given: the project, its settings, and where data and talk go."""
+"""Hold what every command is given: the project, its settings, and the streams for data and messages."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ WAIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
-    """Where data and talk go.
+    """The streams for data (stdout) and messages (stderr).
 
-    `terminal` says that stdout is a terminal and takes colours, `talks_to_person` that somebody watches
-    stderr and can be asked; with `--json` neither is so.
+    `terminal`: stdout is a terminal and shows colours. `talks_to_person`: a person watches stderr and can be asked.
+    Both are false with `--json`.
     """
 
     json: bool
@@ -38,7 +38,7 @@ class Talk:
     stderr: TextIO
 
     def out(self, value: Any) -> None:
-        """Data, on stdout: a JSON value with `--json`, else text."""
+        """Write data on stdout: a JSON value with `--json`, else text."""
         text = json_text(value) if self.json else str(value)
         try:
             self.stdout.write(text + "\n")
@@ -47,11 +47,11 @@ class Talk:
             silence(self.stdout)
 
     def say(self, text: str) -> None:
-        """Talk, on stderr."""
+        """Write a message on stderr."""
         self.write(text)
 
     def write(self, text: str) -> None:
-        """A line on stderr as it is. That nobody listens any more stops no work."""
+        """Write a line on stderr as it is. The work goes on even where nobody reads stderr any more."""
         try:
             self.stderr.write(text + "\n")
             self.stderr.flush()
@@ -59,7 +59,7 @@ class Talk:
             silence(self.stderr)
 
     def emit(self, objects: Sequence[Mapping[str, Any]], single: bool) -> None:
-        """One JSON value: the object of one pipeline that was named by file or name, else the list."""
+        """Write one JSON value: one object where a single pipeline was named by file or name, else the list."""
         self.out(objects[0] if single else list(objects))
 
 
@@ -67,8 +67,8 @@ class Talk:
 class Call(Talk):
     """One call of the command line in a project.
 
-    `start` is the folder that it was made in: paths that users give start there, while the process works in
-    `root`. `command` is the call as it can be typed again, `options` the global options that it was given.
+    `start` is the folder of the call: a person's paths begin there, while the process works in `root`. `command` is the
+    call as a person would type it again, `options` are its global options.
     """
 
     root: Path
@@ -81,13 +81,13 @@ class Call(Talk):
     debug: bool = False
 
     def say(self, text: str) -> None:
-        """Talk, on stderr; with the log format "json" as an event."""
+        """Write a message on stderr; as an event where the log format is "json"."""
         if self.settings.log_format == "json":
             text = json_line(utc_now(), "", Event(kind="notice", detail=text))
         self.write(text)
 
     def complain(self, error: BatchpipeError) -> None:
-        """An error that does not end the command, on stderr."""
+        """Write an error on stderr that does not end the command."""
         if self.settings.log_format == "json":
             self.write(json_line(utc_now(), "", failure_event(error)))
         else:
@@ -97,9 +97,10 @@ class Call(Talk):
     def context(
         self, wait_seconds: float = WAIT_SECONDS, say: Callable[[str], None] | None = None
     ) -> Iterator[Context]:
-        """The engine's surroundings, closed at the end.
+        """Open the surroundings of the engine, and close them at the end.
 
-        `wait_seconds` is how long a held database is tried; `say` (default: stderr) is told who holds it.
+        `wait_seconds`: how long to wait for a database that another process holds. `say` (default: stderr) names that
+        process.
         """
         context = Context(
             root=self.root,
@@ -114,14 +115,17 @@ class Call(Talk):
             context.close()
 
     def select(self, arguments: Sequence[str], all: bool = False) -> Selection:
-        """The files that the command line names; UsageError where one is not found or none is named."""
+        """Return the files that the command line names.
+
+        Raises UsageError where a file is not found, or none is named.
+        """
         return find_pipelines(arguments, self.root, all=all, start=self.start)
 
     def pipelines(self, arguments: Sequence[str], all: bool = False) -> tuple[list[PipelineFile], bool]:
-        """The loaded files, and whether it is one that was named by file or name.
+        """Return the loaded files, and whether exactly one was named, by file or name.
 
-        With no argument and without `all` it is every pipeline of the project. PipelineError with the
-        problems of every file.
+        Without arguments every pipeline of the project is loaded.
+        Raises PipelineError with the problems of every file.
         """
         selection = self.select(arguments, all=all or not arguments)
         files, problems = load_each(selection, self.root)
@@ -131,9 +135,9 @@ class Call(Talk):
         return files, selection.single
 
     def one_pipeline(self, argument: str, words: str) -> PipelineFile:
-        """The one pipeline that `argument` names; `words` is a command with NAME for it, to show how it is asked for.
+        """Return the one pipeline that `argument` names. `words` is a command with NAME in it, for the hint.
 
-        UsageError where it names several, else as `pipelines`.
+        Raises UsageError where the argument names several pipelines, and what `pipelines` raises.
         """
         files, _ = self.pipelines([argument])
         if len(files) > 1:
@@ -142,16 +146,16 @@ class Call(Talk):
         return files[0]
 
     def path(self, given: str) -> Path:
-        """A path that the user gave, absolute: it starts where the command was called."""
+        """Return an absolute path from one that a person gave: it begins in the folder of the call."""
         return self.start / Path(given).expanduser()
 
     def suggest(self, words: str) -> str:
-        """A command to type, with the global options of this call: `batchpipe run x --emulator`."""
+        """Return a command to type, with the global options of this call: `batchpipe run x --emulator`."""
         return f"batchpipe {words}" + (f" {self.options}" if self.options else "")
 
 
 def load_each(selection: Selection, root: Path) -> tuple[list[PipelineFile], dict[Path, Sequence[Problem]]]:
-    """The files of `selection` that can be read, and the problems of the others."""
+    """Return the files of `selection` that can be read, and the problems of the others."""
     files: list[PipelineFile] = []
     problems: dict[Path, Sequence[Problem]] = {}
     for path in selection.paths:
@@ -163,7 +167,7 @@ def load_each(selection: Selection, root: Path) -> tuple[list[PipelineFile], dic
 
 
 def silence(stream: TextIO) -> None:
-    """Nobody reads `stream` any more: what is written goes nowhere, also at the interpreter's end."""
+    """Send what is written to `stream` nowhere, because nobody reads it any more; also at the interpreter's end."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""Exit codes, and which one counts when several apply."""
+"""Name the exit codes, and say which one counts when several apply."""
 
 from __future__ import annotations
 
@@ -9,5 +9,8 @@ PRECEDENCE = (INTERRUPTED, BUG, DATABASE, PROVIDER, WRONG, GATE, PENDING, FAILED
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The code of a command over several pipelines: 130, 70, 4, 3, 2, 6, 5, 1, then 0."""
+    """Return the exit code of a command over several pipelines.
+
+    It is the first of 130, 70, 4, 3, 2, 6, 5, 1, 0 that occurs.
+    """
     return min(codes, key=PRECEDENCE.index, default=DONE)

@@ -1,4 +1,4 @@
-"""What stops a command, as people and programs see it, and the report of a bug."""
+"""Show the error that stops a command to people and programs, and write the report of a bug."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchpipe.common.logs import Event
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
-    """The `error` object of `--json`."""
+    """Return the `error` object of `--json`."""
     hint = error.hint
     message = error.what
     if isinstance(error, PipelineError) and len(error.problems) > 1:
@@ -27,14 +27,14 @@ def failure(error: BatchpipeError) -> dict[str, str | None]:
 
 
 def failure_event(error: BatchpipeError) -> Event:
-    """What stops a command, for a log store."""
+    """Return the error as an event for a log store."""
     found = failure(error)
     place = f"{found['where']}: " if found["where"] else ""
     return Event(kind="error", level="error", error_code=error.code, detail=f"{place}{found['message']}")
 
 
 def failure_text(error: BatchpipeError) -> str:
-    """For people: what is wrong, where, and the command or edit that mends it."""
+    """Return the error for people: what is wrong, where, and the command or edit that fixes it."""
     if isinstance(error, PipelineError):
         lines = [problem_text(each) for each in error.problems]
         more = f"{len(lines)} problems:\n" if len(lines) > 1 else ""
@@ -45,18 +45,18 @@ def failure_text(error: BatchpipeError) -> str:
 
 
 def problem_text(problem: Problem) -> str:
-    """A problem of a pipeline file, for people."""
+    """Return a problem of a pipeline file for people."""
     return f"{safe(problem.where)}: {safe(problem.what, lines=True)}\n  {safe(problem.hint, lines=True)}"
 
 
 def bug(report: Path) -> InternalError:
-    """What is said of a bug: where its report is."""
+    """Return the error that tells a person about a bug and where its report is."""
     hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
     return InternalError("this is a bug in batchpipe; its report is there", where=str(report), hint=hint)
 
 
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:
-    """A Markdown report in `folder`, or in a temporary one where that cannot be written; its path."""
+    """Write a Markdown report into `folder`, or into a temporary folder where that is not possible; return its path."""
     text = _report(error, command)
     name = f"bug-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.md"
     for place in (folder, Path(tempfile.gettempdir()) / "batchpipe-logs"):

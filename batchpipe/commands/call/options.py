@@ -1,4 +1,4 @@
-"""What was typed on the command line, before anything is looked up. It imports nothing heavy."""
+"""Hold what was typed on the command line, before anything is looked up. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Globals:
 
     @property
     def typed(self) -> str:
-        """The options as they are typed again."""
+        """Return the options as a person would type them again."""
         pairs = {
             "-C": self.directory,
             "--env": self.env,
@@ -38,9 +38,9 @@ class Globals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A command that was understood. `act` takes a `Call`, or a `Talk` where it needs no project.
+    """A command that was understood. `act` takes a `Call`, or a `Talk` where the command needs no project.
 
-    `pipelines` are the arguments that tell the root, `serves` says that it is the emulator that is asked for.
+    `pipelines` are the arguments that lead to the root. `serves` is true for `batchpipe emulator`.
     """
 
     act: Callable[[Any], int]
@@ -124,7 +124,7 @@ class ReviewRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRequest:
-    """The options of `diff`, as typed; `rows` is how many changed rows are shown."""
+    """The options of `diff`, as typed; `rows` is the number of changed rows to show."""
 
     pipeline: str
     from_version: str | None = None

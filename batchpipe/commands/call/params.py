@@ -1,4 +1,4 @@
-"""`--param name=value`: values for `$name` in the input query, in the type that the file gives them."""
+"""Read `--param name=value`: values for `$name` in the input query, with the type that the file gives them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ WHERE = "--param"
 
 
 def split_params(texts: Sequence[str]) -> dict[str, str]:
-    """`["since=2026-01-01"]` by name; UsageError for one without `=`."""
+    """Return the parameters by name, each as text: `["since=2026-01-01"]`.
+
+    Raises UsageError for a text without `=`.
+    """
     params: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -26,9 +29,9 @@ def split_params(texts: Sequence[str]) -> dict[str, str]:
 
 
 def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The parameters of each pipeline by its name: those that its file declares, in the file's types.
+    """Return the parameters of each pipeline: those that its file declares, with the declared types.
 
-    UsageError for one that no file declares, or that is not of the declared type.
+    Raises UsageError for a parameter that no file declares, or whose value does not fit the declared type.
     """
     for name in given:
         if not any(name in file.pipeline.input.params for file in files):
@@ -47,7 +50,7 @@ def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dic
 
 
 def _typed(name: str, value: str, declared: Any) -> Any:
-    """`value` as the type of `declared`, written as TOML writes it."""
+    """Return `value`, written as in TOML, with the type of `declared`."""
     if isinstance(declared, str):
         return value
     try:

@@ -1,4 +1,4 @@
-"""`batchpipe check`: everything that can be known about a pipeline without spending."""
+"""Run `batchpipe check`: find everything about a pipeline that can be known without spending."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIRST_ROWS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A file and what was found: problems keep it from running, warnings do not."""
+    """A file with its problems, which keep it from running, and its warnings, which do not."""
 
     pipeline: str
     file: str
@@ -43,9 +43,9 @@ class Checked:
 def check(
     call: Call, arguments: Sequence[str], params: Sequence[str] = (), *, all: bool = False, offline: bool = False
 ) -> int:
-    """Check the files that are named, or all of the project; 2 where one has a problem.
+    """Check the named files, or all of the project; return 2 where a file has a problem.
 
-    With `offline` no source is opened: the declared columns stand for the query's.
+    With `offline` no source is opened: the declared columns stand for the query's columns.
     """
     selection = call.select(arguments, all=all or not arguments)
     files, broken = load_each(selection, call.root)
@@ -70,7 +70,7 @@ def check(
 
 
 def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Checked:
-    """What is wrong with one file that could be read."""
+    """Return what is wrong with one file that could be read."""
     warned: list[Warned] = []
     problems: Sequence[Problem] = ()
     try:
@@ -96,7 +96,7 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
 def _judges(
     context: Context, file: PipelineFile, params: Mapping[str, Any], resolved: Resolved
 ) -> tuple[FieldJudge, ...]:
-    """The judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
+    """Return the judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
     provider = context.default_provider
     if file.pipeline.eval is None or file.pipeline.eval.gold is None:
         fields = reviewed_fields(file)
@@ -115,7 +115,7 @@ def _judges(
 
 
 def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
-    """A budget cannot be kept where a price is not known."""
+    """Yield a problem for each model without a price, if the file has a budget: such a budget cannot be kept."""
     if has_budget(resolved.file):
         for model in models_without_price(context, resolved):
             hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
@@ -132,7 +132,7 @@ def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, 
 
 
 def _render_true_values(judge: FieldJudge, source: Source) -> None:
-    """Render a judge's template for some real rows, as if each answer were the true value."""
+    """Render a judge's template for some real rows, with the true value as the answer."""
     assert judge.column is not None
     resolved, true_value = judge.resolved, f"TRY_CAST({quote_identifier(judge.column)} AS {judge.type})"
     columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
@@ -148,7 +148,7 @@ def _render_true_values(judge: FieldJudge, source: Source) -> None:
 def _first_rows(
     file: PipelineFile, source: Source, chosen: Sequence[str], params: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
-    """The values of `chosen` SQL in the first rows of a file's input query."""
+    """Return the values of the SQL expressions `chosen` in the first rows of a file's input."""
     query = file.query.strip().rstrip(";")
     named = {str(each) for each in duckdb.extract_statements(query)[0].named_parameters}
     values = {**file.pipeline.input.params, **params}
@@ -167,7 +167,7 @@ def _value(column: InputColumn) -> str:
 
 
 def _as_value(column: InputColumn, sql: str) -> str:
-    """`sql` of a column's type as templates see it."""
+    """Return SQL for the value of `sql` as templates see it."""
     if column.as_text:
         return f"CAST({sql} AS VARCHAR)"
     return f"CAST({sql} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else sql
@@ -200,7 +200,7 @@ def _problem(problem: Problem) -> dict[str, str]:
 
 
 def _warning(warned: Warned) -> str:
-    """The problem's text with code and name at the end of its first line, as type checkers write them."""
+    """Return the problem's text with code and name at the end of its first line, as type checkers print them."""
     first, separator, rest = problem_text(warned.problem).partition("\n")
     return f"{first}  [{warned.code} {warned.name}]{separator}{rest}"
 

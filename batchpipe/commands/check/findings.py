@@ -1,4 +1,4 @@
-"""What `check` warns of: the linter's rules over a resolved pipeline."""
+"""Collect the warnings of `check`: the linter's rules over a resolved pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THINKING = ("thinking", "effort")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """A warning with its code and the rule's short name."""
+    """A warning with its code and the short name of its rule."""
 
     code: str
     name: str
@@ -29,7 +29,7 @@ class Warned:
 
 
 def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warned]:
-    """The findings of every rule that the file does not ignore."""
+    """Return the findings of every rule that the file does not ignore."""
     ignored = resolved.file.pipeline.check.ignore
     return [
         Warned(
@@ -42,7 +42,7 @@ def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warne
 
 
 def judge_warnings(context: Context, resolved: Resolved) -> list[Warned]:
-    """What is found of the models of a judge, a pipeline of its own."""
+    """Return the findings about the models of a judge, which is a pipeline of its own."""
     known = {Code.P009: list(_model_settings(resolved)), Code.P011: _unknown_prices(context, resolved)}
     return [
         Warned(code=rule.code, name=rule.name, problem=Problem(what=each.what, where=each.where, hint=each.hint))
@@ -53,12 +53,13 @@ def judge_warnings(context: Context, resolved: Resolved) -> list[Warned]:
 
 
 def models_without_price(context: Context, resolved: Resolved) -> list[str]:
-    """The models of the ladder whose price nobody knows."""
+    """Return the models of the ladder whose price is not known."""
     prices, day = context.prices(), context.clock().date()
     return [rung.model for rung in resolved.rungs if prices.price(resolved, rung, day) is None]
 
 
 def has_budget(file: PipelineFile) -> bool:
+    """Return whether the file sets any budget."""
     budget = file.pipeline.budget
     return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
 

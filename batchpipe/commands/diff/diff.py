@@ -1,4 +1,4 @@
-"""`batchpipe diff`: what two prompt versions or models answered to the same rows."""
+"""Run `batchpipe diff`: compare what two prompt versions or models answered to the same rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ HTML_ENDINGS = (".html", ".htm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LedgerContents:
-    """What the ledger has to compare: versions oldest first, those of them with answers, models, past columns."""
+    """What the ledger has to compare: versions, oldest first, those of them with answers, models, and past input
+    columns.
+    """
 
     versions: Sequence[KnownVersion]
     answered: Sequence[KnownVersion]
@@ -58,7 +60,10 @@ class _LedgerContents:
 
 
 def diff(call: Call, request: DiffRequest) -> int:
-    """Print how two sides differ. UsageError where there are no two sides, and for a name that means nothing."""
+    """Print how two sides differ.
+
+    Raises UsageError where there are no two sides, and for a name that means nothing.
+    """
     if request.markdown and call.json:
         raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
     page = _page(call, request.html)
@@ -82,7 +87,7 @@ def diff(call: Call, request: DiffRequest) -> int:
 def read_diff(
     context: Context, file: PipelineFile, request: DiffRequest, params: Mapping[str, Any], call: Call
 ) -> AnswerDiff:
-    """The comparison that `request` asks for."""
+    """Return the diff that `request` asks for."""
     names = file.pipeline.names
     work = context.work()
     try:
@@ -104,7 +109,7 @@ def read_diff(
 
 
 def _gold(context: Context, work: Work, file: PipelineFile, after: DiffSide, call: Call) -> TrueValues | None:
-    """What is true of rows; where gold cannot be read the rest is shown without it."""
+    """Return the true values of the rows; None, after a message, where gold cannot be read."""
     if file.pipeline.eval is not None and call.settings.emulator and context.emulator_answers(file) is None:
         call.say(MADE_UP)
     try:
@@ -135,9 +140,9 @@ def _check_models(known: _LedgerContents, request: DiffRequest) -> None:
 def _versions(
     known: _LedgerContents, file: PipelineFile, request: DiffRequest, call: Call
 ) -> tuple[KnownVersion | Commit, KnownVersion | Commit]:
-    """The two versions: those asked for, else the newest with answers and the one before it.
+    """Return the two versions: those that are named, else the newest with answers and the one before it.
 
-    Where only models are named, both are the newest.
+    Where only models are named, both are the newest version.
     """
     name = file.pipeline.name
     asked = ((request.from_version, "--from"), (request.to_version, "--to"))
@@ -161,7 +166,7 @@ def _versions(
 
 
 def _is_before(version: KnownVersion, after: KnownVersion | Commit, known: _LedgerContents) -> bool:
-    """A commit that was not run comes after every version that was."""
+    """Return whether `version` is older than `after`. A commit that never ran is newer than any version that ran."""
     return not isinstance(after, KnownVersion) or known.versions.index(version) < known.versions.index(after)
 
 
@@ -212,7 +217,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _hints(found: AnswerDiff, call: Call) -> list[str]:
-    """Where nothing can be compared, what to run."""
+    """Return what to run where nothing can be compared."""
     hints = []
     sides = ((found.before, found.only_from), (found.after, found.only_to))
     for side, number in sides:
@@ -230,7 +235,7 @@ def _name(side: DiffSide) -> str:
 
 
 def diff_object(found: AnswerDiff) -> dict[str, Any]:
-    """The object of `diff --json`."""
+    """Return the object of `diff --json`."""
     cost = found.cost
     return {
         "pipeline": found.pipeline,
@@ -291,7 +296,7 @@ def _field_object(change: FieldChange) -> dict[str, Any]:
 
 
 def diff_text(found: AnswerDiff, hints: Sequence[str], call: Call) -> str:
-    """The comparison for people; nothing in it steers the terminal."""
+    """Return the diff for people. Nothing in it steers the terminal."""
     lines = [title(found), pairs([(each.label, _recorded(each)) for each in (found.before, found.after)])]
     lines.append("  prompt" if found.prompt else "  the prompt is the same")
     lines += [block(each.diff) for each in found.prompt]

@@ -1,4 +1,4 @@
-"""Fixed and broken rows of a comparison, for people and programs."""
+"""Print the fixed and broken rows of a diff."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL = "every field"
 
 
 def gold_lines(found: GoldDiff) -> list[list[str]]:
-    """A line of the table `HEADER` for each field, and one for all of them where there are several."""
+    """Return the lines of the table `HEADER`: one per field, and one for all fields where there are several."""
     swings = [*found.fields.items(), *([(ALL, found.whole)] if len(found.fields) > 1 else [])]
     return [
         [
@@ -34,12 +34,12 @@ def gold_lines(found: GoldDiff) -> list[list[str]]:
 
 
 def gold_title(found: GoldDiff) -> str:
-    """`Held against 40 gold rows`."""
+    """Return the title: `Compared with 40 gold rows`."""
     return f"Held against {count(found.whole.n, 'gold row')}"
 
 
 def gold_notes(found: GoldDiff) -> list[str]:
-    """The keys of what was fixed and broken, and what is to be known of the numbers."""
+    """Return the keys of the fixed and broken rows, and notes on how to read the numbers."""
     notes = [
         f"{word}: {_keys(keys)}"
         for word, keys in (("fixed", found.whole.fixed), ("broken", found.whole.broken))
@@ -51,7 +51,7 @@ def gold_notes(found: GoldDiff) -> list[str]:
 
 
 def gold_object(found: GoldDiff) -> dict[str, Any]:
-    """For `--json`."""
+    """Return the grades of both sides for `--json`."""
     return {
         "n": found.whole.n,
         "gold_from_review": reviewed_object(found.reviewed),

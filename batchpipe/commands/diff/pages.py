@@ -1,4 +1,4 @@
-"""A comparison as Markdown and as a page of its own; text of users and models stands escaped in both."""
+"""Write a diff as Markdown and as a page of HTML. Text of users and models stands escaped in both."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ details { border: 1px solid var(--line); padding: .4rem .8rem; margin: .5rem 0; 
 
 
 def title(found: AnswerDiff) -> str:
-    """`triage: v1 → v2`."""
+    """Return the title: `triage: v1 → v2`."""
     return f"{found.pipeline}: {safe(found.before.label)} → {safe(found.after.label)}"
 
 
 def row_counts(found: AnswerDiff) -> list[tuple[str, str]]:
-    """What was compared and what it cost, as lines of a name and words."""
+    """Return what was compared and what it cost, as (name, text)."""
     carried = f", {count(found.carried_over)} of them carried over" if found.carried_over else ""
     compared = f"{count(found.changed)} changed, {count(found.unchanged)} the same{carried}"
     cost = found.cost
@@ -54,7 +54,7 @@ def row_counts(found: AnswerDiff) -> list[tuple[str, str]]:
 
 
 def field_words(change: FieldChange) -> str:
-    """`7 rows changed, mean 0.8 → 0.7 (-0.1)`."""
+    """Return the change of one field: `7 rows changed, mean 0.8 → 0.7 (-0.1)`."""
     words = f"{count(change.changed, 'row')} changed"
     if change.mean_before is not None and change.mean_after is not None and change.mean_change is not None:
         words += f", mean {change.mean_before:.4g} → {change.mean_after:.4g} ({change.mean_change:+.4g})"
@@ -64,7 +64,7 @@ def field_words(change: FieldChange) -> str:
 
 
 def diff_markdown(found: AnswerDiff, hints: Sequence[str]) -> str:
-    """The comparison as Markdown, for a pull request."""
+    """Return the diff as Markdown, for a pull request."""
     parts = [f"### batchpipe diff: {code(title(found))}"]
     counts = [[name, words] for name, words in row_counts(found) if words]
     parts.append(table(("", ""), [[code(name), code(words)] for name, words in counts]))
@@ -87,7 +87,7 @@ def diff_markdown(found: AnswerDiff, hints: Sequence[str]) -> str:
 
 
 def diff_html(found: AnswerDiff, hints: Sequence[str]) -> str:
-    """A page that needs nothing beside itself, in light and dark."""
+    """Return a page that needs no other file, in light and dark."""
     parts = [f"<h1>batchpipe diff: {_text(title(found))}</h1>"]
     parts.append(_table([], [each for each in row_counts(found) if each[1]]))
     parts += [f"<p>{_text(each)}</p>" for each in hints]
@@ -130,7 +130,7 @@ def _row_html(row: ChangedRow) -> str:
 
 
 def _table(header: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts; `header` is of names and classes, empty for none."""
+    """Return a table of plain texts. `header` has (name, class), and is empty for a table without one."""
     classes = [f' class="{kind}"' if kind else "" for _, kind in header] + [""] * 9
     top = "".join(f"<th{classes[number]}>{_text(name)}</th>" for number, (name, _) in enumerate(header))
     body = "".join(
@@ -141,7 +141,7 @@ def _table(header: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> 
 
 
 def _diff(diff: str) -> str:
-    """A unified diff whose lines have colours."""
+    """Return a unified diff with coloured lines."""
     lines = []
     for line in diff.split("\n"):
         kind = "place" if line.startswith(("---", "+++", "@@")) else {"-": "old", "+": "new"}.get(line[:1], "")

@@ -1,4 +1,4 @@
-"""What an evaluation says of the ladder's rungs, and of the ladders that leave some of them out."""
+"""Compute what an evaluation records of the ladder's rungs, and of the ladders that leave some rungs out."""
 
 from __future__ import annotations
 

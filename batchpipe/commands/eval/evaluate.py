@@ -1,4 +1,4 @@
-"""`batchpipe eval`: quality against gold rows, by model and for the ladder, and whether it is good enough."""
+"""Run `batchpipe eval`: measure quality against gold rows, by model and for the ladder, and gate CI with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DEFAULT_TARGET = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The numbers of one prompt version; `ladder` is None where no row came to an end.
+    """The numbers of one prompt version; `ladder` is None where no row has a final result.
 
     `choices` are the ladders that leave rungs out, as they are recorded.
     """
@@ -62,7 +62,10 @@ class Found:
 
 
 def evaluate(call: Call, request: EvalRequest) -> int:
-    """Let models answer the gold rows, where they have not yet, and report how good they are."""
+    """Let models answer the gold rows that they have not answered yet, and report how good the answers are.
+
+    Return 0, 1 where the quality is too low, or 5 while batches are in flight.
+    """
     file = call.one_pipeline(request.pipeline, "eval NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     if request.history:
@@ -117,12 +120,12 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
 
 
 def _every(request: EvalRequest) -> bool:
-    """Whether every rung answers every row: thresholds are tuned over what each would say."""
+    """Return whether every rung answers every row. Tuning needs it: it compares what each rung would say."""
     return request.models == EVERY or request.tune
 
 
 def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequest) -> Any:
-    """The version that `--against` names, with what it is called."""
+    """Return the version that `--against` names, with its name."""
     if request.against is None:
         return None
     names = file.pipeline.names
@@ -136,7 +139,10 @@ def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequ
 
 
 def _record_versions(context: Context, work: Work, file: PipelineFile, evaluation: Evaluation) -> list[str]:
-    """Record the present prompt version; what each side is called."""
+    """Record the present prompt version, and return the names of both versions.
+
+    Writes `ledger.prompt_versions`.
+    """
     git_commit = context.git_commit()
     ladder, names = evaluation.sides[0].ladder, quote_list(file.pipeline.names)
     with context.database.writing(work, None) as session:
@@ -155,7 +161,10 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
 def _answer(
     call: Call, request: EvalRequest, context: Context, evaluation: Evaluation
 ) -> tuple[bool, tuple[Judged, ...]]:
-    """Run what is not answered or judged yet; whether batches are still in flight. Raises what stopped a run."""
+    """Run what is not answered or judged yet, and return whether batches are still in flight, with the judges' results.
+
+    Raises the error that stopped a run.
+    """
     wait = wait_seconds(request.wait)
     until = None if wait is None else context.clock() + timedelta(seconds=wait)
     with run_display(call) as display:
@@ -174,9 +183,9 @@ def _answer(
 def _rounds(
     request: EvalRequest, context: Context, evaluation: Evaluation, watcher: Watcher
 ) -> Iterator[list[PipelineRun]]:
-    """The runs of each step, each made when those before it have ended.
+    """Yield the runs of each step. The runs of a step are made when the steps before it have ended.
 
-    The other version goes first: what both prompts ask alike is then known.
+    The other version goes first: answers to requests that both prompts share are known then.
     """
     for side in reversed(evaluation.sides):
         for step in _steps(side, every=_every(request)):
@@ -184,7 +193,10 @@ def _rounds(
 
 
 def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watcher: Watcher) -> bool:
-    """Whether something is still in flight."""
+    """Run the pipelines to their end, and return whether batches are still in flight.
+
+    Raises the error that stopped a run, and GateError where one stopped at a gate.
+    """
     wait = None if until is None else max((until - context.clock()).total_seconds(), 0.0)
     outcomes = run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
     for run, outcome in zip(runs, outcomes, strict=True):
@@ -196,7 +208,9 @@ def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watc
 
 
 def _steps(side: EvaluatedPrompt, *, every: bool) -> list[list[Contender]]:
-    """Who may answer at the same time: all, or rung after rung and the others with the first."""
+    """Return who may answer at the same time: everybody, or one rung after the other, with the other models in the
+    first step.
+    """
     if every:
         return [list(side.contenders)]
     ladder = [each for each in side.contenders if each.on_ladder]
@@ -212,7 +226,7 @@ def _runs(
     step: list[Contender],
     watcher: Watcher,
 ) -> list[PipelineRun]:
-    """A run for each model that has rows to answer; two rungs that are the same but for `accept` share one."""
+    """Return a run for each model that has rows to answer. Two rungs that differ only in `accept` share a run."""
     runs: dict[str, PipelineRun] = {}
     for contender in step:
         prepared = evaluation.prepared(side, contender, every=_every(request))

@@ -1,4 +1,4 @@
-"""Whether an evaluation is good enough: bars to reach, and another version that it must not fall behind."""
+"""Decide whether an evaluation is good enough: it must reach some accuracies, and not be worse than another version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """The least accuracy, of the field `name`, or of rows with every field right."""
+    """The least accuracy of the field `name`; of whole rows, with every field right, where `name` is None."""
 
     name: str | None
     value: float
@@ -23,9 +23,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versus:
-    """The ladder now (`after`) against that under another version (`before`), over the rows that both answered.
+    """The ladder now (`after`) and under another version (`before`), over the rows that both answered.
 
-    `fixed` and `broken` are the keys of rows that only the one or only the other got right.
+    `fixed` and `broken` are the keys of the rows that only the one, or only the other, got right.
     """
 
     label: str
@@ -37,16 +37,20 @@ class Versus:
 
     @property
     def drop(self) -> float:
+        """Return by how much the accuracy fell."""
         return self.before.right.value - self.after.right.value
 
     @property
     def worse(self) -> bool:
-        """More rows broke than were fixed, by more than chance explains at 0.05."""
+        """Return whether more rows broke than were fixed, by more than chance explains at the level 0.05."""
         return len(self.broken) > len(self.fixed) and self.test.p_value < LEVEL
 
 
 def read_bars(texts: Sequence[str], fields: Sequence[str]) -> list[Bar]:
-    """`0.9` and `label=0.9` as bars; UsageError for anything else."""
+    """Read `0.9` and `label=0.9` as bars.
+
+    Raises UsageError for anything else.
+    """
     found = []
     for text in texts:
         name, equals, number = text.rpartition("=")
@@ -65,7 +69,7 @@ def read_bars(texts: Sequence[str], fields: Sequence[str]) -> list[Bar]:
 
 
 def versus(label: str, before: Quality, after: Quality) -> Versus:
-    """Both over the rows that both know."""
+    """Compare both versions over the rows that both answered."""
     keys = [key for key in after.right_by_key if key in before.right_by_key]
     first, second = [before.right_by_key[key] for key in keys], [after.right_by_key[key] for key in keys]
     return Versus(
@@ -79,7 +83,7 @@ def versus(label: str, before: Quality, after: Quality) -> Versus:
 
 
 def shortfalls(ladder: Quality, bars: Sequence[Bar], against: Versus | None, max_drop: float | None) -> list[str]:
-    """Why it is not good enough, in words; empty where it is."""
+    """Return sentences on why the evaluation is not good enough; none where it is."""
     found = []
     for bar in bars:
         share = ladder.fields[bar.name].accuracy if bar.name else ladder.right
@@ -97,7 +101,7 @@ def shortfalls(ladder: Quality, bars: Sequence[Bar], against: Versus | None, max
 
 
 def versus_object(found: Versus) -> Mapping[str, Any]:
-    """What `--json` says of `--against`."""
+    """Return what `--json` says about `--against`."""
     return {
         "version": found.label,
         "accuracy": found.before.right.value,

@@ -1,4 +1,4 @@
-"""What evaluations came to, prompt version by prompt version."""
+"""Record the result of an evaluation, and print the recorded results by prompt version."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def remember(
     ladder: Quality | None,
     more: Mapping[str, Any],
 ) -> None:
-    """Record what the ladder came to, unless the newest evaluation came to the same.
+    """Record the result of the ladder, unless the newest evaluation had the same result.
 
-    `more` are recorded with it: `reviewed`, how many gold rows come from review, and the ladders of some rungs.
+    `more` is recorded with it: `reviewed`, the number of gold rows that come from review, and the ladders of some
+    rungs.
+    Reads `ledger.events`. Writes `ledger.events`.
     """
     if ladder is None:
         return
@@ -56,7 +58,7 @@ def remember(
 
 
 def history(call: Call, file: PipelineFile) -> int:
-    """Print the newest evaluation of each prompt version; nothing is sent."""
+    """Print the newest evaluation of each prompt version. Nothing is sent."""
     statement = query("evaluations", pipelines=quote_list(file.pipeline.names))
     with call.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
         found = [(json.loads(data), at) for data, at in session.rows(statement)]

@@ -1,4 +1,4 @@
-"""What the judges of an evaluation came to: how many answers they judged, at what cost, and what they hold wrong."""
+"""Print the results of an evaluation's judges: how many answers they judged, at what cost, and which are wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIGHT = (2, 3, 4, 5)
 
 
 def judge_lines(judged: Sequence[Judged]) -> list[list[str]]:
-    """A line for each judge, as `HEADER` has it."""
+    """Return a line for each judge, with the columns of `HEADER`."""
     return [
         [
             each.field,
@@ -33,7 +33,7 @@ def judge_lines(judged: Sequence[Judged]) -> list[list[str]]:
 
 
 def judge_notes(judged: Sequence[Judged]) -> Iterator[str]:
-    """What was not judged, and why."""
+    """Yield notes on what was not judged, and why."""
     for each in judged:
         if each.failed:
             named = "; ".join(f"{shown_key(key)} ({safe(error)})" for key, error in each.failures)
@@ -48,7 +48,7 @@ def judge_notes(judged: Sequence[Judged]) -> Iterator[str]:
 
 
 def judges_object(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """What `--json` says of the judges."""
+    """Return what `--json` says about the judges."""
     return [
         {
             "field": each.field,
@@ -63,7 +63,7 @@ def judges_object(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 
 def refused(outcomes: Iterable[Outcome], fields: Sequence[str], most: int) -> list[list[object]]:
-    """The first `most` answers that a judge holds to be wrong: field, key, true value, answer, reason."""
+    """Return the first `most` answers that a judge says are wrong: field, key, true value, answer, reason."""
     found: list[list[object]] = []
     for each in outcomes:
         for name in fields:

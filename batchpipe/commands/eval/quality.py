@@ -1,4 +1,4 @@
-"""How good answers to gold rows are, by model and for the ladder: accuracies with intervals, costs, calibration."""
+"""Compute how good answers to gold rows are, by model and for the ladder: accuracies, costs, calibration."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ SEVERAL = " > "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a gold row: `answer` is None where no valid one stands. `cost_usd` is of all that led to it.
+    """The result for one gold row: `answer` is None where there is no valid one. `cost_usd` includes every request for
+    it.
 
-    `judged` has a judge's word of each field that one compares.
+    `judged` has the verdict on each field that a judge compares.
     """
 
     key: str
@@ -47,7 +48,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldQuality:
-    """One field: the share of rows that are right; for classes F1 and confusions, for `text` the mean F1 of words."""
+    """The quality of one field: the share of right rows; F1 and confusions for classes, the mean F1 of words for
+    `text`.
+    """
 
     accuracy: Proportion
     macro_f1: float | None
@@ -57,10 +60,10 @@ class FieldQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """A model, or the ladder (`rung` None, several models), on `right.n` gold rows.
+    """The quality of a model, or of the ladder (`rung` None, several models), on `right.n` gold rows.
 
-    A row is right where every compared field is; `failed` rows have no valid answer and are wrong.
-    `right_by_key` says of each row, by key, whether it is right. Costs are None where a price is not known.
+    A row is right where every compared field is right. `failed` rows have no valid answer and are wrong. `right_by_key`
+    says of each row, by key, whether it is right. A cost is None where a price is not known.
     """
 
     model: str
@@ -76,7 +79,7 @@ class Quality:
 
 
 def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:
-    """The rows that one model answered."""
+    """Return the results of the rows that one model answered."""
     return [
         Outcome(
             key=each.key,
@@ -92,7 +95,7 @@ def outcomes_of(rows: Sequence[AnsweredRow]) -> list[Outcome]:
 
 
 def climbed(rows: Sequence[AnsweredRow], masks: Mapping[str, int], rungs: int) -> list[Outcome]:
-    """What the ladder makes of each row that its rungs answered: the first answer that is accepted, else the newest."""
+    """Return what the ladder makes of each row that its rungs answered: the first accepted answer, else the newest."""
     by_key: dict[str, dict[int, AnsweredRow]] = {}
     for each in rows:
         if each.number <= rungs:
@@ -119,7 +122,7 @@ def climbed(rows: Sequence[AnsweredRow], masks: Mapping[str, int], rungs: int) -
 
 
 def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: Sequence[GoldField]) -> Quality | None:
-    """The numbers of `outcomes`; None where there are none."""
+    """Compute the quality of `outcomes`; None where there are none."""
     if not outcomes:
         return None
     right = {each.name: _right(outcomes, each.name, field_comparison(each)) for each in fields}
@@ -144,7 +147,7 @@ def quality(model: str, rung: int | None, outcomes: Sequence[Outcome], fields: S
 
 
 def _right(outcomes: Sequence[Outcome], name: str, how: FieldComparison | None) -> list[bool]:
-    """Of each row whether it is right; one that no judge has come to an end with is not."""
+    """Return for each row whether it is right. A row that no judge has a verdict on is wrong."""
     if how is None:
         said = [each.judged.get(name) for each in outcomes]
         return [bool(verdict and verdict.correct) for verdict in said]
@@ -168,7 +171,7 @@ def _field(outcomes: Sequence[Outcome], field: GoldField, right: Sequence[bool])
 
 
 def quality_object(found: Quality, *, with_rung: bool = True) -> dict[str, Any]:
-    """The object of `eval --json` for a model or, without the rung, the ladder."""
+    """Return the object of `eval --json` for a model; without the rung for the ladder."""
     rung = {"rung": found.rung} if with_rung else {}
     fields = {}
     for name, each in found.fields.items():

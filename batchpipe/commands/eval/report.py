@@ -1,4 +1,4 @@
-"""The report of an evaluation, as text and as Markdown."""
+"""Print the report of an evaluation, as text and as Markdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ RIGHT = (1, 2, 5, 6, 7)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that is shown of an evaluation. `ladder_rows` and `before_rows` are by key; `notes` stand at the end."""
+    """Everything that is shown of an evaluation.
+
+    `ladder_rows` and `before_rows` are by key; `notes` stand at the end.
+    """
 
     pipeline: str
     version: str
@@ -47,12 +50,12 @@ class Report:
 
 
 def interval(share: Proportion | Mean) -> str:
-    """`91.0% (87.2% to 93.7%)`."""
+    """Return a share with its interval: `91.0% (87.2% to 93.7%)`."""
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def report_text(report: Report, *, terminal: bool) -> str:
-    """For a person; each number with its n and its interval."""
+    """Return the report for a person. Each number has its n and its interval."""
     parts = [f"{report.pipeline} {report.version}: {count(report.gold, 'gold row')}"]
     shown = _shown(report)
     parts.append(table(HEADER, [_line(each) for each in shown], terminal=terminal, right=RIGHT))
@@ -79,7 +82,7 @@ def report_text(report: Report, *, terminal: bool) -> str:
 
 
 def report_markdown(report: Report) -> str:
-    """For a pull request: whatever came from files, data or models stands in code."""
+    """Return the report for a pull request. Text of files, data or models stands in code."""
     verdict = "not good enough" if report.shortfalls else "good enough"
     parts = [f"### batchpipe eval: {code(report.pipeline)} ({code(report.version)}), {verdict}"]
     parts += [f"- {code(each)}" for each in report.shortfalls]
@@ -102,7 +105,7 @@ def report_markdown(report: Report) -> str:
 
 
 def _shown(report: Report) -> list[Quality]:
-    """The models, then the ladder where it has several rungs."""
+    """Return the models, then the ladder where it has several rungs."""
     ladder = report.ladder
     return [*report.models, *([ladder] if ladder is not None and SEVERAL in ladder.model else [])]
 
@@ -126,7 +129,7 @@ def _line(found: Quality) -> list[object]:
 
 
 def _field_lines(shown: Sequence[Quality]) -> list[list[object]]:
-    """A line for each model and field, where there is more than one field or a mean to show."""
+    """Return a line for each model and field, where there are several fields or a mean to show."""
     lines: list[list[object]] = []
     for each in shown:
         if len(each.fields) == 1 and all(field.mean is None for field in each.fields.values()):
@@ -172,7 +175,7 @@ def _calibration(found: Quality, terminal: bool) -> str:
 
 
 def _errors(report: Report, shown: Sequence[Quality]) -> list[str]:
-    """What each costs with its wrong rows, per 1,000, the cheapest first."""
+    """Return what 1,000 rows cost with each model and the ladder, wrong rows included, the cheapest first."""
     price = report.error_usd
     whole = [each for each in shown if each.right.n == report.gold and each.usd_per_1000 is not None]
     if price is None or not whole:

@@ -1,4 +1,4 @@
-"""`eval --tune`: thresholds that reach a target, the lines to paste, and the curve of cost against accuracy."""
+"""Run `eval --tune`: thresholds that reach a target, the lines to paste, and the curve of cost and accuracy."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from batchpipe.pipeline.model import PipelineFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """A tuning of the ladder in `file`. `accepts` is the condition of each rung used, None on one that takes all.
+    """A tuned ladder of `file`. `accepts` has the condition of each rung that is used, None for a rung that accepts
+    all.
 
-    `redo_usd` is what `run --redo accept` would cost with it; None where that cannot be known here.
+    `redo_usd` is the cost of `run --redo accept` with this ladder; None where it cannot be known here.
     """
 
     file: PipelineFile
@@ -45,7 +46,10 @@ def tune_ladder(
     masks: Mapping[str, int],
     target: float,
 ) -> Tuned:
-    """Thresholds for the ladder out of what each rung answered; `right` says which of its answers are right."""
+    """Find the thresholds for the ladder from what each rung answered; `right` says which answers are right.
+
+    Raises UsageError where a price or every confidence is missing.
+    """
     confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in by_rung.items()}
     if any(each.unpriced for outcomes in by_rung.values() for each in outcomes):
@@ -85,7 +89,7 @@ def _accepts(ladder: Ladder, confidence: str) -> dict[int, str | None]:
 def _redo_usd(
     context: Context, file: PipelineFile, params: Mapping[str, Any], accepts: Mapping[int, str | None]
 ) -> Decimal | None:
-    """What the rows already answered would cost under the tuned ladder; None where the input cannot be read here."""
+    """Return what the answered rows would cost under the tuned ladder; None where the input cannot be read."""
     models = tuple(
         rung.model_copy(update={"accept": accepts[number]})
         for number, rung in enumerate(file.pipeline.models, start=1)
@@ -99,7 +103,7 @@ def _redo_usd(
 
 
 def tuned_object(found: Tuned) -> dict[str, Any]:
-    """What `--json` says beside the rest."""
+    """Return what `--json` adds for `--tune`."""
     held, models = found.tuning.held_out, found.file.pipeline.models
     return {
         "tuned": [
@@ -114,7 +118,7 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
 
 
 def tuned_text(found: Tuned, call: Call) -> str:
-    """The ladder, what it gives on the rows that did not choose it, the lines to paste, and the curve."""
+    """Return the ladder, its quality on the rows that did not choose it, the lines to paste, and the curve."""
     tuning, name = found.tuning, found.file.pipeline.name
     target = f"{tuning.target:.1%}"
     title = (
@@ -151,7 +155,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
 
 
 def tuned_toml(found: Tuned) -> str:
-    """The rungs as they stand in the file, with their new `accept`."""
+    """Return the rungs as they stand in the file, with their new `accept`."""
     parts = []
     for number, rung in enumerate(found.file.pipeline.models, start=1):
         accept = found.accepts.get(number)
@@ -166,7 +170,10 @@ def tuned_toml(found: Tuned) -> str:
 
 
 def write_plot(found: Tuned, path: Path) -> None:
-    """The curve as an SVG file."""
+    """Write the curve as an SVG file.
+
+    Raises UsageError where the file cannot be written.
+    """
     models = [each.model for each in found.file.pipeline.models]
     try:
         path.write_text(curve_svg(found.tuning, models, found.file.pipeline.name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A plan as Markdown, for a pull request."""
+"""Print a plan as Markdown, for a pull request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from batchpipe.engine.run.preview import Preview
 def plan_markdown(
     found: Preview, meanings: Mapping[str, str], work_pairs: Sequence[tuple[str, object]], notes: Sequence[str]
 ) -> str:
-    """The plan with its counts, its cost (`work_pairs`, `notes`), the prompt's diff and sampled rows.
+    """Return the plan with its counts, its cost (`work_pairs`, `notes`), the prompt's diff and sampled rows.
 
-    Whatever came from files, data or models stands in code.
+    Text of files, data or models stands in code.
     """
     plan = found.plan
     new = ", new" if found.version_is_new else ""

@@ -1,4 +1,4 @@
-"""A pilot for people and programs: what it came to, before the rest is paid for."""
+"""Print a pilot: what its rows showed, before the rest is paid for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def held_object(held: HeldBack, meanwhile: Plan | None) -> dict[str, Any]:
-    """What `plan --json` says of a pilot: its rows, the whole that waits, what goes on under the version before."""
+    """Return what `plan --json` says of a pilot: its rows, what waits, and what goes on under the version before."""
     before = meanwhile.estimate if meanwhile is not None else None
     return {
         "rows": held.rows,
@@ -38,7 +38,7 @@ def _sum(requests: int, estimate: Estimate | None) -> dict[str, Any]:
 
 
 def held_text(held: HeldBack) -> str:
-    """What `plan` says of a pilot."""
+    """Return what `plan` says of a pilot."""
     whole = f"{count(held.requests, 'request')}, about {money(held.whole.cost_usd)}"
     if held.rows:
         gold = f", {count(held.gold)} of them with a true value" if held.gold is not None else ""
@@ -47,7 +47,7 @@ def held_text(held: HeldBack) -> str:
 
 
 def pilot_object(summary: PilotSummary) -> dict[str, Any]:
-    """The pilot in the object of `run --json`."""
+    """Return the pilot in the object of `run --json`."""
     value = asdict(summary)
     rest = value.pop("rest")
     return {
@@ -63,7 +63,7 @@ def pilot_object(summary: PilotSummary) -> dict[str, Any]:
 
 
 def pilot_text(summary: PilotSummary) -> str:
-    """The pilot for a person; nothing in it steers the terminal."""
+    """Return the pilot for a person. Nothing in it steers the terminal."""
     tokens = (summary.input_tokens // max(summary.requests, 1), summary.output_tokens // max(summary.requests, 1))
     rest = f"{count(summary.rest_requests, 'request')}, about {money(summary.rest.cost_usd)}"
     rest += f"{interval_text(summary.rest)}, {money(summary.rest.max_usd)} at most"
@@ -94,7 +94,7 @@ def pilot_text(summary: PilotSummary) -> str:
 
 
 def accuracy_object(found: PilotAccuracy | None) -> dict[str, Any] | None:
-    """For `--json`."""
+    """Return the pilot's accuracy for `--json`."""
     if found is None:
         return None
     ends = list(found.interval) if found.interval is not None else None
@@ -133,7 +133,7 @@ def _values(values: Mapping[str, int]) -> str:
 
 
 def _bars(histogram: Histogram) -> str:
-    """Ten bars between the bounds, the tallest the fullest."""
+    """Return ten bars between the lowest and the highest value; the tallest bar has the most rows."""
     most = max(histogram.rows, default=0)
     bars = "".join(BARS[-(-rows * (len(BARS) - 1) // most)] if most else BARS[0] for rows in histogram.rows)
     return f"{histogram.low:g} |{bars}| {histogram.high:g}"

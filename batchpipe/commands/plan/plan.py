@@ -1,4 +1,4 @@
-"""`batchpipe plan`: what a run would do, why, and what it would cost. Sends nothing, records nothing."""
+"""Run `batchpipe plan`: print what a run would do, why, and what it would cost. The command sends nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEANINGS = {
 
 
 def plan(call: Call, request: PlanRequest) -> int:
-    """Print the plan of each pipeline that is named, or of all; 6 where one is expected above a budget."""
+    """Print the plan of each named pipeline, or of all; return 6 where an expected cost is above a budget."""
     if request.markdown and call.json:
         raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
@@ -89,7 +89,9 @@ def plan(call: Call, request: PlanRequest) -> int:
 
 
 def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
-    """The object of `plan --json`; with `rows` the due keys are in `due_rows`; `pilot` where one holds the plan."""
+    """Return the object of `plan --json`. With `rows` it lists the due keys in `due_rows`; `pilot` is there where one
+    holds the plan.
+    """
     done, estimate = found.plan, found.plan.estimate
     value: dict[str, Any] = {
         "pipeline": found.resolved.name,
@@ -110,7 +112,7 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
 
 
 def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
-    """A plan for people, with what surrounds it."""
+    """Return a plan for people, with its notes."""
     new = ", new" if found.version_is_new else ""
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work_text(found.resolved, found.plan)]
     lines += [f"  {each}" for each in _notes(found, call)]
@@ -124,7 +126,7 @@ def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
 
 
 def _notes(found: Preview, call: Call) -> list[str]:
-    """What surrounds a plan: orders, money, a pause, keys that changed."""
+    """Return the notes on a plan: orders, money, a pause, changed keys."""
     lines = [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += _money_lines(found)
     if found.paused:
@@ -139,7 +141,7 @@ def _notes(found: Preview, call: Call) -> list[str]:
 
 
 def work_text(resolved: Resolved, plan: Plan) -> str:
-    """What is due and what it costs: the head of `run` and the body of `plan`."""
+    """Return what is due and what it costs: the head of `run` and the body of `plan`."""
     lines = ["  " + count(plan.input, "row") + " in the input" + (":" if plan.input else "")]
     width = max((len(word) for word in REASONS if plan.rows_by_reason[word]), default=0)
     digits = max((len(count(plan.rows_by_reason[word])) for word in REASONS), default=0)
@@ -204,7 +206,7 @@ def _over(limit: Limit, found: Preview) -> str:
 
 
 def order_words(order: Order) -> str:
-    """An order as it was typed: `--redo all --where "..."`."""
+    """Return an order as it was typed: `--redo all --where "..."`."""
     argument = "" if order.kind == "retry_failed" else f" {safe(order.argument)}"
     selection = f" --where {safe(order.selection)}" if order.selection else ""
     return f"--{order.kind.replace('_', '-')}{argument}{selection}"

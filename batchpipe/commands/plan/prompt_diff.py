@@ -1,4 +1,4 @@
-"""How the diff of a plan looks: to people, to programs, and in a pull request."""
+"""Print the prompt's change in a plan: for people, for programs, and for a pull request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ NOTHING_ANSWERED = "nothing is answered yet: there is no earlier prompt"
 
 
 def key_text(key: str) -> str:
-    """A key for people: the values of its columns."""
+    """Return a key for people: the values of its columns."""
     return ", ".join(str(each) for each in json.loads(key))
 
 
 def diff_object(diff: PromptDiff) -> dict[str, Any]:
-    """`diff` of `plan --diff --json`: both versions, the parts of the prompt that differ, rows before and after."""
+    """Return `diff` of `plan --diff --json`: both versions, the changed parts of the prompt, the rows before and
+    after.
+    """
     label = diff.before.label if diff.before else None
     return {
         "from": label,
@@ -41,7 +43,7 @@ def diff_object(diff: PromptDiff) -> dict[str, Any]:
 
 
 def diff_text(diff: PromptDiff) -> str:
-    """The diff for people; nothing in it steers the terminal."""
+    """Return the prompt's change for people. Nothing in it steers the terminal."""
     lines = ["", f"  prompt, {_versions(diff)}"]
     if diff.before is not None and not diff.prompt:
         lines.append("    is the same")
@@ -56,7 +58,7 @@ def diff_text(diff: PromptDiff) -> str:
 
 
 def diff_markdown(diff: PromptDiff) -> list[str]:
-    """The diff as Markdown: the prompt's change in the open, rows folded."""
+    """Return the prompt's change as Markdown, with the rows folded."""
     versions = f"{code(diff.before.label)} → {code(diff.after.label)}" if diff.before else NOTHING_ANSWERED
     parts = [f"**Prompt**, {versions}" + ("" if diff.prompt or diff.before is None else ": the same")]
     if diff.prompt:
@@ -76,7 +78,7 @@ def _versions(diff: PromptDiff) -> str:
 
 
 def _headline(diff: PromptDiff, row: SampledRow) -> str:
-    """Why the row is due; the version that it stands under, where it is another than the one compared with."""
+    """Return why the row is due, and the version of its answer where that is not the version that is compared."""
     compared = diff.before.label if diff.before else None
     under = f", answered under {row.version}" if row.version not in (None, compared) else ""
     return f"{row.reason}{under}"
@@ -106,11 +108,11 @@ def _request(request: RenderedRequest | None) -> dict[str, Any] | None:
 
 
 def block(text: str, indent: str = "    ") -> str:
-    """`text` indented, cut where it is long; nothing in it steers the terminal."""
+    """Return `text` indented, and cut where it is long. Nothing in it steers the terminal."""
     shown = shortened_lines(safe(text, lines=True))
     return "\n".join(indent + line for line in shown.split("\n"))
 
 
 def due_rows_text(names: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[list[str], list[list[str]]]:
-    """The header and the cells of due rows: the columns of the key, then the reason."""
+    """Return the header and the cells of due rows: the columns of the key, then the reason."""
     return [*names, "reason"], [[*(str(each) for each in json.loads(key)), reason] for key, reason in rows]

@@ -1,4 +1,4 @@
-"""How often people agreed with the models, for people and programs."""
+"""Print how often people agreed with the models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = {"ladder": "the ladder was not sure", "where": "[review] where", "sample
 
 
 def agreement_line(found: Agreed) -> str:
-    """`14 of 17 answers, 82.4% (95% interval 59.0% to 93.8%)`."""
+    """Return the agreement in one line: `14 of 17 answers, 82.4% (95% interval 59.0% to 93.8%)`."""
     interval = found.interval
     if interval is None:
         return "no answer was reviewed yet"
@@ -22,7 +22,7 @@ def agreement_line(found: Agreed) -> str:
 
 
 def agreement_text(pipeline: str, found: Agreement, terminal: bool) -> str:
-    """All that was said of a pipeline's answers so far."""
+    """Return the agreement about a pipeline's answers: in total, by reason, by field, by person."""
     head = f"{pipeline}\n  people agreed with {agreement_line(found.total)}"
     if not found.total.n:
         return f"{pipeline}\n  {agreement_line(found.total)}"
@@ -42,7 +42,7 @@ def agreement_text(pipeline: str, found: Agreement, terminal: bool) -> str:
 
 
 def agreement_object(found: Agreement) -> dict[str, Any]:
-    """For `--json`."""
+    """Return the agreement for `--json`."""
     return {
         **_object(found.total),
         "chosen": _by_name(found.chosen),

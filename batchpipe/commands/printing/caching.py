@@ -1,4 +1,4 @@
-"""Prompt caching for people and programs: what is expected of it, and what it came to."""
+"""Print prompt caching: what a plan expects of it, and what it saved or lost."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ LIVES: Mapping[str, str] = {"5m": "5 minutes", "1h": "an hour"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """What caching came to with one model: `hits` of `requests` read a prefix; `saved_usd` is against no cache,
-    below 0 where writing cost more than reading saved."""
+    """What caching did with one model: `hits` of `requests` read a prefix from the cache.
+
+    `saved_usd` is compared with no cache. It is below 0 where writing cost more than reading saved.
+    """
 
     model: str
     requests: int
@@ -29,16 +31,22 @@ class CacheUse:
 
 
 def read_cache_use(session: Session, pipelines: str) -> list[CacheUse]:
+    """Return what caching did, by model.
+
+    Reads `ledger.results`, `ledger.prices`.
+    """
     return [CacheUse(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
 
 
 def expected_object(caching: Sequence[ExpectedCaching]) -> list[dict[str, Any]]:
-    """`estimate.caching` of `plan --json`: a rung whose requests may be marked each; `step` "none" marks nothing."""
+    """Return `estimate.caching` of `plan --json`: one object per rung that may use a cache. `step` "none" means no
+    cache.
+    """
     return [asdict(each) for each in caching]
 
 
 def expected_cache_text(caching: Sequence[ExpectedCaching]) -> str:
-    """What the plan does with the cache and what for; empty where nothing can be cached."""
+    """Return what the plan does with the cache and why; empty where nothing can be cached."""
     return "; ".join(_expected(each) for each in caching)
 
 
@@ -54,7 +62,7 @@ def _expected(each: ExpectedCaching) -> str:
 
 
 def came_to_text(caching: Sequence[CacheUse]) -> str | None:
-    """What the cache saved or lost, by model; None where none was used."""
+    """Return what the cache saved or lost, by model; None where no cache was used."""
     return "; ".join(_came_to(each) for each in caching) or None
 
 

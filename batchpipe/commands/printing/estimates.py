@@ -1,4 +1,4 @@
-"""What a plan expects to cost and to take, for people and programs."""
+"""Print the cost and the time that a plan expects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchpipe.pipeline.model import Chunking
 
 
 def estimate_object(estimate: Estimate) -> dict[str, Any]:
-    """`estimate`, `waves` and `hours` of `plan --json`."""
+    """Return `estimate`, `waves` and `hours` of `plan --json`."""
     return {
         "estimate": {
             "input_tokens": estimate.input_tokens,
@@ -36,7 +36,7 @@ def estimate_object(estimate: Estimate) -> dict[str, Any]:
 
 
 def interval_text(estimate: Estimate) -> str:
-    """Between what the cost will lie with 90%, and on what that stands."""
+    """Return the 90% interval of the cost, and the number of results that it is based on."""
     if estimate.low_usd is None or estimate.high_usd is None:
         return ""
     seen = "no results yet" if not estimate.seen else f"by {count(estimate.seen, 'result')}"
@@ -44,7 +44,7 @@ def interval_text(estimate: Estimate) -> str:
 
 
 def rungs_text(estimate: Estimate) -> str:
-    """Who is expected to be asked how often, retries included; empty where that says no more than the rest."""
+    """Return how many requests each rung is expected to get, retries included; empty for a single rung."""
     if len(estimate.rungs) < 2:
         return ""
     return ", ".join(
@@ -54,7 +54,7 @@ def rungs_text(estimate: Estimate) -> str:
 
 
 def time_text(estimate: Estimate, chunking: Chunking) -> str:
-    """How long the batches take, one wave after the other."""
+    """Return how long the batches take, one round after the other."""
     times, more = estimate.times, estimate.further_waves
     waves = count(estimate.waves, "wave")
     if estimate.waves > 1:

@@ -1,4 +1,4 @@
-"""Gold rows that come from review, for people and programs."""
+"""Print which gold rows come from review."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ MADE_UP = "What is right is made up, as the emulator's answers are: nothing was 
 
 
 def judged_notes(names: Sequence[str]) -> list[str]:
-    """That fields are left out which a judge compares."""
+    """Return a note on the fields that are left out because a judge compares them."""
     if not names:
         return []
     return [f"Without {', '.join(names)}, which a judge compares: only `eval` asks it."]
 
 
 def reviewed_notes(found: FromReview, gold: int) -> list[str]:
-    """How many of `gold` rows come from review, why people saw them, and what that does to the numbers."""
+    """Return notes on how many of `gold` rows come from review, why people saw them, and what that means for the
+    numbers.
+    """
     if not found.rows:
         return []
     reasons = (
@@ -39,7 +41,7 @@ def reviewed_notes(found: FromReview, gold: int) -> list[str]:
 
 
 def reviewed_object(found: FromReview) -> dict[str, Any]:
-    """For `--json`: rows, and each counted under one reason."""
+    """Return the counts for `--json`: all rows, and the rows by reason, each row under one reason."""
     return {
         "rows": found.rows,
         "sample": found.sample,

@@ -1,4 +1,4 @@
-"""Markdown for a pull request: text of users and models stands only in code, out of which it cannot break."""
+"""Write Markdown for a pull request. Text of users and models stands only in code, and cannot leave it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 6_000
 
 
 def code(value: object) -> str:
-    """`value` as inline code, fit for a table's cell; nothing in it is read as Markdown or HTML."""
+    """Return `value` as inline code, fit for a table's cell. Nothing in it is read as Markdown or HTML."""
     text = safe(value).replace("|", "\\|")
     if not text.strip():
         return "`(empty)`" if text == "" else "`(blank)`"
@@ -23,26 +23,26 @@ def code(value: object) -> str:
 
 
 def fence(text: str, language: str = "") -> str:
-    """`text` as a fenced block, cut where it is long."""
+    """Return `text` as a fenced block, cut where it is long."""
     shown = shortened_lines(safe(text, lines=True))
     ticks = "`" * max(3, _longest_run(shown) + 1)
     return f"{ticks}{language}\n{shown}\n{ticks}"
 
 
 def details(summary: Sequence[object], body: str) -> str:
-    """A folded block; each part of its `summary` is code."""
+    """Return a folded block. Each part of its `summary` is code."""
     shown = " ".join(f"<code>{html.escape(safe(each))}</code>" for each in summary)
     return f"<details><summary>{shown}</summary>\n\n{body}\n\n</details>"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """A table of cells that are Markdown already."""
+    """Return a table of cells that are Markdown already."""
     rule = ["---:" if number in right else "---" for number in range(len(header))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
 def shortened_lines(text: str) -> str:
-    """`text` cut to what a person reads and a comment may hold; says how much is left out."""
+    """Return `text` cut to what a person reads and a comment may hold, with how much is left out."""
     lines = text.split("\n")
     shown = "\n".join(lines[:SHOWN_LINES])
     if len(shown) > SHOWN_CHARACTERS:

@@ -1,4 +1,4 @@
-"""How values look to people and to programs: money, counts, durations, tables, JSON."""
+"""Format values for people and programs: money, counts, durations, tables, JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HARMLESS = "\u200c\u200d"
 
 
 def money(value: Decimal | None) -> str:
-    """US dollars: `$12.30`, `$0.0123`, `under $0.0001`; None is unknown."""
+    """Return US dollars as text: `$12.30`, `$0.0123`, `under $0.0001`; `unknown` for None."""
     if value is None:
         return "unknown"
     sign, size = ("-" if value < 0 else ""), abs(value)
@@ -28,14 +28,14 @@ def money(value: Decimal | None) -> str:
 
 
 def count(number: int, noun: str | None = None, plural: str | None = None) -> str:
-    """`1,234`; with a noun `1 row`, `1,234 rows`, `2 batches`."""
+    """Return a number as `1,234`; with a noun as `1 row`, `1,234 rows`, `2 batches`."""
     if noun is None:
         return f"{number:,}"
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """Return seconds as `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     whole = max(0, round(seconds))
     for size, name, below, below_name in (
         (86_400, "d", 3_600, "h"),
@@ -49,17 +49,17 @@ def duration(seconds: float) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """A time of the ledger (naive UTC): `2026-07-01 12:30 UTC`."""
+    """Return a time of the ledger (naive UTC) as `2026-07-01 12:30 UTC`."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value is not None else ""
 
 
 def share(part: float, whole: float) -> str:
-    """`87.5%`; empty where there is nothing to share."""
+    """Return a share as `87.5%`; empty where the whole is 0."""
     return f"{100 * part / whole:.1f}%" if whole else ""
 
 
 def safe(text: object, *, lines: bool = False) -> str:
-    """`text` that came from a model or from data, as it can be shown: nothing in it steers the terminal.
+    """Return `text` of a model or of data so that nothing in it steers the terminal.
 
     With `lines` line breaks and tabs stay.
     """
@@ -74,7 +74,7 @@ def safe(text: object, *, lines: bool = False) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` cut to `width` characters."""
+    """Return `text` cut to `width` characters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
@@ -85,23 +85,23 @@ def table(
     terminal: bool = False,
     right: Sequence[int] = (),
 ) -> str:
-    """A table as text: in colours for a terminal, else plain. The columns in `right` are set flush right.
+    """Return a table as text, with colours for a terminal. The columns in `right` are aligned right.
 
-    Cells are made `safe`, None is empty; no cell is read as markup.
+    Cells are made `safe`, None is empty. No cell is read as markup.
     """
     cells = [["" if each is None else safe(each) for each in row] for row in rows]
     return _rich_table(header, cells, right) if terminal else _plain_table(header, cells, right)
 
 
 def pairs(rows: Sequence[tuple[str, object]], *, indent: str = "  ") -> str:
-    """Lines of a name and a value, aligned; rows whose value is None or empty are left out."""
+    """Return aligned lines of a name and a value. Lines whose value is None or empty are left out."""
     shown = [(name, safe(value)) for name, value in rows if value not in (None, "")]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{indent}{name:<{width}}  {value}" for name, value in shown)
 
 
 def json_text(value: Any) -> str:
-    """`value` as one line of JSON: money is a number with all its digits, a time is ISO 8601 in UTC."""
+    """Return `value` as one line of JSON. Money is a number with all its digits, a time is ISO 8601 in UTC."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple | set | frozenset):
@@ -152,7 +152,7 @@ def _plain_table(header: Sequence[str], cells: Sequence[Sequence[str]], right: S
 
 
 def _width(text: str) -> int:
-    """How many columns a terminal gives `text`: wide characters take two, combining ones none."""
+    """Return how many columns of a terminal `text` takes: wide characters take two, combining characters none."""
     if text.isascii():
         return len(text)
     return sum(

@@ -1,4 +1,7 @@
-"""Estimates held against what was then paid, by what `report` read into `work.estimated` and `work.versions`."""
+"""Compare estimates with what was paid in the end.
+
+The functions read `work.estimated` and `work.versions`, which `report` fills.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ LAST = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What batches were expected to cost when they were prepared, and what the same ones did.
+    """The expected cost of batches when they were prepared, and the actual cost of the same batches.
 
-    `within` says whether that lies between `low_usd` and `high_usd`, which were to hold 90%; all three are None where
-    a batch was prepared by a version that knew no interval.
+    `within`: whether the actual cost lies between `low_usd` and `high_usd`, the interval that should hold 90%. All
+    three are None where a batch was prepared by a version without intervals.
     """
 
     batches: int
@@ -34,7 +37,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
-    """The estimate of what one run sent with one prompt version, whichever run collected it."""
+    """The estimate for what one run sent with one prompt version, whichever run collected it."""
 
     run_id: str
     prepared_at: datetime
@@ -43,7 +46,10 @@ class RunEstimate:
 
 
 def read_estimates(session: Session, pipelines: str) -> tuple[Estimate | None, list[RunEstimate]]:
-    """Of all collected batches, None where there is none, and of the newest runs."""
+    """Return the estimate of all collected batches, None where there are none, and the estimates of the newest runs.
+
+    Reads the ledger, `work.versions`. Writes `work.estimated`.
+    """
     session.execute(query("estimated", pipelines=pipelines))
     whole = session.dictionaries(query("estimated_sums", groups="", grouped=""))[0]
     return _estimate(whole), _estimates(session)
@@ -72,7 +78,7 @@ def _estimates(session: Session) -> list[RunEstimate]:
 
 
 def estimates_table(estimates: Sequence[RunEstimate], terminal: bool) -> str:
-    """The runs' estimates and what they came to."""
+    """Return the table of the runs' estimates and actual costs."""
     cells = [
         (
             moment(each.prepared_at),
@@ -90,7 +96,7 @@ def estimates_table(estimates: Sequence[RunEstimate], terminal: bool) -> str:
 
 
 def expected_text(estimate: Estimate) -> str:
-    """`$1.20 ($1.10 to $1.31)`."""
+    """Return the expected cost with its interval: `$1.20 ($1.10 to $1.31)`."""
     between = _between(estimate)
     return money(estimate.expected_usd) + (f" ({between})" if between else "")
 

@@ -1,7 +1,6 @@
-"""What a report says of quality: cost per right row, what each rung does, and which ladder is the cheapest.
+"""Read what a report says about quality: the cost per right row, the use of each rung, and the cheapest ladder.
 
-The answers that stand are held against gold; what other ladders would have made of it is as the newest evaluation
-recorded it.
+The present answers are graded with gold. What other ladders would have answered is taken from the newest evaluation.
 """
 
 from __future__ import annotations
@@ -34,9 +33,10 @@ PLACES = Decimal("1E-15")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungQuality:
-    """One rung's model: `rows` answers that stand are its own; `right` is of those with a true value.
+    """The quality of one rung's model: `rows` of the present answers are its own; `right` counts those with a true
+    value.
 
-    `cost_usd` is of all that it was asked, also where another rung's answer stands.
+    `cost_usd` includes all its requests, also those for rows whose answer another rung gave.
     """
 
     rung: int
@@ -48,8 +48,11 @@ class RungQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The ladder of some rungs on gold rows, as an evaluation recorded it. US dollars per 1,000 rows, per 1,000 right
-    ones, and per 1,000 with their errors at `[eval] error_usd`; None where that is not known."""
+    """A ladder of some of the rungs on gold rows, as an evaluation recorded it.
+
+    US dollars per 1,000 rows, per 1,000 right rows, and per 1,000 rows with their errors at `[eval] error_usd`; None
+    where that is not known.
+    """
 
     rungs: tuple[int, ...]
     models: tuple[str, ...]
@@ -61,9 +64,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """The newest evaluation: the ladders whose outcome it knows, and what each rung does in the whole one.
+    """The newest evaluation: the ladders that it knows, and what each rung does in the whole ladder.
 
-    `is_present` says that its ladder is of the same models as the file's.
+    `is_present`: whether its ladder has the same models as the file's.
     """
 
     version: str
@@ -76,33 +79,33 @@ class Evaluated:
 
     @property
     def full(self) -> Choice | None:
-        """The whole ladder."""
+        """Return the whole ladder."""
         return max(self.choices, key=lambda each: len(each.rungs)) if self.choices else None
 
     @property
     def cheapest(self) -> Choice | None:
-        """The cheapest ladder with its errors; None without a price of a wrong row."""
+        """Return the cheapest ladder, errors included; None without a price of a wrong row."""
         priced = [each for each in self.choices if each.usd_per_1000_with_errors is not None]
         return min(priced, key=lambda each: (each.usd_per_1000_with_errors, len(each.rungs)), default=None)
 
     @property
     def whole(self) -> bool:
-        """Whether every choice of rungs is known."""
+        """Return whether every choice of rungs is known."""
         full = self.full
         return full is None or len(self.choices) >= 2 ** len(full.rungs) - 1
 
     def without(self, rung: int) -> Choice | None:
-        """The ladder that leaves one rung out; None where it is not known."""
+        """Return the ladder without one rung; None where it is not known."""
         left = tuple(each for each in (self.full.rungs if self.full else ()) if each != rung)
         return next((each for each in self.choices if each.rungs == left), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """`right` counts the answers that stand and have a true value; None where none has. `judged` fields are left out.
+    """The quality of a pipeline's present answers. `right` counts those with a true value; None where none has one.
 
-    `usd_per_1000_correct` is what was spent by the rows that are right by that share, `usd_ends` by its interval's
-    ends (None: no end). `problem` says why gold could not be read.
+    `judged` fields are left out. `usd_per_1000_correct` is the cost per 1,000 right rows; `usd_ends` is the same at
+    both ends of the share's interval (None: no upper end). `problem` says why gold could not be read.
     """
 
     right: Agreed | None
@@ -120,9 +123,9 @@ class Quality:
 def read_quality(
     context: Context, named: Named, usd_per_1000: Decimal | None, costs: Mapping[tuple[Any, Any], Decimal]
 ) -> Quality | None:
-    """What is known of a pipeline with `[eval]`.
+    """Return what is known about the quality of a pipeline with `[eval]`; None without it.
 
-    `usd_per_1000` is its cost per 1,000 rows with an answer, `costs` that of each rung and model.
+    `usd_per_1000` is the cost per 1,000 answered rows, `costs` the cost of each rung and model.
     """
     file = named.file
     if file is None or file.pipeline.eval is None:
@@ -166,7 +169,7 @@ def read_quality(
 def _graded(
     context: Context, work: Work, named: Named, file: PipelineFile
 ) -> tuple[list[GradedAnswer], list[tuple[int, str, int]], Sequence[str]]:
-    """The answers that stand and have a true value, how many stand by rung and model, and the fields left out."""
+    """Return the graded answers, the number of answers by rung and model, and the fields that are left out."""
     pipelines = quote_list(named.names)
     with context.database.reading(work) as session:
         known = known_versions(session, named.names)
@@ -191,7 +194,7 @@ def _agreed(name: str, found: Sequence[GradedAnswer]) -> Agreed:
 def _per_correct(
     usd_per_1000: Decimal | None, right: Agreed | None
 ) -> tuple[Decimal | None, tuple[Decimal, Decimal | None] | None]:
-    """The cost of 1,000 right rows, and what it is at the ends of the share's interval, the lower cost first."""
+    """Return the cost of 1,000 right rows, and the same at both ends of the share's interval, the lower cost first."""
     if usd_per_1000 is None or right is None or right.interval is None or not right.agreed:
         return None, None
     low, high = (Decimal(str(each)) for each in right.interval)
@@ -241,5 +244,5 @@ def _choice(data: Mapping[str, Any], error_usd: Decimal | None) -> Choice:
 
 
 def _each(cost: Decimal, rows: int) -> Decimal | None:
-    """The cost of 1,000 of them; None of no rows."""
+    """Return the cost of 1,000 rows at this cost for `rows`; None where there are no rows."""
     return (cost * 1000 / rows).quantize(PLACES) if rows else None

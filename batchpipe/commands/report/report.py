@@ -1,4 +1,4 @@
-"""`batchpipe report`: what was spent and what came of it, out of the prices and decisions in the ledger."""
+"""Run `batchpipe report`: print what was spent and what it bought, from the prices and decisions in the ledger."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ SUMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """Results counted and added up; every count is of requests that came to a result.
+    """Counts and sums of results. Every count is of requests that have a result.
 
-    `valid` passed schema, casts and checks; `accepted` are valid ones that stand, `review` those kept though
-    `accept` does not hold; `escalated` sent their row up a rung, `failed` ended it; `retries` tried again.
-    `unpriced` have no known price and count as nothing in the US dollars. `input_tokens` are uncached.
+    `valid`: passed schema, casts and checks. `accepted`: valid and not sent further. `review`: kept although `accept`
+    is false. `escalated`: sent their row up a rung. `failed`: ended their row. `retries`: later tries of a request.
+    `unpriced`: without a known price; they count as nothing in US dollars. `input_tokens` are uncached.
     """
 
     requests: int
@@ -81,7 +81,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """What one rung's model came to."""
+    """The sums of one rung's model."""
 
     rung: int | None
     model: str | None
@@ -90,7 +90,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """What was recorded on a UTC day."""
+    """The sums of one UTC day, by the day of recording."""
 
     day: date
     sums: Sums
@@ -98,7 +98,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """What one prompt version came to."""
+    """The sums of one prompt version."""
 
     version: str | None
     git_commit: str | None
@@ -107,7 +107,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """What is not collected yet; `max_usd` is the most it can cost, None where a price is not known."""
+    """What is not collected yet. `max_usd` is the most that it can cost; None where a price is not known."""
 
     batches: int
     requests: int
@@ -116,9 +116,9 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One pipeline. `rows_answered` stand accepted or kept; US dollars per 1,000 of them, else None.
+    """The report of one pipeline. `rows_answered` have an accepted answer; the US dollars are per 1,000 of them.
 
-    `reviewed` tells how often people agreed with the answers that they reviewed; `quality` what of them is right.
+    `reviewed`: how often people agreed with the answers that they reviewed. `quality`: how many answers are right.
     """
 
     pipeline: str
@@ -140,7 +140,7 @@ class Report:
 
 
 def report(call: Call, arguments: Sequence[str]) -> int:
-    """Print the reports; without `arguments` of every pipeline of the project and of the ledger."""
+    """Print the reports; without `arguments` those of every pipeline of the project and of the ledger."""
     named, single = chosen(call, arguments)
     with call.context() as context:
         reports = read_reports(context, named, everything=not arguments)
@@ -154,9 +154,9 @@ def report(call: Call, arguments: Sequence[str]) -> int:
 
 
 def read_reports(context: Context, named: Sequence[Named], *, everything: bool) -> list[Report]:
-    """The report of each pipeline; `everything` adds those that only the ledger knows.
+    """Return the report of each pipeline. `everything` adds the pipelines that only the ledger knows.
 
-    Sums are read in one session; then, where `[eval]` says what is true, the quality of each.
+    All sums are read in one session; then the quality of each pipeline with `[eval]`.
     """
     work = context.work()
     try:
@@ -228,7 +228,7 @@ def _sums(row: Mapping[str, Any]) -> Sums:
 
 
 def _as_json(found: Report) -> dict[str, Any]:
-    """Sums beside the names that they are of, and the shares that people would compute from them."""
+    """Return a report for `--json`, with the shares of its sums."""
     shown = asdict(replace(found, quality=None)) | {"quality": quality_object(found.quality)}
     shown["total"] = _with_shares(shown["total"])
     shown["reviewed"] = agreement_object(found.reviewed)
@@ -241,7 +241,7 @@ def _as_json(found: Report) -> dict[str, Any]:
 
 
 def _with_shares(sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Shares are of `requests`, None where there are none."""
+    """Return sums with their shares of `requests`; None where there are no requests."""
     whole = sums["requests"]
     shares = {f"{name}_share": sums[name] / whole if whole else None for name in ("valid", "accepted", "escalated")}
     return {**sums, **shares}

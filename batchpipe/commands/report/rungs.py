@@ -1,4 +1,4 @@
-"""A report's words on quality, for people and programs."""
+"""Print the quality in a report: tables and sentences on rungs and ladders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchpipe.engine.gold.agreement import Agreed
 
 
 def quality_pairs(found: Quality | None) -> list[tuple[str, str | None]]:
-    """Lines of the summary: the share of right answers and what 1,000 of them cost."""
+    """Return the lines of the summary: the share of right answers, and the cost of 1,000 right ones."""
     if found is None:
         return []
     if found.right is not None:
@@ -31,7 +31,7 @@ def quality_pairs(found: Quality | None) -> list[tuple[str, str | None]]:
 
 
 def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str]:
-    """Tables and sentences; `again` is the command that evaluates every model."""
+    """Return tables and sentences. `again` is the command that evaluates every model."""
     if found is None:
         return []
     parts = []
@@ -55,7 +55,7 @@ def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str
 
 
 def rung_sentences(found: Quality, known: Evaluated) -> list[str]:
-    """Whether each rung earns its keep, and which ladder is the cheapest with its errors."""
+    """Return sentences on whether each rung is worth its cost, and on the cheapest ladder with errors included."""
     present, cheapest = known.full, known.cheapest
     if present is None:
         return []
@@ -80,9 +80,9 @@ def rung_sentences(found: Quality, known: Evaluated) -> list[str]:
 
 
 def keep(present: Choice, without: Choice) -> tuple[bool | None, str]:
-    """Whether a rung earns its keep against the ladder without it, and why.
+    """Return whether a rung is worth its cost, compared with the ladder without it, and why.
 
-    None where that hangs on what a wrong row costs.
+    The first value is None where that depends on the cost of a wrong row.
     """
     with_errors, other = present.usd_per_1000_with_errors, without.usd_per_1000_with_errors
     n = present.right.n
@@ -103,7 +103,7 @@ def keep(present: Choice, without: Choice) -> tuple[bool | None, str]:
 
 
 def quality_object(found: Quality | None) -> dict[str, Any] | None:
-    """For `--json`."""
+    """Return the quality for `--json`."""
     if found is None:
         return None
     ends = found.usd_ends

@@ -1,4 +1,4 @@
-"""`batchpipe results`: the output table, to the screen or to a file."""
+"""Run `batchpipe results`: print the output table, or write it to a file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which rows: those that a condition holds for, current ones, ones to review, the first so many."""
+    """Which rows: those for which a condition is true, current ones, ones to review, the first `limit`."""
 
     where: str | None = None
     current: bool = False
@@ -63,17 +63,18 @@ class OutputTable:
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the columns, in order."""
         return [name for name, _ in self.columns]
 
     @property
     def sql(self) -> str:
-        """Its two-part name, quoted."""
+        """Return the table's two-part name, quoted."""
         return quote_table(".".join(_split(self.name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What was taken out of the database into `work.taken`: `rows` of the `matching` ones."""
+    """The rows that were copied out of the database into `work.taken`: `rows` of the `matching` ones."""
 
     output: OutputTable
     rows: int
@@ -93,7 +94,7 @@ def results(
 ) -> int:
     """Print the output table of one pipeline, or write it to the file `to`.
 
-    Raises UsageError for a file that is there already (without `force`), an unknown ending, a bad `limit`.
+    Raises UsageError for a file that exists already (without `force`), an unknown ending, a bad `limit`.
     """
     file = call.one_pipeline(pipeline, "results NAME")
     if limit is not None and limit < 0:
@@ -118,7 +119,7 @@ def results(
 
 
 def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
-    """The output table of `file` as it is in the database; None where none is there or it is not ours."""
+    """Return the output table of `file` as it is in the database; None where there is none, or it is not ours."""
     name = file.pipeline.table
     schema, table_name = _split(name)
     rows = session.rows(query("columns_of_table"), {"schema": schema, "table": table_name})
@@ -130,9 +131,10 @@ def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
 
 
 def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
-    """Copy the rows that `filters` let through to `work.taken`, by key, so that the database can be closed.
+    """Copy the rows that `filters` select, ordered by key, so that the database can be closed.
 
-    Raises UsageError where there is no table yet, and PipelineError for a condition that cannot be used.
+    Reads the output table. Writes `work.taken`. Raises UsageError where there is no table yet, and PipelineError for a
+    condition that cannot be used.
     """
     output = find_output(session, file)
     if output is None:
@@ -155,13 +157,16 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
 
 
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
-    """The rows of `work.taken` as Python values; a time with a zone comes as naive UTC."""
+    """Yield the rows of `work.taken` as Python values. A time with a zone is naive UTC."""
     values = ", ".join(_python_value(*each) for each in output.columns)
     yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
 
 
 def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | None:
-    """The row of `key` (a JSON list of texts) by column; None where the table has none."""
+    """Return the row of `key` (a JSON list of texts) by column; None where the table has no such row.
+
+    Reads the output table.
+    """
     texts = ", ".join(f"{quote_identifier(name)}::VARCHAR" for name in output.key)
     values = ", ".join(_python_value(*each) for each in output.columns)
     rows = session.rows(query("row_of_output", values=values, table=output.sql, texts=texts), {"key": key})
@@ -171,7 +176,10 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
 
 
 def save(work: Work, taken: Taken, target: Path) -> None:
-    """Write `work.taken` to `target`, whole or not at all."""
+    """Write `work.taken` to `target`, whole or not at all.
+
+    Raises UsageError where the file cannot be written.
+    """
     ending = target.suffix.lower()
     with _written_whole(target) as path:
         if ending == ".xlsx":
@@ -186,7 +194,9 @@ def save(work: Work, taken: Taken, target: Path) -> None:
 
 
 def _copy(taken: Taken, path: Path, ending: str) -> str:
-    """The statement that writes `work.taken` to `path`. A lone CR is not quoted unless it is asked for."""
+    """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
+    itself.
+    """
     values, options = "*", FORMATS[ending]
     if ending == ".csv":
         values = _cells(taken, ending)
@@ -196,13 +206,13 @@ def _copy(taken: Taken, path: Path, ending: str) -> str:
 
 
 def _cells(taken: Taken, ending: str) -> str:
-    """SQL for all columns as cells of a flat file."""
+    """Return SQL for all columns as cells of a flat file."""
     columns = taken.output.columns
     return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
 
 
 def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
-    """The filters as one SQL condition over the table, with the columns of `_prefixed` beside its own."""
+    """Return the filters as one SQL condition over the table and the columns of `_prefixed`."""
     parts = ["_current"] if filters.current else []
     parts += ["_review"] if filters.review else []
     if filters.where is not None:
@@ -214,7 +224,7 @@ def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
 
 
 def _prefixed(output: OutputTable) -> str:
-    """The columns by the names that a condition reads."""
+    """Return SQL for the columns under the names that a condition reads."""
     return ", ".join(
         f"{quote_identifier(name)} AS {quote_identifier(prefix + name)}"
         for prefix in (OUTPUT_PREFIX, INPUT_PREFIX)
@@ -230,12 +240,12 @@ def _python_value(name: str, kind: str) -> str:
 
 
 def _is_text(kind: str) -> bool:
-    """Whether a column of this type stands as text in a flat file."""
+    """Return whether a column of this type is text in a flat file."""
     return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
 
 
 def _cell(name: str, kind: str, ending: str) -> str:
-    """SQL for a column as a cell of a flat file: nested values as JSON, text never a formula."""
+    """Return SQL for a column as a cell of a flat file: nested values as JSON, and no text is a formula."""
     column = quote_identifier(name)
     if NESTED.search(kind):
         return f"to_json({column})::VARCHAR"
@@ -274,7 +284,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) ->
 
 
 def _csv_blocks(taken: Taken, work: Work, folder: Path) -> Iterator[str]:
-    """The rows as CSV, by the same statement as a file, in blocks that end before a line break."""
+    """Yield the rows as CSV, by the same statement as a file, in blocks that end before a line break."""
     with TemporaryDirectory(dir=folder if folder.is_dir() else None) as temporary:
         path = Path(temporary) / "rows.csv"
         work.connection.execute(_copy(taken, path, ".csv"))
@@ -288,7 +298,7 @@ def _json_value(value: Any, kind: str) -> Any:
 
 
 def _shown(value: Any) -> str | None:
-    """A value as a cell of the screen's table, cut where it is long."""
+    """Return a value as a cell of the screen's table, cut where it is long."""
     if value is None:
         return None
     if isinstance(value, datetime):
@@ -312,7 +322,7 @@ def _target(call: Call, to: str, force: bool) -> Path:
 
 @contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` that takes its place once it is written."""
+    """Give a path beside `target`, and move it to `target` once it is written."""
     stamp = f"{datetime.now(UTC):%H%M%S%f}"
     path = target.with_name(f".{target.stem}-{os.getpid()}-{stamp}{target.suffix}")
     try:

@@ -1,4 +1,4 @@
-"""An Excel workbook out of a SELECT: through DuckDB's extension where it is installed, else openpyxl."""
+"""Write a SELECT as an Excel workbook: with DuckDB's extension where it is installed, else with openpyxl."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ MOST_CHARACTERS = 32_767
 
 
 def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path, rows: int) -> None:
-    """Write `select` (`rows` rows) to `path`; UsageError where it does not fit or nothing can write it."""
+    """Write `select` (`rows` rows) to `path`.
+
+    Raises UsageError where the rows do not fit, or nothing is installed that can write them.
+    """
     if rows > MOST_ROWS:
         what = f"{rows:,} rows do not fit a sheet, which takes {MOST_ROWS:,}"
         raise UsageError(what, where="--to", hint="Write .csv or .parquet, or choose rows with --where or --limit.")
@@ -28,7 +31,7 @@ def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path
 
 
 def _has_extension(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether DuckDB's `excel` is installed; nothing is fetched for it."""
+    """Return whether DuckDB's `excel` extension is installed. Nothing is downloaded."""
     try:
         connection.execute("LOAD excel")
     except duckdb.Error:
@@ -37,7 +40,7 @@ def _has_extension(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _fitting(connection: duckdb.DuckDBPyConnection, select: str) -> str:
-    """`select` with text cut to what a cell takes."""
+    """Return `select` with texts cut to the length that a cell takes."""
     described = connection.execute(f"DESCRIBE {select}").fetchall()
     columns = []
     for name, kind, *_ in described:

@@ -1,4 +1,4 @@
-"""`batchpipe review`: rows that a person should see, what the person says of them, and how often that agreed."""
+"""Run `batchpipe review`: show rows that a person should see, record the reviews, and report how often they agreed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from batchpipe.pipeline.model import PipelineFile
 
 
 def review(call: Call, request: ReviewRequest) -> int:
-    """Walk the rows at the terminal, or send them through a file, or report.
+    """Walk through the rows at the terminal, or exchange them through a file, or report.
 
-    Raises UsageError without a terminal, ReviewError for a file that says what cannot be taken.
+    Raises UsageError without a terminal, ReviewError for a file with something that cannot be recorded.
     """
     file = call.one_pipeline(request.pipeline, "review NAME")
     if sum((request.export is not None, request.source is not None, request.report)) > 1:
@@ -100,7 +100,7 @@ def _import(call: Call, file: PipelineFile, request: ReviewRequest, path: Path) 
 def _desk(
     call: Call, file: PipelineFile, request: ReviewRequest, which: str, *, silent: bool = False
 ) -> Iterator[Desk]:
-    """The rows of a pipeline under review; `silent` where the screen is not to be written over."""
+    """Open the rows of a pipeline under review. `silent` stops messages that would write over the screen."""
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context(say=(lambda text: None) if silent else None) as context:
         work = context.work()
@@ -117,7 +117,7 @@ def _desk(
 
 
 def _told(call: Call, file: PipelineFile) -> Any:
-    """The agreement so far, as text or for `--json`."""
+    """Return the agreement so far, as text or for `--json`."""
     name, found = file.pipeline.name, _agreement(call, file)
     if call.json:
         return {"pipeline": name, **agreement_object(found)}

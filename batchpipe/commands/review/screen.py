@@ -1,4 +1,4 @@
-"""What a person sees of an answer under review. Nothing of the data or the answer steers the terminal."""
+"""Draw an answer under review for a person. Nothing in the data or the answer steers the terminal."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SHOWN_CHARACTERS = 20_000
 
 @dataclass(slots=True, kw_only=True)
 class RowScreen:
-    """The state of the screen. `draft` is the document as it would be taken, `said` what was said of the row before.
+    """The state of the screen. `draft` is the document as it would be recorded, `said` what was said of the row before.
 
-    `prompt` replaces the keys while something is asked, `options` are what may be chosen then.
+    `prompt` replaces the keys while a question is asked; `options` are the possible replies.
     """
 
     row: ReviewRow
@@ -44,7 +44,7 @@ class RowScreen:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a session has come."""
+    """How far a session has come: what was said of which row, and which rows were skipped."""
 
     pipeline: str
     rows: int
@@ -53,14 +53,14 @@ class Progress:
 
     @property
     def words(self) -> str:
-        """`2 accepted, 1 corrected, 1 skipped`."""
+        """Return the progress as text: `2 accepted, 1 corrected, 1 skipped`."""
         spoken = list(self.said.values())
         parts = [f"{spoken.count(word)} {word}" for word in ("accepted", "corrected")]
         return ", ".join([*parts, f"{len(self.skipped)} skipped"])
 
 
 def screen(shown: RowScreen, progress: Progress, forms: Sequence[FieldForm], size: os.terminal_size) -> list[str]:
-    """The lines of the screen, none longer and no more than fit: the keys are always in sight."""
+    """Return the lines of the screen, cut to its size. The keys are always visible."""
     bottom = _lines([_text(shown.message, "bold red")] if shown.message else [], size.columns)
     bottom += _lines([*_options(shown.options), _text(shown.prompt or KEYS, "reverse")], size.columns)
     bottom = bottom[-size.lines :]
@@ -73,7 +73,7 @@ def screen(shown: RowScreen, progress: Progress, forms: Sequence[FieldForm], siz
 
 
 def value_text(value: Any) -> str:
-    """A value of an answer for a person."""
+    """Return a value of an answer for a person."""
     if value is ABSENT:
         return "(left out)"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -81,7 +81,7 @@ def value_text(value: Any) -> str:
 
 
 def key_text(key: str) -> str:
-    """A key for a person: the text of a single column, else the JSON list."""
+    """Return a key for a person: the text of a single column, else the JSON list."""
     values = json.loads(key)
     return safe(values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False))
 
@@ -117,7 +117,7 @@ def _input_text(value: str | None) -> str:
 
 
 def _field(symbol: str, form: FieldForm, shown: RowScreen) -> tuple[str, str, str, str]:
-    """Symbol, name, the model's value, and the one that it would become."""
+    """Return symbol, name, the model's value, and the value that replaces it."""
     before, after = shown.row.answer.get(form.name, ABSENT), shown.draft.get(form.name, ABSENT)
     changed = type(before) is not type(after) or before != after
     return symbol, safe(form.name), value_text(before), f"→ {value_text(after)}" if changed else ""
@@ -153,7 +153,7 @@ def _text(text: str, style: str) -> RenderableType:
 
 
 def _lines(parts: Sequence[RenderableType], width: int) -> list[str]:
-    """The parts as lines of that width, each of which ends its own colours."""
+    """Return the parts as lines of the given width. Each line ends its own colours."""
     from rich.console import Console
 
     if not parts:

@@ -1,7 +1,7 @@
-"""Review in a spreadsheet: rows to a CSV file, and back what a person wrote into it.
+"""Review in a spreadsheet: write rows to a CSV file, and read what a person wrote into it.
 
-No cell is a formula: text that a spreadsheet would take for one stands behind an apostrophe, and text that stands
-behind apostrophes already behind one more, so that what comes back is what went out.
+No cell is a formula. Text that a spreadsheet would take for a formula gets an apostrophe in front, and text that begins
+with apostrophes and such a character gets one more, so that the file is read back exactly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DELIMITERS = ",;\t"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetLine:
-    """A record of the file and the line that it begins at."""
+    """A record of the file, and the line where it begins."""
 
     number: int
     cells: Mapping[str, str]
@@ -39,7 +39,10 @@ class SheetLine:
 
 @dataclass(slots=True, kw_only=True)
 class Sheet:
-    """What a file says: a document for each row that something was said of, with the line it stands at."""
+    """The content of a file: a document for each row that was reviewed, with its line.
+
+    `silent` counts the rows that nothing was said of.
+    """
 
     said: list[tuple[SheetLine, ReviewRow, dict[str, Any]]] = field(default_factory=list)
     silent: int = 0
@@ -47,7 +50,10 @@ class Sheet:
 
 
 def write_sheet(desk: Desk, target: Path) -> int:
-    """Write the rows of `desk` as CSV (UTF-8 with a mark, as spreadsheets know it); how many. OSError as of a file."""
+    """Write the rows of `desk` as CSV (UTF-8 with a byte order mark, for spreadsheets), and return their number.
+
+    Raises OSError where the file cannot be written.
+    """
     forms, key = desk.forms, desk.resolved.file.pipeline.input.key
     inputs = [each.name for each in desk.snapshot.columns if each.name not in key]
     header = [*key, WHY, *(INPUT + name for name in inputs), *(form.name for form in forms), VERDICT, MODEL, TOKEN]
@@ -64,9 +70,10 @@ def write_sheet(desk: Desk, target: Path) -> int:
 
 
 def read_sheet(desk: Desk, path: Path) -> Sheet:
-    """What the file at `path` says of the rows of `desk`, and what is wrong with it, line by line.
+    """Read what the file at `path` says of the rows of `desk`, and what is wrong with it, line by line.
 
-    `desk` holds every answered row. Raises UsageError for a file that cannot be read or lacks columns.
+    `desk` has every answered row.
+    Raises UsageError for a file that cannot be read or lacks columns.
     """
     rows = list(desk.all_rows())
     by_token = {row.token: row for row in rows}
@@ -91,7 +98,10 @@ def read_sheet(desk: Desk, path: Path) -> Sheet:
 
 
 def validate_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[RowReview]:
-    """The verdicts of the sheet; ReviewError with every problem, and then nothing may be recorded."""
+    """Return the reviews in the sheet.
+
+    Raises ReviewError with every problem; nothing may be recorded then.
+    """
     judged = desk.validate([(row.number, document) for _, row, document in sheet.said])
     verdicts = []
     for (line, row, _), (document, error) in zip(sheet.said, judged, strict=True):
@@ -108,17 +118,17 @@ def validate_sheet(desk: Desk, sheet: Sheet, path: Path) -> list[RowReview]:
 
 
 def guarded(text: str) -> str:
-    """`text` as a cell that is no formula."""
+    """Return `text` as a cell that is no formula."""
     return f"'{text}" if FORMULA.match(text) else text
 
 
 def _plain(cell: str) -> str:
-    """The text of a cell: the other way round."""
+    """Return the text of a cell, without the apostrophe that `guarded` added."""
     return cell[1:] if GUARDED.match(cell) else cell
 
 
 def _cell(form: FieldForm, row: ReviewRow) -> str:
-    """A field's value as a cell; a number stays one, negative or not."""
+    """Return a field's value as a cell. A number stays a number, negative or not."""
     value = row.document.get(form.name, ABSENT)
     text = form.text(value)
     return text if isinstance(value, int | float) else guarded(text)
@@ -153,7 +163,7 @@ def _lines(desk: Desk, path: Path) -> Iterator[SheetLine]:
 
 
 def _physical(text: str) -> Iterator[str]:
-    """The lines of a file by line feeds alone: a cell may hold any other break."""
+    """Yield the lines of a file. Only a line feed ends a line: a cell may hold any other line break."""
     place = 0
     while place < len(text):
         end = text.find("\n", place)
@@ -163,7 +173,7 @@ def _physical(text: str) -> Iterator[str]:
 
 
 def _same_key(row: ReviewRow, key: Sequence[str], line: SheetLine) -> bool:
-    """Whether the key's cells are the row's; a spreadsheet may have written a number another way."""
+    """Return whether the key's cells are those of the row. A spreadsheet may have written a number differently."""
     return all(_alike(row.input[name] or "", _plain(line.cells[name])) for name in key)
 
 
@@ -189,7 +199,7 @@ def _unknown(line: SheetLine, known: ReviewRow | None, key: Sequence[str], where
 
 
 def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: ReviewRow, where: str) -> None:
-    """What a line says of its row: nothing, that it is right, or another value for some fields."""
+    """Read what a line says of its row: nothing, that the row is right, or other values for some fields."""
     document = dict(row.document)
     for form in forms:
         cell = line.cells[form.name]

@@ -1,4 +1,4 @@
-"""A terminal that is read key by key, drawn whole, and given back as it was found."""
+"""Read a terminal key by key, draw whole screens, and leave the terminal as it was found."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FALLBACK = os.terminal_size((80, 24))
 
 @dataclass(slots=True, kw_only=True)
 class Terminal:
-    """`key` waits for a key: one character, or one of the names above; `resized` where the window has changed."""
+    """A terminal that is read key by key."""
 
     fd: int
     stdout: TextIO
@@ -48,7 +48,7 @@ class Terminal:
 
     @property
     def size(self) -> os.terminal_size:
-        """Columns and lines as they are now, whatever the environment says."""
+        """Return the terminal's columns and lines as they are now, whatever the environment says."""
         with contextlib.suppress(OSError):
             found = os.get_terminal_size(self.stdout.fileno())
             if found.columns and found.lines:
@@ -56,12 +56,13 @@ class Terminal:
         return FALLBACK
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Replace what is on the screen; every line ends its own colours."""
+        """Replace what is on the screen. Every line ends its own colours."""
         text = "\x1b[H" + "\x1b[K\r\n".join(lines[: self.size.lines]) + "\x1b[K\x1b[J"
         self.stdout.write(text)
         self.stdout.flush()
 
     def key(self) -> str:
+        """Wait for a key: return one character, one of the names above, or `resized` where the window has changed."""
         while not self._pending:
             ready, _, _ = select.select([self.fd, self._woken], [], [])
             if self._woken in ready:
@@ -99,13 +100,16 @@ def _keys(text: str) -> Iterator[str]:
 
 
 def is_terminal(stdout: TextIO) -> bool:
-    """Whether a person sits before it, both ways."""
+    """Return whether a person sits at the terminal, for both input and output."""
     return sys.stdin.isatty() and stdout.isatty()
 
 
 @contextmanager
 def opened(stdout: TextIO) -> Iterator[Terminal]:
-    """The terminal, key by key and on a screen of its own; afterwards as it was, whatever happens."""
+    """Open the terminal key by key, on a screen of its own; restore it at the end, whatever happens.
+
+    Raises UsageError on a system without such a terminal.
+    """
     try:
         import termios
         import tty
@@ -140,9 +144,9 @@ def opened(stdout: TextIO) -> Iterator[Terminal]:
 
 @contextmanager
 def _signals(enter: Callable[[], None], leave: Callable[[], None], wake: int) -> Iterator[None]:
-    """A resize wakes the reader; a stop gives the terminal back until the work goes on.
+    """Let a resize wake the reader, and a stop (Ctrl-Z) restore the terminal until the work goes on.
 
-    The signal itself writes to `wake`: a handler of Python's would run too late where the reader is just about to wait.
+    The signal itself writes to `wake`: a Python handler would run too late where the reader is about to wait.
     """
 
     def stopped(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Review in the terminal: one row after the other, each word recorded as it is said."""
+"""Review at the terminal: show one row after the other, and record each review at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from batchpipe.common.errors import LockedError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
-Step = Literal["on", "back", "leave"]
+Move = Literal["on", "back", "leave"]
 OVERTAKEN = "a run has answered this row anew meanwhile: skip it, and review it in the next session"
 NOTHING = "0"
 SHOWN_OPTIONS = 12
@@ -39,7 +39,7 @@ class Walk:
     _documents: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def walk(self) -> None:
-        """From the first row to the last, or until the person leaves."""
+        """Show the rows from the first to the last, or until the person leaves."""
         number = 0
         while number < self.desk.rows:
             step = self._visit(self.desk.row(number))
@@ -47,7 +47,8 @@ class Walk:
                 return
             number = max(0, number - 1) if step == "back" else number + 1
 
-    def _visit(self, row: ReviewRow) -> Step:
+    def _visit(self, row: ReviewRow) -> Move:
+        """Show one row until the person accepts it, corrects it, skips it, goes back or leaves."""
         draft = dict(self._documents.get(row.number, row.document))
         shown = RowScreen(row=row, draft=draft, said=self.progress.said.get(row.number))
         while True:
@@ -70,7 +71,7 @@ class Walk:
                     return "leave"
 
     def _key(self, shown: RowScreen) -> str:
-        """The next key that is neither a resize nor scrolling."""
+        """Return the next key that is not a resize and does not scroll."""
         while True:
             self.terminal.draw(screen(shown, self.progress, self.desk.forms, self.terminal.size))
             key = self.terminal.key()
@@ -83,7 +84,7 @@ class Walk:
                 return key
 
     def _take(self, row: ReviewRow, draft: Any) -> str:
-        """Record the draft; why it was not, else nothing."""
+        """Record the draft. Return why it was not recorded; empty where it was."""
         [(document, error)] = self.desk.validate([(row.number, draft)])
         if document is None:
             return f"not taken: {error}"
@@ -100,7 +101,7 @@ class Walk:
         return ""
 
     def _correct(self, shown: RowScreen) -> str:
-        """Let the person set a field of the draft; what is wrong with the row then, else nothing."""
+        """Let the person set a field of the draft. Return what is wrong with the row then; empty where nothing is."""
         shown.message = ""
         form = self._field(shown)
         if form is None:
@@ -128,7 +129,7 @@ class Walk:
         return forms[place] if place is not None else None
 
     def _chosen(self, shown: RowScreen, form: FieldForm) -> tuple[Any] | None:
-        """One of the allowed values by its symbol, as a tuple of one; None where the person thought better of it."""
+        """Return the chosen one of the allowed values, in a tuple; None where the person pressed Esc."""
         allowed = form.allowed or ()
         nothing = form.value("") if form.optional or "null" in form.types else None
         can_be_nothing = form.optional or "null" in form.types
@@ -143,7 +144,7 @@ class Walk:
         return (nothing,) if place < 0 else (allowed[place],)
 
     def _place(self, shown: RowScreen, prompt: str, names: Sequence[str], *, none: bool = False) -> int | None:
-        """The place of the name whose symbol is typed, -1 for none of them, None for Esc."""
+        """Return the place of the name whose symbol is typed; -1 for none of them, None for Esc."""
         symbols = SYMBOLS[: len(names)]
         shown.prompt = prompt
         shown.options = [*([f"{NOTHING} (none)"] if none else []), *map("{} {}".format, symbols, names)]
@@ -160,7 +161,7 @@ class Walk:
             shown.prompt, shown.options = "", ()
 
     def _typed(self, shown: RowScreen, form: FieldForm, before: Any) -> tuple[Any] | None:
-        """A value that is typed in, as a tuple of one; of many allowed ones those that fit are shown."""
+        """Return a typed value, in a tuple; None for Esc. Of many allowed values the matching ones are shown."""
         names = [each if isinstance(each, str) else json.dumps(each) for each in form.allowed or ()]
         text = "" if names else form.text(before)
         while True:

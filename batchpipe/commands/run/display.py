@@ -1,6 +1,7 @@
-"""What a person sees while a run works: a live view on a terminal, else a line for each event.
+"""Show a run to a person: a live view on a terminal, else a line for each event.
 
-The provider reports nothing before a batch has ended, so the view shows known ages and counts, and no bar.
+The provider reports nothing before a batch has ended. So the view shows ages and counts, which are known, and no
+progress bar.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ROW_WORDS = ("accepted", "review", "kept", "failed", "pending", "retry", "escala
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """An open chunk as it is shown; `name` is the provider's id where there is one."""
+    """An open chunk as it is shown. `name` is the provider's batch id where there is one."""
 
     name: str
     state: str
@@ -38,7 +39,7 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """One pipeline of a run as it is shown. `rows` are counts by state, `step` what it is at."""
+    """One pipeline of a run as it is shown. `rows` are counts by state, `step` is what the run is doing."""
 
     pipeline: str
     step: str
@@ -49,24 +50,24 @@ class RunView:
 
 
 class Display(Protocol):
-    """Where a run's events and views go."""
+    """The receiver of a run's events and views."""
 
     def tell(self, pipeline: str, event: Event) -> None:
-        """Something happened."""
+        """Show an event."""
         ...
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
-        """This is how things stand."""
+        """Show the present state of the pipelines."""
         ...
 
     def asking(self) -> AbstractContextManager[None]:
-        """While a person is asked, nothing else is written."""
+        """Hold back all output while a person is asked."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """A line for each event, flushed; views are not shown."""
+    """A display that writes a line for each event, and shows no views."""
 
     write: Callable[[str], None]
     clock: Callable[[], datetime]
@@ -88,7 +89,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveView:
-    """A view that stays at the bottom of the terminal, with the events above it."""
+    """A display at the bottom of the terminal, with the events above it."""
 
     live: Live
     console: Console
@@ -114,7 +115,7 @@ class LiveView:
 
 @contextmanager
 def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveView]:
-    """A live view on `stream`, which is a terminal; it is wiped at the end, the events stay."""
+    """Open a live view on `stream`, a terminal. At the end it is wiped, and the events stay."""
     from rich.console import Console
     from rich.live import Live
 
@@ -132,20 +133,23 @@ def live_view(stream: TextIO, clock: Callable[[], datetime]) -> Iterator[LiveVie
 
 
 def event_line(now: datetime, pipeline: str, event: Event) -> str:
-    """One event as one line for people."""
+    """Return one event as one line for people."""
     name = f"{pipeline}: " if pipeline else ""
     return f"{now:%H:%M:%S} {name}{safe(event)}"
 
 
 def view(views: Sequence[RunView], now: datetime) -> RenderableType:
-    """All pipelines, one below the other."""
+    """Return all pipelines, one below the other."""
     from rich.console import Group
 
     return Group(*(_one(each, now) for each in views))
 
 
 def rows_line(rows: Mapping[str, int]) -> str:
-    """`1,000 accepted (12 for review), 3 failed, 20 pending`; empty where nothing is known yet."""
+    """Return the rows by state; empty where nothing is known yet.
+
+    Example: `1,000 accepted (12 for review), 3 failed, 20 pending`.
+    """
     parts = []
     for word in ROW_WORDS:
         number = rows.get(word, 0)
@@ -156,7 +160,10 @@ def rows_line(rows: Mapping[str, int]) -> str:
 
 
 def batch_line(batch: BatchView, now: datetime) -> str:
-    """`msgbatch_x  in_flight  59 requests  claude-haiku-4-5  2 min 3 s old, expires in 23 h 57 min`."""
+    """Return a batch in one line.
+
+    Example: `msgbatch_x  in_flight  59 requests  claude-haiku-4-5  2 min 3 s old, expires in 23 h 57 min`.
+    """
     age = duration((now - batch.since).total_seconds())
     left = ""
     if batch.expires_at is not None:

@@ -1,4 +1,4 @@
-"""What a run came to, as an object, as text and as an exit code."""
+"""Print the result of a run, as an object, as text and as an exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CODES = {"done": DONE, "failed_rows": FAILED_ROWS, "pending": PENDING, "gate": G
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A pipeline's part of a run that is over; `batches` were still open then."""
+    """A pipeline's part of a run that is over. `batches` were still open at its end."""
 
     result: RunResult
     table: str
@@ -45,11 +45,12 @@ class Ended:
 
     @property
     def not_begun(self) -> bool:
+        """Return whether an error stopped the pipeline before its run began."""
         return self.result.error is not None and not self.result.run_id
 
 
 def code_of(ended: Ended, *, pending_ok: bool) -> int:
-    """The exit code of one pipeline."""
+    """Return the exit code of one pipeline."""
     if ended.result.error is not None:
         return ended.result.error.exit_code
     code = CODES[ended.result.status]
@@ -57,7 +58,9 @@ def code_of(ended: Ended, *, pending_ok: bool) -> int:
 
 
 def result_object(ended: Ended, call: Call) -> dict[str, Any]:
-    """The object of `run --json`; counts that the run did not come to are null. `pilot` is there at its gate."""
+    """Return the object of `run --json`. Counts that the run did not reach are null; `pilot` is there at a pilot's
+    gate.
+    """
     result = ended.result
     error = failure(result.error) if result.error is not None else None
     if error is None and call.interrupted():
@@ -83,7 +86,7 @@ def result_object(ended: Ended, call: Call) -> dict[str, Any]:
 
 
 def result_text(ended: Ended, call: Call, database: Path) -> str:
-    """The last lines of a run: how the rows stand, what it cost, where the table is, what to do next."""
+    """Return the last lines of a run: the rows by state, the cost, the table, and what to do next."""
     result = ended.result
     version = f" (prompt {result.prompt_version})" if result.prompt_version else ""
     lines = [f"{result.pipeline}{version}: {_headline(ended, call)}"]
@@ -99,7 +102,7 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
 
 
 def interrupted_text(ended: Sequence[Ended], call: Call) -> str:
-    """What an interrupt leaves behind, and how to go on."""
+    """Return what an interrupt leaves behind, and how to go on."""
     lines = ["interrupted: nothing is lost"]
     flying = [each for each in ended if each.batches]
     made = [batch.batch_id is not None for each in flying for batch in each.batches]
@@ -180,5 +183,5 @@ def _next_steps(ended: Ended, call: Call) -> list[str]:
 
 
 def shown_path(path: Path, start: Path) -> str:
-    """`path` as one would write it from `start`."""
+    """Return `path` as a person would write it from `start`."""
     return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)

@@ -1,4 +1,4 @@
-"""`batchpipe run`: submit what is due, wait, collect, and go on until nothing is due."""
+"""Run `batchpipe run`: submit what is due, wait, collect, and go on until nothing is due."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ LAST_LOOK_SECONDS = 3.0
 
 
 def _ended(run: PipelineRun) -> Ended:
-    """What is printed of a run's end, an interrupted one included."""
+    """Return the end of a run as it is printed, also after an interrupt."""
     table, batches = run.file.pipeline.table, tuple(run.open)
     return Ended(result=run.ended(), table=table, gate_hint=run.gate_hint, batches=batches, summary=run.summary)
 
 
 def run(call: Call, request: RunRequest) -> int:
-    """Run the pipelines that `request` names and print what they came to."""
+    """Run the pipelines that `request` names, and print their results.
+
+    Return the exit code that counts of all pipelines.
+    """
     wait = _checked_wait(request)
     max_usd = dollars(request.max_usd)
     selection = call.select(request.pipelines, all=request.all)
@@ -76,7 +79,7 @@ def run(call: Call, request: RunRequest) -> int:
 
 
 def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: float | None, watcher: Watcher) -> None:
-    """Run to the end, or to an interrupt, out of which DuckDB may make an error of its own."""
+    """Run to the end, or to an interrupt, which DuckDB may turn into an error of its own."""
     try:
         watcher.show(runs)
         run_pipelines(context, runs, wait_seconds=wait, show=watcher.show)
@@ -89,7 +92,10 @@ def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: fl
 
 
 def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
-    """After an interrupt, see in the ledger what is in flight: the run may have been about to note it."""
+    """Read after an interrupt what is in flight: the run may have been about to record it.
+
+    Reads `ledger.batches`.
+    """
     context.database.wait_seconds = LAST_LOOK_SECONDS
     work = context.work()
     with contextlib.suppress(LockedError), closing(work.connection), context.database.reading(work) as session:
@@ -117,7 +123,7 @@ def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> 
 
 
 def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
-    """The files to run; one that cannot be read does not stop the others, unless it is the only one."""
+    """Return the files to run. A file that cannot be read does not stop the others, unless it is the only one."""
     files, problems = load_each(selection, call.root)
     refuse_same_names(files)
     broken = {}
@@ -130,7 +136,7 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
 
 
 def run_display(call: Call) -> AbstractContextManager[Display]:
-    """How a run shows itself: live for a person, else in lines."""
+    """Return the display of a run: live for a person, else in lines."""
     if call.talks_to_person and call.settings.log_format == "text":
         return live_view(call.stderr, utc_now)
     lines = Lines(write=call.write, clock=utc_now, log_format=call.settings.log_format)
@@ -156,13 +162,20 @@ def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | 
 
 
 def _checked_wait(request: RunRequest) -> float | None:
-    """The seconds of `--wait`; UsageError for options that do not go together."""
+    """Return the seconds of `--wait`.
+
+    Raises UsageError for options that exclude each other.
+    """
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
     return wait_seconds(request.wait)
 
 
 def dollars(text: str | None) -> Decimal | None:
+    """Return `--max-usd` as US dollars.
+
+    Raises UsageError for text that is not an amount.
+    """
     if text is None:
         return None
     try:
@@ -176,7 +189,10 @@ def dollars(text: str | None) -> Decimal | None:
 
 
 def wait_seconds(text: str | None) -> float | None:
-    """`45m`, `2h`, `90s` or `90` as seconds; UsageError for anything else."""
+    """Return `45m`, `2h`, `90s` or `90` as seconds.
+
+    Raises UsageError for anything else.
+    """
     if text is None:
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

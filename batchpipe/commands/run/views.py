@@ -1,4 +1,4 @@
-"""Between a run and the person who watches it: events, how things stand, the first plan and the question."""
+"""Stand between a run and the person who watches it: events, the present state, the first plan and the question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LastRead:
 
 @dataclass(slots=True, kw_only=True)
 class Watcher:
-    """What a run tells, shows and asks. The ledger is only read when something has happened."""
+    """The link from a run to its display and its person. The ledger is only read after an event."""
 
     call: Call
     display: Display
@@ -46,11 +46,12 @@ class Watcher:
     _seen: dict[str, LastRead] = field(default_factory=dict, init=False)
 
     def tell(self, pipeline: str, event: Event) -> None:
+        """Show an event, and note that the pipeline's counts are out of date."""
         self._of(pipeline).stale = True
         self.display.tell(pipeline, event)
 
     def confirm(self, resolved: Resolved, plan: Plan) -> bool:
-        """Show the first plan to the person at the terminal; ask above the cost that the settings name."""
+        """Show the first plan to the person at the terminal. Ask where its cost is above the limit in the settings."""
         self._of(resolved.name).input = plan.input
         call = self.call
         if not call.talks_to_person:
@@ -67,7 +68,9 @@ class Watcher:
             return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def show(self, runs: Sequence[PipelineRun]) -> None:
-        """Called about once a second; an interrupt that a library has swallowed ends the run here."""
+        """Show the present state. A run calls this about once a second; an interrupt that a library swallowed ends the
+        run here.
+        """
         if self.call.interrupted():
             raise KeyboardInterrupt
         if self.call.talks_to_person:

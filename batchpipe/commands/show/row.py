@@ -1,4 +1,4 @@
-"""One row as it is now: read from the source, planned and rendered by the steps of a run, and never sent."""
+"""Read one row as it is now: from the source, planned and rendered by the steps of a run, and never sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from batchpipe.store.queries import query
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The request that the next run would send. `shares`: the custom id of one in flight that answers it."""
+    """The request that the next run would send.
+
+    `shares` is the custom id of a request in flight whose answer the row would get.
+    """
 
     rung: int
     model: str
@@ -36,10 +39,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowNow:
-    """The row in the input as it is read now, its columns as text. `word` says how it stands, as `plan` does.
+    """The row in the input as it is read now, its columns as text. `word` is its state in `plan`.
 
-    `held` says that it waits for the approval of a pilot. `system`, `user` and `feedback` are the prompt as it would
-    be sent; `params` is the whole request less its custom id, on the rung that is due, else on the first.
+    `held`: whether the row waits for the approval of a pilot. `system`, `user` and `feedback` are the prompt as it
+    would be sent. `params` is the whole request without its custom id, on the rung that is due, else on the first.
     """
 
     input: Mapping[str, str | None]
@@ -54,9 +57,9 @@ class RowNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was found of a row in the input; `row` is None where it has no such key or `problem` is set.
+    """What was found of a row in the input. `row` is None where the input has no such key, or `problem` is set.
 
-    `near` are keys of the input like the one that was not found, with their likeness from 0 to 1.
+    `near` are similar keys of the input, with their likeness from 0 to 1.
     """
 
     key: str | None = None
@@ -68,7 +71,10 @@ class Reading:
 def read_row(
     context: Context, work: Work, file: PipelineFile, params: Mapping[str, Any], keys: Sequence[str]
 ) -> Reading:
-    """Look for the first of `keys` (JSON lists of texts) that the input has; a broken input is no error."""
+    """Find the first of `keys` (JSON lists of texts) that the input has.
+
+    An input that cannot be read is no error here: `problem` says what is wrong.
+    """
     with context.temporary_folder("show-") as temporary:
         try:
             with context.source(file, params) as source:
@@ -86,7 +92,7 @@ def read_row(
 
 
 def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot | None:
-    """A snapshot of the row called `key` alone; None where there is none."""
+    """Return a snapshot with only the row called `key`; None where there is none."""
     select = f"SELECT * FROM {snapshot.relation} WHERE key = {quote_literal(key)}"
     one = snapshot.of_rows(work.connection, select, path)
     return one if one.rows == 1 else None
@@ -137,7 +143,7 @@ def _due(work: Work) -> Due | None:
 
 
 def _feedback(work: Work) -> str | None:
-    """What a retry shows of the answer before it."""
+    """Return what a retry shows the model of its answer before."""
     row = work.connection.execute(
         "SELECT t.feedback_answer, t.feedback_error FROM work.rendered t "
         "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"
@@ -146,7 +152,7 @@ def _feedback(work: Work) -> str | None:
 
 
 def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
-    """The columns that the templates use, as they are given to them: a time with a zone is naive UTC."""
+    """Return the columns that the templates use, as templates get them: a time with a zone is naive UTC."""
     columns = [each for each in one.columns if each.name in resolved.templates.columns]
     chosen = [python_value(each) for each in columns]
     row = work.connection.execute(f"SELECT {', '.join(['1', *chosen])} FROM {one.relation} s").fetchone()

@@ -1,4 +1,4 @@
-"""`batchpipe show`: one row's whole story, sent or not: input, prompt, every attempt, decisions, cost."""
+"""Run `batchpipe show`: print the history of one row: input, prompt, every attempt, decisions, cost."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ NEAR_KEYS = 3
 
 
 def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = ()) -> int:
-    """Tell the story of the row called `key`: a text for each key column, or one JSON list of them all.
+    """Print the history of the row called `key`: a text for each key column, or one JSON list of them all.
 
-    `params` are `NAME=VALUE` of the input query. Raises UsageError for an unknown key, with the nearest ones.
+    `params` are `NAME=VALUE` of the input query.
+    Raises UsageError for an unknown key, with the nearest ones.
     """
     file = call.one_pipeline(pipeline, "show NAME KEY")
     values = typed_params([file], split_params(params))[file.pipeline.name]
@@ -44,7 +45,10 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
 
 
 def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> RowHistory:
-    """The story of a row, from the present input and the ledger. Raises UsageError for an unknown key."""
+    """Return the history of a row, from the present input and the ledger.
+
+    Reads the ledger, the output table. Raises UsageError for an unknown key.
+    """
     wanted = possible_keys(work, file, key)
     names = _names(file)
     with context.database.reading(work) as session:
@@ -58,7 +62,10 @@ def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], p
 
 
 def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[str]:
-    """What `key` may mean, likeliest first, as JSON lists of texts; UsageError where it cannot be a key."""
+    """Return what `key` may mean, the likeliest first, as JSON lists of texts.
+
+    Raises UsageError where the texts cannot be a key.
+    """
     columns = file.pipeline.input.key
     texts = [each.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for each in key]
     meant = [texts] if len(texts) == len(columns) else []
@@ -76,7 +83,7 @@ def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[st
 
 
 def shown_key(key: str) -> str:
-    """A key for people: the text of a single column, else the JSON list; cut where it is long."""
+    """Return a key for people: the text of a single column, else the JSON list; cut where it is long."""
     values = json.loads(key)
     text = values[0] if len(values) == 1 else json.dumps(values, ensure_ascii=False)
     return shortened(safe(text), SHOWN_KEY)
@@ -103,7 +110,7 @@ def _is_known(session: Session, names: Sequence[str], key: str) -> bool:
 
 
 def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> UsageError:
-    """The error for a key that neither the ledger nor the input has."""
+    """Return the error for a key that neither the ledger nor the input has."""
     keys = query("sent_keys", pipelines=quote_list(names))
     sent = session.rows(query("near_keys", keys=keys), {"key": key})
     ranked = dict(sorted([*sent, *reading.near], key=lambda each: (-each[1], each[0])))

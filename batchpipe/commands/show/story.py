@@ -1,4 +1,4 @@
-"""One row's story as frozen values, and how it looks to a person."""
+"""Hold the history of one row, and print it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ WHY_DUE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request of the row. Times are naive UTC, tokens and cost None until there is a result.
+    """One request of the row. Times are naive UTC; tokens and cost are None until there is a result.
 
-    A row that does not lead shares the answer of the row `shares_with` and costs nothing; `followers` counts
-    the rows that share this one's. `input` holds the values as they were sent, by column, as text. `outcome`
-    is the provider's, `verdict` what it led to (accepted, retry, escalated, failed), `verdict_error` why.
+    A row that does not lead shares the answer of the row `shares_with`, and costs nothing. `followers` counts the rows
+    that share the answer of this one. `input` has the values as they were sent, by column, as text. `outcome` is the
+    provider's; `verdict` is what it led to (accepted, retry, escalated, failed), and `verdict_error` is why.
     """
 
     custom_id: str
@@ -82,7 +82,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A change of the row's standing. `rung` answered or is next; `not_before` delays a retry."""
+    """A change of the row's state. `rung` answered, or is next; `not_before` delays a retry."""
 
     recorded_at: datetime
     state: str
@@ -101,7 +101,7 @@ class Decision:
 class Review:
     """What a person said of an answer: `before` is the model's document, `after` the person's.
 
-    It `stands` while the input is the same and nobody has said anything newer.
+    It `stands` while the input is the same and there is no newer review.
     """
 
     recorded_at: datetime
@@ -116,7 +116,9 @@ class Review:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowHistory:
-    """Everything known of one row. `now` is None where it left the input or `problem` kept that unread."""
+    """Everything that is known of one row. `now` is None where the row left the input, or `problem` kept the input
+    unread.
+    """
 
     pipeline: str
     key: Sequence[str]
@@ -136,12 +138,12 @@ class RowHistory:
 
 
 def review_of(row: Mapping[str, Any]) -> Review:
-    """A review out of a row of the ledger, where documents are text."""
+    """Return a review from a row of the ledger, where documents are text."""
     return Review(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
 
 
 def history_text(story: RowHistory, suggest: Callable[[str], str]) -> str:
-    """The story for a person, in the order in which it is asked for; nothing in it steers the terminal."""
+    """Return the history for a person. Nothing in it steers the terminal."""
     parts = [_head(story)]
     if story.output is not None:
         parts.append("output\n" + pairs([(name, _value(value)) for name, value in story.output.items()]))
@@ -183,7 +185,7 @@ def _now(story: RowHistory, suggest: Callable[[str], str]) -> str:
 
 
 def _coming(story: RowHistory, now: RowNow) -> str:
-    """What the next run would do with the row, and why."""
+    """Return what the next run would do with the row, and why."""
     if now.due is None:
         waits = story.decisions[-1].not_before if story.decisions else None
         if now.word == "retry" and waits is not None:
@@ -283,7 +285,7 @@ def _key(key: Sequence[str]) -> str:
 
 
 def _value(value: Any) -> str | None:
-    """A value of the output table on one line; NULL is not shown."""
+    """Return a value of the output table on one line; None for NULL."""
     if value is None:
         return None
     if isinstance(value, datetime):
@@ -293,7 +295,7 @@ def _value(value: Any) -> str | None:
 
 
 def _cut(text: str | None, width: int = SHOWN_CHARACTERS) -> str:
-    """`text` on one line, safe to show, cut where it is long."""
+    """Return `text` on one line, safe to show, cut where it is long."""
     if text is None:
         return ""
     more = f"… ({len(text) - width:,} more characters: --json has them)" if len(text) > width else ""
@@ -301,7 +303,7 @@ def _cut(text: str | None, width: int = SHOWN_CHARACTERS) -> str:
 
 
 def _block(text: str, *, indent: str = "    ") -> str:
-    """`text` as an indented block, safe to show, cut where it is long."""
+    """Return `text` as an indented block, safe to show, cut where it is long."""
     more = (
         f"\n… ({len(text) - SHOWN_CHARACTERS:,} more characters: --json has them)"
         if len(text) > SHOWN_CHARACTERS

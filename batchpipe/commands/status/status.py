@@ -1,6 +1,6 @@
-"""`batchpipe status`: where the rows of each pipeline stand, and what is at the provider.
+"""Run `batchpipe status`: print where the rows of each pipeline stand, and what is at the provider.
 
-It reads the ledger alone, neither the input nor the provider, so that it works beside a run and offline.
+The command reads only the ledger, not the input or the provider, so it works during a run and offline.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A pipeline as the ledger knows it: `names` are its own and the older one whose history it carries.
+    """A pipeline as the ledger knows it: `names` are its own name and the older one whose history it continues.
 
-    `file` is None where it is gone or cannot be read.
+    `file` is None where the file is gone or cannot be read.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """An open chunk. `held_until`: when one of unknown outcome is believed lost; times are naive UTC."""
+    """An open chunk. `held_until`: when a chunk of unknown outcome counts as lost. Times are naive UTC."""
 
     chunk_id: str
     batch_id: str | None
@@ -63,7 +63,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a person asked for that is not done yet; `selection` is the `--where` it was given with."""
+    """An open order: what a person asked for that is not done yet. `selection` is the `--where` of the order."""
 
     number: int
     kind: str
@@ -74,7 +74,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A call of `run`. `status` is "open" until its end is recorded; `results` and money: what it took in."""
+    """A call of `run`. `status` is "open" until its end is recorded. `results` and the money are what it collected."""
 
     run_id: str
     started_at: datetime
@@ -89,10 +89,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One pipeline. `rows` counts keys by state, `review` being part of `accepted`; `raw`: files of
-    results, and the bytes of all that is kept of their chunks.
+    """The state of one pipeline. `rows` counts keys by state; `review` is part of `accepted`.
 
-    `holder` names the process that holds the pipeline's lock, as it wrote it down.
+    `raw`: the number of result files, and the bytes of all files that are kept of their chunks. `holder` names the
+    process that holds the pipeline's lock.
     """
 
     pipeline: str
@@ -108,9 +108,9 @@ class Status:
 
 
 def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
-    """Print where the pipelines stand; without `arguments` every one of the project and of the ledger.
+    """Print where the pipelines stand; without `arguments` every pipeline of the project and of the ledger.
 
-    `withdraw` are numbers of open orders of the one pipeline that is named: they hold no more.
+    `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn.
     """
     named, single = chosen(call, arguments)
     with call.context() as context:
@@ -132,9 +132,9 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -
 
 
 def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
-    """The pipelines that `arguments` name (all without any), and whether one was named by file or name.
+    """Return the pipelines that `arguments` name (all without any), and whether one was named by file or name.
 
-    A file that cannot be read counts under its stem, and what is wrong with it is said.
+    A file that cannot be read is named by its stem, and a warning says what is wrong with it.
     """
     if not arguments and not pipeline_files(call.root / FOLDER):
         return [], False
@@ -155,14 +155,14 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
 
 
 def with_ledger(session: Session, named: Sequence[Named]) -> list[Named]:
-    """`named`, and the pipelines that only the ledger knows."""
+    """Return `named`, and the pipelines that only the ledger knows."""
     covered = {name for each in named for name in each.names}
     others = [name for (name,) in session.rows(query("known_pipelines")) if name not in covered]
     return [*named, *(Named(name=name, names=(name,)) for name in others)]
 
 
 def read_statuses(context: Context, named: Sequence[Named], *, everything: bool) -> list[Status]:
-    """The status of each pipeline, in one session; `everything` adds those that only the ledger knows."""
+    """Return the status of each pipeline, read in one session. `everything` adds those that only the ledger knows."""
     database = context.database
     work = context.work()
     try:
@@ -175,7 +175,10 @@ def read_statuses(context: Context, named: Sequence[Named], *, everything: bool)
 
 
 def rows_by_state(session: Session, named: Named) -> dict[str, int]:
-    """How many keys stand where, by the words of `ROW_STATES`."""
+    """Return the number of keys in each state of `ROW_STATES`.
+
+    Reads `ledger.decisions`, `ledger.batches`, the valid reviews.
+    """
     reviewed = standing_reviews(session, named.names)
     statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
     counts = dict.fromkeys(ROW_STATES, 0)
@@ -186,7 +189,10 @@ def rows_by_state(session: Session, named: Named) -> dict[str, int]:
 
 
 def last_runs(session: Session, named: Named, number: int) -> list[Run]:
-    """The newest `number` runs, newest first."""
+    """Return the newest `number` runs, newest first.
+
+    Reads `ledger.events`, `ledger.results`.
+    """
     statement = query("last_runs", pipelines=quote_list(named.names))
     return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
 
@@ -352,7 +358,7 @@ def _runs_table(runs: Sequence[Run], terminal: bool) -> str:
 
 
 def _folder_line(folder: Path) -> str:
-    """`12,345 bytes (raw 12,000, work 345)`."""
+    """Return the size of a folder: `12,345 bytes (raw 12,000, work 345)`."""
     parts = {each.name: folder_bytes(each) for each in sorted(folder.iterdir()) if each.is_dir()}
     shown = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
     return f"{folder_bytes(folder):,} bytes" + (f" ({shown})" if shown else "")
