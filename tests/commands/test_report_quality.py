@@ -19,7 +19,7 @@ from test_review import correct
 
 from batchpipe.cli.main import main
 from batchpipe.commands.printing.gold import MADE_UP
-from batchpipe.commands.report.quality import Choice
+from batchpipe.commands.report.quality import SubLadder
 from batchpipe.commands.report.report import report
 from batchpipe.commands.report.rungs import keep
 from batchpipe.common.errors import PipelineError
@@ -193,8 +193,8 @@ def test_where_not_every_model_answered_only_what_is_known_is_said(answered: Pro
     assert "The ladder has other models now" in ask(answered, report, ["demo"]).out
 
 
-def choice(hits: int, usd: str, with_errors: str | None = None) -> Choice:
-    return Choice(
+def choice(hits: int, usd: str, with_errors: str | None = None) -> SubLadder:
+    return SubLadder(
         rungs=(1, 2),
         models=("a", "b"),
         right=Agreed(name="", n=100, agreed=hits),
@@ -215,7 +215,7 @@ def choice(hits: int, usd: str, with_errors: str | None = None) -> Choice:
         (choice(90, "2.0", "2.1"), choice(80, "1.0", "1.2"), False, "does not earn its keep: without it"),
     ],
 )
-def test_whether_a_rung_earns_its_keep(present: Choice, without: Choice, kept: bool | None, words: str) -> None:
+def test_whether_a_rung_earns_its_keep(present: SubLadder, without: SubLadder, kept: bool | None, words: str) -> None:
     found = keep(present, without)
     assert found[0] is kept
     assert words in found[1]

@@ -46,7 +46,7 @@ DEFAULT_TARGET = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class PromptNumbers:
     """The numbers of one prompt version; `ladder` is None where no row has a final result.
 
     `choices` are the ladders that leave rungs out, as they are recorded.
@@ -249,7 +249,7 @@ def _pipeline_run(
     )
 
 
-def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Found:
+def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
     evaluation.read(side)
     rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
     models = []
@@ -258,7 +258,7 @@ def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Found
         models.append(quality(each.model, each.number if each.on_ladder else None, own, fields))
     rungs = [each.model for each in side.contenders if each.on_ladder]
     outcomes = climbed(rows, masks, len(rungs))
-    return Found(
+    return PromptNumbers(
         label=label,
         models=tuple(each for each in models if each is not None),
         ladder=quality(SEVERAL.join(rungs), None, outcomes, fields),
@@ -274,7 +274,7 @@ def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Found
 def _report(
     file: PipelineFile,
     evaluation: Evaluation,
-    found: list[Found],
+    found: list[PromptNumbers],
     judged: tuple[Judged, ...],
     request: EvalRequest,
     bars: list[Bar],

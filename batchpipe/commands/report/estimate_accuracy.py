@@ -19,7 +19,7 @@ LAST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class PastEstimate:
     """The expected cost of batches when they were prepared, and the actual cost of the same batches.
 
     `within`: whether the actual cost lies between `low_usd` and `high_usd`, the interval that should hold 90%. All
@@ -42,10 +42,10 @@ class RunEstimate:
     run_id: str
     prepared_at: datetime
     version: str | None
-    estimate: Estimate
+    estimate: PastEstimate
 
 
-def read_estimates(session: Session, pipelines: str) -> tuple[Estimate | None, list[RunEstimate]]:
+def read_estimates(session: Session, pipelines: str) -> tuple[PastEstimate | None, list[RunEstimate]]:
     """Return the estimate of all collected batches, None where there are none, and the estimates of the newest runs.
 
     Reads the ledger, `work.versions`. Writes `work.estimated`.
@@ -55,13 +55,13 @@ def read_estimates(session: Session, pipelines: str) -> tuple[Estimate | None, l
     return _estimate(whole), _estimates(session)
 
 
-def _estimate(row: Mapping[str, Any]) -> Estimate | None:
+def _estimate(row: Mapping[str, Any]) -> PastEstimate | None:
     if not row["batches"]:
         return None
-    found = {name: row[name] for name in Estimate.__dataclass_fields__ if name in row}
+    found = {name: row[name] for name in PastEstimate.__dataclass_fields__ if name in row}
     low, high = found["low_usd"], found["high_usd"]
     known = low is not None and high is not None
-    return Estimate(**found, within=low <= found["actual_usd"] <= high if known else None)
+    return PastEstimate(**found, within=low <= found["actual_usd"] <= high if known else None)
 
 
 def _estimates(session: Session) -> list[RunEstimate]:
@@ -95,13 +95,13 @@ def estimates_table(estimates: Sequence[RunEstimate], terminal: bool) -> str:
     return table(header, cells, terminal=terminal, right=(2, 3, 4, 5))
 
 
-def expected_text(estimate: Estimate) -> str:
+def expected_text(estimate: PastEstimate) -> str:
     """Return the expected cost with its interval: `$1.20 ($1.10 to $1.31)`."""
     between = _between(estimate)
     return money(estimate.expected_usd) + (f" ({between})" if between else "")
 
 
-def _between(estimate: Estimate) -> str:
+def _between(estimate: PastEstimate) -> str:
     if estimate.low_usd is None or estimate.high_usd is None:
         return ""
     return f"{money(estimate.low_usd)} to {money(estimate.high_usd)}"

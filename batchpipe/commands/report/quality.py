@@ -47,7 +47,7 @@ class RungQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class SubLadder:
     """A ladder of some of the rungs on gold rows, as an evaluation recorded it.
 
     US dollars per 1,000 rows, per 1,000 right rows, and per 1,000 rows with their errors at `[eval] error_usd`; None
@@ -75,15 +75,15 @@ class Evaluated:
     right: Agreed
     usd_per_1000_correct: Decimal | None
     rungs: Sequence[RungQuality]
-    choices: Sequence[Choice]
+    choices: Sequence[SubLadder]
 
     @property
-    def full(self) -> Choice | None:
+    def full(self) -> SubLadder | None:
         """Return the whole ladder."""
         return max(self.choices, key=lambda each: len(each.rungs)) if self.choices else None
 
     @property
-    def cheapest(self) -> Choice | None:
+    def cheapest(self) -> SubLadder | None:
         """Return the cheapest ladder, errors included; None without a price of a wrong row."""
         priced = [each for each in self.choices if each.usd_per_1000_with_errors is not None]
         return min(priced, key=lambda each: (each.usd_per_1000_with_errors, len(each.rungs)), default=None)
@@ -94,7 +94,7 @@ class Evaluated:
         full = self.full
         return full is None or len(self.choices) >= 2 ** len(full.rungs) - 1
 
-    def without(self, rung: int) -> Choice | None:
+    def without(self, rung: int) -> SubLadder | None:
         """Return the ladder without one rung; None where it is not known."""
         left = tuple(each for each in (self.full.rungs if self.full else ()) if each != rung)
         return next((each for each in self.choices if each.rungs == left), None)
@@ -230,10 +230,10 @@ def _evaluated(session: Session, named: Named, file: PipelineFile, error_usd: De
     )
 
 
-def _choice(data: Mapping[str, Any], error_usd: Decimal | None) -> Choice:
+def _choice(data: Mapping[str, Any], error_usd: Decimal | None) -> SubLadder:
     n, hits, cost = data["n"], data["hits"], Decimal(data["cost_usd"])
     wrong = None if error_usd is None else _each(cost + error_usd * (n - hits), n)
-    return Choice(
+    return SubLadder(
         rungs=tuple(data["rungs"]),
         models=tuple(data["models"]),
         right=Agreed(name="", n=n, agreed=hits),

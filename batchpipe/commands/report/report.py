@@ -13,7 +13,7 @@ from batchpipe.commands.printing.agreement import agreement_line, agreement_obje
 from batchpipe.commands.printing.caching import CacheUse, came_to_text, read_cache_use
 from batchpipe.commands.printing.text import count, moment, money, pairs, share, table
 from batchpipe.commands.report.estimate_accuracy import (
-    Estimate,
+    PastEstimate,
     RunEstimate,
     estimates_table,
     expected_text,
@@ -128,7 +128,7 @@ class Report:
     rows_answered: int
     usd_per_1000_accepted: Decimal | None
     in_flight: InFlight
-    estimate: Estimate | None
+    estimate: PastEstimate | None
     estimates: Sequence[RunEstimate]
     rungs: Sequence[Rung]
     versions: Sequence[Version]

@@ -8,7 +8,7 @@ from typing import Any
 from batchpipe.commands.eval.quality import SEVERAL
 from batchpipe.commands.printing.gold import MADE_UP, judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.printing.text import count, moment, money, safe, share, table
-from batchpipe.commands.report.quality import Choice, Evaluated, Quality, RungQuality
+from batchpipe.commands.report.quality import Evaluated, Quality, RungQuality, SubLadder
 from batchpipe.engine.gold.agreement import Agreed
 
 
@@ -79,7 +79,7 @@ def rung_sentences(found: Quality, known: Evaluated) -> list[str]:
     return said
 
 
-def keep(present: Choice, without: Choice) -> tuple[bool | None, str]:
+def keep(present: SubLadder, without: SubLadder) -> tuple[bool | None, str]:
     """Return whether a rung is worth its cost, compared with the ladder without it, and why.
 
     The first value is None where that depends on the cost of a wrong row.
@@ -139,7 +139,7 @@ def _evaluation(known: Evaluated) -> dict[str, Any]:
     }
 
 
-def _choice(found: Choice | None) -> dict[str, Any] | None:
+def _choice(found: SubLadder | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
@@ -194,7 +194,7 @@ def _choices_table(title: str, known: Evaluated, terminal: bool) -> str:
     return table(header, cells, terminal=terminal, right=(1, *range(3, len(header))))
 
 
-def _total(found: Choice) -> str:
+def _total(found: SubLadder) -> str:
     return money(found.usd_per_1000_with_errors)
 
 

@@ -73,7 +73,7 @@ class OutputTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class TakenRows:
     """The rows that were copied out of the database into `work.taken`: `rows` of the `matching` ones."""
 
     output: OutputTable
@@ -130,7 +130,7 @@ def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
     return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
 
 
-def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
+def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRows:
     """Copy the rows that `filters` select, ordered by key, so that the database can be closed.
 
     Reads the output table. Writes `work.taken`. Raises UsageError where there is no table yet, and PipelineError for a
@@ -153,7 +153,7 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> Taken:
         limit=f"LIMIT {int(filters.limit)}" if filters.limit is not None else "",
     )
     session.execute(statement)
-    return Taken(output=output, matching=matching, rows=session.one(f"SELECT count(*) FROM {TAKEN}")[0])
+    return TakenRows(output=output, matching=matching, rows=session.one(f"SELECT count(*) FROM {TAKEN}")[0])
 
 
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
@@ -175,7 +175,7 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
     return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}
 
 
-def save(work: Work, taken: Taken, target: Path) -> None:
+def save(work: Work, taken: TakenRows, target: Path) -> None:
     """Write `work.taken` to `target`, whole or not at all.
 
     Raises UsageError where the file cannot be written.
@@ -193,7 +193,7 @@ def save(work: Work, taken: Taken, target: Path) -> None:
             raise UsageError(what, where=str(target), hint=hint) from error
 
 
-def _copy(taken: Taken, path: Path, ending: str) -> str:
+def _copy(taken: TakenRows, path: Path, ending: str) -> str:
     """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
     itself.
     """
@@ -205,7 +205,7 @@ def _copy(taken: Taken, path: Path, ending: str) -> str:
     return f"COPY (SELECT {values} FROM {TAKEN}) TO {quote_literal(str(path))} ({options})"
 
 
-def _cells(taken: Taken, ending: str) -> str:
+def _cells(taken: TakenRows, ending: str) -> str:
     """Return SQL for all columns as cells of a flat file."""
     columns = taken.output.columns
     return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
@@ -257,7 +257,7 @@ def _cell(name: str, kind: str, ending: str) -> str:
     return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN chr(39) || {text} ELSE {text} END"
 
 
-def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) -> None:
+def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, folder: Path) -> None:
     rows = python_rows(work, taken.output)
     if call.json:
         columns = taken.output.columns
@@ -283,7 +283,7 @@ def _print(call: Call, pipeline: str, work: Work, taken: Taken, folder: Path) ->
         call.say(f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv")
 
 
-def _csv_blocks(taken: Taken, work: Work, folder: Path) -> Iterator[str]:
+def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
     """Yield the rows as CSV, by the same statement as a file, in blocks that end before a line break."""
     with TemporaryDirectory(dir=folder if folder.is_dir() else None) as temporary:
         path = Path(temporary) / "rows.csv"

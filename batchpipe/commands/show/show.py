@@ -13,7 +13,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import safe, shortened
 from batchpipe.commands.results.results import find_output, row_of
 from batchpipe.commands.show.row import Reading, read_row
-from batchpipe.commands.show.story import Attempt, Decision, RowHistory, history_text, review_of
+from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, history_text, review_of
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
@@ -37,14 +37,16 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
     with call.context() as context:
         work = context.work()
         try:
-            found = tell(context, work, file, key, values)
+            found = read_history(context, work, file, key, values)
         finally:
             work.close()
     call.out(asdict(found) if call.json else history_text(found, call.suggest))
     return 0
 
 
-def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]) -> RowHistory:
+def read_history(
+    context: Context, work: Work, file: PipelineFile, key: Sequence[str], params: Mapping[str, Any]
+) -> RowHistory:
     """Return the history of a row, from the present input and the ledger.
 
     Reads the ledger, the output table. Raises UsageError for an unknown key.
@@ -58,7 +60,7 @@ def tell(context: Context, work: Work, file: PipelineFile, key: Sequence[str], p
     with context.database.reading(work) as session:
         if chosen is None:
             raise _unknown(session, file, names, wanted[0], reading)
-        return _story(session, file, names, chosen, reading)
+        return _history(session, file, names, chosen, reading)
 
 
 def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[str]:
@@ -121,7 +123,7 @@ def _unknown(session: Session, file: PipelineFile, names: Sequence[str], key: st
     return UsageError(f"there is no row {shown_key(key)}", where=f"{file.pipeline.name}, KEY", hint=hint)
 
 
-def _story(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> RowHistory:
+def _history(session: Session, file: PipelineFile, names: Sequence[str], key: str, reading: Reading) -> RowHistory:
     parts = {"pipelines": quote_list(names)}
     named = {"key": key, "pipeline": file.pipeline.name}
     now = session.dictionaries(query("row_now", **parts), named)

@@ -142,40 +142,40 @@ def review_of(row: Mapping[str, Any]) -> Review:
     return Review(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
 
 
-def history_text(story: RowHistory, suggest: Callable[[str], str]) -> str:
+def history_text(history: RowHistory, suggest: Callable[[str], str]) -> str:
     """Return the history for a person. Nothing in it steers the terminal."""
-    parts = [_head(story)]
-    if story.output is not None:
-        parts.append("output\n" + pairs([(name, _value(value)) for name, value in story.output.items()]))
-    parts.append(_now(story, suggest))
-    parts += [_attempt(number, each) for number, each in enumerate(story.attempts, start=1)]
-    if story.decisions:
-        parts.append("decisions\n" + "\n".join(_decision(each) for each in story.decisions))
-    if story.reviews:
-        parts.append("reviews\n" + "\n".join(_review(each) for each in story.reviews))
+    parts = [_head(history)]
+    if history.output is not None:
+        parts.append("output\n" + pairs([(name, _value(value)) for name, value in history.output.items()]))
+    parts.append(_now(history, suggest))
+    parts += [_attempt(number, each) for number, each in enumerate(history.attempts, start=1)]
+    if history.decisions:
+        parts.append("decisions\n" + "\n".join(_decision(each) for each in history.decisions))
+    if history.reviews:
+        parts.append("reviews\n" + "\n".join(_review(each) for each in history.reviews))
     return "\n\n".join(parts)
 
 
-def _head(story: RowHistory) -> str:
-    state = {"new": "not answered yet"}.get(story.state, story.state) + (", for review" if story.review else "")
+def _head(history: RowHistory) -> str:
+    state = {"new": "not answered yet"}.get(history.state, history.state) + (", for review" if history.review else "")
     lines = [
         ("state", state),
-        ("because", story.reason if story.state not in ("accepted", "new") else None),
-        ("error", _cut(story.error) if story.error else None),
-        ("cost", money(story.cost_usd) if story.attempts else None),
+        ("because", history.reason if history.state not in ("accepted", "new") else None),
+        ("error", _cut(history.error) if history.error else None),
+        ("cost", money(history.cost_usd) if history.attempts else None),
     ]
-    return f"{story.pipeline} {story.shown_key}\n{pairs(lines)}"
+    return f"{history.pipeline} {history.shown_key}\n{pairs(lines)}"
 
 
-def _now(story: RowHistory, suggest: Callable[[str], str]) -> str:
-    if story.now is None:
-        if story.problem is not None:
-            return f"now\n  the input could not be read: {_block(story.problem, indent='  ').lstrip()}"
+def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
+    if history.now is None:
+        if history.problem is not None:
+            return f"now\n  the input could not be read: {_block(history.problem, indent='  ').lstrip()}"
         return "now\n  it is not in the input any more; what it was answered is kept"
-    now = story.now
-    lines = [f"now\n  {_coming(story, now)}"]
-    if story.paused:
-        lines.append(f"  the pipeline is paused; to go on: {suggest(f'run {story.pipeline} --resume')}")
+    now = history.now
+    lines = [f"now\n  {_coming(history, now)}"]
+    if history.paused:
+        lines.append(f"  the pipeline is paused; to go on: {suggest(f'run {history.pipeline} --resume')}")
     lines.append("  input")
     lines.append(pairs([(safe(name), _cut(value)) for name, value in now.input.items() if value], indent="    "))
     for title, text in (("system", now.system), ("user", now.user), ("after the last answer", now.feedback)):
@@ -184,15 +184,15 @@ def _now(story: RowHistory, suggest: Callable[[str], str]) -> str:
     return "\n".join(lines)
 
 
-def _coming(story: RowHistory, now: RowNow) -> str:
+def _coming(history: RowHistory, now: RowNow) -> str:
     """Return what the next run would do with the row, and why."""
     if now.due is None:
-        waits = story.decisions[-1].not_before if story.decisions else None
+        waits = history.decisions[-1].not_before if history.decisions else None
         if now.word == "retry" and waits is not None:
             return f"it would be tried again after {moment(waits)}"
         return STANDING_WORDS.get(now.word, f"due ({now.word}), but no rung takes it now")
     if now.held:
-        return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {story.pipeline} --approve"
+        return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {history.pipeline} --approve"
     due, why = now.due, WHY_DUE.get(now.word, now.word)
     if due.shares is not None:
         return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"
