@@ -20,7 +20,7 @@ __all__ = ["init", "new", "next_steps"]
 
 
 def init(directory: Path) -> list[Path]:
-    """Write a project to start from into `directory`; the paths written. UsageError where one exists."""
+    """Write a project to start from into `directory` and return the paths. Raises UsageError if a file exists."""
     return write_files(
         directory,
         project.files(),
@@ -29,15 +29,16 @@ def init(directory: Path) -> list[Path]:
 
 
 def next_steps(directory: Path) -> str:
-    """What to do after `init`, for people."""
+    """Return a text that says what to do after `init`."""
     return project.next_steps(directory)
 
 
 def new(name: str, *, root: Path, source: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
-    """Write a pipeline called `name` into the project at `root`; the paths written.
+    """Write a pipeline called `name` into the project at `root` and return the paths.
 
-    Its rows are those of `source` (a relative path starts at the working folder), or a few made-up ones. With
-    `labels` it classifies, without it writes one sentence a row. UsageError before anything is written.
+    Its rows are those of the file `source` (a relative path starts at the working folder), or a few made-up ones. With
+    `labels` the pipeline classifies; without, it writes a sentence about each row. Raises UsageError, before anything
+    is written, for a wrong name, label or source, or if a file exists.
     """
     _check_name(name)
     wanted = _checked_labels(labels)
@@ -52,7 +53,7 @@ def _check_name(name: str) -> None:
     if re.fullmatch(NAME_PATTERN, name):
         return
     near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
-    rule = "A name begins with a small letter, then small letters, digits and `_`"
+    rule = "A name has lower-case letters, digits and `_`, and begins with a letter"
     hint = f"{rule}: `batchpipe new {near or 'my_rows'}`."
     raise UsageError(f"{name!r} cannot be the name of a pipeline", hint=hint)
 
@@ -64,9 +65,9 @@ def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise UsageError("one of the labels is empty", hint=hint)
     if len(trimmed) == 1:
         raise UsageError(f"{trimmed[0]!r} is the only label", hint=hint)
-    # An answer is mapped to a label whatever its capitals are, so two labels may not differ in those alone.
+    # An answer in another case is set to the label's spelling, so that two labels may not differ only in case.
     folded = [label.casefold() for label in trimmed]
     doubled = sorted({label for label in trimmed if folded.count(label.casefold()) > 1})
     if doubled:
-        raise UsageError(f"labels that are the same but for capitals: {', '.join(doubled)}", hint=hint)
+        raise UsageError(f"these labels differ only in case: {', '.join(doubled)}", hint=hint)
     return trimmed

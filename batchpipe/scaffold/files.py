@@ -1,4 +1,4 @@
-"""Writing a set of new files: all of them, or none where one is in the way."""
+"""Writing of a set of new files: all of them, or none if one of them exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from batchpipe.common.errors import UsageError
 
 
 def write_files(root: Path, files: Mapping[str, str], *, hint: str) -> list[Path]:
-    """Write `files` (path below `root` to text) and return their paths; UsageError lists all that exist."""
+    """Write `files` (texts by path below `root`) and return their paths. Raises UsageError that lists those
+    that exist.
+    """
     present = [name for name in files if os.path.lexists(root / name)]
     if present:
         listed = ", ".join(present)
@@ -22,7 +24,7 @@ def write_files(root: Path, files: Mapping[str, str], *, hint: str) -> list[Path
 def _write(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "x" refuses a file that appeared since it was looked for.
+        # "x" refuses a file that was made since the check.
         with path.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
     except OSError as error:

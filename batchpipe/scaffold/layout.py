@@ -1,4 +1,4 @@
-"""TOML with comments: tomli-w writes every value, blocks set them apart and explain them."""
+"""TOML with comments: tomli-w writes the values, and blocks put a comment above and an empty line between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tomli_w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A few tables under a comment. `header` is written as it stands, for `[[arrays of tables]]`."""
+    """Some tables with a comment above. `header` is written as it is, for `[[arrays of tables]]`."""
 
     table: Mapping[str, Any]
     comment: str = ""
@@ -19,7 +19,7 @@ class Block:
 
 
 def document(blocks: Sequence[Block]) -> str:
-    """The blocks as one TOML text, an empty line between them."""
+    """Return the blocks as one TOML text, with an empty line between them."""
     return "\n".join(_block(each) for each in blocks)
 
 

@@ -1,4 +1,4 @@
-"""The project that `init` writes: one small pipeline with all that belongs to it."""
+"""The project that `init` writes: one small pipeline with its prompts, data, answers, settings and a test in CI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A made-up message, and how sure the small model is of its label."""
+    """A made-up message with its label, and the confidence that the small model gives it on the emulator."""
 
     message: str
     label: str
@@ -99,7 +99,7 @@ For real answers set {{key}} (or write it into .env) and leave --emulator out.
 
 
 def files() -> dict[str, str]:
-    """The texts of the project's files, by path."""
+    """Return the texts of the project's files, by path."""
     draft = Draft(
         name=NAME,
         description="Sort what customers write to a tea shop",
@@ -121,7 +121,7 @@ def files() -> dict[str, str]:
 
 
 def next_steps(directory: Path) -> str:
-    """What to do first in the project at `directory`."""
+    """Return a text that says what to do first in the project at `directory`."""
     here = directory.resolve() == Path.cwd()
     return NEXT_STEPS.format(
         place="" if here else f" in {directory}",
@@ -132,15 +132,15 @@ def next_steps(directory: Path) -> str:
 
 def _settings() -> str:
     comment = (
-        "Settings of this project; this file marks its root.\n"
-        "The command line and BATCHPIPE_* variables go before them."
+        "The settings of this project; the folder of this file is the project's root.\n"
+        "Options of the command line and BATCHPIPE_* variables override them."
     )
     table = {"database": "batchpipe.duckdb", "confirm_above_usd": 5}
     return document([Block(comment=comment, table=table)])
 
 
 def _answers() -> str:
-    """The small model's answers, then the large one's to what the small one is not sure of."""
+    """Return the small model's answers, then the large model's answers to messages with a low confidence."""
     lines = [_answer(SMALL_MODEL, each, each.confidence) for each in FEEDBACK]
     lines += [_answer(LARGE_MODEL, each, 0.9) for each in FEEDBACK if each.confidence < 0.8]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

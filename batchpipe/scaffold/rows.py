@@ -1,4 +1,4 @@
-"""The rows of a new pipeline: a few made-up ones with answers for the emulator, or those of a data file."""
+"""The files of a new pipeline, on a few made-up rows with answers for the emulator or on the rows of a data file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MADE_UP = {
         "A regular customer is happy with every order, above all with the tea."
     ),
 }
-# What templates call by these names is not a column.
+# Names that are not columns in a template.
 TEMPLATE_NAMES = frozenset(("fields", "row"))
 LINE_LENGTH = 100
 
 
 def made_up_files(name: str, labels: Sequence[str]) -> dict[str, str]:
-    """A pipeline on a few rows of its own, so that it runs at once."""
+    """Return the files of a pipeline on a few made-up rows, which can run at once."""
     data = f"pipelines/data/{name}.csv"
     draft = Draft(
         name=name,
@@ -55,10 +55,10 @@ def made_up_files(name: str, labels: Sequence[str]) -> dict[str, str]:
 
 
 def source_files(name: str, root: Path, path: Path, labels: Sequence[str]) -> dict[str, str]:
-    """A pipeline on the rows of a data file.
+    """Return the files of a pipeline on the rows of a data file. Raises UsageError if the file cannot be used.
 
-    It comes without answers for the emulator, which makes up some that fit the schema: nobody knows right
-    ones yet, and rows of the file are not copied to where they would be checked in.
+    There are no answers for the emulator, which makes up answers that fit the schema: right ones are not known, and
+    rows of the file are not copied into a file that is checked in.
     """
     source = read_source(root, path)
     names = _column_names(source.columns)
@@ -78,7 +78,7 @@ def source_files(name: str, root: Path, path: Path, labels: Sequence[str]) -> di
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file."""
+    """Return the text of a CSV file."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -87,7 +87,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def answer_lines(outputs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Answers for the emulator: to a prompt that holds the text, the output."""
+    """Return answers for the emulator: each output answers a prompt that holds its text."""
     lines = [{"match": text, "output": output} for text, output in outputs.items()]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
@@ -101,7 +101,7 @@ def _task(labels: Sequence[str]) -> str:
 
 
 def _column_names(columns: Sequence[str]) -> dict[str, str]:
-    """What the pipeline calls each column of the file: the names that templates and tables keep change."""
+    """Return the pipeline's name for each column of the file; only names that mean something else are changed."""
     names: dict[str, str] = {}
     for column in columns:
         wanted = column.lstrip("_") or "column"

@@ -1,4 +1,4 @@
-"""What a data file holds: how DuckDB reads it, its columns, and which of them name a row."""
+"""Inspection of a data file: the SQL that reads it, its columns, and the columns that can be the key."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ READERS = {
     ".ndjson": "read_json",
 }
 COMPRESSED = (".gz", ".zst")
-# Pairs of columns are tried where no single one will do; more columns than these would be a guess.
+# If no single column can be the key, pairs of the first columns are tried, at most so many columns.
 PAIRED_COLUMNS = 8
 KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
 BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Numbers that are rounded, and values without an obvious text, do not name a row.
+# Columns of rounded numbers, or of values without an obvious text, are not used as a key.
 NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|GEOMETRY|STRUCT|MAP|UNION|.*\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A readable file: the SQL that reads it, its columns in order, each one's SQL, and the key."""
+    """A data file: `relation` is the SQL that reads it; its columns in order, the SQL of each of them, and the key."""
 
     relation: str
     columns: tuple[str, ...]
@@ -42,12 +42,14 @@ class Source:
 
     @property
     def key_is_named(self) -> bool:
-        """Whether the key's name says that it is one; otherwise its values are content as well."""
+        """Whether the key is named like one (`id`); otherwise its values may be content that the prompt should show."""
         return all(KEY_NAME.fullmatch(column) for column in self.key)
 
 
 def read_source(root: Path, path: Path) -> Source:
-    """Look into the file at `path`; the SQL reads it from `root`. Raises UsageError."""
+    """Inspect the file at `path`; the SQL of the result reads it from `root`. Raises UsageError if it cannot
+    be used.
+    """
     reader = _reader(path)
     here = _call(reader, path.resolve().as_posix())
     with duckdb.connect() as session:
@@ -57,7 +59,7 @@ def read_source(root: Path, path: Path) -> Source:
             key = _key(session, here, columns, path)
             expressions = _expressions(session, columns)
         except duckdb.Error as error:
-            what = f"DuckDB cannot read it: {str(error).splitlines()[0]}"
+            what = f"DuckDB cannot read the file: {str(error).splitlines()[0]}"
             raise UsageError(what, where=str(path), hint=f"Try it in DuckDB first: FROM {here}") from error
     relation = _call(reader, Path(os.path.relpath(path.resolve(), root.resolve())).as_posix())
     return Source(relation=relation, columns=tuple(columns), expressions=expressions, key=key)
@@ -77,7 +79,7 @@ def _reader(path: Path) -> str:
 
 
 def _call(reader: str, path: str) -> str:
-    # DuckDB takes *, ? and [ for a pattern; in brackets they stand for themselves.
+    # DuckDB reads *, ? and [ as a pattern; in brackets each of them is the character itself.
     literal = re.sub(r"([*?[])", r"[\1]", path)
     return f"{reader}({quote_literal(literal)})"
 
@@ -97,13 +99,13 @@ def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, s
         for candidate, count in zip(usable, distinct, strict=True):
             if count == rows:
                 return candidate
-    what = "no column names a row, nor does a pair of columns: each has a value twice, or NULL"
-    hint = "Add a column with an id of its own for each row; where whole rows are doubled, remove those."
+    what = "no column, and no pair of columns, can be the key: each has a value twice, or NULL"
+    hint = "Add a column with an id that is different in each row; if whole rows occur twice, remove one of them."
     raise UsageError(what, where=str(path), hint=hint)
 
 
 def _expressions(session: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns in SQL, in quotes only where they are needed."""
+    """Return the SQL of each column, in quotes only if it needs them."""
     reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
     words = {str(row[0]) for row in session.execute(reserved).fetchall()}
     return tuple(
@@ -112,7 +114,7 @@ def _expressions(session: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> 
 
 
 def _distinct(columns: Sequence[str]) -> str:
-    # As text, the way keys are compared in a run.
+    # Values are compared as text, as the keys of a run are.
     texts = ", ".join(f"CAST({quote_identifier(name)} AS VARCHAR)" for name in columns)
     return f"count(DISTINCT ({texts}))"
 

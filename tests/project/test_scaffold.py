@@ -181,7 +181,7 @@ def test_new_shows_a_key_that_is_content_as_well(tmp_path: Path) -> None:
 
 def test_new_refuses_a_file_without_a_key(tmp_path: Path) -> None:
     path = source(tmp_path, "rows.csv", "name,text\nAda,hello\nAda,hello\n")
-    with pytest.raises(UsageError, match="no column names a row, nor does a pair") as caught:
+    with pytest.raises(UsageError, match="no column, and no pair of columns, can be the key") as caught:
         new("rows", root=tmp_path, source=path)
     assert caught.value.hint
     assert not (tmp_path / "pipelines").exists()
@@ -250,7 +250,7 @@ def test_new_breaks_a_long_list_of_columns(tmp_path: Path) -> None:
         ("rows.csv", None, "there is no such file"),
         ("rows.docx", "x", "this kind of file is not known"),
         ("rows", "x", "this kind of file is not known"),
-        ("rows.parquet", "x", "DuckDB cannot read it"),
+        ("rows.parquet", "x", "DuckDB cannot read the file"),
         ("rows.csv", "id,text\n", "the file has no rows"),
     ],
 )
