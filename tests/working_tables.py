@@ -32,9 +32,9 @@ drops the table, and under "Read by" if a statement of it reads the table, or if
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _DESCRIPTION = re.compile(r"(?:--|#) work\.(\w+): (One row is .+)")
 _WRITES = re.compile(r"(?:TABLE|VIEW|INSERT INTO|DELETE FROM|UPDATE|DROP TABLE(?: IF EXISTS)?|IF EXISTS)\s+$")
-# A hole of an f-string is `{}` here. A name with a hole is one table for each judged field; what is called is a macro.
-_NAME = re.compile(r"\bwork\.([a-z_]+(?:\{\})?)(?![a-z_(])")
-NUMBERED = {"pairs_{}": "pairs_N", "verdicts_{}": "verdicts_N"}
+# A hole of a template is `{...}`. A name with a hole is one table for each judged field; what is called is a macro.
+_NAME = re.compile(r"\bwork\.((?=[a-z_{])[a-z_]*(?:\{\w*\})?)(?![a-z_(])")
+NUMBERED = {"pairs_{number}": "pairs_N", "verdicts_{number}": "verdicts_N"}
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.sql.quoting import Sql
 
 REGISTRY: Mapping[str, str] = {"anthropic": "batchpipe.providers.anthropic"}
 DEFAULT_PROVIDER = "anthropic"
@@ -193,7 +194,7 @@ class ProviderRules(Protocol):
         """Return the body of a batch of requests, each as (custom id, encoded params)."""
         ...
 
-    def lines_sql(self, *, text: bool) -> str:
+    def lines_sql(self, *, text: bool) -> Sql:
         """Return a SELECT over raw results files (`$paths`, `$maximum_object_size`) that has one row per line.
 
         Its columns: filename VARCHAR (as in `$paths`), custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model

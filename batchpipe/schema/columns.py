@@ -8,7 +8,7 @@ from typing import Any
 
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
 from batchpipe.sql.types import (
     INTEGERS,
     TIMESTAMPS,
@@ -57,18 +57,18 @@ def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...
     return tuple(columns)
 
 
-def value_sql(column: Column, document_sql: str) -> str:
+def value_sql(column: Column, document_sql: str) -> Sql:
     """Return the SQL of the typed value of `column` in the document `document_sql` (JSON, or VARCHAR that holds JSON).
 
     The value is NULL if it is absent, null, or cannot be cast; in a LIST or STRUCT only that part of it is NULL.
     """
-    return _value(column.shape, _Place(document_sql, (column.name,)))
+    return trusted(_value(column.shape, _Place(document_sql, (column.name,))))
 
 
-def uncast_sql(column: Column, document_sql: str) -> str:
+def uncast_sql(column: Column, document_sql: str) -> Sql:
     """Return the SQL of whether the document has a value for `column`, not null, that cannot be cast; never NULL."""
     found = _uncast(column.shape, _Place(document_sql, (column.name,)))
-    return f"coalesce({found}, false)" if found else "false"
+    return sql("coalesce({found}, false)", found=trusted(found)) if found else Sql("false")
 
 
 def _description(node: Any) -> str | None:

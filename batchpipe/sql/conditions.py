@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
 
 INPUT_PREFIX = "i:"
 OUTPUT_PREFIX = "o:"
@@ -32,14 +32,14 @@ class Condition:
     """
 
     text: str
-    sql: str
+    sql: Sql
     inputs: frozenset[str]
     outputs: frozenset[str]
 
     @property
-    def truth(self) -> str:
+    def truth(self) -> Sql:
         """Return the SQL of the condition as a BOOLEAN that is never NULL and never fails."""
-        return f"coalesce(TRY({self.sql}\n), false)"
+        return sql("coalesce(TRY({condition}\n), false)", condition=self.sql)
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ def parse_condition(
     assert row is not None
     return Condition(
         text=text,
-        sql=str(row[0]).removeprefix("SELECT ").rstrip(";"),
+        sql=trusted(str(row[0]).removeprefix("SELECT ").rstrip(";")),
         inputs=frozenset(names.used_columns),
         outputs=frozenset(names.used_fields),
     )

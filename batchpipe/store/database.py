@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import DatabaseError, InternalError
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
 from batchpipe.store.output_marks import mark_output_tables
@@ -60,22 +60,22 @@ class Session:
         """The connection of `work`, to which the database is attached."""
         return self.work.connection
 
-    def execute(self, statement: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
+    def execute(self, statement: Sql, parameters: object = None) -> duckdb.DuckDBPyConnection:
         """Run `statement` and return the cursor that holds its rows."""
         return self.connection.execute(statement, parameters)
 
-    def rows(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
+    def rows(self, statement: Sql, parameters: object = None) -> list[tuple[Any, ...]]:
         """Return all rows of `statement`."""
         return self.connection.execute(statement, parameters).fetchall()
 
-    def one(self, statement: str, parameters: object = None) -> tuple[Any, ...]:
+    def one(self, statement: Sql, parameters: object = None) -> tuple[Any, ...]:
         """Return the first row of `statement`. Raises InternalError if it has none."""
         row = self.connection.execute(statement, parameters).fetchone()
         if row is None:
             raise InternalError("a query that must return a row returned none", hint="Please report this.")
         return tuple(row)
 
-    def dictionaries(self, statement: str, parameters: object = None) -> list[dict[str, Any]]:
+    def dictionaries(self, statement: Sql, parameters: object = None) -> list[dict[str, Any]]:
         """Return all rows of `statement` as dicts by column name."""
         cursor = self.connection.execute(statement, parameters)
         columns = [each[0] for each in cursor.description or ()]
@@ -379,6 +379,6 @@ def streamed(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         yield from block
 
 
-def quoted(*names: str) -> str:
+def quoted(*names: str) -> Sql:
     """Return identifiers, quoted and joined by commas."""
-    return ", ".join(quote_identifier(each) for each in names)
+    return joined(", ", (quote_identifier(each) for each in names))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from batchpipe.sql.quoting import quote_list, quote_literal, quote_table
+from batchpipe.sql.quoting import quote_list, quote_literal, quote_table, sql
 from batchpipe.store.queries import query
 
 MARK = re.compile(r"\[batchpipe: database (?P<database>\w+), pipeline (?P<pipeline>[^\]]+)\]")
@@ -59,6 +59,6 @@ def write_mark(connection: duckdb.DuckDBPyConnection, table: str, comment: str |
 def mark_output_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Mark every output table that pipelines of the attached database have made. Reads `ledger.events`."""
     row = connection.execute("SELECT max(value) FROM ledger.meta WHERE name = 'database'").fetchone()
-    made = query("output_tables_made", columns=f"[{quote_list(COLUMNS_OF_OUTPUT)}]")
+    made = query("output_tables_made", columns=sql("[{name}]", name=quote_list(COLUMNS_OF_OUTPUT)))
     for schema, table, pipeline, comment in connection.execute(made).fetchall():
         write_mark(connection, f"{schema}.{table}", comment, OutputMark(str(row[0]) if row else "", pipeline))

@@ -10,6 +10,8 @@ import re
 from functools import cache
 from importlib import resources
 
+from batchpipe.sql.quoting import Sql
+
 _BLOCK = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -23,10 +25,10 @@ def _blocks() -> dict[str, str]:
     return found
 
 
-def query(name: str, **parts: str) -> str:
+def query(name: str, **parts: Sql) -> Sql:
     """Return the statement `name` with its `{parts}` filled in. Raises KeyError for an unknown name or missing part."""
     text = _blocks()[name]
-    return text.format(**parts) if parts else text
+    return Sql(text.format(**parts) if parts else text)
 
 
 def names() -> frozenset[str]:

@@ -19,6 +19,8 @@ from types import CodeType
 from typing import Any
 from unittest.mock import patch
 
+from batchpipe.sql.quoting import Sql
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME_CHARACTERS = 60
 RUNS_A_STATEMENT = ("execute", "executemany", "query", "sql")
@@ -94,7 +96,7 @@ def statements(arguments: Sequence[str]) -> tuple[int, Parts]:
     def connected(*given: Any, **options: Any) -> Connection:
         return Connection(connect(*given, **options), named)
 
-    def noted(name: str, **parts: str) -> str:
+    def noted(name: str, **parts: Sql) -> Sql:
         text = query(name, **parts)
         named.texts[text] = name
         return text

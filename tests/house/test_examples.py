@@ -112,7 +112,7 @@ def judged(name: str, rung: int) -> set[str]:
             if output is None:
                 continue
             document = {columns[0].name: output} if isinstance(output, str) else output
-            values = {OUTPUT_PREFIX + each.name: value_sql(each, "d") for each in columns}
+            values: dict[str, str] = {OUTPUT_PREFIX + each.name: value_sql(each, "d") for each in columns}
             values |= {INPUT_PREFIX + each: literal(row[each], kind) for each, kind in inputs.items()}
             named = ", ".join(f"{sql} AS {quote_identifier(each)}" for each, sql in values.items())
             source = f"SELECT d, {named} FROM (SELECT {literal(json.dumps(document), 'JSON')} AS d)"

@@ -47,8 +47,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "pipeline.*": ("common.errors", "sql.types"),
     "project.*": ("common.errors", "pipeline.model", "pipeline.variables"),
     # schema and prompt
-    "providers": ("common.errors",),
-    "providers.anthropic.*": ("common.errors", "providers"),
+    "providers": ("common.errors", "sql.quoting"),
+    "providers.anthropic.*": ("common.errors", "providers", "sql.quoting"),
     "schema.*": ("common.errors", "pipeline.model", "sql.*"),
     "template.*": ("common.errors", "pipeline.model", "providers"),
     "lint.*": ("pipeline.codes", "template.texts"),

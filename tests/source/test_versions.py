@@ -32,6 +32,7 @@ from batchpipe.engine.resolved.versions import (
 from batchpipe.engine.source.snapshot import input_column
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings
+from batchpipe.sql.quoting import Sql
 
 FILES = BASIC.replace("user_text", 'system = "demo/system.md.j2"\nuser_text')
 QUERIES = """
@@ -267,8 +268,10 @@ def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path
         (version,) = known_versions(session, [name])
         recorded, past = read_version(session, [name], version), past_columns(session, [name])
         rows = session.rows(
-            "SELECT p.columns, p.types, q.input_values, q.fingerprint "
-            "FROM ledger.requests q JOIN ledger.policies p USING (policy_hash) WHERE q.pipeline = $1",
+            Sql(
+                "SELECT p.columns, p.types, q.input_values, q.fingerprint "
+                "FROM ledger.requests q JOIN ledger.policies p USING (policy_hash) WHERE q.pipeline = $1"
+            ),
             [name],
         )
     resolved = resolve_version(recorded, file, KnownInputs(work.connection, ()), context.default_provider, past=past)

@@ -14,6 +14,7 @@ from projects import Project, numbered
 
 from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.engine.context import utc_now
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Database, Session, Work, migrations
 
 TABLES = {
@@ -151,7 +152,7 @@ def test_readers_work_while_a_run_waits(project: Project) -> None:
 
 
 def delete_and_fail(session: Session) -> None:
-    session.execute("DELETE FROM ledger.results")
+    session.execute(Sql("DELETE FROM ledger.results"))
     raise ZeroDivisionError
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import batchpipe
 from batchpipe.engine.context import utc_now
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Database, Work
 
 PACKAGE = Path(batchpipe.__file__).parent
@@ -35,7 +36,7 @@ def test_no_table_and_no_view_of_the_ledger_has_such_a_number(tmp_path: Path) ->
     database, work = Database(path=tmp_path / "batchpipe.duckdb", clock=utc_now), Work.open()
     with database.reading(work) as session:
         columns = session.rows(
-            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'ledger'"
+            Sql("SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'ledger'")
         )
     work.close()
     assert len({table for table, _, _ in columns}) == 15

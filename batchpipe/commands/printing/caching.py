@@ -9,6 +9,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
 from batchpipe.decide.caching import ExpectedCaching
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -30,7 +31,7 @@ class CacheUse:
     saved_usd: Decimal
 
 
-def read_cache_use(session: Session, pipelines: str) -> list[CacheUse]:
+def read_cache_use(session: Session, pipelines: Sql) -> list[CacheUse]:
     """Return what caching did, by model.
 
     Reads `ledger.results`, `ledger.prices`.

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, moment, money, table
+from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -45,13 +46,13 @@ class RunEstimate:
     estimate: PastEstimate
 
 
-def read_estimates(session: Session, pipelines: str) -> tuple[PastEstimate | None, list[RunEstimate]]:
+def read_estimates(session: Session, pipelines: Sql) -> tuple[PastEstimate | None, list[RunEstimate]]:
     """Return the estimate of all collected batches, None where there are none, and the estimates of the newest runs.
 
     Reads the ledger, `work.versions`. Writes `work.estimated`.
     """
     session.execute(query("estimated", pipelines=pipelines))
-    whole = session.dictionaries(query("estimated_sums", groups="", grouped=""))[0]
+    whole = session.dictionaries(query("estimated_sums", groups=Sql(""), grouped=Sql("")))[0]
     return _estimate(whole), _estimates(session)
 
 
@@ -65,11 +66,12 @@ def _estimate(row: Mapping[str, Any]) -> PastEstimate | None:
 
 
 def _estimates(session: Session) -> list[RunEstimate]:
-    grouped = (
+    grouped = sql(
         "LEFT JOIN work.versions USING (prompt_version) "
-        f"GROUP BY run_id, version ORDER BY min(prepared_at) DESC LIMIT {LAST}"
+        "GROUP BY run_id, version ORDER BY min(prepared_at) DESC LIMIT {last}",
+        last=number_sql(LAST),
     )
-    groups = "run_id::VARCHAR AS run_id, min(prepared_at) AS prepared_at, version,"
+    groups = Sql("run_id::VARCHAR AS run_id, min(prepared_at) AS prepared_at, version,")
     return [
         RunEstimate(run_id=each["run_id"], prepared_at=each["prepared_at"], version=each["version"], estimate=estimate)
         for each in session.dictionaries(query("estimated_sums", groups=groups, grouped=grouped))

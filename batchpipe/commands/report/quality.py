@@ -24,7 +24,7 @@ from batchpipe.engine.resolved.resolve import split_model
 from batchpipe.engine.resolved.versions import known_versions, read_version
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.schema.columns import output_columns
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -183,7 +183,7 @@ def _graded(
         session.execute(query("answers_that_stand", pipelines=pipelines))
         session.execute(query("answers_to_grade", pipelines=pipelines))
         examples = [version.identity.queries]
-        found = grade_answers(session, gold, named.names, "work.answers_to_grade", examples, ["rung", "model"])
+        found = grade_answers(session, gold, named.names, Sql("work.answers_to_grade"), examples, ["rung", "model"])
         return found, session.rows(query("standing_by_rung")), gold.judged
 
 

@@ -24,7 +24,7 @@ from batchpipe.commands.report.rungs import quality_object, quality_pairs, quali
 from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -176,14 +176,14 @@ def _read(session: Session, named: Named) -> Report:
     pipelines = quote_list(named.names)
     session.execute(query("paid", pipelines=pipelines))
     session.execute(query("paid_versions", pipelines=pipelines))
-    total = _sums(session.dictionaries(query("paid_sums", groups="", grouped=""))[0])
+    total = _sums(session.dictionaries(query("paid_sums", groups=Sql(""), grouped=Sql("")))[0])
     rows = rows_by_state(session, named)
     answered = rows["accepted"] + rows["kept"]
     batches, requests, max_usd = session.one(query("in_flight", pipelines=pipelines))
     estimate, estimates = read_estimates(session, pipelines)
     return Report(
         pipeline=named.name,
-        since=session.one("SELECT min(recorded_at) FROM work.paid")[0],
+        since=session.one(Sql("SELECT min(recorded_at) FROM work.paid"))[0],
         total=total,
         saved_usd=total.realtime_usd - total.cost_usd,
         rows_answered=answered,
@@ -201,13 +201,13 @@ def _read(session: Session, named: Named) -> Report:
 
 
 def _rungs(session: Session) -> list[Rung]:
-    statement = query("paid_sums", groups="rung, model,", grouped="GROUP BY rung, model ORDER BY rung, model")
+    statement = query("paid_sums", groups=Sql("rung, model,"), grouped=Sql("GROUP BY rung, model ORDER BY rung, model"))
     return [Rung(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)]
 
 
 def _versions(session: Session) -> list[Version]:
-    grouped = "LEFT JOIN work.versions USING (prompt_version) GROUP BY version, git_commit, seq ORDER BY seq"
-    statement = query("paid_sums", groups="version, git_commit,", grouped=grouped)
+    grouped = Sql("LEFT JOIN work.versions USING (prompt_version) GROUP BY version, git_commit, seq ORDER BY seq")
+    statement = query("paid_sums", groups=Sql("version, git_commit,"), grouped=grouped)
     return [
         Version(version=each["version"], git_commit=each["git_commit"], sums=_sums(each))
         for each in session.dictionaries(statement)
@@ -217,8 +217,8 @@ def _versions(session: Session) -> list[Version]:
 def _days(session: Session) -> list[Day]:
     statement = query(
         "paid_sums",
-        groups="recorded_at::DATE AS day,",
-        grouped=f"GROUP BY day ORDER BY day DESC LIMIT {LAST}",
+        groups=Sql("recorded_at::DATE AS day,"),
+        grouped=sql("GROUP BY day ORDER BY day DESC LIMIT {last}", last=number_sql(LAST)),
     )
     return [Day(day=each["day"], sums=_sums(each)) for each in session.dictionaries(statement)]
 

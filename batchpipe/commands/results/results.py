@@ -21,7 +21,7 @@ from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
-from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, quote_table, sql
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
@@ -29,7 +29,7 @@ SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
 BLOCK_BYTES = 1 << 20
-TAKEN = "work.taken"
+TAKEN = Sql("work.taken")
 FORMATS: Mapping[str, str] = {
     ".csv": "FORMAT csv, HEADER true",
     ".parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -67,7 +67,7 @@ class OutputTable:
         return [name for name, _ in self.columns]
 
     @property
-    def sql(self) -> str:
+    def quoted(self) -> Sql:
         """Return the table's two-part name, quoted."""
         return quote_table(".".join(_split(self.name)))
 
@@ -140,20 +140,22 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
     if output is None:
         hint = f"To make it: batchpipe run {file.pipeline.name}"
         raise UsageError("there are no results yet", where=f"the table {file.pipeline.table}", hint=hint)
-    source, condition = output.sql, _condition(session, output, filters)
+    source, condition = output.quoted, _condition(session, output, filters)
     if filters.where is not None:
-        source = f"(SELECT *, {_prefixed(output)} FROM {output.sql})"
+        source = sql("(SELECT *, {prefixed} FROM {table})", prefixed=_prefixed(output), table=output.quoted)
     matching = session.one(query("count_rows", table=source, condition=condition))[0]
     statement = query(
         "take_rows",
-        columns=", ".join(quote_identifier(name) for name in output.names),
+        columns=joined(", ", (quote_identifier(name) for name in output.names)),
         table=source,
         condition=condition,
-        order=", ".join(quote_identifier(name) for name in output.key),
-        limit=f"LIMIT {int(filters.limit)}" if filters.limit is not None else "",
+        order=joined(", ", (quote_identifier(name) for name in output.key)),
+        limit=sql("LIMIT {limit}", limit=number_sql(int(filters.limit))) if filters.limit is not None else Sql(""),
     )
     session.execute(statement)
-    return TakenRows(output=output, matching=matching, rows=session.one(f"SELECT count(*) FROM {TAKEN}")[0])
+    return TakenRows(
+        output=output, matching=matching, rows=session.one(sql("SELECT count(*) FROM {taken}", taken=TAKEN))[0]
+    )
 
 
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
@@ -167,9 +169,9 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
 
     Reads the output table.
     """
-    texts = ", ".join(f"{quote_identifier(name)}::VARCHAR" for name in output.key)
-    values = ", ".join(_python_value(*each) for each in output.columns)
-    rows = session.rows(query("row_of_output", values=values, table=output.sql, texts=texts), {"key": key})
+    texts = joined(", ", (sql("{name}::VARCHAR", name=quote_identifier(name)) for name in output.key))
+    values = joined(", ", (_python_value(*each) for each in output.columns))
+    rows = session.rows(query("row_of_output", values=values, table=output.quoted, texts=texts), {"key": key})
     if not rows:
         return None
     return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}
@@ -211,32 +213,35 @@ def _cells(taken: TakenRows, ending: str) -> str:
     return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
 
 
-def _condition(session: Session, output: OutputTable, filters: Filters) -> str:
+def _condition(session: Session, output: OutputTable, filters: Filters) -> Sql:
     """Return the filters as one SQL condition over the table and the columns of `_prefixed`."""
-    parts = ["_current"] if filters.current else []
-    parts += ["_review"] if filters.review else []
+    parts = [Sql("_current")] if filters.current else []
+    parts += [Sql("_review")] if filters.review else []
     if filters.where is not None:
         types = dict(output.columns)
         parsed = parse_condition(session.connection, filters.where, fields=types, columns=types, where="--where")
         bind_condition(session.connection, parsed, field_types=types, column_types=types, where="--where")
         parts.append(parsed.truth)
-    return " AND ".join(parts) or "true"
+    return joined(" AND ", parts) if parts else Sql("true")
 
 
-def _prefixed(output: OutputTable) -> str:
+def _prefixed(output: OutputTable) -> Sql:
     """Return SQL for the columns under the names that a condition reads."""
-    return ", ".join(
-        f"{quote_identifier(name)} AS {quote_identifier(prefix + name)}"
-        for prefix in (OUTPUT_PREFIX, INPUT_PREFIX)
-        for name in output.names
+    return joined(
+        ", ",
+        (
+            sql("{name} AS {prefixed}", name=quote_identifier(name), prefixed=quote_identifier(prefix + name))
+            for prefix in (OUTPUT_PREFIX, INPUT_PREFIX)
+            for name in output.names
+        ),
     )
 
 
-def _python_value(name: str, kind: str) -> str:
+def _python_value(name: str, kind: str) -> Sql:
     column = quote_identifier(name)
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"CAST({column} AS TIMESTAMP)"
-    return f"CAST({column} AS VARCHAR)" if "WITH TIME ZONE" in kind else column
+        return sql("CAST({column} AS TIMESTAMP)", column=column)
+    return sql("CAST({column} AS VARCHAR)", column=column) if "WITH TIME ZONE" in kind else column
 
 
 def _is_text(kind: str) -> bool:

@@ -18,7 +18,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import quote_identifier, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -84,7 +84,7 @@ def read_row(
                 one = _one_row(work, snapshot, key, temporary / "row.parquet")
                 if one is not None:
                     return Reading(key=key, row=_read(context, work, resolved, one))
-            listed = query("near_keys", keys=f"SELECT key FROM {snapshot.relation}")
+            listed = query("near_keys", keys=sql("SELECT key FROM {relation}", relation=snapshot.relation))
             near = work.connection.execute(listed, {"key": keys[0]}).fetchall()
             return Reading(near=[(key, likeness) for key, likeness in near])
         except (PipelineError, InputError, UsageError, DatabaseError) as error:

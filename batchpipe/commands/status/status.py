@@ -21,7 +21,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import FOLDER, pipeline_files
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -215,7 +215,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     )
 
 
-def _orders(session: Session, pipelines: str) -> list[Order]:
+def _orders(session: Session, pipelines: Sql) -> list[Order]:
     rows = session.dictionaries(query("open_orders", pipelines=pipelines))
     return [Order(**{name: row[name] for name in Order.__dataclass_fields__}) for row in rows]
 

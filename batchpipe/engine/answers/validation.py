@@ -13,7 +13,7 @@ from typing import Any, Literal
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import VECTOR_ROWS, Session, Work
 from batchpipe.store.queries import query
@@ -51,33 +51,33 @@ class AnswerRules:
         return frozenset[str]().union(*(each.inputs for each in self.conditions))
 
 
-def fill_answers(session: Session, wanted: str) -> None:
+def fill_answers(session: Session, wanted: Sql) -> None:
     """Fill `work.answers` with the newest answer to each custom_id of the relation `wanted`.
 
     Reads `ledger.results`. Writes `work.answers` (custom_id, answer).
     """
-    make_room_for_stored(session, f"custom_id IN (SELECT custom_id FROM {wanted})", 0)
+    make_room_for_stored(session, sql("custom_id IN (SELECT custom_id FROM {wanted})", wanted=wanted), 0)
     session.execute(query("stored_answers", wanted=wanted))
 
 
-def make_room_for_stored(session: Session, among: str, fields: int) -> None:
+def make_room_for_stored(session: Session, among: Sql, fields: int) -> None:
     """Limit how many long answers a statement reads at once, so that the statement fits into memory.
 
     The statement reads `fields` fields out of the results for which the condition `among` is true.
     Reads `ledger.results`.
     """
-    tokens = session.one(query("longest_stored", among=among, rows=str(VECTOR_ROWS)))[0]
+    tokens = session.one(query("longest_stored", among=among, rows=number_sql(VECTOR_ROWS)))[0]
     session.work.make_room_for_answers(TOKEN_BYTES * tokens, fields)
 
 
-def validate_documents(work: Work, rules: AnswerRules, answers: str) -> None:
+def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     """Validate the relation `answers` (custom_id, answer) against the schema.
 
     Answers with the same text are validated once: labels and scores repeat.
     Writes `work.validated`, `work.documents` (custom_id, output, error).
     """
     connection = work.connection
-    longest = connection.execute(query("longest_answers", answers=answers, rows=str(VECTOR_ROWS))).fetchone()
+    longest = connection.execute(query("longest_answers", answers=answers, rows=number_sql(VECTOR_ROWS))).fetchone()
     vector_bytes = longest[0] if longest else 0
     work.make_room_for_answers(vector_bytes, len(rules.columns))
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))

@@ -21,12 +21,12 @@ from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.engine.resolved.resolve import answer_rules_of
 from batchpipe.providers import BatchState
-from batchpipe.sql.quoting import quote_list, quote_literal
+from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
-INCLUDED = ", include_values, include_columns"
+INCLUDED = Sql(", include_values, include_columns")
 MAX_KEPT_LINE = 4_000
 
 OUTCOME_WORDS = {
@@ -176,7 +176,7 @@ class Collector:
         """
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
-            session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else ""))
+            session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else Sql("")))
 
     def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw results of `batch`, and return the number of lines that are not what was sent, by kind of fault.
@@ -228,8 +228,9 @@ class Collector:
             connection.execute(query("validity_by_policy"))
         for policy_hash, prompt_version in policies:
             rules = self._rules_for(policy_hash, prompt_version)
-            among = {"all": str(one).lower(), "policy_hash": f"{quote_literal(policy_hash)}::UUID"}
-            validate_documents(self.parts.work, rules, f"({query('answers_received', **among)})")
+            policy = sql("{policy_hash}::UUID", policy_hash=quote_literal(policy_hash))
+            among = {"all": Sql("true") if one else Sql("false"), "policy_hash": policy}
+            validate_documents(self.parts.work, rules, sql("({answers})", answers=query("answers_received", **among)))
             sent = query("sent_under_policy", **among)
             if rules.inputs:
                 with self.parts.reading() as session:
@@ -239,8 +240,10 @@ class Collector:
             if not one:
                 connection.execute(query("add_validity"))
                 connection.execute(query("add_documents"))
-        connection.execute(query("all_validity", validity="work.validity" if one else "work.validity_by_policy"))
-        documents = "work.documents" if one else "work.documents_by_policy"
+        connection.execute(
+            query("all_validity", validity=Sql("work.validity") if one else Sql("work.validity_by_policy"))
+        )
+        documents = Sql("work.documents") if one else Sql("work.documents_by_policy")
         connection.execute(query("all_documents", documents=documents))
 
     def _rules_for(self, policy_hash: str, prompt_version: str) -> AnswerRules:
@@ -322,11 +325,17 @@ class Collector:
         `ledger.decisions`, `ledger.prices`.
         """
         insert_results(session, self._stamp(session))
-        words = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in OUTCOME_WORDS.items())
+        words = joined(
+            " ",
+            (
+                sql("WHEN {name} THEN {text}", name=quote_literal(name), text=quote_literal(text))
+                for name, text in OUTCOME_WORDS.items()
+            ),
+        )
         session.execute(
             query(
                 "insert_decisions",
-                outcome_words=f"CASE o.checked_outcome {words} END",
+                outcome_words=sql("CASE o.checked_outcome {words} END", words=words),
                 pipelines=quote_list(self.parts.resolved.names),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},

@@ -12,7 +12,7 @@ from batchpipe.engine.output.output_table import merge_output, output_table, ref
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -136,8 +136,8 @@ def record_free_decisions(
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)
-        decided = query("accepted_in_commit", seq=str(session.seq))
-        if session.one(f"SELECT count(*) FROM ({decided})")[0]:
+        decided = query("accepted_in_commit", seq=number_sql(session.seq))
+        if session.one(sql("SELECT count(*) FROM ({decided})", decided=decided))[0]:
             merge_output(session, resolved, decided)
         if first_look:
             if resolved.has_output:

@@ -17,7 +17,7 @@ from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, rest
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -125,7 +125,7 @@ class Rebuilder:
                 policy = {"recipe": OLDEST_RECIPE, "key_types": None, **each.policy}
                 policy |= stamp | {"now": policy.pop("recorded_at")}
                 session.execute(query("insert_policy", pipelines=names), policy)
-            run_id = str(session.one("SELECT uuidv7()")[0])
+            run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
             record_version(session, self.resolved, run_id, self.recovery.context.git_commit())
             ensure_output(session, self.resolved, run_id)
 

@@ -9,6 +9,7 @@ from typing import Any
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
+from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -54,7 +55,7 @@ def insert_results(session: Session, stamp: Mapping[str, Any]) -> None:
     """
     session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
     # Most models have one price for every length of input: the join by length is left out there.
-    stepped = session.one("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1", [ALL_INPUT])[0]
-    step = query("price_step") if stepped else str(ALL_INPUT)
-    costs = {"cost": _COST.format(p="b"), "realtime": _COST.format(p="n")}
+    stepped = session.one(Sql("SELECT count(*) > 0 FROM work.prices WHERE above_input_tokens > $1"), [ALL_INPUT])[0]
+    step = query("price_step") if stepped else number_sql(ALL_INPUT)
+    costs = {"cost": sql(_COST, p=Sql("b")), "realtime": sql(_COST, p=Sql("n"))}
     session.execute(query("insert_results", step=step, **costs), stamp)

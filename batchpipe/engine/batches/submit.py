@@ -25,7 +25,7 @@ from batchpipe.providers import (
     RefusedError,
     UnknownOutcomeError,
 )
-from batchpipe.sql.quoting import quote_list, quote_literal
+from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session, streamed
 from batchpipe.store.queries import query
 
@@ -126,7 +126,7 @@ class Submitter:
             chosen = choose(session, taken)
             if not chosen:
                 return {}
-            drawn = session.rows("SELECT uuidv7()::VARCHAR FROM range($1)", [len(chosen)])
+            drawn = session.rows(Sql("SELECT uuidv7()::VARCHAR FROM range($1)"), [len(chosen)])
             chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
@@ -190,7 +190,7 @@ class Submitter:
 
         Reads `work.chunk` and the file of rendered requests.
         """
-        rendered = f"read_parquet({quote_literal(str(plan.rendered))})"
+        rendered = sql("read_parquet({plan})", plan=quote_literal(str(plan.rendered)))
         statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
         rows = streamed(self.parts.work.connection.execute(statement))
         if unmarked:
@@ -267,7 +267,7 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
     return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
 
 
-def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
+def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:
     """Return the SQL of what is kept of a row with its request, over the snapshot `s`."""
     return {
         "snapshot": snapshot.relation,
@@ -277,6 +277,6 @@ def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-def _names(columns: Sequence[InputColumn]) -> str:
+def _names(columns: Sequence[InputColumn]) -> Sql:
     """Return SQL for the list of the columns' names."""
-    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
+    return sql("[{names}]::VARCHAR[]", names=quote_list(each.name for each in columns))

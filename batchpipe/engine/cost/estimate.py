@@ -33,8 +33,8 @@ from batchpipe.engine.cost.forecast import (
 from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import RungSettings
-from batchpipe.sql.quoting import quote_list
-from batchpipe.store.database import Session
+from batchpipe.sql.quoting import Sql, joined, quote_list, sql
+from batchpipe.store.database import Session, quoted
 from batchpipe.store.queries import query
 
 # The most tokens beyond one per byte: hidden prompts of tools and structured outputs.
@@ -44,13 +44,13 @@ OVERHEAD_TOKENS = 1_500
 USUAL_SECONDS, LONGEST_SECONDS = 3_600.0, 86_400.0
 PLACES = Decimal("1E-15")
 # work.ladder: One row is a rung of the ladder, with its prices and the tokens that its requests are expected to use.
-LADDER = """CREATE OR REPLACE TABLE work.ladder (
+LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
     input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15),
     most_output_usd DECIMAL(20, 15), realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15),
     input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
     input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
-    error DOUBLE, seen BIGINT)"""
+    error DOUBLE, seen BIGINT)""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +141,10 @@ def fill_rung_settings(session: Session, resolved: Resolved) -> None:
     Writes `work.rung_settings`.
     """
     # work.rung_settings: One row is a rung that is present, with its settings.
-    session.execute("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)")
+    session.execute(Sql("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)"))
     rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
     for settings, number in rungs.items():
-        session.execute("INSERT INTO work.rung_settings VALUES ($1, $2)", [settings, number])
+        session.execute(Sql("INSERT INTO work.rung_settings VALUES ($1, $2)"), [settings, number])
 
 
 def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked: Collection[int] = ()) -> None:
@@ -155,7 +155,7 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
     Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`. Writes `work.ladder`.
     """
     session.execute(LADDER)
-    if not session.one("SELECT count(*) FROM work.rendered")[0]:
+    if not session.one(Sql("SELECT count(*) FROM work.rendered"))[0]:
         return
     session.execute(query("recent_batches"), {"provider": resolved.rules.name})
     shown = _past_results(session, resolved)
@@ -178,8 +178,12 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
             "output_per_byte": found.output.per_byte,
         }
         values |= {name: getattr(found, name) for name in EXPECTED}
-        columns = ", ".join(f"${name} AS {name}" for name in values)
-        session.execute(f"INSERT INTO work.ladder BY NAME SELECT {columns}", values)
+        statement = sql(
+            "INSERT INTO work.ladder ({columns}) VALUES ({places})",
+            columns=quoted(*values),
+            places=joined(", ", [Sql("?")] * len(values)),
+        )
+        session.execute(statement, list(values.values()))
 
 
 EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
@@ -250,7 +254,7 @@ def estimate(
     """
     if not chunks:
         return NOTHING
-    ladder = {each["rung"]: each for each in session.dictionaries("SELECT * FROM work.ladder ORDER BY rung")}
+    ladder = {each["rung"]: each for each in session.dictionaries(Sql("SELECT * FROM work.ladder ORDER BY rung"))}
     expected = {rung: _expected(each) for rung, each in ladder.items()}
     if once:
         expected = {rung: each.once() for rung, each in expected.items()}

@@ -28,7 +28,7 @@ from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.evaluation.field_comparison import is_correct
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column, value_sql
-from batchpipe.sql.quoting import quote_identifier, quote_list
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -86,7 +86,7 @@ def read_true_values(context: Context, work: Work, file: PipelineFile, columns: 
             return None
         with context.database.reading(work) as session:
             fill_reviewed(session, file.pipeline.names, columns, [each.name for each in fields])
-        values = "".join(f", {quote_identifier(each.name)}" for each in fields)
+        values = joined("", (sql(", {name}", name=quote_identifier(each.name)) for each in fields))
         work.connection.execute(query("true_values_from_review", values=values))
         if gold.snapshot is not None:
             _take_gold(work, gold.snapshot, fields, by_name, file)
@@ -125,7 +125,7 @@ def fill_keys_with_gold(work: Work, snapshot: Snapshot | None) -> None:
     if snapshot is None:
         work.connection.execute("CREATE OR REPLACE TABLE work.keys_with_gold (key_id UUID)")
         return
-    same = same_row_sql(names_sql(snapshot.columns), "s._given", "g._columns", "g._texts")
+    same = same_row_sql(names_sql(snapshot.columns), Sql("s._given"), Sql("g._columns"), Sql("g._texts"))
     parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}
     work.connection.execute(query("keys_with_gold", **parts))
 
@@ -134,7 +134,7 @@ def grade_answers(
     session: Session,
     gold: TrueValues,
     names: Sequence[str],
-    answers: str,
+    answers: Sql,
     examples: Sequence[Examples] = (),
     extra_columns: Sequence[str] = (),
 ) -> list[GradedAnswer]:
@@ -149,10 +149,10 @@ def grade_answers(
         "graded_answers",
         pipelines=quote_list(names),
         answers=answers,
-        same=same_row_sql("p.columns", "q.texts", "g._columns", "g._texts"),
-        extra="".join(f", a.{quote_identifier(each)}" for each in extra_columns),
-        true="".join(f", g.{quote_identifier(each.name)}" for each in gold.fields),
-        given="".join(f", {value_sql(each, 'a.output')}" for each in columns),
+        same=same_row_sql(Sql("p.columns"), Sql("q.texts"), Sql("g._columns"), Sql("g._texts")),
+        extra=joined("", (sql(", a.{name}", name=quote_identifier(each)) for each in extra_columns)),
+        true=joined("", (sql(", g.{name}", name=quote_identifier(each.name)) for each in gold.fields)),
+        given=joined("", (sql(", {value}", value=value_sql(each, "a.output")) for each in columns)),
     )
     shown = [_PromptExamples(gold.key, rows) for each in examples for rows in each.values() if rows]
     found, width = [], len(gold.fields)

@@ -21,7 +21,7 @@ from batchpipe.engine.source.source import Source
 from batchpipe.evaluation.field_comparison import FieldComparison
 from batchpipe.pipeline.model import Eval, EvalField, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -209,7 +209,7 @@ def choose_rows(
         connection.execute(query("gold_sample"), {"rows": sample})
     if not _count(work, "SELECT count(*) FROM work.truth"):
         raise _nothing_left(gold, prompts[0].file)
-    rows = subset(work, given, "SELECT key_id FROM work.truth", path)
+    rows = subset(work, given, Sql("SELECT key_id FROM work.truth"), path)
     return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
 
 
@@ -238,25 +238,31 @@ def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, pro
     return _count(work, query("gold_missing", **relations))
 
 
-def subset(work: Work, snapshot: Snapshot, keys: str, path: Path) -> Snapshot:
+def subset(work: Work, snapshot: Snapshot, keys: Sql, path: Path) -> Snapshot:
     """Write the rows of `snapshot` whose key_id is in `keys` (SQL) as a snapshot at `path`."""
     return snapshot.of_rows(work.connection, query("gold_rows", rows=snapshot.relation, keys=keys), path)
 
 
 def truth_values(
     work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
-) -> str:
+) -> Sql:
     """Return SQL for the true values of `fields` in gold `g`, each after a comma.
 
     Raises InputError for a true value that the field's type does not take.
     """
     _refuse_strange(work, snapshot, fields, types, file)
-    return "".join(f", {_truth(each, types[each.name])} AS {quote_identifier(each.name)}" for each in fields)
+    return joined(
+        "",
+        (
+            sql(", {truth} AS {name}", truth=_truth(each, types[each.name]), name=quote_identifier(each.name))
+            for each in fields
+        ),
+    )
 
 
-def _truth(field: GoldField, column: Column) -> str:
+def _truth(field: GoldField, column: Column) -> Sql:
     assert field.column is not None
-    return f"TRY_CAST(g.{field.column.stored} AS {column.type})"
+    return sql("TRY_CAST(g.{stored} AS {type})", stored=field.column.stored, type=type_sql(column.type))
 
 
 def _refuse_strange(
@@ -287,9 +293,16 @@ def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Map
     shared = sorted(read & set(rows[0])) if rows else []
     if not set(shared) & prompt.templates.columns and not set(prompt.file.pipeline.input.key) <= set(shared):
         return 0
-    same = " AND ".join(
-        f"{names[name].text} IS NOT DISTINCT FROM json_extract_string(e.example, {quote_literal(_json_path(name))})"
-        for name in shared
+    same = joined(
+        " AND ",
+        (
+            sql(
+                "{text} IS NOT DISTINCT FROM json_extract_string(e.example, {json_path})",
+                text=names[name].text,
+                json_path=quote_literal(_json_path(name)),
+            )
+            for name in shared
+        ),
     )
     statement = query("gold_leave_out", rows=given.relation, same=same)
     texts = [json.dumps({name: row[name] for name in shared}, default=str, ensure_ascii=False) for row in rows]

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
-from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql, type_sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -41,11 +41,21 @@ def fill_reviewed(session: Session, names: Sequence[str], columns: Iterable[Colu
     """
     by_name = {each.name: each for each in columns}
     fields = [by_name[name] for name in wanted]
-    values = "".join(f", {value_sql(each, 'h.after')} AS {quote_identifier(each.name)}" for each in fields)
-    tests = [f"NOT {uncast_sql(each, 'h.after')}" for each in fields]
-    tests += [f"list_contains(json_keys(h.after), {quote_literal(each.name)})" for each in fields if not each.optional]
+    values = joined(
+        "",
+        (
+            sql(", {value} AS {name}", value=value_sql(each, "h.after"), name=quote_identifier(each.name))
+            for each in fields
+        ),
+    )
+    tests = [sql("NOT {uncast}", uncast=uncast_sql(each, "h.after")) for each in fields]
+    tests += [
+        sql("list_contains(json_keys(h.after), {name})", name=quote_literal(each.name))
+        for each in fields
+        if not each.optional
+    ]
     reviewed = standing_reviews(session, names)
-    session.execute(query("gold_reviews", values=values, reviewed=reviewed, whole=" AND ".join(tests)))
+    session.execute(query("gold_reviews", values=values, reviewed=reviewed, whole=joined(" AND ", tests)))
 
 
 def with_reviewed(
@@ -57,21 +67,24 @@ def with_reviewed(
     A reviewed row has its input as the person saw it. It is left out where a `needed` column of its input is not known.
     Reads `work.gold_reviews`.
     """
-    covered = f"list_has_all(r._columns, [{quote_list(set(needed) - set(key))}]::VARCHAR[])"
+    covered = sql("list_has_all(r._columns, [{needed}]::VARCHAR[])", needed=quote_list(set(needed) - set(key)))
     relations = {"gold": gold.relation, "covered": covered}
-    values = "".join(f", {_seen(each, key)} AS {each.stored}" for each in gold.columns)
+    values = joined(
+        "", (sql(", {seen} AS {stored}", seen=_seen(each, key), stored=each.stored) for each in gold.columns)
+    )
     statement = query("gold_and_reviewed", values=values, **relations)
     whole = gold.of_rows(work.connection, statement, path)
     [(uncovered,)] = work.connection.execute(query("reviewed_beside_gold", **relations)).fetchall()
     return whole, uncovered
 
 
-def _seen(column: InputColumn, key: Sequence[str]) -> str:
+def _seen(column: InputColumn, key: Sequence[str]) -> Sql:
     """Return SQL for the value of `column` as the person saw it."""
-    text = f"r._texts[list_position(r._columns, {quote_literal(column.name)})]"
+    text = sql("r._texts[list_position(r._columns, {name})]", name=quote_literal(column.name))
     if column.name in key:
-        text = f"json_extract_string(r.key, '$[{list(key).index(column.name)}]')"
-    return text if column.as_text else f"TRY_CAST({text} AS {column.type})"
+        number = number_sql(list(key).index(column.name))
+        text = sql("json_extract_string(r.key, '$[{number}]')", number=number)
+    return text if column.as_text else sql("TRY_CAST({text} AS {type})", text=text, type=type_sql(column.type))
 
 
 def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
@@ -83,31 +96,38 @@ def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
     connection = work.connection
     if empty:
         connection.execute(query("empty_truth"))
-    same = same_row_sql(names_sql(given.columns), "s._given", "r._columns", "r._texts")
+    same = same_row_sql(names_sql(given.columns), Sql("s._given"), Sql("r._columns"), Sql("r._texts"))
     parts = {"same": same, "texts": texts_sql(given.columns), "rows": given.relation}
     connection.execute(query("reviewed_truth", **parts))
     connection.execute("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)")
     connection.execute("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth")
 
 
-def names_sql(columns: Iterable[InputColumn]) -> str:
+def names_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the names of `columns` as a VARCHAR list."""
-    return f"[{quote_list(each.name for each in columns)}]::VARCHAR[]"
+    return sql("[{names}]::VARCHAR[]", names=quote_list(each.name for each in columns))
 
 
-def same_row_sql(names: str, texts: str, other_names: str, other_texts: str) -> str:
+def same_row_sql(names: Sql, texts: Sql, other_names: Sql, other_texts: Sql) -> Sql:
     """Return SQL for whether two lists of texts, each with its column names, agree in every column that both have.
 
     NULL and '' agree, because they render to the same text. Numbers and times agree where only their types differ: 5
     and 5.0, 2026-01-01 and 2026-01-01 00:00:00.
     """
-    one, two = f"{texts}[list_position({names}, name)]", f"{other_texts}[list_position({other_names}, name)]"
-    unlike = [f"coalesce({one}, '') <> coalesce({two}, '')"]
+    one = sql("{texts}[list_position({names}, name)]", texts=texts, names=names)
+    two = sql("{texts}[list_position({names}, name)]", texts=other_texts, names=other_names)
+    unlike = [sql("coalesce({one}, '') <> coalesce({two}, '')", one=one, two=two)]
     unlike += [
-        f"coalesce(TRY_CAST({one} AS {kind}) <> TRY_CAST({two} AS {kind}), true)" for kind in ("DOUBLE", "TIMESTAMP")
+        sql("coalesce(TRY_CAST({one} AS {kind}) <> TRY_CAST({two} AS {kind}), true)", one=one, two=two, kind=kind)
+        for kind in (Sql("DOUBLE"), Sql("TIMESTAMP"))
     ]
-    differing = f"list_filter({names}, lambda name: list_contains({other_names}, name) AND {' AND '.join(unlike)})"
-    return f"len({differing}) = 0"
+    differing = sql(
+        "list_filter({names}, lambda name: list_contains({other_names}, name) AND {unlike})",
+        names=names,
+        other_names=other_names,
+        unlike=joined(" AND ", unlike),
+    )
+    return sql("len({differing}) = 0", differing=differing)
 
 
 def count_reviewed(work: Work) -> FromReview:

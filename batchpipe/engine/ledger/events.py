@@ -9,9 +9,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
+
+EVERY_KEY = Sql("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +94,12 @@ def add_event(
     session.execute(query("insert_event"), values)
 
 
-def _families(names: Sequence[str]) -> str:
+def _families(names: Sequence[str]) -> Sql:
     """Return the pipelines' names without the part that evaluations add: a budget covers the evaluations too."""
     return quote_list([each.partition(":")[0] for each in names])
 
 
-def standing_reviews(session: Session, names: Sequence[str], among: str = "") -> str:
+def standing_reviews(session: Session, names: Sequence[str], among: Sql = EVERY_KEY) -> Sql:
     """Return SQL for the reviews that are valid for the present answers, one row per key.
 
     `among` (`AND key_id IN (...)`) limits the keys. Where nobody has reviewed a row, as in most pipelines, the SQL

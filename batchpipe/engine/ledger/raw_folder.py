@@ -19,7 +19,7 @@ import duckdb
 
 from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
-from batchpipe.sql.quoting import quote_literal
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session
 from batchpipe.store.disk import disk_error
@@ -217,7 +217,7 @@ def keep_chunks(session: Session, folder: RawFolder, chunk_ids: Sequence[str], f
 
         def write(path: Path, chunk_id: str = chunk_id) -> None:
             chunk, target = quote_literal(chunk_id), quote_literal(str(path))
-            session.execute(query("save_requests", chunk_id=chunk, path=target, group_rows=str(GROUP_ROWS)))
+            session.execute(query("save_requests", chunk_id=chunk, path=target, group_rows=number_sql(GROUP_ROWS)))
 
         folder.write_requests(chunk_id, write)
     for saved in _chunks_to_save(session, chunk_ids, file):
@@ -231,9 +231,11 @@ def restore_requests(session: Session, path: Path) -> None:
     """
     in_halves = session.one(query("saved_in_halves"), {"path": str(path)})[0]
     hashes = [
-        query("turned_hash_of_halves" if each in HASHES_OF_SQL else "hash_of_halves", hash=each) for each in HASHES
+        query("turned_hash_of_halves" if each in HASHES_OF_SQL else "hash_of_halves", hash=Sql(each)) for each in HASHES
     ]
-    statement = query("restore_requests", hashes="".join(f"{each}, " for each in hashes) if in_halves else "")
+    statement = query(
+        "restore_requests", hashes=joined("", (sql("{each}, ", each=each) for each in hashes)) if in_halves else Sql("")
+    )
     session.execute(statement, {"path": str(path), "seq": session.seq})
 
 

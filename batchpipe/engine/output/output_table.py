@@ -13,7 +13,17 @@ from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.schema.columns import value_sql
-from batchpipe.sql.quoting import quote_identifier, quote_list, quote_literal, quote_table
+from batchpipe.sql.quoting import (
+    Sql,
+    joined,
+    number_sql,
+    quote_identifier,
+    quote_list,
+    quote_literal,
+    quote_table,
+    sql,
+    type_sql,
+)
 from batchpipe.store.database import Session
 from batchpipe.store.output_marks import COLUMNS_OF_OUTPUT, OutputMark, read_mark, write_mark
 from batchpipe.store.queries import query
@@ -39,8 +49,10 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
     present = [
         (column, kind)
         for column, kind in session.rows(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_catalog() "
-            "AND schema_name = $1 AND table_name = $2 ORDER BY column_index",
+            Sql(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_catalog() "
+                "AND schema_name = $1 AND table_name = $2 ORDER BY column_index"
+            ),
             [schema, name],
         )
     ]
@@ -54,13 +66,25 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
         if read_mark(comment) is None:
             write_mark(session.connection, f"{schema}.{name}", comment, mark)
         return False
-    session.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
-    columns = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in table_columns(resolved))
-    session.execute(f"CREATE OR REPLACE TABLE {output_table(resolved)} ({columns})")
+    session.execute(sql("CREATE SCHEMA IF NOT EXISTS {schema}", schema=quote_identifier(schema)))
+    columns = joined(
+        ", ",
+        (
+            sql("{column} {kind}", column=quote_identifier(column), kind=type_sql(kind))
+            for column, kind in table_columns(resolved)
+        ),
+    )
+    session.execute(
+        sql("CREATE OR REPLACE TABLE {output_table} ({columns})", output_table=output_table(resolved), columns=columns)
+    )
     for column in resolved.columns:
         if column.comment:
-            comment = f"COMMENT ON COLUMN {output_table(resolved)}.{quote_identifier(column.name)}"
-            session.execute(f"{comment} IS {quote_literal(column.comment)}")
+            comment = sql(
+                "COMMENT ON COLUMN {output_table}.{name}",
+                output_table=output_table(resolved),
+                name=quote_identifier(column.name),
+            )
+            session.execute(sql("{comment} IS {text}", comment=comment, text=quote_literal(column.comment)))
     write_mark(session.connection, f"{schema}.{name}", comment, mark)
     if not _was_made(session, resolved):
         add_event(session, resolved.name, "output_made", {"table": f"{schema}.{name}"}, run_id=run_id)
@@ -68,7 +92,7 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
     return True
 
 
-def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answered: bool = True) -> None:
+def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answered: bool = True) -> None:
     """Write the newest accepted answer, and its review, of the rows of `keys` into the output table.
 
     `keys` is SQL that gives key_id; None means all rows. The rows become current; where nothing was `answered`,
@@ -78,8 +102,8 @@ def merge_output(session: Session, resolved: Resolved, keys: str | None, *, answ
     if not resolved.has_output:
         return
     pipelines = quote_list(resolved.names)
-    make_room_for_stored(session, f"pipeline IN ({pipelines})", len(resolved.columns))
-    among = f"AND key_id IN ({keys})" if keys is not None else ""
+    make_room_for_stored(session, sql("pipeline IN ({pipelines})", pipelines=pipelines), len(resolved.columns))
+    among = sql("AND key_id IN ({keys})", keys=keys) if keys is not None else Sql("")
     for source in _sources(
         session,
         resolved,
@@ -98,18 +122,20 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
     """
     if not resolved.has_output:
         return
-    seq = str(session.seq)
+    seq = number_sql(session.seq)
     is_new = _is_new(session, resolved)
     for source in _sources(
         session,
         resolved,
-        f"AND key_id IN ({query('accepted_in_commit', seq=seq)})",
+        sql("AND key_id IN ({accepted})", accepted=query("accepted_in_commit", seq=seq)),
         accepted=query("accepted_now", seq=seq),
         requests=query("requests_now"),
         answered=query("outputs_now", seq=seq),
     ):
         if is_new:
-            session.execute(f"INSERT INTO {output_table(resolved)} BY NAME {source}")
+            session.execute(
+                sql("INSERT INTO {output_table} BY NAME {source}", output_table=output_table(resolved), source=source)
+            )
         else:
             _merge(session, resolved, source, answered=True)
     if session.one(query("any_accepted_earlier"))[0]:
@@ -117,8 +143,8 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
 
 
 def _sources(
-    session: Session, resolved: Resolved, among: str, *, accepted: str, requests: str, answered: str
-) -> Iterator[str]:
+    session: Session, resolved: Resolved, among: Sql, *, accepted: Sql, requests: Sql, answered: Sql
+) -> Iterator[Sql]:
     """Yield SQL for the table's rows out of the answers in `accepted`, one statement for each part that is read at
     once.
 
@@ -130,9 +156,16 @@ def _sources(
         yield query(
             "output_source",
             pipelines=quote_list(resolved.names),
-            columns=", ".join(_values(resolved)),
+            columns=joined(", ", _values(resolved)),
             reviewed=reviewed,
-            accepted=f"SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}" if parts > 1 else accepted,
+            accepted=sql(
+                "SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}",
+                accepted=accepted,
+                parts=number_sql(parts),
+                part=number_sql(part),
+            )
+            if parts > 1
+            else accepted,
             requests=requests,
             answered=answered,
         )
@@ -140,25 +173,38 @@ def _sources(
 
 def _is_new(session: Session, resolved: Resolved) -> bool:
     """Return whether no row of `work.sent` is in the table: an INSERT takes a fifth of the time of a MERGE."""
-    keys = ", ".join(_values(resolved)[: len(resolved.key_columns)])
-    sent = f"(SELECT {keys} FROM work.sent q) s"
-    known = f"SELECT EXISTS (SELECT 1 FROM {output_table(resolved)} t JOIN {sent} ON {_same_key(resolved)})"
+    keys = joined(", ", _values(resolved)[: len(resolved.key_columns)])
+    sent = sql("(SELECT {keys} FROM work.sent q) s", keys=keys)
+    known = sql(
+        "SELECT EXISTS (SELECT 1 FROM {output_table} t JOIN {sent} ON {same_key})",
+        output_table=output_table(resolved),
+        sent=sent,
+        same_key=_same_key(resolved),
+    )
     return not session.one(known)[0]
 
 
-def _same_key(resolved: Resolved) -> str:
+def _same_key(resolved: Resolved) -> Sql:
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
-    return " AND ".join(f"t.{key} IS NOT DISTINCT FROM s.{key}" for key in keys)
+    return joined(" AND ", (sql("t.{key} IS NOT DISTINCT FROM s.{key}", key=key) for key in keys))
 
 
-def _merge(session: Session, resolved: Resolved, source: str, *, answered: bool) -> None:
+def _merge(session: Session, resolved: Resolved, source: Sql, *, answered: bool) -> None:
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
     left = [*keys_sql, *([] if answered else [quote_identifier("_current")])]
-    changed = ", ".join(f"{name} = s.{name}" for name in names if name not in left)
+    changed = joined(", ", (sql("{name} = s.{name}", name=name) for name in names if name not in left))
     session.execute(
-        f"MERGE INTO {table} t USING ({source}) s ON {_same_key(resolved)} WHEN MATCHED THEN UPDATE SET {changed} "
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})"
+        sql(
+            "MERGE INTO {table} t USING ({source}) s ON {same_key} WHEN MATCHED THEN UPDATE SET {changed} "
+            "WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",
+            table=table,
+            source=source,
+            same_key=_same_key(resolved),
+            changed=changed,
+            names=joined(", ", names),
+            values=joined(", ", (sql("s.{name}", name=name) for name in names)),
+        )
     )
 
 
@@ -169,14 +215,16 @@ def refresh_output(session: Session, resolved: Resolved) -> None:
     """
     table = output_table(resolved)
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
-    key_id = f"md5(to_json([{', '.join(f'{key}::VARCHAR' for key in keys)}])::VARCHAR)::UUID"
+    key_id = sql(
+        "md5(to_json([{texts}])::VARCHAR)::UUID", texts=joined(", ", (sql("{key}::VARCHAR", key=key) for key in keys))
+    )
     session.execute(
         query("refresh_current", table=table, key_id=key_id, pipelines=quote_list(resolved.names)),
         {"prompt_version": resolved.version.prompt_version},
     )
 
 
-def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> None:
+def refresh_included(session: Session, resolved: Resolved, snapshot: Sql) -> None:
     """Update the `include` columns, from `snapshot`, of the rows whose input is unchanged.
 
     Reads `work.input`, `work.compared`. Writes the output table.
@@ -184,27 +232,50 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: str) -> Non
     if not resolved.include_columns:
         return
     columns = [*resolved.key_columns, *resolved.include_columns]
-    chosen = ", ".join(f"{each.value} AS {quote_identifier(each.name)}" for each in columns)
+    chosen = joined(
+        ", ", (sql("{value} AS {name}", value=each.value, name=quote_identifier(each.name)) for each in columns)
+    )
     names = [quote_identifier(each.name) for each in resolved.include_columns]
-    differs = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names)
+    differs = joined(" OR ", (sql("t.{name} IS DISTINCT FROM s.{name}", name=name) for name in names))
     session.execute(
-        f"MERGE INTO {output_table(resolved)} t USING (SELECT {chosen} FROM {snapshot} "
-        "WHERE position IN (SELECT position FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.compared))) s "
-        f"ON {_same_key(resolved)} WHEN MATCHED AND ({differs}) "
-        f"THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in names)}"
+        sql(
+            "MERGE INTO {output_table} t USING (SELECT {chosen} FROM {snapshot} "
+            "WHERE position IN (SELECT position FROM work.input "
+            "WHERE key_id NOT IN (SELECT key_id FROM work.compared))) s "
+            "ON {same_key} WHEN MATCHED AND ({differs}) "
+            "THEN UPDATE SET {changes}",
+            output_table=output_table(resolved),
+            chosen=chosen,
+            snapshot=snapshot,
+            same_key=_same_key(resolved),
+            differs=differs,
+            changes=joined(", ", (sql("{name} = s.{name}", name=name) for name in names)),
+        )
     )
 
 
-def _values(resolved: Resolved) -> list[str]:
+def _values(resolved: Resolved) -> list[Sql]:
     """Return SQL for each column over the aliases of `output_source`."""
     keys = [
-        f"CAST(json_extract_string(q.key, '$[{number}]') AS {each.type}) AS {quote_identifier(each.name)}"
+        sql(
+            "CAST(json_extract_string(q.key, '$[{number}]') AS {type}) AS {name}",
+            number=number_sql(number),
+            type=type_sql(each.type),
+            name=quote_identifier(each.name),
+        )
         for number, each in enumerate(resolved.key_columns)
     ]
-    fields = [f"{value_sql(column, 'r.output')} AS {quote_identifier(column.name)}" for column in resolved.columns]
+    fields = [
+        sql("{value} AS {name}", value=value_sql(column, "r.output"), name=quote_identifier(column.name))
+        for column in resolved.columns
+    ]
     included = [
-        f"TRY_CAST(q.include_values[list_position(q.include_columns, {quote_literal(each.name)})] AS {each.type}) "
-        f"AS {quote_identifier(each.name)}"
+        sql(
+            "TRY_CAST(q.include_values[list_position(q.include_columns, {literal})] AS {type}) AS {name}",
+            literal=quote_literal(each.name),
+            type=type_sql(each.type),
+            name=quote_identifier(each.name),
+        )
         for each in resolved.include_columns
     ]
     return [*keys, *fields, *included]
@@ -224,10 +295,10 @@ def _is_ours(
     needed = {*(each.name for each in resolved.key_columns), *COLUMNS_OF_OUTPUT}
     if not needed <= set(columns) or not _was_made(session, resolved):
         return False
-    keys = ", ".join(f"{quote_identifier(each.name)}::VARCHAR" for each in resolved.key_columns)
+    keys = joined(", ", (sql("{name}::VARCHAR", name=quote_identifier(each.name)) for each in resolved.key_columns))
     statement = query(
         "output_keys_are_known",
-        key=f"to_json([{keys}])::VARCHAR",
+        key=sql("to_json([{keys}])::VARCHAR", keys=keys),
         table=output_table(resolved),
         pipelines=quote_list(resolved.names),
     )
@@ -242,8 +313,14 @@ def _was_made(session: Session, resolved: Resolved) -> bool:
 
 def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
     """Return the wanted columns with their types as DuckDB writes them."""
-    columns = ", ".join(f"NULL::{kind} AS {quote_identifier(name)}" for name, kind in table_columns(resolved))
-    return [(row[0], row[1]) for row in session.rows(f"DESCRIBE SELECT {columns}")]
+    columns = joined(
+        ", ",
+        (
+            sql("NULL::{kind} AS {name}", kind=type_sql(kind), name=quote_identifier(name))
+            for name, kind in table_columns(resolved)
+        ),
+    )
+    return [(row[0], row[1]) for row in session.rows(sql("DESCRIBE SELECT {columns}", columns=columns))]
 
 
 def _split(table: str) -> tuple[str, str]:
@@ -251,6 +328,6 @@ def _split(table: str) -> tuple[str, str]:
     return schema or "main", name
 
 
-def output_table(resolved: Resolved) -> str:
+def output_table(resolved: Resolved) -> Sql:
     """Return the output table's two-part name, quoted."""
     return quote_table(".".join(_split(resolved.table)))

@@ -18,7 +18,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
-from batchpipe.sql.quoting import quote_identifier, quote_list
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -26,6 +26,7 @@ OrderKind = Literal["redo", "keep", "retry_failed"]
 
 # An order that a plan only imagines is younger than everything.
 NOT_RECORDED = 1 << 62
+STANDING_OUTPUT = Sql("o.output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +134,13 @@ def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[in
 
 
 def output_relation(
-    resolved: Resolved, snapshot: Snapshot, condition: Condition, extra: str = "", *, document: str = "o.output"
-) -> str:
+    resolved: Resolved,
+    snapshot: Snapshot,
+    condition: Condition,
+    extra: Sql | None = None,
+    *,
+    document: Sql = STANDING_OUTPUT,
+) -> Sql:
     """Return SQL for `key_id` with the columns that `condition` reads, from the snapshot and the present output.
 
     `document` is `o.output`, or `o.answer` for the model's own answer where a person has corrected it. `extra` is a
@@ -142,15 +148,21 @@ def output_relation(
     The SQL reads `work.input`, `work.present`.
     """
     outputs = [
-        f"{value_sql(column, document)} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        sql(
+            "{value} AS {name}",
+            value=value_sql(column, document),
+            name=quote_identifier(OUTPUT_PREFIX + column.name),
+        )
         for column in resolved.columns
         if column.name in condition.outputs
     ]
-    inputs = [f"s.{quote_identifier('i:' + name)}" for name in sorted(condition.inputs)]
-    chosen = ", ".join(["i.key_id", *([extra] if extra else []), *outputs, *inputs])
-    return (
-        f"SELECT {chosen} FROM work.input i JOIN {snapshot.typed(condition.inputs)} s USING (position) "
-        "LEFT JOIN work.present o ON o.key_id = i.key_id"
+    inputs = [sql("s.{name}", name=quote_identifier("i:" + name)) for name in sorted(condition.inputs)]
+    chosen = joined(", ", [Sql("i.key_id"), *([extra] if extra else []), *outputs, *inputs])
+    return sql(
+        "SELECT {chosen} FROM work.input i JOIN {typed} s USING (position) "
+        "LEFT JOIN work.present o ON o.key_id = i.key_id",
+        chosen=chosen,
+        typed=snapshot.typed(condition.inputs),
     )
 
 
@@ -161,14 +173,14 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
     Reads `work.input`, `work.standing`, `work.present`. Writes `work.redo`.
     """
     # work.redo: One row is a key that an open order asks to be done again, with the kind of the order.
-    session.execute("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)")
+    session.execute(Sql("CREATE OR REPLACE TABLE work.redo (key_id UUID, kind VARCHAR)"))
     for order in orders:
         if order.kind == "retry_failed":
-            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq"
+            wanted = Sql("SELECT key_id, 'fresh' FROM work.standing WHERE state = 'failed' AND seq < $seq")
         elif order.kind == "keep":
             continue
         elif order.argument == "all":
-            wanted = "SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq"
+            wanted = Sql("SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq")
         elif order.argument == "model":
             present = quote_list(settings_text(each) for each in resolved.rungs)
             wanted = query("redo_model", present=present, pipelines=quote_list(resolved.names))
@@ -177,31 +189,42 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
         else:
             assert order.condition is not None
             relation = output_relation(resolved, snapshot, order.condition)
-            wanted = (
-                f"SELECT key_id, 'fresh' FROM ({relation}) WHERE {order.condition.truth} "
-                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq)"
+            wanted = sql(
+                "SELECT key_id, 'fresh' FROM ({relation}) WHERE {truth} "
+                "AND key_id IN (SELECT key_id FROM work.standing WHERE started < $seq)",
+                relation=relation,
+                truth=order.condition.truth,
             )
         session.execute(
-            f"INSERT INTO work.redo SELECT * FROM ({wanted}) w(key_id, kind) "
-            f"WHERE key_id NOT IN (SELECT key_id FROM work.redo) {_selection(resolved, snapshot, order)}",
+            sql(
+                "INSERT INTO work.redo SELECT * FROM ({wanted}) w(key_id, kind) "
+                "WHERE key_id NOT IN (SELECT key_id FROM work.redo) {selection}",
+                wanted=wanted,
+                selection=_selection(resolved, snapshot, order),
+            ),
             {"seq": order.seq},
         )
 
 
-def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> str:
+def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> Sql:
     """Return SQL for the rows whose stored answer no longer passes the `accept` of the rung that gave it."""
     parts = []
     for rung, accept in enumerate(resolved.answer_rules.accepts, start=1):
         if accept is None or rung == len(resolved.rungs):
             continue
-        relation = output_relation(resolved, snapshot, accept, extra="o.rung", document="o.answer")
+        relation = output_relation(resolved, snapshot, accept, extra=Sql("o.rung"), document=Sql("o.answer"))
         parts.append(
-            f"SELECT key_id, 'escalate' FROM ({relation}) WHERE rung = {rung} AND NOT {accept.truth} AND key_id IN "
-            "(SELECT key_id FROM work.standing WHERE state = 'accepted' AND started < $seq)"
+            sql(
+                "SELECT key_id, 'escalate' FROM ({relation}) WHERE rung = {rung} AND NOT {truth} AND key_id IN "
+                "(SELECT key_id FROM work.standing WHERE state = 'accepted' AND started < $seq)",
+                relation=relation,
+                rung=number_sql(rung),
+                truth=accept.truth,
+            )
         )
     if not parts:
-        return "SELECT key_id, 'escalate' FROM work.standing WHERE false AND started < $seq"
-    return " UNION ALL ".join(parts)
+        return Sql("SELECT key_id, 'escalate' FROM work.standing WHERE false AND started < $seq")
+    return joined(" UNION ALL ", parts)
 
 
 def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: Sequence[Order]) -> None:
@@ -212,36 +235,46 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
     Reads `work.input`, `work.present`, the standing reviews. Writes `work.to_keep`.
     """
     # work.to_keep: One row is a key that an order keeps as it is, with the reason for which it would be due.
-    session.execute("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)")
+    session.execute(Sql("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)"))
     reviewed = standing_reviews(session, resolved.names)
     for word in ("prompt_changed", "schema_changed", "check_failed"):
-        session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", [word])
+        session.execute(sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", reviewed=reviewed), [word])
     for order in orders:
         if order.kind == "keep":
-            kept = _answered(resolved, snapshot, order.condition, "")
-            chosen = f"SELECT key_id FROM ({kept}) WHERE true {_selection(resolved, snapshot, order)}"
+            kept = _answered(resolved, snapshot, order.condition, Sql(""))
+            chosen = sql(
+                "SELECT key_id FROM ({kept}) WHERE true {selection}",
+                kept=kept,
+                selection=_selection(resolved, snapshot, order),
+            )
             for word in resolved.rerun:
-                session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", [word])
+                session.execute(
+                    sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", chosen=chosen), [word]
+                )
     for word, rule in resolved.rerun.items():
         if rule is not True:
-            kept = _answered(resolved, snapshot, rule or None, "NOT ")
-            session.execute(f"INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", [word])
+            kept = _answered(resolved, snapshot, rule or None, Sql("NOT "))
+            session.execute(sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", kept=kept), [word])
 
 
-def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: str) -> str:
+def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: Sql) -> Sql:
     """Return SQL for the keys that have an answer and for which `condition` holds, or with `negation` does not hold."""
     if condition is None:
-        return "SELECT key_id FROM work.present"
+        return Sql("SELECT key_id FROM work.present")
     relation = output_relation(resolved, snapshot, condition)
-    return (
-        f"SELECT key_id FROM ({relation}) WHERE {negation}{condition.truth} "
-        "AND key_id IN (SELECT key_id FROM work.present)"
+    return sql(
+        "SELECT key_id FROM ({relation}) WHERE {negation}{truth} AND key_id IN (SELECT key_id FROM work.present)",
+        relation=relation,
+        negation=negation,
+        truth=condition.truth,
     )
 
 
-def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> str:
+def _selection(resolved: Resolved, snapshot: Snapshot, order: Order) -> Sql:
     """Return SQL that holds an order to the rows of its `--where`."""
     if order.selected is None:
-        return ""
+        return Sql("")
     relation = output_relation(resolved, snapshot, order.selected)
-    return f"AND key_id IN (SELECT key_id FROM ({relation}) WHERE {order.selected.truth})"
+    return sql(
+        "AND key_id IN (SELECT key_id FROM ({relation}) WHERE {truth})", relation=relation, truth=order.selected.truth
+    )

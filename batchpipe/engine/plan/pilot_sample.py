@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.answered_gold import fill_keys_with_gold
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -42,12 +43,15 @@ class HeldBack:
     whole: Estimate
 
 
-def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: str, rows: int) -> None:
+def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: Sql, rows: int) -> None:
     """Fill `work.sample` with so many rows that are due; `words` is a list in SQL of the reasons that count.
 
     Reads `work.plan`, `work.true_values`, `work.input`. Writes `work.sample`, `work.keys_with_gold`.
     """
     fill_keys_with_gold(work, snapshot if sample.gold_first else None)
-    stratum = next((f"s.{each.stored}" for each in snapshot.columns if each.name == sample.stratify), "true")
+    stratum = next(
+        (sql("s.{stored}", stored=each.stored) for each in snapshot.columns if each.name == sample.stratify),
+        Sql("true"),
+    )
     statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
     work.connection.execute(statement, {"rows": rows})

@@ -22,17 +22,18 @@ from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
 # SQL over `work.candidates c`: the last decision stands as far as prompt, input and orders say; checks may still fail.
-STAYS = (
+EVERY_ROW = Sql("")
+STAYS = Sql(
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
     "AND c.state IN ('accepted', 'kept', 'failed'))"
 )
 # SQL over `work.candidates c`: the row goes on where it is, by a retry or on the next rung.
-CONTINUES = (
+CONTINUES = Sql(
     "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
 )
 
@@ -83,7 +84,7 @@ class Planner:
             compare_rows(session, self.resolved, snapshot, orders, options)
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
             session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
-            fill_answers(session, "work.to_validate")
+            fill_answers(session, Sql("work.to_validate"))
             return session.seq
 
     def _validate(self, kept: str) -> None:
@@ -92,7 +93,7 @@ class Planner:
         Reads `work.to_validate`, `work.answers`.
         Writes `work.documents`, `work.validity`, and what `kept` writes: the verdicts and the valid documents.
         """
-        validate_documents(self.work, self.resolved.answer_rules, "work.answers")
+        validate_documents(self.work, self.resolved.answer_rules, Sql("work.answers"))
         validate_answers(self.work, self.resolved.answer_rules, "work.to_validate")
         self.work.connection.execute(kept)
 
@@ -114,7 +115,7 @@ class Planner:
         with self.database.reading(self.work) as session:
             session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
-            fill_answers(session, "work.to_validate")
+            fill_answers(session, Sql("work.to_validate"))
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
 
     def _give_reasons(self) -> None:
@@ -143,7 +144,7 @@ class Planner:
         )
         self.planned_seq = seq
 
-    def _fill_due_requests(self, options: PlanOptions, chosen: str = "") -> None:
+    def _fill_due_requests(self, options: PlanOptions, chosen: Sql = EVERY_ROW) -> None:
         """Fill `work.queue` with the requests that may be sent now, numbered in the order in which they are sent.
 
         `chosen` is SQL, a further condition on the rows of `work.plan`.
@@ -152,7 +153,11 @@ class Planner:
         Writes `work.due`, `work.shared`, `work.leading`, `work.queue`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
-        limit = f"ORDER BY work.draw_order(key_id) LIMIT {int(options.limit)}" if options.limit is not None else ""
+        limit = (
+            sql("ORDER BY work.draw_order(key_id) LIMIT {limit}", limit=number_sql(int(options.limit)))
+            if options.limit is not None
+            else Sql("")
+        )
         statement = query("due", due_words=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
@@ -180,7 +185,11 @@ class Planner:
         requests = self._count("SELECT count(*) FROM work.queue")
         fill_pilot_sample(self.work, sample, snapshot, fresh_reasons, 0 if options.no_new else sample.rows)
         self._fill_due_requests(
-            options, f"AND word IN ({fresh_reasons}) AND key_id IN (SELECT key_id FROM work.sample)"
+            options,
+            sql(
+                "AND word IN ({fresh_reasons}) AND key_id IN (SELECT key_id FROM work.sample)",
+                fresh_reasons=fresh_reasons,
+            ),
         )
         rows = self._count("SELECT count(*) FROM work.due")
         gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.keys_with_gold USING (key_id)")
@@ -197,7 +206,7 @@ class Planner:
         rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("word_counts")))
         known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
-            "SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading"
+            Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
         )
         return Plan(
             rows_by_reason=rows_by_reason,
@@ -216,7 +225,7 @@ class Planner:
             seq=seq,
         )
 
-    def rest(self, options: PlanOptions, without: str) -> tuple[int, Estimate]:
+    def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
         """Return how many requests of the last plan are still to be sent, and their estimate by today's prices.
 
         `without` is a table of keys that are left out.
@@ -225,7 +234,7 @@ class Planner:
         """
         with self.database.reading(self.work) as session:
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
-        self._fill_due_requests(options, f"AND key_id NOT IN (SELECT key_id FROM {without})")
+        self._fill_due_requests(options, sql("AND key_id NOT IN (SELECT key_id FROM {without})", without=without))
         return self._count("SELECT count(*) FROM work.queue"), self._estimate(self._chunks())
 
     def forget(self) -> None:
@@ -242,7 +251,9 @@ class Planner:
         """
         with self.database.reading(self.work) as session:
             # work.sends: One row is a due key, with the number of requests that were ever prepared for it.
-            session.execute(f"CREATE OR REPLACE TABLE work.sends AS {query('sends', pipelines=self._pipelines)}")
+            session.execute(
+                sql("CREATE OR REPLACE TABLE work.sends AS {sends}", sends=query("sends", pipelines=self._pipelines))
+            )
 
     def limits(self) -> ChunkLimits:
         """Return the pipeline's limits of a chunk, within the provider's own."""
@@ -254,11 +265,11 @@ class Planner:
         )
 
     @property
-    def _pipelines(self) -> str:
+    def _pipelines(self) -> Sql:
         """Return the pipeline's name and its older one as a list in SQL."""
         return quote_list(self.resolved.names)
 
-    def _validated_inputs(self, snapshot: Snapshot) -> dict[str, str]:
+    def _validated_inputs(self, snapshot: Snapshot) -> dict[str, Sql]:
         """Return the SQL of the input that checks and `accept` read of a row."""
         return {"values": texts_sql(self.resolved.hash_columns), "snapshot": snapshot.relation}
 

@@ -14,7 +14,7 @@ from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -40,7 +40,7 @@ def compare_rows(
         _select(session, resolved, snapshot, options.where)
     if options.since is None:
         # work.all_keys: One row is a key of the input, with whether it is selected.
-        session.execute("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input")
+        session.execute(Sql("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"))
     fill_redo(session, resolved, snapshot, orders)
     session.execute(query("compared", same_input=_same_input(column_lists)))
     _fill_candidates(session, resolved, snapshot)
@@ -58,15 +58,15 @@ def fill_standing(session: Session, resolved: Resolved) -> None:
     decided twice `work.decided_again`.
     """
     pipelines = quote_list(resolved.names)
-    among = {"pipelines": pipelines, "generation": str(session.one(query("generation", pipelines=pipelines))[0])}
+    among = {"pipelines": pipelines, "generation": number_sql(session.one(query("generation", pipelines=pipelines))[0])}
     again = session.one(query("any_decided_again", **among))[0]
     if again:
         session.execute(query("decided_again", **among))
     session.execute(query("superseded", **among))
     session.execute(query("decided_before", **among))
-    newest = "LEFT JOIN work.decided_again a ON a.key_id = d.key_id" if again else ""
-    only_newest = "AND (a.key_id IS NULL OR a.seq = d.seq)" if again else ""
-    view = query("standing", seq=str(session.seq), newest=newest, only_newest=only_newest, **among)
+    newest = Sql("LEFT JOIN work.decided_again a ON a.key_id = d.key_id") if again else Sql("")
+    only_newest = Sql("AND (a.key_id IS NULL OR a.seq = d.seq)") if again else Sql("")
+    view = query("standing", seq=number_sql(session.seq), newest=newest, only_newest=only_newest, **among)
     session.execute(view)
     session.execute(query("standing_policies"))
 
@@ -86,33 +86,37 @@ def fill_input(session: Session, resolved: Resolved, snapshot: Snapshot, options
     hashes = []
     for number, names in enumerate(lists):
         hashed = input_hash_sql((present[name] for name in names), resolved.policy_recipe)
-        hashes.append(f"{hashed} AS {_hash_name(number)}")
-    session.execute(query("input", hashes=", ".join(hashes), snapshot=snapshot.relation))
+        hashes.append(sql("{hashed} AS {name}", hashed=hashed, name=_hash_name(number)))
+    session.execute(query("input", hashes=joined(", ", hashes), snapshot=snapshot.relation))
     if options.unanswered is not None:
         session.execute(
-            "DELETE FROM work.input WHERE key_id IN (SELECT key_id FROM work.standing "
-            "WHERE NOT (prompt_version = $1::UUID AND state IN ('retry', 'escalated'))) "
-            "OR key IN (SELECT unnest($2::VARCHAR[]))",
+            Sql(
+                "DELETE FROM work.input WHERE key_id IN (SELECT key_id FROM work.standing "
+                "WHERE NOT (prompt_version = $1::UUID AND state IN ('retry', 'escalated'))) "
+                "OR key IN (SELECT unnest($2::VARCHAR[]))"
+            ),
             [resolved.version.prompt_version, list(options.unanswered)],
         )
     if options.since is not None:
         session.execute(
-            "DELETE FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.standing "
-            "WHERE state IN ('retry', 'escalated') AND (seq > $1 OR not_before IS NOT NULL))",
+            Sql(
+                "DELETE FROM work.input WHERE key_id NOT IN (SELECT key_id FROM work.standing "
+                "WHERE state IN ('retry', 'escalated') AND (seq > $1 OR not_before IS NOT NULL))"
+            ),
             [options.since],
         )
     return lists
 
 
-def _bought(resolved: Resolved) -> str:
+def _bought(resolved: Resolved) -> Sql:
     """Return SQL for the requests whose answers are taken wherever a rung asks the same.
 
     For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`.
     """
     evaluated = resolved.file.evaluates
     if evaluated:
-        return f"q.leads AND split_part(q.pipeline, ':', 1) IN ({quote_list(evaluated)})"
-    return f"q.reason = 'try' AND q.pipeline IN ({quote_list(resolved.names)})"
+        return sql("q.leads AND split_part(q.pipeline, ':', 1) IN ({evaluated})", evaluated=quote_list(evaluated))
+    return sql("q.reason = 'try' AND q.pipeline IN ({names})", names=quote_list(resolved.names))
 
 
 def _fill_identities(session: Session, resolved: Resolved, column_lists: Sequence[Sequence[str]]) -> None:
@@ -146,8 +150,11 @@ def _select(session: Session, resolved: Resolved, snapshot: Snapshot, where: str
     """Mark in `work.input` the rows that `--where` selects. Reads `work.present`."""
     condition = order_condition(resolved, session.connection, where, "--where")
     session.execute(
-        "UPDATE work.input SET selected = key_id IN "
-        f"(SELECT key_id FROM ({output_relation(resolved, snapshot, condition)}) WHERE {condition.truth})"
+        sql(
+            "UPDATE work.input SET selected = key_id IN (SELECT key_id FROM ({output_relation}) WHERE {truth})",
+            output_relation=output_relation(resolved, snapshot, condition),
+            truth=condition.truth,
+        )
     )
 
 
@@ -158,7 +165,7 @@ def _fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot) -
     """
     masks = rungs_sql(resolved.whens)
     used = {name for when in resolved.whens if when for name in when.inputs}
-    join = f"JOIN {snapshot.typed(used)} s2 ON s2.position = c.position" if used else ""
+    join = sql("JOIN {typed} s2 ON s2.position = c.position", typed=snapshot.typed(used)) if used else Sql("")
     session.execute(query("candidates", pipelines=quote_list(resolved.names), rungs=masks, snapshot_join=join))
 
 
@@ -167,36 +174,44 @@ def _fill_next_rungs(session: Session, rungs: int) -> None:
 
     Reads `work.candidates`.
     """
-    masks = [mask for (mask,) in session.rows("SELECT DISTINCT rungs FROM work.candidates")]
+    masks = [mask for (mask,) in session.rows(Sql("SELECT DISTINCT rungs FROM work.candidates"))]
     # work.next_rungs: One row is a set of usable rungs and a rung, with the next rung above it.
-    session.execute("CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)")
+    session.execute(Sql("CREATE OR REPLACE TABLE work.next_rungs (rungs UINTEGER, rung SMALLINT, next_rung SMALLINT)"))
     for mask in masks:
         for rung in range(rungs + 1):
             above = next((each for each in range(rung + 1, rungs + 1) if mask >> (each - 1) & 1), None)
-            session.execute("INSERT INTO work.next_rungs VALUES ($1, $2, $3)", [mask, rung, above])
+            session.execute(Sql("INSERT INTO work.next_rungs VALUES ($1, $2, $3)"), [mask, rung, above])
 
 
-def _column_list(column_lists: Sequence[Sequence[str]]) -> str:
+def _column_list(column_lists: Sequence[Sequence[str]]) -> Sql:
     """Return SQL for the number of the list of columns that a policy's input hashes are over.
 
     It is NULL where a column of that list has left the input.
     """
     cases = [
-        f"WHEN p.columns = [{quote_list(names)}]::VARCHAR[] THEN {number}" for number, names in enumerate(column_lists)
+        sql("WHEN p.columns = [{names}]::VARCHAR[] THEN {number}", names=quote_list(names), number=number_sql(number))
+        for number, names in enumerate(column_lists)
     ]
-    return f"CASE {' '.join(cases)} END"
+    return sql("CASE {cases} END", cases=joined(" ", cases))
 
 
-def _same_input(column_lists: Sequence[Sequence[str]]) -> str:
+def _same_input(column_lists: Sequence[Sequence[str]]) -> Sql:
     """Return SQL for whether a row's input is the one decided on, over the columns of that decision.
 
     It is NULL where that is not known.
     """
     numbers = range(len(column_lists))
-    cases = [f"WHEN v.column_list = {number} THEN i.{_hash_name(number)} = s.input_hash" for number in numbers]
-    return f"CASE {' '.join(cases)} END"
+    cases = [
+        sql(
+            "WHEN v.column_list = {number} THEN i.{hash_name} = s.input_hash",
+            number=number_sql(number),
+            hash_name=_hash_name(number),
+        )
+        for number in numbers
+    ]
+    return sql("CASE {cases} END", cases=joined(" ", cases))
 
 
-def _hash_name(number: int) -> str:
+def _hash_name(number: int) -> Sql:
     """Return the column of `work.input` with the hashes over list `number` of columns; list 0 is today's."""
-    return f"input_hash_{number}" if number else "input_hash"
+    return sql("input_hash_{number}", number=number_sql(number)) if number else Sql("input_hash")

@@ -14,7 +14,7 @@ from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_tex
 from batchpipe.engine.resolved.versions import KnownVersion
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.columns import Column, output_columns, value_sql
-from batchpipe.sql.quoting import quote_list, quote_literal
+from batchpipe.sql.quoting import Sql, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -137,8 +137,8 @@ def diff_answers(
     Reads the ledger, `work.true_values`. Writes `work.side_before`, `work.side_after`, `work.pairs`, `work.cells`.
     """
     pipelines = quote_list(names)
-    _fill_side(session, pipelines, before, "work.side_before")
-    _fill_side(session, pipelines, after, "work.side_after")
+    _fill_side(session, pipelines, before, Sql("work.side_before"))
+    _fill_side(session, pipelines, after, Sql("work.side_after"))
     session.execute(query("answered_pairs", pipelines=pipelines))
     earlier, later = side_columns(before), side_columns(after)
     common = [(each, earlier[name]) for name, each in later.items() if name in earlier]
@@ -165,16 +165,16 @@ def side_columns(side: DiffSide) -> dict[str, Column]:
     return {each.name: each for each in output_columns(side.full_schema, Output())}
 
 
-def _fill_side(session: Session, pipelines: str, side: DiffSide, table: str) -> None:
+def _fill_side(session: Session, pipelines: Sql, side: DiffSide, table: Sql) -> None:
     """Fill `table` with the newest answer to each key; with no row where the version was never run.
 
     Reads the ledger. Writes `work.side_before` or `work.side_after`.
     """
-    answered = "state = 'accepted'"
+    answered = Sql("state = 'accepted'")
     if side.model is not None:
         among = query("answers_of_model", pipelines=pipelines, model=quote_literal(side.model))
-        valid = "(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))"
-        answered = f"{valid} AND custom_id IN ({among})"
+        valid = Sql("(state = 'accepted' OR (state = 'escalated' AND earlier_answer = custom_id))")
+        answered = sql("{valid} AND custom_id IN ({among})", valid=valid, among=among)
     number = side.known.prompt_version if side.known else str(UUID(int=0))
     statement = query("side", side=table, pipelines=pipelines, answered=answered)
     session.execute(statement, {"prompt_version": number})
@@ -186,22 +186,30 @@ def _fill_cells(session: Session, columns: Sequence[tuple[Column, Column]]) -> N
     Reads `work.pairs`. Writes `work.cells`.
     """
     # work.cells: One row is a field of a key that differs between the two sides of a comparison.
-    session.execute("CREATE OR REPLACE TABLE work.cells (key_id UUID, field VARCHAR, before VARCHAR, after VARCHAR)")
+    session.execute(
+        Sql("CREATE OR REPLACE TABLE work.cells (key_id UUID, field VARCHAR, before VARCHAR, after VARCHAR)")
+    )
     for column, older in columns:
         same_type = column.type == older.type
-        old, new = (_text(column, "before"), _text(column, "after"))
+        old, new = (_text(column, Sql("before")), _text(column, Sql("after")))
         compared = (value_sql(column, "before"), value_sql(column, "after")) if same_type else (old, new)
         session.execute(
-            f"INSERT INTO work.cells SELECT key_id, $field, {old}, {new} FROM work.pairs "
-            f"WHERE NOT same_answer AND {compared[0]} IS DISTINCT FROM {compared[1]}",
+            sql(
+                "INSERT INTO work.cells SELECT key_id, $field, {old}, {new} FROM work.pairs "
+                "WHERE NOT same_answer AND {before} IS DISTINCT FROM {after}",
+                old=old,
+                new=new,
+                before=compared[0],
+                after=compared[1],
+            ),
             {"field": column.name},
         )
 
 
-def _text(column: Column, document: str) -> str:
+def _text(column: Column, document: Sql) -> Sql:
     """Return SQL for the field's value as text, a string without quotes; NULL for null and for no value."""
     pointer = quote_literal("/" + column.name.replace("~", "~0").replace("/", "~1"))
-    return f"json_extract_string({document}, {pointer})"
+    return sql("json_extract_string({document}, {pointer})", document=document, pointer=pointer)
 
 
 def _field_change(session: Session, column: Column, older: Column, after: DiffSide) -> FieldChange:
@@ -210,8 +218,12 @@ def _field_change(session: Session, column: Column, older: Column, after: DiffSi
     if column.type == older.type and column.type in ("DOUBLE", "BIGINT"):
         old, new = value_sql(column, "before"), value_sql(column, "after")
         means = session.one(
-            f"SELECT avg(old), avg(new) FROM (SELECT {old} AS old, {new} AS new FROM work.pairs) "
-            "WHERE old IS NOT NULL AND new IS NOT NULL"
+            sql(
+                "SELECT avg(old), avg(new) FROM (SELECT {old} AS old, {new} AS new FROM work.pairs) "
+                "WHERE old IS NOT NULL AND new IS NOT NULL",
+                old=old,
+                new=new,
+            )
         )
         return FieldChange(
             name=column.name, kind="number", changed=counts["changed"], mean_before=means[0], mean_after=means[1]
@@ -221,7 +233,7 @@ def _field_change(session: Session, column: Column, older: Column, after: DiffSi
     few = counts["longest"] <= SHORT_CHARACTERS and counts["pairs"] <= FEW_PAIRS
     if not (named or column.type == "BOOLEAN" or few):
         return FieldChange(name=column.name, kind="text", changed=counts["changed"])
-    pairs = [tuple(row) for row in session.rows(query("changed_values", limit=str(SHOWN_PAIRS)), field)]
+    pairs = [tuple(row) for row in session.rows(query("changed_values", limit=number_sql(SHOWN_PAIRS)), field)]
     return FieldChange(
         name=column.name,
         kind="values",
@@ -231,7 +243,7 @@ def _field_change(session: Session, column: Column, older: Column, after: DiffSi
     )
 
 
-def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count: int) -> list[ChangedRow]:
+def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count: int) -> list[ChangedRow]:
     cells: dict[str, dict[str, tuple[str | None, str | None]]] = {}
     for key_id, name, old, new in session.rows(query("changed_cells"), {"count": count}):
         cells.setdefault(key_id, {})[name] = (old, new)
@@ -248,9 +260,9 @@ def _changed_rows(session: Session, pipelines: str, names: Sequence[str], count:
     ]
 
 
-def _cost(session: Session, pipelines: str, before: DiffSide, after: DiffSide, rows: int) -> DiffCost:
+def _cost(session: Session, pipelines: Sql, before: DiffSide, after: DiffSide, rows: int) -> DiffCost:
     sums = []
-    for side, table in ((before, "work.side_before"), (after, "work.side_after")):
-        model = f"{quote_literal(side.model)} IN (q.model, r.model)" if side.model else "true"
+    for side, table in ((before, Sql("work.side_before")), (after, Sql("work.side_after"))):
+        model = sql("{model} IN (q.model, r.model)", model=quote_literal(side.model)) if side.model else Sql("true")
         sums.append(session.one(query("side_cost", side=table, pipelines=pipelines, of_model=model)))
     return DiffCost(rows=rows, from_usd=sums[0][0], to_usd=sums[1][0], unpriced=sums[0][1] + sums[1][1])

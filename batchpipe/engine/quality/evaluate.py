@@ -40,7 +40,7 @@ from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.model import PipelineFile, Rung
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
-from batchpipe.sql.quoting import quote_identifier
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -129,7 +129,7 @@ class Evaluation:
             {"number": contender.number},
         )
         path = self.folder / f"{contender.resolved.name.replace(':', '-')}.parquet"
-        snapshot = subset(self.work, self.rows.rows, "SELECT key_id FROM work.climbing", path)
+        snapshot = subset(self.work, self.rows.rows, Sql("SELECT key_id FROM work.climbing"), path)
         return (contender.resolved, snapshot) if snapshot.rows else None
 
     def read(self, side: EvaluatedPrompt) -> None:
@@ -155,8 +155,8 @@ class Evaluation:
         Reads `work.answered`, `work.truth`.
         """
         names = [each.name for each in self.gold.fields]
-        gold = ", ".join(f"t.{quote_identifier(name)}" for name in names)
-        given = ", ".join(f"a.{quote_identifier('o:' + name)}" for name in names)
+        gold = joined(", ", (sql("t.{name}", name=quote_identifier(name)) for name in names))
+        given = joined(", ", (sql("a.{o}", o=quote_identifier("o:" + name)) for name in names))
         found = self.work.connection.execute(query("answered_rows", gold=gold, given=given)).fetchall()
         judged = {each.name: each.verdicts(self.work) for each in self.judges}
         width = len(names)
@@ -222,30 +222,44 @@ class Evaluation:
                 "evaluated_to_validate", values=texts_sql(side.ladder.hash_columns), rows=snapshot.relation
             )
             session.execute(statement, {"number": contender.number})
-            fill_answers(session, "work.to_validate")
+            fill_answers(session, Sql("work.to_validate"))
             session.execute(query("evaluated_costs"))
         rules = side.ladder.answer_rules
-        validate_documents(self.work, rules, "work.answers")
+        validate_documents(self.work, rules, Sql("work.answers"))
         validate_answers(self.work, rules, "work.to_validate")
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
         ladder = side.ladder
-        sql, inputs, outputs = self._confidence(ladder)
+        confidence, inputs, outputs = self._confidence(ladder)
         columns = {each.name: each for each in ladder.columns}
         wanted = [each for each in columns if each in outputs or each in {field.name for field in self.gold.fields}]
-        selected = "".join(
-            f", {value_sql(columns[name], 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in wanted
+        selected = joined(
+            "",
+            (
+                sql(
+                    ", {value} AS {name}",
+                    value=value_sql(columns[name], "d.output"),
+                    name=quote_identifier(OUTPUT_PREFIX + name),
+                )
+                for name in wanted
+            ),
         )
-        selected += "".join(f", s.{quote_identifier(INPUT_PREFIX + name)}" for name in sorted(inputs))
-        values = "".join(
-            f", {quote_identifier(OUTPUT_PREFIX + each.name)}" if each.name in columns else ", NULL"
-            for each in self.gold.fields
+        read = [sql(", s.{name}", name=quote_identifier(INPUT_PREFIX + name)) for name in sorted(inputs)]
+        selected = joined("", [selected, *read])
+        values = joined(
+            "",
+            (
+                sql(", {name}", name=quote_identifier(OUTPUT_PREFIX + each.name))
+                if each.name in columns
+                else Sql(", NULL")
+                for each in self.gold.fields
+            ),
         )
         snapshot = self.rows.rows
         statement = query(
             "evaluated_rows",
-            confidence=sql,
+            confidence=confidence,
             values=values,
             columns=selected,
             rows=snapshot.relation,
@@ -253,14 +267,14 @@ class Evaluation:
         )
         self.work.connection.execute(statement, {"number": contender.number})
 
-    def _confidence(self, ladder: Resolved) -> tuple[str, frozenset[str], frozenset[str]]:
+    def _confidence(self, ladder: Resolved) -> tuple[Sql, frozenset[str], frozenset[str]]:
         """Return SQL for the confidence, with the input columns and the fields that it reads; NULL where there is no
         such field.
         """
         given = ladder.file.pipeline.eval
         names = [each.name for each in ladder.columns]
         if given is None or (given.confidence == "confidence" and "confidence" not in names):
-            return "NULL", frozenset(), frozenset()
+            return Sql("NULL"), frozenset(), frozenset()
         condition = parse_condition(
             self.work.connection,
             given.confidence,

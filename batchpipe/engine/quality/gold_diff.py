@@ -10,9 +10,10 @@ from batchpipe.engine.gold.agreement import wilson
 from batchpipe.engine.gold.answered_gold import Examples, GradedAnswer, TrueValues, grade_answers, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.evaluation.statistics import mcnemar
+from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Session
 
-SIDE = "(SELECT key_id, custom_id, output, true AS valid FROM {side} SEMI JOIN work.pairs USING (key_id))"
+SIDE = Sql("(SELECT key_id, custom_id, output, true AS valid FROM {side} SEMI JOIN work.pairs USING (key_id))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,8 @@ def diff_gold(
     Reads `work.pairs`, `work.side_before`, `work.side_after`, `work.true_values`, the ledger.
     """
     before, after = (
-        {each.key: each for each in grade_answers(session, gold, names, SIDE.format(side=side), examples)}
-        for side in ("work.side_before", "work.side_after")
+        {each.key: each for each in grade_answers(session, gold, names, sql(SIDE, side=side), examples)}
+        for side in (Sql("work.side_before"), Sql("work.side_after"))
     )
     pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
     if not pairs:

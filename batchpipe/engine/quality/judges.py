@@ -28,7 +28,7 @@ from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
-from batchpipe.sql.quoting import quote_identifier
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -57,25 +57,26 @@ class FieldJudge:
     resolved: Resolved
 
     @property
-    def _parts(self) -> dict[str, str]:
+    def _parts(self) -> dict[str, Sql]:
         """Return SQL of the answer and the true value in a row of `work.answered` and `work.truth`, and of the pair's
         key.
         """
-        answer = f"TRY_CAST(a.{quote_identifier(OUTPUT_PREFIX + self.name)} AS {self.type})"
-        text = f"{answer}" if self.type == "VARCHAR" else f"to_json({answer})"
+        given = quote_identifier(OUTPUT_PREFIX + self.name)
+        answer = sql("TRY_CAST(a.{given} AS {type})", given=given, type=type_sql(self.type))
+        text = answer if self.type == "VARCHAR" else sql("to_json({answer})", answer=answer)
         return {
             "answer": answer,
-            "expected": f"t.{quote_identifier(self.name)}",
-            "key": f"to_json(list_append(from_json(t.key, '[\"VARCHAR\"]'), {text}::VARCHAR))::VARCHAR",
+            "expected": sql("t.{name}", name=quote_identifier(self.name)),
+            "key": sql("to_json(list_append(from_json(t.key, '[\"VARCHAR\"]'), {text}::VARCHAR))::VARCHAR", text=text),
         }
 
     @property
-    def _pairs(self) -> str:
-        return f"work.pairs_{self.number}"
+    def _pairs(self) -> Sql:
+        return sql("work.pairs_{number}", number=number_sql(self.number))
 
     @property
-    def _verdicts(self) -> str:
-        return f"work.verdicts_{self.number}"
+    def _verdicts(self) -> Sql:
+        return sql("work.verdicts_{number}", number=number_sql(self.number))
 
     def begin(self, work: Work) -> None:
         """Make the table of pairs anew, without rows.
@@ -102,16 +103,18 @@ class FieldJudge:
         """
         by_name = {each.name: each for each in self.resolved.input_columns}
 
-        def stored(column: InputColumn) -> str:
-            value = f"p.{quote_identifier(column.name)}"
-            return f"CAST({value} AS VARCHAR)" if column.as_text else value
+        def stored(column: InputColumn) -> Sql:
+            value = sql("p.{name}", name=quote_identifier(column.name))
+            return sql("CAST({value} AS VARCHAR)", value=value) if column.as_text else value
 
         answer, expected = by_name[ANSWER], by_name[EXPECTED]
         chosen = query(
             "judged_input",
             pairs=self._pairs,
             rows=rows.relation,
-            taken=", ".join(["position", "key", *(quote_identifier(INPUT_PREFIX + name) for name in self.taken)]),
+            taken=joined(
+                ", ", [Sql("position"), Sql("key"), *(quote_identifier(INPUT_PREFIX + name) for name in self.taken)]
+            ),
             answer=stored(answer),
             expected=stored(expected),
             answer_column=answer.stored,
@@ -129,9 +132,9 @@ class FieldJudge:
         with context.database.reading(work) as session:
             statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
             session.execute(statement, {"pipeline": self.resolved.name})
-            fill_answers(session, "work.evaluated")
+            fill_answers(session, Sql("work.evaluated"))
             cost_usd, unpriced = session.one(query("judge_cost"))
-        validate_documents(work, self.resolved.answer_rules, "work.answers")
+        validate_documents(work, self.resolved.answer_rules, Sql("work.answers"))
         connection.execute(query("verdicts", pairs=self._pairs, verdicts=self._verdicts))
         counts = connection.execute(query("judged_counts", verdicts=self._verdicts)).fetchone()
         asked, judged, failed = counts or (0, 0, 0)

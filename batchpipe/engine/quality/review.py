@@ -21,16 +21,16 @@ from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
-from batchpipe.sql.quoting import quote_identifier, quote_list
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
 MILLION = 1_000_000
 WANTED = {
-    "open": "same_input AND reviewed_by IS NULL AND len(chosen) > 0",
-    "again": "same_input AND (reviewed_by IS NOT NULL OR len(chosen) > 0)",
-    "every": "true",
+    "open": Sql("same_input AND reviewed_by IS NULL AND len(chosen) > 0"),
+    "again": Sql("same_input AND (reviewed_by IS NOT NULL OR len(chosen) > 0)"),
+    "every": Sql("true"),
 }
 
 
@@ -97,7 +97,7 @@ class Desk:
             statement = query(
                 "review_answers",
                 pipelines=names,
-                among="review" if only_ladder else "true",
+                among=Sql("review") if only_ladder else Sql("true"),
                 reviewed=standing_reviews(session, self.resolved.names),
             )
             session.execute(statement, {"sample": round(review.sample * MILLION)})
@@ -108,7 +108,7 @@ class Desk:
             query(
                 "review_rows",
                 values_as_now=texts_sql(self.resolved.hash_columns),
-                names=f"[{listed}]",
+                names=sql("[{listed}]", listed=listed),
                 texts=texts_sql(columns),
                 where=self._where(self.resolved.review_where),
                 snapshot=self.snapshot.relation,
@@ -122,14 +122,14 @@ class Desk:
 
         Reads `work.review`.
         """
-        return next(self._read(f"w.number = {int(number)}"))
+        return next(self._read(sql("w.number = {number}", number=number_sql(number))))
 
     def all_rows(self) -> Iterator[ReviewRow]:
         """Yield all rows in order.
 
         Reads `work.review`.
         """
-        return self._read("true")
+        return self._read(Sql("true"))
 
     def validate(
         self, documents: Sequence[tuple[int, Mapping[str, Any]]]
@@ -159,7 +159,7 @@ class Desk:
             "FROM work.typed t JOIN work.review w USING (number)"
         )
         rules = replace(self.resolved.answer_rules, output_format="json_schema")
-        validate_documents(self.work, rules, "work.typed")
+        validate_documents(self.work, rules, Sql("work.typed"))
         validate_answers(self.work, rules, "work.typed_rows")
         rows = connection.execute(
             "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
@@ -197,27 +197,35 @@ class Desk:
             }
             session.execute(query("insert_reviews"), stamp)
             ensure_output(session, self.resolved, None)
-            keys = "SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)"
+            keys = Sql("SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)")
             merge_output(session, self.resolved, keys, answered=False)
         return []
 
-    def _where(self, condition: Condition | None) -> str:
+    def _where(self, condition: Condition | None) -> Sql:
         """Return SQL for the key_id of the answers for which `condition` is true."""
         if condition is None:
-            return "SELECT NULL::UUID AS key_id WHERE false"
+            return Sql("SELECT NULL::UUID AS key_id WHERE false")
         outputs = [
-            f"{value_sql(column, 'o.answer')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+            sql(
+                "{value} AS {column}",
+                value=value_sql(column, "o.answer"),
+                column=quote_identifier(OUTPUT_PREFIX + column.name),
+            )
             for column in self.resolved.columns
             if column.name in condition.outputs
         ]
-        inputs = [f"t.{quote_identifier(INPUT_PREFIX + name)}" for name in sorted(condition.inputs)]
-        return (
-            f"SELECT key_id FROM (SELECT {', '.join(['o.key_id', *outputs, *inputs])} FROM work.review_answers o "
-            f"JOIN (SELECT position, md5(key)::UUID AS key_id FROM {self.snapshot.relation}) k ON k.key_id = o.key_id "
-            f"JOIN {self.snapshot.typed(condition.inputs)} t ON t.position = k.position) WHERE {condition.truth}"
+        inputs = [sql("t.{name}", name=quote_identifier(INPUT_PREFIX + name)) for name in sorted(condition.inputs)]
+        return sql(
+            "SELECT key_id FROM (SELECT {columns} FROM work.review_answers o "
+            "JOIN (SELECT position, md5(key)::UUID AS key_id FROM {relation}) k ON k.key_id = o.key_id "
+            "JOIN {typed} t ON t.position = k.position) WHERE {truth}",
+            columns=joined(", ", [Sql("o.key_id"), *outputs, *inputs]),
+            relation=self.snapshot.relation,
+            typed=self.snapshot.typed(condition.inputs),
+            truth=condition.truth,
         )
 
-    def _read(self, chosen: str) -> Iterator[ReviewRow]:
+    def _read(self, chosen: Sql) -> Iterator[ReviewRow]:
         names = [each.name for each in self.snapshot.columns]
         texts = texts_sql(self.snapshot.columns)
         cursor = self.work.connection.cursor()

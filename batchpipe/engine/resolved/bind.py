@@ -13,6 +13,7 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
+from batchpipe.sql.quoting import Sql, joined, number_sql, sql
 
 # For each kind of change: whether it makes an answered row due (a bool), or for which rows (a condition).
 Rerun: TypeAlias = Mapping[str, bool | Condition]
@@ -92,12 +93,12 @@ def bind_conditions(
     )
 
 
-def rungs_sql(whens: Sequence[Condition | None]) -> str:
+def rungs_sql(whens: Sequence[Condition | None]) -> Sql:
     """Return SQL for the bits of the rungs that a row may use: bit r - 1 is set where rung r has no `when`, or its
     `when` is true.
     """
     bits = []
     for number, when in enumerate(whens):
-        bit = str(1 << number)
-        bits.append(bit if when is None else f"CASE WHEN {when.truth} THEN {bit} ELSE 0 END")
-    return f"({' + '.join(bits)})"
+        bit = number_sql(1 << number)
+        bits.append(bit if when is None else sql("CASE WHEN {truth} THEN {bit} ELSE 0 END", truth=when.truth, bit=bit))
+    return sql("({bits})", bits=joined(" + ", bits))

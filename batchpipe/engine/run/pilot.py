@@ -15,7 +15,7 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot_summary import PilotSummary, pilot_accuracy, shortfalls, sum_up_pilot
 from batchpipe.pipeline.model import Pilot
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -176,7 +176,7 @@ class PilotGate:
             return None
         with self.context.database.reading(self.work) as session:
             session.execute(query("pilot_rows", pipelines=quote_list(self.resolved.names)), _version(self.resolved))
-        requests, rest = planner.rest(options, "work.pilot_rows")
+        requests, rest = planner.rest(options, Sql("work.pilot_rows"))
         gold = self._gold or self._gold_at_hand()
         with self.context.database.reading(self.work) as session:
             summary = sum_up_pilot(session, self.resolved, self._state.pilot, gold, requests, rest)

@@ -14,6 +14,7 @@ from batchpipe.engine.gold.answered_gold import TrueValues, grade_answers
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
 from batchpipe.schema.columns import Column, value_sql
+from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -147,7 +148,7 @@ def pilot_accuracy(session: Session, resolved: Resolved, gold: TrueValues | None
     if gold is None:
         return None
     examples = [resolved.version.queries]
-    found = grade_answers(session, gold, resolved.names, "work.pilot_rows", examples, ["climbs"])
+    found = grade_answers(session, gold, resolved.names, Sql("work.pilot_rows"), examples, ["climbs"])
     decided = [each for each in found if not each.extra[0]]
     right = sum(each.right for each in decided)
     return PilotAccuracy(n=len(decided), right=right, climbing=len(found) - len(decided))
@@ -215,7 +216,7 @@ def _histograms(session: Session, resolved: Resolved) -> dict[str, Histogram]:
         low, high = (node.get("minimum"), node.get("maximum")) if isinstance(node, Mapping) else (None, None)
         if node.get("type") != "number" or low is None or high is None or low >= high:
             continue
-        statement = query("pilot_histogram", value=f"({value_sql(column, 'output')})::DOUBLE")
+        statement = query("pilot_histogram", value=sql("({value})::DOUBLE", value=value_sql(column, "output")))
         bins = dict(session.rows(statement, {"low": float(low), "high": float(high)}))
         rows = tuple(bins.get(number, 0) for number in range(BINS))
         found[column.name] = Histogram(low=float(low), high=float(high), rows=rows)

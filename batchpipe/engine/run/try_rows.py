@@ -32,7 +32,7 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved, split_model
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -141,7 +141,7 @@ class RowTry:
             return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
         with self.context.database.reading(self.work) as session:
             compare_rows(session, self.resolved, self.snapshot, (), PlanOptions(where=options.where))
-        chosen = "(SELECT key FROM work.input WHERE selected)"
+        chosen = Sql("(SELECT key FROM work.input WHERE selected)")
         return [key for (key,) in connection.execute(query("keys_by_hash", relation=chosen), rows).fetchall()]
 
     def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:
@@ -178,7 +178,7 @@ class RowTry:
                 query("answered_before", pipelines=pipelines),
                 {"fingerprint": fingerprint, "settings": settings_text(settings)},
             )
-            chunk_id = str(session.one("SELECT uuidv7()")[0])
+            chunk_id = str(session.one(Sql("SELECT uuidv7()"))[0])
             database = session.one(query("database_id"))[0]
         return _TryRequest(
             key=key,
@@ -230,7 +230,7 @@ class RowTry:
             most += max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps) * bytes_in
             most += max(step.output for step in price.steps) * each.settings.max_tokens
         with context.database.reading(self.work) as session:
-            run_id = str(session.one("SELECT uuidv7()")[0])
+            run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
             limit = tightest(budget, None, spent(session, names, run_id), load(session, names, run_id))
         if limit is not None and most > limit.left_usd:
             raise GateError(
@@ -251,7 +251,7 @@ class RowTry:
             return
         git_commit = context.git_commit()
         with context.database.writing(self.work, None) as session:
-            self.run_id = str(session.one("SELECT uuidv7()")[0])
+            self.run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
             record_version(session, resolved, self.run_id, git_commit)
             statement = query(
                 "insert_try",
@@ -318,7 +318,7 @@ class RowTry:
         values = texts_sql(self.resolved.hash_columns)
         statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
-        validate_documents(self.work, rules, "work.answers")
+        validate_documents(self.work, rules, Sql("work.answers"))
         validate_answers(self.work, rules, "work.to_validate")
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)

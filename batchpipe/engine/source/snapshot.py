@@ -11,7 +11,7 @@ import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.sql.conditions import INPUT_PREFIX
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -28,23 +28,25 @@ class InputColumn:
     as_text: bool
 
     @property
-    def stored(self) -> str:
+    def stored(self) -> Sql:
         """Return the column's quoted name in the snapshot."""
         return quote_identifier(INPUT_PREFIX + self.name)
 
     @property
-    def text(self) -> str:
+    def text(self) -> Sql:
         """Return SQL for the column's value as text, over the snapshot."""
-        return f"CAST({self.stored} AS VARCHAR)"
+        return sql("CAST({stored} AS VARCHAR)", stored=self.stored)
 
-    def canonical(self, recipe: int) -> str:
+    def canonical(self, recipe: int) -> Sql:
         """Return SQL for its canonical text in keys and hashes under a recipe, over the snapshot."""
-        return RECIPES[recipe].text(self.stored, "VARCHAR" if self.as_text else self.type)
+        return trusted(RECIPES[recipe].text(self.stored, "VARCHAR" if self.as_text else self.type))
 
     @property
-    def value(self) -> str:
+    def value(self) -> Sql:
         """Return SQL for the column's value in its own type, over the snapshot."""
-        return f"CAST({self.stored} AS {self.type})" if self.as_text else self.stored
+        if not self.as_text:
+            return self.stored
+        return sql("CAST({stored} AS {type})", stored=self.stored, type=type_sql(self.type))
 
 
 def input_column(name: str, type: str) -> InputColumn:
@@ -52,19 +54,19 @@ def input_column(name: str, type: str) -> InputColumn:
     return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
 
 
-def texts_sql(columns: Iterable[InputColumn]) -> str:
+def texts_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
-    return f"[{', '.join(each.text for each in columns)}]::VARCHAR[]"
+    return sql("[{text}]::VARCHAR[]", text=joined(", ", (each.text for each in columns)))
 
 
-def input_hash_sql(columns: Iterable[InputColumn], recipe: int) -> str:
+def input_hash_sql(columns: Iterable[InputColumn], recipe: int) -> Sql:
     """Return SQL for the input hash: over the canonical texts of `columns` as a JSON list, over the snapshot."""
     return hash_of_texts_sql(each.canonical(recipe) for each in columns)
 
 
-def hash_of_texts_sql(texts: Iterable[str]) -> str:
+def hash_of_texts_sql(texts: Iterable[Sql]) -> Sql:
     """Return SQL for the identity of a JSON list of `texts`, each of them SQL."""
-    return f"md5(json_array({', '.join(texts)})::VARCHAR)::UUID"
+    return sql("md5(json_array({texts})::VARCHAR)::UUID", texts=joined(", ", texts))
 
 
 # Row groups are small, because a reader holds a whole row group, and texts may be long.
@@ -86,18 +88,18 @@ class Snapshot:
     rows: int
 
     @property
-    def relation(self) -> str:
+    def relation(self) -> Sql:
         """Return SQL for the rows of the file with `key`, a JSON list of texts, as their first column."""
         if not self.key_columns:
             return self.file
         by_name = {each.name: each for each in self.columns}
-        key = f"json_array({', '.join(by_name[name].text for name in self.key_columns)})::VARCHAR"
-        return f"(SELECT {key} AS key, * FROM {self.file})"
+        key = sql("json_array({texts})::VARCHAR", texts=joined(", ", (by_name[name].text for name in self.key_columns)))
+        return sql("(SELECT {key} AS key, * FROM {file})", key=key, file=self.file)
 
     @property
-    def file(self) -> str:
+    def file(self) -> Sql:
         """Return SQL that reads the file as it is."""
-        return f"read_parquet({quote_literal(str(self.path))})"
+        return sql("read_parquet({path})", path=quote_literal(str(self.path)))
 
     def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
         """Write the rows of `relation` that `statement` selects to `path`, and return them as a snapshot."""
@@ -115,8 +117,15 @@ class Snapshot:
         ).fetchone()
         return int(row[0] or 0) if row else 0
 
-    def typed(self, names: Iterable[str]) -> str:
+    def typed(self, names: Iterable[str]) -> Sql:
         """Return SQL for `position` and the columns called `names` in their own types, as conditions read them."""
         by_name = {each.name: each for each in self.columns}
-        chosen = [f"{by_name[name].value} AS {by_name[name].stored}" for name in sorted(set(names))]
-        return f"(SELECT {', '.join(['position', *chosen])} FROM {self.relation})"
+        chosen = [
+            sql("{value} AS {stored}", value=by_name[name].value, stored=by_name[name].stored)
+            for name in sorted(set(names))
+        ]
+        return sql(
+            "(SELECT {columns} FROM {relation})",
+            columns=joined(", ", [Sql("position"), *chosen]),
+            relation=self.relation,
+        )

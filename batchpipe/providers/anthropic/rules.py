@@ -14,6 +14,7 @@ from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSett
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
+from batchpipe.sql.quoting import Sql, trusted
 
 
 def _sql_text(value: str) -> str:
@@ -81,7 +82,7 @@ def _source(*, text: bool) -> str:
 
 
 @cache
-def _lines_sql(*, text: bool) -> str:
+def _lines_sql(*, text: bool) -> Sql:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
     account, prices = model_data()["account"], model_data()["prices"]
     values = {
@@ -94,7 +95,7 @@ def _lines_sql(*, text: bool) -> str:
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)
-    return sql
+    return trusted(sql)
 
 
 class Rules:
@@ -150,5 +151,5 @@ class Rules:
     def assemble(self, requests: Iterable[tuple[str, bytes]]) -> bytes:
         return encoding.assemble(requests)
 
-    def lines_sql(self, *, text: bool) -> str:
+    def lines_sql(self, *, text: bool) -> Sql:
         return _lines_sql(text=text)
