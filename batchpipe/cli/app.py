@@ -29,25 +29,40 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
-    directory: Annotated[str | None, typer.Option("-C", metavar="DIR", help="The project's root.")] = None,
-    env: Annotated[str | None, typer.Option("--env", metavar="NAME", help="The settings of one environment.")] = None,
-    database: Annotated[str | None, typer.Option("--database", metavar="FILE", help="Another DuckDB file.")] = None,
+    directory: Annotated[
+        str | None,
+        typer.Option(
+            "-C", metavar="DIR", help="The folder of the project. Default: found from the named files or this folder."
+        ),
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", metavar="NAME", help="Use the settings of this environment.")
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="FILE", help="Use this DuckDB file as the database.")
+    ] = None,
     emulator: Annotated[
         bool, typer.Option("--emulator", help="Work against the built-in emulator: no key, no cost.")
     ] = False,
-    answers: Annotated[str | None, typer.Option("--answers", metavar="FILE", help="Answers for the emulator.")] = None,
-    faults: Annotated[str | None, typer.Option("--faults", metavar="FILE", help="Faults of the emulator.")] = None,
-    log_format: Annotated[
-        str | None, typer.Option("--log-format", metavar="FORMAT", help="How events on stderr look: text or json.")
+    answers: Annotated[
+        str | None, typer.Option("--answers", metavar="FILE", help="The file with the emulator's answers.")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    faults: Annotated[
+        str | None, typer.Option("--faults", metavar="FILE", help="The file with the faults that the emulator makes.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--log-format", metavar="FORMAT", help="The form of events on stderr: text or json.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Run prompts over DuckDB tables through LLM batch APIs.
 
-    Half the price, never paying twice, never losing a result. To begin: batchpipe init my_project
+    It costs half the price of single calls, never pays twice and never loses a result.
+
+    To begin: batchpipe init my_project
     """
     context.obj = Globals(
         directory=directory,

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @app.command(rich_help_panel=BEGIN)
 def init(
     context: typer.Context,
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder to write it to.")] = ".",
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder to write the project to.")] = ".",
     as_json: Json = False,
 ) -> Task:
-    """Write a project to start from: a pipeline, a prompt, data, a test in CI."""
+    """Write a project to start from: a pipeline, a prompt, data and a CI file."""
 
     def act(talk: Talk) -> int:
         from batchpipe.commands.init import init as command
@@ -36,14 +36,15 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the pipeline.")],
     source: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="Its rows: csv, parquet, json or a database."),
+        typer.Option("--input", metavar="FILE", help="The file with its rows: csv, parquet, json or a database."),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option("--labels", metavar="A,B,C", help="Classify the rows by these labels.")
+        str | None,
+        typer.Option("--labels", metavar="A,B,C", help="Let the model choose one of these labels for each row."),
     ] = None,
     as_json: Json = False,
 ) -> Task:
-    """Write one more pipeline into this project, from the data's columns."""
+    """Add a pipeline to this project, made from the columns of your data."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.new import new as command
@@ -68,14 +69,14 @@ def schema(context: typer.Context, as_json: Json = False) -> Task:
 @app.command(rich_help_panel=BEGIN, epilog=EPILOG)
 def emulator(
     context: typer.Context,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on. 0 takes a free one.")] = 0,
     folder: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where its batches are kept; else a temporary folder.")
+        str | None, typer.Option(metavar="DIR", help="The folder to keep the batches in. Default: a temporary folder.")
     ] = None,
-    delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Until a batch ends.")] = 0.0,
+    delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="The time until a batch ends.")] = 0.0,
     as_json: Json = False,
 ) -> Task:
-    """Serve the Batch API on loopback, for tests and trials. Takes --answers FILE and --faults FILE."""
+    """Serve the Batch API on this machine, for tests. It also takes --answers FILE and --faults FILE."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.emulator import emulator as command

@@ -48,11 +48,13 @@ def status(
 def show(
     context: typer.Context,
     pipeline: Pipeline,
-    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; of several columns, each value.")],
+    key: Annotated[
+        list[str], typer.Argument(metavar="KEY", help="The row's key. For a key of several columns, give each value.")
+    ],
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Tell one row's whole story: input, prompt, every attempt, errors, cost."""
+    """Show everything about one row: input, prompt, every attempt, errors, cost."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.show.show import show as command
@@ -67,13 +69,17 @@ def results(
     context: typer.Context,
     pipeline: Pipeline,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="FILE", help="A .parquet, .csv, .json or .xlsx file.")
+        str | None, typer.Option("--to", metavar="FILE", help="Write to this file: .parquet, .csv, .json or .xlsx.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     where: Where = None,
-    current: Annotated[bool, typer.Option("--current", help="Only rows of the present input and prompt.")] = False,
-    review: Annotated[bool, typer.Option("--review", help="Only rows that a person should look at.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")] = None,
+    current: Annotated[
+        bool, typer.Option("--current", help="Take only answers to the present input and prompt.")
+    ] = False,
+    review: Annotated[bool, typer.Option("--review", help="Take only rows that a person should review.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, metavar="N", help="Take only the first N rows.")
+    ] = None,
     as_json: Json = False,
 ) -> Task:
     """Print the output table, or write it to a file."""
@@ -88,7 +94,7 @@ def results(
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
 def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
-    """Report spend, tokens, validity, the ladder, savings, estimate against actual."""
+    """Report cost, savings, tokens, valid answers by rung, and how good the estimates were."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.report.report import report as command
@@ -104,33 +110,45 @@ def evaluate(
     pipeline: Pipeline,
     models: EvalModels = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", metavar="X", help="This model too, also off the ladder.")
+        list[str] | None, typer.Option("--model", metavar="X", help="Let this model answer too, on the ladder or not.")
     ] = None,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="Only N of the gold rows.")] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, metavar="N", help="Take only N of the gold rows.")
+    ] = None,
     fail_under: FailUnder = None,
     against: Against = None,
     max_drop: Annotated[
-        float | None, typer.Option("--max-drop", min=0, max=1, metavar="X", help="The most that --against may lose.")
+        float | None,
+        typer.Option(
+            "--max-drop",
+            min=0,
+            max=1,
+            metavar="X",
+            help="Exit 1 if the accuracy is lower than with --against by more than X.",
+        ),
     ] = None,
     tune: Tune = False,
     target: Annotated[
-        float | None, typer.Option("--target", metavar="X", help="The accuracy to tune for; default: 0.9.")
+        float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
     ] = None,
     plot: Annotated[
-        str | None, typer.Option("--plot", metavar="FILE", help="Draw cost against accuracy into an SVG file.")
+        str | None, typer.Option("--plot", metavar="FILE", help="Draw cost and accuracy into this SVG file.")
     ] = None,
-    history: Annotated[bool, typer.Option("--history", help="What evaluations came to, by prompt version.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Print the results of earlier evaluations, by prompt version.")
+    ] = False,
     no_wait: NoWait = False,
     wait: Wait = None,
     max_usd: Annotated[
-        str | None, typer.Option("--max-usd", metavar="X", help="The most that each model and judge may spend.")
+        str | None,
+        typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars for each model and judge."),
     ] = None,
     yes: Yes = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Measure quality against gold labels, by model and for the ladder; a gate for CI."""
+    """Measure quality with gold rows, by model and for the ladder. It can stop CI."""
     request = EvalRequest(
         pipeline=pipeline,
         models=models,
@@ -164,26 +182,31 @@ def diff(
     context: typer.Context,
     pipeline: Pipeline,
     from_version: Annotated[
-        str | None, typer.Option("--from", metavar="V", help="v3, a hash or a git ref; default: the one before --to.")
+        str | None,
+        typer.Option(
+            "--from", metavar="V", help="The first version: v3, a hash or a git ref. Default: the one before --to."
+        ),
     ] = None,
     to_version: Annotated[
-        str | None, typer.Option("--to", metavar="V", help="The other one; default: the newest with answers.")
+        str | None, typer.Option("--to", metavar="V", help="The second version. Default: the newest that has answers.")
     ] = None,
     from_model: Annotated[
-        str | None, typer.Option("--from-model", metavar="MODEL", help="Only its answers on the first side.")
+        str | None,
+        typer.Option("--from-model", metavar="MODEL", help="Take only this model's answers on the first side."),
     ] = None,
     to_model: Annotated[
-        str | None, typer.Option("--to-model", metavar="MODEL", help="Only its answers on the second side.")
+        str | None,
+        typer.Option("--to-model", metavar="MODEL", help="Take only this model's answers on the second side."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many changed rows to show.")] = 10,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write a page that needs nothing beside itself.")
+        str | None, typer.Option("--html", metavar="FILE", help="Write an HTML page that needs no other file.")
     ] = None,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Compare two prompt versions or models: the prompt, and what the same rows were answered."""
+    """Compare two prompt versions or models: the prompts, and the answers to the same rows."""
     request = DiffRequest(
         pipeline=pipeline,
         from_version=from_version,
@@ -212,15 +235,17 @@ def review(
         str | None, typer.Option("--export", metavar="FILE", help="Write the rows to a .csv file for a spreadsheet.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--import", metavar="FILE", help="Take what was written into such a file.")
+        str | None, typer.Option("--import", metavar="FILE", help="Read the reviews from such a file.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Rows that were reviewed before too.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Only how often people agreed with the models.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Take rows that were reviewed before, too.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Only print how often people agreed with the models.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Show the rows that a person should see, one by one, and take what the person says."""
+    """Show the rows that a person should see, one by one, and record what the person says."""
     request = ReviewRequest(
         pipeline=pipeline,
         export=export,

@@ -6,54 +6,68 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-EPILOG = "--emulator and the other options of batchpipe itself may stand here too; they are in batchpipe --help."
+EPILOG = "You can also add --emulator and the other general options here. They are listed by: batchpipe --help"
 BEGIN, WORK, LOOK = "Begin", "Work", "Look"
 
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, nothing else there.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout, and nothing else.")]
 Pipelines: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="PIPELINE", help="Files, folders or names under pipelines/."),
+    typer.Argument(metavar="PIPELINE", help="Pipelines: files, folders, or names under pipelines/."),
 ]
-Pipeline: TypeAlias = Annotated[str, typer.Argument(metavar="PIPELINE", help="A file, or a name under pipelines/.")]
-All: TypeAlias = Annotated[bool, typer.Option("--all", help="Every pipeline of the project.")]
+Pipeline: TypeAlias = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="The pipeline: a file, or a name under pipelines/.")
+]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="Take every pipeline of the project.")]
 Params: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--param", metavar="NAME=VALUE", help="A value for $NAME in the input query."),
+    typer.Option("--param", metavar="NAME=VALUE", help="Give the value of $NAME in the input query."),
 ]
-NoNew: TypeAlias = Annotated[bool, typer.Option("--no-new", help="Only collect, retry and escalate what is under way.")]
-Limit: TypeAlias = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the next N due rows.")]
+NoNew: TypeAlias = Annotated[
+    bool, typer.Option("--no-new", help="Send no new rows; only collect, retry and escalate what was begun.")
+]
+Limit: TypeAlias = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Send only the next N due rows.")
+]
 Where: TypeAlias = Annotated[
     str | None,
-    typer.Option("--where", metavar="SQL", help="Only rows that this condition holds for."),
+    typer.Option("--where", metavar="SQL", help="Take only rows for which this condition is true."),
 ]
 Redo: TypeAlias = Annotated[
     str | None,
-    typer.Option("--redo", metavar="WHAT", help="Answer again: all, model, accept or an SQL condition."),
+    typer.Option("--redo", metavar="WHAT", help="Ask again: all, model, accept, or an SQL condition."),
 ]
 Keep: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--keep", metavar="WHAT", help="Keep results though input or prompt changed: all or an SQL condition."
+        "--keep",
+        metavar="WHAT",
+        help="Keep results although the input or the prompt changed: all, or an SQL condition.",
     ),
 ]
 Withdraw: TypeAlias = Annotated[
     list[int] | None,
-    typer.Option("--withdraw", metavar="N", help="Order N of `batchpipe status` holds no more."),
+    typer.Option("--withdraw", metavar="N", help="Withdraw order N, as numbered by `batchpipe status`."),
 ]
-RetryFailed: TypeAlias = Annotated[bool, typer.Option("--retry-failed", help="Rows that ended failed are due again.")]
-NoWait: TypeAlias = Annotated[bool, typer.Option("--no-wait", help="Submit and collect what is ready, then leave.")]
-Wait: TypeAlias = Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Leave after 45m, 2h or 90s.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+RetryFailed: TypeAlias = Annotated[bool, typer.Option("--retry-failed", help="Try failed rows again.")]
+NoWait: TypeAlias = Annotated[
+    bool, typer.Option("--no-wait", help="Submit what is due, collect what has ended, and do not wait.")
+]
+Wait: TypeAlias = Annotated[
+    str | None, typer.Option("--wait", metavar="TIME", help="Wait at most this long: 45m, 2h or 90s.")
+]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")]
 EvalModels: TypeAlias = Annotated[
-    str | None, typer.Option("--models", metavar="all", help="Every rung answers every gold row.")
+    str | None, typer.Option("--models", metavar="all", help="Let every rung answer every gold row.")
 ]
 FailUnder: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--fail-under", metavar="X", help="Exit 1 below 0.9, or for one field label=0.9."),
+    typer.Option(
+        "--fail-under", metavar="X", help="Exit 1 if the accuracy is below X: 0.9, or label=0.9 for one field."
+    ),
 ]
 Against: TypeAlias = Annotated[
-    str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than v3, a hash or a git ref.")
+    str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than version V: v3, a hash or a git ref.")
 ]
 Tune: TypeAlias = Annotated[
-    bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the least cost.")
+    bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the lowest cost.")
 ]

@@ -39,11 +39,11 @@ def check(
     every: All = False,
     params: Params = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Open no source; [input] columns says what the query gives.")
+        bool, typer.Option("--offline", help="Do not open the source; take its columns from \\[input] columns.")
     ] = False,
     as_json: Json = False,
 ) -> Task:
-    """Find everything that can be known without spending: SQL, templates, schema, model rules, the prompt."""
+    """Find mistakes without spending: in SQL, templates, schema, model settings and the prompt."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.check.check import check as command
@@ -65,24 +65,24 @@ def plan(
     retry_failed: RetryFailed = False,
     withdraw: Withdraw = None,
     no_new: NoNew = False,
-    rows: Annotated[bool, typer.Option("--rows", help="List the keys that are due.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="List the keys of the due rows.")] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="The prompt's change, and a few due rows before and after.")
+        bool, typer.Option("--diff", help="Show how the prompt changed, and a few due rows before and after.")
     ] = False,
     from_version: Annotated[
         str | None,
-        typer.Option("--from-version", metavar="V", help="Compare with v3, a hash or a git ref, not what answered."),
+        typer.Option("--from-version", metavar="V", help="Compare with this version: v3, a hash or a git ref."),
     ] = None,
     to_version: Annotated[
-        str | None, typer.Option("--to-version", metavar="V", help="Plan as if the prompt were that version.")
+        str | None, typer.Option("--to-version", metavar="V", help="Plan as if the prompt were this version.")
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="The plan and its diff as Markdown, for a pull request.")
+        bool, typer.Option("--markdown", help="Print the plan and its diff as Markdown, for a pull request.")
     ] = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Show what a run would do, why, and what it would cost. Sends nothing, records nothing."""
+    """Show what a run would do, why, and what it would cost. Nothing is sent or recorded."""
     request = PlanRequest(
         pipelines=pipelines or [],
         all=every,
@@ -113,17 +113,21 @@ def plan(
 def try_rows(
     context: typer.Context,
     pipeline: Pipeline,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="These rows; else the first by hash.")] = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, metavar="N", help="How many rows, where no key is given.")] = 5,
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY", help="The keys of the rows. Default: the first rows by hash.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, metavar="N", help="How many rows to take where no key is given.")
+    ] = 5,
     where: Where = None,
-    rung: Annotated[int | None, typer.Option("--rung", min=1, metavar="N", help="By this rung of the ladder.")] = None,
+    rung: Annotated[int | None, typer.Option("--rung", min=1, metavar="N", help="Ask this rung of the ladder.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="X", help="By this model, also off the ladder.")
+        str | None, typer.Option("--model", metavar="X", help="Ask this model, on the ladder or not.")
     ] = None,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
-    """Answer a few rows now, by realtime calls; a later run takes their answers, unpaid."""
+    """Answer a few rows now, with realtime calls. A later run uses their answers and does not pay again."""
     request = TryRequest(
         pipeline=pipeline, keys=keys or [], rows=rows, where=where, rung=rung, model=model, params=params or []
     )
@@ -144,30 +148,33 @@ def run(
     no_wait: NoWait = False,
     wait: Wait = None,
     pending_ok: Annotated[
-        bool, typer.Option("--pending-ok", help="Exit 0, not 5, while batches are in flight.")
+        bool, typer.Option("--pending-ok", help="Exit 0 instead of 5 while batches are in flight.")
     ] = False,
     no_new: NoNew = False,
     limit: Limit = None,
     where: Where = None,
     max_usd: Annotated[
-        str | None, typer.Option("--max-usd", metavar="X", help="The most that this call may spend.")
+        str | None, typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars in this call.")
     ] = None,
     redo: Redo = None,
     keep: Keep = None,
     retry_failed: RetryFailed = False,
     withdraw: Withdraw = None,
     approve: Annotated[
-        bool, typer.Option("--approve", help="Go on after a pilot, or though most keys changed.")
+        bool, typer.Option("--approve", help="Go on after a pilot, or although most keys changed.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after batchpipe cancel.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after `batchpipe cancel`.")] = False,
     yes: Yes = False,
     params: Params = None,
     pilot: Annotated[
-        int | None, typer.Option("--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop.")
+        int | None,
+        typer.Option(
+            "--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop for approval."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> Task:
-    """Submit what is due, wait for it, collect it; retry and escalate until nothing is due."""
+    """Submit what is due, wait and collect it; retry and escalate until nothing is due."""
     request = RunRequest(
         pipelines=pipelines or [],
         all=every,
@@ -203,7 +210,7 @@ def cancel(
     pipelines: Pipelines = None,
     as_json: Json = False,
 ) -> Task:
-    """Cancel batches in flight, keep what is finished, and pause until run --resume."""
+    """Cancel the batches in flight, keep finished results, and pause until `run --resume`."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.cancel import cancel as command
@@ -218,17 +225,17 @@ def recover(
     context: typer.Context,
     pipeline: Pipeline,
     adopt: Annotated[
-        str | None, typer.Option("--adopt", metavar="BATCH_ID", help="This batch is a held chunk's.")
+        str | None, typer.Option("--adopt", metavar="BATCH_ID", help="Take this batch for the held chunk that it fits.")
     ] = None,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Give up held chunks and lost batches: their rows are due again.")
+        bool, typer.Option("--abandon", help="Give up held chunks and lost batches; their rows become due again.")
     ] = False,
     from_raw: Annotated[
-        bool, typer.Option("--from-raw", help="Bring back from raw files what the database lost.")
+        bool, typer.Option("--from-raw", help="Restore from raw files what the database has lost.")
     ] = False,
     as_json: Json = False,
 ) -> Task:
-    """Decide about submits of unknown outcome; without options, list them."""
+    """List batches whose sending was interrupted, and decide whether they exist."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.recover import recover as command
