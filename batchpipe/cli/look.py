@@ -11,9 +11,12 @@ from batchpipe.cli.shared_options import (
     EPILOG,
     LOOK,
     Against,
+    EvalMaxUsd,
     EvalModels,
     FailUnder,
+    History,
     Json,
+    MaxDrop,
     NoWait,
     Params,
     Pipeline,
@@ -117,16 +120,7 @@ def evaluate(
     ] = None,
     fail_under: FailUnder = None,
     against: Against = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            "--max-drop",
-            min=0,
-            max=1,
-            metavar="X",
-            help="Exit 1 if the accuracy is lower than with --against by more than X.",
-        ),
-    ] = None,
+    max_drop: MaxDrop = None,
     tune: Tune = False,
     target: Annotated[
         float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
@@ -134,15 +128,10 @@ def evaluate(
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="FILE", help="Draw cost and accuracy into this SVG file.")
     ] = None,
-    history: Annotated[
-        bool, typer.Option("--history", help="Print the results of earlier evaluations, by prompt version.")
-    ] = False,
+    history: History = False,
     no_wait: NoWait = False,
     wait: Wait = None,
-    max_usd: Annotated[
-        str | None,
-        typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars for each model and judge."),
-    ] = None,
+    max_usd: EvalMaxUsd = None,
     yes: Yes = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
     params: Params = None,

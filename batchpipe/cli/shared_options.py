@@ -1,4 +1,4 @@
-"""Define the arguments and options that several commands share."""
+"""Define arguments and options: those that several commands share, and some of commands with many."""
 
 from __future__ import annotations
 
@@ -70,4 +70,25 @@ Against: TypeAlias = Annotated[
 ]
 Tune: TypeAlias = Annotated[
     bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the lowest cost.")
+]
+MaxDrop: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        min=0,
+        max=1,
+        metavar="X",
+        help="Exit 1 if the accuracy is lower than with --against by more than X.",
+    ),
+]
+EvalMaxUsd: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars for each model and judge."),
+]
+History: TypeAlias = Annotated[
+    bool, typer.Option("--history", help="Print the results of earlier evaluations, by prompt version.")
+]
+Pilot: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop for approval."),
 ]

@@ -17,6 +17,7 @@ from batchpipe.cli.shared_options import (
     NoNew,
     NoWait,
     Params,
+    Pilot,
     Pipeline,
     Pipelines,
     Redo,
@@ -166,12 +167,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on after `batchpipe cancel`.")] = False,
     yes: Yes = False,
     params: Params = None,
-    pilot: Annotated[
-        int | None,
-        typer.Option(
-            "--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop for approval."
-        ),
-    ] = None,
+    pilot: Pilot = None,
     as_json: Json = False,
 ) -> Task:
     """Submit what is due, wait and collect it; retry and escalate until nothing is due."""
