@@ -1,4 +1,4 @@
-"""Commands as a person or a program calls them, in a test's project, with what they printed."""
+"""Calls of commands in a test's project, as a person or a program makes them, and what they print."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchpipe.project.settings import load_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """What a command left: exit code, data, talk."""
+    """The result of a command: its exit code, its data (stdout), and its messages (stderr)."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Printed:
 
     @property
     def value(self) -> Any:
-        """The one JSON value on stdout, numbers as they were written."""
+        """Return the JSON value on stdout, with numbers as they were written."""
         return json.loads(self.out, parse_float=Decimal)
 
 
@@ -47,7 +47,7 @@ def ask(
     keyless: bool = False,
     **options: Any,
 ) -> Printed:
-    """Call `command` as the command line does; `keyless` without key and address of the provider."""
+    """Call `command` as the command line does; with `keyless` without the key and address of the provider."""
     out, talk = io.StringIO(), io.StringIO()
     call = Call(
         root=project.root,
@@ -68,7 +68,7 @@ def ask(
 
 
 def spawn(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    """`batchpipe ARGUMENTS` in a process of its own."""
+    """Run `batchpipe ARGUMENTS` in a process of its own."""
     settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "batchpipe", *arguments],

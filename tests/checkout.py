@@ -1,4 +1,4 @@
-"""The checkout that the tests belong to: its files, copies of its examples, and its command line."""
+"""The checkout that the tests are part of: its files, copies of its examples, and its command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ("pyproject.toml", "pipelines", "prompts")
 
 
 def module_files() -> dict[str, Path]:
-    """Every module of the package by its name, less the leading `batchpipe.`; the package itself is ""."""
+    """Return every module of the package by its name without the leading `batchpipe.`; the package itself is ""."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -26,7 +26,7 @@ def module_files() -> dict[str, Path]:
 
 
 def tracked_files() -> list[Path]:
-    """The files of the repository, as git lists them; where there is no git, all that are not hidden."""
+    """Return the files of the repository that git lists; without git, all that are not hidden."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -44,7 +44,7 @@ def tracked_files() -> list[Path]:
 
 
 def copy_examples(folder: Path) -> Path:
-    """A copy of the example project in `folder`: pipelines, prompts and the file that marks the root."""
+    """Copy the example project into `folder`: pipelines, prompts and the file that marks the root."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = ROOT / part
@@ -61,7 +61,7 @@ def batchpipe(*arguments: str, cwd: Path, timeout_seconds: float = 300) -> subpr
 
 
 def python(arguments: Sequence[str], *, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    """Call this Python in a process of its own; it finds this checkout's package."""
+    """Call this Python in a process of its own, which imports the package of this checkout."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""Time that tests set: the engine's clock and the emulator's go together, and sleeping moves both."""
+"""A clock that tests set. The engine and the emulator share it, and a sleep moves it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = {"poll_interval": 60.0, "reconcile_wait": 600.0}
 
 @dataclass(slots=True, kw_only=True)
 class Clock:
-    """`step` is the least (seconds) that a sleep of the engine moves the time."""
+    """The clock of a project. `step`: the least number of seconds by which a sleep of the engine moves it."""
 
     project: Project
     step: float = 30.0
@@ -40,7 +40,7 @@ class Clock:
     def run(
         self, name: str = "demo", *, key: str = "test-key", wait: timedelta = LONGEST, **options: Any
     ) -> RunOutcome:
-        """Run a pipeline at this clock, for up to `wait` of its time."""
+        """Run a pipeline with this clock, for at most `wait` of its time."""
         project = self.project
         context = Context(
             root=project.root,

@@ -1,4 +1,4 @@
-"""The command line as it is typed: in this process, in one of its own, and at a terminal."""
+"""The command line, called in this process, in a process of its own, and at a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAST = {"BATCHPIPE_POLL_INTERVAL": "0.02", "BATCHPIPE_RECONCILE_WAIT": "0.3"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typed:
-    """What a command line left: exit code, data on stdout, talk on stderr."""
+    """The result of a command line: its exit code, data on stdout, and messages on stderr."""
 
     code: int
     out: str
@@ -36,19 +36,19 @@ class Typed:
 
     @property
     def value(self) -> Any:
-        """The one JSON value on stdout, money as it was written."""
+        """Return the JSON value on stdout, with money as it was written."""
         return json.loads(self.out, parse_float=Decimal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine:
-    """Calls `main` in this process, in the working folder; a `Project`'s emulator is the provider."""
+    """A caller of `main` in this process and the working folder; the emulator of a `Project` is the provider."""
 
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
 
     def provide(self, project: Project) -> None:
-        """Let the environment name the project's emulator and a key."""
+        """Set the environment to the project's emulator and a key."""
         for name, value in surroundings(project).items():
             self.monkeypatch.setenv(name, value)
 
@@ -66,7 +66,7 @@ def surroundings(project: Project) -> dict[str, str]:
 def in_process_of_its_own(
     folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 120
 ) -> Typed:
-    """A call without a terminal."""
+    """Call the command line without a terminal."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
@@ -82,7 +82,7 @@ def in_process_of_its_own(
 def interrupted(
     folder: Path, *arguments: str, after: str, number: int = signal.SIGINT, environment: Mapping[str, str]
 ) -> Typed:
-    """A call that gets the signal `number` when it waits, after it has said `after` on stderr.
+    """Call the command line, and send the signal `number` once it has printed `after` on stderr and waits.
 
     It polls so rarely that it sleeps then.
     """
@@ -114,7 +114,7 @@ def at_terminal(
     environment: Mapping[str, str] | None = None,
     seconds: float = 120,
 ) -> tuple[int, str]:
-    """A call at a terminal of 120 columns: each of `answers` is typed once its prompt has been seen."""
+    """Call the command line at a terminal of 120 columns, and type each of `answers` once its prompt is shown."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What every test works with: no network but loopback, no keys, and projects in temporary folders."""
+"""The surroundings of every test: no network but loopback, no keys, and projects in temporary folders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from projects import Project
 
 
 class ThisTestTriedToReachTheNetworkError(Exception):
-    """A test opened a connection to something that is not on this machine."""
+    """A test tried to connect to another machine."""
 
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse every connection but to loopback and to local sockets."""
+    """Refuse every connection except to loopback and to local sockets."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -37,7 +37,7 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, no setting and no colour of the machine's own reaches a test."""
+    """Remove the machine's own keys, settings and colours from the environment of a test."""
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "BATCHPIPE_", "OPENAI_")) or name in ("FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(name)
@@ -102,7 +102,7 @@ def full_sweep(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """An empty project that is the working folder; its runs go to an emulator of its own."""
+    """Return an empty project in the working folder, whose runs go to an emulator of its own."""
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path)
     yield made
@@ -111,7 +111,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def project_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Project]]:
-    """Makes projects in given folders."""
+    """Return a function that makes projects in given folders."""
     made: list[Project] = []
 
     def make(folder: Path) -> Project:

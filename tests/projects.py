@@ -1,4 +1,4 @@
-"""A project for tests: files, runs through the real engine, SDK and emulator, and questions to the database."""
+"""A project for tests: its files, runs through the real engine, SDK and emulator, and queries of the database."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ max_tokens = 200
 
 
 class Project:
-    """`run` and `plan` go through the engine; `emulator` serves on loopback and counts what it was asked."""
+    """A project in a folder. `run` and `plan` go through the engine; `emulator` serves on loopback and logs
+    its calls.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,7 +63,7 @@ class Project:
         self.emulator.stop()
 
     def pipeline(self, text: str = BASIC, name: str = "demo") -> PipelineFile:
-        """Write a pipeline file and read it."""
+        """Write a pipeline file and return it as it is read."""
         path = self.root / "pipelines" / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
         return load(path, self.root)
@@ -102,18 +104,18 @@ class Project:
             context.close()
 
     def run(self, name: str = "demo", **options: Any) -> RunResult:
-        """Run one pipeline to its end; its error is raised."""
+        """Run one pipeline to its end. Raises the error that ends it."""
         (outcome,) = self.outcomes([name], **options)
         if outcome.error is not None:
             raise outcome.error
         return outcome.result
 
     def plan(self, name: str = "demo", **options: Any) -> Plan:
-        """What a run would do, recording nothing."""
+        """Return what a run would do; nothing is recorded."""
         return self.preview(name, **options).plan
 
     def preview(self, name: str = "demo", **options: Any) -> Preview:
-        """The same with what surrounds it."""
+        """Return what a run would do, with the preview around it."""
         context = self.context()
         file = load(self.root / "pipelines" / f"{name}.toml", self.root)
         try:
@@ -139,25 +141,25 @@ class Project:
             context.close()
 
     def open_orders(self) -> list[int]:
-        """The numbers of the orders that are not done."""
+        """Return the numbers of the open orders."""
         given = "SELECT order_id, row_number() OVER (ORDER BY seq, order_id) AS number FROM ledger.orders"
         closed = "SELECT data ->> 'order_id' FROM ledger.events WHERE kind IN ('order_done', 'order_withdrawn')"
         found = self.sql(f"SELECT number FROM ({given}) WHERE order_id::VARCHAR NOT IN ({closed}) ORDER BY number")
         return [number for (number,) in found]
 
     def sql(self, statement: str, parameters: object = None) -> list[tuple[Any, ...]]:
-        """Ask the database as any DuckDB user would."""
+        """Query the database as any user of DuckDB can."""
         with duckdb.connect(str(self.root / "batchpipe.duckdb"), read_only=True) as connection:
             return connection.execute(statement, parameters).fetchall()
 
     def log(self) -> dict[str, Any]:
-        """What the emulator was asked."""
+        """Return the log of the emulator's calls and batches."""
         with urllib.request.urlopen(f"{self.emulator.base_url}/emulator/log") as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
     def requests_sent(self) -> int:
-        """Requests of all batches that the emulator ever took."""
+        """Return the requests of all batches that the emulator ever took."""
         return sum(batch["total"] for batch in self.log()["batches"].values())
 
     def faults(self, rules: Mapping[str, Any]) -> None:
@@ -176,7 +178,7 @@ class Project:
 
 
 def numbered(count: int, *, german: int = 0) -> list[dict[str, Any]]:
-    """Rows with ids from 1; the first `german` are in German."""
+    """Return rows with ids from 1; the first `german` of them are in German."""
     return [
         {"id": n, "body": f"text number {n}", "lang": "de" if n <= german else "en", "amount": n % 10}
         for n in range(1, count + 1)

@@ -1,4 +1,4 @@
-"""A server that speaks for days within seconds: expiry, late results, and results that are gone."""
+"""Tests with a clock that passes days within seconds: expiry, late results, and results that are gone."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_results_that_were_saved_in_time_are_used_when_the_provider_has_none(pro
 
 
 def fetch(project: Project, path: str) -> bytes:
-    """What the provider's API gives for `path`."""
+    """Return the reply of the provider's API for `path`."""
     import urllib.request
 
     headers = {"x-api-key": "test-key", "anthropic-version": "2023-06-01"}

@@ -1,4 +1,4 @@
-"""What it takes to collect a large file of results."""
+"""A test of the time and memory that it takes to collect a large results file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUSY_CPU_SECONDS = 3.0
 
 @pytest.mark.proof
 def test_a_hundred_thousand_lines_are_collected_in_seconds(tmp_path: Path, full_sweep: bool) -> None:
-    """The short form takes a fifth of the lines, and leaves room for a busy machine."""
+    """Check the bound; the short form has a fifth of the lines and allows for a busy machine."""
     size = Size(rows=100_000 if full_sweep else 20_000, row_bytes=200, chunk=100_000)
     with bench(tmp_path) as place:
         place.rows(size)

@@ -1,4 +1,4 @@
-"""Answers of many pages: collected, judged anew and written again, whatever DuckDB takes apart of them at once."""
+"""Tests of answers of many pages, which are collected, validated again and written again within the memory limit."""
 
 from __future__ import annotations
 

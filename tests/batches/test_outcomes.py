@@ -1,4 +1,4 @@
-"""What each kind of result leads to: one run of a mixed input, then what only a whole batch can show."""
+"""Tests of what each kind of result leads to: one run of a mixed input, then cases that need a whole batch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def unsure(model: str, label: str = "bug") -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The emulator's rules for a row; its requests as rung.attempt and outcome; how and on which rung it ends."""
+    """The emulator's rules for a row, its requests as rung.attempt and outcome, and its state and rung at the end."""
 
     rules: list[dict[str, Any]]
     story: str
@@ -139,7 +139,9 @@ FAILED = set(CASES) - ACCEPTED
 
 
 class Mixed:
-    """The mixed run's project and what came of it; beside the cases there are twins and a canceled row."""
+    """The project of the mixed run and its result; beside the cases it has rows with equal requests and a
+    canceled row.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -164,7 +166,7 @@ class Mixed:
 
     @cache  # noqa: B019 - one object for the whole module
     def stories(self) -> dict[str, list[dict[str, Any]]]:
-        """Each row's requests in order, with their results."""
+        """Return each row's requests in order, with their results."""
         found: dict[str, list[dict[str, Any]]] = {}
         names = ("rung", "attempt", "max_tokens", "outcome", "custom_id", "leads", "fingerprint", "request_hash")
         for key, *values in self.sql(

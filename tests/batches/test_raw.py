@@ -1,4 +1,6 @@
-"""The raw folder: whole files only, compressed once recorded, used again instead of downloading, told by `status`."""
+"""Tests of the raw folder: its files are whole, compressed once recorded, read in place of a download, shown by
+`status`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 
 
 class KilledError(BaseException):
-    """The process ends here, as far as a test can make it."""
+    """An error that stands for the end of the process at this point."""
 
 
 def raw_files(project: Project) -> list[str]:
-    """The kinds of files in the raw folder, less their chunk."""
+    """Return the kinds of files in the raw folder, without the id of their chunk."""
     return sorted(path.name.partition(".")[2] for path in raw(project).path.iterdir())
 
 

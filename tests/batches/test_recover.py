@@ -1,4 +1,4 @@
-"""`recover`: held chunks are listed, adopted and given up, and the ledger comes back out of the raw folder."""
+"""Tests of `recover`: it lists, adopts and abandons held chunks, and rebuilds the ledger from the raw folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def command(project: Project, adopt: str | None = None, **options: Any) -> Print
 
 
 def hold(project: Project, rows: int = 5, faults: dict[str, Any] = HELD) -> None:
-    """A chunk of unknown outcome, held for an hour."""
+    """A chunk whose outcome is unknown, held for an hour."""
     project.settings["reconcile_wait"] = 3600.0
     project.pipeline()
     project.rows(numbered(rows))
@@ -47,7 +47,7 @@ def states(project: Project) -> dict[str, int]:
 
 
 def stranger(project: Project, size: int) -> str:
-    """A batch of `size` that somebody else made with the same key."""
+    """Make a batch of `size` requests that somebody else sends with the same key."""
     return str(project.control("stranger", {"requests": size})["id"])
 
 
@@ -212,7 +212,7 @@ def test_options_that_exclude_each_other(project: Project) -> None:
 
 
 def worked(project: Project) -> list[tuple[Any, ...]]:
-    """A run with several chunks, retries and a second rung; its output."""
+    """Run several chunks, retries and a second rung; return the output."""
     project.pipeline(LADDER)
     project.rows(numbered(40))
     project.faults({"requests": [{"match": "number 3", "outcome": "errored_overloaded", "times": 1}]})

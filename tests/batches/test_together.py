@@ -1,4 +1,4 @@
-"""Batches that ended together are taken in together, and each by itself where one is out of the ordinary."""
+"""Tests that batches which ended together are collected together, or one by one if one of them needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCHES = 4
 
 
 def sent(project: Project, *requests: dict[str, Any]) -> Project:
-    """Four batches of different sizes, sent by one call and ended by the time of the next."""
+    """Send four batches of different sizes in one call; they have ended before the next call."""
     project.pipeline(CHUNKS)
     project.rows(numbered(ROWS))
     if requests:
@@ -28,7 +28,7 @@ def ended(project: Project) -> Project:
 
 
 def commits(project: Project) -> list[int]:
-    """How many batches each commit of results brought, in order."""
+    """Return the number of batches in each commit of results, in order."""
     statement = "SELECT count(DISTINCT chunk_id) FROM ledger.results GROUP BY seq ORDER BY seq"
     return [count for (count,) in project.sql(statement)]
 

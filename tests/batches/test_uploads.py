@@ -1,4 +1,4 @@
-"""Several batches go up at once: each for itself lands, is refused or lost, and nothing is lost or paid twice."""
+"""Tests of several submits at once: each may succeed, be refused or be lost, and no request is lost or paid twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prepare(project: Project, *faults: dict[str, Any], text: str = CHUNKS, rows:
 
 
 def assert_each_answered_once(project: Project, rows: int = ROWS) -> None:
-    """Every row has its answer, the provider took each request once, and nothing is left to do."""
+    """Check that every row has its answer, that the provider took each request once, and that nothing is left to do."""
     assert project.sql("SELECT count(*), count(DISTINCT id) FROM demo") == [(rows, rows)]
     assert set(answered(project).values()) == {1}
     assert len(answered(project)) == rows
@@ -51,7 +51,7 @@ def assert_each_answered_once(project: Project, rows: int = ROWS) -> None:
 
 
 def intents(project: Project) -> list[int]:
-    """How many chunks each commit of intents held."""
+    """Return the number of chunks in each commit of intents."""
     statement = "SELECT count(*) FROM ledger.events WHERE kind = 'chunk_prepared' GROUP BY seq ORDER BY seq"
     return [count for (count,) in project.sql(statement)]
 
@@ -200,13 +200,13 @@ class TestOneOfThemFails:
 
 
 def known_sizes(project: Project) -> list[int]:
-    """The sizes of the batches whose id is known."""
+    """Return the sizes of the batches whose id is known."""
     return [n for (n,) in project.sql("SELECT requests FROM ledger.batches WHERE batch_id IS NOT NULL")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_while_uploads_hang(project: Project, number: int) -> None:
-    """It ends at once; what it had posted is found again, and not paid for twice."""
+    """Check that the run ends at once, and that its submits are found again and not paid twice."""
     prepare(project, create("accepted_late", seconds=HANGS_SECONDS, times=4))
     process = subprocess.Popen(
         [*COMMAND, "run", "demo"],

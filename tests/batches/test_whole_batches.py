@@ -1,4 +1,6 @@
-"""A ladder of one rung, shares of failures, batches that fail as a whole, ladders that change in flight."""
+"""Tests of a ladder of one rung, shares of failures, batches that fail as a whole, and ladders that change
+in flight.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def bodies(words: list[str]) -> list[dict[str, Any]]:
 
 
 def stop_of(project: Project, **options: Any) -> ProviderError:
-    """Run, expect the stop that no row is to blame for, and give it."""
+    """Run, and return the error that stops the run and that no row caused."""
     (outcome,) = project.outcomes(**options)
     assert isinstance(outcome.error, ProviderError)
     assert outcome.error.exit_code == 3

@@ -1,1 +1,1 @@
-"""What batchpipe costs in CPU, time, memory and disk, beside a script without any state and a loop over the SDK."""
+"""Benchmarks of batchpipe's CPU, time, memory and disk, beside a script without state and a loop over the SDK."""

@@ -36,7 +36,7 @@ Program = Callable[[Bench, Size], Iterator[Cost]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notebook:
-    """What this call has measured; with a path it is in the file as soon as it is known, after what was `kept`."""
+    """The results of this call. With a path each is written to the file as soon as it is known, after those `kept`."""
 
     command: str
     path: Path | None
@@ -88,19 +88,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """ValueError for what is no number of things."""
+    """Return the whole number above 0 that `text` is. Raises ValueError for any other text."""
     if (number := int(text)) <= 0:
         raise ValueError(text)
     return number
 
 
 def kept(path: Path, *, costs: bool, profiles: bool) -> list[Result]:
-    """Of what is in the file the costs, the profiles, or both."""
+    """Return the costs, the profiles, or both, of the results in the file."""
     return [each for each in read(path) if (costs if isinstance(each.what, Cost) else profiles)]
 
 
 def _measure(notebook: Notebook, options: argparse.Namespace) -> bool:
-    """Print each program's line as soon as it is known; whether all were good."""
+    """Print each program's line as soon as it is known. Returns whether all programs succeeded."""
     _say(COST_HEAD)
     good = True
     for size in sizes(options):
@@ -123,7 +123,7 @@ def sizes(options: argparse.Namespace) -> list[Size]:
 
 
 def _together(notebook: Notebook, size: Size, programs: Sequence[Program], times: int) -> bool:
-    """Programs one after the other, with an emulator that has seen no others and whose files go with it."""
+    """Run programs one after the other, with an emulator of their own."""
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as place:
         taken = [least(times, partial(each, place, size)) for each in programs]
         good = [tried(f"{size.rows:,} rows", partial(noted, notebook, each)) for each in taken]
@@ -131,7 +131,7 @@ def _together(notebook: Notebook, size: Size, programs: Sequence[Program], times
 
 
 def least(times: int, program: Callable[[], Iterator[Cost]]) -> Iterator[Cost]:
-    """Of each cost of `program` the one with the least CPU of so many, with the highest peak memory of all."""
+    """Measure `program` several times. Returns the cost with the least CPU, and with the highest peak memory of all."""
     if times == 1:  # each is known at once, also where a later one fails
         yield from program()
         return
@@ -141,7 +141,7 @@ def least(times: int, program: Callable[[], Iterator[Cost]]) -> Iterator[Cost]:
 
 
 def noted(notebook: Notebook, costs: Iterator[Cost]) -> bool:
-    """Keep and print each cost as it comes."""
+    """Keep and print each cost as soon as it is known."""
     for cost in costs:
         notebook.add(cost)
         _say(cost_line(cost, notebook.costs))
@@ -149,7 +149,9 @@ def noted(notebook: Notebook, costs: Iterator[Cost]) -> bool:
 
 
 def tried(what: str, act: Callable[[], bool]) -> bool:
-    """Whether it was good: a program that is not loses its own figures and what needs it, and no others."""
+    """Return whether a program succeeded. One that fails loses its own results and those that depend on it, and
+    no others.
+    """
     try:
         return act()
     except ProgramError as error:
@@ -178,7 +180,7 @@ def _runs(place: Bench, size: Size) -> Iterator[Cost]:
 
 
 def _collect(place: Bench, size: Size) -> Iterator[Cost]:
-    """All batches are in flight, and have ended, before it begins."""
+    """Measure the collecting alone: all batches are in flight and have ended before it begins."""
     place.rows(size)
     place.project(size, at_once=True)
     place.batchpipe("submit only", size, "--no-wait", codes=(5,), answered=0)
@@ -206,7 +208,7 @@ def _profiled(notebook: Notebook, size: Size) -> bool:
 
 
 def draw(path: Path) -> None:
-    """The README's tables and the picture, from the results in the file."""
+    """Write the tables and the picture of the docs from the results in the file."""
     results = read(path)
     readme = ROOT / "README.md"
     text = redrawn(readme.read_text(encoding="utf-8"), results)

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, and what they took."""
+"""Measurement of programs in processes of their own."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TOP = 15
 
 
 class ProgramError(Exception):
-    """A program ended badly, or did not do what it was to do."""
+    """A program failed, or did not do what it had to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How many rows, the bytes of each one's text, and how many requests go into a batch."""
+    """The number of rows, the bytes of a row's text, and the requests in a batch."""
 
     rows: int
     row_bytes: int
@@ -46,7 +46,7 @@ class Bench:
         self._done("rows", ["write", path, str(size.rows), str(size.row_bytes), str(changed)])
 
     def project(self, size: Size, *, at_once: bool = False) -> None:
-        """A fresh project with the pipeline `bench`; with `at_once` all batches may be in flight together."""
+        """Make a new project with the pipeline `bench`; with `at_once` all batches may be in flight together."""
         for name in (".batchpipe", "batchpipe.duckdb", "pipelines"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ class Bench:
         (self.folder / "batchpipe.toml").touch()
 
     def script(self, module: str, name: str, size: Size) -> Cost:
-        """The module `floor` or `sdk_loop` over the rows that are there; `name` is what the figure is called."""
+        """Run the module `floor` or `sdk_loop` over the rows; `name` is the name of the result."""
         output = self.folder / f"{module}.duckdb"
         output.unlink(missing_ok=True)
         arguments = ["-m", f"tests.benchmarks.{module}", self.base_url, str(self.folder / "rows.parquet"), str(output)]
@@ -68,7 +68,9 @@ class Bench:
     def batchpipe(
         self, name: str, size: Size, *options: str, codes: Sequence[int] = (0,), answered: int | None = None
     ) -> Cost:
-        """`batchpipe run bench` with `options`, after which `answered` rows (default: all) have an answer."""
+        """Run `batchpipe run bench` with `options`, and check that `answered` rows (default: all) then have
+        an answer.
+        """
         database = self.folder / "batchpipe.duckdb"
         cost = self._timed(name, size, [*_run("batchpipe"), *options], codes, database)
         wanted = size.rows if answered is None else answered
@@ -77,14 +79,14 @@ class Bench:
         return cost
 
     def collecting(self, size: Size) -> float:
-        """The CPU in seconds of collecting what is in flight, without the start of the program and its planning."""
+        """Return the CPU seconds of collecting what is in flight, without the start of the program and the plan."""
         path = self.folder / "collecting.json"
         command = [*_run("tests.benchmarks.collecting", str(path)), "--no-new"]
         self._timed("collecting", size, command, (0,))
         return float(json.loads(path.read_text(encoding="utf-8"))["cpu_seconds"])
 
     def profile(self, size: Size) -> Profile:
-        """A first run twice: once with its statements timed, once with its functions; each in a fresh project."""
+        """Profile a first run twice, each in a new project: once by its statements, once by its functions."""
         parts, seconds = {}, {}
         for what in ("statements", "functions"):
             self.project(size)

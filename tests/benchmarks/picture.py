@@ -1,4 +1,4 @@
-"""CPU per row against rows as a picture: one line for each program, both scales logarithmic."""
+"""The picture of CPU per row against rows: one line for each program, with both scales logarithmic."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ text { font: 13px system-ui, sans-serif; } .title { font-size: 16px; font-weight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The scales: rows from `fewest` to `most`, and µs a row from `low` to `high`, by their logarithms."""
+    """The logarithmic scales: rows from `fewest` to `most`, and µs a row from `low` to `high`."""
 
     fewest: float
     most: float
@@ -61,7 +61,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """The words at the end of a line, which ends at `x`, `y`."""
+    """The label at the end of a line, which ends at `x`, `y`."""
 
     words: str
     colour: str
@@ -70,7 +70,7 @@ class Label:
 
 
 def picture(results: Sequence[Result]) -> str:
-    """A self-contained SVG of the rows of the fewest bytes, newest result of a size."""
+    """Return an SVG that needs no other file, of the rows of the fewest bytes and the newest result of each size."""
     costs = _drawn([each.what for each in results if isinstance(each.what, Cost)])
     if not costs:
         raise ValueError("there are no costs to draw")
@@ -94,7 +94,7 @@ def picture(results: Sequence[Result]) -> str:
 
 
 def _drawn(costs: Sequence[Cost]) -> list[Cost]:
-    """In the order of `PROGRAMS`, then of rows."""
+    """Return the newest costs of the rows of the fewest bytes, in the order of `PROGRAMS`, then of rows."""
     row_bytes = min((each.row_bytes for each in costs), default=0)
     newest = {(each.program, each.rows): each for each in costs if each.row_bytes == row_bytes}
     return sorted(newest.values(), key=lambda each: (PROGRAMS.index(each.program), each.rows))
@@ -113,14 +113,14 @@ def _frame(costs: Sequence[Cost]) -> Frame:
 
 
 def _round(value: float, *, up: bool) -> float:
-    """The next of 1, 2 and 5 times a power of ten."""
+    """Return the next of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** floor(log10(value))
     steps = [step * power for step in (*STEPS, 10)]
     return next(step for step in steps if step >= value) if up else next(step for step in steps[::-1] if step <= value)
 
 
 def _style() -> str:
-    """Two classes for each colour, `fill-` and `line-`, and the same again for who reads on dark."""
+    """Return the CSS: a class `fill-` and a class `line-` for each colour, in its light and in its dark value."""
     light = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, colour, _ in COLOURS]
     dark = [f".fill-{name} {{ fill: {colour}; }} .line-{name} {{ stroke: {colour}; }}" for name, _, colour in COLOURS]
     return "\n".join([FORMS, *light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
@@ -155,7 +155,7 @@ def _axes(frame: Frame, rows: Sequence[int]) -> Iterator[str]:
 
 
 def _ticks(frame: Frame) -> Iterator[float]:
-    """1, 2 and 5 times each power of ten, or the powers alone where these are many."""
+    """Return 1, 2 and 5 times each power of ten, or the powers alone if there are many."""
     steps = STEPS if frame.high / frame.low <= 20_000 else STEPS[:1]
     for power in range(floor(log10(frame.low)), ceil(log10(frame.high)) + 1):
         for tick in (step * 10.0**power for step in steps):
@@ -164,7 +164,7 @@ def _ticks(frame: Frame) -> Iterator[float]:
 
 
 def short(count: int) -> str:
-    """`20k`, `1M`; a number that is no round one as it is."""
+    """Return a round number as `20k` or `1M`, any other number as it is."""
     for unit, letter in ((1_000_000, "M"), (1_000, "k")):
         if count >= unit and count % (unit // 10) == 0:
             return f"{count / unit:g}{letter}"
@@ -188,14 +188,14 @@ def _lines(frame: Frame, costs: Sequence[Cost]) -> Iterator[str]:
 
 
 def _labels(labels: Sequence[Label]) -> Iterator[str]:
-    """Labels of lines that end above one another, moved apart where they would overlap."""
+    """Yield the labels of lines, moved apart where they would overlap."""
     for label, y in zip(labels, spread([each.y for each in labels]), strict=True):
         yield _line(f"line-{label.colour}", label.x + 5, label.y, label.x + 15, y)
         yield _text(label.x + 18, round(y + 4, 1), label.words, f"fill-{label.colour}")
 
 
 def spread(places: Sequence[float]) -> list[float]:
-    """Ascending places moved apart to `LABEL_GAP`, each group of neighbours around its own middle."""
+    """Return ascending places moved apart to `LABEL_GAP`, each group of neighbours around its own middle."""
     groups: list[list[float]] = []
     for place in places:
         groups.append([place])
@@ -206,7 +206,7 @@ def spread(places: Sequence[float]) -> list[float]:
 
 
 def _ends(group: Sequence[float]) -> tuple[float, float]:
-    """Where the first and the last of a group stand, inside the picture."""
+    """Return the places of the first and the last label of a group, within the picture."""
     length = (len(group) - 1) * LABEL_GAP
     first = sum(group) / len(group) - length / 2
     first = min(max(first, float(TOP)), HEIGHT - BOTTOM - length)

@@ -31,7 +31,7 @@ Parts = dict[str, tuple[float, int]]
 
 
 class Named:
-    """The CPU by statement; one that no query of the store is called after goes by its beginning."""
+    """The CPU by statement. A statement that is no named query of the store is named by its beginning."""
 
     def __init__(self) -> None:
         self.parts: Parts = {}
@@ -54,7 +54,7 @@ class Named:
 
 
 class Connection:
-    """A connection of DuckDB whose calls are timed; fetching counts for the statement that it fetches from."""
+    """A connection of DuckDB whose calls are timed; the time of a fetch counts for its statement."""
 
     def __init__(self, connection: Any, named: Named) -> None:
         self._connection, self._named, self._statement = connection, named, "nothing yet"
@@ -107,7 +107,9 @@ def statements(arguments: Sequence[str]) -> tuple[int, Parts]:
 
 
 def functions(arguments: Sequence[str]) -> tuple[int, Parts]:
-    """From Python 3.12 on one profiler sees every thread; before, each thread needs its own."""
+    """Profile all threads: from Python 3.12 on one profiler sees every thread, before that each thread needs
+    its own.
+    """
     each_its_own = sys.version_info < (3, 12)
     timer: Callable[[], float] = time.thread_time if each_its_own else time.process_time
     profiles = [cProfile.Profile(timer)]
@@ -131,7 +133,9 @@ def functions(arguments: Sequence[str]) -> tuple[int, Parts]:
 
 
 def function_name(code: CodeType | str) -> str:
-    """A builtin as it calls itself, any other function with its file, without the machine's folders."""
+    """Return the name of a function: a builtin by its own name, any other with its file, without the machine's
+    folders.
+    """
     if isinstance(code, str):
         return code.strip("<>")
     path = code.co_filename

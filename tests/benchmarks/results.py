@@ -1,4 +1,4 @@
-"""What was measured, on which machine, and the file that keeps it."""
+"""The results of measurements, the machine they were made on, and the file that keeps them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAMS = (FLOOR, LOOP, FIRST, UNCHANGED, CHANGED, COLLECT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one program took: CPU is user and system time of its process, memory its peak."""
+    """The cost of one program: CPU is the user and system time of its process, memory its peak."""
 
     program: str
     rows: int
@@ -38,7 +38,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The CPU of one statement or function, all its calls together."""
+    """The CPU of one statement or function over all its calls."""
 
     name: str
     cpu_seconds: float
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Where the CPU of a first run goes: by statement, and by Python function in a run that is slower for it."""
+    """The CPU of a first run by statement, and by Python function in another run, which the profiler slows down."""
 
     rows: int
     row_bytes: int
@@ -93,21 +93,21 @@ def taken_now(command: str) -> Taken:
 
 
 def _cpu() -> str:
-    """The processor's model where the system tells it, else its kind."""
+    """Return the processor's model if the system tells it, else its kind."""
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
     return " ".join(found[1].split()) if found else platform.machine()
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
-    """The results as JSON lines, put in place whole."""
+    """Write the results as JSON lines; the file is replaced as a whole."""
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(_line(each) + "\n" for each in results), encoding="utf-8")
     part.replace(path)
 
 
 def read(path: Path) -> list[Result]:
-    """The results of a file; none where it is not there."""
+    """Return the results of a file; an empty list if there is no file."""
     if not path.exists():
         return []
     return [_result(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

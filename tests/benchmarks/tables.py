@@ -1,4 +1,4 @@
-"""The results as text: lines for the terminal and Markdown for the README."""
+"""The results as text: lines for the terminal, and Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GROWTH_HEAD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """What more rows take of a program: CPU of one more, and how often the floor's that is; how peak memory grows.
+    """The growth of a program's costs: CPU of one more row, its ratio to the floor's, and the growth of peak memory.
 
     CPU is that between the first two numbers of rows, memory between the others.
     """
@@ -43,7 +43,7 @@ class Growth:
 
 
 def cost_line(cost: Cost, beside: Iterable[Cost]) -> str:
-    """A line of the table; the floor of the same size is looked for in `beside`."""
+    """Return a line of the table; `beside` holds the floor of the same size."""
     size = (FLOOR, cost.rows, cost.row_bytes, cost.chunk)
     floors = [each for each in beside if (each.program, each.rows, each.row_bytes, each.chunk) == size]
     figures = (
@@ -87,7 +87,9 @@ def growths(costs: Sequence[Cost]) -> list[Growth]:
 
 
 def _by_program(costs: Sequence[Cost], fewer: int, more: int | None) -> dict[tuple[int, str], tuple[Cost, Cost]]:
-    """Two costs of each program and size of row: those at `fewer` and `more` rows, else those with fewest and most."""
+    """Return two costs of each program and size of row: those at `fewer` and `more` rows, else at the fewest
+    and most.
+    """
     found = {}
     for key in dict.fromkeys((each.row_bytes, each.program) for each in costs):
         those = sorted((each for each in costs if (each.row_bytes, each.program) == key), key=lambda each: each.rows)
@@ -105,7 +107,7 @@ def _slope(fewer: Cost, more: Cost) -> float:
 
 
 def growth_lines(costs: Sequence[Cost]) -> list[str]:
-    """The table of `growths`; nothing where there are none."""
+    """Return the table of `growths`; "" if there are none."""
     lines = []
     for each in growths(costs):
         figures = (
@@ -121,7 +123,7 @@ def growth_lines(costs: Sequence[Cost]) -> list[str]:
 
 
 def profile_lines(profile: Profile) -> Iterator[str]:
-    """Two tables: by statement, with all that is not listed, and by function."""
+    """Return two tables: by statement, with the sum of those not listed, and by function."""
     whole, profiled = profile.cpu_seconds, profile.profiled_seconds
     listed = sum(each.cpu_seconds for each in profile.statements)
     yield f"{whole:,.2f} s of CPU in all; by statement of DuckDB:"
@@ -189,7 +191,7 @@ def _batches(costs: Sequence[Cost]) -> str:
 
 
 def redrawn(readme: str, results: Sequence[Result]) -> str:
-    """The README with the results between its markers; ValueError where these are not there."""
+    """Return the README with the results between its markers. Raises ValueError if the markers are not there."""
     found = re.search(f"{BEGIN}.*?{END}", readme, re.DOTALL)
     if found is None:
         raise ValueError(f"no {BEGIN.strip()} ... {END}")

@@ -1,4 +1,4 @@
-"""What is typed and not understood, help, loaded modules, and the handler of every error."""
+"""Tests of wrong command lines, help, the modules that are loaded, and the handling of every error."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_parser_loads_nothing_of_a_run(words: list[str], tmp_path: Path) -> 
 
 
 def loaded(words: list[str], folder: Path) -> list[str]:
-    """The heavy modules that a call has loaded."""
+    """Return the heavy modules that a call has loaded."""
     heavy = ("duckdb", "pydantic", "pyarrow", "anthropic", "httpx2", "jinja2", "genai_prices")
     program = (
         "import json, sys; from batchpipe.cli.main import main; main(sys.argv[1:]); "

@@ -1,4 +1,4 @@
-"""A run at a terminal: the live view, the plan and the question, Ctrl-C."""
+"""Tests of a run at a terminal: the live view, the plan and its question, and Ctrl-C."""
 
 from __future__ import annotations
 

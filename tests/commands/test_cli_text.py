@@ -1,4 +1,4 @@
-"""How values look to people and to programs."""
+"""Tests of how values are printed for people and for programs."""
 
 from __future__ import annotations
 

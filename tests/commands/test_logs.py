@@ -1,4 +1,4 @@
-"""Events are told once: as a sentence, as a line of JSON, as spans and counters, and never differently."""
+"""Tests of events: the sentence, the line of JSON, the spans and the counters say the same, once."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_an_unknown_format_is_told(project: Project) -> None:
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[InMemorySpanExporter]:
-    """Where the spans of this process go; it can be set once."""
+    """Return the exporter of this process's spans, which can be set only once."""
     found = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(found))
@@ -145,7 +145,7 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[InMemoryMetricReader]:
-    """Where the counters of this process go; it can be set once."""
+    """Return the reader of this process's counters, which can be set only once."""
     found = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[found])
     metrics.set_meter_provider(provider)

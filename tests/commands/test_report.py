@@ -1,4 +1,4 @@
-"""`report` adds up what the ledger recorded: every number is checked against SQL written by hand."""
+"""Tests of `report`: every number is compared with SQL written by hand."""
 
 from __future__ import annotations
 

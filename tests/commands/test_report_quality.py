@@ -1,4 +1,4 @@
-"""`report` where it is known what is true: the cost of a right row, and whether each rung earns its keep."""
+"""Tests of `report` with gold rows: the cost of a right row, and whether each rung is worth its cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def priced(text: str, usd: str) -> str:
 
 @pytest.fixture
 def answered(project: Project) -> Project:
-    """Sixty rows answered by a ladder of two; of forty the true label is known."""
+    """Sixty rows answered by a ladder of two rungs; the true label of forty is known."""
     project.pipeline(LADDER + GOLD)
     rows = gold_rows(60)
     project.rows(rows)
@@ -47,7 +47,7 @@ def answered(project: Project) -> Project:
 
 
 def labels(project: Project) -> dict[int, tuple[int, bool]]:
-    """The rung of each row with a true value, and whether it is right."""
+    """Return the rung of each row with a true value, and whether its answer is right."""
     found = project.sql("SELECT id, _rung, label FROM demo WHERE id <= 40")
     return {key: (rung, label == LABELS[key % 3]) for key, rung, label in found}
 
@@ -120,7 +120,7 @@ def test_gold_of_other_rows_leaves_the_evaluation(project: Project) -> None:
 
 
 def ladders_by_hand(project: Project, count: int, models: list[str]) -> dict[tuple[int, ...], tuple[int, Decimal]]:
-    """Of each choice of rungs the rows it gets right and its cost, from the answers of an evaluation of every model."""
+    """Return for each choice of rungs its right rows and its cost, from the answers of an evaluation of every model."""
     answers: dict[str, dict[int, tuple[str, float, Decimal]]] = {model: {} for model in models}
     for model, key, output, cost in project.sql(
         "SELECT q.model, q.key, r.output::VARCHAR, r.cost_usd FROM ledger.requests q "

@@ -1,4 +1,4 @@
-"""`show` tells one row's story: as it was sent, as it would be sent now, and what every request came to."""
+"""Tests of `show`, which prints one row's history: its requests, their outcomes, and the request of today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`status` counts what the ledger holds, without input and provider, and works beside a run that waits."""
+"""Tests of `status`, which needs neither input nor provider and works beside a run that waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LADDER = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 
 
 
 def plain_reader(project: Project) -> list[tuple[int]]:
-    """What any DuckDB user is told; the run may be writing at that moment, and then they try again."""
+    """Return the rows that any user of DuckDB reads, with another try if the run is writing at that moment."""
     deadline = time.monotonic() + 5
     while True:
         try:
@@ -30,7 +30,7 @@ def plain_reader(project: Project) -> list[tuple[int]]:
 
 
 def mixed(project: Project) -> None:
-    """A run whose 30 rows end accepted, for review, and failed."""
+    """A run whose 30 rows end accepted, marked for review, or failed."""
     project.pipeline(LADDER + "[retry]\nattempts = 1\nmax_failed = 1\n")
     project.rows(numbered(30))
     project.faults({"requests": [{"match": "number 7", "outcome": "wrong_enum"}]})

@@ -1,4 +1,4 @@
-"""A budget per day, kept by calls every quarter of an hour over days, with batches that cross midnight."""
+"""Tests of a budget per day, over days of calls every quarter of an hour and batches that cross midnight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BY_DAY = """
 
 @pytest.fixture
 def clock(project: Project) -> Clock:
-    """Midnight of tomorrow (UTC)."""
+    """Return the midnight of tomorrow (UTC)."""
     project.pipeline(costly(f"max_usd = 5\nmax_usd_per_day = {ALLOWED}"))
     project.rows(numbered(ROWS))
     clock = Clock(project=project)
@@ -31,7 +31,9 @@ def clock(project: Project) -> Clock:
 
 
 def spent_by_day(project: Project) -> list[tuple[Decimal, ...]]:
-    """US dollars of each day, by the day that a batch was sent, that it ended, and that it was collected."""
+    """Return US dollars by the day on which a batch was sent, by that on which it ended, and by that of its
+    collection.
+    """
     found = []
     for day in ("b.submitted_at", "b.ended_at", "r.recorded_at"):
         found.append(tuple(usd for _, usd in project.sql(BY_DAY.format(day=day))))

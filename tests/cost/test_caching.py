@@ -1,4 +1,4 @@
-"""Prompt caching with `cache = "auto"`: the bill, priming, and what is said about it."""
+"""Tests of prompt caching with `cache = "auto"`: the cost, priming, and the messages."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def another(root: Path) -> Iterator[Project]:
 
 
 def bill(root: Path, cache: str, count: int, *, primed: bool = False, **prompt: str) -> Decimal:
-    """What `count` rows cost when batches take 20 minutes; `primed` by a run of one row before."""
+    """Return the cost of `count` rows if batches take 20 minutes; with `primed` after a run of one row."""
     with another(root) as project:
         project.faults(SLOW)
         write(project, cache, count, **prompt)
@@ -96,7 +96,7 @@ def spent(project: Project) -> Decimal:
 
 
 def sizes(project: Project) -> list[int]:
-    """The requests of each batch, in the order in which they were sent."""
+    """Return the requests of each batch, in the order in which the batches were sent."""
     return [size for (size,) in project.sql("SELECT requests FROM ledger.batches ORDER BY prepared_at, chunk_id")]
 
 
@@ -106,7 +106,7 @@ def steps(project: Project) -> list[str]:
 
 
 def end_batches(project: Project) -> None:
-    """Look at each batch until the emulator has ended it, as somebody else would."""
+    """Retrieve each batch as another client would, until it has ended."""
     for (batch_id,) in project.sql("SELECT batch_id FROM ledger.batches WHERE is_open"):
         headers = {"x-api-key": "test-key", "anthropic-version": "2023-06-01"}
         request = urllib.request.Request(f"{project.emulator.base_url}/v1/messages/batches/{batch_id}", headers=headers)
@@ -168,7 +168,7 @@ def test_calls_that_do_not_wait_prime_first(project: Project, clock: Clock) -> N
 
 
 def test_calls_too_rare_for_a_prime_go_on_without(project: Project, clock: Clock) -> None:
-    """Each call comes when what the last one primed is gone: two primes, then the rest without a mark."""
+    """Call `run` each time after the cache has expired: two calls prime it, then the rest goes without a mark."""
     write(project, "auto", 30)
     for _ in range(3):
         clock.run(no_wait=True)

@@ -1,4 +1,4 @@
-"""What `plan` expects, against what then was paid: before results by assumptions, after 100 rows within 10%."""
+"""Tests of the estimates of `plan` against the cost of the run that follows: within 10% after 100 rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ SURE, UNSURE = 0.9, 0.2
 
 
 def rows(seed: int, count: int) -> list[dict[str, Any]]:
-    """Texts of 20 to some thousand characters, most of them short; each begins with a word that says its answer."""
+    """Return texts of 20 to some thousand characters, most of them short; each begins with a word that decides
+    its answer.
+    """
     draw = random.Random(seed)
     return [
         {
@@ -51,7 +53,7 @@ def rows(seed: int, count: int) -> list[dict[str, Any]]:
 
 
 def answers(seed: int, climbing: float = 0.0) -> dict[str, Any]:
-    """Answers whose length differs by kind; a share of the first model's is not sure enough."""
+    """Return answers of different lengths by kind; some of the first model's have a confidence that is too low."""
     draw = random.Random(1000 + seed)
     rules: list[dict[str, Any]] = []
     for kind in range(12):
@@ -65,7 +67,7 @@ def answers(seed: int, climbing: float = 0.0) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """US dollars: paid for the first rows, expected for the rest, and then paid for them."""
+    """US dollars paid for the first rows, expected for the other rows, and then paid for them."""
 
     first: Decimal
     expected: Decimal
@@ -75,7 +77,7 @@ class Forecast:
 
     @property
     def error(self) -> float:
-        """Of the whole bill as it is forecast after the first rows."""
+        """Return the error of the forecast, after the first rows, of the whole cost."""
         whole = self.first + self.paid
         return float((self.first + self.expected - whole) / whole)
 
@@ -87,7 +89,7 @@ class Forecast:
 def forecast(
     project: Project, text: str, seed: int, faults: Mapping[str, Any], *, count: int = 600, first: int = 100
 ) -> Forecast:
-    """Run the first rows, ask the plan for the rest, run the rest; each seed is a pipeline of its own."""
+    """Run the first rows, plan the other rows, and run them; each seed is a pipeline of its own."""
     name = f"seed_{seed}"
     project.pipeline(text, name)
     project.rows(rows(seed, count))
@@ -123,7 +125,9 @@ def test_the_bill_is_forecast_with_answers_that_are_tried_again(project: Project
 
 @pytest.mark.proof
 def test_the_bill_is_forecast_where_rows_climb(project: Project) -> None:
-    """Whether a row climbs to a model of three times the price is a coin tossed by each: 100 rows know it less well."""
+    """Test rows of which each goes up to a model of three times the price by chance, which 100 rows show less
+    exactly.
+    """
     found = [forecast(project, LADDER, seed, answers(seed, climbing=0.12)) for seed in range(20, 25)]
     assert all(abs(each.error) < 0.2 for each in found), found
     assert median(abs(each.error) for each in found) < 0.1
@@ -139,7 +143,7 @@ def test_the_bill_is_forecast_within_a_tenth_after_300_rows_that_climb(project: 
 
 
 def shown(sample: list[tuple[float, float, float, bool]], last: bool) -> PastResults:
-    """What a sample of (bytes, input, output, climbs) shows, as the SQL has it."""
+    """Return what a sample of (bytes, input, output, climbs) shows, as the SQL computes it."""
     sizes, inputs, outputs = ([each[place] for each in sample] for place in range(3))
     climbed = [each for each in sample if each[3] and not last]
     return PastResults(
@@ -167,7 +171,7 @@ USD = {1: (5e-7, 2.5e-6), 2: (1.5e-6, 7.5e-6)}
 
 
 def simulated(draw: random.Random, count: int) -> list[tuple[float, float, float, bool]]:
-    """Rows as (bytes, input tokens, output tokens, whether they climb)."""
+    """Return rows as (bytes, input tokens, output tokens, whether the row goes up a rung)."""
     found = []
     for _ in range(count):
         size = 400 + draw.lognormvariate(6, 0.8)

@@ -1,4 +1,4 @@
-"""Prices against numbers worked out by hand from the provider's list, in US dollars per million tokens."""
+"""Tests of prices against numbers computed by hand from the provider's list, in US dollars per million tokens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BATCH = {
 
 
 def numbers(listed: str) -> list[Decimal]:
-    """Per token: in, 5m write, 1h write, read, out."""
+    """Return the prices per token: input, 5m write, 1h write, read, output."""
     return [Decimal(each) / 1_000_000 for each in listed.split()]
 
 

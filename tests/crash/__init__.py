@@ -1,1 +1,1 @@
-"""The crash sweep: a run is killed at every step that it takes, and goes on."""
+"""The crash sweep: a run is killed at each of its steps, and the next run goes on."""

@@ -1,4 +1,4 @@
-"""`python -m tests.crash`: the whole sweep, its table at the end."""
+"""`python -m tests.crash` makes the whole sweep and prints a table at the end."""
 
 import sys
 from pathlib import Path

@@ -26,7 +26,7 @@ LOADED_BEFORE = ("anthropic", "httpx2", "jsonschema_rs", "pyarrow.parquet", "gen
 
 
 def run(job: dict[str, Any], points: Points) -> dict[str, Any]:
-    """Run the job's pipeline to its end; what it came to."""
+    """Run the job's pipeline to its end and return the outcome."""
     root = Path(job["root"])
     environment = {"ANTHROPIC_API_KEY": job["key"], "ANTHROPIC_BASE_URL": job["base_url"]}
     settings = load_settings(root, environment={}, command_line=job["settings"])
@@ -53,7 +53,7 @@ def run(job: dict[str, Any], points: Points) -> dict[str, Any]:
 
 
 def work(job: dict[str, Any]) -> None:
-    """In the forked process: run, and leave the outcome where the job says."""
+    """Run in the forked process, and write the outcome to the file that the job names."""
     os.chdir(job["root"])
     points = Points(kill_at=job["kill_at"], kill_on=job["kill_on"])
     answer = Path(job["answer"])

@@ -1,4 +1,4 @@
-"""The points at which a run may be killed: set around the store, the provider and the files, from outside."""
+"""The points at which a run may be killed: around calls of the store, of the provider and of files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILE_STEPS = ("replace", "unlink", "write_text")
 
 @dataclass(slots=True)
 class Points:
-    """Counts what a process passes; at number `kill_at` (from 1), or at the first `kill_on`, it ends at once."""
+    """The count of points that a process passes; it ends at number `kill_at` (from 1), or at the first `kill_on`."""
 
     kill_at: int = 0
     kill_on: str = ""
@@ -38,7 +38,7 @@ class Points:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, owner: Any, names: Sequence[str], label: str) -> None:
-        """Points before and after each call of `owner`'s functions called `names`."""
+        """Put points before and after each call of `owner`'s functions `names`."""
         for name in names:
             setattr(owner, name, self._around(getattr(owner, name), f"{label} {name}"))
 
@@ -67,7 +67,7 @@ def set_points(points: Points) -> None:
 
 
 def _around_writes(points: Points) -> None:
-    """Before a write, before its commit, after its commit, and after the file is closed."""
+    """Put points before a write, before its commit, after its commit, and after the file is closed."""
     wrapped, detach = Database.writing, Database._detach
     committed = False
 
@@ -106,7 +106,7 @@ def _around_reads(points: Points) -> None:
 
 
 def _around_chunks(points: Points) -> None:
-    """A download that is cut in two, with points between the halves that are written."""
+    """Put a point in the middle of a download, after half of it is written."""
     whole = download._plain
 
     def halves(response: Any) -> Iterator[bytes]:

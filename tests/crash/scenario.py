@@ -1,4 +1,4 @@
-"""What is run and killed: a pipeline with several chunks, retries, a ladder, equal rows and a transient error."""
+"""The pipeline that is run and killed: it has several chunks, retries, a ladder, equal rows and a transient error."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ RULES: dict[str, Any] = {
 
 
 def rows_csv(count: int = len(BODIES)) -> str:
-    """The first `count` rows."""
+    """Return the first `count` rows."""
     lines = [f'{number},"{body}"' for number, body in enumerate(BODIES[:count], start=1)]
     return "\n".join(["id,body", *lines]) + "\n"

@@ -1,4 +1,4 @@
-"""The parent's half: a fresh project and emulator for each point, runs that die, and what is true after."""
+"""The parent process: a new project and emulator for each point, runs that are killed, and the checks afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KILLED = -9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """A run in a process of its own: `outcome` is None where it was killed."""
+    """A run in a process of its own; `outcome` is None if it was killed."""
 
     code: int
     outcome: dict[str, Any] | None
@@ -52,7 +52,7 @@ class Runner:
         return self.end(project)
 
     def begin(self, project: Project, *, kill_at: int = 0, kill_on: str = "") -> int:
-        """Start a run and give the number of its process."""
+        """Start a run and return the id of its process."""
         answer = project.root / "answer.json"
         answer.unlink(missing_ok=True)
         job = {
@@ -89,7 +89,7 @@ class Runner:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What the sweep is about."""
+    """The options of a sweep."""
 
     points: int = 0
     killed: int = 0
@@ -127,7 +127,7 @@ class Findings:
 
 @contextmanager
 def fresh(folder: Path, *, rules: dict[str, Any] | None = None) -> Iterator[Project]:
-    """A project with the scenario's pipeline and rows, and an emulator that has seen nothing."""
+    """Make a project with the scenario's pipeline and rows, and a new emulator."""
     folder.mkdir(parents=True)
     project = Project(folder)
     try:
@@ -141,7 +141,7 @@ def fresh(folder: Path, *, rules: dict[str, Any] | None = None) -> Iterator[Proj
 
 
 def answered(project: Project) -> Counter[str]:
-    """How often the emulator took each request of ours, by what it asks."""
+    """Return how often the emulator took each of our requests, by its content."""
     return Counter(
         request["params_md5"]
         for batch in project.log()["batches"].values()
@@ -151,7 +151,7 @@ def answered(project: Project) -> Counter[str]:
 
 
 def examine(project: Project, usual: Counter[str], last: Ran, third: Ran) -> Findings:
-    """What is true after a run that was killed and one that went to its end, against an uninterrupted one."""
+    """Compare a killed run and the run after it with a run that was not interrupted."""
     wrong: list[str] = []
     if last.outcome is None or last.outcome["status"] != "done":
         wrong.append(f"the run after it ended with {last.code}: {last.outcome}")
@@ -181,7 +181,7 @@ def _not_accepted(project: Project) -> list[int]:
 
 
 def _raw_lost(project: Project) -> int:
-    """Collected batches without their raw file."""
+    """Return the collected batches that have no raw file."""
     folder = project.root / ".batchpipe" / "raw"
     chunks = _table(project, "SELECT chunk_id::VARCHAR FROM ledger.batches WHERE state = 'collected'")
     return sum(not list(folder.glob(f"{chunk_id}*")) for (chunk_id,) in chunks)
@@ -193,7 +193,7 @@ def _table(project: Project, statement: str) -> list[tuple[Any, ...]]:
 
 
 def count_points(runner: Runner, folder: Path) -> tuple[list[str], Counter[str]]:
-    """The points of an uninterrupted run, and the requests that it sends."""
+    """Return the points of a run that is not interrupted, and the requests that it sends."""
     with fresh(folder) as project:
         ran = runner.run(project)
         assert ran.outcome is not None, "the uninterrupted run failed"

@@ -1,4 +1,4 @@
-"""The answers that the emulator makes up, or takes from a file."""
+"""Tests of the answers that the emulator makes up or takes from a file."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""HTTP calls that fail in every way that the emulator can be told."""
+"""Tests of HTTP calls that fail in each way that the emulator knows."""
 
 import json
 import time
@@ -161,7 +161,7 @@ def test_other_calls_fail_too(desk: Desk) -> None:
 
 
 def spoiled(desk: Desk, fault: str) -> tuple[bytes, bytes]:
-    """(results as they are, results as the fault sends them)."""
+    """Return (the results as they are, the results as the fault sends them)."""
     batch = desk.create(*[params(f"row {place}") for place in range(6)])
     desk.end(batch.id)
     path = f"{BATCHES}/{batch.id}/results"

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a desk with a running emulator, the real SDK, and raw HTTP."""
+"""The tools that the emulator's tests share: a running emulator, the real SDK, and plain HTTP."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ SDK = anthropic.Anthropic(api_key="sk-test", base_url="http://127.0.0.1:1", max_
 
 
 def params(text: str = "Route this ticket.", **changes: Any) -> dict[str, Any]:
-    """Params that any model accepts; a change to None removes the key."""
+    """Return params that every model accepts, with changes; a change to None removes the key."""
     made = {
         "model": "claude-haiku-4-5",
         "max_tokens": 200,
@@ -53,7 +53,7 @@ def request(custom_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 class Desk:
-    """One emulator with a client of the real SDK, and the ways around it."""
+    """An emulator with a client of the real SDK, and with plain HTTP calls."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.emulator = Emulator(folder, **options)
@@ -72,7 +72,7 @@ class Desk:
     def http(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """One call as it is on the wire; raises what http.client raises."""
+        """Make one HTTP call without the SDK. Raises the errors of http.client."""
         connection = http.client.HTTPConnection(self.emulator.base_url.removeprefix("http://"), timeout=20)
         try:
             sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -83,7 +83,7 @@ class Desk:
             connection.close()
 
     def error(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> str:
-        """`status type: message` of an error in the provider's envelope."""
+        """Return `status type: message` of an error in the provider's JSON."""
         status, got, text = self.http(method, path, body, headers)
         found = json.loads(text)
         assert found["type"] == "error"
@@ -105,12 +105,12 @@ class Desk:
         return json.loads(self.http("GET", "/emulator/log", headers={})[2])
 
     def create(self, *wanted: dict[str, Any]) -> MessageBatch:
-        """A batch of requests r-0, r-1, ..., each with the params given."""
+        """Make a batch of requests r-0, r-1, ..., each with the params given."""
         requests: Any = [request(f"r-{place}", one) for place, one in enumerate(wanted)]
         return self.sdk.messages.batches.create(requests=requests)
 
     def end(self, batch_id: str) -> MessageBatch:
-        """Looks until the batch has ended; every look has the shape that the SDK's types demand."""
+        """Retrieve the batch until it has ended; each reply is checked against the SDK's types."""
         for _ in range(3):
             _, _, text = self.http("GET", f"/v1/messages/batches/{batch_id}")
             batch = BATCH.validate_json(text, strict=False)
@@ -126,7 +126,7 @@ class Desk:
         return [json.loads(line) for line in text.splitlines()]
 
     def results(self, *wanted: dict[str, Any]) -> list[dict[str, Any]]:
-        """The `result` of each params, in the order given; every line checked against the SDK's types."""
+        """Return the `result` of each params, in the order given; each line is checked against the SDK's types."""
         batch = self.create(*wanted)
         self.end(batch.id)
         lines = self.raw_lines(batch.id)
@@ -136,7 +136,7 @@ class Desk:
         return [found[f"r-{place}"] for place in range(len(wanted))]
 
     def message(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The message that one request is answered with."""
+        """Return the message that answers one request."""
         (result,) = self.results(wanted)
         assert result["type"] == "succeeded", result
         message: dict[str, Any] = result["message"]
@@ -146,7 +146,7 @@ class Desk:
         return "".join(block["text"] for block in self.message(wanted)["content"] if block["type"] == "text")
 
     def complaint(self, wanted: dict[str, Any]) -> str:
-        """`type: message` of the error that one request ends with, or "" where it succeeds."""
+        """Return `type: message` of the error that one request ends with, or "" if it succeeds."""
         (result,) = self.results(wanted)
         if result["type"] == "succeeded":
             return ""

@@ -1,4 +1,4 @@
-"""What becomes of single requests when the emulator is told so."""
+"""Tests of the outcomes of single requests that rules of the emulator set."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The calls of the Message Batches API as the emulator speaks them."""
+"""Tests of the emulator's calls, which are those of the Message Batches API."""
 
 import ast
 import json

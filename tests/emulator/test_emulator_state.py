@@ -1,4 +1,4 @@
-"""The emulator's state: shared by processes, kept over restarts and SIGKILL."""
+"""Tests of the emulator's state, which processes share and which survives a restart and SIGKILL."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What the emulated service refuses in `params`: as errored lines, when the batch has ended."""
+"""Tests of what the emulated service refuses in `params`, with errored lines after the batch has ended."""
 
 from typing import Any
 
@@ -308,7 +308,7 @@ def test_what_is_allowed_succeeds(desk: Desk) -> None:
 
 
 def errors_under(desk: Desk, headers: dict[str, str], *wanted: dict[str, Any]) -> list[str]:
-    """The complaints of one batch posted with more headers; "" where a request succeeds."""
+    """Return the error of each request of a batch posted with more headers; "" if a request succeeds."""
     requests = [request(f"r-{place}", one) for place, one in enumerate(wanted)]
     sdk = desk.sdk.with_options(default_headers=headers)
     batch = sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]

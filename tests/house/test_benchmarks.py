@@ -1,4 +1,4 @@
-"""The benchmark works, and what the README shows of it is what was measured."""
+"""Tests that the benchmarks work and that the docs show the measured results."""
 
 from __future__ import annotations
 

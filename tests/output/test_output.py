@@ -1,4 +1,4 @@
-"""The output table: typed, derived, one row a key, of the present shape, and nobody else's."""
+"""Tests of the output table: types, one row per key, the present columns, and tables of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`results` shows the output table or writes it to a file; no cell steers a terminal or a spreadsheet."""
+"""Tests of `results`: it prints the output table or writes it to a file, and no cell is interpreted as a command."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def answered(project: Project) -> None:
 
 
 def hostile(project: Project) -> None:
-    """Rows whose answers are meant to do harm."""
+    """Rows with hostile answers."""
     project.pipeline(FREE)
     project.rows([{"id": n, "body": f"row <{n}>", "plan": "=1+1" if n == 0 else "team"} for n in range(len(HOSTILE))])
     project.faults(

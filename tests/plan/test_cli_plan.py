@@ -1,4 +1,4 @@
-"""`batchpipe plan` and `batchpipe check`: what is known before anything is spent."""
+"""Tests of `batchpipe plan` and `batchpipe check`, which spend nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 @pytest.fixture
 def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line in a project of ten rows, whose emulator is the provider."""
+    """Return the command line in a project of ten rows, whose emulator is the provider."""
     project.rows(numbered(10))
     project.pipeline()
     line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)

@@ -1,4 +1,4 @@
-"""What makes a row due: edits of rows, prompts, schemas, models and checks, and what each of them costs."""
+"""Tests of what makes a row due, and what it costs: edits of rows, prompts, schemas, models and checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 
 def expect(project: Project, requests: int, **words: int) -> None:
-    """The plan says so beforehand, its words sum to the input, and a run then sends just that."""
+    """Check that the plan shows these reasons, that they sum to the input, and that a run sends just these requests."""
     plan = project.plan()
     found = {word: count for word, count in plan.rows_by_reason.items() if count}
     assert found == words
@@ -193,7 +193,7 @@ def test_what_only_an_earlier_version_answered_is_known(project: Project) -> Non
 
 
 def test_what_an_earlier_version_left_without_an_answer_is_known(project: Project) -> None:
-    """Those that it did answer are just the rows of the present version."""
+    """The rows that it answered are exactly those of the present version."""
     rows = numbered(10)
     project.rows(rows)
     project.pipeline()

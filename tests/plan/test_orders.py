@@ -1,4 +1,4 @@
-"""What a change may cost: `[rerun]` in the file, `--keep` and `--redo` as orders that can be withdrawn."""
+"""Tests of limits on what a change may cost: `[rerun]`, and the orders `--keep` and `--redo`."""
 
 from __future__ import annotations
 

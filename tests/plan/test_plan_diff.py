@@ -1,4 +1,6 @@
-"""`plan` with `--diff`, `--from-version`, `--to-version`, `--rows`, `--markdown`: what an edit changes, unpaid."""
+"""Tests of `plan` with `--diff`, `--from-version`, `--to-version`, `--rows` and `--markdown`, which show an
+edit's effect.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ examples = "SELECT * FROM read_csv('examples.csv')"
 
 @pytest.fixture
 def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line in a project of ten answered rows, whose emulator is the provider."""
+    """Return the command line in a project of ten answered rows, whose emulator is the provider."""
     project.rows(numbered(10, german=3))
     project.pipeline()
     line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
@@ -35,7 +37,7 @@ def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def rows_of(diff: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The sampled rows by reason."""
+    """Return the sampled rows by reason."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in diff["rows"]:
         found.setdefault(row["reason"], []).append(row)
@@ -255,7 +257,7 @@ class TestRows:
 
 
 class Strict(HTMLParser):
-    """Collects the tags of a text."""
+    """A parser that collects the tags of a text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +268,7 @@ class Strict(HTMLParser):
 
 
 def outside_of_code(markdown: str) -> str:
-    """What a reader of Markdown interprets: the text less fenced blocks and inline code, as CommonMark reads them."""
+    """Return the text that Markdown interprets: without fenced blocks and inline code, as CommonMark defines them."""
     left, fence = [], None
     for line in markdown.splitlines():
         found = re.match(r" {0,3}(`{3,})([^`]*)$", line)

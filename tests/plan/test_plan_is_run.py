@@ -1,4 +1,4 @@
-"""What `plan` says beforehand is what `run` then does, number by number, over random histories of edits and runs."""
+"""Tests that `run` does what `plan` showed before, number by number, over random histories of edits and runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHOICES = (
 
 
 class History:
-    """A pipeline and its input as they are edited, and what the next run is asked for."""
+    """A pipeline and its input, which are edited, and the options of the next run."""
 
     def __init__(self, project: Project, seed: int) -> None:
         self.project, self.random = project, Random(seed)
@@ -79,7 +79,7 @@ attempts = 2
         self.project.rows(self.rows)
 
     def edit(self) -> str:
-        """One random step; its name says what it was."""
+        """Make one random edit and return its name."""
         choice = self.random.choice(CHOICES)
         self.past.append((self.common, self.branch))
         self.options = {}
@@ -160,7 +160,7 @@ attempts = 2
 
 
 def check_step(project: Project, options: dict[str, Any], what: str) -> None:
-    """The plan beforehand against the requests, reasons and decisions of the run that follows."""
+    """Compare a plan with the requests, reasons and decisions of the run that follows."""
     plan = project.plan(**options)
     before = project.requests_sent()
     result = project.run(no_wait=True, **options)

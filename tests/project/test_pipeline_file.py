@@ -1,4 +1,4 @@
-"""The pipeline file: what it says, what is wrong with it, and that it survives being written."""
+"""Tests of the pipeline file: reading it, its mistakes, and writing it back."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ ignore = ["P004"]
 
 
 def messages(text: str, **options: Any) -> list[tuple[str, str, str]]:
-    """(where, what, hint) of every problem."""
+    """Return (where, what, hint) of every mistake."""
     with pytest.raises(PipelineError) as raised:
         parse(text, **({"name": "triage"} | options))
     return [(problem.where, problem.what, problem.hint) for problem in raised.value.problems]

@@ -1,4 +1,4 @@
-"""The project root, and the pipelines that the command line names."""
+"""Tests of the project root, and of the pipelines that the command line names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `init` and `new` write: files that parse, run on this machine's DuckDB and never replace another."""
+"""Tests of `init` and `new`: their files can be parsed and run, and never replace another file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: precedence, where a bad one comes from, and that credentials stay out of sight."""
+"""Tests of settings: their precedence, the place of a bad one, and credentials, which are never shown."""
 
 from __future__ import annotations
 

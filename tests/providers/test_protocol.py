@@ -1,4 +1,4 @@
-"""What is ever sent: bodies and ids that the provider takes, for any key, in batches within their limits."""
+"""Tests of all that is sent: the provider accepts bodies and ids for any key, and no batch is above its limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ stop_sequences = ["END OF ANSWER"]
 
 
 def bodies(project: Project) -> Iterator[dict[str, Any]]:
-    """Every request that the emulator took: {"custom_id", "params"}."""
+    """Return every request that the emulator took: {"custom_id", "params"}."""
     for path in (project.root / ".emulator" / "bodies").glob("*.jsonl"):
         yield from map(json.loads, path.read_text().splitlines())
 
@@ -53,7 +53,7 @@ def of_format(output_format: str) -> str:
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose runs sent every kind of request: formats, rungs, settings, retries, redos, more room."""
+    """A project whose runs sent every kind of request: formats, rungs, settings, retries, redos, raised max_tokens."""
     project = Project(tmp_path_factory.mktemp("sent"))
     rows = [{"id": n, "body": f'case:{n}; "quoted"\n\ttext \\ é 🙂', "lang": "en", "amount": n} for n in range(1, 7)]
     project.rows(rows)

@@ -1,4 +1,4 @@
-"""The five calls, with the real SDK over real sockets: a scripted server, and the emulator."""
+"""Tests of the provider's calls, with the real SDK over real sockets, to a scripted server and to the emulator."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def error(kind: str = "api_error", message: str = "words", **details: str) -> di
 
 @dataclass
 class Scripted:
-    """A server that answers with the given bytes, one after the other, the last one again and again."""
+    """A server that answers with the given bytes, one after the other; the last of them answers all further calls."""
 
     replies: list[bytes]
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
@@ -471,13 +471,13 @@ ELSEWHERE = {
 
 
 def test_every_exception_of_the_sdk_is_mapped() -> None:
-    """A class that is not known here wants a decision in failures.py."""
+    """Check that every error class of the SDK is known here: a new one needs a decision in failures.py."""
     own = [each for each in subclasses(anthropic.AnthropicError) if each.__module__ == "anthropic"]
     assert {each.__name__ for each in own if not issubclass(each, MAPPED)} == ELSEWHERE
 
 
 def test_every_status_of_the_sdk_has_an_outcome() -> None:
-    """Only refusals in the provider's own words are refusals, whatever class the SDK gives them."""
+    """Check that only an error with the provider's own JSON is a refusal, whatever class the SDK gives it."""
     request = httpx2.Request("POST", "http://x")
     classes: set[Any] = {anthropic.APIStatusError, *subclasses(anthropic.APIStatusError)}
     for cls in classes:
@@ -493,7 +493,7 @@ def test_every_status_of_the_sdk_has_an_outcome() -> None:
 
 
 def test_every_transport_error_has_an_outcome() -> None:
-    """Only a connection that was never made is known to have sent nothing."""
+    """Check that only a connection that was never made counts as having sent nothing."""
     request = httpx2.Request("POST", "http://x")
     unsent = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"}
     for cls in subclasses(httpx2.HTTPError):

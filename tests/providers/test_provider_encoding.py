@@ -1,4 +1,4 @@
-"""What is sent: params as the SDK's own types know them, formats, headers, the body of a batch."""
+"""Tests of what is sent: params that fit the SDK's types, formats, headers, and the body of a batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encoded(settings: RungSettings, output_format: str = "json_schema", message:
 
 
 def settings_for(model: str) -> dict[str, Any]:
-    """Every setting that the model takes."""
+    """Return every setting that the model takes."""
     asked: dict[str, Any] = {
         "stop_sequences": ["END"],
         "metadata": {"user_id": "u"},

@@ -1,4 +1,4 @@
-"""What the lines of a results file lead to."""
+"""Tests of the SQL that reads the lines of a results file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def errored(kind: str, message: str = "words", **error: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, *lines: Any) -> list[dict[str, Any]]:
-    """The rows that lines become: results (made whole here), or bytes as they are."""
+    """Return the rows that the SQL makes of lines, which are given as results or as bytes."""
     path = folder / "results.jsonl"
     with path.open("wb") as file:
         for number, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""What a rung or schema is refused for, by model."""
+"""Tests of what a rung or schema is refused for, by model."""
 
 from __future__ import annotations
 

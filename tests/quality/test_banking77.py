@@ -1,4 +1,4 @@
-"""Real input from end to end: 3,080 customers' questions to a bank, each with one of 77 intents."""
+"""A test of a whole pipeline on real input: 3,080 questions to a bank, each with one of 77 intents."""
 
 from __future__ import annotations
 

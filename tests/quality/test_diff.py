@@ -1,4 +1,4 @@
-"""`batchpipe diff`: two prompt versions or models side by side, over answers that are given."""
+"""Tests of `batchpipe diff`, which compares two prompt versions or models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> ``` | 
 
 
 def answers(project: Project, *rules: tuple[str, dict[str, Any]]) -> None:
-    """What the model answers to requests that hold a text; all others: a bug, quite sure."""
+    """Return the answers to requests that hold a text; every other request is answered with "bug" and a high
+    confidence.
+    """
     every = [*rules, ("text", {"label": "bug", "score": 0.5})]
     project.faults({"requests": [{"match": text, "outcome": "output", "output": output} for text, output in every]})
 
@@ -36,7 +38,7 @@ def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.fixture
 def edited(typed: CommandLine, project: Project) -> CommandLine:
-    """Two versions: under the second one rows 1 and 2 are about billing, and row 3 is less sure."""
+    """Two versions: under the second one rows 1 and 2 have the label billing, and row 3 has a lower confidence."""
     answers(project)
     assert typed("run", "demo").code == 0
     answers(
@@ -286,7 +288,7 @@ class TestChoice:
 
 
 class Page(HTMLParser):
-    """The tags of a page, and what they name."""
+    """A parser that collects the tags of a page and their addresses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -305,7 +307,7 @@ class Page(HTMLParser):
 class TestPages:
     @pytest.fixture
     def hostile(self, typed: CommandLine, project: Project) -> CommandLine:
-        """Keys, inputs, prompts and answers that all try to break out."""
+        """Keys, inputs, prompts and answers that try to be interpreted as something else than text."""
         text = BASIC.replace('type = "string"\nenum = ["billing", "bug", "other"]', 'type = "string"')
         text = text.replace("'id': 'BIGINT'", "'id': 'VARCHAR'")
         project.rows([{"id": HOSTILE, "body": "text " + HOSTILE, "lang": "en", "amount": 1}])

@@ -1,4 +1,4 @@
-"""`diff` where it is known what is true: rows that one side fixed, and rows that it broke."""
+"""Tests of `diff` with gold rows: rows that one side fixed, and rows that it broke."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def right_after(number: int) -> bool:
 
 @pytest.fixture
 def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """Forty rows answered by two prompts; of thirty the true label is known."""
+    """Forty rows answered with two prompts; the true label of thirty is known."""
     line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
     line.provide(project)
     rows = gold_rows(40)

@@ -1,4 +1,4 @@
-"""Quality against gold rows: what is sent, what is taken over, and what the report says."""
+"""Tests of `eval` with gold rows: the requests, answers that are used again, and the report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EDITED = "{% if lang == 'de' %} Bitte auf Deutsch.{% endif %}"
 
 
 def gold_rows(count: int, *, german: int = 0) -> list[dict[str, Any]]:
-    """The input's rows with their true labels; a text is part of no other one."""
+    """Return the input's rows with their true labels; no text is part of another one."""
     rows = numbered(count, german=german)
     return [row | {"body": f"question <{row['id']}>", "category": LABELS[row["id"] % 3]} for row in rows]
 
@@ -47,7 +47,9 @@ def wrong(label: str) -> str:
 
 
 def answer_lines(rows: Sequence[Mapping[str, Any]], right: Mapping[str, Callable[[int], bool]]) -> list[dict[str, Any]]:
-    """What each model says of each row: it is sure of two in three right answers, and of one in seven wrong ones."""
+    """Return each model's answer to each row: its confidence is high in two of three right and one of seven
+    wrong answers.
+    """
     lines = []
     for model, is_right in right.items():
         for row in rows:
@@ -60,7 +62,7 @@ def answer_lines(rows: Sequence[Mapping[str, Any]], right: Mapping[str, Callable
 
 
 def answer_by(project: Project, lines: Sequence[Mapping[str, Any]]) -> None:
-    """The emulator answers from `lines` from now on."""
+    """Let the emulator answer from `lines` from now on."""
     path = project.root / "answers.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     project.emulator.stop()
@@ -412,7 +414,7 @@ def test_an_evaluation_is_paid_from_the_budget_of_its_pipeline(project: Project)
 
 
 def test_rungs_that_not_every_row_may_use(project: Project) -> None:
-    """`when` passes rows by on their way up; with every model asked, the ladder is the same one."""
+    """Check that a `when` that excludes rows from a rung gives the same ladder as asking every model does."""
     text = (LADDER + GOLD).replace("max_tokens = 300\n", "max_tokens = 300\nwhen = \"lang = 'de'\"\n")
     project.pipeline(text)
     rows = gold_rows(40, german=20)

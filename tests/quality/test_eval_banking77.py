@@ -1,4 +1,4 @@
-"""An evaluation of three models over a bank's questions with gold labels, and the ladder that is tuned from it."""
+"""A test of an evaluation of three models on questions to a bank with gold labels, and of the ladder tuned from it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the data set 
 
 
 def answers() -> dict[tuple[str, int], dict[str, Any]]:
-    """What each model says to each question, by its number."""
+    """Return each model's answer to each question, by the question's number."""
     draw = random.Random(77)
     questions = duckdb.execute(
         "SELECT row_number() OVER (ORDER BY text, category), category "

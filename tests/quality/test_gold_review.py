@@ -1,4 +1,4 @@
-"""What people said in review counts as gold."""
+"""Tests that what people answered in review counts as gold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def accuracy(found: Any) -> float:
 class TestBesideGold:
     @pytest.fixture
     def reviewed(self, project: Project) -> Project:
-        """Gold knows rows 1 to 20 with their input; of 30 rows of the input 3, 4, 25 and 26 are reviewed."""
+        """Gold has rows 1 to 20 with their input; of the 30 rows of the input rows 3, 4, 25 and 26 are reviewed."""
         project.pipeline(LADDER + GOLD + EVERY)
         rows = gold_rows(30)
         project.rows(rows)

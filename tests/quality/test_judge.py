@@ -1,4 +1,4 @@
-"""A field that a judge compares: what it is asked, what is made of its word, and what that costs."""
+"""Tests of a field that a judge compares: the judge's requests, its verdicts, and their cost."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ ROWS: list[dict[str, Any]] = [{"id": n, "body": f"text <{n}>", "truth": f"true {
 
 
 def said_by(model: str, number: int) -> str:
-    """Word for word the truth for one row in four, else in the model's words, which every fifth row shares."""
+    """Return the true text for every fourth row, else a text in the model's own words, which every fifth row shares."""
     if number % 4 == 0:
         return f"true {number}"
     return f"alike {number}" if number % 5 == 0 else f"{model} of {number}"
 
 
 def is_right(model: str, number: int) -> bool:
-    """What the judge is told to say of an answer that is not the truth itself."""
+    """Return the verdict that the judge is told to give on an answer that differs from the true value."""
     return number % 3 != 0 if model == HAIKU or number % 5 == 0 else number % 7 != 0
 
 
 def lines(rows: Sequence[Mapping[str, Any]] = ROWS) -> list[dict[str, Any]]:
-    """What each model answers, and what the judge says of it."""
+    """Return the answers of each model and the judge's verdicts on them."""
     found: list[dict[str, Any]] = []
     for row in rows:
         for model in (HAIKU, SONNET):
@@ -417,7 +417,9 @@ def test_what_asks_the_judge_the_same_is_asked_and_paid_once(project: Project) -
 
 
 def test_two_fields_with_a_judge_each(project: Project) -> None:
-    """One field is compared by a judge, another by another, a third by its value; a row is right where all are."""
+    """Compare one field by a judge, another by a second judge, a third by its value; a row is right if all
+    fields are.
+    """
     text = (LADDER + EVAL).replace("[[models]]", '[output.fields.title]\ntype = "string"\n\n[[models]]', 1)
     other = EVAL[EVAL.index("[eval.fields") :].replace("fields.summary", "fields.title").replace("Does <", "Is title <")
     gold = "\"SELECT *, 'T' || id AS title, 0.9 AS confidence FROM 'gold.csv'\""

@@ -1,4 +1,4 @@
-"""Review: what a person says of an answer stands beside the model's, wins, and is never lost."""
+"""Tests of reviews: a person's answer is kept beside the model's, wins over it, and is never lost."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ class TestWhatIsTyped:
 
 class TestAgreement:
     def test_the_interval_is_wilsons(self) -> None:
-        """Bounds are where the score test's statistic is the quantile: solved here by bisection."""
+        """The bounds are where the statistic of the score test equals the quantile; bisection finds them here."""
         generator = random.Random(5)
         for _ in range(50):
             n = generator.randint(1, 5000)
@@ -461,7 +461,7 @@ def edit(path: Path, change: Edit, *, delimiter: str = ",", encoding: str = "utf
 class TestSpreadsheet:
     @pytest.fixture
     def sheet(self, project: Project, command: CommandLine) -> Path:
-        """Eleven rows whose inputs are formulas and the like, exported."""
+        """Eleven exported rows whose inputs are formulas and the like."""
         project.rows([{"id": n, "body": text, "lang": "en", "amount": n} for n, text in enumerate(TEXTS, start=1)])
         project.pipeline(NOTES)
         project.run()

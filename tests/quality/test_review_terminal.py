@@ -1,4 +1,4 @@
-"""Review at a real terminal: keys in, screens out, and the terminal given back as it was."""
+"""Tests of review at a real terminal: keys, screens, and the state of the terminal afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = "[a] accept"
 
 
 class Person:
-    """Somebody at a pseudo-terminal: waits for what the screen shows, types, and changes the window."""
+    """A user at a pseudo-terminal, who waits for what the screen shows, types, and changes the window's size."""
 
     def __init__(self, folder: Path, *arguments: str, environment: dict[str, str], size: tuple[int, int]) -> None:
         self.child, self.fd = pty.fork()
@@ -46,11 +46,11 @@ class Person:
 
     @property
     def screen(self) -> str:
-        """What was drawn last, without colours."""
+        """Return the last screen without colours."""
         return CODES.sub("", self.raw.rpartition("\x1b[H")[2])
 
     def sees(self, *texts: str, fits: Callable[[str], bool] = lambda screen: True) -> str:
-        """The screen, once it shows all of `texts` and fits."""
+        """Return the screen once it shows all of `texts` and fits the window."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             drawn = self.raw.endswith("\x1b[J")
@@ -64,7 +64,7 @@ class Person:
         os.write(self.fd, keys.encode())
 
     def ends(self) -> tuple[int, str]:
-        """The exit code, and what was printed after the last screen."""
+        """Return the exit code, and what was printed after the last screen."""
         while self._read():
             pass
         _, status = os.waitpid(self.child, 0)

@@ -1,4 +1,4 @@
-"""Statistics of the evaluation, held against statsmodels and against scipy called another way."""
+"""Tests of the evaluation's statistics against statsmodels, and against scipy called in another way."""
 
 from __future__ import annotations
 

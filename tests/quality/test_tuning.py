@@ -1,4 +1,6 @@
-"""Ladders on known answers, and thresholds that keep their promise on rows that did not choose them."""
+"""Tests of ladders on known answers, and of tuned thresholds, whose promise holds on rows that were not used
+for tuning.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ FAILED = Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(1)
 
 
 def made_up(drawn: random.Random, right: Sequence[bool], accuracy: float, cost_usd: Decimal) -> list[Answer]:
-    """Answers that are right where `right` says, with a confidence that is the true chance, for how sure it looks."""
+    """Return answers that are right where `right` says, each with a confidence that is the true chance of
+    being right.
+    """
     answers = []
     for each in right:
         looks = drawn.gauss(1 if each else -1, 1)
@@ -57,7 +61,7 @@ def made_up(drawn: random.Random, right: Sequence[bool], accuracy: float, cost_u
 
 @cache
 def banking() -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """The test questions answered by three made-up models, right on exactly their share of the rows."""
+    """Return the test questions answered by three made-up models, each right on exactly its share of the rows."""
     if not (BANKING / "test.csv").is_file():
         pytest.skip("the questions of banking77 are not beside this checkout")
     with (BANKING / "test.csv").open(encoding="utf-8", newline="") as file:
@@ -77,7 +81,7 @@ def banking() -> tuple[tuple[Row, ...], tuple[str, ...]]:
 
 
 def noise(seed: int, n: int, accuracies: Sequence[float]) -> list[Row]:
-    """Rows whose confidences say nothing."""
+    """Return rows whose confidences do not depend on whether the answer is right."""
     drawn = random.Random(seed)
     return [
         tuple(
@@ -122,7 +126,9 @@ def test_in_95_of_100_splits_the_other_half_reaches_the_target_for_less_than_a_s
 
 
 def test_a_promise_is_seldom_broken_where_every_model_is_just_good_enough_and_confidence_is_noise() -> None:
-    """The hardest case: half of all ladders fall short on the other half, and what looks best is luck."""
+    """Test the hardest case: half of all ladders miss the target on the held-out half, and the best of them is
+    so by chance.
+    """
     broken = given_at_all = 0
     for seed in range(200):
         rows = noise(seed, 240, (0.8, 0.8, 0.8))
@@ -213,7 +219,7 @@ def test_rows_without_confidence_are_tuned_to_a_single_model() -> None:
 
 
 def test_a_rung_that_helps_nothing_is_left_out() -> None:
-    """The middle rung is dear and no better than the first."""
+    """Return rows whose middle rung costs more than the first and is no better."""
     rows, keys = banking()
     dear = [(row[0], replace(row[0], cost_usd=Decimal("0.002")), row[2]) for row in rows if row[0]]
     found = tune(dear, keys, target=TARGET)
@@ -222,7 +228,9 @@ def test_a_rung_that_helps_nothing_is_left_out() -> None:
 
 
 def test_prediction_limits_hold_for_every_number_of_wrong_rows() -> None:
-    """Every split counted: whatever is wrong in all, the limit is passed with no more than the risk."""
+    """Check by counting all splits that the limit is exceeded with at most the risk, whatever the number of
+    wrong rows.
+    """
     for n, other, risk in product((1, 4, 9), (1, 5, 8), (0.05, 0.2)):
         for wrong in range(n + other + 1):
             ways = {

@@ -1,4 +1,4 @@
-"""`cancel` pauses first, asks the provider outside of any session, and keeps what is finished."""
+"""Tests of `cancel`: it pauses first, asks the provider without an open database, and keeps what is finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchpipe.common.errors import UsageError
 
 
 def in_flight(project: Project, count: int = 10, **rules: Any) -> None:
-    """A pipeline with one batch that does not end by itself."""
+    """A pipeline with one batch that ends only if it is canceled."""
     project.pipeline()
     project.rows(numbered(count))
     project.faults({"delay_seconds": 3600, **rules})
@@ -28,7 +28,7 @@ def events(project: Project) -> list[str]:
 
 
 def cancels(project: Project) -> int:
-    """How often the provider was asked to cancel."""
+    """Return how often the provider was asked to cancel."""
     return sum(each["path"].endswith("/cancel") for each in project.log()["calls"])
 
 

@@ -1,4 +1,4 @@
-"""`batchpipe run` without a terminal: its object, its exit codes, what it says, and interrupts."""
+"""Tests of `batchpipe run` without a terminal: its JSON, exit codes, messages and interrupts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LONG = {"delay_seconds": 3600}
 
 @pytest.fixture
 def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line in a project of ten rows, whose emulator is the provider."""
+    """Return the command line in a project of ten rows, whose emulator is the provider."""
     project.rows(numbered(10))
     project.pipeline()
     line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)

@@ -1,4 +1,4 @@
-"""Several processes at once: two runs, two pipelines, two databases of one account, and others on the file."""
+"""Tests of several processes at once: two runs, two pipelines, two databases of one account, and other readers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ time.sleep(600)
 
 @contextmanager
 def batchpipe(project: Project, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command line in a process of its own, ended at the end."""
+    """Start the command line in a process of its own, which ends with the test."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
@@ -65,7 +65,7 @@ def batchpipe(project: Project, *arguments: str) -> Iterator[subprocess.Popen[st
 
 @contextmanager
 def held(folder: Path, mode: str) -> Iterator[int]:
-    """The database of `folder` held by another process, to "read" or to "write"; its number."""
+    """Hold the database of `folder` in another process, to "read" or to "write"; yields the id of that process."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, mode], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

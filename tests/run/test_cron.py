@@ -1,4 +1,4 @@
-"""Calls of `run` as cron makes them: many, short, within a budget, and beside each other."""
+"""Tests of `run` as cron calls it: many short calls, within a budget, and at the same time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = {"label": "other", "score": 0.9}
 
 
 def used_usd(project: Project) -> Decimal:
-    """What the emulator's own results say that was spent."""
+    """Return the cost by the emulator's own results."""
     spent = Decimal(0)
     for path in (project.root / ".emulator" / "results").glob("*.jsonl"):
         for line in path.read_text().splitlines():
@@ -33,7 +33,7 @@ def used_usd(project: Project) -> Decimal:
 
 
 def once(project: Project, **options: Any) -> RunResult:
-    """One call with --no-wait."""
+    """Make one call with --no-wait."""
     (outcome,) = project.outcomes(no_wait=True, **options)
     assert outcome.error is None
     return outcome.result
@@ -46,7 +46,7 @@ def until_quiet(call: Callable[[], RunResult], calls: int) -> list[RunResult]:
 
 
 def costly(text: str, more: str = "") -> str:
-    """A pipeline whose answers nearly fill their room, so that a request costs two thirds of the most it may cost."""
+    """A pipeline whose answers nearly reach max_tokens, so that a request costs two thirds of its highest cost."""
     field = '[output.fields.why]\ntype = "string"\n[[models]]'
     chunking = "[chunking]\nmax_requests = 6\nmax_in_flight = 2\n"
     return BASIC.replace("[[models]]", field).replace("= 200", "= 2000") + f"{chunking}{more}[budget]\n{text}\n"

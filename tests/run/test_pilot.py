@@ -1,4 +1,4 @@
-"""A new prompt version answers a small sample first, and the rest is not paid for before somebody has looked."""
+"""Tests of the pilot: a new prompt version answers a small sample first, and the rest only after an approval."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAD = {"requests": [{"match": "bad text", "outcome": "invalid_json"}]}
 
 
 def with_bad_ones(count: int) -> list[dict[str, Any]]:
-    """Rows of which 40% are answered badly under `BAD`."""
+    """Return rows of which 40% have an invalid answer under `BAD`."""
     rows = numbered(count)
     for row in rows:
         if row["id"] % 5 < 2:

@@ -1,4 +1,4 @@
-"""`[pilot] min_accuracy`: what is true of a pilot's rows decides whether it goes on by itself."""
+"""Tests of `[pilot] min_accuracy`: a pilot goes on by itself if enough of its gold rows are right."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pilot_of(project: Project) -> dict[str, Any]:
 
 
 def start(project: Project, bar: float, *, labelled: int = 30, text: str = BASIC, right: Any = RIGHT) -> None:
-    """Sixty rows, the last `labelled` of them with a true value."""
+    """Return sixty rows, of which the last `labelled` have a true value."""
     project.pipeline(text + GOLD + AUTO.format(bar))
     rows = gold_rows(60)
     project.rows(rows)

@@ -1,4 +1,4 @@
-"""A few rows now, by realtime calls: what is shown, what is kept, and that a run never pays for it again."""
+"""Tests of `try`: it sends rows as realtime calls, shows and keeps the answers, and a run never pays for them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL conditions: what they may look at, what is refused and how, and that nothing in a row makes one fail."""
+"""Tests of SQL conditions: the names they may use, what is refused, and rows, none of which makes a condition fail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bound(text: str) -> Condition:
 
 
 def truth(text: str) -> bool:
-    """The condition over ROW, as the engine evaluates it."""
+    """Return the value of the condition on ROW, as the engine evaluates it."""
     condition = bound(text)
     types = {f"o:{name}": kind for name, kind in FIELDS.items()} | {f"i:{name}": kind for name, kind in COLUMNS.items()}
     values = ", ".join(f"${n}::{types[name]} AS {quote_identifier(name)}" for n, name in enumerate(ROW, start=1))
@@ -211,7 +211,7 @@ TEXTS = st.one_of(
 
 
 def test_no_text_gets_out_of_its_condition() -> None:
-    """A text is refused, or it stays one expression: what stands behind it in the statement keeps its meaning."""
+    """Check that a text is refused or stays one expression: the statement after it keeps its meaning."""
     bound_texts: set[str] = set()
     session = SESSION.cursor()
     session.execute("CREATE OR REPLACE TABLE kept AS SELECT 1 AS id")

@@ -1,4 +1,4 @@
-"""The full schema, and what templates see of it."""
+"""Tests of the full schema, and of the `fields` that templates see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def output_of(**fields: dict[str, Any]) -> Output:
 
 
 def schema_of(**field: Any) -> dict[str, Any]:
-    """The schema of one field."""
+    """Return the schema of one field."""
     schema: dict[str, Any] = full_schema(output_of(x=field))["properties"]["x"]
     return schema
 

@@ -1,4 +1,4 @@
-"""Columns of the output table and the SQL that reads documents into them, on a real DuckDB."""
+"""Tests of the columns of the output table, and of the SQL that reads documents into them, on a real DuckDB."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read(connection: duckdb.DuckDBPyConnection, column: Column, document: str) -> tuple[Any, bool, bool]:
-    """(value, uncast, whether the value has the column's type) of `document`."""
+    """Return (value, uncast, whether the value has the column's type) of `document`."""
     value = value_sql(column, "d.document")
     same = f"typeof({value}) = typeof(NULL::{column.type})"
     sql = f"SELECT {value}, {uncast_sql(column, 'd.document')}, {same} FROM (SELECT ?::JSON AS document) d"

@@ -1,4 +1,4 @@
-"""What is left of a schema for structured outputs, and what cannot be sent."""
+"""Tests of the schema that is sent for structured outputs, and of what cannot be sent."""
 
 from __future__ import annotations
 

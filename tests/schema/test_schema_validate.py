@@ -1,4 +1,4 @@
-"""Answers to documents, or to errors that a model can act on."""
+"""Tests of the validation of answers: the documents, and the errors that a model is shown."""
 
 from __future__ import annotations
 

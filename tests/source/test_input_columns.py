@@ -1,4 +1,4 @@
-"""`[input] columns`: the query is held to what the file declares, and `check --offline` needs nothing else."""
+"""Tests of `[input] columns`: the query has to return what the file declares, and `check --offline` reads only that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def problems(project: Project, text: str) -> Sequence[Problem]:
-    """What a plan of the pipeline says of its input."""
+    """Return what a plan of the pipeline shows of its input."""
     project.pipeline(text)
     with pytest.raises(PipelineError) as raised:
         project.plan()
@@ -189,7 +189,7 @@ class TestOffline:
 
 
 def test_rows_of_twenty_kilobytes_fit(project: Project) -> None:
-    """Ten thousand of them, in one row group of the user's file: more than the working memory for short rows."""
+    """Test ten thousand long rows in one row group of the user's file, which need more memory than short rows."""
     text = "md5(i::VARCHAR) || repeat('lorem ipsum dolor ', 1100)"
     rows = f"SELECT i AS id, {text} AS body, 'en' AS lang, 1 AS amount FROM range(10000) t(i)"
     duckdb.execute(f"COPY ({rows}) TO '{project.root / 'rows.parquet'}' (FORMAT parquet)")

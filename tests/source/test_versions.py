@@ -1,4 +1,4 @@
-"""Prompt versions by name: a number, the beginning of a hash, a git ref; and rows rendered by them again."""
+"""Tests of prompt versions by name (a number, the beginning of a hash, a git ref), and of rows rendered with them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def named(project: Project, name: str) -> KnownVersion | Commit:
 
 
 def resolved_as(project: Project, name: str, *, for_plan: bool = False) -> Resolved:
-    """The present pipeline with the prompt of `name`."""
+    """Return the present pipeline with the prompt version `name`."""
     found = named(project, name)
     file = load(project.root / "pipelines" / "demo.toml", project.root)
     context = project.context()
@@ -103,7 +103,7 @@ def git(root: Path, *words: str) -> str:
 
 @pytest.fixture
 def commit(project: Project) -> Callable[[str], str]:
-    """Commits the project's folder; the commit's 40 digits."""
+    """Commit the project's folder and return the commit's 40 digits."""
     git(project.root, "init", "-q", "-b", "main")
 
     def make(message: str) -> str:
@@ -256,7 +256,7 @@ class TestRecorded:
 
 @pytest.mark.parametrize("name", ["ticket_triage", "function_tags", "invoice_extraction"])
 def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path) -> None:
-    """Whatever examples use: queries, meanings, times, lists. The fingerprint tells."""
+    """Check that all kinds of values are rendered as before (queries, meanings, times, lists), by the fingerprint."""
     root = copy_examples(tmp_path)
     ended = batchpipe("run", name, "--emulator", "--yes", cwd=root)
     assert ended.returncode == 0, ended.stderr

@@ -1,4 +1,4 @@
-"""The database as its users meet it: documented names, no lasting lock, waiting for who holds it, migrations."""
+"""Tests of the database as users see it: documented names, locks, waiting for another process, migrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that cannot be written or read is a clear error, exit 4, and nothing is lost by it."""
+"""Tests of a database that cannot be read or written: the error is clear, the exit code is 4, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def can_mount(folder: Path) -> bool:
 
 @pytest.fixture
 def small(project: Project) -> Path:
-    """A folder that a script of `shell` may mount something on, and that holds the database."""
+    """Return a folder with the database, on which a script of `shell` may mount something."""
     folder = project.root / "small"
     folder.mkdir()
     if not can_mount(folder):
@@ -46,7 +46,7 @@ def small(project: Project) -> Path:
 
 
 def shell(project: Project, script: str, namespace: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `script`, in which `batchpipe` is the command line; mounts are gone with it."""
+    """Run `script`, in which `batchpipe` is the command line; its mounts end with it."""
     settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
     command = f'batchpipe() {{ "{sys.executable}" -m batchpipe "$@"; }}\n'
     return subprocess.run(
@@ -60,7 +60,9 @@ def shell(project: Project, script: str, namespace: bool = True) -> subprocess.C
 
 
 def finished(project: Project, done: subprocess.CompletedProcess[str], codes: set[int]) -> str:
-    """What a failing run and the next one came to: a clear error, then every row once; the first one's talk."""
+    """Check that a run fails with a clear error and that the next one has every row once; return the first
+    one's messages.
+    """
     assert "Traceback" not in done.stderr
     assert "a bug in batchpipe" not in done.stderr
     first, second = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))

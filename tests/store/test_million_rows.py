@@ -1,4 +1,4 @@
-"""A million rows: unchanged with five past prompt versions, and 1% of them changed; only what is due is rendered."""
+"""Tests of a million rows with five past prompt versions, unchanged and with 1% changed: only due rows are rendered."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ INSERT INTO ledger.commits SELECT max(seq), NULL, now()::TIMESTAMP FROM ledger.r
 
 
 def copy_answers() -> None:
-    """Every other row was answered as row 1 was. Commits are moved apart, to make room for those of the copies."""
+    """Copy the answer of row 1 to every other row. The numbers of commits are moved apart to make room for
+    the copies.
+    """
     with duckdb.connect("batchpipe.duckdb") as database:
         numbered_tables = database.execute(
             "SELECT table_name, column_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name) "
@@ -57,7 +59,7 @@ def copy_answers() -> None:
 
 
 def write_rows(count: int) -> None:
-    """The rows of `numbered`, by the million."""
+    """Write `count` rows like those of `numbered`; DuckDB makes them, for there are a million."""
     duckdb.execute(
         f"COPY (SELECT n AS id, 'text number ' || n AS body, 'en' AS lang, n % 10 AS amount "
         f"FROM range(1, {count} + 1) t(n)) TO 'rows.csv' (HEADER)"
@@ -65,7 +67,7 @@ def write_rows(count: int) -> None:
 
 
 def cpu_of(*arguments: str) -> tuple[float, str]:
-    """The CPU seconds of a command in a process of its own, start-up included, and what it printed."""
+    """Return the CPU seconds of a command in a process of its own, with its start, and what it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run([sys.executable, "-m", "batchpipe", *arguments], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -99,7 +101,7 @@ def test_a_million_unchanged_rows_are_looked_through_in_seconds(project: Project
 
 @pytest.mark.proof
 def test_one_percent_of_a_million_rows_is_planned_with_its_diff(project: Project, full_sweep: bool) -> None:
-    """The short form's bound leaves room for a busy machine."""
+    """Check the bound, which in the short form allows for a busy machine."""
     project.rows(numbered(ANSWERED))
     project.pipeline()
     assert project.run().submitted == ANSWERED

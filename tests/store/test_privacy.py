@@ -1,4 +1,4 @@
-"""Keys stay secret, templates stay under prompts/, and what a model or a file says is never more than text."""
+"""Tests that keys stay secret, templates stay under prompts/, and text of a model or file is never interpreted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIELD = 'it\'s "best"; DROP'
 
 
 def call(project: Project, *arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
-    """The command line, with a key that can be recognised."""
+    """Return the command line, with a key that can be recognised."""
     settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "batchpipe", *arguments],
@@ -44,7 +44,7 @@ def call(project: Project, *arguments: str, key: str = KEY) -> subprocess.Comple
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """Everything that is written below `folder`, as text, whatever it is packed in."""
+    """Return everything that is written below `folder` as text, unpacked."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name == ".env" or ".emulator" in path.parts:  # the provider's own
@@ -71,7 +71,7 @@ def everything(path: Path) -> list[Any]:
 
 
 def seen(project: Project, ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """Where the key can be seen."""
+    """Return the places where the key can be seen."""
     places = {"stdout": ended.stdout, "stderr": ended.stderr, **texts(project.root)}
     return [name for name, text in places.items() if KEY in text]
 
@@ -225,7 +225,7 @@ HOSTILE = (
 
 
 def hostile(project: Project) -> None:
-    """A pipeline whose names are hostile, and a model that answers with hostile texts."""
+    """A pipeline with hostile names, and a model that answers with hostile texts."""
     name, field = json.dumps(TABLE), json.dumps(FIELD)
     project.pipeline(
         f"""

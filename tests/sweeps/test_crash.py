@@ -1,4 +1,4 @@
-"""The test that defines the product: a run killed at any step goes on, loses nothing and pays for nothing twice."""
+"""Tests that a run killed at any step goes on, loses nothing and pays nothing twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Print = Callable[[str], None]
 
 @pytest.fixture(scope="module")
 def runners() -> Iterator[SimpleQueue[Runner]]:
-    """Processes that fork the runs, for as many threads."""
+    """Processes that fork the runs, one for each thread."""
     made = [Runner() for _ in range(JOBS)]
     free: SimpleQueue[Runner] = SimpleQueue()
     for each in made:
@@ -40,7 +40,7 @@ def runners() -> Iterator[SimpleQueue[Runner]]:
 
 @pytest.fixture
 def runner(runners: SimpleQueue[Runner]) -> Iterator[Runner]:
-    """One of them, for a test that runs one thing after the other."""
+    """One such process, for a test without threads."""
     taken = runners.get()
     yield taken
     runners.put(taken)
@@ -50,7 +50,7 @@ def runner(runners: SimpleQueue[Runner]) -> Iterator[Runner]:
 def uninterrupted(
     runners: SimpleQueue[Runner], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[str], Counter[str]]:
-    """The points that a run passes, and what it sends."""
+    """The points that a run passes, and the requests that it sends."""
     taken = runners.get()
     found = count_points(taken, tmp_path_factory.mktemp("crash") / "uninterrupted")
     runners.put(taken)
@@ -120,7 +120,7 @@ def test_killed_at_moments_that_are_no_points(
     full_sweep: bool,
     chance: random.Random,
 ) -> None:
-    """Within a statement of the database, within its commit, within a call."""
+    """Kill a run within a statement of the database, within its commit, and within a call."""
     _, usual = uninterrupted
     for number in range(MOMENTS_IN_FULL if full_sweep else MOMENTS_IN_SHORT):
         with fresh(tmp_path / f"moment-{number}") as project:

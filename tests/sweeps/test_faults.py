@@ -1,4 +1,4 @@
-"""Every fault of the network, alone and in pairs: nothing is lost, and nothing is paid for twice."""
+"""Tests of every fault of the network, alone and in pairs: nothing is lost, and nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ FAULTS: dict[str, list[Fault]] = {
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
-    """What an undisturbed run sends."""
+    """The requests of a run without faults."""
     return undisturbed(tmp_path_factory.mktemp("undisturbed"), len(LABELS))
 
 
 @pytest.fixture(scope="module")
 def usual_of_few(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
-    """The same for the first few rows."""
+    """The requests of a run without faults on the first few rows."""
     return undisturbed(tmp_path_factory.mktemp("few"), FEW)
 
 
@@ -111,7 +111,7 @@ def undisturbed(folder: Path, rows: int) -> Counter[str]:
 
 @pytest.fixture
 def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Project]]:
-    """Makes a project in a folder of its own."""
+    """Return a function that makes a project in a folder of its own."""
     monkeypatch.setattr(submit, "SUBMIT_TIMEOUT_SECONDS", SUBMIT_TIMEOUT)
     made: list[Project] = []
 
@@ -135,7 +135,7 @@ def prepare(project: Project, calls: Sequence[Fault], text: str = PIPELINE, *, r
 
 
 def survives(project: Project, usual: Counter[str], *, rows: int = len(LABELS)) -> None:
-    """The run ends, has everything, has sent nothing twice, and a second run sends nothing."""
+    """Check that the run ends with every answer, that it sent nothing twice, and that a second run sends nothing."""
     result = project.run()
     assert (result.status, result.rows["accepted"], result.rows["failed"]) == ("done", rows, 0)
     labels = {number: label for number, label in LABELS.items() if number <= rows}
@@ -181,7 +181,9 @@ def test_faults_in_pairs(
 
 @pytest.mark.parametrize("strangers", [0, 2])
 def test_several_equal_orphans(disturbed: Callable[[str], Project], usual: Counter[str], strangers: int) -> None:
-    """Single requests share their size: which batch is whose is known only by the ids in its results."""
+    """Test batches of one request, which share their size: only the ids in the results tell which chunk a batch
+    belongs to.
+    """
     project = disturbed("equal")
     lost = [fault("create", name, after=number) for number, name in enumerate(
         ("accepted_then_reset", "reset", "accepted_then_empty", "status:500", "accepted_then_html"))]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Result lines of any shape: each ends as a row with a state, whatever the line holds, and never as a traceback."""
+"""Tests of result lines of any shape: each becomes a row with a state, and none raises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ERRORED = {"type": "errored", "error": {"type": "error", "error": {"type": "api_
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of everything below `value` that can be replaced."""
+    """Yield the path of everything below `value` that can be replaced."""
     found = [path] if path else []
     if isinstance(value, dict):
         found += [each for key, child in value.items() for each in places(child, (*path, key))]
@@ -44,7 +44,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def damaged(chance: random.Random, custom_id: str) -> str:
-    """A line of `custom_id` with one to three of its parts replaced by junk or taken away."""
+    """Return a line of `custom_id` in which one to three parts are replaced by junk or removed."""
     line = copy.deepcopy(PLAIN)
     if chance.random() < 0.3:
         line["result"] = copy.deepcopy(ERRORED)

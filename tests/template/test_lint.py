@@ -1,4 +1,4 @@
-"""The linter for prompts: each rule finds what it should, and nothing in prompts that are well written."""
+"""Tests of the linter for prompts: each rule finds what it should, and nothing in well-written prompts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MEANINGS = "- billing: money\n- bug: it fails\n- feature_request: something new\
 
 
 class Desk:
-    """A project without anything but pipeline files, each checked as `batchpipe check` does."""
+    """A project of pipeline files alone, each checked as `batchpipe check` does."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -69,7 +69,7 @@ class Desk:
         output_format: str = "json_schema",
         query: str = "SELECT 1 AS id, 'text' AS body",
     ) -> Sequence[Warned]:
-        """The warnings for a prompt, which begins on line 6 of its file."""
+        """Return the warnings for a prompt, which begins on line 6 of its file."""
         text = (
             f'[input]\nquery = "{query}"\nkey = "id"\n\n'
             f"[prompt]\nuser_text = '''\n{prompt}\n{{{{ body }}}}'''\n{prompt_more}\n"

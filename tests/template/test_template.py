@@ -1,4 +1,4 @@
-"""Templates: what is found before a row is rendered, and what a row renders to."""
+"""Tests of templates: the mistakes found before a row is rendered, and the rendered text."""
 
 from __future__ import annotations
 
