@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import string
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-from checkout import module_files
+from checkout import ROOT, module_files
 
 # The functions that turn text into SQL which is no literal: what the user wrote as SQL, and what is built of SQL.
 TRUSTED = {
@@ -15,6 +19,32 @@ TRUSTED = {
     ("schema.columns", "uncast_sql"),
     ("schema.columns", "value_sql"),
 }
+
+# Each of the last three lines puts a plain string into a statement.
+SNIPPET = """
+from batchpipe.sql.quoting import quote_literal, sql
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+def right(session: Session, name: str) -> None:
+    session.execute(sql("SELECT {name}", name=quote_literal(name)))
+    session.rows(query("paused", pipelines=quote_literal(name)))
+
+def wrong(session: Session, name: str) -> None:
+    session.execute(f"SELECT {name}")
+    sql("SELECT {name}", name=name)
+    query("paused", pipelines=name)
+"""
+
+
+def test_mypy_finds_a_plain_string_in_a_statement(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(SNIPPET, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", os.fspath(snippet)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [line for line in ended.stdout.splitlines() if "error" in line]
+    assert [line.split(":")[1] for line in lines] == ["11", "12", "13"], ended.stdout + ended.stderr
+    assert all('has incompatible type "str"; expected "Sql"' in line for line in lines)
 
 
 def calls(function: str) -> Iterator[tuple[str, str, ast.Call]]:
