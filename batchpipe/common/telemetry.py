@@ -30,6 +30,7 @@ class OpenSpan:
             yield
 
     def end(self) -> None:
+        """End the span."""
         self.span.end()
 
 

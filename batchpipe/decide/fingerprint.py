@@ -1,8 +1,8 @@
 """The identities of prompts, schemas, policies and requests: pure functions.
 
-An identity is the md5 of canonical bytes as a UUID in text. A recipe says what the canonical bytes are. The number of a
-recipe is part of what its hashes are over, and is recorded beside them: a new recipe makes no row due, since what an
-older one has hashed is compared under that one.
+An identity is the md5 of canonical bytes, written as a UUID. A recipe defines the canonical bytes. Its number is hashed
+with them, and is recorded beside the hash. A new recipe makes no row due: a hash is compared with another one that is
+made by the same recipe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-# From the system prompt (None: there is none) and the user's message to the fingerprint, as hex digits.
+# A function from the system prompt (None: there is none) and the user message to the fingerprint, as hex digits.
 Fingerprint: TypeAlias = Callable[[str | None, str], str]
 
 
@@ -43,7 +43,7 @@ def digest(value: Any, recipe: int = 1) -> str:
 
 
 def as_number(identity: str) -> str:
-    """Return `identity` as a decimal number: so it is written where another identity is over it."""
+    """Return `identity` as a decimal number, the form in which it is hashed as a part of another identity."""
     return str(UUID(identity).int)
 
 
@@ -60,7 +60,7 @@ def prompt_hash(
 
 
 def schema_hash(output_format: str, full_schema: Any, recipe: int = 1) -> str:
-    """Return the identity of what an answer has to be."""
+    """Return the identity of the schema that answers are validated against, and of the output format."""
     return digest(["schema", output_format, full_schema], recipe)
 
 
@@ -75,12 +75,12 @@ def visible_hash(prompt: str, output_format: str, visible_schema: Any, recipe: i
 
 
 def policy_hash(schema: str, policy: Mapping[str, Any], recipe: int = 1) -> str:
-    """Return the identity of a policy: what judges an answer and names the columns of the input hash."""
+    """Return the identity of a policy: the rules that an answer is checked by, and the columns of the input hash."""
     return digest(["policy", as_number(schema), policy], recipe)
 
 
 def judge_hash(schema: str, output: Any, checks: Any, recipe: int = 1) -> str:
-    """Return the identity of what makes an answer valid."""
+    """Return the identity of the rules that make an answer valid: schema, output and checks."""
     return digest(["judge", as_number(schema), output, checks], recipe)
 
 

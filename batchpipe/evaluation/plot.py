@@ -45,9 +45,11 @@ class Frame:
     step: float
 
     def x(self, usd: float) -> float:
+        """Return the x of a cost in US dollars per 1,000 rows."""
         return round(LEFT + usd / self.most_usd * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, accuracy: float) -> float:
+        """Return the y of an accuracy."""
         return round(HEIGHT - BOTTOM - (accuracy - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM), 1)
 
 
@@ -65,7 +67,7 @@ def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
         f"<style>{_style()}</style>",
         f'<rect class="fill-paper" width="{WIDTH}" height="{HEIGHT}"/>',
         _text(LEFT, 28, title, "title fill-ink"),
-        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that did not choose the thresholds", "fill-soft"),
+        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that were not used for tuning", "fill-soft"),
         *_axes(frame),
         *_target(frame, tuning.target),
         *_curve(frame, tuning),
@@ -161,7 +163,7 @@ def _singles(frame: Frame, tuning: Tuning, models: Sequence[str]) -> list[str]:
 def _chosen(frame: Frame, tuning: Tuning) -> list[str]:
     found = tuning.held_out
     x, accuracy = frame.x(float(found.usd_per_1000)), found.accuracy
-    words = f"{'chosen' if tuning.reached else 'best there is'}: {accuracy.value:.1%} for ${found.usd_per_1000:.4g}"
+    words = f"{'chosen' if tuning.reached else 'the most accurate'}: {accuracy.value:.1%} for ${found.usd_per_1000:.4g}"
     y, late = frame.y(accuracy.value), x > WIDTH * 0.7
     return [
         _line("line-chosen bold", x, frame.y(accuracy.low), x, frame.y(accuracy.high)),

@@ -92,7 +92,7 @@ def _read(path: Path, shown: str) -> str:
 def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemList]:
     """Parse the TOML. Returns its tables, with the default name filled in, and the list that collects mistakes."""
     try:
-        raw = tomllib.loads(text, parse_float=Decimal)
+        parsed = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         number = int(found[1]) if found else max(1, len(text.splitlines()))
@@ -101,7 +101,7 @@ def _tables(text: str, name: str, shown: str) -> tuple[dict[str, Any], ProblemLi
         what = f"not valid TOML: {str(error).split(' (at ')[0]}" + (f": {line}" if line else "")
         hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
         raise PipelineError(what, where=where, hint=hint) from error
-    data = {key: value if key == "budget" else _with_floats(value) for key, value in raw.items()}
+    data = {key: value if key == "budget" else _with_floats(value) for key, value in parsed.items()}
     output = table(data, "output")
     if output.get("format") == "text" and not output.get("fields"):
         data["output"] = {**output, "fields": {"text": {"type": "string"}}}

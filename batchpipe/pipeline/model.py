@@ -87,6 +87,8 @@ Dollars = Annotated[Decimal, Field(ge=0), WithJsonSchema({"type": "number", "min
 
 
 class Frozen(BaseModel):
+    """Base of the tables: frozen, and an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, defer_build=True)
 
 

@@ -257,17 +257,18 @@ class Work:
 
         Answers may take half of the default limit. If reading `fields` out of them takes more, it is done in parts.
         """
-        room = MEMORY_BYTES // 2
+        reserved_bytes = MEMORY_BYTES // 2
         of_fields = COPIES_FOR_FIELD * fields * vector_bytes
-        parts = min(max(self.parts, -(-of_fields // room)), VECTOR_ROWS // LEAST_ROWS)
+        parts = min(max(self.parts, -(-of_fields // reserved_bytes)), VECTOR_ROWS // LEAST_ROWS)
         needed = COPIES_OF_ANSWER * vector_bytes + of_fields // parts
-        self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - room)
+        self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - reserved_bytes)
         self._limit()
 
     def _limit(self) -> None:
         limit_memory(self.connection, MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
 
     def close(self) -> None:
+        """Close the working database, whose tables are then gone."""
         self.connection.close()
 
 

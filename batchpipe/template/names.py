@@ -130,6 +130,7 @@ class Walker:
         return frozenset(exported) if known else None
 
     def find(self, template: str, line: int, what: str, hint: str) -> None:
+        """Add a mistake, once for each line."""
         self.usage.problems[TemplateProblem(template, line, what, hint)] = None
 
 

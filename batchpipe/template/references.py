@@ -20,6 +20,7 @@ class Reference:
 
     @classmethod
     def of(cls, node: nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends) -> Reference:
+        """Return the reference that a statement makes."""
         names: list[str] = []
         dynamic = False
         waiting: list[nodes.Expr | None] = [node.template]
@@ -67,6 +68,7 @@ def _stored(target: nodes.Node) -> Iterator[str]:
 
 
 def aliases(node: nodes.FromImport) -> list[str]:
+    """Return the names under which `from ... import` makes its names known."""
     return [each[1] if isinstance(each, tuple) else each for each in node.names]
 
 
@@ -86,6 +88,7 @@ def tested_names(tree: nodes.Template) -> frozenset[str]:
 
 
 def listing(names: Collection[str]) -> str:
+    """Return a hint that lists the first 20 of `names`."""
     shown = ", ".join(sorted(names)[:20]) + (", ..." if len(names) > 20 else "")
     return f"There are: {shown}." if shown else "There are none."
 

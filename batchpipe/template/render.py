@@ -123,6 +123,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _to_json
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return `obj.attribute` of a template; of `Members` the key wins over the method."""
         if type(obj) is Members and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)

@@ -400,4 +400,4 @@ def test_a_picture_of_ladders_that_cost_nothing_and_fall_short() -> None:
     rows = [(replace(NO, cost_usd=Decimal(0)), replace(NO, cost_usd=Decimal(0))) for _ in range(30)]
     found = tune(rows, keys_of(rows), target=1.0)
     assert found.held_out.usd_per_1000_correct is None
-    assert "best there is" in curve_svg(found, ["one", "two"], "t")
+    assert "the most accurate" in curve_svg(found, ["one", "two"], "t")

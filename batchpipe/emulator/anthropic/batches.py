@@ -126,6 +126,7 @@ class Batches:
         return [ended.get(batch.id, batch) for batch in shown], len(found) > page.limit
 
     def cancel(self, batch_id: str, workspace: str) -> Batch:
+        """Cancel a batch and return it. Raises ApiError if the workspace cannot see it, or it cannot be canceled."""
         batch = self.find(batch_id, workspace)
         if batch.ended_at is not None:
             raise ApiError(400, f"Message Batch '{batch_id}' has already ended and cannot be canceled")
@@ -137,6 +138,7 @@ class Batches:
         return self.find(batch_id, workspace)
 
     def delete(self, batch_id: str, workspace: str) -> JsonObject:
+        """Delete a batch and return the API's reply. Raises ApiError if it has not ended."""
         batch = self.find(batch_id, workspace)
         if batch.ended_at is None:
             raise ApiError(400, f"Message Batch '{batch_id}' cannot be deleted while it is processing; cancel it first")

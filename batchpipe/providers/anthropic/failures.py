@@ -153,8 +153,8 @@ def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError 
 
 
 @contextmanager
-def raise_as(to: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
-    """Raise `to(error, redact)` in place of an error of the SDK or of its transport.
+def raise_as(translate: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
+    """Raise `translate(error, redact)` in place of an error of the SDK or of its transport.
 
     Errors of the transport are caught too, since the SDK does not translate them while it reads a streamed body. The
     original error is left out as the cause if its text shows the key.
@@ -166,4 +166,4 @@ def raise_as(to: Callable[[Exception, Redact], Exception], redact: Redact) -> It
         yield
     except (anthropic.AnthropicError, httpx2.HTTPError) as error:
         shows_key = redact(str(error)) != str(error)
-        raise to(error, redact) from (None if shows_key else error)
+        raise translate(error, redact) from (None if shows_key else error)
