@@ -124,6 +124,11 @@ RECIPES: dict[int, Recipe] = {
 }
 
 
+def other_recipes(number: int) -> list[int]:
+    """Return the numbers of all recipes but that one."""
+    return [each for each in RECIPES if each != number]
+
+
 def newest_recipe() -> Recipe:
     """Return the recipe of what is recorded for the first time."""
     return RECIPES[max(RECIPES)]

@@ -14,7 +14,7 @@ from checkout import ROOT, module_files
 
 # The functions that turn text into SQL which is no literal: what the user wrote as SQL, and what is built of SQL.
 TRUSTED = {
-    ("engine.source.snapshot", "canonical"),
+    ("engine.source.snapshot", "canonical_text"),
     ("providers.anthropic.rules", "_lines_sql"),
     ("schema.columns", "uncast_sql"),
     ("schema.columns", "value_sql"),

@@ -15,6 +15,7 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, restore_requests
 from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
 from batchpipe.sql.quoting import Sql, quote_list
@@ -126,7 +127,8 @@ class Rebuilder:
                 policy |= stamp | {"now": policy.pop("recorded_at")}
                 session.execute(query("insert_policy", pipelines=names), policy)
             run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
-            record_version(session, self.resolved, run_id, self.recovery.context.git_commit())
+            resolved = under_recorded_recipes(session, self.resolved)
+            record_version(session, resolved, run_id, self.recovery.context.git_commit())
             ensure_output(session, self.resolved, run_id)
 
     def _newest_commit(self, session: Session, saved: SavedChunk) -> int:

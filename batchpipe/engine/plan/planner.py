@@ -20,6 +20,7 @@ from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.plan.row_comparison import compare_rows
+from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
@@ -53,6 +54,7 @@ class Planner:
     rounds: int = 0
     planned_seq: int = 0
     cache_marks: CacheMarks = field(default_factory=CacheMarks)
+    older_recipes: tuple[int, ...] = ()
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
@@ -77,12 +79,13 @@ class Planner:
     def _compare(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> int:
         """Compare the rows with the ledger, and find the answers that today's checks validate again; return the commit.
 
-        Sets `cache_marks`. Reads the ledger.
+        Sets `cache_marks` and `older_recipes`. Reads the ledger.
         Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
         """
         with self.database.reading(self.work) as session:
             compare_rows(session, self.resolved, snapshot, orders, options)
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
+            self.older_recipes = older_recipes(session, self.resolved)
             session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             return session.seq
@@ -100,20 +103,28 @@ class Planner:
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
         """Render the requests of the rows that may be due, into the file `rendered`.
 
-        Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`. Writes `work.rendered`.
+        Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`. Writes `work.rendered`,
+        and where older recipes have made fingerprints `work.prints`.
         """
         self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
-        render_rows(self.work.connection, self.resolved, snapshot, rendered, self.cache_marks)
+        connection, older = self.work.connection, self.older_recipes
+        render_rows(connection, self.resolved, snapshot, rendered, self.cache_marks, older)
 
     def _match(self, snapshot: Snapshot, orders: Sequence[Order]) -> None:
         """Find the stored answers to the rendered requests, and those of them that today's checks have to validate.
 
-        Reads `work.candidates`, `work.rendered`, `work.tries`, the ledger.
-        Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`.
+        Reads `work.candidates`, `work.rendered`, `work.tries`, `work.prints`, the ledger.
+        Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`; where older recipes have made
+        fingerprints, `work.candidates` and `work.tries` get today's beside them.
         """
         redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
+        recorded = Sql("ledger.decisions")
+        if self.older_recipes:
+            self.work.connection.execute(query("candidates_by_todays_recipe"))
+            self.work.connection.execute(query("tries_by_todays_recipe"))
+            recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
         with self.database.reading(self.work) as session:
-            session.execute(query("matches", pipelines=self._pipelines), {"redo_seq": redo})
+            session.execute(query("matches", pipelines=self._pipelines, recorded=recorded), {"redo_seq": redo})
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
@@ -162,7 +173,8 @@ class Planner:
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
         with self.database.reading(self.work) as session:
-            session.execute(query("shared_requests", pipelines=self._pipelines))
+            asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
+            session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked))
         self.work.connection.execute(query("leading"))
         self.work.connection.execute(query("number_requests"))
 

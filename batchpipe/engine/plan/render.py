@@ -14,8 +14,9 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
 from batchpipe.sql.conditions import INPUT_PREFIX
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql
 from batchpipe.store.arrow import arrow
+from batchpipe.store.queries import query
 
 BLOCK_ROWS = 5_000
 WINDOW_ROWS = 100_000
@@ -28,27 +29,35 @@ RENDERED = {
     "next_rung": "int16",
     "max_tokens": "int32",
     "fingerprint": "string",
+    "older": "string",
     "bytes": "int32",
     "params": "binary",
 }
-NOTHING = (
+NOTHING = Sql(
     "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::VARCHAR AS fingerprint, "
-    "NULL::INTEGER AS bytes WHERE false)"
+    "NULL::VARCHAR AS older, NULL::INTEGER AS bytes WHERE false)"
 )
 
 
 def render_rows(
-    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, path: Path, cache_marks: CacheMarks
+    connection: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    path: Path,
+    cache_marks: CacheMarks,
+    older_recipes: Sequence[int] = (),
 ) -> None:
     """Render every row of `work.to_render` into the file `path`, with `cache_marks`.
 
-    Reads `work.to_render`, and drops it. Writes `work.rendered`, which describes the requests without their parameters.
+    `older_recipes` are the recipes whose fingerprints of the same requests are wanted too.
+    Reads `work.to_render`, and drops it. Writes `work.rendered`, which describes the requests without their parameters,
+    and with `older_recipes` `work.prints`.
     """
     windows = _windows(connection)
     if windows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(connection, resolved, snapshot, path, cache_marks, windows)
-    rendered = f"read_parquet({quote_literal(str(path))})" if windows else NOTHING
+        _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes)
+    rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
@@ -60,6 +69,8 @@ def render_rows(
         f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )
+    if older_recipes:
+        connection.execute(query("prints_of_recipes", rendered=rendered))
     connection.execute("DROP TABLE work.to_render")
 
 
@@ -70,6 +81,7 @@ def _write(
     path: Path,
     cache_marks: CacheMarks,
     windows: Sequence[tuple[int, int]],
+    older_recipes: Sequence[int],
 ) -> None:
     """Write the rendered requests of all windows to the file `path`.
 
@@ -82,7 +94,7 @@ def _write(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
         for block in _blocks(connection, snapshot, columns, windows):
-            rows = _rendered(block, columns, resolved, cache_marks)
+            rows = _rendered(block, columns, resolved, cache_marks, older_recipes)
             writer.write_table(pyarrow.table(rows, schema=schema))
 
 
@@ -174,20 +186,28 @@ def python_value(column: InputColumn) -> str:
 
 
 def _rendered(
-    block: list[tuple[Any, ...]], columns: Sequence[InputColumn], resolved: Resolved, cache_marks: CacheMarks
+    block: list[tuple[Any, ...]],
+    columns: Sequence[InputColumn],
+    resolved: Resolved,
+    cache_marks: CacheMarks,
+    older_recipes: Sequence[int],
 ) -> dict[str, Sequence[Any]]:
     """Render a block of rows; return the columns of `RENDERED`."""
     names = [each.name for each in columns]
     output_format = resolved.file.pipeline.output.format
     fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)
+    by_recipe = [RECIPES[each].fingerprinter(output_format, resolved.visible_schema) for each in older_recipes]
     encoders = [
         _encoder(resolved, rung, cache_marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)
     ]
     render = resolved.templates.render
-    prints, params = [], []
+    prints: list[str] = []
+    older: list[str | None] = []
+    params = []
     for _, _, rung, max_tokens, answer, error, *values in block:
         message = render(dict(zip(names, values, strict=True)))
         prints.append(fingerprint(message.system, message.user))
+        older.append(" ".join(each(message.system, message.user) for each in by_recipe) or None)
         if error is not None:
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)
@@ -198,6 +218,7 @@ def _rendered(
         "next_rung": [row[2] for row in block],
         "max_tokens": [row[3] for row in block],
         "fingerprint": prints,
+        "older": older,
         "bytes": [len(each) for each in params],
         "params": params,
     }

@@ -6,17 +6,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import duckdb
+
+from batchpipe.decide.fingerprint import RECIPES, other_recipes
 from batchpipe.engine.cost.estimate import fill_rung_settings
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql
+from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedInput:
+    """What the input hashes of a policy are over, and the hashes of `work.input` that they are compared with.
+
+    `present_hash` numbers the one over the columns' present types; `recorded_hash` that over the recorded types, where
+    these are others.
+    """
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    recipe: int
+    present_hash: int
+    recorded_hash: int | None
 
 
 def compare_rows(
@@ -30,11 +49,11 @@ def compare_rows(
     `work.compared`, `work.candidates`, `work.next_rungs`, `work.to_keep`.
     """
     fill_standing(session, resolved)
-    column_lists = fill_input(session, resolved, snapshot, options)
+    ways = fill_input(session, resolved, snapshot, options)
     session.execute(query("pending", pipelines=quote_list(resolved.names)))
     fill_rung_settings(session, resolved)
     session.execute(query("tries", bought=_bought(resolved)))
-    _fill_identities(session, resolved, column_lists)
+    _fill_identities(session, resolved, ways)
     _fill_present_outputs(session, resolved, orders, options)
     if options.where is not None:
         _select(session, resolved, snapshot, options.where)
@@ -42,7 +61,7 @@ def compare_rows(
         # work.all_keys: One row is a key of the input, with whether it is selected.
         session.execute(Sql("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"))
     fill_redo(session, resolved, snapshot, orders)
-    session.execute(query("compared", same_input=_same_input(column_lists)))
+    session.execute(query("compared", same_input=_same_input(ways)))
     _fill_candidates(session, resolved, snapshot)
     _fill_next_rungs(session, len(resolved.rungs))
     fill_keep(session, resolved, snapshot, orders)
@@ -71,23 +90,32 @@ def fill_standing(session: Session, resolved: Resolved) -> None:
     session.execute(query("standing_policies"))
 
 
-def fill_input(session: Session, resolved: Resolved, snapshot: Snapshot, options: PlanOptions) -> list[list[str]]:
-    """Fill `work.input` with the keys of the rows and the hashes of their input; return the lists of hashed columns.
+def fill_input(
+    session: Session, resolved: Resolved, snapshot: Snapshot, options: PlanOptions
+) -> Sequence[RecordedInput]:
+    """Fill `work.input` with the keys of the rows and the hashes of their input; return what standing hashes are over.
 
-    There is one hash for each list of columns that a standing decision was made over; the first list is today's.
-    Lists of which a column has left the input are left out.
+    There is one hash for each way in which a standing decision was hashed, and hash 0 is today's. Ways that agree, as
+    all recipes do for texts, whole numbers and dates, share one.
+    Columns that have left the input make a way unknown: it is left out.
     Reads `work.standing`, `work.standing_policies`, `ledger.policies`. Writes `work.input`.
     """
     present = {each.name: each for each in resolved.input_columns}
-    lists = [[each.name for each in resolved.hash_columns]]
-    for columns, _ in session.rows(query("past_columns", pipelines=quote_list(resolved.names))):
-        if columns not in lists and all(name in present for name in columns):
-            lists.append(columns)
-    hashes = []
-    for number, names in enumerate(lists):
-        hashed = input_hash_sql((present[name] for name in names), resolved.policy_recipe)
-        hashes.append(sql("{hashed} AS {name}", hashed=hashed, name=_hash_name(number)))
-    session.execute(query("input", hashes=joined(", ", hashes), snapshot=snapshot.relation))
+    hashes = {input_hash_sql(resolved.hash_columns, resolved.policy_recipe): 0}
+    ways = []
+    for names, types, recipe in session.rows(query("past_columns", pipelines=quote_list(resolved.names))):
+        if recipe not in RECIPES or any(name not in present for name in names):
+            continue
+        columns = [present[name] for name in names]
+        number = hashes.setdefault(input_hash_sql(columns, recipe), len(hashes))
+        recorded = None
+        if [each.type for each in columns] != types:
+            hashed = recorded_hash_sql(columns, types, recipe)
+            if _binds(session, sql("SELECT {hashed} FROM {rows}", hashed=hashed, rows=snapshot.relation)):
+                recorded = hashes.setdefault(hashed, len(hashes))
+        ways.append(RecordedInput(tuple(names), tuple(types), recipe, number, recorded))
+    listed = [sql("{hashed} AS {name}", hashed=hashed, name=_hash_name(number)) for hashed, number in hashes.items()]
+    session.execute(query("input", hashes=joined(", ", listed), snapshot=snapshot.relation))
     if options.unanswered is not None:
         session.execute(
             Sql(
@@ -105,7 +133,16 @@ def fill_input(session: Session, resolved: Resolved, snapshot: Snapshot, options
             ),
             [options.since],
         )
-    return lists
+    return ways
+
+
+def _binds(session: Session, statement: Sql) -> bool:
+    """Return whether DuckDB can run `statement`: a type of before may be one that it no longer knows."""
+    try:
+        session.execute(sql("EXPLAIN {statement}", statement=statement))
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _bought(resolved: Resolved) -> Sql:
@@ -119,20 +156,30 @@ def _bought(resolved: Resolved) -> Sql:
     return sql("q.reason = 'try' AND q.pipeline IN ({names})", names=quote_list(resolved.names))
 
 
-def _fill_identities(session: Session, resolved: Resolved, column_lists: Sequence[Sequence[str]]) -> None:
+def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[RecordedInput]) -> None:
     """Fill `work.identities`: for each prompt version and policy that rows stand under, what of it is today's.
 
+    Today's hashes by every recipe are looked for: the ledger has them as an older recipe made them.
     Reads `work.standing_policies`, `ledger.prompt_versions`, `ledger.policies`.
     """
-    version = resolved.version
+    versions = [
+        resolved.version,
+        *(resolved.version_under(recipe) for recipe in other_recipes(resolved.version.recipe)),
+    ]
+    judges = [resolved.policy_under(recipe)[1] for recipe in other_recipes(resolved.policy_recipe)]
     identities = {
-        "prompt_version": version.prompt_version,
-        "visible_hash": version.visible_hash,
-        "schema_hash": version.schema_hash,
-        "judge_hash": resolved.judge_hash,
+        "prompt_versions": [each.prompt_version for each in versions],
+        "visible_hashes": [each.visible_hash for each in versions],
+        "schema_hashes": [each.schema_hash for each in versions],
+        "judge_hashes": [resolved.judge_hash, *judges],
     }
-    pipelines, column_list = quote_list(resolved.names), _column_list(column_lists)
-    session.execute(query("identities", pipelines=pipelines, column_list=column_list), identities)
+    statement = query(
+        "identities",
+        pipelines=quote_list(resolved.names),
+        present_hash=_number_of_hash([(each, each.present_hash) for each in ways]),
+        recorded_hash=_number_of_hash([(each, each.recorded_hash) for each in ways]),
+    )
+    session.execute(statement, identities)
 
 
 def _fill_present_outputs(session: Session, resolved: Resolved, orders: Sequence[Order], options: PlanOptions) -> None:
@@ -183,35 +230,49 @@ def _fill_next_rungs(session: Session, rungs: int) -> None:
             session.execute(Sql("INSERT INTO work.next_rungs VALUES ($1, $2, $3)"), [mask, rung, above])
 
 
-def _column_list(column_lists: Sequence[Sequence[str]]) -> Sql:
-    """Return SQL for the number of the list of columns that a policy's input hashes are over.
-
-    It is NULL where a column of that list has left the input.
-    """
+def _number_of_hash(ways: Sequence[tuple[RecordedInput, int | None]]) -> Sql:
+    """Return SQL for the number of the hash that a policy's input hashes are compared with, or NULL."""
     cases = [
-        sql("WHEN p.columns = [{names}]::VARCHAR[] THEN {number}", names=quote_list(names), number=number_sql(number))
-        for number, names in enumerate(column_lists)
+        sql(
+            "WHEN p.columns = [{columns}]::VARCHAR[] AND p.types = [{types}]::VARCHAR[] AND p.recipe = {recipe} "
+            "THEN {number}",
+            columns=quote_list(way.columns),
+            types=quote_list(way.types),
+            recipe=number_sql(way.recipe),
+            number=number_sql(number),
+        )
+        for way, number in ways
+        if number is not None
     ]
-    return sql("CASE {cases} END", cases=joined(" ", cases))
+    return sql("CASE {cases} END", cases=joined(" ", cases)) if cases else Sql("NULL::INTEGER")
 
 
-def _same_input(column_lists: Sequence[Sequence[str]]) -> Sql:
-    """Return SQL for whether a row's input is the one decided on, over the columns of that decision.
+def _same_input(ways: Sequence[RecordedInput]) -> Sql:
+    """Return SQL for whether a row's input is the one decided on, as that decision hashed it.
 
     It is NULL where that is not known.
     """
-    numbers = range(len(column_lists))
+    present = _compared(Sql("v.present_hash"), {each.present_hash for each in ways})
+    recorded = _compared(
+        Sql("v.recorded_hash"), {each.recorded_hash for each in ways if each.recorded_hash is not None}
+    )
+    return sql("({present} OR {recorded})", present=present, recorded=recorded)
+
+
+def _compared(number: Sql, numbers: set[int]) -> Sql:
+    """Return SQL for whether the hash of that `number`, one of `numbers`, is the one decided on, or NULL."""
     cases = [
         sql(
-            "WHEN v.column_list = {number} THEN i.{hash_name} = s.input_hash",
-            number=number_sql(number),
-            hash_name=_hash_name(number),
+            "WHEN {number} = {each} THEN i.{name} = s.input_hash",
+            number=number,
+            each=number_sql(each),
+            name=_hash_name(each),
         )
-        for number in numbers
+        for each in sorted(numbers)
     ]
-    return sql("CASE {cases} END", cases=joined(" ", cases))
+    return sql("CASE {cases} END", cases=joined(" ", cases)) if cases else Sql("NULL::BOOLEAN")
 
 
 def _hash_name(number: int) -> Sql:
-    """Return the column of `work.input` with the hashes over list `number` of columns; list 0 is today's."""
+    """Return the column of `work.input` with hash `number`; hash 0 is today's."""
     return sql("input_hash_{number}", number=number_sql(number)) if number else Sql("input_hash")

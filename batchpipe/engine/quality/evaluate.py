@@ -35,7 +35,7 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_hash_sql, texts_sql
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_hashes_sql, texts_sql
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.model import PipelineFile, Rung
 from batchpipe.schema.columns import value_sql
@@ -45,6 +45,7 @@ from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 SHOWN_HASH = 8
+NAMING_RECIPE = 1  # of the hashes in these names, whatever recipe is today's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +215,7 @@ class Evaluation:
         with self.context.database.reading(self.work) as session:
             statement = query(
                 "evaluated_standings",
-                input_hash=input_hash_sql(own.hash_columns, own.policy_recipe),
+                input_hashes=input_hashes_sql(own.hash_columns),
                 rows=snapshot.relation,
             )
             session.execute(statement, {"pipeline": own.name})
@@ -384,7 +385,7 @@ def _side(
 def _named(resolved: Resolved) -> Resolved:
     """Return `resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
-    version = as_number(resolved.version.prompt_version)
+    version = as_number(resolved.version_under(NAMING_RECIPE).prompt_version)
     mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
     name = f"{resolved.name}:eval:{model}:{mark}"

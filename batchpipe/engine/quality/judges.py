@@ -23,7 +23,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.gold.gold_rows import GoldField
 from batchpipe.engine.resolved.resolve import Resolved, resolve
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hash_sql
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hashes_sql
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
 from batchpipe.schema.columns import Column
@@ -34,6 +34,7 @@ from batchpipe.store.queries import query
 
 ANSWER, EXPECTED = "answer", "expected"
 SHOWN_HASH = 8
+NAMING_RECIPE = 1  # of the hashes in these names, whatever recipe is today's
 SHOWN_FAILURES = 5
 FIELDS = {
     "reason": OutputField(type="string", description="Why, in one sentence."),
@@ -128,9 +129,9 @@ class FieldJudge:
 
         Reads the ledger, `work.pairs_N`. Writes `work.verdicts_N`.
         """
-        connection, hashed = work.connection, input_hash_sql(self.resolved.hash_columns, self.resolved.policy_recipe)
+        connection, hashed = work.connection, input_hashes_sql(self.resolved.hash_columns)
         with context.database.reading(work) as session:
-            statement = query("evaluated_standings", input_hash=hashed, rows=snapshot.relation)
+            statement = query("evaluated_standings", input_hashes=hashed, rows=snapshot.relation)
             session.execute(statement, {"pipeline": self.resolved.name})
             fill_answers(session, Sql("work.evaluated"))
             cost_usd, unpriced = session.one(query("judge_cost"))
@@ -294,7 +295,7 @@ def _named(resolved: Resolved, field: str) -> Resolved:
     """Return `resolved` under the name of a judge with this prompt version and ladder."""
     rungs = zip(resolved.rungs, resolved.file.pipeline.models, strict=True)
     ladder = [[settings_text(rung), rung.max_tokens, given.accept, given.when] for rung, given in rungs]
-    mark = digest([as_number(resolved.version.prompt_version), ladder])[:SHOWN_HASH]
+    mark = digest([as_number(resolved.version_under(NAMING_RECIPE).prompt_version), ladder])[:SHOWN_HASH]
     shown = re.sub(r"[^A-Za-z0-9._-]+", "-", field)
     name = f"{resolved.name}:judge:{shown}:{mark}"
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})

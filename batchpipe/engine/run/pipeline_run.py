@@ -28,6 +28,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
 from batchpipe.engine.run.next_step import RunState, next_step
@@ -150,6 +151,7 @@ class PipelineRun:
         if self.prepared is not None:
             self.resolved, self.snapshot = self.prepared
             with database.writing(self.work, self.run_id) as session:
+                self.resolved = under_recorded_recipes(session, self.resolved)
                 record_version(session, self.resolved, self.run_id, context.git_commit())
         else:
             self.resolved, self.snapshot = read_input(context, self.file, self.work, self.run_id, self.options.params)

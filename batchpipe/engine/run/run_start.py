@@ -11,6 +11,7 @@ from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -60,6 +61,7 @@ def read_input(
         resolved = context.resolve(file, source)
         source.release_databases()
         with context.database.writing(work, run_id) as session:
+            resolved = under_recorded_recipes(session, resolved)
             record_version(session, resolved, run_id, context.git_commit())
             ensure_output(session, resolved, run_id)
         folder = context.database.make_folder("work", file.pipeline.name)

@@ -29,10 +29,11 @@ from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import python_value, render_row
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved, split_model
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -113,6 +114,8 @@ class RowTry:
         Raises UsageError for an unknown key or rung, GateError where the calls do not fit a budget, ProviderError where
         the provider refuses.
         """
+        with self.context.database.reading(self.work) as session:
+            self.resolved = under_recorded_recipes(session, self.resolved)
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
         self._refuse_over_budget(requests)
@@ -169,14 +172,22 @@ class RowTry:
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
         output_format = resolved.file.pipeline.output.format
-        fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)(
-            message.system, message.user
-        )
+        prints = {
+            recipe: each.fingerprinter(output_format, resolved.visible_schema)(message.system, message.user)
+            for recipe, each in RECIPES.items()
+        }
+        fingerprint = prints[resolved.version.recipe]
         with self.context.database.reading(self.work) as session:
             pipelines = quote_list(resolved.names)
             known = session.rows(
-                query("answered_before", pipelines=pipelines),
-                {"fingerprint": fingerprint, "settings": settings_text(settings)},
+                query(
+                    "answered_before",
+                    pipelines=pipelines,
+                    fingerprints=joined(
+                        ", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values())
+                    ),
+                ),
+                {"settings": settings_text(settings)},
             )
             chunk_id = str(session.one(Sql("SELECT uuidv7()"))[0])
             database = session.one(query("database_id"))[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,22 @@ class InputColumn:
 
     def canonical(self, recipe: int) -> Sql:
         """Return SQL for its canonical text in keys and hashes under a recipe, over the snapshot."""
-        return trusted(RECIPES[recipe].text(self.stored, "VARCHAR" if self.as_text else self.type))
+        return canonical_text(self.stored, "VARCHAR" if self.as_text else self.type, recipe)
+
+    def recorded_as(self, kind: str, recipe: int) -> Sql:
+        """Return SQL for the canonical text that its value had as a column of type `kind`, over the snapshot."""
+        present = self.canonical(recipe)
+        if kind == self.type:
+            return present
+        cast = sql("TRY_CAST({value} AS {kind})", value=self.value, kind=type_sql(kind))
+        return sql(
+            "CASE WHEN TRY_CAST({cast} AS {type}) IS NOT DISTINCT FROM {value} THEN {text} ELSE {present} END",
+            cast=cast,
+            type=type_sql(self.type),
+            value=self.value,
+            text=canonical_text(cast, kind, recipe),
+            present=present,
+        )
 
     @property
     def value(self) -> Sql:
@@ -54,6 +69,13 @@ def input_column(name: str, type: str) -> InputColumn:
     return InputColumn(name=name, type=type, as_text=bool(_TEXT_ONLY.search(type)))
 
 
+def canonical_text(value: Sql, kind: str, recipe: int) -> Sql:
+    """Return SQL for the canonical text of `value` in its type `kind`; text is what the snapshot has as text."""
+    if _TEXT_ONLY.search(kind):
+        value, kind = sql("CAST({value} AS VARCHAR)", value=value), "VARCHAR"
+    return trusted(RECIPES[recipe].text(value, kind))
+
+
 def texts_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
     return sql("[{text}]::VARCHAR[]", text=joined(", ", (each.text for each in columns)))
@@ -62,6 +84,19 @@ def texts_sql(columns: Iterable[InputColumn]) -> Sql:
 def input_hash_sql(columns: Iterable[InputColumn], recipe: int) -> Sql:
     """Return SQL for the input hash: over the canonical texts of `columns` as a JSON list, over the snapshot."""
     return hash_of_texts_sql(each.canonical(recipe) for each in columns)
+
+
+def input_hashes_sql(columns: Sequence[InputColumn]) -> Sql:
+    """Return SQL for the input hashes by every recipe, as a list of SQL; recipes that agree give one."""
+    return joined(", ", dict.fromkeys(input_hash_sql(columns, recipe) for recipe in RECIPES))
+
+
+def recorded_hash_sql(columns: Sequence[InputColumn], types: Sequence[str], recipe: int) -> Sql:
+    """Return SQL for the input hash as it was over `columns` of the recorded `types`, over the snapshot.
+
+    A value that its recorded type cannot hold goes by its present type.
+    """
+    return hash_of_texts_sql(each.recorded_as(kind, recipe) for each, kind in zip(columns, types, strict=True))
 
 
 def hash_of_texts_sql(texts: Iterable[Sql]) -> Sql:

@@ -113,7 +113,7 @@ FROM (
     WHERE pipeline = $pipeline AND key_id IN (SELECT md5(key)::UUID FROM {rows})
     GROUP BY key_id
 ) n
-JOIN (SELECT md5(s.key)::UUID AS key_id, {input_hash} AS input_hash FROM {rows} s) i USING (key_id, input_hash)
+JOIN (SELECT md5(s.key)::UUID AS key_id, unnest([{input_hashes}]) AS input_hash FROM {rows} s) i USING (key_id, input_hash)
 WHERE n.state IN ('accepted', 'failed')
 
 -- name: evaluated_to_validate

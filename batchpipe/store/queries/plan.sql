@@ -74,7 +74,7 @@ FROM work.standing
 GROUP BY prompt_version, policy_hash
 
 -- name: past_columns
-SELECT DISTINCT p.columns, p.types
+SELECT DISTINCT p.columns, p.types, p.recipe
 FROM (SELECT DISTINCT policy_hash FROM work.standing_policies) s
 JOIN ledger.policies p USING (policy_hash)
 WHERE p.pipeline IN ({pipelines})
@@ -100,11 +100,12 @@ CREATE OR REPLACE TABLE work.identities AS
 SELECT DISTINCT ON (s.prompt_version, s.policy_hash)
     s.prompt_version,
     s.policy_hash,
-    s.prompt_version = $prompt_version::UUID AS same_version,
-    coalesce(v.visible_hash = $visible_hash::UUID, false) AS same_visible,
-    coalesce(v.schema_hash = $schema_hash::UUID, false) AS same_schema,
-    coalesce(p.judge_hash = $judge_hash::UUID, false) AS same_rules,
-    {column_list} AS column_list
+    list_contains($prompt_versions::UUID[], s.prompt_version) AS same_version,
+    coalesce(list_contains($visible_hashes::UUID[], v.visible_hash), false) AS same_visible,
+    coalesce(list_contains($schema_hashes::UUID[], v.schema_hash), false) AS same_schema,
+    coalesce(list_contains($judge_hashes::UUID[], p.judge_hash), false) AS same_rules,
+    {present_hash} AS present_hash,
+    {recorded_hash} AS recorded_hash
 FROM work.standing_policies s
 LEFT JOIN ledger.prompt_versions v ON v.prompt_version = s.prompt_version AND v.pipeline IN ({pipelines})
 LEFT JOIN ledger.policies p ON p.policy_hash = s.policy_hash AND p.pipeline IN ({pipelines})
@@ -117,7 +118,7 @@ WITH settled AS (
     SELECT s.key_id, s.input_hash
     FROM work.standing s
     JOIN work.identities v USING (prompt_version, policy_hash)
-    WHERE v.column_list = 0 AND v.same_version AND v.same_rules AND s.state = 'accepted'
+    WHERE v.present_hash = 0 AND v.same_version AND v.same_rules AND s.state = 'accepted'
         AND s.key_id NOT IN (SELECT key_id FROM work.pending)
         AND s.key_id NOT IN (SELECT key_id FROM work.redo)
         AND s.key_id NOT IN (SELECT key_id FROM work.input WHERE NOT selected)
@@ -248,7 +249,7 @@ WITH wanted AS (
 library AS (
     SELECT fingerprint, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung,
         arg_max(review, seq) AS review, max(started) AS started
-    FROM ledger.decisions
+    FROM {recorded}
     WHERE pipeline IN ({pipelines}) AND state = 'accepted'
         AND fingerprint IN (SELECT fingerprint FROM work.rendered)
     GROUP BY fingerprint
@@ -273,6 +274,57 @@ JOIN work.tries t USING (fingerprint)
 WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_seq)
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id
+
+-- name: prints_of_recipes
+-- Each rendered request with its fingerprint by today's recipe, and by every recipe that its pipeline has recorded.
+-- work.prints: One row is a row of the input with one of these fingerprints.
+CREATE OR REPLACE TABLE work.prints AS
+SELECT DISTINCT r.key_id, r.fingerprint, md5(unnest(string_split(f.older, ' ')))::UUID AS recorded
+FROM {rendered} f
+JOIN work.rendered r USING (position, continues)
+UNION
+SELECT key_id, fingerprint, fingerprint FROM work.rendered
+
+-- name: candidates_by_todays_recipe
+UPDATE work.candidates SET own_fingerprint = p.fingerprint
+FROM work.prints p
+WHERE p.key_id = candidates.key_id AND p.recorded = candidates.own_fingerprint AND p.recorded <> p.fingerprint
+
+-- name: tries_by_todays_recipe
+INSERT INTO work.tries
+SELECT t.* REPLACE (p.fingerprint AS fingerprint)
+FROM work.tries t
+JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints WHERE recorded <> fingerprint) p ON p.recorded = t.fingerprint
+
+-- name: decisions_by_todays_recipe
+SELECT d.* REPLACE (p.fingerprint AS fingerprint)
+FROM ledger.decisions d
+JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p ON p.recorded = d.fingerprint
+
+-- name: asked_by_one_recipe
+SELECT fingerprint AS recorded, request_hash, asked FROM work.due
+
+-- name: asked_by_every_recipe
+SELECT p.recorded, d.request_hash, d.asked
+FROM work.due d
+JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p USING (fingerprint)
+
+-- name: recorded_recipes
+SELECT DISTINCT recipe FROM ledger.prompt_versions
+WHERE split_part(pipeline, ':', 1) IN ({families}) AND recipe <> $recipe
+ORDER BY recipe
+
+-- name: recorded_version_recipe
+SELECT recipe FROM ledger.prompt_versions
+WHERE list_contains($hashes::UUID[], prompt_version)
+ORDER BY pipeline IN ({pipelines}) DESC, seq
+LIMIT 1
+
+-- name: recorded_policy_recipe
+SELECT recipe FROM ledger.policies
+WHERE list_contains($hashes::UUID[], policy_hash)
+ORDER BY pipeline IN ({pipelines}) DESC, seq
+LIMIT 1
 
 -- name: to_validate
 -- work.to_validate: One row is a row and an answer that are to be validated by the policy of today.
@@ -453,11 +505,11 @@ CREATE OR REPLACE TABLE work.shared AS
 WITH in_flight AS (
     SELECT d.request_hash, any_value(q.custom_id) AS custom_id, any_value(q.chunk_id) AS chunk_id
     FROM ledger.requests q
-    JOIN work.due d ON d.fingerprint = q.fingerprint
+    JOIN ({asked}) d ON d.recorded = q.fingerprint
     WHERE q.leads AND q.pipeline IN ({pipelines})
         AND q.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
         AND q.request_hash IN (
-            d.request_hash, hex(xor(d.fingerprint::BLOB::BIT, d.asked::BLOB::BIT)::BLOB)::UUID
+            md5(concat(d.recorded, ' ', d.asked))::UUID, hex(xor(d.recorded::BLOB::BIT, d.asked::BLOB::BIT)::BLOB)::UUID
         )
     GROUP BY d.request_hash
 ),

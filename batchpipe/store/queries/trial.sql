@@ -22,7 +22,7 @@ WHERE s.key = $key
 SELECT r.custom_id
 FROM ledger.requests q
 JOIN ledger.results r USING (custom_id)
-WHERE q.pipeline IN ({pipelines}) AND q.fingerprint = md5($fingerprint)::UUID AND q.settings = $settings AND q.leads
+WHERE q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings AND q.leads
     AND r.outcome = 'answered' AND r.answer IS NOT NULL
 ORDER BY r.seq DESC
 LIMIT 1
