@@ -220,7 +220,7 @@ def test_chunks_take_every_request_once_within_their_limits(
         connection.execute("ATTACH ':memory:' AS work")
         numbered_sizes = [[*range(len(sizes))], [size for size, _ in sizes], [group for _, group in sizes]]
         columns = "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, unnest($3::INT[]) AS grouping"
-        connection.execute(f"CREATE TABLE work.queue AS SELECT {columns}", numbered_sizes)
+        connection.execute(f"CREATE TABLE work.to_send AS SELECT {columns}", numbered_sizes)
         chunks = list(partition(partial(fit, connection), limits, total=len(sizes)))
     assert [n for chunk in chunks for n in range(chunk.start, chunk.start + chunk.count)] == list(range(len(sizes)))
     for chunk in chunks:

@@ -27,7 +27,7 @@ EXPIRES_SOON = timedelta(hours=2)
 GONE_SOON = timedelta(days=3)
 DOWNLOADS_AT_ONCE = 4
 FAILURES = (NotSentError, UnavailableError, RefusedError)
-# Requests whose results are taken in at once: statements cost less the more rows they have, memory is the limit.
+# How many requests' results are collected in one transaction: more rows cost less each, but memory limits them.
 MOST_TOGETHER = 100_000
 
 P = ParamSpec("P")
@@ -223,7 +223,7 @@ class BatchesInFlight:
         self.accepted += collected.accepted
         self.failed += collected.failed
         self.due_again = self.due_again or collected.due_again > 0
-        # What an earlier run sent may be of another prompt or input: its rows are compared anew.
+        # An earlier run may have sent another prompt or another input, so that its rows are compared anew.
         self.compare_anew = self.compare_anew or batch.run_id != self.parts.run_id
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:

@@ -19,7 +19,7 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.store.database import Session
 
-# Chunks that go up together, and the most that their bodies take in memory; one chunk may take more.
+# How many chunks go up together, and how many bytes their bodies may have in memory; a single one may have more.
 UPLOADS_AT_ONCE = 4
 UPLOAD_BYTES = 64_000_000
 FIRST_AFTER_STOP = 20
@@ -27,7 +27,7 @@ FIRST_AFTER_STOP = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextChunk:
-    """Is a chunk to be sent: `count` requests of `work.queue` from number `start` on, all of `rung`.
+    """Is a chunk to be sent: `count` requests of `work.to_send` from number `start` on, all of `rung`.
 
     `caching` says whether they bear a cache mark, and what for.
     """
@@ -60,7 +60,7 @@ class LimitsLeft:
 class ChunkChooser:
     """Chooses chunks among the due requests of `plan`.
 
-    `pending` are the ranges of numbers of `work.queue` that are still to be sent, `rungs` the range of each rung.
+    `pending` are the ranges of numbers of `work.to_send` that are still to be sent, `rungs` the range of each rung.
     `most` bounds a chunk after one was refused for its size. `cautious` allows one small chunk at a time.
     """
 
@@ -79,12 +79,12 @@ class ChunkChooser:
 
         `taken` are the sizes of open chunks: no new chunk may have the size of one, since a lost batch is found by its
         size.
-        Reads `work.queue`, `ledger.batches`, `ledger.results`. Raises PipelineError where money is limited and a price
-        is not known.
+        Reads `work.to_send`, `ledger.batches`, `ledger.results`.
+        Raises PipelineError where money is limited and a price is not known.
         """
         pipeline, names = self.resolved.file.pipeline, self.resolved.names
         busy = load(session, names, self.run_id)
-        # What was ever spent is a sum over all results: not asked for where nothing limits it.
+        # What was ever spent is a sum over all results. It is not asked for where no budget limits it.
         limited = has_limit(pipeline.budget, self.max_usd)
         limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy) if limited else None
         left = LimitsLeft(
@@ -95,7 +95,7 @@ class ChunkChooser:
         )
         chunks: list[NextChunk] = []
         current: dict[int, CacheMark | None] = {}
-        # A transaction writes to one database only and sees another as it was: the queue is read beside it.
+        # A transaction writes to one database only, and sees another one as it was at the transaction's start.
         with session.connection.cursor() as beside:
             while left.batches > 0 and (start := self._start(chunks)) is not None:
                 count = self._count(beside, start, left, limit)
@@ -132,7 +132,7 @@ class ChunkChooser:
     def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: LimitsLeft, limit: Limit | None) -> int:
         """Return how many requests from `start` on may be a chunk; 0 where they have to wait or a limit is reached.
 
-        Reads `work.queue`. Raises PipelineError where money is limited and a price is not known.
+        Reads `work.to_send`. Raises PipelineError where money is limited and a price is not known.
         """
         count = min(self._end(start) - start, left.requests)
         if self.most is not None:
@@ -143,7 +143,7 @@ class ChunkChooser:
             return max(count, 0)
         fitting, unpriced = beside.execute(
             "SELECT count(*) FILTER (so_far <= $left), count(*) FILTER (max_usd IS NULL) FROM ("
-            "SELECT max_usd, sum(max_usd) OVER (ORDER BY number) AS so_far FROM work.queue "
+            "SELECT max_usd, sum(max_usd) OVER (ORDER BY number) AS so_far FROM work.to_send "
             "WHERE number >= $start AND number < $stop)",
             {"left": left.usd, "start": start, "stop": start + count},
         ).fetchone() or (0, 0)
@@ -175,12 +175,12 @@ class ChunkChooser:
     ) -> LimitsLeft:
         """Return what is left of the limits after `next_chunk`, whose requests have `size` bytes.
 
-        Reads `work.queue`.
+        Reads `work.to_send`.
         """
         usd = left.usd
         if usd is not None:
             row: Any = beside.execute(
-                "SELECT sum(max_usd) FROM work.queue WHERE number >= $1 AND number < $2",
+                "SELECT sum(max_usd) FROM work.to_send WHERE number >= $1 AND number < $2",
                 [next_chunk.start, next_chunk.start + next_chunk.count],
             ).fetchone()
             usd -= row[0]

@@ -15,7 +15,7 @@ from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
 
-# Chunk id, batch id (None for a realtime call), when it was completed, its results file.
+# A row of `work.ended`: chunk id, batch id (None for a realtime call), time of completion, file of the results.
 EndedResults = tuple[str, str | None, datetime, Path]
 
 

@@ -13,7 +13,7 @@ from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
-# Token prices have 15 places, a line's factor six: the product is rounded back to 15 places.
+# Token prices have 15 decimal places, and a result's price factor has six. Their product is rounded to 15 places.
 _COST = (
     "((({p}.input_usd * s.uncached::DECIMAL(18, 0) + {p}.cache_write_5m_usd * s.write_5m::DECIMAL(18, 0) "
     "+ {p}.cache_write_1h_usd * s.write_1h::DECIMAL(18, 0) + {p}.cache_read_usd * s.reads::DECIMAL(18, 0) "

@@ -48,12 +48,12 @@ class DueRequests:
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
 
-        Reads `work.queue`. Writes `work.sends`.
+        Reads `work.to_send`. Writes `work.sends`.
         """
         self._plan, self.gate = plan, None
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
-            "SELECT rung, min(number), max(number) + 1 FROM work.queue GROUP BY rung"
+            "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
         ).fetchall()
         self._rungs = {rung: (first, stop) for rung, first, stop in rows}
         self.planner.number_sends()
@@ -85,7 +85,7 @@ class DueRequests:
         if self._plan is None or self.all_sent:
             return False
         with self.context.database.reading(self.submitter.parts.work) as session:
-            # After a batch that no row survived, only a few requests go first.
+            # After a batch whose requests all failed with one error, only a few requests are sent at first.
             names = quote_list(self.submitter.parts.resolved.names)
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
             chooser = self._chooser(self._plan, cautious)

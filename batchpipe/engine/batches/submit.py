@@ -40,7 +40,7 @@ ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentChunk:
-    """Holds what became of one chunk: `count` requests of `work.queue` from number `start` on.
+    """Holds what became of one chunk: `count` requests of `work.to_send` from number `start` on.
 
     `message` is the provider's. `stop` is a refusal that no other chunk can escape: credit, limits, permission, key,
     endpoint.
@@ -76,7 +76,7 @@ class Submitter:
 
         `choose` is called with the session that commits the chunks, and with the sizes that they may not have. The
         requests were rendered with `cache_marks`.
-        Reads `work.queue`, `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`,
+        Reads `work.to_send`, `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`,
         `ledger.events`, the raw folder.
         """
         provider = self.parts.provider()
@@ -158,7 +158,7 @@ class Submitter:
         """Fill `work.chunk` with the rows of the chosen chunks, through a cursor of its own.
 
         A transaction writes to one database only, and that is the ledger's at this moment.
-        Reads `work.queue`, `work.leading`, `work.sends`.
+        Reads `work.to_send`, `work.leading`, `work.sends`.
         """
         with self.parts.work.connection.cursor() as cursor:
             parameters = {

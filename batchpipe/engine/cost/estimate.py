@@ -244,13 +244,12 @@ def estimate(
     caching: Sequence[ExpectedCaching] = (),
     once: bool = False,
 ) -> Estimate:
-    """Estimate what `work.queue`, sent as `chunks`, will cost, and the most that it can cost if every row climbs to the
-    top.
+    """Estimate what the requests of `work.to_send`, sent as `chunks`, will cost, and what they can cost at most.
 
-    The effect of `caching` is in `work.ladder` already; the requests that write a cache go first, in a round of their
-    own.
+    They cost most if every row climbs to the top of the ladder. The effect of `caching` is in `work.ladder` already;
+    the requests that write a cache go first, in a round of their own.
     With `once` (a pilot) each row is asked once: there is no retry and no climb before the pilot is approved.
-    Reads `work.queue`, `work.ladder`, `ledger.batches`.
+    Reads `work.to_send`, `work.ladder`, `ledger.batches`.
     """
     if not chunks:
         return NOTHING
@@ -299,7 +298,7 @@ def _line(row: Mapping[str, Any], name: str) -> TokenLine:
 def _groups(session: Session) -> list[DueGroup]:
     """Return the due requests, grouped by their rung and by the rungs that their rows may use.
 
-    Reads `work.queue`, `work.ladder`.
+    Reads `work.to_send`, `work.ladder`.
     """
     rows: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
     for start, rungs, *each in session.rows(query("due_by_rung")):

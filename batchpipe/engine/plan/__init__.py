@@ -2,5 +2,5 @@
 
 Input: the snapshot of the input, the standing decisions of the ledger, orders, the resolved pipeline.
 Output: rows by reason, rendered requests in a Parquet file, chunks and their estimate.
-It writes working tables only: `work.compared`, `work.plan`, `work.due`, `work.leading`, `work.queue` and more.
+It writes working tables only: `work.compared`, `work.plan`, `work.due`, `work.leading`, `work.to_send` and more.
 """

@@ -9,10 +9,10 @@ from batchpipe.store.queries import query
 
 
 def fit(connection: duckdb.DuckDBPyConnection, start: int, most: int, most_bytes: int) -> tuple[int, int]:
-    """Return how many requests of `work.queue` from number `start` on fit one body, and the bytes of that body.
+    """Return how many requests of `work.to_send` from number `start` on fit one body, and the bytes of that body.
 
     They are of one group, `most` at most, and their body has at most `most_bytes`; the first one is taken in any case.
-    Reads `work.queue`.
+    Reads `work.to_send`.
     """
     stretch = {"start": start, "stop": start + most}
     count, params_bytes, alike = connection.execute(query("stretch"), stretch).fetchall()[0]

@@ -28,7 +28,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
-# How long what was seen of a cache counts.
+# For how long counts what batches showed of a cache.
 MEMORY = timedelta(days=30)
 LEAST_HEAD = 100
 UNMARKED = CacheDecision(step="none")
@@ -164,10 +164,10 @@ def cache_event_data(resolved: Resolved, cache_marks: CacheMarks, rung: int, dec
     return {"cache": mark.ttl if marked else None, "cache_step": decision.step, "cache_prefix": mark.prefix}
 
 
-def price_queue(session: Session, resolved: Resolved, cache_marks: CacheMarks) -> list[ExpectedCaching]:
+def price_due_requests(session: Session, resolved: Resolved, cache_marks: CacheMarks) -> list[ExpectedCaching]:
     """Return what caching is expected to do for the due requests, by rung.
 
-    Reads `work.queue`, `work.ladder`. Writes `work.ladder`: what a token of input then costs, in US dollars.
+    Reads `work.to_send`, `work.ladder`. Writes `work.ladder`: what a token of input then costs, in US dollars.
     """
     found = []
     for rung, requests, tokens in session.rows(query("due_on_rungs")) if cache_marks.by_rung else ():

@@ -24,7 +24,7 @@ from batchpipe.store.queries import query
 
 OrderKind = Literal["redo", "keep", "retry_failed"]
 
-# An order that a plan only imagines is younger than everything.
+# The commit of an order that is only asked about: it is newer than every recorded one.
 NOT_RECORDED = 1 << 62
 STANDING_OUTPUT = Sql("o.output")
 
@@ -235,10 +235,12 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
     Reads `work.input`, `work.present`, the standing reviews. Writes `work.to_keep`.
     """
     # work.to_keep: One row is a key that an order keeps as it is, with the reason for which it would be due.
-    session.execute(Sql("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, word VARCHAR)"))
+    session.execute(Sql("CREATE OR REPLACE TABLE work.to_keep (key_id UUID, change VARCHAR)"))
     reviewed = standing_reviews(session, resolved.names)
-    for word in ("prompt_changed", "schema_changed", "check_failed"):
-        session.execute(sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", reviewed=reviewed), [word])
+    for change in ("prompt_changed", "schema_changed", "check_failed"):
+        session.execute(
+            sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({reviewed})", reviewed=reviewed), [change]
+        )
     for order in orders:
         if order.kind == "keep":
             kept = _answered(resolved, snapshot, order.condition, Sql(""))
@@ -247,14 +249,14 @@ def fill_keep(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
                 kept=kept,
                 selection=_selection(resolved, snapshot, order),
             )
-            for word in resolved.rerun:
+            for change in resolved.rerun:
                 session.execute(
-                    sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", chosen=chosen), [word]
+                    sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({chosen})", chosen=chosen), [change]
                 )
-    for word, rule in resolved.rerun.items():
+    for change, rule in resolved.rerun.items():
         if rule is not True:
             kept = _answered(resolved, snapshot, rule or None, Sql("NOT "))
-            session.execute(sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", kept=kept), [word])
+            session.execute(sql("INSERT INTO work.to_keep SELECT key_id, $1 FROM ({kept})", kept=kept), [change])
 
 
 def _answered(resolved: Resolved, snapshot: Snapshot, condition: Condition | None, negation: Sql) -> Sql:

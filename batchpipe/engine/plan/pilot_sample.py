@@ -43,8 +43,8 @@ class HeldBack:
     whole: Estimate
 
 
-def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words: Sql, rows: int) -> None:
-    """Fill `work.sample` with so many rows that are due; `words` is a list in SQL of the reasons that count.
+def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, reasons: Sql, rows: int) -> None:
+    """Fill `work.sample` with so many rows that are due; `reasons` is a list in SQL of those that count.
 
     Reads `work.plan`, `work.true_values`, `work.input`. Writes `work.sample`, `work.keys_with_gold`.
     """
@@ -53,5 +53,5 @@ def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, words
         (sql("s.{stored}", stored=each.stored) for each in snapshot.columns if each.name == sample.stratify),
         Sql("true"),
     )
-    statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_words=words)
+    statement = query("pilot_sample", stratum=stratum, snapshot=snapshot.relation, fresh_reasons=reasons)
     work.connection.execute(statement, {"rows": rows})

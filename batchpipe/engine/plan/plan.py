@@ -13,7 +13,8 @@ from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample
 from batchpipe.engine.source.snapshot import Snapshot
 
-# Why a row is sent; then those of them under which it is sent anew, not going on; then all that may be said of a row.
+# The reasons for which a row is due. Then those of them for which it is asked afresh, from the first rung on. Then all
+# that a plan may say of a row.
 DUE_REASONS = (
     "redo",
     "new",

@@ -14,7 +14,7 @@ from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder
 from batchpipe.engine.plan.body_fit import fit
-from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_queue
+from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
@@ -27,7 +27,7 @@ from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
-# SQL over `work.candidates c`: the last decision stands as far as prompt, input and orders say; checks may still fail.
+# SQL over `work.candidates c`: prompt, input and orders let the last decision stand; the checks may still fail it.
 EVERY_ROW = Sql("")
 STAYS = Sql(
     "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
@@ -59,7 +59,7 @@ class Planner:
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
 
-        Leaves `work.plan`, `work.due`, `work.leading`, `work.queue` for what records and sends them.
+        Leaves `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
         """
         self.rounds += 1
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
@@ -141,27 +141,27 @@ class Planner:
     def _keep_first_look(self, seq: int) -> None:
         """Keep for the run's end which keys this plan looked at and which of them were due; `seq` is its commit.
 
-        Reads `work.compared`, `work.plan`. Writes `work.touched`, `work.due_words`.
+        Reads `work.compared`, `work.plan`. Writes `work.touched`, `work.due_keys`.
         """
         connection = self.work.connection
         connection.execute(
             # work.touched: One row is a key of the input that the run may change.
-            "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE word <> 'not_selected'"
+            "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE reason <> 'not_selected'"
         )
         connection.execute(
-            # work.due_words: One row is a key of the plan that is due.
-            "CREATE OR REPLACE TABLE work.due_words AS "
-            f"SELECT key_id FROM work.plan WHERE word IN ({quote_list(DUE_REASONS)})"
+            # work.due_keys: One row is a key of the plan that is due.
+            "CREATE OR REPLACE TABLE work.due_keys AS "
+            f"SELECT key_id FROM work.plan WHERE reason IN ({quote_list(DUE_REASONS)})"
         )
         self.planned_seq = seq
 
     def _fill_due_requests(self, options: PlanOptions, chosen: Sql = EVERY_ROW) -> None:
-        """Fill `work.queue` with the requests that may be sent now, numbered in the order in which they are sent.
+        """Fill `work.to_send` with the requests that may be sent now, numbered in the order in which they are sent.
 
         `chosen` is SQL, a further condition on the rows of `work.plan`.
         Of rows that ask the same only the first is sent; the others follow it, or a request in flight.
         Reads `work.plan`, `work.rendered`, `work.ladder`, `ledger.requests`, `ledger.batches`.
-        Writes `work.due`, `work.shared`, `work.leading`, `work.queue`.
+        Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
         limit = (
@@ -169,7 +169,7 @@ class Planner:
             if options.limit is not None
             else Sql("")
         )
-        statement = query("due", due_words=quote_list(reasons), chosen=chosen, limit=limit)
+        statement = query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
         with self.database.reading(self.work) as session:
@@ -181,7 +181,7 @@ class Planner:
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> HeldBack | None:
         """Hold all rows back but what is left of the pilot's sample; None where no pilot holds anything back.
 
-        Reads `work.plan`, `work.due`, `work.queue`, `work.ladder`.
+        Reads `work.plan`, `work.due`, `work.to_send`, `work.ladder`.
         Writes `work.sample`, `work.keys_with_gold`, and the tables of `_fill_due_requests` anew.
         """
         sample = options.sample
@@ -194,12 +194,12 @@ class Planner:
         if not sample.begun and fresh < sample.at_least:
             return None
         whole = self._estimate(self._chunks())
-        requests = self._count("SELECT count(*) FROM work.queue")
+        requests = self._count("SELECT count(*) FROM work.to_send")
         fill_pilot_sample(self.work, sample, snapshot, fresh_reasons, 0 if options.no_new else sample.rows)
         self._fill_due_requests(
             options,
             sql(
-                "AND word IN ({fresh_reasons}) AND key_id IN (SELECT key_id FROM work.sample)",
+                "AND reason IN ({fresh_reasons}) AND key_id IN (SELECT key_id FROM work.sample)",
                 fresh_reasons=fresh_reasons,
             ),
         )
@@ -211,11 +211,11 @@ class Planner:
     def _result(self, snapshot: Snapshot, rendered: Path, seq: int, held: HeldBack | None) -> Plan:
         """Count the rows by reason, and cut the requests into chunks with their estimate.
 
-        Reads `work.compared`, `work.plan`, `work.input`, `work.standing_policies`, `work.leading`, `work.queue`,
+        Reads `work.compared`, `work.plan`, `work.input`, `work.standing_policies`, `work.leading`, `work.to_send`,
         `work.ladder`.
         """
         session, chunks = self._session(seq), self._chunks()
-        rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("word_counts")))
+        rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts")))
         known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
             Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
@@ -247,7 +247,7 @@ class Planner:
         with self.database.reading(self.work) as session:
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
         self._fill_due_requests(options, sql("AND key_id NOT IN (SELECT key_id FROM {without})", without=without))
-        return self._count("SELECT count(*) FROM work.queue"), self._estimate(self._chunks())
+        return self._count("SELECT count(*) FROM work.to_send"), self._estimate(self._chunks())
 
     def forget(self) -> None:
         """Drop the tables that the last plan was made of. Its requests can still be sent, but not estimated anew.
@@ -290,17 +290,17 @@ class Planner:
         return Session(work=self.work, seq=seq, now=self.database.clock())
 
     def _chunks(self) -> tuple[Chunk, ...]:
-        """Cut `work.queue` into chunks."""
-        total = self._count("SELECT count(*) FROM work.queue")
+        """Cut `work.to_send` into chunks."""
+        total = self._count("SELECT count(*) FROM work.to_send")
         return tuple(partition(partial(fit, self.work.connection), self.limits(), total=total))
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
-        """Estimate what the requests of `work.queue`, sent as `chunks`, will cost. Writes `work.ladder`.
+        """Estimate what the requests of `work.to_send`, sent as `chunks`, will cost. Writes `work.ladder`.
 
         With `once` each row is asked once: retries and escalations wait for the pilot's approval.
         """
         session = self._session()
-        caching = price_queue(session, self.resolved, self.cache_marks)
+        caching = price_due_requests(session, self.resolved, self.cache_marks)
         return estimate(session, self.resolved, chunks, caching=caching, once=once)
 
     def _count(self, statement: str) -> int:

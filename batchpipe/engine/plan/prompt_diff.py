@@ -186,7 +186,7 @@ def make_prompt_diff(
     listed = quote_list(DUE_REASONS)
     with database.reading(work) as session:
         version = answering_version(session, resolved.names) if before is None else None
-        session.execute(query("sampled", due_words=listed), {"each": ROWS_OF_A_REASON})
+        session.execute(query("sampled", due_reasons=listed), {"each": ROWS_OF_A_REASON})
         found = session.dictionaries(query("sampled_requests", pipelines=quote_list(resolved.names)))
     if version is not None:
         before = resolve_earlier(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
@@ -228,7 +228,7 @@ def _row(
     if found["feedback_error"] is not None:
         feedback = feedback_text(found["feedback_answer"] or "", found["feedback_error"])
     earlier = None
-    if before is not None and before.resolved is not None and found["word"] != "new":
+    if before is not None and before.resolved is not None and found["reason"] != "new":
         sent = {}
         if found["input_values"] is not None and found["columns"] is not None:
             columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
@@ -236,7 +236,7 @@ def _row(
         earlier = _rendered(before.resolved, {**present, **sent}, None)
     return SampledRow(
         key=found["key"],
-        reason=found["word"],
+        reason=found["reason"],
         version=found["version"],
         before=earlier,
         after=_rendered(resolved, present, feedback),

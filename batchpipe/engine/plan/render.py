@@ -22,7 +22,8 @@ BLOCK_ROWS = 5_000
 WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
 
-# A rendered row, by the names that pyarrow has for types, and what stands for the file where none was rendered.
+# The columns of a rendered row with pyarrow's names of their types; then SQL in the place of the file where no row is
+# rendered.
 RENDERED = {
     "position": "int64",
     "continues": "bool_",

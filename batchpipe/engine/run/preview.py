@@ -220,6 +220,8 @@ def _due_rows(work: Work) -> list[DueRow]:
 
     Reads `work.plan`.
     """
-    words = quote_list(DUE_REASONS)
-    found = work.connection.execute(f"SELECT key, word FROM work.plan WHERE word IN ({words}) ORDER BY word, position")
-    return [DueRow(key=key, reason=word) for key, word in found.fetchall()]
+    reasons = quote_list(DUE_REASONS)
+    found = work.connection.execute(
+        f"SELECT key, reason FROM work.plan WHERE reason IN ({reasons}) ORDER BY reason, position"
+    )
+    return [DueRow(key=key, reason=reason) for key, reason in found.fetchall()]

@@ -77,12 +77,12 @@ class RunEnd:
 def result_of(database: Database, work: Work, resolved: Resolved, planner: Planner, end: RunEnd) -> RunResult:
     """Sum up a run from the ledger, and close the orders that it has done.
 
-    Reads `work.all_keys`, `work.touched`, `work.due_words`, the ledger. Writes `work.standings`, `ledger.events`.
+    Reads `work.all_keys`, `work.touched`, `work.due_keys`, the ledger. Writes `work.standings`, `ledger.events`.
     """
     names = quote_list(resolved.names)
     with database.reading(work) as session:
         session.execute(query("run_standings", pipelines=names), {"seq": planner.planned_seq})
-        standing = dict(session.rows(query("standing_words")))
+        standing = dict(session.rows(query("standing_states")))
         reviewed = standing_reviews(session, resolved.names)
         review = session.one(query("standing_review", reviewed=reviewed))[0]
         failed, decided = session.one(

@@ -51,7 +51,7 @@ SELECT
     (SELECT coalesce(bool_or(tokens = 0 AND uncached_tokens > 0), false) FROM used)
 
 -- name: due_on_rungs
-SELECT rung, count(*), sum(expected_input_tokens)::BIGINT FROM work.queue GROUP BY rung
+SELECT rung, count(*), sum(expected_input_tokens)::BIGINT FROM work.to_send GROUP BY rung
 
 -- name: price_with_cache
 UPDATE work.ladder SET

@@ -91,7 +91,7 @@ SELECT
         ELSE greatest(u.input_fixed + u.input_per_byte * q.bytes, 1) END)::DOUBLE AS input_tokens,
     sum(CASE WHEN u.rung = q.rung THEN q.expected_output_tokens
         ELSE greatest(least(u.output_fixed + u.output_per_byte * q.bytes, u.max_tokens), 1) END)::DOUBLE AS output_tokens
-FROM work.queue q
+FROM work.to_send q
 JOIN work.ladder u ON u.rung = q.rung OR (u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
 GROUP BY ALL
 ORDER BY ALL
@@ -99,13 +99,13 @@ ORDER BY ALL
 -- name: most
 SELECT CASE WHEN bool_and(c.climb_usd IS NOT NULL AND q.max_usd IS NOT NULL) IS NOT false
     THEN coalesce(sum(q.max_usd + c.climb_usd), 0)::DECIMAL(38, 15) END
-FROM work.queue q
+FROM work.to_send q
 JOIN (
     SELECT q.number,
         CASE WHEN bool_and(u.rung IS NULL OR u.most_input_usd IS NOT NULL) THEN coalesce(sum(
             (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
             + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd), 0) END AS climb_usd
-    FROM work.queue q
+    FROM work.to_send q
     LEFT JOIN work.ladder u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
     GROUP BY q.number
 ) c USING (number)

@@ -71,7 +71,7 @@ FROM (
     ),
     -- Only rows that are not unchanged are joined. Of the others, which may be many, only the keys are held.
     compared AS MATERIALIZED (
-        SELECT c.key_id, c.word,
+        SELECT c.key_id, c.reason,
             coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UUID, false) AS is_current
         FROM work.compared c LEFT JOIN accepted a USING (key_id)
     )
@@ -81,7 +81,7 @@ FROM (
             coalesce(c.is_current, t.key_id IN (SELECT key_id FROM work.input)) AS is_current
         FROM (SELECT rowid AS row_number, _current, {key_id} AS key_id FROM {table}) t
         LEFT JOIN compared c USING (key_id)
-        WHERE c.word IS DISTINCT FROM 'not_selected'
+        WHERE c.reason IS DISTINCT FROM 'not_selected'
     )
     WHERE is_current IS DISTINCT FROM was_current
 ) w

@@ -56,7 +56,7 @@ FROM (
     FROM (SELECT *, work.draw_order(key_id) AS draw FROM work.plan) p
     JOIN {snapshot} s USING (position)
     LEFT JOIN work.keys_with_gold k ON k.key_id = p.key_id
-    WHERE p.word IN ({fresh_words})
+    WHERE p.reason IN ({fresh_reasons})
 )
 ORDER BY is_known DESC, turn, draw
 LIMIT $rows

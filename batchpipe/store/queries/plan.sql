@@ -136,7 +136,7 @@ SELECT
         WHEN same_input AND same_version AND same_rules AND state = 'accepted' THEN 'unchanged'
         WHEN same_input AND same_version AND same_rules AND state = 'failed' AND NOT never_sent THEN 'failed'
         ELSE 'candidate'
-    END AS word
+    END AS reason
 FROM (
     SELECT
         i.key_id, i.position, i.key, i.input_hash, i.selected, s.state, s.review, s.not_before, s.started,
@@ -155,12 +155,12 @@ FROM (
     LEFT JOIN work.identities v USING (prompt_version, policy_hash)
     LEFT JOIN work.redo r USING (key_id)
 )
-WHERE word <> 'unchanged'
+WHERE reason <> 'unchanged'
 
 -- name: candidates
 -- work.candidates: One row is a row of the input that may be due, with its standing decision and its usable rungs.
 CREATE OR REPLACE TABLE work.candidates AS
-WITH chosen AS (SELECT * FROM work.compared WHERE word = 'candidate')
+WITH chosen AS (SELECT * FROM work.compared WHERE reason = 'candidate')
 SELECT
     c.*, d.rung, d.attempts, d.transients, d.max_tokens, d.fingerprint AS own_fingerprint, d.custom_id, d.earlier_answer,
     f.answer AS feedback_answer, f.error AS feedback_error,
@@ -387,7 +387,7 @@ WHERE n.next_rung IS NOT NULL
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
     p.* EXCLUDE (
-        word, known, answered, same_visible, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
+        reason, known, answered, same_visible, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
         f_continues, own_continues, has_rung_above, valid_try, own, revalidated_valid, changed, kept_after
     ),
     CASE
@@ -409,7 +409,7 @@ SELECT
         WHEN own AND state IN ('retry', 'escalated') THEN state
         WHEN list_contains(kept_after, changed) THEN 'kept'
         ELSE changed
-    END AS word
+    END AS reason
 FROM (
     SELECT *,
         valid_try AND NOT match_passes AND NOT own_continues AND has_rung_above AS goes_up,
@@ -428,7 +428,7 @@ FROM (
                 WHEN NOT c.same_version AND NOT c.same_schema THEN 'schema_changed'
                 ELSE 'prompt_changed'
             END AS changed,
-            k.words AS kept_after,
+            k.changes AS kept_after,
             m.custom_id AS match_custom_id,
             m.rung AS match_rung,
             coalesce(m.own, false) AS match_own,
@@ -444,7 +444,7 @@ FROM (
         LEFT JOIN work.matches m ON m.key_id = c.key_id
         LEFT JOIN work.validity j ON j.key_id = c.key_id
         LEFT JOIN work.revalidated b ON b.key_id = c.key_id
-        LEFT JOIN (SELECT key_id, list(word) AS words FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
+        LEFT JOIN (SELECT key_id, list(change) AS changes FROM work.to_keep GROUP BY key_id) k ON k.key_id = c.key_id
     )
 ) p
 
@@ -460,7 +460,7 @@ DROP TABLE work.plan; DROP TABLE work.rendered; DROP TABLE work.compared; DROP T
 -- work.due: One row is a row of the input whose request may be sent now, with its bytes and its expected tokens.
 CREATE OR REPLACE TABLE work.due AS
 SELECT
-    d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.word AS reason, d.continues, f.next_rung AS rung,
+    d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.reason, d.continues, f.next_rung AS rung,
     CASE WHEN d.resumes AND d.state = 'retry' THEN d.attempts ELSE 0 END + 1 AS attempt,
     CASE WHEN d.resumes THEN d.transients ELSE 0 END AS transients,
     coalesce(f.max_tokens, l.max_tokens) AS max_tokens,
@@ -487,9 +487,9 @@ SELECT
     END AS asked,
     md5(concat(d.fingerprint, ' ', asked))::UUID AS request_hash
 FROM (
-    SELECT *, word IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
+    SELECT *, reason IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
     FROM work.plan
-    WHERE word IN ({due_words}) AND (not_before IS NULL OR word <> 'retry' OR not_before <= $now)
+    WHERE reason IN ({due_reasons}) AND (not_before IS NULL OR reason <> 'retry' OR not_before <= $now)
     {chosen} {limit}
 ) d
 JOIN work.rendered f ON f.key_id = d.key_id AND f.continues = d.continues
@@ -543,14 +543,14 @@ SELECT key_id, count(*) AS sends FROM ledger.requests
 WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.leading)
 GROUP BY key_id
 
--- name: word_counts
-SELECT word, sum(rows)::BIGINT FROM (
-    SELECT word, count(*) AS rows FROM work.compared WHERE word NOT IN ('candidate', 'not_selected') GROUP BY word
+-- name: reason_counts
+SELECT reason, sum(rows)::BIGINT FROM (
+    SELECT reason, count(*) AS rows FROM work.compared WHERE reason NOT IN ('candidate', 'not_selected') GROUP BY reason
     UNION ALL
-    SELECT word, count(*) FROM work.plan GROUP BY word
+    SELECT reason, count(*) FROM work.plan GROUP BY reason
     UNION ALL
     SELECT 'unchanged', (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared)
-) GROUP BY word
+) GROUP BY reason
 
 -- name: vanished
 -- Every key of the input that is not unchanged is in `compared` once; the unchanged keys are known and have answers.
@@ -558,15 +558,15 @@ SELECT
     s.known, s.known - u.unchanged - c.met AS vanished, c.appeared, s.answered - u.unchanged - c.answered AS removed
 FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answered FROM work.standing_policies) s,
 (
-    SELECT count(*) FILTER (known) AS met, count(*) FILTER (NOT known AND word <> 'pending') AS appeared,
+    SELECT count(*) FILTER (known) AS met, count(*) FILTER (NOT known AND reason <> 'pending') AS appeared,
         count(*) FILTER (answered) AS answered
     FROM work.compared
 ) c,
 (SELECT (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared) AS unchanged) u
 
 -- name: number_requests
--- work.queue: One row is a due request that leads, with its number in the order of sending.
-CREATE OR REPLACE TABLE work.queue AS
+-- work.to_send: One row is a due request that leads, with its number in the order of sending.
+CREATE OR REPLACE TABLE work.to_send AS
 SELECT
     key_id, position, rung, rungs, bytes, max_usd, expected_input_tokens, expected_output_tokens,
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
@@ -575,20 +575,20 @@ FROM work.leading
 WHERE leads
 
 -- name: stretch
-SELECT count(*), sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.queue
+SELECT count(*), sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.to_send
 WHERE number >= $start AND number < $stop
 
 -- name: fitting
 -- The requests of a stretch that are in the group of its first request and fit into a chunk; the first one always does.
 SELECT count(*), sum(bytes)::BIGINT
 FROM (
-    SELECT number, bytes, grouping = first_value(grouping) OVER queue AS alike,
-        sum(bytes + $overhead_bytes) OVER queue AS so_far
-    FROM work.queue
+    SELECT number, bytes, grouping = first_value(grouping) OVER in_order AS alike,
+        sum(bytes + $overhead_bytes) OVER in_order AS so_far
+    FROM work.to_send
     WHERE number >= $start AND number < $stop
-    WINDOW queue AS (ORDER BY number)
+    WINDOW in_order AS (ORDER BY number)
 )
 WHERE number = $start OR (alike AND so_far <= $params_bytes)
 
 -- name: deferred_until
-SELECT min(not_before) FROM work.plan WHERE word = 'retry' AND not_before > $now
+SELECT min(not_before) FROM work.plan WHERE reason = 'retry' AND not_before > $now

@@ -5,32 +5,32 @@ INSERT INTO ledger.decisions BY NAME
 SELECT
     $pipeline AS pipeline, p.key_id, p.input_hash, $prompt_version::UUID AS prompt_version,
     $policy_hash::UUID AS policy_hash,
-    CASE WHEN p.word = 'kept' THEN p.own_fingerprint ELSE coalesce(p.fingerprint, p.own_fingerprint, '00000000-0000-0000-0000-000000000000'::UUID)
+    CASE WHEN p.reason = 'kept' THEN p.own_fingerprint ELSE coalesce(p.fingerprint, p.own_fingerprint, '00000000-0000-0000-0000-000000000000'::UUID)
     END AS fingerprint,
     CASE WHEN p.match_passes AND NOT p.stays THEN p.match_custom_id ELSE p.custom_id END AS custom_id,
     CASE
-        WHEN p.word = 'carried_over' OR p.word = 'unchanged' THEN 'accepted'
-        ELSE p.word
+        WHEN p.reason = 'carried_over' OR p.reason = 'unchanged' THEN 'accepted'
+        ELSE p.reason
     END AS state,
     CASE
         WHEN p.redo = 'escalate' THEN true
         WHEN p.match_passes AND NOT p.stays THEN p.match_review
         ELSE coalesce(p.review, false)
     END AS review,
-    p.word AS reason,
+    p.reason,
     CASE WHEN p.match_passes AND NOT p.stays THEN p.match_rung ELSE coalesce(p.rung, 1) END AS rung,
     coalesce(p.attempts, 0) AS attempts,
     0 AS transients,
     NULL::INTEGER AS max_tokens,
     NULL::TIMESTAMP AS not_before,
     p.earlier_answer,
-    CASE WHEN p.word = 'failed' THEN coalesce(d.error, 'no rung of the ladder takes this row') END AS error,
+    CASE WHEN p.reason = 'failed' THEN coalesce(d.error, 'no rung of the ladder takes this row') END AS error,
     CASE WHEN p.redo IS NOT NULL OR p.started IS NULL THEN $seq ELSE p.started END AS started,
     $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.plan p
 LEFT JOIN ledger.decisions d ON d.key_id = p.key_id AND d.seq = p.standing_seq AND d.pipeline IN ({pipelines})
-WHERE p.word IN ('carried_over', 'unchanged', 'kept', 'failed')
-    AND NOT (p.word = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
+WHERE p.reason IN ('carried_over', 'unchanged', 'kept', 'failed')
+    AND NOT (p.reason = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
 
 -- name: record_validated_again
 INSERT INTO ledger.results BY NAME
@@ -50,9 +50,9 @@ WHERE d.output IS DISTINCT FROM r.output
 -- name: record_followers
 INSERT INTO ledger.requests BY NAME
 WITH followers AS (
-    SELECT key_id, key, position, match_custom_id AS custom_id, input_hash, fingerprint, word AS reason, 1 AS attempt,
+    SELECT key_id, key, position, match_custom_id AS custom_id, input_hash, fingerprint, reason, 1 AS attempt,
         0 AS transients, rungs, NULL::VARCHAR AS earlier_answer, started
-    FROM work.plan WHERE word = 'carried_over' AND match_passes AND NOT stays AND NOT (match_own AND same_input)
+    FROM work.plan WHERE reason = 'carried_over' AND match_passes AND NOT stays AND NOT (match_own AND same_input)
     UNION ALL
     SELECT key_id, key, position, in_flight_custom_id, input_hash, fingerprint, reason, attempt, transients, rungs,
         earlier_answer, started
@@ -142,22 +142,22 @@ SELECT
         WHEN n.key_id IS NULL OR n.state IN ('retry', 'escalated') THEN 'due'
         WHEN w.key_id IS NOT NULL AND n.seq <= $seq THEN 'due'
         ELSE n.state
-    END AS word
+    END AS state
 FROM chosen k
 LEFT JOIN newest n USING (key_id)
 LEFT JOIN pending p USING (key_id)
-LEFT JOIN work.due_words w USING (key_id)
+LEFT JOIN work.due_keys w USING (key_id)
 
--- name: standing_words
-SELECT word, sum(rows)::BIGINT FROM (
-    SELECT word, count(*) AS rows FROM work.standings GROUP BY word
+-- name: standing_states
+SELECT state, sum(rows)::BIGINT FROM (
+    SELECT state, count(*) AS rows FROM work.standings GROUP BY state
     UNION ALL
     SELECT 'accepted', (SELECT count(*) FROM work.all_keys WHERE selected) - (SELECT count(*) FROM work.standings)
-) GROUP BY word
+) GROUP BY state
 
 -- name: standing_review
 SELECT count(*) FROM (
-    SELECT key_id FROM work.standings WHERE word = 'accepted' AND review
+    SELECT key_id FROM work.standings WHERE state = 'accepted' AND review
     UNION ALL
     SELECT key_id FROM work.standing
     WHERE state = 'accepted' AND review AND key_id NOT IN (SELECT key_id FROM work.standings)

@@ -12,7 +12,7 @@ WITH parts AS (
 ),
 picked AS (
     SELECT q.key_id, p.chunk_id
-    FROM work.queue q
+    FROM work.to_send q
     JOIN parts p ON q.number >= p.start AND q.number < p.stop
     WHERE q.number >= list_min($starts::BIGINT[]) AND q.number < list_max($stops::BIGINT[])
 )

@@ -36,7 +36,7 @@ FROM (
 LEFT JOIN (
     SELECT s.prompt_version, count(*) AS changed
     FROM work.plan p JOIN work.standing s USING (key_id)
-    WHERE p.word IN ('prompt_changed', 'schema_changed')
+    WHERE p.reason IN ('prompt_changed', 'schema_changed')
     GROUP BY s.prompt_version
 ) c USING (prompt_version)
 ORDER BY coalesce(c.changed, 0) DESC, a.accepted DESC, a.seq DESC
@@ -46,17 +46,17 @@ LIMIT 1
 -- A few rows of each reason, first those that would be sent.
 -- work.sampled: One row is a due row whose request `plan` shows in full as an example of its reason.
 CREATE OR REPLACE TABLE work.sampled AS
-SELECT p.key_id, p.position, p.key, p.word, p.custom_id, f.feedback_answer, f.feedback_error
+SELECT p.key_id, p.position, p.key, p.reason, p.custom_id, f.feedback_answer, f.feedback_error
 FROM work.plan p
 LEFT JOIN work.due d USING (key_id)
 LEFT JOIN work.rendered f ON f.key_id = p.key_id
-    AND f.continues = (p.word IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
-WHERE p.word IN ({due_words})
-QUALIFY row_number() OVER (PARTITION BY p.word ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
+    AND f.continues = (p.reason IN ('retry', 'escalated') AND coalesce(p.may_continue, false))
+WHERE p.reason IN ({due_reasons})
+QUALIFY row_number() OVER (PARTITION BY p.reason ORDER BY d.key_id IS NULL, work.draw_order(p.key_id)) <= $each
 
 -- name: sampled_requests
 -- The sampled rows, with the input that was sent with the request of their standing answer.
-SELECT m.position, m.key, m.word, m.feedback_answer, m.feedback_error, v.version, q.input_values, p.columns, p.types
+SELECT m.position, m.key, m.reason, m.feedback_answer, m.feedback_error, v.version, q.input_values, p.columns, p.types
 FROM work.sampled m
 LEFT JOIN (
     SELECT key_id, prompt_version FROM work.standing WHERE key_id IN (SELECT key_id FROM work.sampled)
@@ -76,4 +76,4 @@ LEFT JOIN (
     SELECT DISTINCT ON (policy_hash) policy_hash, columns, types FROM ledger.policies
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
 ) p ON p.policy_hash = q.policy_hash
-ORDER BY m.word, m.key
+ORDER BY m.reason, m.key
