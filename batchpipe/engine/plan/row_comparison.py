@@ -256,7 +256,7 @@ def _same_input(ways: Sequence[RecordedInput]) -> Sql:
     recorded = _compared(
         Sql("v.recorded_hash"), {each.recorded_hash for each in ways if each.recorded_hash is not None}
     )
-    return sql("({present} OR {recorded})", present=present, recorded=recorded)
+    return sql("({present} OR coalesce({recorded}, false))", present=present, recorded=recorded)
 
 
 def _compared(number: Sql, numbers: set[int]) -> Sql:

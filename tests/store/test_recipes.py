@@ -1,0 +1,152 @@
+"""A new recipe for keys, hashes and fingerprints makes no row due: what an older one recorded is compared under it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from projects import Project
+
+from batchpipe.decide.fingerprint import RECIPES, Recipe, fingerprinter
+from batchpipe.engine.source.snapshot import input_column, input_hash_sql
+
+COLUMNS = {
+    "amount": "DECIMAL(10, 2)",
+    "share": "DOUBLE",
+    "weight": "FLOAT",
+    "tags": "VARCHAR[]",
+    "place": "STRUCT(city VARCHAR, floor INTEGER)",
+    "at": "TIMESTAMP WITH TIME ZONE",
+}
+VALUES = {
+    "amount": "n::DECIMAL(10, 2)",
+    "share": "n + 0.1",
+    "weight": "(n / 10)::FLOAT",
+    "tags": "['a' || n, NULL, 'b']",
+    "place": "{'city': 'x' || n, 'floor': n::INTEGER}",
+    "at": "TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_days(n::INTEGER)",
+}
+PIPELINE = """
+[input]
+query = "{query}"
+key = "{key}"
+
+[prompt]
+user_text = "{prompt}"
+
+[output.fields.label]
+type = "string"
+enum = ["billing", "bug", "other"]
+
+[[models]]
+model = "claude-haiku-4-5"
+max_tokens = 200
+"""
+
+
+def json_text(value: str, kind: str) -> str:
+    """The canonical texts of the second recipe: whole numbers alike in every type, lists and structs as JSON."""
+    if kind.startswith("DECIMAL") or kind in ("DOUBLE", "FLOAT"):
+        whole = f"TRY_CAST({value} AS BIGINT)"
+        return f"CASE WHEN {whole} = {value} THEN CAST({whole} AS VARCHAR) ELSE CAST({value}::DOUBLE AS VARCHAR) END"
+    if kind.endswith("[]") or kind.startswith("STRUCT"):
+        return f"to_json({value})::VARCHAR"
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f"strftime(CAST({value} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%SZ')"
+    return f"CAST({value} AS VARCHAR)"
+
+
+def second_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the second recipe is the newest, as one more entry makes it."""
+    made = Recipe(number=2, text=json_text, fingerprinter=partial(fingerprinter, recipe=2))
+    monkeypatch.setitem(RECIPES, 2, made)
+
+
+def query(rows: int = 5, edited: int | None = None, types: dict[str, str] | None = None) -> str:
+    """SELECT of `rows` rows with every type; the values of row `edited` are other ones."""
+    n = f"(CASE WHEN n = {edited} THEN n + 100 ELSE n END)" if edited is not None else "n"
+    columns = COLUMNS | (types or {})
+    values = [f"({value})::{columns[name]} AS {name}" for name, value in VALUES.items()]
+    return f"SELECT id, {', '.join(values)} FROM (SELECT n AS id, {n} AS n FROM range(0, {rows}) t(n))"
+
+
+PROMPT = " ".join(f"{{{{ {name} }}}}" for name in COLUMNS)
+
+
+def write(
+    project: Project,
+    *,
+    key: str = "id",
+    prompt: str = PROMPT,
+    rows: int = 5,
+    edited: int | None = None,
+    types: dict[str, str] | None = None,
+) -> None:
+    project.pipeline(PIPELINE.format(query=query(rows, edited, types), key=key, prompt=prompt))
+
+
+@pytest.fixture
+def answered(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Five rows that were answered under recipe 1; the second one is there now."""
+    write(project)
+    assert project.run().submitted == 5
+    second_recipe(monkeypatch)
+    return project
+
+
+def test_nothing_is_due_and_one_edited_row_is(answered: Project) -> None:
+    plan = answered.preview()
+    assert (plan.plan.due, plan.plan.rows_by_reason["unchanged"], plan.version) == (0, 5, "v1")
+    assert answered.run().submitted == 0
+    write(answered, edited=3)
+    assert (answered.plan().due, answered.plan().rows_by_reason["input_changed"]) == (1, 1)
+    assert answered.run().submitted == 1
+    assert answered.sql("SELECT DISTINCT version, recipe FROM ledger.prompt_versions") == [("v1", 1)]
+
+
+def test_new_rows_go_on_under_the_recorded_version(answered: Project) -> None:
+    write(answered, rows=7)
+    assert answered.plan().rows_by_reason["new"] == 2
+    assert answered.run().submitted == 2
+    assert answered.plan().rows_by_reason["unchanged"] == 7
+
+
+def test_an_edit_carries_over_what_asks_the_same(answered: Project) -> None:
+    """The new version goes by the new recipe, and finds the answers by the prints of the old one."""
+    write(answered, prompt=PROMPT + "{% if amount > 2 %}!{% endif %}")
+    plan = answered.plan()
+    assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["prompt_changed"]) == (3, 2)
+    assert answered.run().submitted == 2
+    versions = answered.sql("SELECT version, recipe FROM ledger.prompt_versions ORDER BY version")
+    assert versions == [("v1", 1), ("v2", 2)]
+    assert answered.plan().rows_by_reason["unchanged"] == 5
+    write(answered)
+    assert answered.plan().due == 0
+
+
+def test_a_changed_type_is_no_changed_value(answered: Project) -> None:
+    """`DECIMAL 3.00` was recorded; as DOUBLE it is `3.0`, which the recorded type writes as before."""
+    types = {"amount": "DOUBLE", "weight": "DOUBLE"}
+    write(answered, types=types)
+    plan = answered.plan()
+    assert plan.rows_by_reason["input_changed"] == 0
+    write(answered, types=types, edited=2)
+    assert answered.plan().rows_by_reason["input_changed"] == 1
+
+
+def test_recipes_that_agree_hash_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    second_recipe(monkeypatch)
+    for kind in ("VARCHAR", "BIGINT", "DATE", "BOOLEAN", "INTEGER"):
+        column = input_column("a", kind)
+        assert input_hash_sql([column], 1) == input_hash_sql([column], 2)
+
+
+def test_a_request_in_flight_and_an_answer_of_try_are_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, rows=6)
+    tried = project.attempt(rows=2)
+    assert len(tried) == 2
+    second_recipe(monkeypatch)
+    plan = project.plan()
+    assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["new"]) == (2, 4)
+    again = project.attempt(rows=2)
+    assert all(each.known for each in again)
