@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COMMAND_LINE = "the command line"
 GLOBAL_FLAGS = ("--emulator", "--debug")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
-# Imports and blocks of rows make next to no cycles: looking for them as often as by default takes a fifth of a start.
+# Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
 GARBAGE_THRESHOLDS = (200_000, 50, 100)
 BUG = 70
 INTERRUPTED = 130
@@ -126,6 +126,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def _usage_error(error: TyperException) -> UsageError:
+    """Return the parser's error as a UsageError, with the nearest names."""
     what = error.format_message().replace("\n\t", " ")
     place = getattr(getattr(error, "ctx", None), "command_path", "batchpipe")
     near = sorted(getattr(error, "possibilities", None) or ())
@@ -139,6 +140,7 @@ def _usage_error(error: TyperException) -> UsageError:
 
 
 def _run(call: Handled) -> int:
+    """Parse the arguments and run the command in the project's root."""
     task = understood(call.arguments)
     if isinstance(task, int):
         return task
@@ -154,6 +156,7 @@ def _run(call: Handled) -> int:
 
 
 def _begin(call: Handled, task: Task) -> Call:
+    """Return the `Call` of a task: the root is found and the settings are read."""
     from batchpipe.commands.call.begin import make_call
 
     return make_call(
@@ -169,6 +172,7 @@ def _begin(call: Handled, task: Task) -> Call:
 
 
 def _failed(call: Handled, error: BatchpipeError) -> int:
+    """Report an error, and return its exit code."""
     if error.exit_code == BUG:
         return _bug(call, error)
     _report(call, error, error)
@@ -176,6 +180,7 @@ def _failed(call: Handled, error: BatchpipeError) -> int:
 
 
 def _bug(call: Handled, error: Exception) -> int:
+    """Write the report of a bug, tell the person where it is, and return the exit code."""
     from batchpipe.commands.call.failure import bug, write_bug_report
 
     _report(call, error, bug(write_bug_report(error, call.logs, call.command)))
@@ -198,6 +203,7 @@ def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
 
 
 def _interrupted(call: Handled) -> int:
+    """Tell the person or program about an interrupt, and return the exit code."""
     message, hint = "interrupted: nothing is lost", f"Run the same command again: {call.command}"
     if call.given("--json"):
         error = {"code": "interrupted", "message": message, "where": None, "hint": hint}
@@ -223,6 +229,7 @@ def _print_json(value: Any) -> None:
 
 
 def _say(text: str) -> None:
+    """Write a line on stderr, also where nobody reads it."""
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -166,6 +166,7 @@ def _cancel_each(
 
 
 def _ask(provider: Provider, batch: OpenBatch) -> Asked:
+    """Ask the provider to cancel one batch, and return the outcome."""
     assert batch.batch_id is not None
     try:
         state = provider.cancel(batch.batch_id)
@@ -212,11 +213,12 @@ def _record(
 
 
 def _failure(name: str, asked: Sequence[Asked]) -> ProviderError | None:
+    """Return the error for batches that could not be canceled; None where all were."""
     failed = [each for each in asked if each.outcome == "failed"]
     if not failed:
         return None
     what = f"{len(failed)} of {count(len(asked), 'batch', 'batches')} could not be canceled: {failed[0].message}"
-    hint = "The pipeline is paused all the same. Mend the cause, then run the same command again."
+    hint = "The pipeline is paused nevertheless. Remove the cause, then run the same command again."
     return ProviderError(what, where=name, hint=hint)
 
 

@@ -64,6 +64,7 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
 
 
 def _print_undecided(call: Call, recovery: Recovery) -> None:
+    """Print the chunks of unknown outcome, and the batches that may be theirs."""
     found = recovery.look()
     wait = recovery.context.reconcile_wait
     if call.json:
@@ -114,12 +115,12 @@ def _undecided_text(call: Call, recovery: Recovery, found: UndecidedChunks, wait
             )
             for each in found.candidates
         ]
-        parts += ["", table(("batch that nobody knows", "requests", "made", "state"), listed, right=(1,))]
+        parts += ["", table(("unknown batch", "requests", "created", "state"), listed, right=(1,))]
     else:
         parts += ["", "The provider has no batch from that time that the database does not know."]
     parts += [
         "",
-        "A run searches for them itself and goes on; where it cannot decide, or you know better:",
+        "A run looks for these batches itself and goes on. Where it cannot decide, or you know more:",
         f"  that batch is ours:     {call.suggest(f'recover {name} --adopt BATCH_ID')}",
         f"  no batch was ever made: {call.suggest(f'recover {name} --abandon')}",
     ]

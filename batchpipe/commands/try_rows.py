@@ -88,10 +88,11 @@ def _end(call: Call, resolved: Resolved, found: Sequence[TriedRow]) -> None:
         call.out(value)
         return
     if not found:
-        call.say("No row of the input is meant.")
+        call.say("No row of the input was chosen.")
         return
     going_on = call.suggest(f"run {resolved.name}")
-    call.say(f"{count(len(found), 'row')} tried for {money(cost)}; what is valid is not sent again by: {going_on}")
+    tried = f"{count(len(found), 'row')} tried for {money(cost)}"
+    call.say(f"{tried}. A run uses the valid answers and does not pay again: {going_on}")
 
 
 def tried_text(tried: TriedRow, resolved: Resolved) -> str:
@@ -115,7 +116,9 @@ def _verdict(tried: TriedRow, resolved: Resolved) -> str:
     if tried.verdict == "unaccepted":
         accept = resolved.file.pipeline.models[tried.rung - 1].accept
         higher = tried.rung < len(resolved.rungs)
-        return f"valid, but {accept} does not hold: " + ("it would go up a rung" if higher else "kept for review")
+        return f"valid, but not accepted ({accept} is false): " + (
+            "a run would ask the next rung" if higher else "kept for review"
+        )
     words = VERDICTS.get(tried.verdict, tried.verdict.replace("_", " "))
     return f"{words}: {tried.error}" if tried.error else words
 

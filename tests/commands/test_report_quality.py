@@ -74,7 +74,7 @@ def test_the_cost_of_a_right_row_and_what_each_rung_answered(answered: Project) 
     text = ask(answered, report, ["demo"]).out
     assert f"{hits / 40:.1%} (" in text
     assert "of 40 gold rows" in text
-    assert "Whether each rung earns its keep is known after: batchpipe eval demo --models all" in text
+    assert "To see whether each rung is worth its cost: batchpipe eval demo --models all" in text
     assert (quality["evaluation"], quality["problem"], quality["made_up"]) == (None, None, False)
     assert answered.requests_sent() == sent
 
@@ -186,7 +186,7 @@ def test_where_not_every_model_answered_only_what_is_known_is_said(answered: Pro
     assert [each["rungs"] for each in found["ladders"]] == [[1], [1, 2]]
     assert found["cheapest"] is None
     text = ask(answered, report, ["demo"]).out
-    assert "To hold the other ladders against it: batchpipe eval demo --models all" in text
+    assert "To compare the other ladders with it: batchpipe eval demo --models all" in text
     assert f"Rung 2, {SONNET}, " in text
     assert f"Rung 1, {HAIKU}, " not in text
     answered.pipeline(LADDER.replace(SONNET, OPUS) + GOLD)
@@ -207,12 +207,12 @@ def choice(hits: int, usd: str, with_errors: str | None = None) -> SubLadder:
 @pytest.mark.parametrize(
     ("present", "without", "kept", "words"),
     [
-        (choice(90, "1.0"), choice(80, "2.0"), True, "earns its keep: without it 1,000 rows cost $1.00 more"),
-        (choice(80, "2.0"), choice(90, "1.0"), False, "does not earn its keep: without it 1,000 rows cost $1.00 less"),
-        (choice(90, "2.0"), choice(80, "1.0"), None, "earns its keep where a wrong row costs more than $0.0100"),
-        (choice(80, "1.0"), choice(90, "2.0"), None, "earns its keep where a wrong row costs less than $0.0100"),
-        (choice(90, "2.0", "12"), choice(80, "1.0", "21"), True, "earns its keep: without it"),
-        (choice(90, "2.0", "2.1"), choice(80, "1.0", "1.2"), False, "does not earn its keep: without it"),
+        (choice(90, "1.0"), choice(80, "2.0"), True, "is worth its cost: without it 1,000 rows cost $1.00 more"),
+        (choice(80, "2.0"), choice(90, "1.0"), False, "is not worth its cost: without it 1,000 rows cost $1.00 less"),
+        (choice(90, "2.0"), choice(80, "1.0"), None, "is worth its cost where a wrong row costs more than $0.0100"),
+        (choice(80, "1.0"), choice(90, "2.0"), None, "is worth its cost where a wrong row costs less than $0.0100"),
+        (choice(90, "2.0", "12"), choice(80, "1.0", "21"), True, "is worth its cost: without it"),
+        (choice(90, "2.0", "2.1"), choice(80, "1.0", "1.2"), False, "is not worth its cost: without it"),
     ],
 )
 def test_whether_a_rung_earns_its_keep(present: SubLadder, without: SubLadder, kept: bool | None, words: str) -> None:
@@ -235,7 +235,7 @@ def test_where_nothing_is_known_nothing_is_said(project: Project) -> None:
     assert "gold.csv" in found["problem"]
     assert found["right"] is None
     text = ask(project, report, ["demo"]).out
-    assert "Not held against gold: " in text
+    assert "Not compared with gold: " in text
     project.rows(rows, "gold.csv")
     assert reported(project)["quality"]["right"]["n"] == 5
 

@@ -73,12 +73,12 @@ def test_for_people_in_every_form(typed: CommandLine, project: Project) -> None:
     keys = sorted(map(str, fixed))
     some = ", ".join(sorted(keys, key=lambda key: f'["{key}"]')[:SHOWN_KEYS])
     for shown in (text, markdown, page):
-        assert "Held against 30 gold rows" in shown
+        assert "Compared with 30 gold rows" in shown
         assert f"fixed: {some}" in shown
         assert "p = " in shown
     assert f"| `label` | {20 / 30:.1%} (" in markdown
     assert f"| {len(fixed)} | {len(broken)} |" in markdown
-    assert "<h2>Held against 30 gold rows</h2>" in page
+    assert "<h2>Compared with 30 gold rows</h2>" in page
 
 
 def test_reviews_win_and_are_counted(typed: CommandLine, project: Project) -> None:
@@ -120,7 +120,7 @@ def test_without_gold_the_rest_is_shown(project: Project, typed: CommandLine, mo
     (project.root / "gold.csv").unlink()
     found = typed("diff", "demo", "--json")
     assert (found.value["gold"], found.value["rows"]["compared"]) == (None, 40)
-    assert "Not held against gold" in found.talk
+    assert "Not compared with gold" in found.talk
     project.pipeline(SAY)
     found = typed("diff", "demo", "--json")
     assert (found.value["gold"], found.talk) == (None, "")

@@ -164,7 +164,7 @@ def test_a_judgement_that_fails_counts_as_wrong_and_is_named(project: Project) -
     sent = project.requests_sent()
     printed = run_eval(project, as_json=False)
     assert project.requests_sent() == sent
-    assert "The judge of summary failed for 1 answer, wrong here: 1 (" in printed.out
+    assert "The judge of summary failed for 1 answer, counted as wrong: 1 (" in printed.out
 
 
 def test_what_flies_is_waited_for_by_the_next_call(project: Project) -> None:
@@ -243,7 +243,11 @@ def test_the_bar_the_trend_and_another_version(project: Project) -> None:
     assert f"| `summary` | `{OPUS}` |" in shown
     project.pipeline(LADDER + EVAL)
     shown = run_eval(project, as_json=False).out
-    for words in ("What a judge held for wrong", "because of 3", "Judges; what they cost is no part of the above"):
+    for words in (
+        "Answers that a judge says are wrong",
+        "because of 3",
+        "Judges (their cost is not part of the costs above)",
+    ):
         assert words in shown
 
 

@@ -500,7 +500,7 @@ class TestSpreadsheet:
         edit(sheet, change, delimiter=delimiter, encoding=encoding)
         found = command("review", "demo", "--import", "review.csv")
         assert found.code == 0, found.talk
-        assert "0 accepted, 11 corrected, 0 without a word" in found.talk
+        assert "0 accepted, 11 corrected, 0 without a verdict" in found.talk
         after = self.values(project)
         assert [after[number]["note"] for number in range(1, 12)] == TEXTS
         assert after[2]["score"] == 0.25

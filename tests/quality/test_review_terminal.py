@@ -307,7 +307,7 @@ def test_the_database_is_free_while_a_person_thinks_and_new_answers_are_seen(fiv
     person.sees("row 1 of 5")
     assert five.run(redo="all").submitted == 5
     person.types("a")
-    person.sees("a run has answered this row anew")
+    person.sees("a run has answered this row again")
     person.types("q")
     assert person.ends()[0] == 0
     assert said(five) == []

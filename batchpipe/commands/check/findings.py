@@ -15,7 +15,7 @@ from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 
-# Settings that take a part of the room for what is no answer.
+# Settings that let a model think, which uses a part of max_tokens.
 THINKING = ("thinking", "effort")
 
 

@@ -115,11 +115,12 @@ def _gold(context: Context, work: Work, file: PipelineFile, after: DiffSide, cal
     try:
         return read_true_values(context, work, file, tuple(side_columns(after).values()))
     except BatchpipeError as error:
-        call.say(f"Not held against gold: {error}")
+        call.say(f"Not compared with gold: {error}")
         return None
 
 
 def _read_ledger(context: Context, work: Work, names: Sequence[str]) -> _LedgerContents:
+    """Read which versions, models and past input columns the ledger has."""
     pipelines = quote_list(names)
     with context.database.reading(work) as session:
         versions = known_versions(session, names)
@@ -179,6 +180,7 @@ def _side(
     version: KnownVersion | Commit,
     model: str | None,
 ) -> DiffSide:
+    """Return one side: a version of the ledger, or a commit that is resolved for it."""
     if isinstance(version, Commit):
         with context.source(file, params) as source:
             resolved = resolve_version(version, file, source, context.default_provider, past=known.past)
@@ -197,6 +199,10 @@ def _side(
 
 
 def _page(call: Call, given: str | None) -> Path | None:
+    """Return the path of the HTML page; None where none is wanted.
+
+    Raises UsageError for another ending, and for a folder that does not exist.
+    """
     if given is None:
         return None
     path = call.path(given)

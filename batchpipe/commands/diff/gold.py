@@ -35,7 +35,7 @@ def gold_lines(found: GoldDiff) -> list[list[str]]:
 
 def gold_title(found: GoldDiff) -> str:
     """Return the title: `Compared with 40 gold rows`."""
-    return f"Held against {count(found.whole.n, 'gold row')}"
+    return f"Compared with {count(found.whole.n, 'gold row')}"
 
 
 def gold_notes(found: GoldDiff) -> list[str]:

@@ -46,7 +46,7 @@ def row_counts(found: AnswerDiff) -> list[tuple[str, str]]:
         ("answered on both sides", f"{count(found.compared, 'row')}: {compared}" if found.compared else "no row"),
         (f"only {found.before.label}", count(found.only_from, "row") if found.only_from else ""),
         (f"only {found.after.label}", count(found.only_to, "row") if found.only_to else ""),
-        ("another input too", count(found.input_changed, "row") if found.input_changed else ""),
+        ("input changed too", count(found.input_changed, "row") if found.input_changed else ""),
         ("fields added", ", ".join(found.added_fields)),
         ("fields removed", ", ".join(found.removed_fields)),
         ("cost", f"{dollars} for the {count(cost.rows, 'row')} answered on each side{unpriced}" if cost.rows else ""),

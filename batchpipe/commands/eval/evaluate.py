@@ -105,18 +105,26 @@ def evaluate(call: Call, request: EvalRequest) -> int:
 
 
 def _refuse(request: EvalRequest, *, made_up: bool) -> None:
+    """Check options that do not go together.
+
+    Raises UsageError.
+    """
     if request.models not in (None, EVERY):
         hint = "Write --models all, or name one model with --model."
-        raise UsageError(f"--models {request.models} means nothing", where=COMMAND_LINE, hint=hint)
+        raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
     if not request.tune and (request.target is not None or request.plot is not None):
         raise UsageError("--target and --plot go with --tune", where=COMMAND_LINE, hint="Add --tune.")
     if request.max_drop is not None and request.against is None:
-        raise UsageError("--max-drop without --against", where=COMMAND_LINE, hint="Say what it may drop from.")
+        raise UsageError(
+            "--max-drop without --against", where=COMMAND_LINE, hint="Name the version to compare with: --against V."
+        )
     if request.fail_under and made_up:
         hint = "Give the answers that the emulator is to give: --answers FILE."
-        raise UsageError("the emulator's answers are made up: they pass no bar", where="--fail-under", hint=hint)
+        raise UsageError(
+            "the emulator's answers are made up, so --fail-under means nothing", where="--fail-under", hint=hint
+        )
 
 
 def _every(request: EvalRequest) -> bool:
@@ -250,6 +258,7 @@ def _pipeline_run(
 
 
 def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
+    """Compute the numbers of one prompt version."""
     evaluation.read(side)
     rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
     models = []
@@ -281,6 +290,7 @@ def _report(
     *,
     made_up: bool,
 ) -> Report:
+    """Put together the report of an evaluation."""
     now, rows = found[0], evaluation.rows
     against: Versus | None = None
     if len(found) > 1 and now.ladder is not None and found[1].ladder is not None:
@@ -301,7 +311,7 @@ def _report(
         notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
     notes += judge_notes(judged)
     if made_up:
-        notes.append("The numbers are made up, as the emulator's answers are: nothing was measured.")
+        notes.append("The numbers are made up, because the emulator's answers are: nothing was measured.")
     return Report(
         pipeline=file.pipeline.name,
         version=now.label,

@@ -63,7 +63,7 @@ def read_bars(texts: Sequence[str], fields: Sequence[str]) -> list[Bar]:
             value = -1.0
         if not 0 <= value <= 1:
             hint = f"Write a share: --fail-under 0.9, or --fail-under {fields[0]}=0.9."
-            raise UsageError(f"{number!r} is no share from 0 to 1", where="--fail-under", hint=hint)
+            raise UsageError(f"{number!r} is not a share from 0 to 1", where="--fail-under", hint=hint)
         found.append(Bar(name=name or None, value=value))
     return found
 

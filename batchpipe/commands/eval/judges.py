@@ -39,12 +39,13 @@ def judge_notes(judged: Sequence[Judged]) -> Iterator[str]:
             named = "; ".join(f"{shown_key(key)} ({safe(error)})" for key, error in each.failures)
             more = " and more" if each.failed > len(each.failures) else ""
             yield (
-                f"The judge of {each.field} failed for {count(each.failed, 'answer')}, wrong here: {named}{more}. "
+                f"The judge of {each.field} failed for {count(each.failed, 'answer')}, "
+                f"counted as wrong: {named}{more}. "
                 "It is asked again when its prompt or its models change."
             )
         waiting = each.not_judged - each.failed
         if waiting:
-            yield f"{count(waiting, 'answer')} of {each.field} not judged yet, wrong here until then."
+            yield f"{count(waiting, 'answer')} of {each.field} not judged yet, counted as wrong until then."
 
 
 def judges_object(judged: Sequence[Judged]) -> list[dict[str, Any]]:

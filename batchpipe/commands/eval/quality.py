@@ -25,7 +25,7 @@ from batchpipe.evaluation.statistics import (
 
 MOST_CONFUSED = 5
 
-# Between the models of a ladder.
+# The separator between the models of a ladder.
 SEVERAL = " > "
 
 

@@ -151,10 +151,10 @@ def _confused(ladder: Quality) -> list[list[object]]:
 def _judges(report: Report, terminal: bool) -> list[str]:
     wrong = refused(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
     judges = table(JUDGES, judge_lines(report.judged), terminal=terminal, right=JUDGES_RIGHT)
-    parts = [f"Judges; what they cost is no part of the above\n{judges}"]
+    parts = [f"Judges (their cost is not part of the costs above)\n{judges}"]
     if wrong:
         header = ("field", "key", "true value", "answer", "the judge's reason")
-        parts.insert(0, "What a judge held for wrong\n" + table(header, wrong, terminal=terminal))
+        parts.insert(0, "Answers that a judge says are wrong\n" + table(header, wrong, terminal=terminal))
     return parts
 
 

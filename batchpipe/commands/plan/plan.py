@@ -35,10 +35,10 @@ MEANINGS = {
     "prompt_changed": "the prompt has changed for these rows",
     "check_failed": "the answer fails a check or a bound as it is now",
     "escalated": "go to the next model of the ladder",
-    "retry": "had no valid answer, are tried again",
-    "carried_over": "ask the same as an answered request: no cost",
-    "kept": "have changed, and keep their result: by --keep, [rerun] or a review",
-    "failed": "ended failed; due again with --retry-failed",
+    "retry": "had no valid answer and are tried again",
+    "carried_over": "get the answer to an identical request: no cost",
+    "kept": "have changed, but keep their result: by --keep, [rerun] or a review",
+    "failed": "failed in the end; due again with --retry-failed",
     "unchanged": "are answered, nothing has changed",
 }
 

@@ -36,7 +36,7 @@ def agreement_text(pipeline: str, found: Agreement, terminal: bool) -> str:
         for kind, name, each in rows
     ]
     header = ("of", "", "n", "agreed", "share", "95% from", "to")
-    note = "  The sample speaks for all rows; the others are those that were doubtful."
+    note = "  Only the sample represents all rows; the others were shown because they were doubtful."
     parts = [head, table(header, cells, terminal=terminal, right=(2, 3, 4, 5, 6))]
     return "\n".join([*parts, note] if any(each.name == "sample" for each in found.chosen) else parts)
 

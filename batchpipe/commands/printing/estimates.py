@@ -61,7 +61,7 @@ def time_text(estimate: Estimate, chunking: Chunking) -> str:
         waves += f" ({chunking.max_in_flight} batches with {count(chunking.max_queued, 'request')} may wait at once)"
     if more:
         waves += f" and {count(more)} more for retries and higher rungs"
-    by = f"by {count(times.batches, 'batch', 'batches')} before" if times.batches else "as the provider says of a batch"
+    by = f"by {count(times.batches, 'batch', 'batches')} before" if times.batches else "by the provider's own figures"
     usual, high = estimate.usual_seconds, estimate.high_seconds
     spans = f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"
     return f"{spans}: {waves}, {by}"

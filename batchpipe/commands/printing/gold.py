@@ -9,18 +9,18 @@ from batchpipe.commands.printing.text import count
 from batchpipe.engine.gold.reviewed_gold import FromReview
 
 BIAS = (
-    "Only the sample stands for the whole input: rows that were shown because they were doubtful are harder than the "
-    "rest, and pull the accuracy down."
+    "Only the sample stands for the whole input: rows that were shown because they were doubtful are harder than "
+    "the rest, and lower the accuracy."
 )
 
-MADE_UP = "What is right is made up, as the emulator's answers are: nothing was measured."
+MADE_UP = "The accuracies are made up, because the emulator's answers are: nothing was measured."
 
 
 def judged_notes(names: Sequence[str]) -> list[str]:
     """Return a note on the fields that are left out because a judge compares them."""
     if not names:
         return []
-    return [f"Without {', '.join(names)}, which a judge compares: only `eval` asks it."]
+    return [f"Without {', '.join(names)}, which a judge compares: only `eval` asks a judge."]
 
 
 def reviewed_notes(found: FromReview, gold: int) -> list[str]:
@@ -33,7 +33,7 @@ def reviewed_notes(found: FromReview, gold: int) -> list[str]:
         (found.ladder, "that the ladder was not sure of"),
         (found.where, "by [review] where"),
         (found.sample, "of the sample"),
-        (found.other, "that nothing but a person chose"),
+        (found.other, "that only a person chose"),
     )
     listed = ", ".join(f"{count(rows)} {words}" for rows, words in reasons if rows)
     notes = [f"{count(found.rows)} of {count(gold, 'gold row')} come from review: {listed}."]

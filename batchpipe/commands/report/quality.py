@@ -203,6 +203,10 @@ def _per_correct(
 
 
 def _evaluated(session: Session, named: Named, file: PipelineFile, error_usd: Decimal | None) -> Evaluated | None:
+    """Return the newest evaluation that is recorded; None where there is none.
+
+    Reads `ledger.events`.
+    """
     found = session.rows(query("newest_evaluation", pipelines=quote_list(named.names)))
     if not found:
         return None

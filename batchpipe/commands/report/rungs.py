@@ -43,12 +43,12 @@ def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str
         parts.append(_choices_table(title, known, terminal))
         parts += [f"  {safe(each)}" for each in rung_sentences(found, known)]
         if not known.whole:
-            parts.append(f"  To hold the other ladders against it: {again}")
+            parts.append(f"  To compare the other ladders with it: {again}")
     elif found.right is not None and len(found.rungs) > 1:
-        parts.append(f"  Whether each rung earns its keep is known after: {again}")
+        parts.append(f"  To see whether each rung is worth its cost: {again}")
     notes = judged_notes(found.judged)
     notes += reviewed_notes(found.reviewed, found.right.n) if found.right is not None else []
-    notes += [f"Not held against gold: {found.problem}"] if found.problem else []
+    notes += [f"Not compared with gold: {found.problem}"] if found.problem else []
     if found.made_up and found.right is not None:
         notes.append(MADE_UP)
     return [*parts, *(f"  {safe(each)}" for each in notes)]
@@ -93,13 +93,13 @@ def keep(present: SubLadder, without: SubLadder) -> tuple[bool | None, str]:
     change += f" and {rows} are right"
     if with_errors is not None and other is not None:
         kept = with_errors <= other
-        return kept, f"{'earns' if kept else 'does not earn'} its keep: {change}"
+        return kept, f"{'is' if kept else 'is not'} worth its cost: {change}"
     if dearer >= 0 and fewer >= 0:
-        return True, f"earns its keep: {change}"
+        return True, f"is worth its cost: {change}"
     if dearer <= 0 and fewer <= 0:
-        return False, f"does not earn its keep: {change}"
+        return False, f"is not worth its cost: {change}"
     limit = money(abs(dearer) * n / (1000 * abs(fewer)))
-    return None, f"earns its keep where a wrong row costs {'more' if fewer > 0 else 'less'} than {limit}: {change}"
+    return None, f"is worth its cost where a wrong row costs {'more' if fewer > 0 else 'less'} than {limit}: {change}"
 
 
 def quality_object(found: Quality | None) -> dict[str, Any] | None:

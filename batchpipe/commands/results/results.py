@@ -38,7 +38,7 @@ FORMATS: Mapping[str, str] = {
     ".jsonl": "FORMAT json",
     ".xlsx": "",
 }
-# A spreadsheet takes such a cell for a formula, and what models answer must not become one.
+# A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
 NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
 
@@ -98,7 +98,7 @@ def results(
     """
     file = call.one_pipeline(pipeline, "results NAME")
     if limit is not None and limit < 0:
-        raise UsageError(f"{limit} is no number of rows", where="--limit", hint="Write 0 or more.")
+        raise UsageError(f"{limit} is not a number of rows", where="--limit", hint="Write 0 or more.")
     target = _target(call, to, force) if to is not None else None
     if limit is None and target is None and call.terminal:
         limit = SCREEN_ROWS
@@ -313,12 +313,16 @@ def _shown(value: Any) -> str | None:
 
 
 def _target(call: Call, to: str, force: bool) -> Path:
+    """Return the path to write to.
+
+    Raises UsageError for an unknown ending, a missing folder, and a file that exists (without `force`).
+    """
     target = call.path(to)
     if target.suffix.lower() not in FORMATS:
         what = f"{target.suffix or 'no ending'} is not known" if target.suffix else "the file has no ending"
         raise UsageError(what, where=f"--to {to}", hint=f"Known endings: {', '.join(FORMATS)}.")
     if target.is_dir() or not target.parent.is_dir():
-        hint = "Name a file in a folder that is there."
+        hint = "Name a file in a folder that exists."
         raise UsageError("it cannot be written there", where=f"--to {to}", hint=hint)
     if target.exists() and not force:
         raise UsageError("the file is there already", where=f"--to {to}", hint="Add --force to replace it.")

@@ -45,6 +45,7 @@ def review(call: Call, request: ReviewRequest) -> int:
 
 
 def _walk(call: Call, file: PipelineFile, request: ReviewRequest) -> int:
+    """Review at the terminal, then print the agreement."""
     name = file.pipeline.name
     with _desk(call, file, request, "again" if request.again else "open", silent=True) as desk:
         if not desk.rows:
@@ -60,6 +61,7 @@ def _walk(call: Call, file: PipelineFile, request: ReviewRequest) -> int:
 
 
 def _export(call: Call, file: PipelineFile, request: ReviewRequest, target: Path) -> int:
+    """Write the rows to a CSV file, and say what to do with it."""
     with _desk(call, file, request, "again" if request.again else "open") as desk:
         try:
             number = write_sheet(desk, target)
@@ -70,28 +72,27 @@ def _export(call: Call, file: PipelineFile, request: ReviewRequest, target: Path
         call.out({"pipeline": file.pipeline.name, "exported": number})
         return 0
     call.say(f"{count(number, 'row')} to {request.export}")
-    call.say(
-        "Write ok under _verdict where a row is right, or correct its fields; leave the other columns as they are."
-    )
+    call.say("Write ok under _verdict where a row is right, or correct its fields. Do not change the other columns.")
     call.say(f"Then: {call.suggest(f'review {file.pipeline.name} --import {request.export}')}")
     return 0
 
 
 def _import(call: Call, file: PipelineFile, request: ReviewRequest, path: Path) -> int:
+    """Record the reviews in a CSV file."""
     with _desk(call, file, request, "every") as desk:
         sheet = read_sheet(desk, path)
         verdicts = validate_sheet(desk, sheet, path)
         overtaken = set(desk.record(verdicts)) if verdicts else set[int]()
         if overtaken:
             lines = ", ".join(str(line.number) for line, row, _ in sheet.said if row.number in overtaken)
-            what = f"a run has answered rows anew meanwhile (lines {lines}); nothing was recorded"
-            raise ReviewError(what, where=path.name, hint="Import again: it names them.")
+            what = f"a run has answered some rows again meanwhile (lines {lines}); nothing was recorded"
+            raise ReviewError(what, where=path.name, hint="Import the file again: the message then names these rows.")
     accepted = sum(each.accepted for each in verdicts)
     if call.json:
         counts = {"accepted": accepted, "corrected": len(verdicts) - accepted, "without_a_word": sheet.silent}
         call.out({"pipeline": file.pipeline.name, **counts})
         return 0
-    call.say(f"{accepted} accepted, {len(verdicts) - accepted} corrected, {sheet.silent} without a word")
+    call.say(f"{accepted} accepted, {len(verdicts) - accepted} corrected, {sheet.silent} without a verdict")
     call.out(_told(call, file))
     return 0
 
@@ -135,9 +136,15 @@ def _agreement(call: Call, file: PipelineFile) -> Agreement:
 
 
 def _target(call: Call, export: str, force: bool) -> Path:
+    """Return the path to export to.
+
+    Raises UsageError for another ending than .csv, a missing folder, and a file that exists (without `force`).
+    """
     target = call.path(export)
     if target.suffix.lower() != ".csv":
-        raise UsageError("the file is no .csv", where=f"--export {export}", hint="Such as: --export review.csv")
+        raise UsageError(
+            "the file's name does not end in .csv", where=f"--export {export}", hint="Such as: --export review.csv"
+        )
     if target.is_dir() or not target.parent.is_dir():
         hint = "Name a file in a folder that is there."
         raise UsageError("it cannot be written there", where=f"--export {export}", hint=hint)

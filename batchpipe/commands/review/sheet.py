@@ -213,7 +213,7 @@ def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: Review
     word = line.cells[VERDICT].strip().casefold()
     edited = document != row.document
     if word not in YES | NO:
-        what = f"{line.cells[VERDICT]!r} in {VERDICT} is no verdict"
+        what = f"{line.cells[VERDICT]!r} in {VERDICT} is not a verdict"
         sheet.problems.append(Problem(what=what, where=where, hint="Write ok where the row is right, or nothing."))
     elif word in NO and not edited:
         sheet.silent += 1

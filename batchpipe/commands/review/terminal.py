@@ -29,7 +29,7 @@ RESIZED, ENDED, ENTER, ESCAPE, BACKSPACE, CLEAR, UP, DOWN = (
 )
 NAMED = {"\n": ENTER, "\r": ENTER, "\x7f": BACKSPACE, "\x08": BACKSPACE, "\x15": CLEAR, "\x04": ENDED}
 SEQUENCES = {"[A": UP, "OA": UP, "[5~": UP, "[B": DOWN, "OB": DOWN, "[6~": DOWN}
-# A key that means nothing here, and one that is not read whole yet.
+# UNKNOWN: a key that has no meaning here. CUT: the beginning of a key whose rest is not read yet.
 UNKNOWN = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z~]|O[A-Za-z])")
 CUT = re.compile(rb"\x1b(?:\[[0-9;?]*|O)?\Z")
 OTHER_SCREEN, OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"

@@ -24,7 +24,7 @@ from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 Move = Literal["on", "back", "leave"]
-OVERTAKEN = "a run has answered this row anew meanwhile: skip it, and review it in the next session"
+OVERTAKEN = "a run has answered this row again meanwhile: skip it, and review it in the next session"
 NOTHING = "0"
 SHOWN_OPTIONS = 12
 

@@ -173,6 +173,7 @@ def batch_line(batch: BatchView, now: datetime) -> str:
 
 
 def _one(found: RunView, now: datetime) -> RenderableType:
+    """Return one pipeline as it is shown: its step and cost, its rows, its batches."""
     from rich.console import Group
     from rich.text import Text
 

@@ -122,6 +122,7 @@ def _cancel(ended: Ended, call: Call) -> str:
 
 
 def _headline(ended: Ended, call: Call) -> str:
+    """Return how the run ended, in a few words."""
     result = ended.result
     if call.interrupted():
         return "interrupted"
@@ -166,6 +167,7 @@ def _rows(rows: Mapping[str, int]) -> str:
 
 
 def _next_steps(ended: Ended, call: Call) -> list[str]:
+    """Return the commands that a person may want next."""
     result, name = ended.result, ended.result.pipeline
     if call.interrupted() or result.error is not None:
         return []

@@ -184,7 +184,7 @@ def dollars(text: str | None) -> Decimal | None:
         value = Decimal(-1)
     if not value.is_finite() or value < 0:
         hint = "Write US dollars like --max-usd 2.50."
-        raise UsageError(f"{text!r} is no amount of money", where="--max-usd", hint=hint)
+        raise UsageError(f"{text!r} is not an amount of money", where="--max-usd", hint=hint)
     return value
 
 
@@ -200,4 +200,4 @@ def wait_seconds(text: str | None) -> float | None:
     try:
         return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
     except ValueError as error:
-        raise UsageError(f"{text!r} is no duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error
+        raise UsageError(f"{text!r} is not a duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error

@@ -21,7 +21,7 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 
-# Counting rows again may take this share of the time at most.
+# The largest share of the time that counting the rows again may take.
 SHARE_OF_TIME = 0.05
 
 

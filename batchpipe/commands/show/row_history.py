@@ -17,8 +17,8 @@ SHOWN_CHARACTERS = 4_000
 STANDING_WORDS: Mapping[str, str] = {
     "unchanged": "unchanged since it was answered: nothing would be sent",
     "pending": "its request is in flight: nothing more would be sent",
-    "kept": "its result is kept as it was asked for: nothing would be sent",
-    "failed": "it ended failed; due again when its input, prompt or schema changes, or with --retry-failed",
+    "kept": "its result is kept, by --keep, [rerun] or a review: nothing would be sent",
+    "failed": "it failed in the end; due again when its input, prompt or schema changes, or with --retry-failed",
     "carried_over": "a stored answer fits it: it would be carried over at no cost",
 }
 WHY_DUE: Mapping[str, str] = {
@@ -171,7 +171,7 @@ def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
     if history.now is None:
         if history.problem is not None:
             return f"now\n  the input could not be read: {_block(history.problem, indent='  ').lstrip()}"
-        return "now\n  it is not in the input any more; what it was answered is kept"
+        return "now\n  it is not in the input any more; its answer is kept"
     now = history.now
     lines = [f"now\n  {_coming(history, now)}"]
     if history.paused:

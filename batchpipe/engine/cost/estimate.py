@@ -203,6 +203,7 @@ def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict
 
 
 def _past_of(shown: Mapping[str, Any]) -> PastResults:
+    """Return earlier results as values; `shown` may lack columns."""
     found = {name: shown[name] for name in PastResults.__dataclass_fields__ if name in shown}
     return PastResults(**found | {"present": bool(shown.get("present"))})
 
@@ -344,12 +345,14 @@ def _by_rung(
 
 
 def _usd(tokens: tuple[int, int], input_usd: Decimal | None, output_usd: Decimal | None) -> Decimal | None:
+    """Return the cost of (input, output) tokens; None where a price is not known."""
     if input_usd is None or output_usd is None:
         return None
     return tokens[0] * input_usd + tokens[1] * output_usd
 
 
 def _sum(costs: Sequence[Decimal | None]) -> Decimal | None:
+    """Return the sum of the costs; None where one of them is not known."""
     known = [each for each in costs if each is not None]
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
 

@@ -140,6 +140,7 @@ def forecast_rung(
 
 
 def _assumed(room: int) -> tuple[TokenLine, TokenLine, float]:
+    """Return the input line, the output line and the standard error that are assumed without any results."""
     output = room * SHARE_OF_ROOM
     return (
         TokenLine(fixed=0.0, per_byte=1 / BYTES_PER_TOKEN, deviation=0.0),
@@ -164,6 +165,7 @@ def _output_line(shown: PastResults) -> TokenLine:
 
 
 def _fitted(mean: float, slope: float, fit: float, variance: float, size: float) -> TokenLine:
+    """Return the line through the mean with the fitted slope; `fit` is the share of the variance that it explains."""
     return TokenLine(fixed=mean - slope * size, per_byte=slope, deviation=sqrt(variance * max(1 - fit, 0.0)))
 
 
@@ -173,16 +175,19 @@ def _is_believed(fit: float, results: int) -> bool:
 
 
 def _ratio(value: float, by: float) -> float:
+    """Return `value / by`; 1 where one of them is not above 0."""
     return value / by if value > 0 and by > 0 else 1.0
 
 
 def _spread(own: PastResults, found: RungForecast, usd: tuple[float, float]) -> float:
+    """Return the standard deviation of a request's cost, as a share of the mean cost."""
     mean = own.input * usd[0] + own.output * usd[1]
     deviation = sqrt((found.input.deviation * usd[0]) ** 2 + (found.output.deviation * usd[1]) ** 2)
     return _ratio(deviation, mean) if deviation else 0.0
 
 
 def _with_climbs(found: RungForecast, own: PastResults, climbs: bool) -> RungForecast:
+    """Return the forecast with the share of rows that climb, and its standard error."""
     assumed = SHARE_THAT_CLIMBS if climbs else 0.0
     few = own.climbable < ENOUGH_RESULTS
     weight = WEIGHT_OF_ASSUMED if few else 0
@@ -204,6 +209,7 @@ def _climbers_differ(own: PastResults) -> bool:
 
 
 def _with_tries(found: RungForecast, own: PastResults) -> RungForecast:
+    """Return the forecast with the paid requests per row, and their standard error."""
     if not own.ended and not own.retried:
         return found
     weight = WEIGHT_OF_ASSUMED if own.ended < ENOUGH_RESULTS else 0

@@ -104,6 +104,8 @@ class Price:
 
 
 class _FilePrice(BaseModel):
+    """An entry of a price file, in US dollars per million tokens."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
@@ -203,6 +205,7 @@ def unit_price(
 
 
 def _times(step: PriceStep, factor: Decimal) -> PriceStep:
+    """Return the step with every price multiplied by `factor`."""
     prices = {kind: getattr(step, kind) * factor for kind in (*TOKEN_KINDS, "web_search")}
     return replace(step, **prices)
 
@@ -240,6 +243,7 @@ def _model_price(provider: str, model: str, day: date, context: Mapping[str, str
 
 
 def _steps(price: Any) -> tuple[PriceStep, ...]:
+    """Return the table's price as steps, in US dollars per token."""
     values = {
         kind: next((found for key in keys if (found := getattr(price, key)) is not None), Decimal(0))
         for kind, keys in _KEYS.items()
@@ -322,6 +326,7 @@ def prices_table(
 
 
 def _rows(price: Price) -> list[PriceRow]:
+    """Return a price as rows, one per step."""
     return [
         PriceRow(
             provider=price.provider,

@@ -95,6 +95,7 @@ def read_true_values(context: Context, work: Work, file: PipelineFile, columns: 
 
 
 def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:
+    """Read `[eval] gold`; without it, only the fields that reviews may have true values of."""
     if file.pipeline.eval is None or file.pipeline.eval.gold is None:
         return Gold(snapshot=None, fields=reviewed_fields(file), whole=False)
     over_gold = evaluated_file(file, gold=True)
@@ -105,6 +106,10 @@ def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:
 def _take_gold(
     work: Work, snapshot: Snapshot, fields: Sequence[GoldField], types: Mapping[str, Column], file: PipelineFile
 ) -> None:
+    """Add the true values of the gold rows to `work.true_values`.
+
+    Writes `work.true_values`.
+    """
     true = {each.column.name for each in fields if each.column is not None}
     inputs = [each for each in snapshot.columns if each.name not in true]
     statement = query(
@@ -206,6 +211,7 @@ def reviewed_among(found: Sequence[GradedAnswer]) -> FromReview:
 
 
 def _reasons(found: Sequence[GradedAnswer]) -> Iterator[str]:
+    """Yield for each reviewed answer the first reason for its review."""
     for each in found:
         if each.chosen is not None:
             yield next((word for word in ("sample", "ladder", "where") if word in each.chosen), "other")

@@ -185,11 +185,13 @@ def _is_new(session: Session, resolved: Resolved) -> bool:
 
 
 def _same_key(resolved: Resolved) -> Sql:
+    """Return SQL for whether a row `t` of the table and a row `s` of the source have the same key."""
     keys = [quote_identifier(each.name) for each in resolved.key_columns]
     return joined(" AND ", (sql("t.{key} IS NOT DISTINCT FROM s.{key}", key=key) for key in keys))
 
 
 def _merge(session: Session, resolved: Resolved, source: Sql, *, answered: bool) -> None:
+    """Write the rows of `source` (SQL) into the output table."""
     table, names = output_table(resolved), [quote_identifier(name) for name, _ in table_columns(resolved)]
     keys_sql = [quote_identifier(each.name) for each in resolved.key_columns]
     left = [*keys_sql, *([] if answered else [quote_identifier("_current")])]

@@ -213,6 +213,10 @@ def _text(column: Column, document: Sql) -> Sql:
 
 
 def _field_change(session: Session, column: Column, older: Column, after: DiffSide) -> FieldChange:
+    """Return how a field changed: by its values, by the mean of its numbers, or only by the number of rows.
+
+    Reads `work.cells`, `work.pairs`.
+    """
     field = {"field": column.name}
     counts = session.dictionaries(query("changed_field"), field)[0]
     if column.type == older.type and column.type in ("DOUBLE", "BIGINT"):
@@ -244,6 +248,10 @@ def _field_change(session: Session, column: Column, older: Column, after: DiffSi
 
 
 def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count: int) -> list[ChangedRow]:
+    """Return the first `count` changed rows with their input.
+
+    Reads `work.cells`, `work.pairs`, the ledger.
+    """
     cells: dict[str, dict[str, tuple[str | None, str | None]]] = {}
     for key_id, name, old, new in session.rows(query("changed_cells"), {"count": count}):
         cells.setdefault(key_id, {})[name] = (old, new)
@@ -261,6 +269,10 @@ def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count:
 
 
 def _cost(session: Session, pipelines: Sql, before: DiffSide, after: DiffSide, rows: int) -> DiffCost:
+    """Return what both sides cost for the `rows` that each answered itself.
+
+    Reads `work.side_before`, `work.side_after`, the ledger.
+    """
     sums = []
     for side, table in ((before, Sql("work.side_before")), (after, Sql("work.side_after"))):
         model = sql("{model} IN (q.model, r.model)", model=quote_literal(side.model)) if side.model else Sql("true")

@@ -199,9 +199,14 @@ class Evaluation:
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
     def _type(self, side: EvaluatedPrompt, name: str) -> str:
+        """Return the DuckDB type of the field `name`."""
         return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
 
     def _read_masks(self, ladder: Resolved) -> None:
+        """Read the rungs that each gold row may use.
+
+        Writes `work.masks`.
+        """
         used = {name for when in ladder.whens if when for name in when.inputs}
         snapshot = self.rows.rows
         statement = query(
@@ -231,6 +236,10 @@ class Evaluation:
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
+        """Add the validated answers of one model, with their confidence, to `work.answered`.
+
+        Reads `work.validity`, `work.documents`. Writes `work.answered`.
+        """
         ladder = side.ladder
         confidence, inputs, outputs = self._confidence(ladder)
         columns = {each.name: each for each in ladder.columns}
@@ -322,6 +331,7 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
 def _resolve(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted, gold: Gold
 ) -> Both:
+    """Resolve both prompt versions and the judges over the columns of the gold rows."""
     sides = _sides(context, source, columns, file, wanted)
     answered, provider = sides[0].ladder.columns, context.default_provider
     return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
@@ -346,6 +356,7 @@ def _over_gold(
 def _sides(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
 ) -> tuple[EvaluatedPrompt, ...]:
+    """Resolve the present prompt version and, where one is named, the other one."""
     inputs = GoldInputs(source, columns)
     sides = [_side(context, inputs, file, wanted, "", None)]
     if wanted.against is not None:
@@ -362,6 +373,8 @@ def _side(
     label: str,
     version: RecordedVersion | Commit | None,
 ) -> EvaluatedPrompt:
+    """Resolve one prompt version: its ladder, and each model on a ladder of its own."""
+
     def resolved(given: PipelineFile) -> Resolved:
         if version is None:
             return resolve(given, inputs, context.default_provider)

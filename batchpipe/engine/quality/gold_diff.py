@@ -63,17 +63,18 @@ def diff_gold(
     if not pairs:
         return None
     return GoldDiff(
-        whole=_swing(pairs, [(old.right, new.right) for old, new in pairs]),
+        whole=_right_rows(pairs, [(old.right, new.right) for old, new in pairs]),
         judged=gold.judged,
         fields={
-            each.name: _swing(pairs, [(old.correct[each.name], new.correct[each.name]) for old, new in pairs])
+            each.name: _right_rows(pairs, [(old.correct[each.name], new.correct[each.name]) for old, new in pairs])
             for each in gold.fields
         },
         reviewed=reviewed_among([new for _, new in pairs]),
     )
 
 
-def _swing(pairs: Sequence[tuple[GradedAnswer, GradedAnswer]], marks: Sequence[tuple[bool, bool]]) -> RightRows:
+def _right_rows(pairs: Sequence[tuple[GradedAnswer, GradedAnswer]], marks: Sequence[tuple[bool, bool]]) -> RightRows:
+    """Return how many rows are right on each side, with McNemar's test."""
     keys = [old.key for old, _ in pairs]
     first, second = [old for old, _ in marks], [new for _, new in marks]
     try:

@@ -249,6 +249,10 @@ def _resolved(
     default_provider: str,
     number: int,
 ) -> FieldJudge:
+    """Resolve the judge of `field`.
+
+    Raises PipelineError where the input has a column of the judge's own names, or the prompt does not show the answer.
+    """
     true_values = {each.column.name for each in fields if each.column is not None}
     taken = tuple(each.name for each in columns if each.name in (ANSWER, EXPECTED) and each.name in true_values)
     left = [each for each in columns if each.name not in taken]

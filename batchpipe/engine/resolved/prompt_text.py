@@ -106,6 +106,7 @@ def _parts(
     full_schema: Mapping[str, Any],
     output_format: str,
 ) -> dict[str, str]:
+    """Return the texts of a prompt version by part."""
     parts: dict[str, str] = {}
     for part, name in (("system", system or INLINE[0]), ("user", user or INLINE[1])):
         if name in sources:

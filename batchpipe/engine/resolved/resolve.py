@@ -189,6 +189,7 @@ def resolve(file: PipelineFile, source: Inputs, default_provider: str) -> Resolv
 
 
 def _shape(file: PipelineFile, source: Inputs) -> _Shape:
+    """Build the schemas, the columns and the template fields of an answer."""
     output, content = file.pipeline.output, file.schema_content
     enums = {
         path: [tuple(row.values()) for row in source.table(query, f"[output] enum of {path}")]
@@ -292,6 +293,10 @@ def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnec
 
 
 def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tuple[RungSettings, ...]]:
+    """Return the provider's rules and the settings of each rung.
+
+    Raises PipelineError where the rungs have different providers.
+    """
     rungs, providers = [], []
     for rung in file.pipeline.models:
         provider, model = split_model(rung.model, default_provider)
@@ -327,6 +332,7 @@ def _rule_problems(
     sent: Mapping[str, Any] | None,
     level: str,
 ) -> list[RuleProblem]:
+    """Return what the provider's rules say against the rungs, at this `level`."""
     output_format = file.pipeline.output.format
     return [
         each
@@ -343,6 +349,7 @@ def _rung_problems(
     sent: Mapping[str, Any] | None,
     level: str,
 ) -> list[Problem]:
+    """Return the same as problems with their place in the file."""
     problems = []
     for number, rung in enumerate(rungs, start=1):
         for each in _rule_problems(rules, (rung,), file, sent, level):
@@ -380,6 +387,7 @@ def _policy(
     *,
     pipeline_accepts: list[str | None],
 ) -> dict[str, Any]:
+    """Return the policy as plain data: everything that validates an answer, besides the prompt."""
     return {
         "output": output.model_dump(
             mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}

@@ -241,6 +241,7 @@ class Source:
             raise self._failed(error, place) from error
 
     def _fetched(self, statement: str, params: Any, fetch: bool) -> list[tuple[Any, ...]]:
+        """Run a statement; where the memory is too small, run it again without the limit of this module."""
         try:
             cursor = self.connection.execute(statement, params)
         except duckdb.OutOfMemoryException:
@@ -250,6 +251,7 @@ class Source:
         return cursor.fetchall() if fetch else []
 
     def _failed(self, error: duckdb.Error, place: str) -> BatchpipeError:
+        """Return the error for a query that failed, or for a full disk."""
         if disk_is_full(error):
             return storage_error(error, self.file.root)
         hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
@@ -260,6 +262,10 @@ class Source:
         return self.file.where("[input] query") if given.query else str(given.query_file)
 
     def _chosen_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the parameters that the query uses: those of the file, replaced by those of the call.
+
+        Raises PipelineError for an unknown parameter, and for one without a value.
+        """
         known = dict(self.file.pipeline.input.params)
         for name in params:
             if name not in known:
