@@ -267,7 +267,7 @@ def test_a_field_that_a_judge_compares_is_left_out(project: Project) -> None:
     assert quality["right"]["n"] == 20
     [(sure,)] = project.sql("SELECT count(*) FROM demo WHERE confidence = 0.9")
     assert quality["right"]["right"] == sure
-    assert "Without summary, which a judge compares: only `eval` asks it." in ask(project, report, ["demo"]).out
+    assert "Without summary, which a judge compares: only `eval` asks a judge." in ask(project, report, ["demo"]).out
     # Of its ladders an evaluation knows: its marks are the judge's too.
     project.pipeline(judges.LADDER + judges.EVAL)
     found = evaluated(project, models="all")
