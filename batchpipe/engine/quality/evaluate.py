@@ -71,9 +71,8 @@ class EvaluatedPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The options of an evaluation. With `every` each rung answers every row, else only the rows that climb to it.
-
-    `models` answer every row too, on the ladder or not.
+    """The options of an evaluation. With `every` each rung answers every row, else only rows that climb; `models`
+    do too.
     """
 
     every: bool = False
@@ -199,7 +198,6 @@ class Evaluation:
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
     def _type(self, side: EvaluatedPrompt, name: str) -> str:
-        """Return the DuckDB type of the field `name`."""
         return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
 
     def _read_masks(self, ladder: Resolved) -> None:
@@ -236,10 +234,7 @@ class Evaluation:
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
-        """Add the validated answers of one model, with their confidence, to `work.answered`.
-
-        Reads `work.validity`, `work.documents`. Writes `work.answered`.
-        """
+        """Add the validated answers of one model, with their confidence, to `work.answered`."""
         ladder = side.ladder
         confidence, inputs, outputs = self._confidence(ladder)
         columns = {each.name: each for each in ladder.columns}
@@ -356,7 +351,6 @@ def _over_gold(
 def _sides(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
 ) -> tuple[EvaluatedPrompt, ...]:
-    """Resolve the present prompt version and, where one is named, the other one."""
     inputs = GoldInputs(source, columns)
     sides = [_side(context, inputs, file, wanted, "", None)]
     if wanted.against is not None:
@@ -373,8 +367,6 @@ def _side(
     label: str,
     version: RecordedVersion | Commit | None,
 ) -> EvaluatedPrompt:
-    """Resolve one prompt version: its ladder, and each model on a ladder of its own."""
-
     def resolved(given: PipelineFile) -> Resolved:
         if version is None:
             return resolve(given, inputs, context.default_provider)

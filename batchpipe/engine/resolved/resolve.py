@@ -293,10 +293,7 @@ def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnec
 
 
 def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tuple[RungSettings, ...]]:
-    """Return the provider's rules and the settings of each rung.
-
-    Raises PipelineError where the rungs have different providers.
-    """
+    """Return the provider's rules and each rung's settings. Raises PipelineError for rungs of different providers."""
     rungs, providers = [], []
     for rung in file.pipeline.models:
         provider, model = split_model(rung.model, default_provider)
@@ -349,7 +346,6 @@ def _rung_problems(
     sent: Mapping[str, Any] | None,
     level: str,
 ) -> list[Problem]:
-    """Return the same as problems with their place in the file."""
     problems = []
     for number, rung in enumerate(rungs, start=1):
         for each in _rule_problems(rules, (rung,), file, sent, level):
