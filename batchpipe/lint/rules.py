@@ -15,7 +15,7 @@ from batchpipe.lint.subject import Finding, Subject
 from batchpipe.lint.task import no_output_format, several_tasks
 from batchpipe.pipeline.codes import Code
 
-HEADER = ("Code", "Name", "Finds", "To mend it")
+HEADER = ("Code", "Name", "Finds", "To fix it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +35,22 @@ RULES = (
         name="several-tasks",
         finds="orders of different kinds (classify, summarize, translate, extract, rewrite, reply, rate), or tasks "
         "that the prompt counts; English only",
-        mend="a pipeline for each task",
+        mend="write a pipeline for each task",
         find=several_tasks,
     ),
     Rule(
         code=Code.P002,
         name="no-output-format",
         finds='`format = "text"`, and the prompt does not say how long the answer is or what it holds',
-        mend="name the form in the prompt; the other formats are enforced, or sent with every request",
+        mend="name the form in the prompt; other formats are enforced, or sent with every request",
         find=no_output_format,
     ),
     Rule(
         code=Code.P003,
         name="differing-labels",
-        finds="`feature request` for the value `feature_request`; a list of labels, or rows of examples, with a "
-        "label too many; a list that lacks one",
-        mend='`{{ fields.label.enum | join(", ") }}`',
+        finds="`feature request` for the value `feature_request`; a list of labels, or rows of examples, with a label "
+        "that is not in the enum; a list in which a label is missing",
+        mend='let the template write the labels: `{{ fields.label.enum | join(", ") }}`',
         find=differing_labels,
     ),
     Rule(
@@ -58,14 +58,14 @@ RULES = (
         name="unexplained-label",
         finds="an enum value that no prompt, meaning or description explains; plain words (`low`, `other`) and codes "
         "(`EUR`) need none",
-        mend='`[output.fields.label.enum]` with `value = "what it means"`',
+        mend='write `[output.fields.label.enum]` with `value = "what it means"`',
         find=unexplained_labels,
     ),
     Rule(
         code=Code.P005,
         name="repeated-text",
         finds=f"{LARGE_TOKENS:,} tokens or more that are the same in every request and not cached, with what they cost",
-        mend="move them before the first value of a row, where they can be cached",
+        mend="move them before the first value of a row, so that they can be cached",
         find=repeated_text,
     ),
     Rule(
@@ -73,45 +73,45 @@ RULES = (
         name="misfit-room",
         finds=f"`max_tokens` below the schema's smallest answer, or more than {HUGE_TIMES} times its largest and "
         f"{HUGE_TOKENS:,}",
-        mend="the `max_tokens` that it names",
+        mend="write the `max_tokens` that the warning names",
         find=misfit_max_tokens,
     ),
     Rule(
         code=Code.P007,
         name="no-examples",
         finds=f"more than {MANY_LABELS} labels without an example in the prompt",
-        mend="`[prompt.queries] examples`",
+        mend="add `[prompt.queries] examples`",
         find=no_examples,
     ),
     Rule(
         code=Code.P008,
         name="changing-query",
-        finds="an input query that may give other rows each time: `now()`, `random()`, a `LIMIT` in no order",
-        mend="an `ORDER BY`, or a parameter",
+        finds="an input query that may return other rows each time: `now()`, `random()`, a `LIMIT` without an order",
+        mend="add an `ORDER BY`, or use a parameter",
     ),
     Rule(
         code=Code.P009,
         name="model-setting",
-        finds="a model or a setting that the provider advises against: about to retire, looks wrong",
-        mend="as it says",
+        finds="a model that the provider retires soon, or a setting that looks wrong",
+        mend="follow the hint of the warning",
     ),
     Rule(
         code=Code.P010,
         name="unset-variable",
-        finds="`${NAME}` in `after` that the environment does not have now",
-        mend="set it where `run` is called",
+        finds="`${NAME}` in `after` that is not set in the environment",
+        mend="set the variable where `run` is called",
     ),
     Rule(
         code=Code.P011,
         name="unknown-price",
-        finds="a model whose price nobody knows, so that costs will be unknown",
-        mend="a file of `prices`",
+        finds="a model whose price is not known, so that costs will not be known",
+        mend="give a file of `prices`",
     ),
     Rule(
         code=Code.P012,
         name="unread-query",
-        finds="with `--offline`, a query of `[prompt.queries]` that needs a source; it counts as empty",
-        mend="check without `--offline` too",
+        finds="with `--offline`, a query of `[prompt.queries]` that needs a source; it is taken as empty",
+        mend="run `check` without `--offline` too",
     ),
 )
 

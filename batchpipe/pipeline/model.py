@@ -93,10 +93,10 @@ class Frozen(BaseModel):
 
 
 class Input(Frozen):
-    """`[input]`: the rows."""
+    """`[input]`: the rows that the pipeline answers."""
 
     query: str | None = Field(default=None, description="One DuckDB SELECT; its rows are the input.")
-    query_file: str | None = Field(default=None, description="The same, from a file (path from the project root).")
+    query_file: str | None = Field(default=None, description="File with that SELECT (path from the project root).")
     key: Names = Field(min_length=1, description="Column or columns that name a row: stable, unique, not null.")
     setup: tuple[str, ...] = Field(default=(), description="Statements before the query: ATTACH, LOAD, CREATE SECRET.")
     params: Mapping[str, Any] = Field(
@@ -104,7 +104,7 @@ class Input(Frozen):
     )
     columns: Mapping[str, str] = Field(
         default_factory=dict,
-        description="Columns and their DuckDB types: the query is held to them, nothing else of it is seen.",
+        description="Columns and their DuckDB types. The query must return them; any other column is ignored.",
     )
 
 
@@ -117,8 +117,8 @@ class Prompt(Frozen):
     user_text: str | None = Field(default=None, description="The user message, inline.")
     cache: Literal["auto", "off", "5m", "1h"] = Field(
         default="auto",
-        description='Prompt caching of what every request begins with: `"auto"` where it pays, primed by one request; '
-        '`"5m"` or `"1h"` always, without priming; `"off"` never.',
+        description='Caching of the text that every request begins with: `"auto"` if it saves money, with one request '
+        'sent ahead to fill the cache; `"5m"` or `"1h"` always, without such a request; `"off"` never.',
     )
     vars: Mapping[str, Any] = Field(default_factory=dict, description="Constants for the templates.")
     queries: Mapping[str, str] = Field(
@@ -127,7 +127,7 @@ class Prompt(Frozen):
 
 
 class EnumQuery(Frozen):
-    """An enum whose values come from a table: a query of one or two columns (value, meaning)."""
+    """An enum whose values come from a query of one or two columns (value, meaning)."""
 
     query: str
 
@@ -147,7 +147,7 @@ Enum = Annotated[
 
 
 class OutputField(Frozen):
-    """`[output.fields.NAME]`: one field, in JSON Schema's own words."""
+    """`[output.fields.NAME]`: one field, with the keywords of JSON Schema."""
 
     type: str | tuple[str, ...] | None = Field(
         default=None,
@@ -159,37 +159,37 @@ class OutputField(Frozen):
         description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
         json_schema_extra={"type_text": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
     )
-    const: Scalar | None = Field(default=None, description="The only value.")
+    const: Scalar | None = Field(default=None, description="The only allowed value.")
     format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
-    pattern: str | None = Field(default=None, description="Regular expression that a string matches.")
-    min_length: Whole | None = Field(default=None, alias="minLength", description="Shortest string.")
-    max_length: Whole | None = Field(default=None, alias="maxLength", description="Longest string.")
+    pattern: str | None = Field(default=None, description="Regular expression that a string must match.")
+    min_length: Whole | None = Field(default=None, alias="minLength", description="Fewest characters of a string.")
+    max_length: Whole | None = Field(default=None, alias="maxLength", description="Most characters of a string.")
     minimum: Number | None = Field(default=None, description="Smallest number.")
     maximum: Number | None = Field(default=None, description="Largest number.")
-    exclusive_minimum: Number | None = Field(default=None, alias="exclusiveMinimum", description="Numbers above.")
-    exclusive_maximum: Number | None = Field(default=None, alias="exclusiveMaximum", description="Numbers below.")
-    multiple_of: Number | None = Field(default=None, alias="multipleOf", description="A divisor of the number.")
-    min_items: Whole | None = Field(default=None, alias="minItems", description="Shortest array.")
-    max_items: Whole | None = Field(default=None, alias="maxItems", description="Longest array.")
+    exclusive_minimum: Number | None = Field(default=None, alias="exclusiveMinimum", description="Above this number.")
+    exclusive_maximum: Number | None = Field(default=None, alias="exclusiveMaximum", description="Below this number.")
+    multiple_of: Number | None = Field(default=None, alias="multipleOf", description="The number is a multiple of it.")
+    min_items: Whole | None = Field(default=None, alias="minItems", description="Fewest items of an array.")
+    max_items: Whole | None = Field(default=None, alias="maxItems", description="Most items of an array.")
     unique_items: Flag | None = Field(default=None, alias="uniqueItems", description="No value twice in the array.")
-    optional: Flag = Field(default=False, description="The model may leave it out.")
+    optional: Flag = Field(default=False, description="The model may leave the field out.")
     column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
     fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
     items: OutputField | None = Field(default=None, description="The items of an array.")
 
 
 class Output(Frozen):
-    """`[output]`: the answer's shape and its table."""
+    """`[output]`: the fields of an answer, and the table that they are written to."""
 
     table: str | None = Field(
         default=None, description="Output table, `name` or `schema.name`; default: the pipeline's name."
     )
     format: Literal["json_schema", "tool", "json", "text"] = Field(
-        default="json_schema", description="How the model is asked."
+        default="json_schema", description="How the model is asked for the fields."
     )
     include: Names = Field(default=(), description="Input columns copied beside the fields.")
     after: tuple[str, ...] = Field(default=(), description="Statements after each commit of results.")
-    schema_file: str | None = Field(default=None, description="A whole JSON Schema instead of `fields`.")
+    schema_file: str | None = Field(default=None, description="File with a whole JSON Schema, in place of `fields`.")
     fields: Mapping[str, OutputField] = Field(default_factory=dict, description="Fields by name.")
     checks: Mapping[str, str] = Field(
         default_factory=dict, description="SQL conditions; a row that fails one is invalid."
@@ -202,7 +202,7 @@ class Rung(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     model: str = Field(description="Model, or `provider:model`.")
-    max_tokens: Whole = Field(gt=0, description="Room for the answer, in tokens.")
+    max_tokens: Whole = Field(gt=0, description="Most tokens of an answer.")
     accept: str | None = Field(default=None, description="SQL; an answer that does not satisfy it goes up a rung.")
     when: str | None = Field(default=None, description="SQL over input columns; only such rows use this rung.")
 
@@ -216,7 +216,7 @@ class Chunking(Frozen):
     """`[chunking]`: how requests are packed into batches."""
 
     max_requests: Whole = Field(default=10_000, gt=0, description="Requests per batch.")
-    max_bytes: Size = Field(default=32_000_000, description="Bytes per batch; a number, or like `32MB`.")
+    max_bytes: Size = Field(default=32_000_000, description="Bytes per batch: a number, or a size like `32MB`.")
     max_in_flight: Whole = Field(default=8, gt=0, description="Batches at once.")
     max_queued: Whole = Field(
         default=200_000, gt=0, description="Requests waiting at the provider, all batches together."
@@ -227,8 +227,8 @@ class Chunking(Frozen):
 class Retry(Frozen):
     """`[retry]`: how often a row is tried."""
 
-    attempts: Whole = Field(default=3, ge=1, description="Tries of a row on one rung.")
-    transient: Whole = Field(default=5, ge=1, description="Expired or provider's errors in a row.")
+    attempts: Whole = Field(default=3, ge=1, description="Most attempts of a row on one rung.")
+    transient: Whole = Field(default=5, ge=1, description="Most expired requests or errors in a row.")
     max_failed: Share = Field(default=0.0, description="Share of a run's rows that may end failed before exit 1.")
 
 
@@ -236,7 +236,7 @@ Rule = Flag | str
 
 
 class Rerun(Frozen):
-    """`[rerun]`: which answered rows a change makes due: `true`, `false` (keep what we have), or SQL."""
+    """`[rerun]`: which answered rows a change makes due: `true`, `false` (keep the answers), or SQL."""
 
     input_changed: Rule = Field(default=True, description="A column that the prompt or a condition uses changed.")
     prompt_changed: Rule = Field(default=True, description="The prompt changed.")
@@ -247,28 +247,28 @@ class Pilot(Frozen):
     """`[pilot]`: a new prompt version answers a small sample first, then waits for approval."""
 
     rows: Whole = Field(default=100, gt=0, description="Rows of the sample; no pilot where fewer are due.")
-    stratify: str | None = Field(default=None, description="Input column whose values the sample takes turns in.")
-    min_valid: Share = Field(default=0.95, description="Share of its answers that must be valid.")
-    max_usd_per_row: Dollars | None = Field(default=None, description="What a row of it may cost on average.")
+    stratify: str | None = Field(default=None, description="Input column whose values the sample takes in turn.")
+    min_valid: Share = Field(default=0.95, description="Share of the sample's answers that must be valid.")
+    max_usd_per_row: Dollars | None = Field(default=None, description="Most that a row may cost on average.")
     min_accuracy: PartOfAll | None = Field(
         default=None,
-        description="Share of its gold rows that must be right: the low end of the 95% interval; needs `[eval]`.",
+        description="Share of its gold rows that must be right, by the low end of the 95% interval; needs `[eval]`.",
     )
-    auto: Flag = Field(default=False, description="Go on without `run --approve` where all of these hold.")
+    auto: Flag = Field(default=False, description="Go on without `run --approve` if all these conditions hold.")
     meanwhile: Literal["wait", "previous"] = Field(
         default="wait", description='`"previous"`: new rows go on under the last approved version until approval.'
     )
 
 
 class Review(Frozen):
-    """`[review]`: rows that a person should see, beside those that the ladder is not sure of."""
+    """`[review]`: rows that a person should see, beside those whose answer no rung accepted."""
 
     where: str | None = Field(default=None, description="SQL over input and output: `review` shows such rows.")
     sample: Share = Field(default=0.0, description="Share of the rows, by hash of the key, that `review` shows.")
 
 
 class Budget(Frozen):
-    """`[budget]`: US dollars."""
+    """`[budget]`: the most that the pipeline may spend, in US dollars."""
 
     max_usd: Dollars | None = Field(default=None, description="All that this pipeline ever spends, until raised.")
     max_usd_per_day: Dollars | None = Field(default=None, description="The same within a day (UTC).")
@@ -279,23 +279,23 @@ Codes = Annotated[tuple[Code, ...], BeforeValidator(_listed, json_schema_input_t
 
 
 class Check(Frozen):
-    """`[check]`: what `batchpipe check` warns of."""
+    """`[check]`: the warnings of `batchpipe check`."""
 
     ignore: Codes = Field(
         default=(),
-        description="Codes of warnings that are not given, such as `P004`.",
+        description="Codes of warnings that are not printed, such as `P004`.",
         json_schema_extra={"type_text": "a code or a list of codes"},
     )
 
 
 class EvalField(Frozen):
-    """How a field's value is held against the true one."""
+    """`[eval.fields.NAME]`: how a field's value is compared with the true value."""
 
     compare: Literal["exact", "numeric", "set", "text", "judge"] = Field(
         description="`exact`, `numeric` within `tolerance`, `set` in any order, `text` by the F1 of its words, `judge` "
         "by a model."
     )
-    tolerance: Number = Field(default=0, ge=0, description="Largest difference of two equal numbers.")
+    tolerance: Number = Field(default=0, ge=0, description="Largest difference of two numbers that count as equal.")
     prompt: Prompt | None = Field(
         default=None,
         description="The judge's templates, with the keys of `[prompt]`; they see the input's columns, `answer` and "
@@ -318,10 +318,10 @@ class Eval(Frozen):
         default=None,
         min_length=1,
         description="SELECT, or a csv, parquet or json file: the key, the true values, and the input's columns too, "
-        "unless the key is to be looked up in the input. Without it, with `fields`: what people said in review.",
+        "unless the key is looked up in the input. Without it, `fields` are compared with reviews.",
     )
     expect: Mapping[str, str] = Field(
-        default_factory=dict, description="Gold column of a field, where its name differs."
+        default_factory=dict, description="Gold column of a field, if its name differs from the field's."
     )
     fields: Mapping[
         str,
@@ -335,7 +335,7 @@ class Eval(Frozen):
         '`{compare = "numeric", tolerance = 0.01}`, or a judge\'s table; default: each that gold has, exact.',
     )
     confidence: str = Field(default="confidence", description="Output field, or SQL, that says how sure an answer is.")
-    error_usd: Dollars | None = Field(default=None, description="What a wrong row costs you.")
+    error_usd: Dollars | None = Field(default=None, description="What a wrong answer costs you, in US dollars.")
 
 
 class Pipeline(Frozen):
@@ -343,9 +343,7 @@ class Pipeline(Frozen):
 
     name: str = Field(pattern=NAME_PATTERN, description="Default: the file's stem.")
     description: str = Field(default="", description="For people.")
-    renamed_from: str | None = Field(
-        default=None, pattern=NAME_PATTERN, description="Carries the history of an older name over."
-    )
+    renamed_from: str | None = Field(default=None, pattern=NAME_PATTERN, description="Older name; its history goes on.")
     input: Input
     prompt: Prompt
     output: Output

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     database: Path = Field(default=Path("batchpipe.duckdb"), description="The DuckDB file, from the root.")
-    emulator: bool = Field(default=False, description="Work against the built-in emulator.")
+    emulator: bool = Field(default=False, description="Use the built-in emulator in place of a provider.")
     emulator_answers: Path | None = Field(default=None, description="File of answers for the emulator.")
     emulator_faults: Path | None = Field(default=None, description="File of faults for the emulator.")
     emulator_delay: float | None = Field(default=None, ge=0, description="Seconds until a batch ends.")
@@ -47,14 +47,16 @@ class Settings(BaseSettings):
         description="Seconds between polls of a batch: 60; with the emulator 0.2.",
     )
     reconcile_wait: float = Field(
-        default=600.0, ge=0, description="Seconds until an unknown submit without a batch is believed lost."
+        default=600.0,
+        ge=0,
+        description="Seconds after which a submit of unknown outcome counts as lost, if the provider lists no batch.",
     )
     confirm_above_usd: Decimal = Field(
         default=Decimal(5), ge=0, description="On a terminal, ask above this many US dollars."
     )
     provider: str | None = Field(default=None, description="Provider of models without a prefix.")
     base_url: str | None = Field(default=None, description="Base URL of the provider's API.")
-    log_format: Literal["text", "json"] = Field(default="text", description="How log lines look.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
     price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price.")
     prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")
 

@@ -115,5 +115,5 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
 def test_rows_say_type_default_and_meaning() -> None:
     table = keys_table()
     assert "| `[input] key` | a string or a list of strings | required | Column or columns that name a row" in table
-    assert '| `[prompt] cache` | "auto", "off", "5m" or "1h" | `"auto"` | Prompt caching of ' in table
+    assert '| `[prompt] cache` | "auto", "off", "5m" or "1h" | `"auto"` | Caching of the text that ' in table
     assert "| `[retry] max_failed` | a number from 0 to 1 | `0.0` |" in table

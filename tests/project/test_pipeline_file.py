@@ -218,8 +218,8 @@ min_accuracy = 0.9
             "pipeline:8 [prompt] cache",
             'cannot be "always"',
             'Write "auto", "off", "5m" or "1h". '
-            '(Prompt caching of what every request begins with: `"auto"` where it pays, primed by one request; '
-            '`"5m"` or `"1h"` always, without priming; `"off"` never.)',
+            '(Caching of the text that every request begins with: `"auto"` if it saves money, with one request sent '
+            'ahead to fill the cache; `"5m"` or `"1h"` always, without such a request; `"off"` never.)',
         ),
         (
             "pipeline:10 [output.fields.label] type",
@@ -234,7 +234,8 @@ min_accuracy = 0.9
         (
             "pipeline:15 [chunking] max_bytes",
             'cannot be "lots"',
-            'Write a number of bytes above 0, or a size like "32MB". (Bytes per batch; a number, or like `32MB`.)',
+            'Write a number of bytes above 0, or a size like "32MB". '
+            "(Bytes per batch: a number, or a size like `32MB`.)",
         ),
         (
             "pipeline:17 [pilot] min_accuracy",

@@ -125,7 +125,7 @@ def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
             (
                 "'xml' is not valid",
                 "pyproject.toml [tool.batchpipe], env prod, log_format",
-                "Input should be 'text' or 'json'. log_format: How log lines look.",
+                "Input should be 'text' or 'json'. log_format: Format of log lines.",
             ),
         ),
         (
@@ -143,7 +143,8 @@ def test_values_are_exact_and_frozen(tmp_path: Path) -> None:
                 "-1 is not valid",
                 "the command line reconcile_wait",
                 "Input should be greater than or equal to 0. "
-                "reconcile_wait: Seconds until an unknown submit without a batch is believed lost.",
+                "reconcile_wait: Seconds after which a submit of unknown outcome counts as lost, "
+                "if the provider lists no batch.",
             ),
         ),
         (
