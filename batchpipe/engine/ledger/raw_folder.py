@@ -32,7 +32,7 @@ BLOCK_BYTES = 1 << 20
 HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
 HASHES_OF_SQL = ("key_id", "input_hash", "fingerprint", "request_hash")
 # Hashes in the file of a chunk, which schema version 1 wrote as decimal numbers.
-HASHES_OF_FACTS = (
+HASHES_OF_CHUNK = (
     "prompt_version",
     "prompt_hash",
     "schema_hash",
@@ -290,7 +290,7 @@ def _read_chunk(path: Path) -> SavedChunk | None:
 def _with_identities(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` with its hashes as identities, which schema version 1 wrote as decimal numbers."""
     return {
-        name: of_number(value) if name in HASHES_OF_FACTS and str(value).isdecimal() else value
+        name: of_number(value) if name in HASHES_OF_CHUNK and str(value).isdecimal() else value
         for name, value in data.items()
     }
 
