@@ -17,7 +17,7 @@ from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, ver
 from batchpipe.commands.eval.history import history, remember
 from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
-from batchpipe.commands.eval.report import Report, report_markdown, report_text
+from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
 from batchpipe.commands.eval.tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
@@ -289,7 +289,7 @@ def _report(
     bars: list[Bar],
     *,
     made_up: bool,
-) -> Report:
+) -> EvalReport:
     """Put together the report of an evaluation."""
     now, rows = found[0], evaluation.rows
     against: Versus | None = None
@@ -312,7 +312,7 @@ def _report(
     notes += judge_notes(judged)
     if made_up:
         notes.append("The numbers are made up, because the emulator's answers are: nothing was measured.")
-    return Report(
+    return EvalReport(
         pipeline=file.pipeline.name,
         version=now.label,
         gold=rows.rows.rows,
@@ -329,7 +329,7 @@ def _report(
     )
 
 
-def _print(call: Call, request: EvalRequest, report: Report, tuned: Tuned | None, *, waiting: bool) -> None:
+def _print(call: Call, request: EvalRequest, report: EvalReport, tuned: Tuned | None, *, waiting: bool) -> None:
     if waiting:
         call.say("Batches are in flight: the numbers are not whole yet. The same command goes on.")
     if call.json:
@@ -342,7 +342,7 @@ def _print(call: Call, request: EvalRequest, report: Report, tuned: Tuned | None
         call.out(text + ("\n\n" + (fence(shown) if request.markdown else shown) if shown else ""))
 
 
-def _object(report: Report) -> dict[str, Any]:
+def _object(report: EvalReport) -> dict[str, Any]:
     value: dict[str, Any] = {
         "pipeline": report.pipeline,
         "prompt_version": report.version,

@@ -28,7 +28,7 @@ RIGHT = (1, 2, 5, 6, 7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class EvalReport:
     """Everything that is shown of an evaluation.
 
     `ladder_rows` and `before_rows` are by key; `notes` stand at the end.
@@ -54,7 +54,7 @@ def interval(share: Proportion | Mean) -> str:
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
-def report_text(report: Report, *, terminal: bool) -> str:
+def report_text(report: EvalReport, *, terminal: bool) -> str:
     """Return the report for a person. Each number has its n and its interval."""
     parts = [f"{report.pipeline} {report.version}: {count(report.gold, 'gold row')}"]
     shown = _shown(report)
@@ -81,7 +81,7 @@ def report_text(report: Report, *, terminal: bool) -> str:
     return "\n\n".join(parts)
 
 
-def report_markdown(report: Report) -> str:
+def report_markdown(report: EvalReport) -> str:
     """Return the report for a pull request. Text of files, data or models stands in code."""
     verdict = "not good enough" if report.shortfalls else "good enough"
     parts = [f"### batchpipe eval: {code(report.pipeline)} ({code(report.version)}), {verdict}"]
@@ -104,7 +104,7 @@ def report_markdown(report: Report) -> str:
     return safe("\n\n".join(parts), lines=True) + "\n"
 
 
-def _shown(report: Report) -> list[Quality]:
+def _shown(report: EvalReport) -> list[Quality]:
     """Return the models, then the ladder where it has several rungs."""
     ladder = report.ladder
     return [*report.models, *([ladder] if ladder is not None and SEVERAL in ladder.model else [])]
@@ -148,7 +148,7 @@ def _confused(ladder: Quality) -> list[list[object]]:
     ]
 
 
-def _judges(report: Report, terminal: bool) -> list[str]:
+def _judges(report: EvalReport, terminal: bool) -> list[str]:
     wrong = refused(report.ladder_rows.values(), [each.field for each in report.judged], SHOWN_ROWS)
     judges = table(JUDGES, judge_lines(report.judged), terminal=terminal, right=JUDGES_RIGHT)
     parts = [f"Judges (their cost is not part of the costs above)\n{judges}"]
@@ -174,7 +174,7 @@ def _calibration(found: Quality, terminal: bool) -> str:
     return f"{title}\n{table(('confidence', 'n', 'mean', 'right'), rows, terminal=terminal, right=(1, 2))}"
 
 
-def _errors(report: Report, shown: Sequence[Quality]) -> list[str]:
+def _errors(report: EvalReport, shown: Sequence[Quality]) -> list[str]:
     """Return what 1,000 rows cost with each model and the ladder, wrong rows included, the cheapest first."""
     price = report.error_usd
     whole = [each for each in shown if each.right.n == report.gold and each.usd_per_1000 is not None]
@@ -204,7 +204,7 @@ def _against(found: Versus) -> list[tuple[str, object]]:
     ]
 
 
-def _rows(report: Report, keys: Sequence[str]) -> list[list[object]]:
+def _rows(report: EvalReport, keys: Sequence[str]) -> list[list[object]]:
     rows: list[list[object]] = []
     for key in keys[:SHOWN_ROWS]:
         now, before = report.ladder_rows[key], report.before_rows[key]

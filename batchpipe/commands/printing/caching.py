@@ -17,7 +17,7 @@ LIVES: Mapping[str, str] = {"5m": "5 minutes", "1h": "an hour"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheUse:
+class CacheSavings:
     """What caching did with one model: `hits` of `requests` read a prefix from the cache.
 
     `saved_usd` is compared with no cache. It is below 0 where writing cost more than reading saved.
@@ -31,12 +31,12 @@ class CacheUse:
     saved_usd: Decimal
 
 
-def read_cache_use(session: Session, pipelines: Sql) -> list[CacheUse]:
+def read_cache_use(session: Session, pipelines: Sql) -> list[CacheSavings]:
     """Return what caching did, by model.
 
     Reads `ledger.results`, `ledger.prices`.
     """
-    return [CacheUse(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
+    return [CacheSavings(**each) for each in session.dictionaries(query("cache_came_to", pipelines=pipelines))]
 
 
 def expected_object(caching: Sequence[ExpectedCaching]) -> list[dict[str, Any]]:
@@ -62,12 +62,12 @@ def _expected(each: ExpectedCaching) -> str:
     return f"{what}, for {LIVES[each.ttl]}, {again}: {money(each.saved_usd)} saved ({hits})"
 
 
-def came_to_text(caching: Sequence[CacheUse]) -> str | None:
+def came_to_text(caching: Sequence[CacheSavings]) -> str | None:
     """Return what the cache saved or lost, by model; None where no cache was used."""
     return "; ".join(_came_to(each) for each in caching) or None
 
 
-def _came_to(each: CacheUse) -> str:
+def _came_to(each: CacheSavings) -> str:
     found = f"{safe(each.model)}: {share(each.hits, each.requests)} of {count(each.requests, 'request')} found it"
     if each.saved_usd >= 0:
         return f"{found}, {money(each.saved_usd)} saved against no cache"

@@ -101,7 +101,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class ReportQuality:
     """The quality of a pipeline's present answers. `right` counts those with a true value; None where none has one.
 
     `judged` fields are left out. `usd_per_1000_correct` is the cost per 1,000 right rows; `usd_ends` is the same at
@@ -122,7 +122,7 @@ class Quality:
 
 def read_quality(
     context: Context, named: Named, usd_per_1000: Decimal | None, costs: Mapping[tuple[Any, Any], Decimal]
-) -> Quality | None:
+) -> ReportQuality | None:
     """Return what is known about the quality of a pipeline with `[eval]`; None without it.
 
     `usd_per_1000` is the cost per 1,000 answered rows, `costs` the cost of each rung and model.
@@ -143,7 +143,7 @@ def read_quality(
             evaluated = _evaluated(session, named, file, error_usd)
     right = _agreed("", found) if found else None
     per_correct, ends = _per_correct(usd_per_1000, right)
-    return Quality(
+    return ReportQuality(
         right=right,
         judged=judged,
         reviewed=reviewed_among(found),

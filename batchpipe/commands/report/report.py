@@ -10,7 +10,7 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object
-from batchpipe.commands.printing.caching import CacheUse, came_to_text, read_cache_use
+from batchpipe.commands.printing.caching import CacheSavings, came_to_text, read_cache_use
 from batchpipe.commands.printing.text import count, moment, money, pairs, share, table
 from batchpipe.commands.report.estimate_accuracy import (
     PastEstimate,
@@ -19,7 +19,7 @@ from batchpipe.commands.report.estimate_accuracy import (
     expected_text,
     read_estimates,
 )
-from batchpipe.commands.report.quality import Quality, read_quality
+from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object, quality_pairs, quality_parts
 from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.engine.context import Context
@@ -80,7 +80,7 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class RungSums:
     """The sums of one rung's model."""
 
     rung: int | None
@@ -89,7 +89,7 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
+class DaySums:
     """The sums of one UTC day, by the day of recording."""
 
     day: date
@@ -97,7 +97,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class VersionSums:
     """The sums of one prompt version."""
 
     version: str | None
@@ -130,13 +130,13 @@ class Report:
     in_flight: InFlight
     estimate: PastEstimate | None
     estimates: Sequence[RunEstimate]
-    rungs: Sequence[Rung]
-    versions: Sequence[Version]
+    rungs: Sequence[RungSums]
+    versions: Sequence[VersionSums]
     runs: Sequence[Run]
-    days: Sequence[Day]
+    days: Sequence[DaySums]
     reviewed: Agreement
-    caching: Sequence[CacheUse]
-    quality: Quality | None = None
+    caching: Sequence[CacheSavings]
+    quality: ReportQuality | None = None
 
 
 def report(call: Call, arguments: Sequence[str]) -> int:
@@ -200,27 +200,29 @@ def _read(session: Session, named: Named) -> Report:
     )
 
 
-def _rungs(session: Session) -> list[Rung]:
+def _rungs(session: Session) -> list[RungSums]:
     statement = query("paid_sums", groups=Sql("rung, model,"), grouped=Sql("GROUP BY rung, model ORDER BY rung, model"))
-    return [Rung(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)]
+    return [
+        RungSums(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)
+    ]
 
 
-def _versions(session: Session) -> list[Version]:
+def _versions(session: Session) -> list[VersionSums]:
     grouped = Sql("LEFT JOIN work.versions USING (prompt_version) GROUP BY version, git_commit, seq ORDER BY seq")
     statement = query("paid_sums", groups=Sql("version, git_commit,"), grouped=grouped)
     return [
-        Version(version=each["version"], git_commit=each["git_commit"], sums=_sums(each))
+        VersionSums(version=each["version"], git_commit=each["git_commit"], sums=_sums(each))
         for each in session.dictionaries(statement)
     ]
 
 
-def _days(session: Session) -> list[Day]:
+def _days(session: Session) -> list[DaySums]:
     statement = query(
         "paid_sums",
         groups=Sql("recorded_at::DATE AS day,"),
         grouped=sql("GROUP BY day ORDER BY day DESC LIMIT {last}", last=number_sql(LAST)),
     )
-    return [Day(day=each["day"], sums=_sums(each)) for each in session.dictionaries(statement)]
+    return [DaySums(day=each["day"], sums=_sums(each)) for each in session.dictionaries(statement)]
 
 
 def _sums(row: Mapping[str, Any]) -> Sums:
@@ -326,11 +328,11 @@ def _sums_table(title: str, rows: Sequence[tuple[str, Sums]], terminal: bool) ->
     return table(header, cells, terminal=terminal, right=tuple(range(1, len(header))))
 
 
-def _rung_name(rung: Rung) -> str:
+def _rung_name(rung: RungSums) -> str:
     return f"{rung.rung} {rung.model}" if rung.rung is not None else "unknown"
 
 
-def _version_name(version: Version) -> str:
+def _version_name(version: VersionSums) -> str:
     return (version.version or "unknown") + (f" ({version.git_commit})" if version.git_commit else "")
 
 
@@ -348,7 +350,7 @@ def _runs_table(runs: Sequence[Run], terminal: bool) -> str:
     return table(("by run", "status", "sent", "collected", "cost"), cells, terminal=terminal, right=(2, 3, 4))
 
 
-def _days_table(days: Sequence[Day], terminal: bool) -> str:
+def _days_table(days: Sequence[DaySums], terminal: bool) -> str:
     cells = [
         (
             each.day.isoformat(),

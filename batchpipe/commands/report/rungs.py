@@ -8,11 +8,11 @@ from typing import Any
 from batchpipe.commands.eval.quality import SEVERAL
 from batchpipe.commands.printing.gold import MADE_UP, judged_notes, reviewed_notes, reviewed_object
 from batchpipe.commands.printing.text import count, moment, money, safe, share, table
-from batchpipe.commands.report.quality import Evaluated, Quality, RungQuality, SubLadder
+from batchpipe.commands.report.quality import Evaluated, ReportQuality, RungQuality, SubLadder
 from batchpipe.engine.gold.agreement import Agreed
 
 
-def quality_pairs(found: Quality | None) -> list[tuple[str, str | None]]:
+def quality_pairs(found: ReportQuality | None) -> list[tuple[str, str | None]]:
     """Return the lines of the summary: the share of right answers, and the cost of 1,000 right ones."""
     if found is None:
         return []
@@ -30,7 +30,7 @@ def quality_pairs(found: Quality | None) -> list[tuple[str, str | None]]:
     return [("right", words), ("per 1,000 right", money(usd) if usd is not None else None)]
 
 
-def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str]:
+def quality_parts(found: ReportQuality | None, again: str, terminal: bool) -> list[str]:
     """Return tables and sentences. `again` is the command that evaluates every model."""
     if found is None:
         return []
@@ -54,7 +54,7 @@ def quality_parts(found: Quality | None, again: str, terminal: bool) -> list[str
     return [*parts, *(f"  {safe(each)}" for each in notes)]
 
 
-def rung_sentences(found: Quality, known: Evaluated) -> list[str]:
+def rung_sentences(found: ReportQuality, known: Evaluated) -> list[str]:
     """Return sentences on whether each rung is worth its cost, and on the cheapest ladder with errors included."""
     present, cheapest = known.full, known.cheapest
     if present is None:
@@ -102,7 +102,7 @@ def keep(present: SubLadder, without: SubLadder) -> tuple[bool | None, str]:
     return None, f"is worth its cost where a wrong row costs {'more' if fewer > 0 else 'less'} than {limit}: {change}"
 
 
-def quality_object(found: Quality | None) -> dict[str, Any] | None:
+def quality_object(found: ReportQuality | None) -> dict[str, Any] | None:
     """Return the quality for `--json`."""
     if found is None:
         return None

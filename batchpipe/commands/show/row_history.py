@@ -98,7 +98,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
+class RecordedReview:
     """What a person said of an answer: `before` is the model's document, `after` the person's.
 
     It `stands` while the input is the same and there is no newer review.
@@ -134,12 +134,12 @@ class RowHistory:
     problem: str | None
     attempts: Sequence[Attempt]
     decisions: Sequence[Decision]
-    reviews: Sequence[Review]
+    reviews: Sequence[RecordedReview]
 
 
-def review_of(row: Mapping[str, Any]) -> Review:
+def review_of(row: Mapping[str, Any]) -> RecordedReview:
     """Return a review from a row of the ledger, where documents are text."""
-    return Review(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
+    return RecordedReview(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
 
 
 def history_text(history: RowHistory, suggest: Callable[[str], str]) -> str:
@@ -267,7 +267,7 @@ def _decision(each: Decision) -> str:
     return f"  {moment(each.recorded_at)}  {what}{version}{wait}{why}"
 
 
-def _review(each: Review) -> str:
+def _review(each: RecordedReview) -> str:
     names = dict.fromkeys([*each.before, *each.after])
     changed = [name for name in names if each.before.get(name) != each.after.get(name)]
     changes = "; ".join(f"{safe(name)}: {_side(each.before, name)} → {_side(each.after, name)}" for name in changed)

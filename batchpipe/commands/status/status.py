@@ -43,7 +43,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class OpenChunk:
     """An open chunk. `held_until`: when a chunk of unknown outcome counts as lost. Times are naive UTC."""
 
     chunk_id: str
@@ -62,7 +62,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class OpenOrder:
     """An open order: what a person asked for that is not done yet. `selection` is the `--where` of the order."""
 
     number: int
@@ -98,8 +98,8 @@ class Status:
     pipeline: str
     paused: bool
     rows: Mapping[str, int]
-    batches: Sequence[Chunk]
-    orders: Sequence[Order]
+    batches: Sequence[OpenChunk]
+    orders: Sequence[OpenOrder]
     runs: Sequence[Run]
     cost_usd: Decimal
     unpriced: int
@@ -215,9 +215,9 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     )
 
 
-def _orders(session: Session, pipelines: Sql) -> list[Order]:
+def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:
     rows = session.dictionaries(query("open_orders", pipelines=pipelines))
-    return [Order(**{name: row[name] for name in Order.__dataclass_fields__}) for row in rows]
+    return [OpenOrder(**{name: row[name] for name in OpenOrder.__dataclass_fields__}) for row in rows]
 
 
 def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) -> None:
@@ -232,11 +232,11 @@ def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) 
         work.close()
 
 
-def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> Chunk:
+def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> OpenChunk:
     begun = batch.created_at or batch.submitted_at or batch.prepared_at
     left = (batch.expires_at - now).total_seconds() if batch.expires_at else None
     held = batch.unknown_at + timedelta(seconds=reconcile_wait) if batch.unknown_at and batch.state == "held" else None
-    return Chunk(
+    return OpenChunk(
         chunk_id=batch.chunk_id,
         batch_id=batch.batch_id,
         state=batch.state,
@@ -304,7 +304,7 @@ def _rows_line(rows: Mapping[str, int]) -> str:
     return ", ".join(shown) or "none yet"
 
 
-def _batches_table(batches: Sequence[Chunk], terminal: bool) -> str:
+def _batches_table(batches: Sequence[OpenChunk], terminal: bool) -> str:
     rows = [
         (
             each.batch_id,
@@ -326,7 +326,7 @@ def _left(seconds: float | None) -> str:
     return duration(seconds) if seconds > 0 else "expired"
 
 
-def _held_line(chunk: Chunk, now: datetime) -> str:
+def _held_line(chunk: OpenChunk, now: datetime) -> str:
     what = f"  {count(chunk.requests, 'request')} of rung {chunk.rung}"
     if chunk.state != "held" or chunk.held_until is None:
         return f"{what}: being sent, or its run was killed (chunk {chunk.chunk_id})"
@@ -334,7 +334,7 @@ def _held_line(chunk: Chunk, now: datetime) -> str:
     return f"{what}: outcome of the submit unknown, {until} (chunk {chunk.chunk_id})"
 
 
-def _order_line(order: Order) -> str:
+def _order_line(order: OpenOrder) -> str:
     option = f"--{order.kind.replace('_', '-')}" + (
         "" if order.kind == "retry_failed" else f" {safe(order.argument)!r}"
     )

@@ -16,7 +16,7 @@ from batchpipe.common.errors import PipelineError, TemplateError
 from batchpipe.engine.plan.plan import DUE_REASONS
 from batchpipe.engine.plan.render import feedback_text, python_value
 from batchpipe.engine.resolved.commits import Commit
-from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts, text_of_resolved, unified
+from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts, text_of_resolved, unified
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import (
     KnownInputs,
@@ -94,8 +94,8 @@ class PromptDiff:
     under it.
     """
 
-    before: PromptText | None
-    after: PromptText
+    before: VersionText | None
+    after: VersionText
     prompt: Sequence[PartDiff]
     rows: Sequence[SampledRow]
     problem: str | None = None
@@ -134,7 +134,7 @@ def find_named(database: Database, work: Work, file: PipelineFile, options: Prom
 class EarlierPrompt:
     """Holds the earlier side: its text, and the resolved version for rendering, or the problem with that."""
 
-    text: PromptText
+    text: VersionText
     resolved: Resolved | None
     problem: str | None
 

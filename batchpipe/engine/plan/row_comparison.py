@@ -166,12 +166,12 @@ def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[Record
         resolved.version,
         *(resolved.version_under(recipe) for recipe in other_recipes(resolved.version.recipe)),
     ]
-    judges = [resolved.policy_under(recipe)[1] for recipe in other_recipes(resolved.policy_recipe)]
+    other_hashes = [resolved.policy_under(recipe)[1] for recipe in other_recipes(resolved.policy_recipe)]
     identities = {
         "prompt_versions": [each.prompt_version for each in versions],
         "visible_hashes": [each.visible_hash for each in versions],
         "schema_hashes": [each.schema_hash for each in versions],
-        "judge_hashes": [resolved.judge_hash, *judges],
+        "judge_hashes": [resolved.judge_hash, *other_hashes],
     }
     statement = query(
         "identities",

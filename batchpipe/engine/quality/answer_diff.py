@@ -10,7 +10,7 @@ from uuid import UUID
 
 from batchpipe.engine.gold.answered_gold import Examples, TrueValues
 from batchpipe.engine.quality.gold_diff import GoldDiff, diff_gold
-from batchpipe.engine.resolved.prompt_text import PartDiff, PromptText, diff_texts
+from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts
 from batchpipe.engine.resolved.versions import KnownVersion
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.columns import Column, output_columns, value_sql
@@ -32,7 +32,7 @@ class DiffSide:
     `known` is None where the version was never run. `examples` are the rows of the prompt's queries.
     """
 
-    text: PromptText
+    text: VersionText
     full_schema: Mapping[str, Any]
     known: KnownVersion | None
     model: str | None = None

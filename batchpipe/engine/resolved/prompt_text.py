@@ -15,7 +15,7 @@ INLINE = ("<system_text>", "<user_text>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptText:
+class VersionText:
     """The texts of a version by part: `system`, `user`, the included `prompts/...`, `vars`, `queries.x`, `schema`.
 
     `label` is the version's name for a person.
@@ -33,10 +33,10 @@ class PartDiff:
     diff: str
 
 
-def text_of_resolved(resolved: Resolved, label: str) -> PromptText:
+def text_of_resolved(resolved: Resolved, label: str) -> VersionText:
     """Return the texts of a resolved pipeline."""
     version, pipeline = resolved.version, resolved.file.pipeline
-    return PromptText(
+    return VersionText(
         label=label,
         parts=_parts(
             pipeline.prompt.system,
@@ -59,16 +59,16 @@ def text_of_recorded(
     queries: Mapping[str, Any],
     full_schema: Mapping[str, Any],
     output_format: str,
-) -> PromptText:
+) -> VersionText:
     """Return the texts of a version that the ledger keeps."""
     prompt = tomllib.loads(toml).get("prompt", {})
-    return PromptText(
+    return VersionText(
         label=label,
         parts=_parts(prompt.get("system"), prompt.get("user"), sources, variables, queries, full_schema, output_format),
     )
 
 
-def diff_texts(before: PromptText, after: PromptText) -> list[PartDiff]:
+def diff_texts(before: VersionText, after: VersionText) -> list[PartDiff]:
     """Return the parts that differ, in the order of a prompt."""
     names = [*before.parts, *(each for each in after.parts if each not in before.parts)]
     names.sort(key=_place)

@@ -20,7 +20,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
 from batchpipe.engine.resolved.commits import Commit, find_commit, unpack
-from batchpipe.engine.resolved.prompt_text import PromptText, text_of_recorded
+from batchpipe.engine.resolved.prompt_text import VersionText, text_of_recorded
 from batchpipe.engine.resolved.resolve import PromptVersion, Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, input_column
 from batchpipe.engine.source.source import Inputs
@@ -67,7 +67,7 @@ class RecordedVersion:
         return self.known.version
 
     @property
-    def text(self) -> PromptText:
+    def text(self) -> VersionText:
         """Return the version's texts by part."""
         return text_of_recorded(
             self.label,
