@@ -18,10 +18,10 @@ from commandline import COMMAND, surroundings
 from crash.sweep import answered
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.call_pool import side_by_side
 from batchpipe.common.errors import ProviderError
 from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.engine.batches import next_chunks as room
-from batchpipe.engine.batches.call_pool import side_by_side
 
 CHUNKS = BASIC + "[chunking]\nmax_requests = 6\nmax_in_flight = 8\n"
 ROWS = 18  # chunks of 6, 5, 4 and 3

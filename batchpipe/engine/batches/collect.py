@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.batches.ladder_verdicts import fill_ladder_verdicts
+from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
 from batchpipe.engine.batches.run_parts import RunParts
@@ -19,7 +18,6 @@ from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
-from batchpipe.engine.resolved.resolve import answer_rules_of
 from batchpipe.providers import BatchState
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
@@ -116,7 +114,7 @@ class Collector:
                 self.parts.raw_folder.note(
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
-        self._validate()
+        validate_received(self.parts)
         fill_result_prices(self.parts, self.prices, ended[0][1].created_at.date())
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
@@ -160,7 +158,7 @@ class Collector:
         self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
         read_lines(self.parts.work, self.parts.resolved.rules, [path])
         self._choose_lines()
-        self._validate()
+        validate_received(self.parts)
         fill_result_prices(self.parts, self.prices, self.parts.database.clock().date())
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
@@ -212,58 +210,6 @@ class Collector:
         """
         self.parts.work.connection.execute(query("chosen_lines"))
         self.parts.work.connection.execute(query("received_chosen"))
-
-    def _validate(self) -> None:
-        """Validate each answer under the policy that its request was sent under.
-
-        Reads `work.received`, `work.sent`.
-        Writes `work.all_validity` and `work.all_documents`, views, and the tables that stand behind them.
-        """
-        connection = self.parts.work.connection
-        policies = connection.execute(
-            "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
-        ).fetchall()
-        one = len(policies) == 1
-        if not one:
-            connection.execute(query("validity_by_policy"))
-        for policy_hash, prompt_version in policies:
-            rules = self._rules_for(policy_hash, prompt_version)
-            policy = sql("{policy_hash}::UUID", policy_hash=quote_literal(policy_hash))
-            among = {"all": Sql("true") if one else Sql("false"), "policy_hash": policy}
-            validate_documents(self.parts.work, rules, sql("({answers})", answers=query("answers_received", **among)))
-            sent = query("sent_under_policy", **among)
-            if rules.inputs:
-                with self.parts.reading() as session:
-                    session.execute(query("sent_values"))
-                sent = query("sent_with_values", sent=sent)
-            validate_answers(self.parts.work, rules, f"({sent})")
-            if not one:
-                connection.execute(query("add_validity"))
-                connection.execute(query("add_documents"))
-        connection.execute(
-            query("all_validity", validity=Sql("work.validity") if one else Sql("work.validity_by_policy"))
-        )
-        documents = Sql("work.documents") if one else Sql("work.documents_by_policy")
-        connection.execute(query("all_documents", documents=documents))
-
-    def _rules_for(self, policy_hash: str, prompt_version: str) -> AnswerRules:
-        """Return the rules for answers to requests of `policy_hash`: the present ones, or those that were recorded.
-
-        Requests of the present prompt version are validated by the present checks, wherever the inputs that these read
-        are at hand.
-        Reads `ledger.policies`.
-        """
-        if policy_hash == self.parts.resolved.policy_hash:
-            return self.parts.resolved.answer_rules
-        with self.parts.reading() as session:
-            found = session.rows(query("recorded_policy"), {"policy_hash": policy_hash})
-        policy = json.loads(found[0][0])
-        recorded = answer_rules_of(policy, self.parts.work.connection)
-        today = self.parts.resolved.answer_rules
-        at_hand = {name for name, _ in recorded.input_columns}
-        if prompt_version == self.parts.resolved.version.prompt_version and today.inputs <= at_hand:
-            return replace(today, input_columns=recorded.input_columns)
-        return recorded
 
     def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Decide each row by the ladder, and record results, decisions, events and the output table in one transaction.

@@ -115,14 +115,10 @@ def record_free_decisions(
     `work.documents_of_revalidated`.
     Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
     """
-    changes = plan.input - plan.rows_by_reason["unchanged"] - plan.rows_by_reason["pending"]
     names = quote_list(resolved.names)
     first_look = options.since is None
-    with database.reading(work) as session:
-        table_sql = query("stale_rows", table=output_table(resolved))
-        stale = session.one(table_sql)[0] if first_look and resolved.has_output else 0
-    if not (changes or plan.removed or stale or orders or plan.followers or plan.rows_by_reason["pending"]) and (
-        not resolved.include_columns
+    if not (
+        orders or _has_free_decisions(resolved, plan) or (first_look and _has_stale_rows(database, work, resolved))
     ):
         return plan.seq
     with database.writing(work, run_id) as session:
@@ -145,6 +141,20 @@ def record_free_decisions(
                 refresh_output(session, resolved)
             close_orders(session, resolved, run_id, orders, options.where is None)
         return session.seq
+
+
+def _has_free_decisions(resolved: Resolved, plan: Plan) -> bool:
+    """Return whether anything of `plan` may have to be recorded, the columns included that the output takes along."""
+    changes = plan.input - plan.rows_by_reason["unchanged"] - plan.rows_by_reason["pending"]
+    return bool(changes or plan.removed or plan.followers or plan.rows_by_reason["pending"] or resolved.include_columns)
+
+
+def _has_stale_rows(database: Database, work: Work, resolved: Resolved) -> bool:
+    """Return whether the output table has rows that are not current. Reads the output table."""
+    if not resolved.has_output:
+        return False
+    with database.reading(work) as session:
+        return bool(session.one(query("stale_rows", table=output_table(resolved)))[0])
 
 
 def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:

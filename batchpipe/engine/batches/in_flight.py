@@ -10,9 +10,9 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from batchpipe.common import telemetry
+from batchpipe.common.call_pool import side_by_side
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Level, Tell
-from batchpipe.engine.batches.call_pool import side_by_side
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.batches.run_parts import RunParts

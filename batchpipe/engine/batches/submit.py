@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from batchpipe.common import telemetry
+from batchpipe.common.call_pool import side_by_side
 from batchpipe.common.errors import ProviderError
-from batchpipe.engine.batches.call_pool import side_by_side
 from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT

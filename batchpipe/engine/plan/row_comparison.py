@@ -116,6 +116,15 @@ def fill_input(
         ways.append(RecordedInput(tuple(names), tuple(types), recipe, number, recorded))
     listed = [sql("{hashed} AS {name}", hashed=hashed, name=_hash_name(number)) for hashed, number in hashes.items()]
     session.execute(query("input", hashes=joined(", ", listed), snapshot=snapshot.relation))
+    _leave_out_rows(session, resolved, options)
+    return ways
+
+
+def _leave_out_rows(session: Session, resolved: Resolved, options: PlanOptions) -> None:
+    """Leave out the rows that the options say the plan does not look at.
+
+    Reads `work.standing`. Writes `work.input`.
+    """
     if options.unanswered is not None:
         session.execute(
             Sql(
@@ -133,7 +142,6 @@ def fill_input(
             ),
             [options.since],
         )
-    return ways
 
 
 def _binds(session: Session, statement: Sql) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -92,19 +93,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         version = session.rows(
             query("version_number", pipelines=names), {"prompt_version": resolved.version.prompt_version}
         )
-    first = end.first
-    rows = {
-        "input": first.input,
-        "accepted": standing.get("accepted", 0),
-        "review": review,
-        "failed": standing.get("failed", 0),
-        "pending": standing.get("pending", 0),
-        "due": standing.get("due", 0),
-        "unchanged": first.rows_by_reason["unchanged"],
-        "carried_over": first.rows_by_reason["carried_over"],
-        "kept": standing.get("kept", 0),
-        "removed": first.removed,
-    }
+    rows = _rows(end.first, standing, review)
     status = _status(end, rows, failed, decided, resolved.file.pipeline.retry.max_failed)
     if status in ("done", "failed_rows"):
         _close_orders(database, work, resolved, end)
@@ -144,6 +133,25 @@ def close_run(
         data["message"] = error.what if error is not None else gate
     with database.writing(work, run_id) as session:
         add_event(session, pipeline, "run_ended", data, run_id=run_id)
+
+
+def _rows(first: Plan, standing: Mapping[str, int], review: int) -> dict[str, int]:
+    """Return the number of rows by what the run says of them.
+
+    `first` is the run's first plan, `standing` the number of rows by their state at its end.
+    """
+    return {
+        "input": first.input,
+        "accepted": standing.get("accepted", 0),
+        "review": review,
+        "failed": standing.get("failed", 0),
+        "pending": standing.get("pending", 0),
+        "due": standing.get("due", 0),
+        "unchanged": first.rows_by_reason["unchanged"],
+        "carried_over": first.rows_by_reason["carried_over"],
+        "kept": standing.get("kept", 0),
+        "removed": first.removed,
+    }
 
 
 def _status(end: RunEnd, rows: dict[str, int], failed: int, decided: int, max_failed: float) -> Status:
