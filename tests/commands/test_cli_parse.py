@@ -77,8 +77,9 @@ def loaded(words: list[str], folder: Path) -> list[str]:
     return found
 
 
-def test_the_version(typed: CommandLine) -> None:
-    assert typed("--version").out == f"batchpipe {__version__}\n"
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version(flag: str, typed: CommandLine) -> None:
+    assert typed(flag).out == f"batchpipe {__version__}\n"
 
 
 def test_no_command_is_a_mistake(typed: CommandLine) -> None:
