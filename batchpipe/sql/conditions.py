@@ -71,7 +71,7 @@ class _Names:
         return prefix + name
 
     def _unknown(self, shown: str, path: list[str]) -> PipelineError:
-        known = [*self.fields.values(), *self.columns.values()]
+        known = list(dict.fromkeys([*self.fields.values(), *self.columns.values()]))
         near = difflib.get_close_matches(path[-1] if path[0] in ("input", "output") else path[0], known, 1, 0.6)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known names: {', '.join(known) or 'none'}."
         return PipelineError(f"no output field or input column is called {shown!r}", where=self.where, hint=hint)

@@ -170,7 +170,9 @@ def _calibration(found: Quality, terminal: bool) -> str:
         ]
         for each in known.bins
     ]
-    title = f"Confidence of {safe(found.model)}: {known.error:.1%} off on average, n = {count(known.n)}"
+    title = (
+        f"Confidence of {safe(found.model)}: {known.error:.1%} away from the accuracy on average, n = {count(known.n)}"
+    )
     return f"{title}\n{table(('confidence', 'n', 'mean', 'right'), rows, terminal=terminal, right=(1, 2))}"
 
 

@@ -109,7 +109,7 @@ def _right(found: PilotAccuracy | None) -> str:
     climbing = f"; {found.climbing:,} more go up a rung" if found.climbing else ""
     climbing += "; made up, as the emulator's answers are" if found.made_up else ""
     if found.interval is None:
-        return f"not known: no row with a true value has an answer that stands{climbing}"
+        return f"not known: no row with a true value has a present answer{climbing}"
     low, high = found.interval
     rows = count(found.n, "row")
     return f"{found.right:,} of {rows} with a true value, {found.share:.1%} (95%: {low:.1%} to {high:.1%}){climbing}"

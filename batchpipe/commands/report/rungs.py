@@ -36,7 +36,7 @@ def quality_parts(found: ReportQuality | None, again: str, terminal: bool) -> li
         return []
     parts = []
     if found.right is not None:
-        parts.append(_rungs_table("answers that stand", found.rungs, terminal))
+        parts.append(_rungs_table("present answers", found.rungs, terminal))
     known = found.evaluated
     if known is not None and known.choices:
         title = f"ladders, by the evaluation of {known.version} of {moment(known.evaluated_at)}"
@@ -89,8 +89,8 @@ def keep(present: SubLadder, without: SubLadder) -> tuple[bool | None, str]:
     dearer = without.usd_per_1000 - present.usd_per_1000
     fewer = present.right.agreed - without.right.agreed
     change = f"without it 1,000 rows cost {money(abs(dearer))} {'more' if dearer >= 0 else 'less'}"
-    rows = f"{count(abs(fewer), 'row')} of {count(n)} {'fewer' if fewer > 0 else 'more'}" if fewer else "as many rows"
-    change += f" and {rows} are right"
+    rows = f"{count(abs(fewer))} {'fewer' if fewer > 0 else 'more'}" if fewer else "as many"
+    change += f", and {rows} of {count(n, 'row')} are right"
     if with_errors is not None and other is not None:
         kept = with_errors <= other
         return kept, f"{'is' if kept else 'is not'} worth its cost: {change}"
