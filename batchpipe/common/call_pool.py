@@ -46,7 +46,7 @@ def side_by_side(calls: Sequence[Callable[[], T]], most: int, expected: tuple[ty
     waiting = deque(enumerate(calls))
     ended: SimpleQueue[_EndedCall[T]] = SimpleQueue()
     for _ in range(min(most, len(calls))):
-        # A span that is begun in the thread belongs to the one that is open here.
+        # Spans that the thread begins become children of the span that is open here.
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(_work, waiting, ended), daemon=True).start()
     try:

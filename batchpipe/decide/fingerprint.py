@@ -118,7 +118,7 @@ def _md5(data: bytes) -> Any:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-# By their numbers. A new recipe is one more entry; an entry stays as long as rows that it made may be stored.
+# The recipes by number. A new recipe is a new entry; an entry stays as long as rows that it made may be stored.
 RECIPES: dict[int, Recipe] = {
     1: Recipe(number=1, text=text_of_cast, fingerprinter=fingerprinter),
 }

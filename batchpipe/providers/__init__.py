@@ -31,7 +31,7 @@ OutcomeKind = Literal[
     "canceled",  # canceled by us
     "transient",  # the provider's own error; the same request may pass later
     "permanent",  # the request is at fault: invalid_request_error
-    "account",  # credit, spend limit or permission: nothing helps but a person
+    "account",  # credit, spend limit or permission: a person has to act
     "unknown",  # a type or shape that is not in the protocol
 ]
 

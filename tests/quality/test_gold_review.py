@@ -160,5 +160,5 @@ def test_the_sample_is_told_apart(project: Project) -> None:
     printed = run_eval(project)
     assert printed.value["gold_from_review"] | {"sample": 2} == printed.value["gold_from_review"]
     assert "2 of 2 gold rows come from review: 2 of the sample." in printed.talk
-    assert "pull the accuracy down" not in printed.talk
+    assert "lower the accuracy" not in printed.talk
     assert json.loads(printed.out)["gold"] == 2
