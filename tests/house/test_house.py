@@ -64,7 +64,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.answers.*": STEPS,
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
-    "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*"),
+    "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
     "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.settings"),
     "engine.gold.*": (*STEPS, "engine.context", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
     "engine.plan.*": (

@@ -150,3 +150,40 @@ def test_a_request_in_flight_and_an_answer_of_try_are_found(project: Project, mo
     assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["new"]) == (2, 4)
     again = project.attempt(rows=2)
     assert all(each.known for each in again)
+
+
+@pytest.mark.parametrize("key", ["amount", "share", "weight", "tags", "place", "at"])
+def test_a_key_of_any_type_stays_the_same_key(project: Project, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    write(project, key=key, prompt="{{ id }}")
+    assert project.run().submitted == 5
+    stored = set(project.sql("SELECT key, key_id FROM ledger.requests"))
+    second_recipe(monkeypatch)
+    assert project.plan().rows_by_reason["unchanged"] == 5
+    write(project, key=key, prompt="{{ id }}!", rows=6)
+    assert project.plan().rows_by_reason["new"] == 1
+    assert project.run().submitted == 6
+    assert stored < set(project.sql("SELECT key, key_id FROM ledger.requests"))
+    assert project.plan().rows_by_reason["unchanged"] == 6
+    assert project.run().submitted == 0
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(6,)]
+
+
+def test_a_key_whose_type_changes_stays_the_same_key(project: Project) -> None:
+    """One `5.5` among whole numbers makes the column another type, and no other row new."""
+    rows = "SELECT n{cast} AS id, n AS text FROM (SELECT unnest({numbers}) AS n)"
+    given = PIPELINE.replace("{prompt}", "{{{{ text }}}}").replace("{key}", "id")
+    project.pipeline(given.format(query=rows.format(cast="::BIGINT", numbers="[1, 2, 3]")))
+    assert project.run().submitted == 3
+    whole = rows.replace("n AS text", "round(n)::BIGINT AS text")
+    project.pipeline(given.format(query=whole.format(cast="::DOUBLE", numbers="[1, 2, 3, 5.5]")))
+    plan = project.plan()
+    assert (plan.rows_by_reason["unchanged"], plan.rows_by_reason["new"], plan.removed) == (3, 1, 0)
+    assert project.run().submitted == 1
+    assert project.sql("SELECT key FROM ledger.requests ORDER BY key") == [
+        ('["1"]',),
+        ('["2"]',),
+        ('["3"]',),
+        ('["5.5"]',),
+    ]
+    assert project.sql("SELECT id, _current FROM demo ORDER BY id") == [(1, True), (2, True), (3, True), (5.5, True)]
+    assert project.plan().due == 0

@@ -138,7 +138,7 @@ def record_free_decisions(
         if first_look:
             if resolved.has_output:
                 refresh_included(session, resolved, plan.snapshot.relation)
-                refresh_output(session, resolved)
+                refresh_output(session, resolved, plan.snapshot)
             close_orders(session, resolved, run_id, orders, options.where is None)
         return session.seq
 

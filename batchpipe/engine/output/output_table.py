@@ -11,6 +11,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.quoting import (
@@ -210,18 +211,23 @@ def _merge(session: Session, resolved: Resolved, source: Sql, *, answered: bool)
     )
 
 
-def refresh_output(session: Session, resolved: Resolved) -> None:
+def refresh_output(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
     """Set `_current`: a row is current where its answer is valid for today's prompt and input.
 
-    Reads `work.compared`, `work.plan`. Writes the output table.
+    Reads `work.compared`, `work.plan`, and `snapshot` where its keys are not written as its columns write them.
+    Writes the output table.
     """
     table = output_table(resolved)
-    keys = [quote_identifier(each.name) for each in resolved.key_columns]
-    key_id = sql(
-        "md5(to_json([{texts}])::VARCHAR)::UUID", texts=joined(", ", (sql("{key}::VARCHAR", key=key) for key in keys))
-    )
+    texts = (sql("{key}::VARCHAR", key=quote_identifier(each.name)) for each in resolved.key_columns)
+    keyed = query("rows_with_keys", key=key_sql(texts), table=table)
+    stored_key = Sql("key")
+    if not snapshot.key_columns:
+        written = key_sql(each.text for each in resolved.key_columns)
+        keyed = query("rows_with_stored_keys_of_input", rows=keyed, key=written, input=snapshot.file)
+        stored_key = Sql("coalesce(stored, key)")
+    pipelines = quote_list(resolved.names)
     session.execute(
-        query("refresh_current", table=table, key_id=key_id, pipelines=quote_list(resolved.names)),
+        query("refresh_current", table=table, keyed=keyed, stored_key=stored_key, pipelines=pipelines),
         {"prompt_version": resolved.version.prompt_version},
     )
 

@@ -16,6 +16,7 @@ from batchpipe.engine.answers.validation import validate_answers, validate_docum
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.output.output_table import ensure_output, merge_output
+from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.schema.columns import value_sql
@@ -94,6 +95,8 @@ class Desk:
         only_ladder = which == "open" and self.resolved.review_where is None and not review.sample
         names = quote_list(self.resolved.names)
         with self.context.database.reading(self.work) as session:
+            keyed = self.snapshot.path.with_name("keyed.parquet")
+            self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, keyed)
             statement = query(
                 "review_answers",
                 pipelines=names,

@@ -22,7 +22,7 @@ from batchpipe.engine.plan.prompt_diff import (
     make_prompt_diff,
     resolve_earlier,
 )
-from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version
 from batchpipe.engine.run.options import RunOptions
@@ -152,6 +152,7 @@ def _planned(
     gold = pilot_gold(context, work, resolved, options.pilot)
     with database.reading(work) as session:
         resolved = under_recorded_recipes(session, resolved)
+        snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot)

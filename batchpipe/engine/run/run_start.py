@@ -11,7 +11,7 @@ from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.output_table import ensure_output
-from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
+from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -64,7 +64,12 @@ def read_input(
             resolved = under_recorded_recipes(session, resolved)
             record_version(session, resolved, run_id, context.git_commit())
             ensure_output(session, resolved, run_id)
+            keys_differ = bool(recorded_keys(session, resolved))
         folder = context.database.make_folder("work", file.pipeline.name)
         for old in folder.glob("*.parquet"):
             old.unlink()
-        return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns)
+        snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
+    if keys_differ:
+        with context.database.reading(work) as session:
+            snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
+    return resolved, snapshot

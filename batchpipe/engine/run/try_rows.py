@@ -29,7 +29,7 @@ from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import python_value, render_row
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
-from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved, split_model
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
@@ -116,6 +116,8 @@ class RowTry:
         """
         with self.context.database.reading(self.work) as session:
             self.resolved = under_recorded_recipes(session, self.resolved)
+            path = self.folder / "keyed.parquet"
+            self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, path)
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
         self._refuse_over_budget(requests)

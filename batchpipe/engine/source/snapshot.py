@@ -76,6 +76,11 @@ def canonical_text(value: Sql, kind: str, recipe: int) -> Sql:
     return trusted(RECIPES[recipe].text(value, kind))
 
 
+def key_sql(texts: Iterable[Sql]) -> Sql:
+    """Return SQL for a key: a JSON list of the `texts` of its columns."""
+    return sql("json_array({texts})::VARCHAR", texts=joined(", ", texts))
+
+
 def texts_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
     return sql("[{text}]::VARCHAR[]", text=joined(", ", (each.text for each in columns)))
@@ -128,7 +133,7 @@ class Snapshot:
         if not self.key_columns:
             return self.file
         by_name = {each.name: each for each in self.columns}
-        key = sql("json_array({texts})::VARCHAR", texts=joined(", ", (by_name[name].text for name in self.key_columns)))
+        key = key_sql(by_name[name].text for name in self.key_columns)
         return sql("(SELECT {key} AS key, * FROM {file})", key=key, file=self.file)
 
     @property

@@ -79,13 +79,23 @@ FROM (
     FROM (
         SELECT t.row_number, t._current AS was_current,
             coalesce(c.is_current, t.key_id IN (SELECT key_id FROM work.input)) AS is_current
-        FROM (SELECT rowid AS row_number, _current, {key_id} AS key_id FROM {table}) t
+        FROM (SELECT row_number, _current, md5({stored_key})::UUID AS key_id FROM {keyed}) t
         LEFT JOIN compared c USING (key_id)
         WHERE c.reason IS DISTINCT FROM 'not_selected'
     )
     WHERE is_current IS DISTINCT FROM was_current
 ) w
 WHERE t.rowid = w.row_number
+
+-- name: rows_with_keys
+(SELECT rowid AS row_number, _current, {key} AS key FROM {table})
+
+-- name: rows_with_stored_keys_of_input
+-- Rows whose key the ledger has in another way than the columns write it.
+(
+    SELECT o.*, k.stored FROM {rows} o
+    LEFT JOIN (SELECT key AS stored, {key} AS written FROM {input}) k ON k.written = o.key
+)
 
 -- name: stale_rows
 SELECT count(*) FROM {table} WHERE NOT _current

@@ -309,6 +309,23 @@ SELECT p.recorded, d.request_hash, d.asked
 FROM work.due d
 JOIN (SELECT DISTINCT fingerprint, recorded FROM work.prints) p USING (fingerprint)
 
+-- name: recorded_keys
+-- The types that a pipeline's key had and the recipes that wrote it, the newest first.
+SELECT key_types, recipe FROM ledger.policies WHERE pipeline IN ({pipelines})
+GROUP BY key_types, recipe ORDER BY max(seq) DESC
+
+-- name: stored_keys
+-- Of a key that may be written in several ways the one that the ledger knows. Two rows never get one key.
+-- work.stored_keys: One row is a row of the input with its key as its columns write it and as the ledger has it.
+CREATE OR REPLACE TABLE work.stored_keys AS
+WITH known AS (SELECT key FROM ledger.requests WHERE pipeline IN ({pipelines})),
+written AS (SELECT position, key, {keys} FROM {relation}),
+found AS (SELECT position, key, coalesce({known}, key_0) AS stored FROM written)
+SELECT position, key, CASE WHEN count(*) OVER (PARTITION BY stored) = 1 THEN stored ELSE key END AS stored FROM found
+
+-- name: rows_with_stored_keys
+SELECT k.stored AS key, s.* FROM {file} s JOIN work.stored_keys k USING (position) ORDER BY position
+
 -- name: recorded_recipes
 SELECT DISTINCT recipe FROM ledger.prompt_versions
 WHERE split_part(pipeline, ':', 1) IN ({families}) AND recipe <> $recipe
