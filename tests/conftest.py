@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +14,9 @@ from typing import Any
 
 import pytest
 from projects import Project
+
+MEMORY = Path("/dev/shm")
+LEAST_FREE_BYTES = 4_000_000_000
 
 
 class ThisTestTriedToReachTheNetworkError(Exception):
@@ -52,13 +57,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the day once: the processes that share the work get it with the options."""
-    config.option.day = config.option.day or datetime.now(UTC).date().isoformat()
-    if not hasattr(config, "workerinput"):
+    """Choose the day once, for all processes that share the work, and put the tests' folders into memory.
+
+    Tests commit to many small databases, and an fsync costs nothing in memory.
+    """
+    given = getattr(config, "workerinput", None)
+    if given is not None:
+        config.option.day, config.option.all_kinds = given["day"], given["all_kinds"]
+    else:
+        config.option.day = config.option.day or datetime.now(UTC).date().isoformat()
         named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
         config.option.all_kinds = config.option.full_sweep or (named and not config.option.proofs)
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.addinivalue_line("markers", "share(n): of a sweep's cases so many are tried a day, chosen by the day")
     config.addinivalue_line("markers", "proof: a slow proof that `--proofs` runs, a step of its own in `.ci/run`")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a process that shares the work what was chosen here."""
+    node.workerinput["day"], node.workerinput["all_kinds"] = node.config.option.day, node.config.option.all_kinds
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -85,6 +104,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left += [each for each in cases if each not in tried]
     config.hook.pytest_deselected(items=left)
     items[:] = [each for each in kept if each not in left]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass by what the collected tests hold."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
