@@ -36,7 +36,7 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
     """
     if adopt is not None and abandon:
         hint = "Give one of them; without both the chunks are listed."
-        raise UsageError("--adopt and --abandon together", where="the command line", hint=hint)
+        raise UsageError("--adopt and --abandon exclude each other", where="the command line", hint=hint)
     files, _ = call.pipelines([pipeline])
     if len(files) != 1:
         hint = "Name one pipeline by its file or its name."
@@ -152,7 +152,9 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
         lines += _rebuilt_lines(name, done.rebuilt)
     if done.adopted is not None:
         lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
-        lines.append("  Its custom ids are checked when it is collected: if they are not ours, it is let go again.")
+        lines.append(
+            "  Its custom ids are checked when it is collected: if they are not the chunk's, it is released again."
+        )
     if done.abandoned is not None:
         lines += _abandoned_lines(name, done.abandoned)
     lines.append(f"  To go on: {suggest(f'run {name}')}")
@@ -171,7 +173,7 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
     if shown:
         lines.append(f"  rows: {shown}")
     if found.in_flight:
-        lines.append(f"  {count(found.in_flight, 'chunk')} still open: the next run looks for what became of them")
+        lines.append(f"  {count(found.in_flight, 'chunk')} still open: the next run finds out what became of them")
     if found.others:
         lines.append(f"  {count(found.others, 'chunk')} of another database in this folder left alone")
     if found.damaged:

@@ -36,7 +36,7 @@ def try_rows(call: Call, request: TryRequest) -> int:
     """
     file = call.one_pipeline(request.pipeline, "try NAME")
     if request.rung is not None and request.model is not None:
-        raise UsageError("--rung and --model together", where="--rung", hint="Give one of them.")
+        raise UsageError("--rung and --model exclude each other", where="--rung", hint="Give one of them.")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
         work = context.work()

@@ -193,7 +193,7 @@ def test_a_file_is_not_replaced_unless_asked(project: Project) -> None:
     answered(project)
     path = project.root / "out.csv"
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         ask(project, results, "demo", "out.csv")
     assert path.read_text("utf-8") == "mine"
     ask(project, results, "demo", "out.csv", force=True)

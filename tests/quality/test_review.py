@@ -603,7 +603,7 @@ class TestSpreadsheet:
 
     def test_where_it_is_written(self, sheet: Path, project: Project, command: CommandLine) -> None:
         for arguments, words in (
-            (["--export", "review.csv"], "there already"),
+            (["--export", "review.csv"], "exists already"),
             (["--export", "review.xlsx"], "no .csv"),
             (["--export", "none/review.csv"], "cannot be written there"),
             (["--import", "none.csv"], "cannot be read"),

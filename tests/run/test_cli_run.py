@@ -181,7 +181,7 @@ class TestMistakes:
             ([], ["no pipeline is named", "--all"]),
             (["dmeo"], ["there is no pipeline 'dmeo'", "Did you mean demo?"]),
             (["demo", "--all"], ["--all cannot be combined with 'demo'"]),
-            (["demo", "--wait", "1h", "--no-wait"], ["--wait and --no-wait together"]),
+            (["demo", "--wait", "1h", "--no-wait"], ["--wait and --no-wait exclude each other"]),
             (["demo", "--wait", "soon"], ["'soon' is not a duration", "45m"]),
             (["demo", "--max-usd", "lots"], ["'lots' is not an amount of money", "--max-usd 2.50"]),
             (["demo", "--max-usd", "nan"], ["'nan' is not an amount of money"]),

@@ -142,7 +142,7 @@ def test_a_rung_or_a_model_of_choice(project: Project) -> None:
     ("options", "what"),
     [
         ({"rung": 3}, "the ladder has no rung 3"),
-        ({"rung": 1, "model": "x"}, "--rung and --model together"),
+        ({"rung": 1, "model": "x"}, "--rung and --model exclude each other"),
         ({"keys": ("99",)}, "there is no row"),
         ({"where": "nothing = 1"}, "no output field or input column"),
     ],

@@ -52,7 +52,7 @@ def problem_text(problem: Problem) -> str:
 def bug(report: Path) -> InternalError:
     """Return the error that tells a person about a bug and where its report is."""
     hint = "Nothing is lost: run the same command again. Please send the report to batchpipe's makers."
-    return InternalError("this is a bug in batchpipe; its report is there", where=str(report), hint=hint)
+    return InternalError("this is a bug in batchpipe; this file has the report", where=str(report), hint=hint)
 
 
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:

@@ -65,7 +65,7 @@ def diff(call: Call, request: DiffRequest) -> int:
     Raises UsageError where there are no two sides, and for a name that means nothing.
     """
     if request.markdown and call.json:
-        raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
+        raise UsageError("--markdown and --json exclude each other", where="the command line", hint="Give one of them.")
     page = _page(call, request.html)
     file = call.one_pipeline(request.pipeline, "diff NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
@@ -135,7 +135,9 @@ def _check_models(known: _LedgerContents, request: DiffRequest) -> None:
     for model, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model")):
         if model is not None and model not in known.models:
             listed = ", ".join(known.models) or "none yet"
-            raise UsageError(f"no answer is of a model {model!r}", where=where, hint=f"Models that answered: {listed}.")
+            raise UsageError(
+                f"no answer comes from a model {model!r}", where=where, hint=f"Models that answered: {listed}."
+            )
 
 
 def _versions(

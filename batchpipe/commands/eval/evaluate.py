@@ -113,7 +113,7 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
         hint = "Write --models all, or name one model with --model."
         raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
-        raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+        raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
     if not request.tune and (request.target is not None or request.plot is not None):
         raise UsageError("--target and --plot go with --tune", where=COMMAND_LINE, hint="Add --tune.")
     if request.max_drop is not None and request.against is None:
@@ -121,7 +121,7 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
             "--max-drop without --against", where=COMMAND_LINE, hint="Name the version to compare with: --against V."
         )
     if request.fail_under and made_up:
-        hint = "Give the answers that the emulator is to give: --answers FILE."
+        hint = "Give the emulator a file of answers: --answers FILE."
         raise UsageError(
             "the emulator's answers are made up, so --fail-under means nothing", where="--fail-under", hint=hint
         )
@@ -331,7 +331,7 @@ def _report(
 
 def _print(call: Call, request: EvalRequest, report: EvalReport, tuned: Tuned | None, *, waiting: bool) -> None:
     if waiting:
-        call.say("Batches are in flight: the numbers are not whole yet. The same command goes on.")
+        call.say("Batches are in flight: the numbers are not complete yet. To go on, run the same command again.")
     if call.json:
         call.out(_object(report) | (tuned_object(tuned) if tuned is not None else {}))
         for each in (*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)):

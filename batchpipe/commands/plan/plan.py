@@ -46,7 +46,7 @@ MEANINGS = {
 def plan(call: Call, request: PlanRequest) -> int:
     """Print the plan of each named pipeline, or of all; return 6 where an expected cost is above a budget."""
     if request.markdown and call.json:
-        raise UsageError("--markdown and --json together", where="the command line", hint="Give one of them.")
+        raise UsageError("--markdown and --json exclude each other", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
     diff = PromptDiffOptions(
         wanted=request.diff or request.markdown or request.from_version is not None,

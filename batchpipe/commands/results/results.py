@@ -325,7 +325,7 @@ def _target(call: Call, to: str, force: bool) -> Path:
         hint = "Name a file in a folder that exists."
         raise UsageError("it cannot be written there", where=f"--to {to}", hint=hint)
     if target.exists() and not force:
-        raise UsageError("the file is there already", where=f"--to {to}", hint="Add --force to replace it.")
+        raise UsageError("the file exists already", where=f"--to {to}", hint="Add --force to replace it.")
     return target
 
 

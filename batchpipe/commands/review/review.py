@@ -146,8 +146,8 @@ def _target(call: Call, export: str, force: bool) -> Path:
             "the file's name does not end in .csv", where=f"--export {export}", hint="Such as: --export review.csv"
         )
     if target.is_dir() or not target.parent.is_dir():
-        hint = "Name a file in a folder that is there."
+        hint = "Name a file in a folder that exists."
         raise UsageError("it cannot be written there", where=f"--export {export}", hint=hint)
     if target.exists() and not force:
-        raise UsageError("the file is there already", where=f"--export {export}", hint="Add --force to replace it.")
+        raise UsageError("the file exists already", where=f"--export {export}", hint="Add --force to replace it.")
     return target

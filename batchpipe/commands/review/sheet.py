@@ -89,7 +89,7 @@ def read_sheet(desk: Desk, path: Path) -> Sheet:
             sheet.problems.append(_unknown(line, known, key, where))
             continue
         if row.number in seen:
-            what = f"the row {key_text(row.key)} stands in line {seen[row.number]} too"
+            what = f"the row {key_text(row.key)} is also in line {seen[row.number]}"
             sheet.problems.append(Problem(what=what, where=where, hint="Keep one of them."))
             continue
         seen[row.number] = line.number

@@ -167,7 +167,7 @@ def _checked_wait(request: RunRequest) -> float | None:
     Raises UsageError for options that exclude each other.
     """
     if request.wait is not None and request.no_wait:
-        raise UsageError("--wait and --no-wait together", where=COMMAND_LINE, hint="Give one of them.")
+        raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
     return wait_seconds(request.wait)
 
 

@@ -179,7 +179,7 @@ def read_prices(path: Path) -> PriceFile:
     bases = {(each.model, each.tier) for each in file.prices if each.above_input_tokens == ALL_INPUT}
     lonely = [each for each in file.prices if (each.model, each.tier) not in bases]
     if lonely:
-        what = f"`{lonely[0].model}` has prices above a size, and none for smaller requests"
+        what = f"`{lonely[0].model}` has prices for large requests (above_input_tokens), and none for smaller ones"
         raise PipelineError(what, where=str(path), hint="Add an entry without above_input_tokens.")
     return file if file.source else file.model_copy(update={"source": path.name})
 

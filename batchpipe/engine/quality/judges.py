@@ -267,7 +267,7 @@ def _resolved(
     judge_file = _judge_file(file, field, section)
     resolved = resolve(judge_file, JudgeInputs(inputs, given, section), default_provider)
     if ANSWER not in resolved.templates.columns:
-        hint = "Write {{ answer }} where the judge is to read it."
+        hint = "Write {{ answer }} where the judge should read it."
         raise PipelineError("the judge's prompt never shows the answer", where=judge_file.where("[prompt]"), hint=hint)
     return FieldJudge(
         number=number,
