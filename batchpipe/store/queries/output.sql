@@ -121,7 +121,7 @@ FROM (SELECT {key} IN (SELECT key FROM ledger.requests WHERE pipeline IN ({pipel
 SELECT t.schema_name, t.table_name, arg_max(e.pipeline, e.seq) AS pipeline, any_value(t.comment) AS comment
 FROM ledger.events e
 JOIN duckdb_tables() t
-    ON t.database_name = current_catalog() AND t.schema_name || '.' || t.table_name = e.data ->> 'table'
+    ON t.database_name = current_catalog() AND t.schema_name || '.' || t.table_name = (e.data ->> 'table')
 JOIN (
     SELECT schema_name, table_name, list(column_name) AS columns FROM duckdb_columns()
     WHERE database_name = current_catalog() GROUP BY schema_name, table_name
