@@ -11,7 +11,7 @@ Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Answers to ten questions about a run, asked once the run has submitted what it could."""
+    """Answers ten questions about a run, once the run has submitted what it could."""
 
     pilot_holds: bool  # does a pilot that is not approved keep rows back?
     all_sent: bool  # has everything been sent that the present plan lets go?
@@ -27,7 +27,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """One line of the table: where all answers of `when` are given, `step` is next, and `why` says it in words."""
+    """Is one line of the table: where a run gives all answers of `when`, `step` is next, for the reason `why`."""
 
     when: Mapping[str, bool]
     step: Step
@@ -50,7 +50,7 @@ STATES: tuple[NextStep, ...] = (
     NextStep({"all_sent": True, "due_again": True}, "plan_again", "results made rows due again"),
     NextStep({"no_wait": True, "all_sent": True, "compare_anew": True}, "wait", "rows are to be compared anew"),
     NextStep({"no_wait": True}, "finish", "the call does not wait for what is in flight"),
-    NextStep({}, "wait", "batches are in flight, or there is no room for the next one"),
+    NextStep({}, "wait", "batches are in flight, or the limits allow no further one"),
 )
 
 
