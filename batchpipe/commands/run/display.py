@@ -74,16 +74,19 @@ class Lines:
     log_format: str = "text"
 
     def tell(self, pipeline: str, event: Event) -> None:
+        """Write a line for the event."""
         if self.log_format == "json":
             self.write(json_line(self.clock(), pipeline, event))
         elif str(event):
             self.write(event_line(self.clock(), pipeline, event))
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
+        """Show nothing."""
         return
 
     @contextmanager
     def asking(self) -> Iterator[None]:
+        """Hold nothing back: no person is asked."""
         yield
 
 
@@ -96,16 +99,19 @@ class LiveView:
     clock: Callable[[], datetime]
 
     def tell(self, pipeline: str, event: Event) -> None:
+        """Print a line for the event above the view."""
         from rich.text import Text
 
         if str(event):
             self.console.print(Text(event_line(self.clock(), pipeline, event)), soft_wrap=True)
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
+        """Draw the pipelines anew."""
         self.live.update(view(views, now), refresh=True)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
+        """Take the view away while a person is asked."""
         self.live.stop()
         try:
             yield

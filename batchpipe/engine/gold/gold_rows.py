@@ -77,12 +77,15 @@ class GoldInputs:
         self._columns = columns
 
     def columns(self) -> tuple[InputColumn, ...]:
+        """Return the known columns."""
         return self._columns
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """Return a problem for each column that the file names and `columns` does not have."""
         return self._source.column_problems(columns)
 
     def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        """Return the rows of a small query of the file."""
         return self._source.table(query, toml_path)
 
 

@@ -199,12 +199,15 @@ class JudgeInputs:
         self._section = section
 
     def columns(self) -> tuple[InputColumn, ...]:
+        """Return the columns of the gold rows with `answer` and `expected`."""
         return self._columns
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """Return no problem: the columns are known."""
         return []
 
     def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        """Return the rows of a small query of the judge's prompt."""
         return self._inputs.table(query, toml_path.replace("[prompt", f"[{self._section}.prompt", 1))
 
 

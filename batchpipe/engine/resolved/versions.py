@@ -47,7 +47,7 @@ class KnownVersion:
 
     @property
     def hash(self) -> str:
-        """The hash as 32 hex digits."""
+        """Return the hash as 32 hex digits."""
         return self.prompt_version.replace("-", "")
 
 
@@ -174,12 +174,15 @@ class KnownInputs:
     known: tuple[InputColumn, ...]
 
     def columns(self) -> tuple[InputColumn, ...]:
+        """Return the known columns."""
         return self.known
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """Return no problem: the columns are known."""
         return []
 
     def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        """Raise PipelineError: the rows of a query are not known here."""
         hint = "Name a version that was run, such as v1."
         raise PipelineError("the rows of a query are not recorded", where=toml_path, hint=hint)
 
@@ -201,14 +204,17 @@ class _VersionInputs:
         self._past = tuple(input_column(name, type) for name, type in past.items() if name not in taken)
 
     def columns(self) -> tuple[InputColumn, ...]:
+        """Return the present columns and those that left the input."""
         present = self._inputs.columns()
         names = {each.name for each in present}
         return (*present, *(each for each in self._past if each.name not in names))
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
+        """Return a problem for each column that the file names and the input does not have."""
         return self._inputs.column_problems(columns)
 
     def table(self, query: str, toml_path: str) -> list[dict[str, Any]]:
+        """Return the recorded rows of a small query, else the rows that it gives now."""
         if toml_path in self._tables:
             return self._tables[toml_path]
         return self._inputs.table(query, toml_path)
