@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from projects import Project
 
+from batchpipe.cli.main import main
 from batchpipe.commands.call.call import Call
 from batchpipe.project.settings import load_settings
 
@@ -67,13 +70,31 @@ def ask(
     return Printed(code=code, out=out.getvalue(), talk=talk.getvalue())
 
 
+def call_here(project: Project, *arguments: str, key: str = "test-key") -> subprocess.CompletedProcess[str]:
+    """Run `batchpipe ARGUMENTS` in this process: a start of Python costs more than most commands."""
+    out, talk = io.StringIO(), io.StringIO()
+    surroundings = environment(project) | settings_of(project) | {"ANTHROPIC_API_KEY": key}
+    with mock.patch.dict(os.environ, surroundings), chdir(project.root), redirect_stdout(out), redirect_stderr(talk):
+        code = main(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), talk.getvalue())
+
+
+def settings_of(project: Project) -> dict[str, str]:
+    """Return the project's settings as variables of the environment."""
+    return {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
+
+
 def spawn(project: Project, *arguments: str) -> subprocess.Popen[str]:
     """Run `batchpipe ARGUMENTS` in a process of its own."""
-    settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "batchpipe", *arguments],
         cwd=project.root,
-        env={**os.environ, **environment(project), **settings, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={
+            **os.environ,
+            **environment(project),
+            **settings_of(project),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

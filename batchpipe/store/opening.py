@@ -42,8 +42,9 @@ def attach(
     After a second `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is
     called between the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
     """
-    mode = " (READ_ONLY)" if read_only else f" (ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-    statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)}{mode}"
+    mode = "READ_ONLY" if read_only else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    # Without its type DuckDB would fetch an extension from the network for a file of SQLite.
+    statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)} (TYPE duckdb, {mode})"
     pause, waited, announced = 0.005, 0.0, False
     while True:
         try:

@@ -206,22 +206,32 @@ def test_batches_keep_their_bytes(project: Project) -> None:
     assert len(sizes) >= 4
 
 
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Return a connection with the database of the working tables, for all examples."""
+    with duckdb.connect() as made:
+        made.execute("ATTACH ':memory:' AS work")
+        yield made
+
+
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 400), st.integers(0, 3)), max_size=120),
-    st.integers(1, 30), st.integers(200, 3000), st.integers(1, 5),
+    sizes=st.lists(st.tuples(st.integers(1, 400), st.integers(0, 3)), max_size=120),
+    max_requests=st.integers(1, 30), max_bytes=st.integers(200, 3000), max_in_flight=st.integers(1, 5),
 )  # fmt: skip
 def test_chunks_take_every_request_once_within_their_limits(
-    sizes: list[tuple[int, int]], max_requests: int, max_bytes: int, max_in_flight: int
+    connection: duckdb.DuckDBPyConnection,
+    sizes: list[tuple[int, int]],
+    max_requests: int,
+    max_bytes: int,
+    max_in_flight: int,
 ) -> None:
     sizes.sort(key=lambda each: each[1])
     limits = ChunkLimits(max_requests=max_requests, max_bytes=max_bytes, max_in_flight=max_in_flight)
-    with duckdb.connect() as connection:
-        connection.execute("ATTACH ':memory:' AS work")
-        numbered_sizes = [[*range(len(sizes))], [size for size, _ in sizes], [group for _, group in sizes]]
-        columns = "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, unnest($3::INT[]) AS grouping"
-        connection.execute(f"CREATE TABLE work.to_send AS SELECT {columns}", numbered_sizes)
-        chunks = list(partition(partial(fit, connection), limits, total=len(sizes)))
+    numbered_sizes = [[*range(len(sizes))], [size for size, _ in sizes], [group for _, group in sizes]]
+    columns = "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, unnest($3::INT[]) AS grouping"
+    connection.execute(f"CREATE OR REPLACE TABLE work.to_send AS SELECT {columns}", numbered_sizes)
+    chunks = list(partition(partial(fit, connection), limits, total=len(sizes)))
     assert [n for chunk in chunks for n in range(chunk.start, chunk.start + chunk.count)] == list(range(len(sizes)))
     for chunk in chunks:
         requests = sizes[chunk.start : chunk.start + chunk.count]

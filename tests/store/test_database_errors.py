@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from calls import ask, environment, spawn
+from calls import ask, call_here, environment
 from checkout import ROOT
 from projects import Project, numbered
 
@@ -76,6 +76,7 @@ def finished(project: Project, done: subprocess.CompletedProcess[str], codes: se
     return str(first["error"] and first["error"]["hint"])
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("free_kb", [0, 16, 300, 900, 1500])
 def test_a_full_disk_stops_the_run_and_the_next_one_finishes_it(project: Project, small: Path, free_kb: int) -> None:
     project.pipeline()
@@ -95,6 +96,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_finishes_it(project: Project
         assert "Free some disk space" in hint
 
 
+@pytest.mark.share(1)
 @pytest.mark.parametrize("free_kb", [0, 300])
 def test_results_that_do_not_fit_are_taken_in_later(project: Project, small: Path, free_kb: int) -> None:
     project.pipeline()
@@ -115,6 +117,7 @@ def test_results_that_do_not_fit_are_taken_in_later(project: Project, small: Pat
     finished(project, done, {0, 4})
 
 
+@pytest.mark.share(1)
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_read_only_place_is_told_and_can_still_be_read(project: Project, small: Path, what: str) -> None:
     project.pipeline()
@@ -168,9 +171,9 @@ def test_a_file_that_is_no_database_is_told_and_left_as_it_is(project: Project, 
     path = project.root / "batchpipe.duckdb"
     path.write_bytes(content)
     for command in (["run", "demo"], ["status", "demo"], ["recover", "demo", "--from-raw"]):
-        running = spawn(project, *command)
-        _, talk = running.communicate(timeout=60)
-        assert running.returncode == 4, talk
+        called = call_here(project, *command)
+        talk = called.stderr
+        assert called.returncode == 4, talk
         assert talk.startswith("error: ")
         assert str(path) in talk
         assert "Traceback" not in talk
@@ -192,9 +195,9 @@ def test_a_database_of_a_newer_version_is_not_touched(project: Project) -> None:
         connection.execute("INSERT INTO ledger.meta VALUES ('schema_version', '99', now()::TIMESTAMP)")
     before = path.read_bytes()
     for command in (["run", "demo"], ["status"], ["results", "demo"]):
-        running = spawn(project, *command)
-        _, talk = running.communicate(timeout=60)
-        assert running.returncode == 4, talk
+        called = call_here(project, *command)
+        talk = called.stderr
+        assert called.returncode == 4, talk
         assert "schema version 99" in talk
         assert "pip install -U batchpipe" in talk
     assert path.read_bytes() == before
@@ -206,9 +209,9 @@ def test_a_corrupt_database_is_told_and_comes_back_from_the_raw_files(project: P
     content = bytearray(path.read_bytes())
     content[4096:8192] = b"\x55" * 4096
     path.write_bytes(content)
-    running = spawn(project, "run", "demo")
-    _, talk = running.communicate(timeout=60)
-    assert running.returncode == 4, talk
+    called = call_here(project, "run", "demo")
+    talk = called.stderr
+    assert called.returncode == 4, talk
     assert "recover PIPELINE --from-raw" in talk
     assert path.read_bytes() == content
     path.rename(project.root / "broken.duckdb")

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow
 import pytest
-from calls import ask, environment, spawn
+from calls import ask, call_here, environment, spawn
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.results.results import results
@@ -25,22 +25,8 @@ FIELD = 'it\'s "best"; DROP'
 
 
 def call(project: Project, *arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
-    """Return the command line, with a key that can be recognised."""
-    settings = {f"BATCHPIPE_{name.upper()}": str(value) for name, value in project.settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "batchpipe", *arguments],
-        cwd=project.root,
-        env={
-            **os.environ,
-            **environment(project),
-            **settings,
-            "ANTHROPIC_API_KEY": key,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    """Run the command line, with a key that can be recognised."""
+    return call_here(project, *arguments, key=key)
 
 
 def texts(folder: Path) -> dict[str, str]:
