@@ -13,7 +13,7 @@ PROGRAM = "batchpipe"
 
 app = typer.Typer(
     name=PROGRAM,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

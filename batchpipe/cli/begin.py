@@ -1,4 +1,4 @@
-"""Define the commands to begin with: init, new, schema, emulator."""
+"""Define the commands to begin with: init, new, docs, schema, emulator."""
 
 from __future__ import annotations
 
@@ -52,6 +52,27 @@ def new(
         return command(call, name, source, labels)
 
     return Task(act=act, given=context.obj, json=as_json)
+
+
+@app.command(rich_help_panel=BEGIN)
+def docs(
+    context: typer.Context,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="The page to show, such as guides/review.")
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="DIR", help="Write all pages into this folder as HTML.")
+    ] = None,
+    as_json: Json = False,
+) -> Task:
+    """Show the documentation: the list of pages, or one page."""
+
+    def act(talk: Talk) -> int:
+        from batchpipe.commands.docs.docs import docs as command
+
+        return command(talk, topic, html)
+
+    return Task(act=act, given=context.obj, json=as_json, in_project=False)
 
 
 @app.command(rich_help_panel=BEGIN)

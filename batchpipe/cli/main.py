@@ -92,6 +92,8 @@ def understood(arguments: Sequence[str]) -> Task | int:
         found = app(args=hoisted(arguments), prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+    except SystemExit as ended:  # what shell completion asks for ends so
+        return ended.code if isinstance(ended.code, int) else 0
     except typer.TyperException as error:
         raise _usage_error(error) from error
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -9,13 +10,32 @@ import typer
 EPILOG = "You can also add --emulator and the other general options here. They are listed by: batchpipe --help"
 BEGIN, WORK, LOOK = "Begin", "Work", "Look"
 
+
+def pipeline_names(incomplete: str) -> list[str]:
+    """Return the names of pipelines that begin with `incomplete`, for shell completion.
+
+    They are the files in the nearest folder `pipelines` upward of the working folder; nothing is read.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pipelines").is_dir():
+            found = sorted(path.stem for path in (folder / "pipelines").glob("*.toml"))
+            return [name for name in found if name.startswith(incomplete)]
+    return []
+
+
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout, and nothing else.")]
 Pipelines: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="PIPELINE", help="Pipelines: files, folders, or names under pipelines/."),
+    typer.Argument(
+        metavar="PIPELINE", help="Pipelines: files, folders, or names under pipelines/.", autocompletion=pipeline_names
+    ),
 ]
 Pipeline: TypeAlias = Annotated[
-    str, typer.Argument(metavar="PIPELINE", help="The pipeline: a file, or a name under pipelines/.")
+    str,
+    typer.Argument(
+        metavar="PIPELINE", help="The pipeline: a file, or a name under pipelines/.", autocompletion=pipeline_names
+    ),
 ]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="Take every pipeline of the project.")]
 Params: TypeAlias = Annotated[

@@ -23,6 +23,8 @@ from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.variables import expand_variables
 
 PREFIX = "BATCHPIPE_"
+# Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first.
+NO_SETTINGS = {"wheel"}
 EMULATOR_POLL_SECONDS = 0.2
 POLL_SECONDS = 60.0
 
@@ -170,7 +172,7 @@ def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         name[len(PREFIX) :].lower(): value
         for name, value in variables.items()
-        if name.upper().startswith(PREFIX) and value
+        if name.upper().startswith(PREFIX) and value and name[len(PREFIX) :].lower() not in NO_SETTINGS
     }
 
 

@@ -7,13 +7,16 @@ It writes no table.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import NAME_PATTERN
+from batchpipe.pipeline.reference import json_schema
 from batchpipe.scaffold import project, rows
+from batchpipe.scaffold.drafts import SCHEMA
 from batchpipe.scaffold.files import write_files
 
 __all__ = ["init", "new", "next_steps"]
@@ -23,7 +26,7 @@ def init(directory: Path) -> list[Path]:
     """Write a project to start from into `directory` and return the paths. Raises UsageError if a file exists."""
     return write_files(
         directory,
-        project.files(),
+        {**project.files(), SCHEMA: schema_text()},
         hint="Choose a new folder: `batchpipe init DIR`; or add to this one: `batchpipe new NAME`.",
     )
 
@@ -46,7 +49,14 @@ def new(name: str, *, root: Path, source: Path | None = None, labels: Sequence[s
         files = rows.made_up_files(name, wanted)
     else:
         files = rows.source_files(name, root, source, wanted)
+    if not (root / SCHEMA).exists():
+        files = {**files, SCHEMA: schema_text()}
     return write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the pipeline file, as `batchpipe schema` prints it."""
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def _check_name(name: str) -> None:

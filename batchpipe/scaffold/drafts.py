@@ -13,6 +13,8 @@ from jinja2.defaults import DEFAULT_NAMESPACE
 
 from batchpipe.scaffold.layout import Block, document
 
+# Where editors find the schema of a pipeline file; the first line of a pipeline file names it.
+SCHEMA = "pipelines/schemas/batchpipe.schema.json"
 SMALL_MODEL = "claude-haiku-4-5"
 LARGE_MODEL = "claude-sonnet-4-6"
 BARE_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -59,7 +61,7 @@ def pipeline_files(draft: Draft) -> dict[str, str]:
     blocks = [*_input(draft), *_fields(draft), *_models(draft), _pilot(), _budget()]
     system = _label_prompt(draft) if draft.labels else _sentence_prompt(draft)
     return {
-        f"pipelines/{draft.name}.toml": document(blocks),
+        f"pipelines/{draft.name}.toml": f"#:schema {SCHEMA.removeprefix('pipelines/')}\n" + document(blocks),
         f"prompts/{draft.name}/system.md.j2": system,
         f"prompts/{draft.name}/user.md.j2": _user_prompt(draft.shown),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
 from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, Draft, pipeline_files
+from batchpipe.scaffold.install import install_command, recorded_address
 from batchpipe.scaffold.layout import Block, document
 from batchpipe.scaffold.rows import csv_text
 
@@ -76,7 +77,7 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: pip install batchpipe
+      - run: {install}
       - run: batchpipe check
       - run: batchpipe run --all --emulator --yes
 """
@@ -113,7 +114,7 @@ def files() -> dict[str, str]:
     return {
         "batchpipe.toml": _settings(),
         ".gitignore": GITIGNORE,
-        ".github/workflows/batchpipe.yml": WORKFLOW,
+        ".github/workflows/batchpipe.yml": WORKFLOW.replace("{install}", install_command(recorded_address())),
         **pipeline_files(draft),
         DATA: csv_text(("feedback_id", "message"), enumerate((each.message for each in FEEDBACK), start=1)),
         f"pipelines/data/answers/{NAME}.jsonl": _answers(),

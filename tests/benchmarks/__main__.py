@@ -4,7 +4,7 @@ A first run, an unchanged one, one with 1% changed and one that only collects, f
 and 200,000; `--full`: 10,000 to 2 million), beside the floor and, up to 20,000 rows, a loop over the SDK. Then what one
 more row takes, and how memory grows. `--repeat N` takes each program N times and keeps the least CPU: what else the
 machine does only ever adds to it. `--profile ROWS`: where the CPU of a first run goes. `--save` keeps the results in
-`results.jsonl`, `--draw` makes the README's tables and the picture from there.
+`results.jsonl`, `--draw` makes the tables of the page of benchmarks and the picture from there.
 
 Take it on a machine that does nothing else. Its files are in `TMPDIR`: up to 3 kB for each row of 200 bytes.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from .measure import ROOT, Bench, ProgramError, Size, bench
 from .picture import picture
 from .results import CHANGED, COLLECT, FIRST, FLOOR, LOOP, UNCHANGED, Cost, Profile, Result, read, taken_now, write
-from .tables import COST_HEAD, PICTURE, cost_line, growth_lines, profile_lines, redrawn
+from .tables import COST_HEAD, PAGE, PICTURE, cost_line, growth_lines, profile_lines, redrawn
 
 USUAL_ROWS = (20_000, 200_000)
 FULL_ROWS = (10_000, 20_000, 100_000, 200_000, 1_000_000, 2_000_000)
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--profile", type=positive, metavar="ROWS", help="where the CPU of a first run goes")
     found.add_argument("--save", action="store_true", help="keep the results, in place of earlier ones")
     found.add_argument("--add", action="store_true", help="with --save: beside earlier ones")
-    found.add_argument("--draw", action="store_true", help="the README's tables and the picture, of what is kept")
+    found.add_argument("--draw", action="store_true", help="the page's tables and the picture, of what is kept")
     found.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="where results are kept")
     return found
 
@@ -210,10 +210,10 @@ def _profiled(notebook: Notebook, size: Size) -> bool:
 def draw(path: Path) -> None:
     """Write the tables and the picture of the docs from the results in the file."""
     results = read(path)
-    readme = ROOT / "README.md"
-    text = redrawn(readme.read_text(encoding="utf-8"), results)
+    page = ROOT / PAGE
+    text = redrawn(page.read_text(encoding="utf-8"), results)
     (ROOT / PICTURE).write_text(picture(results), encoding="utf-8")
-    readme.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 def _say(line: str) -> None:

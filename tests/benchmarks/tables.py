@@ -12,7 +12,9 @@ from .results import FLOOR, PROGRAMS, Cost, Part, Profile, Result, Taken
 
 MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->"
-PICTURE = "tests/benchmarks/cost.svg"
+PAGE = "batchpipe/docs/reference/benchmarks.md"
+PICTURE = "batchpipe/docs/pictures/cost.svg"
+PICTURE_ON_PAGE = "../pictures/cost.svg"
 # Between these two the cost of one more row is taken, and above the second peak memory is held against it.
 FEWER, MORE = 20_000, 200_000
 
@@ -152,7 +154,7 @@ def _part(name: str, seconds: float, calls: str, whole_seconds: float) -> str:
 
 
 def section(results: Sequence[Result]) -> str:
-    """What stands between the markers of the README: each call's table, the picture, the profiles."""
+    """What stands between the markers of the page: each call's table, the picture, the profiles."""
     paragraphs = []
     costs = [(each.taken, each.what) for each in results if isinstance(each.what, Cost)]
     for taken, group in groupby(costs, key=lambda each: each[0]):
@@ -162,12 +164,12 @@ def section(results: Sequence[Result]) -> str:
         if grown := growth_lines(those):
             paragraphs.append("\n".join(grown))
     if costs:
-        paragraphs.append(f"![CPU per row against rows, a line for each program]({PICTURE})")
+        paragraphs.append(f"![CPU per row against rows, a line for each program]({PICTURE_ON_PAGE})")
     for each in results:
         if isinstance(each.what, Profile):
             head = f"Where the CPU of a first run of {each.what.rows:,} rows of {each.what.row_bytes:,} bytes goes"
             body = "\n".join(profile_lines(each.what))
-            paragraphs.append(f"<details>\n<summary>{head}</summary>\n\n{_taken(each.taken)}:\n\n{body}\n\n</details>")
+            paragraphs.append(f"## {head}\n\n{_taken(each.taken)}:\n\n{body}")
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -190,9 +192,9 @@ def _batches(costs: Sequence[Cost]) -> str:
     return f"in batches of at most {chunks} requests"
 
 
-def redrawn(readme: str, results: Sequence[Result]) -> str:
-    """Return the README with the results between its markers. Raises ValueError if the markers are not there."""
-    found = re.search(f"{BEGIN}.*?{END}", readme, re.DOTALL)
+def redrawn(page: str, results: Sequence[Result]) -> str:
+    """Return the page with the results between its markers. Raises ValueError if the markers are not there."""
+    found = re.search(f"{BEGIN}.*?{END}", page, re.DOTALL)
     if found is None:
         raise ValueError(f"no {BEGIN.strip()} ... {END}")
-    return readme[: found.start()] + BEGIN + section(results) + END + readme[found.end() :]
+    return page[: found.start()] + BEGIN + section(results) + END + page[found.end() :]

@@ -16,10 +16,10 @@ from benchmarks.__main__ import RESULTS, Notebook, kept, least, noted, parser, t
 from benchmarks.measure import ProgramError
 from benchmarks.picture import BOTTOM, HEIGHT, LABEL_GAP, TOP, picture, spread
 from benchmarks.results import FLOOR, LOOP, PROGRAMS, Cost, Part, Profile, Result, Taken, read, taken_now, write
-from benchmarks.tables import PICTURE, growths, profile_lines, redrawn, section
+from benchmarks.tables import PAGE, PICTURE, growths, profile_lines, redrawn, section
 from checkout import ROOT, copy_examples, python
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = (ROOT / PAGE).read_text(encoding="utf-8")
 TAKEN = Taken(
     command="python -m tests.benchmarks",
     at="2026-11-22T20:00:00+00:00",
@@ -47,9 +47,9 @@ def costs(results: Sequence[Result]) -> list[Cost]:
     return [each.what for each in results if isinstance(each.what, Cost)]
 
 
-def test_the_readme_and_the_picture_are_those_of_the_results() -> None:
+def test_the_page_and_the_picture_are_those_of_the_results() -> None:
     results = read(RESULTS)
-    assert redrawn(README, results) == README
+    assert redrawn(SHOWN, results) == SHOWN
     assert (ROOT / PICTURE).read_text(encoding="utf-8") == picture(results)
     assert any(isinstance(each.what, Profile) for each in results)
 
@@ -63,8 +63,8 @@ def test_every_program_is_in_the_table_and_in_the_picture() -> None:
         assert f"| {program} | " in table
 
 
-def test_the_commands_that_the_readme_shows_are_understood() -> None:
-    shown = re.findall(r"^(?:`|\| )?python -m tests\.benchmarks(.*?)(?:`|$)", README, re.MULTILINE)
+def test_the_commands_that_the_page_shows_are_understood() -> None:
+    shown = re.findall(r"^(?:`|\| )?python -m tests\.benchmarks(.*?)(?:`|$)", SHOWN, re.MULTILINE)
     assert shown
     for arguments in shown:
         parser().parse_args(shlex.split(arguments))

@@ -112,7 +112,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.source.*",
     ),
     # files to start from
-    "scaffold.*": ("common.errors", "pipeline.model", "providers", "sql.quoting"),
+    "scaffold.*": ("common.errors", "pipeline.model", "pipeline.reference", "providers", "sql.quoting"),
     # a command is a query, then a printer
     "commands": (),
     "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "pipeline.model", "store.*"),
@@ -179,6 +179,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.gold.*",
         "engine.resolved.*",
     ),
+    "commands.docs.*": ("commands.call.*", "common.errors"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),
     "commands.init": (*SAID, "common.errors", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
@@ -193,6 +194,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.cancel",
         "commands.check.*",
         "commands.diff.*",
+        "commands.docs.*",
         "commands.emulator",
         "commands.eval.*",
         "commands.init",
@@ -224,6 +226,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "httpx2": ("providers.anthropic.*",),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
+    "markdown_it": ("commands.docs.html",),
     "numpy": ("evaluation.library",),
     "opentelemetry": ("common.telemetry",),
     "orjson": ("decide.fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
@@ -431,7 +434,7 @@ def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     wanted = (*project["dependencies"], *project["optional-dependencies"]["eval"])
     declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted}
     # pydantic-settings, the SDK and scipy choose their versions
-    brought_by_others = {"dotenv", "httpx2", "numpy", "opentelemetry"}
+    brought_by_others = {"dotenv", "httpx2", "markdown_it", "numpy", "opentelemetry"}
     assert declared == set(MAY_USE) - brought_by_others
 
 

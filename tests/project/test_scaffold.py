@@ -70,6 +70,7 @@ def test_init_writes_a_project(tmp_path: Path) -> None:
         "prompts/feedback/user.md.j2",
         "pipelines/data/feedback.csv",
         "pipelines/data/answers/feedback.jsonl",
+        "pipelines/schemas/batchpipe.schema.json",
     ]
     assert tomllib.loads((root / "batchpipe.toml").read_text()) == {
         "database": "batchpipe.duckdb",
@@ -128,6 +129,7 @@ def test_new_without_input_runs_at_once(tmp_path: Path, labels: tuple[str, ...])
         "prompts/tags/user.md.j2",
         "pipelines/data/tags.csv",
         "pipelines/data/answers/tags.jsonl",
+        "pipelines/schemas/batchpipe.schema.json",
     ]
     pipeline = read(tmp_path, "tags")
     system, users = render(tmp_path, pipeline)
@@ -148,6 +150,7 @@ def test_new_on_a_csv_shows_all_but_the_key(tmp_path: Path) -> None:
         "pipelines/orders.toml",
         "prompts/orders/system.md.j2",
         "prompts/orders/user.md.j2",
+        "pipelines/schemas/batchpipe.schema.json",
     ]
     pipeline = read(tmp_path, "orders")
     assert pipeline.input.key == ("order_id",)

@@ -1,0 +1,77 @@
+"""The pages of the documentation: where they are, what they are called, and how a name finds one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from batchpipe.common.errors import UsageError
+
+KINDS = ("start", "guides", "concepts", "reference")
+FOLDER = resources.files("batchpipe").joinpath("docs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page: `topic` is its path without the ending, such as `guides/review`; `text` is Markdown."""
+
+    topic: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the topic."""
+        return self.topic.rpartition("/")[2]
+
+    @property
+    def title(self) -> str:
+        """Return the first heading."""
+        return self.text.partition("\n")[0].removeprefix("# ")
+
+    @property
+    def summary(self) -> str:
+        """Return the first sentence below the heading."""
+        first = next((line for line in self.text.splitlines()[1:] if line and not line.startswith("<")), "")
+        return first.partition(". ")[0].rstrip(".") + "."
+
+
+@cache
+def read_pages() -> Sequence[Page]:
+    """Return every page, kind by kind, in the order of their names; those to start with stand first."""
+    found = []
+    for kind in KINDS:
+        files = [each for each in FOLDER.joinpath(kind).iterdir() if each.name.endswith(".md")]
+        for file in sorted(files, key=lambda each: (each.name != "first_run.md", each.name)):
+            topic = f"{kind}/{file.name.removesuffix('.md')}"
+            found.append(Page(topic=topic, text=file.read_text(encoding="utf-8")))
+    return found
+
+
+def find_page(name: str) -> Page:
+    """Return the page that `name` means: its topic, its last part, or words of its title.
+
+    Raises UsageError with the nearest names where no page or more than one is meant.
+    """
+    wanted = name.strip().lower().removesuffix(".md").replace("-", "_").replace(" ", "_")
+    pages = read_pages()
+    for same in (
+        [each for each in pages if wanted in (each.topic, each.name)],
+        [each for each in pages if wanted and wanted in each.topic],
+        [each for each in pages if wanted and wanted.replace("_", " ") in each.title.lower()],
+    ):
+        if len(same) == 1:
+            return same[0]
+        if same:
+            what = f"{name!r} is in the name of several pages"
+            raise UsageError(what, where="TOPIC", hint=_named(each.topic for each in same))
+    names = {key: each.topic for each in pages for key in (each.topic, each.name, each.title.lower())}
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    hint = _named(dict.fromkeys(names[each] for each in near)) if near else "To see all pages: batchpipe docs"
+    raise UsageError(f"there is no page {name!r}", where="TOPIC", hint=hint)
+
+
+def _named(topics: Iterable[str]) -> str:
+    return "Type one of: " + ", ".join(f"batchpipe docs {each}" for each in topics)

@@ -1,0 +1,136 @@
+"""What editors and shells are given: the schema's line and file, completion, short options; and how CI installs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, batchpipe, copy_examples
+
+from batchpipe import __version__
+from batchpipe.pipeline.load import load
+from batchpipe.project.project import pipeline_files
+from batchpipe.scaffold.install import FROM_VARIABLE, install_command
+
+LINE = "#:schema schemas/batchpipe.schema.json"
+SCHEMA = Path("pipelines") / "schemas" / "batchpipe.schema.json"
+
+
+def completed(words: str, cwd: Path) -> list[str]:
+    """What bash is offered for the last of `words`, by a process of its own."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "batchpipe"],
+        cwd=cwd,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "_BATCHPIPE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended.stdout.split()
+
+
+class TestCompletion:
+    def test_commands_options_and_pipelines_are_completed(self, tmp_path: Path) -> None:
+        root = copy_examples(tmp_path)
+        assert sorted(completed("batchpipe re", root)) == ["recover", "report", "results", "review"]
+        assert "--retry-failed" in completed("batchpipe run --re", root)
+        assert completed("batchpipe run t", root) == ["ticket_triage"]
+        assert completed("batchpipe show ", root / "prompts") == sorted(
+            path.stem for path in pipeline_files(root / "pipelines")
+        )
+        assert completed("batchpipe run t", tmp_path.parent) == []
+
+    def test_the_script_for_a_shell_is_shown_and_installed(self, tmp_path: Path) -> None:
+        for option in ("--show-completion", "--install-completion"):
+            ended = subprocess.run(
+                ["bash", "-c", f"{sys.executable} -m batchpipe {option}; exit $?"],
+                env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr
+            assert "Traceback" not in ended.stderr
+            shown = ended.stdout + "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+            assert "_BATCHPIPE_COMPLETE" in shown
+
+
+def test_the_version_has_a_short_option(tmp_path: Path) -> None:
+    assert batchpipe("-V", cwd=tmp_path).stdout == batchpipe("--version", cwd=tmp_path).stdout
+    assert batchpipe("-V", cwd=tmp_path).stdout == f"batchpipe {__version__}\n"
+
+
+class TestTheSchemaOfAPipelineFile:
+    def test_the_examples_name_the_schema_that_there_is(self, tmp_path: Path) -> None:
+        printed = batchpipe("schema", cwd=tmp_path).stdout
+        assert (ROOT / SCHEMA).read_text(encoding="utf-8") == printed, f"batchpipe schema > {SCHEMA}"
+        for path in pipeline_files(ROOT / "pipelines"):
+            assert path.read_text(encoding="utf-8").splitlines()[0] == LINE
+
+    def test_init_and_new_write_the_line_and_the_file(self, tmp_path: Path) -> None:
+        printed = batchpipe("schema", cwd=tmp_path).stdout
+        assert batchpipe("init", "there", cwd=tmp_path).returncode == 0
+        root = tmp_path / "there"
+        assert batchpipe("new", "second", cwd=root).returncode == 0
+        for name in ("feedback", "second"):
+            path = root / "pipelines" / f"{name}.toml"
+            assert path.read_text(encoding="utf-8").splitlines()[0] == LINE
+            load(path, root)
+        assert (root / SCHEMA).read_text(encoding="utf-8") == printed
+
+    def test_new_writes_the_file_where_it_is_missing_and_leaves_one_that_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "batchpipe.toml").touch()
+        assert batchpipe("new", "first", cwd=tmp_path).returncode == 0
+        assert json.loads((tmp_path / SCHEMA).read_text(encoding="utf-8"))["properties"]
+        (tmp_path / SCHEMA).write_text("{}", encoding="utf-8")
+        assert batchpipe("new", "second", cwd=tmp_path).returncode == 0
+        assert (tmp_path / SCHEMA).read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "command"),
+    [
+        (None, FROM_VARIABLE),
+        ("", FROM_VARIABLE),
+        ("no JSON", FROM_VARIABLE),
+        ("[]", FROM_VARIABLE),
+        ('{"url": "file:///src/batchpipe", "dir_info": {"editable": true}}', FROM_VARIABLE),
+        ('{"url": "file:///tmp/batchpipe-0.1.0-py3-none-any.whl", "archive_info": {}}', FROM_VARIABLE),
+        (
+            '{"url": "https://git.example/team/batchpipe.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}',
+            "pip install git+https://git.example/team/batchpipe.git@abc123",
+        ),
+        (
+            '{"url": "https://me:secret@git.example:8443/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
+            "pip install git+https://git.example:8443/b.git@abc",
+        ),
+        (
+            '{"url": "ssh://git@git.example/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
+            "pip install git+ssh://git@git.example/b.git@abc",
+        ),
+        (
+            '{"url": "https://files.example/batchpipe-0.1.0-py3-none-any.whl?token=secret", "archive_info": {}}',
+            "pip install https://files.example/batchpipe-0.1.0-py3-none-any.whl",
+        ),
+        ('{"url": "https://files.example/a b; rm -rf.whl"}', "pip install 'https://files.example/a b; rm -rf.whl'"),
+    ],
+)
+def test_ci_installs_from_where_pip_got_it(recorded: str | None, command: str) -> None:
+    assert install_command(recorded) == command
+
+
+def test_the_variable_that_ci_installs_from_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHPIPE_WHEEL", "dist/batchpipe.whl")
+    root = copy_examples(tmp_path)
+    ended = batchpipe("check", "ticket_triage", cwd=root)
+    assert ended.returncode == 0, ended.stderr
