@@ -39,14 +39,14 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowNow:
-    """The row in the input as it is read now, its columns as text. `reason` is its state in `plan`.
+    """The row in the input as it is read now, its columns as text. `word` is its state in `plan`.
 
     `held`: whether the row waits for the approval of a pilot. `system`, `user` and `feedback` are the prompt as it
     would be sent. `params` is the whole request without its custom id, on the rung that is due, else on the first.
     """
 
     input: Mapping[str, str | None]
-    reason: str
+    word: str
     due: Due | None
     held: bool
     system: str | None
@@ -122,7 +122,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         params = rendered[0] if rendered else params
     return RowNow(
         input=_texts(work, one),
-        reason=next(reason for reason, number in plan.rows_by_reason.items() if number),
+        word=next(reason for reason, number in plan.rows_by_reason.items() if number),
         due=due,
         held=due is not None and sample is not None and sample.begun,
         system=message.system,

@@ -46,7 +46,7 @@ class Attempt:
     leads: bool
     shares_with: Sequence[str] | None
     followers: int
-    reason: str
+    word: str
     rung: int
     model: str
     attempt: int
@@ -86,7 +86,7 @@ class Decision:
 
     recorded_at: datetime
     state: str
-    reason: str
+    word: str
     review: bool
     rung: int
     attempts: int
@@ -188,16 +188,16 @@ def _coming(history: RowHistory, now: RowNow) -> str:
     """Return what the next run would do with the row, and why."""
     if now.due is None:
         waits = history.decisions[-1].not_before if history.decisions else None
-        if now.reason == "retry" and waits is not None:
+        if now.word == "retry" and waits is not None:
             return f"it would be tried again after {moment(waits)}"
-        return STANDING_WORDS.get(now.reason, f"due ({now.reason}), but no rung takes it now")
+        return STANDING_WORDS.get(now.word, f"due ({now.word}), but no rung takes it now")
     if now.held:
-        return f"due ({now.reason}), and waits for the approval of a pilot: batchpipe run {history.pipeline} --approve"
-    due, why = now.due, WHY_DUE.get(now.reason, now.reason)
+        return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {history.pipeline} --approve"
+    due, why = now.due, WHY_DUE.get(now.word, now.word)
     if due.shares is not None:
-        return f"due ({now.reason}: {why}); it would share the answer to {due.shares}, which is in flight"
+        return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"
     return (
-        f"due ({now.reason}: {why}); it would be sent to rung {due.rung}, {safe(due.model)}, "
+        f"due ({now.word}: {why}); it would be sent to rung {due.rung}, {safe(due.model)}, "
         f"try {due.attempt}, max_tokens {due.max_tokens:,}"
     )
 
