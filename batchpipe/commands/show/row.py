@@ -122,7 +122,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         params = rendered[0] if rendered else params
     return RowNow(
         input=_texts(work, one),
-        word=next(reason for reason, number in plan.rows_by_reason.items() if number),
+        word=next(word for word, number in plan.rows_by_reason.items() if number),
         due=due,
         held=due is not None and sample is not None and sample.begun,
         system=message.system,

@@ -46,7 +46,7 @@ class Attempt:
     leads: bool
     shares_with: Sequence[str] | None
     followers: int
-    word: str
+    reason: str
     rung: int
     model: str
     attempt: int
@@ -86,7 +86,7 @@ class Decision:
 
     recorded_at: datetime
     state: str
-    word: str
+    reason: str
     review: bool
     rung: int
     attempts: int
