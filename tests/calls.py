@@ -8,16 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from checkout import batchpipe
 from projects import Project
 
-from batchpipe.cli.main import main
 from batchpipe.commands.call.call import Call
 from batchpipe.project.settings import load_settings
 
@@ -71,12 +69,9 @@ def ask(
 
 
 def call_here(project: Project, *arguments: str, key: str = "test-key") -> subprocess.CompletedProcess[str]:
-    """Run `batchpipe ARGUMENTS` in this process: a start of Python costs more than most commands."""
-    out, talk = io.StringIO(), io.StringIO()
+    """Run `batchpipe ARGUMENTS` in the project, in this process."""
     surroundings = environment(project) | settings_of(project) | {"ANTHROPIC_API_KEY": key}
-    with mock.patch.dict(os.environ, surroundings), chdir(project.root), redirect_stdout(out), redirect_stderr(talk):
-        code = main(list(arguments))
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), talk.getvalue())
+    return batchpipe(*arguments, cwd=project.root, environment=surroundings)
 
 
 def settings_of(project: Project) -> dict[str, str]:

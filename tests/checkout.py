@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
+
+from batchpipe.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "batchpipe"
@@ -55,9 +60,15 @@ def copy_examples(folder: Path) -> Path:
     return folder
 
 
-def batchpipe(*arguments: str, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    """Call the command line in a process of its own, without a terminal."""
-    return python(["-m", "batchpipe", *arguments], cwd=cwd, timeout_seconds=timeout_seconds)
+def batchpipe(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Call the command line in this process, without a terminal: a start of Python costs more than most commands."""
+    out, talk = io.StringIO(), io.StringIO()
+    surroundings = {"COLUMNS": "80", **(environment or {})}
+    with mock.patch.dict(os.environ, surroundings), chdir(cwd), redirect_stdout(out), redirect_stderr(talk):
+        code = main(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), talk.getvalue())
 
 
 def python(arguments: Sequence[str], *, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:

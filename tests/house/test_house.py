@@ -657,7 +657,7 @@ def test_help_is_quick(tmp_path: Path, full_sweep: bool) -> None:
 
     def cpu_seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ended = batchpipe("--help", cwd=tmp_path)
+        ended = python(["-m", "batchpipe", "--help"], cwd=tmp_path)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert ended.returncode == 0, ended.stderr
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
