@@ -92,7 +92,8 @@ class Desk:
         Reads the ledger. Writes `work.review_answers`, `work.review`.
         """
         review = self.resolved.file.pipeline.review
-        only_ladder = which == "open" and self.resolved.review_where is None and not review.sample
+        # Answers that nobody is to see are not looked up; what `where` holds for is not known before.
+        few = which == "open" and self.resolved.review_where is None
         names = quote_list(self.resolved.names)
         with self.context.database.reading(self.work) as session:
             keyed = self.snapshot.path.with_name("keyed.parquet")
@@ -100,7 +101,7 @@ class Desk:
             statement = query(
                 "review_answers",
                 pipelines=names,
-                among=Sql("review") if only_ladder else Sql("true"),
+                among=Sql("review OR sampled") if few else Sql("true"),
                 reviewed=standing_reviews(session, self.resolved.names),
             )
             session.execute(statement, {"sample": round(review.sample * MILLION)})

@@ -45,27 +45,13 @@ WITH accepted AS (
     WHERE pipeline IN ({pipelines}) AND state = 'accepted'
     GROUP BY key_id
 ),
-chosen AS (SELECT * FROM accepted WHERE {among}),
-asked AS (
-    SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
-    FROM ledger.requests q
-    JOIN chosen c ON c.key_id = q.key_id AND c.custom_id = q.custom_id
-    WHERE q.pipeline IN ({pipelines})
-    GROUP BY q.key_id
-),
-answered AS (
-    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model
-    FROM ledger.results
-    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM chosen)
-    GROUP BY custom_id
-),
 -- A row is in the sample by the md5 of `review ` and its key's hash as a decimal number. DuckDB takes 75 microseconds to
 -- write one number of 128 bits as text, so that its digits are worked out here, nine at a time: h and l are the upper
 -- and the lower 64 bits, 18, 446744073 and 709551616 the digits of 2 ** 64, and s0 to s4 the digits of the number with
 -- what each carries over.
 halves AS (
     SELECT key_id, ('0x' || left(number, 16))::UBIGINT AS h, ('0x' || right(number, 16))::UBIGINT AS l
-    FROM (SELECT key_id, work.draw_order(key_id) AS number FROM chosen WHERE $sample > 0)
+    FROM (SELECT key_id, work.draw_order(key_id) AS number FROM accepted WHERE $sample > 0)
 ),
 digits AS (
     SELECT key_id, h // 1000000000000000000 AS h2, h // 1000000000 % 1000000000 AS h1, h % 1000000000 AS h0,
@@ -92,9 +78,25 @@ sampled AS (
     FROM (SELECT key_id, work.draw_order(md5('review ' || number)::UUID) AS drawn FROM texts)
     WHERE (('0x' || left(drawn, 16))::UBIGINT % 1000000 * 551616 + ('0x' || right(drawn, 16))::UBIGINT % 1000000)
         % 1000000 < $sample
+),
+chosen AS (
+    SELECT * FROM (SELECT *, key_id IN (SELECT key_id FROM sampled) AS sampled FROM accepted) WHERE {among}
+),
+asked AS (
+    SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
+    FROM ledger.requests q
+    JOIN chosen c ON c.key_id = q.key_id AND c.custom_id = q.custom_id
+    WHERE q.pipeline IN ({pipelines})
+    GROUP BY q.key_id
+),
+answered AS (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM chosen)
+    GROUP BY custom_id
 )
 SELECT
-    c.*, c.key_id IN (SELECT key_id FROM sampled) AS sampled,
+    c.*,
     p.columns AS input_columns, q.input_values, r.model, v.version,
     r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(h.seq, 0) AS reviewed_seq
 FROM chosen c
