@@ -219,7 +219,8 @@ def test_whether_a_rung_earns_its_keep(present: SubLadder, without: SubLadder, k
     found = keep(present, without)
     assert found[0] is kept
     assert words in found[1]
-    assert "10 rows of 100" in found[1]
+    fewer = "fewer" if present.right.agreed > without.right.agreed else "more"
+    assert f"10 {fewer} of 100 rows are right" in found[1]
 
 
 def test_where_nothing_is_known_nothing_is_said(project: Project) -> None:
