@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 from calls import ask
+from helpers.reports import reported
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.report.report import report
@@ -14,11 +14,6 @@ from batchpipe.commands.report.report import report
 HALF = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score < 0.5"') + (
     '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n'
 )
-
-
-def reported(project: Project) -> dict[str, Any]:
-    found: dict[str, Any] = ask(project, report, ["demo"], as_json=True).value
-    return found
 
 
 def test_the_ladder_is_counted_by_rung(project: Project) -> None:

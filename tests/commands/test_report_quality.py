@@ -8,14 +8,14 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-import test_judge as judges
 from calls import ask
+from helpers import judged as judges
+from helpers.gold import GOLD, HAIKU, LABELS, LADDER, OPUS, RIGHT, SONNET, answer_by, answer_lines, gold_rows
+from helpers.gold import report as evaluated
+from helpers.reports import reported
+from helpers.reviewed import correct
 from projects import BASIC, Project
 from statsmodels.stats.proportion import proportion_confint
-from test_eval import GOLD, HAIKU, LABELS, LADDER, OPUS, RIGHT, SONNET, answer_by, answer_lines, gold_rows
-from test_eval import report as evaluated
-from test_report import reported
-from test_review import correct
 
 from batchpipe.cli.main import main
 from batchpipe.commands.printing.gold import MADE_UP

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 from clocked import Clock
+from helpers.costly import LONG, costly, used_usd
 from projects import Project, numbered
-from test_cron import LONG, costly, used_usd
 
 ALLOWED = Decimal("0.06")
 QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)

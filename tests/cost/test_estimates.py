@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 from clocked import Clock
+from helpers.copies import COPIES
 from projects import BASIC, Project, numbered
-from test_million_rows import COPIES
 
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.estimate import Estimate

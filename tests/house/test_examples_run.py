@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 from checkout import copy_examples
-from test_examples import NAMES, example, gold_labels, share
+from helpers.examples import NAMES, example, gold_labels, share
 
 from batchpipe.cli.main import main
 

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 from commandline import CommandLine
+from helpers.markdown import outside_of_code
 from projects import BASIC, Project, numbered
 
 TWO_KEYS = BASIC.replace('key = "id"', 'key = ["id", "lang"]')
@@ -265,22 +266,6 @@ class Strict(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-
-
-def outside_of_code(markdown: str) -> str:
-    """Return the text that Markdown interprets: without fenced blocks and inline code, as CommonMark defines them."""
-    left, fence = [], None
-    for line in markdown.splitlines():
-        found = re.match(r" {0,3}(`{3,})([^`]*)$", line)
-        if fence is None and found:
-            fence = found[1]
-        elif fence is not None:
-            if found and len(found[1]) >= len(fence) and not found[2].strip():
-                fence = None
-        else:
-            left.append(line)
-    assert fence is None
-    return re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", "\n".join(left))
 
 
 class TestMarkdown:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from commandline import CommandLine
+from helpers.markdown import outside_of_code
+from helpers.prompts import SAY
 from projects import BASIC, Project, numbered
-from test_plan_diff import outside_of_code
 
-SAY = BASIC.replace("{{ body }}", "Say: {{ body }}")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> ``` | \x1b[31m \u202e end"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from commandline import CommandLine
+from helpers.gold import GOLD, HAIKU, SONNET, answer_by, answer_lines, gold_rows
+from helpers.prompts import SAY
+from helpers.reviewed import correct
 from projects import BASIC, Project
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
-from test_diff import SAY
-from test_eval import GOLD, HAIKU, SONNET, answer_by, answer_lines, gold_rows
-from test_review import correct
 
 from batchpipe.commands.diff.gold import SHOWN_KEYS
 from batchpipe.evaluation import library

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from helpers.gold import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report, run_eval, wrong
+from helpers.reviewed import correct
 from projects import BASIC, Project, numbered
-from test_eval import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report, run_eval, wrong
-from test_review import correct
 
 from batchpipe.common.errors import InputError, PipelineError
 

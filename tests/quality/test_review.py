@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from commandline import CommandLine
+from helpers.reviewed import correct, desk_of
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.gold.agreement import wilson
-from batchpipe.engine.quality.review import Desk, RowReview, reviewed_values
-from batchpipe.pipeline.load import load
+from batchpipe.engine.quality.review import RowReview, reviewed_values
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 UNSURE = BASIC.replace("max_tokens = 200", "max_tokens = 200\naccept = 'score > 2'")
@@ -33,41 +32,6 @@ def command(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
         monkeypatch.delenv(name, raising=False)
     return line
-
-
-@contextmanager
-def desk_of(project: Project, which: str = "open", person: str = "ada") -> Iterator[Desk]:
-    context = project.context()
-    context.environment = {**context.environment, "USER": person}
-    file = load(project.root / "pipelines" / "demo.toml", project.root)
-    work = context.work()
-    try:
-        with context.source(file, {}) as source:
-            resolved = context.resolve(file, source)
-            snapshot = source.snapshot(project.root / "review" / "input.parquet", resolved.input_columns)
-        desk = Desk(context=context, work=work, resolved=resolved, snapshot=snapshot)
-        desk.choose(which)
-        yield desk
-    finally:
-        work.close()
-        context.close()
-
-
-def correct(
-    project: Project, changes: Mapping[int, Mapping[str, Any]], *, which: str = "again", person: str = "ada"
-) -> None:
-    """Set fields of rows by their key."""
-    with desk_of(project, which, person) as desk:
-        rows = {int(json.loads(row.key)[0]): row for row in desk.all_rows()}
-        wanted = [(rows[key], {**rows[key].document, **fields}) for key, fields in changes.items()]
-        judged = desk.validate([(row.number, document) for row, document in wanted])
-        assert [error for _, error in judged] == [""] * len(judged)
-        verdicts = [
-            RowReview(number=row.number, document=document, accepted=document == row.answer)
-            for (row, _), (document, _) in zip(wanted, judged, strict=True)
-            if document is not None
-        ]
-        assert desk.record(verdicts) == []
 
 
 def another(label: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from helpers.costly import GOOD, LONG, costly, used_usd
 from projects import BASIC, Project, numbered
 
 from batchpipe.common.errors import PipelineError
@@ -16,20 +17,6 @@ from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import run_pipelines
-
-# US dollars per token of the model in BASIC, at the batch tier.
-PER_INPUT, PER_OUTPUT = Decimal("0.0000005"), Decimal("0.0000025")
-GOOD = {"label": "other", "score": 0.9}
-
-
-def used_usd(project: Project) -> Decimal:
-    """Return the cost by the emulator's own results."""
-    spent = Decimal(0)
-    for path in (project.root / ".emulator" / "results").glob("*.jsonl"):
-        for line in path.read_text().splitlines():
-            usage: Mapping[str, Any] = json.loads(line)["result"].get("message", {}).get("usage", {})
-            spent += PER_INPUT * usage.get("input_tokens", 0) + PER_OUTPUT * usage.get("output_tokens", 0)
-    return spent
 
 
 def once(project: Project, **options: Any) -> RunResult:
@@ -43,16 +30,6 @@ def until_quiet(call: Callable[[], RunResult], calls: int) -> list[RunResult]:
     results = [call() for _ in range(calls)]
     assert len({each.run_id for each in results}) == calls
     return results
-
-
-def costly(text: str, more: str = "") -> str:
-    """A pipeline whose answers nearly reach max_tokens, so that a request costs two thirds of its highest cost."""
-    field = '[output.fields.why]\ntype = "string"\n[[models]]'
-    chunking = "[chunking]\nmax_requests = 6\nmax_in_flight = 2\n"
-    return BASIC.replace("[[models]]", field).replace("= 200", "= 2000") + f"{chunking}{more}[budget]\n{text}\n"
-
-
-LONG = {"requests": [{"output": {**GOOD, "why": "x" * 7600}}]}
 
 
 def test_three_calls_submit_then_wait_then_collect(project: Project) -> None:

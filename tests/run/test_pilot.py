@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from calls import ask
 from clocked import Clock
+from helpers.sent import keys_sent
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.call.options import PlanRequest, RunRequest
@@ -32,10 +33,6 @@ def with_bad_ones(count: int) -> list[dict[str, Any]]:
         if row["id"] % 5 < 2:
             row["body"] = f"bad {row['body']}"
     return rows
-
-
-def keys_sent(project: Project) -> list[str]:
-    return [key for (key,) in project.sql("SELECT key FROM ledger.requests WHERE leads AND send > 0 ORDER BY seq, key")]
 
 
 def test_a_pilot_sends_its_rows_and_not_one_more(project: Project) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from calls import ask
+from helpers.gold import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report
+from helpers.reviewed import correct
+from helpers.sent import keys_sent
 from projects import BASIC, Project
 from statsmodels.stats.proportion import proportion_confint
-from test_eval import GOLD, HAIKU, LABELS, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report
-from test_pilot import keys_sent
-from test_review import correct
 
 from batchpipe.commands.call.options import PlanRequest, RunRequest
 from batchpipe.commands.plan.plan import plan

@@ -1,0 +1,1 @@
+"""What the test modules of several rooms share."""
