@@ -221,13 +221,15 @@ UPDATE ledger.events
 SET data = json_merge_patch(data, json_object(
     'prompt_version', lpad(to_hex((data ->> 'prompt_version')::UHUGEINT), 32, '0')::UUID::VARCHAR
 ))
-WHERE regexp_full_match(coalesce(data ->> 'prompt_version', ''), '[0-9]{1,39}');
+WHERE regexp_full_match(coalesce(data ->> 'prompt_version', ''), '[0-9]{1,39}')
+    AND TRY_CAST((data ->> 'prompt_version') AS UHUGEINT) IS NOT NULL;
 
 UPDATE ledger.events
 SET data = json_merge_patch(data, json_object(
     'cache_prefix', lpad(to_hex((data ->> 'cache_prefix')::UHUGEINT), 32, '0')::UUID::VARCHAR
 ))
-WHERE regexp_full_match(coalesce(data ->> 'cache_prefix', ''), '[0-9]{1,39}');
+WHERE regexp_full_match(coalesce(data ->> 'cache_prefix', ''), '[0-9]{1,39}')
+    AND TRY_CAST((data ->> 'cache_prefix') AS UHUGEINT) IS NOT NULL;
 
 CREATE VIEW ledger.batches AS
 WITH facts AS (
