@@ -27,8 +27,8 @@ CHUNKS = BASIC + "[chunking]\nmax_requests = 6\nmax_in_flight = 8\n"
 ROWS = 18  # chunks of 6, 5, 4 and 3
 SIZES = [6, 5, 4, 3]
 LATE_SECONDS = 4.0
-HANGS_SECONDS = 120.0
-AT_ONCE_SECONDS = 20.0
+HANGS_SECONDS = 3_600.0
+AT_ONCE_SECONDS = 120.0  # room for a busy machine, far from what hangs
 
 
 def create(fault: str, **more: Any) -> dict[str, Any]:
@@ -220,10 +220,8 @@ def test_stopped_while_uploads_hang(project: Project, number: int) -> None:
     while len(project.log()["batches"]) < 4:
         assert process.poll() is None
         time.sleep(0.05)
-    begun = time.monotonic()
     process.send_signal(number)
-    _, talk = process.communicate(timeout=HANGS_SECONDS)
-    assert time.monotonic() - begun < AT_ONCE_SECONDS
+    _, talk = process.communicate(timeout=AT_ONCE_SECONDS)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert "Traceback" not in talk
     assert "at the provider" not in talk

@@ -7,9 +7,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from helpers.emulator_desk import MESSAGE, SCHEMA, Desk, desk, params, structured
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_emulator_kit import MESSAGE, SCHEMA, Desk, desk, params, structured
 
 from batchpipe.emulator import Emulator, EmulatorError
 from batchpipe.emulator.service.patterns import string_matching

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_emulator_kit import SCHEMA, Desk, desk, params, structured
+from helpers.emulator_desk import SCHEMA, Desk, desk, params, structured
 
 __all__ = ["desk"]
 TOOL: dict[str, Any] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_emulator_kit import HEADERS, Desk, params, request, structured
+from helpers.emulator_desk import HEADERS, Desk, params, request, structured
 
 from batchpipe.emulator import Emulator, EmulatorError
 

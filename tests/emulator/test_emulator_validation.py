@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from helpers.emulator_desk import SCHEMA, Desk, desk, params, request, structured
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_emulator_kit import SCHEMA, Desk, desk, params, request, structured
 
 from batchpipe.emulator.anthropic.answering import Answerer
 from batchpipe.emulator.anthropic.outcomes import Outcomes

@@ -673,6 +673,13 @@ def test_a_run_that_finds_nothing_due_loads_no_sdk(tmp_path: Path) -> None:
     assert loaded_by(code, SDKS, root) == []
 
 
+def test_no_test_module_imports_another() -> None:
+    """Check that what tests share stands in modules of helpers."""
+    imports = re.compile(r"^(?:from|import) test_\w+", re.MULTILINE)
+    found = {path.name: imports.findall(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def test_the_top_level_holds_only_what_it_should() -> None:
     tops = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
     assert {each for each in tops if not each.startswith(".")} == TOP_LEVEL

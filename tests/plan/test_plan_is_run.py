@@ -188,7 +188,7 @@ def check_step(project: Project, options: dict[str, Any], what: str) -> None:
         assert result.rows["kept"] >= plan.rows_by_reason["kept"], what
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(2)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_plan_is_what_run_does(project: Project, seed: int) -> None:
     history = History(project, seed)

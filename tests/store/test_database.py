@@ -95,11 +95,10 @@ def test_a_run_waits_for_a_reader_and_says_who_it_is(answered: Project) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, "2.5"], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
-    began = time.monotonic()
     assert answered.run().submitted == 2
-    assert time.monotonic() - began > 1.5
     holder.wait()
     holder.stdout.close()
+    # The run says so once it has waited for a second.
     assert [each for each in answered.said if f"(process {holder.pid})" in each and "waiting for" in each]
     assert answered.sql("SELECT count(*) FROM demo") == [(8,)]
 

@@ -2,7 +2,8 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,14 @@ SCHEMA: dict[str, Any] = {
 }
 HEADERS = {"authorization": "Bearer sk-test", "anthropic-version": "2026-10-21"}
 SDK = anthropic.Anthropic(api_key="sk-test", base_url="http://127.0.0.1:1", max_retries=0, timeout=20)
+
+
+def ends(call: Callable[[], None], seconds: float = 60) -> None:
+    """Check that `call` returns, with room for a busy machine, though what it interrupts would take longer."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive()
 
 
 def params(text: str = "Route this ticket.", **changes: Any) -> dict[str, Any]:
