@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
+from batchpipe.scaffold.address import installed_address
 from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, Draft, pipeline_files
-from batchpipe.scaffold.install import install_command, recorded_address
 from batchpipe.scaffold.layout import Block, document
 from batchpipe.scaffold.rows import csv_text
 
@@ -72,12 +72,14 @@ jobs:
   emulator:
     runs-on: ubuntu-latest
     timeout-minutes: 15
+    env:
+      BATCHPIPE_WHEEL: ${{ vars.BATCHPIPE_WHEEL }}
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: {install}
+      - run: pip install {address}
       - run: batchpipe check
       - run: batchpipe run --all --emulator --yes
 """
@@ -114,7 +116,7 @@ def files() -> dict[str, str]:
     return {
         "batchpipe.toml": _settings(),
         ".gitignore": GITIGNORE,
-        ".github/workflows/batchpipe.yml": WORKFLOW.replace("{install}", install_command(recorded_address())),
+        ".github/workflows/batchpipe.yml": WORKFLOW.replace("{address}", installed_address()),
         **pipeline_files(draft),
         DATA: csv_text(("feedback_id", "message"), enumerate((each.message for each in FEEDBACK), start=1)),
         f"pipelines/data/answers/{NAME}.jsonl": _answers(),

@@ -308,7 +308,10 @@ def test_the_ci_job_is_the_one_that_init_writes(tmp_path: Path) -> None:
     assert batchpipe("init", cwd=tmp_path).returncode == 0
     written = (tmp_path / ".github" / "workflows" / "batchpipe.yml").read_text(encoding="utf-8")
     (shown,) = blocks(page("guides/cron_and_ci"), "yaml", "ci")
-    assert re.findall(r"- run: (.+)", shown) == re.findall(r"- run: (.+)", written)
+    installs = re.compile(r"pip install .+")  # from where pip got it, which differs from machine to machine
+    steps = [re.findall(r"- run: (.+)", installs.sub("INSTALL", text)) for text in (shown, written)]
+    assert steps[0] == steps[1]
+    assert steps[0][0] == "INSTALL"
 
 
 def test_the_description_of_the_package_is_in_its_metadata() -> None:

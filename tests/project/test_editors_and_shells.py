@@ -14,7 +14,6 @@ from checkout import ROOT, batchpipe, copy_examples
 from batchpipe import __version__
 from batchpipe.pipeline.load import load
 from batchpipe.project.project import pipeline_files
-from batchpipe.scaffold.install import FROM_VARIABLE, install_command
 
 LINE = "#:schema schemas/batchpipe.schema.json"
 SCHEMA = Path("pipelines") / "schemas" / "batchpipe.schema.json"
@@ -95,38 +94,6 @@ class TestTheSchemaOfAPipelineFile:
         (tmp_path / SCHEMA).write_text("{}", encoding="utf-8")
         assert batchpipe("new", "second", cwd=tmp_path).returncode == 0
         assert (tmp_path / SCHEMA).read_text(encoding="utf-8") == "{}"
-
-
-@pytest.mark.parametrize(
-    ("recorded", "command"),
-    [
-        (None, FROM_VARIABLE),
-        ("", FROM_VARIABLE),
-        ("no JSON", FROM_VARIABLE),
-        ("[]", FROM_VARIABLE),
-        ('{"url": "file:///src/batchpipe", "dir_info": {"editable": true}}', FROM_VARIABLE),
-        ('{"url": "file:///tmp/batchpipe-0.1.0-py3-none-any.whl", "archive_info": {}}', FROM_VARIABLE),
-        (
-            '{"url": "https://git.example/team/batchpipe.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}',
-            "pip install git+https://git.example/team/batchpipe.git@abc123",
-        ),
-        (
-            '{"url": "https://me:secret@git.example:8443/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
-            "pip install git+https://git.example:8443/b.git@abc",
-        ),
-        (
-            '{"url": "ssh://git@git.example/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
-            "pip install git+ssh://git@git.example/b.git@abc",
-        ),
-        (
-            '{"url": "https://files.example/batchpipe-0.1.0-py3-none-any.whl?token=secret", "archive_info": {}}',
-            "pip install https://files.example/batchpipe-0.1.0-py3-none-any.whl",
-        ),
-        ('{"url": "https://files.example/a b; rm -rf.whl"}', "pip install 'https://files.example/a b; rm -rf.whl'"),
-    ],
-)
-def test_ci_installs_from_where_pip_got_it(recorded: str | None, command: str) -> None:
-    assert install_command(recorded) == command
 
 
 def test_the_variable_that_ci_installs_from_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
