@@ -24,9 +24,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-# About 4 characters a token (https://docs.anthropic.com/en/docs/about-claude/glossary#tokens); newer models need more
-# tokens for the same text.
-CHARACTERS_PER_TOKEN = 4
 # The share of hits that is assumed, and the number of requests that this assumption weighs as much as.
 HITS_ASSUMED, WEIGHT_OF_ASSUMED = 0.64, 20
 SECONDS: Mapping[CacheTtl, int] = {"5m": 300, "1h": 3_600}

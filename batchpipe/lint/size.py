@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.decide.tokens import BYTES_PER_TOKEN, CACHED_BYTES_PER_TOKEN
 from batchpipe.lint.subject import Finding, Subject
 from batchpipe.template.texts import HOLE
 
-BYTES_PER_TOKEN = 3.5
-CACHED_BYTES_PER_TOKEN = 4  # as `decide.caching` assumes, so that both agree on whether a prefix is long enough
 MANY_CHARACTERS_PER_TOKEN, FEW_CHARACTERS_PER_TOKEN = 4, 2.5
 LARGE_TOKENS = 2_000
 HUGE_TIMES, HUGE_TOKENS = 10, 2_000

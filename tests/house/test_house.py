@@ -48,10 +48,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "project.*": ("common.errors", "pipeline.model", "pipeline.variables"),
     # schema and prompt
     "providers": ("common.errors", "sql.quoting"),
-    "providers.anthropic.*": ("common.errors", "providers", "sql.quoting"),
+    "providers.anthropic.*": ("common.durable", "common.errors", "providers", "sql.quoting"),
     "schema.*": ("common.errors", "pipeline.model", "sql.*"),
     "template.*": ("common.errors", "pipeline.model", "providers"),
-    "lint.*": ("pipeline.codes", "template.texts"),
+    "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
     "store.*": ("common.errors", "sql.quoting"),
     "emulator.service.*": (),

@@ -52,27 +52,44 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """The options of `run`, as typed."""
+class RowsRequest:
+    """The options that `run` and `plan` share, as typed: which rows of which pipelines, and what is asked of them."""
 
     pipelines: Sequence[str] = ()
     all: bool = False
-    no_wait: bool = False
-    wait: str | None = None
     no_new: bool = False
     limit: int | None = None
     where: str | None = None
-    max_usd: str | None = None
     redo: str | None = None
     keep: str | None = None
     retry_failed: bool = False
+    withdraw: Sequence[int] = ()
+    params: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest(RowsRequest):
+    """The options of `run`, as typed."""
+
+    no_wait: bool = False
+    wait: str | None = None
+    max_usd: str | None = None
     pending_ok: bool = False
     approve: bool = False
     resume: bool = False
     yes: bool = False
     pilot: int | None = None
-    withdraw: Sequence[int] = ()
-    params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest(RowsRequest):
+    """The options of `plan`, as typed."""
+
+    rows: bool = False
+    diff: bool = False
+    from_version: str | None = None
+    to_version: str | None = None
+    markdown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +102,6 @@ class TryRequest:
     where: str | None = None
     rung: int | None = None
     model: str | None = None
-    params: Sequence[str] = field(default=())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRequest:
-    """The options of `plan`, as typed."""
-
-    pipelines: Sequence[str] = ()
-    all: bool = False
-    no_new: bool = False
-    limit: int | None = None
-    where: str | None = None
-    redo: str | None = None
-    keep: str | None = None
-    retry_failed: bool = False
-    rows: bool = False
-    withdraw: Sequence[int] = ()
-    diff: bool = False
-    from_version: str | None = None
-    to_version: str | None = None
-    markdown: bool = False
     params: Sequence[str] = field(default=())
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.exits import DONE, GATE, worst
 from batchpipe.commands.call.failure import failure, failure_text
-from batchpipe.commands.call.options import PlanRequest
+from batchpipe.commands.call.options import PlanRequest, RowsRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object, held_text
@@ -43,6 +44,20 @@ MEANINGS = {
 }
 
 
+def rows_options(request: RowsRequest, params: Mapping[str, Any]) -> RunOptions:
+    """Return what `run` and `plan` alike ask of a pipeline whose input query takes `params`."""
+    return RunOptions(
+        params=params,
+        limit=request.limit,
+        where=request.where,
+        no_new=request.no_new,
+        redo=request.redo,
+        keep=request.keep,
+        retry_failed=request.retry_failed,
+        withdraw=request.withdraw,
+    )
+
+
 def plan(call: Call, request: PlanRequest) -> int:
     """Print the plan of each named pipeline, or of all; return 6 where an expected cost is above a budget."""
     if request.markdown and call.json:
@@ -57,16 +72,7 @@ def plan(call: Call, request: PlanRequest) -> int:
     codes, objects = [], []
     with call.context() as context:
         for number, file in enumerate(files):
-            options = RunOptions(
-                params=params[file.pipeline.name],
-                limit=request.limit,
-                where=request.where,
-                no_new=request.no_new,
-                redo=request.redo,
-                keep=request.keep,
-                retry_failed=request.retry_failed,
-                withdraw=request.withdraw,
-            )
+            options = rows_options(request, params[file.pipeline.name])
             try:
                 found = preview(context, file, options, due_rows=request.rows, diff=diff)
             except BatchpipeError as error:

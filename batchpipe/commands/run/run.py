@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +19,7 @@ from batchpipe.commands.call.exits import BUG, INTERRUPTED, worst
 from batchpipe.commands.call.failure import bug, write_bug_report
 from batchpipe.commands.call.options import RunRequest
 from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.plan.plan import rows_options
 from batchpipe.commands.run.display import Display, Lines, live_view
 from batchpipe.commands.run.result import Ended, code_of, interrupted_text, result_object, result_text
 from batchpipe.commands.run.views import Watcher
@@ -144,15 +146,8 @@ def run_display(call: Call) -> AbstractContextManager[Display]:
 
 
 def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | None) -> RunOptions:
-    return RunOptions(
-        params=params,
-        limit=request.limit,
-        where=request.where,
-        no_new=request.no_new,
-        redo=request.redo,
-        keep=request.keep,
-        retry_failed=request.retry_failed,
-        withdraw=request.withdraw,
+    return replace(
+        rows_options(request, params),
         pilot=request.pilot,
         max_usd=max_usd,
         no_wait=request.no_wait,

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, exp, log, sqrt
 
+from batchpipe.decide.tokens import BYTES_PER_TOKEN
+
 # 90% of a normal distribution lie within this number of standard deviations.
 DEVIATIONS_OF_90_PERCENT = 1.645
-BYTES_PER_TOKEN = 3.5
 SHARE_OF_ROOM = 0.3
 SHARE_THAT_CLIMBS = 0.2
 ENOUGH_RESULTS = 20

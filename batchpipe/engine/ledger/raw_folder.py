@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 import duckdb
 
+from batchpipe.common.durable import flush_folder
 from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
@@ -119,7 +120,7 @@ class RawFolder:
                     target.write(block)
             _flush(part)
             part.replace(packed)
-            _flush_folder(self.path)
+            flush_folder(self.path)
             plain.unlink()
         except OSError:
             part.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ class RawFolder:
             write(part)
             _flush(part)
             part.replace(path)
-            _flush_folder(self.path)
+            flush_folder(self.path)
 
     def save_chunk(self, saved: SavedChunk) -> None:
         """Save the JSON file of a chunk, and replace an older one."""
@@ -153,7 +154,7 @@ class RawFolder:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
-            _flush_folder(self.path)
+            flush_folder(self.path)
 
     def saved_chunk(self, chunk_id: str) -> SavedChunk | None:
         """Return the content of a chunk's JSON file; None where there is no such file, or it cannot be read."""
@@ -315,14 +316,3 @@ def _flush(path: Path) -> None:
     """Make sure that the content another library has written is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make sure that a new file name is on the disk, on systems that can open a folder."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

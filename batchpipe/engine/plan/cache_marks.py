@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.decide.caching import (
-    CHARACTERS_PER_TOKEN,
     CacheDecision,
     CacheHits,
     CacheMark,
@@ -21,6 +20,7 @@ from batchpipe.decide.caching import (
     expect_caching,
 )
 from batchpipe.decide.fingerprint import digest
+from batchpipe.decide.tokens import CACHED_BYTES_PER_TOKEN
 from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
 from batchpipe.engine.cost.pricing import PriceStep
 from batchpipe.engine.resolved.resolve import Resolved
@@ -79,7 +79,7 @@ def choose_cache_marks(session: Session, resolved: Resolved, prices: PriceBook) 
 def cached_head(resolved: Resolved) -> str:
     """Return what all user messages begin with, where it is long enough for a block of its own; else an empty text."""
     head = resolved.templates.static_head
-    return head if len(head) >= LEAST_HEAD * CHARACTERS_PER_TOKEN else ""
+    return head if len(head) >= LEAST_HEAD * CACHED_BYTES_PER_TOKEN else ""
 
 
 def _prefix(resolved: Resolved) -> str:
@@ -96,7 +96,7 @@ def prefix_id(resolved: Resolved, rung: int) -> str:
 def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> CacheMark | None:
     """Return the mark of rung `number`; None where its prefix is too short to be cached or its price is not known."""
     rung = resolved.rungs[number - 1]
-    tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CHARACTERS_PER_TOKEN
+    tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CACHED_BYTES_PER_TOKEN
     if tokens < resolved.rules.cached_from_tokens(rung.model):
         return None
     price = prices.price(resolved, rung, session.now.date())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchpipe.common.durable import flush_folder
 from batchpipe.providers import UnavailableError
 
 if TYPE_CHECKING:
@@ -46,17 +47,6 @@ def _plain(response: httpx2.Response) -> Iterator[bytes]:
     raise UnavailableError(f"the results came in the encoding `{encoding}`, which was not asked for")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush the new file name to disk, on systems that can open a folder."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def save(response: httpx2.Response, path: Path) -> None:
     """Write the body of `response` to `path`, which appears only when the body is whole and on the disk.
 
@@ -84,4 +74,4 @@ def save(response: httpx2.Response, path: Path) -> None:
         what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
         raise UnavailableError(what)
     part.replace(path)
-    _sync_folder(path.parent)
+    flush_folder(path.parent)
