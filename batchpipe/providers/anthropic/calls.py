@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -26,6 +28,14 @@ _MESSAGES = "/v1/messages"
 _PATH = f"{_MESSAGES}/batches"
 _CONNECT_SECONDS = 15.0
 _PAGE = 100
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Return the authorities that TLS trusts, read once per process: reading them takes as long as some runs."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 class NotABatchError(ValueError):
@@ -204,7 +214,7 @@ class Calls(Rules):
             max_retries=0,
             default_headers=headers,
             http_client=anthropic.DefaultHttpxClient(
-                follow_redirects=False, limits=httpx2.Limits(max_keepalive_connections=0)
+                follow_redirects=False, limits=httpx2.Limits(max_keepalive_connections=0), verify=_trusted()
             ),
         )
 
