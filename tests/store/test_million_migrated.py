@@ -1,6 +1,6 @@
 """A million rows of schema version 1: migrated, planned, and looked at by `batchpipe review` with a sample.
 
-`--full-sweep` takes a million of them and holds the times; else there are twenty thousand, and no time is asserted.
+`--full-sweep` takes a million of them and holds the CPU times; else there are twenty thousand, and no time is asserted.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def test_many_rows_are_migrated_and_not_one_is_due(
     assert project.sql("SELECT count(*) FROM ledger.requests") == [(rows,)]
     typed = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
     typed.provide(project)
-    start = time.monotonic()
+    start = time.process_time()
     assert typed("status", "demo", "--json").code == 0
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     assert version(project) == "2"
     plan = typed("plan", "demo", "--json").value
     assert (plan["rows"]["unchanged"], plan["due"]) == (rows, 0)
@@ -157,13 +157,13 @@ def test_a_sample_of_many_rows_is_opened_as_it_was_drawn(
     try:
         with context.database.reading(work):
             pass  # it is migrated here, which is not measured
-        start = time.monotonic()
+        start = time.process_time()
         with context.source(file, {}) as source:
             resolved = context.resolve(file, source)
             snapshot = source.snapshot(project.root / "input.parquet", resolved.input_columns)
         desk = Desk(context=context, work=work, resolved=resolved, snapshot=snapshot)
         desk.choose()
-        seconds = time.monotonic() - start
+        seconds = time.process_time() - start
         shown = work.connection.execute("SELECT key FROM work.review WHERE list_contains(chosen, 'sample')").fetchall()
     finally:
         work.close()
