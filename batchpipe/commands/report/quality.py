@@ -169,7 +169,10 @@ def read_quality(
 def _graded(
     context: Context, work: Work, named: Named, file: PipelineFile
 ) -> tuple[list[GradedAnswer], list[tuple[int, str, int]], Sequence[str]]:
-    """Return the graded answers, the number of answers by rung and model, and the fields that are left out."""
+    """Return the graded answers, the number of answers by rung and model, and the fields that are left out.
+
+    Reads `work.true_values`, the ledger. Writes `work.answers_that_stand`, `work.answers_to_grade`.
+    """
     pipelines = quote_list(named.names)
     with context.database.reading(work) as session:
         known = known_versions(session, named.names)

@@ -173,6 +173,10 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
 
 
 def _read(session: Session, named: Named) -> Report:
+    """Return the report of one pipeline.
+
+    Reads the ledger. Writes `work.paid`, `work.versions`.
+    """
     pipelines = quote_list(named.names)
     session.execute(query("paid", pipelines=pipelines))
     session.execute(query("paid_versions", pipelines=pipelines))
@@ -201,6 +205,10 @@ def _read(session: Session, named: Named) -> Report:
 
 
 def _rungs(session: Session) -> list[RungSums]:
+    """Return the sums of each rung and model.
+
+    Reads `work.paid`.
+    """
     statement = query("paid_sums", groups=Sql("rung, model,"), grouped=Sql("GROUP BY rung, model ORDER BY rung, model"))
     return [
         RungSums(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)
@@ -208,6 +216,10 @@ def _rungs(session: Session) -> list[RungSums]:
 
 
 def _versions(session: Session) -> list[VersionSums]:
+    """Return the sums of each prompt version.
+
+    Reads `work.paid`, `work.versions`.
+    """
     grouped = Sql("LEFT JOIN work.versions USING (prompt_version) GROUP BY version, git_commit, seq ORDER BY seq")
     statement = query("paid_sums", groups=Sql("version, git_commit,"), grouped=grouped)
     return [
@@ -217,6 +229,10 @@ def _versions(session: Session) -> list[VersionSums]:
 
 
 def _days(session: Session) -> list[DaySums]:
+    """Return the sums of the newest days.
+
+    Reads `work.paid`.
+    """
     statement = query(
         "paid_sums",
         groups=Sql("recorded_at::DATE AS day,"),

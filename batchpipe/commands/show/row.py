@@ -99,6 +99,10 @@ def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot |
 
 
 def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> RowNow:
+    """Return what a plan for the row of the snapshot `one` would do with it.
+
+    Reads `work.leading`, which the plan writes.
+    """
     planner = Planner(
         resolved=resolved,
         database=context.database,
@@ -133,6 +137,10 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
 
 
 def _due(work: Work) -> Due | None:
+    """Return what would be sent for the row; None where the row is not due.
+
+    Reads `work.leading`, `work.ladder`.
+    """
     row = work.connection.execute(
         "SELECT d.rung, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id "
         "FROM work.leading d JOIN work.ladder l USING (rung)"
@@ -143,7 +151,10 @@ def _due(work: Work) -> Due | None:
 
 
 def _feedback(work: Work) -> str | None:
-    """Return what a retry shows the model of its answer before."""
+    """Return what a retry shows the model of its answer before.
+
+    Reads `work.rendered`, `work.leading`.
+    """
     row = work.connection.execute(
         "SELECT t.feedback_answer, t.feedback_error FROM work.rendered t "
         "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"

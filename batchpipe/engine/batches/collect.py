@@ -91,6 +91,7 @@ class Collector:
 
         Return None, and record nothing, where any of them is out of the ordinary: then each is to be collected by
         itself.
+        Reads `work.sent`, `work.lines`. Writes `work.received`.
         """
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
@@ -107,7 +108,10 @@ class Collector:
     def _validate_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Validate and record the lines of `work.received`, which are of batches that were made on one day.
 
-        Reads `work.received`, `work.sent`, `work.ended`. Compresses the raw results when they are recorded.
+        Compresses the raw results when they are recorded.
+        Reads `work.received`, `work.sent`, `work.ended`. Drops `work.sent`, `work.sent_values`, `work.lines`,
+        `work.chosen_lines`, `work.outcomes`, `work.validity`, `work.documents`, `work.validity_by_policy`,
+        `work.documents_by_policy`.
         """
         if not self.rebuilding:
             for batch, state in ended:
@@ -215,7 +219,7 @@ class Collector:
         """Decide each row by the ladder, and record results, decisions, events and the output table in one transaction.
 
         Return what became of each batch, in the order of `ended`.
-        Reads `work.received`, `work.sent`, `work.all_validity`, `work.all_documents`, `work.prices`.
+        Reads `work.received`, `work.sent`, `work.ended`, `work.all_validity`, `work.all_documents`, `work.prices`.
         Writes `work.outcomes`, `work.verdicts`, `ledger.results`, `ledger.decisions`, `ledger.prices`, `ledger.events`,
         the output table.
         """

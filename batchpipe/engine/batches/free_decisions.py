@@ -161,7 +161,7 @@ def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequ
     """Record as done each order under which nothing is due any more, and before which nothing sent is in flight.
 
     `whole` says that the plan looked at every row: only then a `keep` is done.
-    Reads `work.redo`, `work.pending`. Writes `ledger.events`.
+    Reads `work.redo`, `work.all_keys`, `work.pending`. Writes `ledger.events`.
     """
     for order in orders:
         pending = session.one(query("pending_before"), {"seq": order.seq})[0]

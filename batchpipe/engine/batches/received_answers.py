@@ -15,8 +15,10 @@ from batchpipe.store.queries import query
 def validate_received(parts: RunParts) -> None:
     """Validate each answer under the policy that its request was sent under.
 
-    Reads `work.received`, `work.sent`.
-    Writes `work.all_validity` and `work.all_documents`, views, and the tables that stand behind them.
+    Reads `work.received`, `work.sent`, `work.ended`.
+    Writes `work.sent_values` and the views `work.all_validity` and `work.all_documents`. Behind the views stand
+    `work.validity` and `work.documents`; where there are several policies, `work.validity_by_policy` and
+    `work.documents_by_policy`.
     """
     connection = parts.work.connection
     policies = connection.execute(

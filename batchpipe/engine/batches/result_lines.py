@@ -33,7 +33,7 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
     """Fill `work.lines` from `paths`, the files of `work.ended`.
 
     Lines are read as JSON first. Where that leaves a line unclear, all are read again as text.
-    Reads `work.sent`. Writes `work.lines`.
+    Reads `work.sent`, `work.ended`. Writes `work.lines`.
     """
     connection = work.connection
     measured = [_line_bytes(path) for path in paths]

@@ -51,7 +51,8 @@ def insert_results(session: Session, stamp: Mapping[str, Any]) -> None:
     """Record the results that were received, each with its cost, and the prices that the costs came from.
 
     `stamp` holds pipeline, run id, time and commit of the transaction.
-    Reads `work.received`, `work.ended`, `work.all_documents`, `work.prices`. Writes `ledger.results`, `ledger.prices`.
+    Reads `work.received`, `work.sent`, `work.ended`, `work.all_documents`, `work.prices`.
+    Writes `ledger.results`, `ledger.prices`.
     """
     session.execute(query("insert_prices"), {"now": session.now, "seq": session.seq})
     # Most models have one price for every length of input: the join by length is left out there.

@@ -158,7 +158,7 @@ class Submitter:
         """Fill `work.chunk` with the rows of the chosen chunks, through a cursor of its own.
 
         A transaction writes to one database only, and that is the ledger's at this moment.
-        Reads `work.to_send`, `work.leading`, `work.sends`.
+        Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`. Writes `work.chunk`.
         """
         with self.parts.work.connection.cursor() as cursor:
             parameters = {

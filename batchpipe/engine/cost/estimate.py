@@ -152,7 +152,8 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
 
     The input of the rungs in `marked` is priced without a cache: the effect of caching is computed for the queue. The
     table stays empty where nothing was rendered: nothing will be sent, and no price is needed.
-    Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`. Writes `work.ladder`.
+    Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`.
+    Writes `work.ladder`, `work.recent_batches`.
     """
     session.execute(LADDER)
     if not session.one(Sql("SELECT count(*) FROM work.rendered"))[0]:
@@ -192,7 +193,7 @@ EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "cli
 def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
     """Return what earlier results showed, by settings, and under None for all settings together.
 
-    Reads the ledger.
+    Reads the ledger. Writes `work.seen`.
     """
     pipelines = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
@@ -360,14 +361,17 @@ def _sum(costs: Sequence[Decimal | None]) -> Decimal | None:
 def recent_times(session: Session, resolved: Resolved) -> Times:
     """Return how long the newest batches took, of any size.
 
-    Reads `ledger.batches`.
+    Reads `ledger.batches`. Writes `work.recent_batches`.
     """
     session.execute(query("recent_batches"), {"provider": resolved.rules.name})
     return _times(session, 0, 1)
 
 
 def _times(session: Session, requests: int, chunks: int) -> Times:
-    """Return how long earlier batches of about this plan's size took."""
+    """Return how long earlier batches of about this plan's size took.
+
+    Reads `work.recent_batches`.
+    """
     usual, high, batches = session.one(query("batch_seconds"), {"requests": requests / max(chunks, 1)})
     return Times(usual_seconds=usual, high_seconds=high, batches=batches) if batches else Times()
 

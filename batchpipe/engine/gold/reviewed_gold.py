@@ -131,6 +131,9 @@ def same_row_sql(names: Sql, texts: Sql, other_names: Sql, other_texts: Sql) -> 
 
 
 def count_reviewed(work: Work) -> FromReview:
-    """Count the rows of `work.truth` that come from review, by the reason for the review."""
+    """Count the rows of `work.truth` that come from review, by the reason for the review.
+
+    Reads `work.truth`, `work.reviewed_truth`.
+    """
     [found] = work.connection.execute(query("count_reviewed")).fetchall()
     return FromReview(sample=found[0], ladder=found[1], where=found[2], other=found[3])

@@ -119,7 +119,7 @@ def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answ
 def merge_collected(session: Session, resolved: Resolved) -> None:
     """Write what this commit accepted of the batches in `work.ended` into the output table.
 
-    Reads `work.ended`, `work.sent`, the ledger. Writes the output table.
+    Reads `work.ended`, `work.sent`, `work.verdicts`, the ledger. Writes the output table.
     """
     if not resolved.has_output:
         return
@@ -214,7 +214,7 @@ def _merge(session: Session, resolved: Resolved, source: Sql, *, answered: bool)
 def refresh_output(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
     """Set `_current`: a row is current where its answer is valid for today's prompt and input.
 
-    Reads `work.compared`, `work.plan`, and `snapshot` where its keys are not written as its columns write them.
+    Reads `work.input`, `work.compared`, and `snapshot` where its keys are not written as its columns write them.
     Writes the output table.
     """
     table = output_table(resolved)

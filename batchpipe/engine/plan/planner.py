@@ -59,7 +59,9 @@ class Planner:
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
 
-        Leaves `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
+        Reads `work.documents`, `work.validity`.
+        Writes `work.revalidated`, `work.documents_of_revalidated`, `work.documents_of_validity`; and leaves
+        `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
         """
         self.rounds += 1
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
@@ -79,7 +81,7 @@ class Planner:
     def _compare(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> int:
         """Compare the rows with the ledger, and find the answers that today's checks validate again; return the commit.
 
-        Sets `cache_marks` and `older_recipes`. Reads the ledger.
+        Sets `cache_marks` and `older_recipes`. Reads `work.candidates`, the ledger.
         Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
         """
         with self.database.reading(self.work) as session:
@@ -103,8 +105,8 @@ class Planner:
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
         """Render the requests of the rows that may be due, into the file `rendered`.
 
-        Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`. Writes `work.rendered`,
-        and where older recipes have made fingerprints `work.prints`.
+        Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`.
+        Writes `work.to_render`, `work.rendered`, and where older recipes have made fingerprints `work.prints`.
         """
         self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
         connection, older = self.work.connection, self.older_recipes
@@ -160,7 +162,7 @@ class Planner:
 
         `chosen` is SQL, a further condition on the rows of `work.plan`.
         Of rows that ask the same only the first is sent; the others follow it, or a request in flight.
-        Reads `work.plan`, `work.rendered`, `work.ladder`, `ledger.requests`, `ledger.batches`.
+        Reads `work.plan`, `work.rendered`, `work.prints`, `work.ladder`, `ledger.requests`, `ledger.batches`.
         Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
@@ -242,7 +244,7 @@ class Planner:
 
         `without` is a table of keys that are left out.
         Reads `work.plan`, `work.rendered`, `without`.
-        Writes `work.ladder`, and the tables of `_fill_due_requests` anew.
+        Writes `work.ladder`, `work.to_send`, and the other tables of `_fill_due_requests` anew.
         """
         with self.database.reading(self.work) as session:
             fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)

@@ -117,7 +117,7 @@ class Evaluation:
     def prepared(self, side: EvaluatedPrompt, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
         """Return what a run of `contender` needs: all gold rows, or those that climb to it; None where no row does.
 
-        Reads the tables of `read`. Writes `work.climbing`.
+        Reads `work.masks`, `work.answered`. Writes `work.climbing`, and the tables of `read`.
         """
         if every or not contender.on_ladder:
             return contender.resolved, self.rows.rows
@@ -194,17 +194,14 @@ class Evaluation:
         return tuple(judge.read(self.context, self.work, snapshot) for judge, snapshot in given)
 
     def masks(self) -> dict[str, int]:
-        """Return by key, for each gold row, the mask of the rungs that it may use."""
+        """Return by the key of each row of `work.truth` its mask from `work.masks`: the rungs that it may use."""
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
     def _type(self, side: EvaluatedPrompt, name: str) -> str:
         return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
 
     def _read_masks(self, ladder: Resolved) -> None:
-        """Read the rungs that each gold row may use.
-
-        Writes `work.masks`.
-        """
+        """Fill `work.masks` with the rungs that each gold row may use."""
         used = {name for when in ladder.whens if when for name in when.inputs}
         snapshot = self.rows.rows
         statement = query(
@@ -213,7 +210,11 @@ class Evaluation:
         self.work.connection.execute(statement)
 
     def _read_contender(self, side: EvaluatedPrompt, contender: Contender) -> None:
-        """Read the answers of one model to the gold rows, validate them, and add them to `work.answered`."""
+        """Read the answers of one model to the gold rows, validate them, and add them to `work.answered`.
+
+        Reads the ledger. Writes `work.evaluated`, `work.evaluated_costs`, `work.to_validate`, `work.answers`,
+        `work.documents`, `work.validity`.
+        """
         snapshot, own = self.rows.rows, contender.resolved
         with self.context.database.reading(self.work) as session:
             statement = query(

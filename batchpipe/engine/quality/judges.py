@@ -127,7 +127,8 @@ class FieldJudge:
     def read(self, context: Context, work: Work, snapshot: Snapshot) -> Judged:
         """Read what the judge has said of `snapshot`, and what that cost.
 
-        Reads the ledger, `work.pairs_N`. Writes `work.verdicts_N`.
+        Reads the ledger, `work.truth`, `work.pairs_N`.
+        Writes `work.evaluated`, `work.answers`, `work.documents`, `work.verdicts_N`.
         """
         connection, hashed = work.connection, input_hashes_sql(self.resolved.hash_columns)
         with context.database.reading(work) as session:

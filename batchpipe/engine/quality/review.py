@@ -142,7 +142,7 @@ class Desk:
 
         Return for each the document as it is accepted (an enum value in its own spelling) and "", or None and the
         error. A check reads the row's input as it is now.
-        Tables read: `work.review`. Tables written: `work.typed`, `work.typed_rows`, and those of validation.
+        Reads `work.review`. Writes `work.typed`, `work.typed_rows`, `work.documents`, `work.validity`.
         """
         connection = self.work.connection
         table = arrow().table(

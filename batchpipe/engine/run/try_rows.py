@@ -128,6 +128,7 @@ class RowTry:
     def _keys(self, options: TryOptions) -> list[str]:
         """Return the keys of the rows to try.
 
+        With `where`, writes the tables of `compare_rows` and reads `work.input`.
         Raises UsageError for a key that is not in the input.
         """
         connection = self.work.connection
@@ -295,7 +296,7 @@ class RowTry:
     def _answered(self, request: _TryRequest) -> TriedRow:
         """Call the provider where the answer is not known, and return the row with its answer.
 
-        Reads `ledger.results`.
+        Reads `ledger.results`. Writes `work.answers`.
         """
         seconds = self._call(request) if request.chunk_id is not None else 0.0
         with self.context.database.reading(self.work) as session:
