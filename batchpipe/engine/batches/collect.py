@@ -303,7 +303,7 @@ class Collector:
     def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
         """Record that results have a type or shape that the protocol does not know, with one of them as an example.
 
-        Reads `work.received`, `work.lines`. Writes `ledger.events`.
+        Reads `work.received`. Writes `ledger.events`.
         """
         count, custom_id, line = session.one(query("unknown_results"))
         if count:

@@ -111,8 +111,8 @@ def record_free_decisions(
     """Record every decision of `plan` that costs nothing; return its commit, or the plan's where nothing was recorded.
 
     The first plan of a run also refreshes the output table and closes orders that are done.
-    Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.documents_of_validity`,
-    `work.documents_of_revalidated`.
+    Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.all_keys`, `work.input`, `work.compared`,
+    `work.documents_of_validity`, `work.documents_of_revalidated`.
     Writes `ledger.results`, `ledger.decisions`, `ledger.requests`, `ledger.events`, the output table.
     """
     names = quote_list(resolved.names)

@@ -76,8 +76,8 @@ class Submitter:
 
         `choose` is called with the session that commits the chunks, and with the sizes that they may not have. The
         requests were rendered with `cache_marks`.
-        Reads `work.to_send`, `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`,
-        `ledger.events`, the raw folder.
+        Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
+        Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder.
         """
         provider = self.parts.provider()
         chunks = self._commit_intents(provider, plan, choose, cache_marks)
@@ -118,7 +118,8 @@ class Submitter:
         """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids.
 
         The ids rise in the order of the chunks. There is no chunk where the limits allow none any more.
-        Reads `work.leading`, `work.sends`, `work.ladder`. Writes `work.chunk`, `ledger.requests`, `ledger.events`.
+        Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
+        Writes `work.chunk`, `ledger.requests`, `ledger.events`.
         """
         account = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.parts.writing() as session:

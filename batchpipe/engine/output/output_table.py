@@ -119,7 +119,7 @@ def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answ
 def merge_collected(session: Session, resolved: Resolved) -> None:
     """Write what this commit accepted of the batches in `work.ended` into the output table.
 
-    Reads `work.ended`, `work.sent`, `work.verdicts`, the ledger. Writes the output table.
+    Reads `work.sent`, `work.verdicts`, the ledger. Writes the output table.
     """
     if not resolved.has_output:
         return

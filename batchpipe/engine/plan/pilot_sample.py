@@ -46,7 +46,7 @@ class HeldBack:
 def fill_pilot_sample(work: Work, sample: PilotSample, snapshot: Snapshot, reasons: Sql, rows: int) -> None:
     """Fill `work.sample` with so many rows that are due; `reasons` is a list in SQL of those that count.
 
-    Reads `work.plan`, `work.true_values`, `work.input`. Writes `work.sample`, `work.keys_with_gold`.
+    Reads `work.plan`, `work.true_values`, `snapshot`. Writes `work.sample`, `work.keys_with_gold`.
     """
     fill_keys_with_gold(work, snapshot if sample.gold_first else None)
     stratum = next(

@@ -159,7 +159,7 @@ def resolve_earlier(
 def answering_version(session: Session, names: Sequence[str]) -> RecordedVersion | None:
     """Return the version that most answers stand under; None where nothing is answered.
 
-    Reads `work.plan`, `work.standing`, `work.standing_policies`, `ledger.prompt_versions`.
+    Reads `work.plan`, `work.standing`, `ledger.prompt_versions`.
     """
     found = session.rows(query("answering_version"))
     known = {each.prompt_version: each for each in known_versions(session, names)}
@@ -181,7 +181,7 @@ def make_prompt_diff(
     """Return what the plan in `work` changes; without `before` against the version that answered.
 
     `label` names the present version.
-    Reads `work.plan`, `work.due`, `work.rendered`, `work.standing`, `work.standing_policies`, the ledger.
+    Reads `work.plan`, `work.due`, `work.rendered`, `work.standing`, the ledger.
     Writes `work.sampled`.
     """
     listed = quote_list(DUE_REASONS)

@@ -44,7 +44,7 @@ def compare_rows(
     """Compare each row of `snapshot` with the newest decision on its key, under `orders`.
 
     `work.compared` gets every row that is not unchanged; `work.candidates` those of them that may be due.
-    Reads the ledger. Writes `work.standing`, `work.standing_policies`, `work.input`, `work.pending`,
+    Reads the ledger. Writes `work.standing` and the other tables of `fill_standing`, `work.input`, `work.pending`,
     `work.rung_settings`, `work.tries`, `work.identities`, `work.present`, `work.all_keys`, `work.redo`,
     `work.compared`, `work.candidates`, `work.next_rungs`, `work.to_keep`.
     """

@@ -250,7 +250,7 @@ def _field_change(session: Session, column: Column, older: Column, after: DiffSi
 def _changed_rows(session: Session, pipelines: Sql, names: Sequence[str], count: int) -> list[ChangedRow]:
     """Return the first `count` changed rows with their input.
 
-    Reads `work.cells`, `work.pairs`, `work.side_before`, `work.side_after`, the ledger.
+    Reads `work.cells`, `work.side_before`, `work.side_after`, the ledger.
     """
     cells: dict[str, dict[str, tuple[str | None, str | None]]] = {}
     for key_id, name, old, new in session.rows(query("changed_cells"), {"count": count}):
