@@ -31,7 +31,7 @@ pre code { padding: 0; background: none; }
 table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 0.92rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.8rem 0.4rem 0; border-bottom: 1px solid var(--line); }
 img { max-width: 100%; }
-@media (max-width: 50rem) { .frame { grid-template-columns: minmax(0, 1fr); gap: 0; } }
+@media (max-width: 50rem) { .frame { grid-template-columns: minmax(0, 1fr); gap: 2rem; } nav { order: 1; } }
 """
 LINK = re.compile(r'(href=")((?!https?:|#)[^"#]+)\.md(#[^"]*)?"')
 COMMENT = re.compile(r"^<!-- .*? -->\n", re.MULTILINE)
