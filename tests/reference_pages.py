@@ -70,7 +70,7 @@ def _options_table(command: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("\\[", "[").replace("|", "\\|")
 
 
 def ledger_columns() -> Iterator[tuple[str, list[tuple[str, str]]]]:

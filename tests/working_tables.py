@@ -21,7 +21,7 @@ from checkout import PACKAGE, module_files
 PAGE = PACKAGE / "docs" / "reference" / "working_tables.md"
 INTRODUCTION = """# Working tables
 
-A run keeps what it works on in tables of an in-memory DuckDB, `work.NAME`: one step fills a table, and a later step
+A command keeps what it works on in tables of an in-memory DuckDB, `work.NAME`: one step fills a table, and a later step
 reads it. No working table is stored in the database file. A module is under "Written by" if it makes, fills, changes or
 drops the table, and under "Read by" if a statement of it reads the table, or if it hands the table's name on.
 `N` in a name is the number of a judged field. `python tests/working_tables.py` makes this page from the code.

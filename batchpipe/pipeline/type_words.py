@@ -100,4 +100,6 @@ def _range(node: Node) -> str:
         return f" above {node['exclusiveMinimum']}"
     if "minimum" in node and "maximum" in node:
         return f" from {node['minimum']} to {node['maximum']}"
+    if "minimum" in node and "exclusiveMaximum" in node:
+        return f" from {node['minimum']} to below {node['exclusiveMaximum']}"
     return f" from {node['minimum']} up" if "minimum" in node else ""

@@ -34,7 +34,8 @@ class Page:
     @property
     def summary(self) -> str:
         """Return the first sentence below the heading."""
-        first = next((line for line in self.text.splitlines()[1:] if line and not line.startswith("<")), "")
+        paragraphs = self.text.partition("\n")[2].split("\n\n")
+        first = next((" ".join(each.split()) for each in paragraphs if each.strip() and not each.startswith("<")), "")
         return first.partition(". ")[0].rstrip(".") + "."
 
 
