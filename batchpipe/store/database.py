@@ -22,7 +22,8 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import DatabaseError, InternalError
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
 from batchpipe.store.opening import attach, opening
 from batchpipe.store.output_marks import mark_output_tables
@@ -319,11 +320,11 @@ def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path:
             raise
 
 
-def _refuse_foreign_ledger(connection: duckdb.DuckDBPyConnection, number: int, path: Path | None) -> None:
+def _refuse_foreign_ledger(connection: Connection, number: int, path: Path | None) -> None:
     if number > 1:
         return
     found = connection.execute(
-        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_catalog() AND schema_name = 'ledger'"
+        Sql("SELECT 1 FROM duckdb_schemas() WHERE database_name = current_catalog() AND schema_name = 'ledger'")
     ).fetchone()
     if found:
         what = "this database has a schema `ledger` that batchpipe did not make"
@@ -331,8 +332,8 @@ def _refuse_foreign_ledger(connection: duckdb.DuckDBPyConnection, number: int, p
         raise DatabaseError(what, where=str(path or ""), hint=hint)
 
 
-def _set_meta(connection: duckdb.DuckDBPyConnection, name: str, value: str, now: datetime) -> None:
-    connection.execute("INSERT INTO ledger.meta VALUES ($1, $2, $3)", [name, value, now])
+def _set_meta(connection: Connection, name: str, value: str, now: datetime) -> None:
+    connection.execute(Sql("INSERT INTO ledger.meta VALUES ($1, $2, $3)"), [name, value, now])
 
 
 def _schema_version(work: Work) -> int:
@@ -352,9 +353,9 @@ def _last_seq(work: Work) -> int:
     return int(row[0]) if row else 0
 
 
-def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+def _roll_back(connection: Connection) -> None:
     try:
-        connection.execute("ROLLBACK")
+        connection.execute(Sql("ROLLBACK"))
     except duckdb.Error:  # the failed statement has already ended the transaction
         return
 
@@ -369,9 +370,9 @@ def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
         work.connection.execute(f"USE memory; DETACH {CATALOG}")
 
 
-def limit_memory(connection: duckdb.DuckDBPyConnection, limit_bytes: int) -> None:
+def limit_memory(connection: Connection, limit_bytes: int) -> None:
     """Limit the memory of DuckDB to `limit_bytes`; what is above is spilled to disk."""
-    connection.execute(f"SET memory_limit = '{limit_bytes // 1_000_000}MB'")
+    connection.execute(sql("SET memory_limit = '{megabytes}MB'", megabytes=number_sql(limit_bytes // 1_000_000)))
 
 
 def streamed(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:

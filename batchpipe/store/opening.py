@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import LockedError
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import storage_error
 
 LOCK_MESSAGE = re.compile(
@@ -27,7 +28,7 @@ _openings_guard = threading.Lock()
 
 
 def attach(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     path: Path,
     alias: str,
     *,
@@ -42,9 +43,10 @@ def attach(
     After a second `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is
     called between the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
     """
-    mode = "READ_ONLY" if read_only else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    mode = Sql("READ_ONLY") if read_only else sql("ROW_GROUP_SIZE {rows}", rows=number_sql(ROW_GROUP_ROWS))
     # Without its type DuckDB would fetch an extension from the network for a file of SQLite.
-    statement = f"ATTACH {quote_literal(str(path))} AS {quote_identifier(alias)} (TYPE duckdb, {mode})"
+    attached = {"path": quote_literal(str(path)), "alias": quote_identifier(alias), "mode": mode}
+    statement = sql("ATTACH {path} AS {alias} (TYPE duckdb, {mode})", **attached)
     pause, waited, announced = 0.005, 0.0, False
     while True:
         try:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import duckdb
-
-from batchpipe.sql.quoting import quote_list, quote_literal, quote_table, sql
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql, quote_list, quote_literal, quote_table, sql
 from batchpipe.store.queries import query
 
 MARK = re.compile(r"\[batchpipe: database (?P<database>\w+), pipeline (?P<pipeline>[^\]]+)\]")
@@ -51,14 +50,15 @@ def marked_comment(comment: str | None, mark: OutputMark) -> str:
     return f"{words} {mark}" if words else str(mark)
 
 
-def write_mark(connection: duckdb.DuckDBPyConnection, table: str, comment: str | None, mark: OutputMark) -> None:
+def write_mark(connection: Connection, table: str, comment: str | None, mark: OutputMark) -> None:
     """Mark `table` (its two-part name), whose comment is `comment` so far."""
-    connection.execute(f"COMMENT ON TABLE {quote_table(table)} IS {quote_literal(marked_comment(comment, mark))}")
+    text = quote_literal(marked_comment(comment, mark))
+    connection.execute(sql("COMMENT ON TABLE {table} IS {text}", table=quote_table(table), text=text))
 
 
-def mark_output_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def mark_output_tables(connection: Connection) -> None:
     """Mark every output table that pipelines of the attached database have made. Reads `ledger.events`."""
-    row = connection.execute("SELECT max(value) FROM ledger.meta WHERE name = 'database'").fetchone()
+    row = connection.execute(Sql("SELECT max(value) FROM ledger.meta WHERE name = 'database'")).fetchone()
     made = query("output_tables_made", columns=sql("[{name}]", name=quote_list(COLUMNS_OF_OUTPUT)))
     for schema, table, pipeline, comment in connection.execute(made).fetchall():
         write_mark(connection, f"{schema}.{table}", comment, OutputMark(str(row[0]) if row else "", pipeline))

@@ -53,7 +53,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "template.*": ("common.errors", "pipeline.model", "providers"),
     "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
-    "store.*": ("common.errors", "sql.quoting"),
+    "store.*": ("common.errors", "sql.connection", "sql.quoting"),
     "emulator.service.*": (),
     "emulator.anthropic.*": ("emulator.service.*",),
     "emulator.*": (),

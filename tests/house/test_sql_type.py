@@ -20,8 +20,9 @@ TRUSTED = {
     ("schema.columns", "value_sql"),
 }
 
-# Each of the last three lines puts a plain string into a statement.
+# Each of the last four lines puts a plain string into a statement.
 SNIPPET = """
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -34,6 +35,9 @@ def wrong(session: Session, name: str) -> None:
     session.execute(f"SELECT {name}")
     sql("SELECT {name}", name=name)
     query("paused", pipelines=name)
+
+def wrong_connection(connection: Connection, name: str) -> None:
+    connection.execute(f"SELECT {name}")
 """
 
 
@@ -43,7 +47,7 @@ def test_mypy_finds_a_plain_string_in_a_statement(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--no-error-summary", os.fspath(snippet)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line for line in ended.stdout.splitlines() if "error" in line]
-    assert [line.split(":")[1] for line in lines] == ["11", "12", "13"], ended.stdout + ended.stderr
+    assert [line.split(":")[1] for line in lines] == ["12", "13", "14", "17"], ended.stdout + ended.stderr
     assert all('has incompatible type "str"; expected "Sql"' in line for line in lines)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import duckdb
-
 from batchpipe.engine.ledger.raw_folder import open_results
 from batchpipe.providers import ProviderRules
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import VECTOR_ROWS, Work
 from batchpipe.store.queries import query
 
@@ -19,14 +19,14 @@ BLOCK_BYTES = 2_097_152
 EndedResults = tuple[str, str | None, datetime, Path]
 
 
-def fill_ended(connection: duckdb.DuckDBPyConnection, rows: Sequence[EndedResults]) -> None:
+def fill_ended(connection: Connection, rows: Sequence[EndedResults]) -> None:
     """Fill `work.ended` with the batches that are collected together, one row for each.
 
     Writes `work.ended`.
     """
     connection.execute(query("ended"))
     for *known, path in rows:
-        connection.execute("INSERT INTO work.ended VALUES ($1, $2, $3, $4)", [*known, str(path)])
+        connection.execute(Sql("INSERT INTO work.ended VALUES ($1, $2, $3, $4)"), [*known, str(path)])
 
 
 def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
@@ -38,7 +38,7 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
     connection = work.connection
     measured = [_line_bytes(path) for path in paths]
     longest = max((each for each, _ in measured), default=BLOCK_BYTES)
-    sent = connection.execute("SELECT count(*) FROM work.sent WHERE leads").fetchone()
+    sent = connection.execute(Sql("SELECT count(*) FROM work.sent WHERE leads")).fetchone()
     rows = max(sent[0] if sent else 0, VECTOR_ROWS)
     work.make_room_for_answers(sum(size for _, size in measured) * VECTOR_ROWS // rows)
     parameters = {"paths": [str(path) for path in paths], "maximum_object_size": 2 * longest}
@@ -48,7 +48,7 @@ def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
             return
 
 
-def line_faults(connection: duckdb.DuckDBPyConnection) -> tuple[Mapping[str, int], bool]:
+def line_faults(connection: Connection) -> tuple[Mapping[str, int], bool]:
     """Return how many lines are not what was sent, by the kind of fault, and whether any line at all is ours.
 
     Reads `work.lines`, `work.sent`.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import duckdb
-
 from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, body_bytes
+from batchpipe.sql.connection import Connection
 from batchpipe.store.queries import query
 
 
-def fit(connection: duckdb.DuckDBPyConnection, start: int, most: int, most_bytes: int) -> tuple[int, int]:
+def fit(connection: Connection, start: int, most: int, most_bytes: int) -> tuple[int, int]:
     """Return how many requests of `work.to_send` from number `start` on fit one body, and the bytes of that body.
 
     They are of one group, `most` at most, and their body has at most `most_bytes`; the first one is taken in any case.
