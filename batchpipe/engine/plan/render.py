@@ -208,7 +208,8 @@ def _rendered(
     for _, _, rung, max_tokens, answer, error, *values in block:
         message = render(dict(zip(names, values, strict=True)))
         prints.append(fingerprint(message.system, message.user))
-        older.append(" ".join(each(message.system, message.user) for each in by_recipe) or None)
+        if by_recipe:
+            older.append(" ".join(each(message.system, message.user) for each in by_recipe))
         if error is not None:
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)
@@ -219,7 +220,7 @@ def _rendered(
         "next_rung": [row[2] for row in block],
         "max_tokens": [row[3] for row in block],
         "fingerprint": prints,
-        "older": older,
+        "older": older or [None] * len(block),
         "bytes": [len(each) for each in params],
         "params": params,
     }
