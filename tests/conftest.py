@@ -80,6 +80,12 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["day"], node.workerinput["all_kinds"] = node.config.option.day, node.config.option.all_kinds
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores for `-n auto`: a test that waits for a poll leaves its core free."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to try the same cases again."""
     return f"sweeps: the share of {config.option.day}; again with --day {config.option.day}, all with --full-sweep"
