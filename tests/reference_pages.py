@@ -18,7 +18,7 @@ from checkout import PACKAGE, ROOT
 from typer.main import get_command
 
 from batchpipe.cli.parser import app
-from batchpipe.commands.docs.pages import read_pages
+from batchpipe.commands.docs.pages import pages_by_kind
 from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.reference import keys_table
 from batchpipe.project.settings import Settings
@@ -120,12 +120,9 @@ def llms_text() -> str:
         "nothing is paid twice. Start with SKILL.md to write a pipeline.",
         "",
     ]
-    kind = ""
-    for page in read_pages():
-        if page.topic.partition("/")[0] != kind:
-            kind = page.topic.partition("/")[0]
-            lines += ["", f"## {kind.capitalize()}", ""]
-        lines.append(f"- [{page.title}]({page.topic}.md): {page.summary}")
+    for title, pages in pages_by_kind():
+        lines += ["", f"## {title}", ""]
+        lines += [f"- [{page.title}]({page.topic}.md): {page.summary}" for page in pages]
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from batchpipe.commands.call.call import Talk
 from batchpipe.commands.docs.html import write_site
-from batchpipe.commands.docs.pages import KINDS, Page, find_page, read_pages
+from batchpipe.commands.docs.pages import Page, find_page, pages_by_kind, read_pages
 
-KIND_TITLES = {"start": "Start", "guides": "Guides", "concepts": "Concepts", "reference": "Reference"}
 WIDEST = 100
 
 
@@ -34,12 +33,10 @@ def docs(talk: Talk, topic: str | None, html: str | None) -> int:
 
 
 def _list() -> str:
-    pages = read_pages()
-    width = max(len(each.topic) for each in pages)
+    width = max(len(each.topic) for each in read_pages())
     lines = []
-    for kind in KINDS:
-        lines += ["", KIND_TITLES[kind]]
-        lines += [f"  {each.topic:{width}}  {each.title}" for each in pages if each.topic.startswith(f"{kind}/")]
+    for title, pages in pages_by_kind():
+        lines += ["", title, *(f"  {each.topic:{width}}  {each.title}" for each in pages)]
     return "\n".join([*lines[1:], "", "To read a page: batchpipe docs TOPIC; as HTML: batchpipe docs --html DIR"])
 
 

@@ -6,7 +6,7 @@ import html
 import re
 from pathlib import Path
 
-from batchpipe.commands.docs.pages import FOLDER, KINDS, Page, read_pages
+from batchpipe.commands.docs.pages import FOLDER, Page, pages_by_kind, read_pages
 from batchpipe.common.errors import UsageError
 
 STYLE = """
@@ -35,7 +35,6 @@ img { max-width: 100%; }
 """
 LINK = re.compile(r'(href=")((?!https?:|#)[^"#]+)\.md(#[^"]*)?"')
 COMMENT = re.compile(r"^<!-- .*? -->\n", re.MULTILINE)
-KIND_TITLES = {"start": "Start", "guides": "Guides", "concepts": "Concepts", "reference": "Reference"}
 
 
 def write_site(folder: Path) -> list[Path]:
@@ -79,12 +78,11 @@ def _page_html(page: Page, up: str, beside: str) -> str:
 
 def _navigation(page: Page, up: str) -> str:
     parts = [f'<a href="{up}index.html"><strong>batchpipe</strong></a>']
-    for kind in KINDS:
-        parts.append(f"<h2>{KIND_TITLES[kind]}</h2>\n<ul>")
-        for each in read_pages():
-            if each.topic.startswith(f"{kind}/"):
-                here = ' aria-current="page"' if each.topic == page.topic else ""
-                parts.append(f'<li><a href="{up}{each.topic}.html"{here}>{html.escape(each.title)}</a></li>')
+    for title, pages in pages_by_kind():
+        parts.append(f"<h2>{title}</h2>\n<ul>")
+        for each in pages:
+            here = ' aria-current="page"' if each.topic == page.topic else ""
+            parts.append(f'<li><a href="{up}{each.topic}.html"{here}>{html.escape(each.title)}</a></li>')
         parts.append("</ul>")
     return "\n".join(parts)
 

@@ -51,6 +51,11 @@ def read_pages() -> Sequence[Page]:
     return found
 
 
+def pages_by_kind() -> list[tuple[str, list[Page]]]:
+    """Return the title of each kind with the pages of that kind."""
+    return [(kind.capitalize(), [each for each in read_pages() if each.topic.startswith(f"{kind}/")]) for kind in KINDS]
+
+
 def find_page(name: str) -> Page:
     """Return the page that `name` means: its topic, its last part, or words of its title.
 
