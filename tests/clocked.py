@@ -8,7 +8,8 @@ from typing import Any
 
 from projects import Project
 
-from batchpipe.engine.context import Context, utc_now
+from batchpipe.common.machine import utc_now
+from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import RunOutcome, run_pipelines

@@ -13,12 +13,12 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.call.options import Task
 from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.common.machine import THIS_MACHINE, Machine
 
 if TYPE_CHECKING:
     from typer import TyperException
@@ -41,6 +41,7 @@ class Handled:
     arguments: Sequence[str]
     logs: Path | None = None
     log_format: str = "text"
+    machine: Machine = THIS_MACHINE
     signals: list[int] = field(default_factory=list)
 
     @property
@@ -58,9 +59,9 @@ class Handled:
         return bool(self.signals)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (default: that of the process), and return its exit code."""
-    call = Handled(arguments=list(sys.argv[1:] if argv is None else argv))
+def main(argv: Sequence[str] | None = None, machine: Machine = THIS_MACHINE) -> int:
+    """Run one command line (default: that of the process) on `machine`, and return its exit code."""
+    call = Handled(arguments=list(sys.argv[1:] if argv is None else argv), machine=machine)
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
     for stream in (sys.stdout, sys.stderr):
@@ -170,6 +171,7 @@ def _begin(call: Handled, task: Task) -> Call:
         command=call.command,
         interrupted=call.interrupted,
         serves=task.serves,
+        machine=call.machine,
     )
 
 
@@ -197,7 +199,7 @@ def _report(call: Handled, error: Exception, known: BatchpipeError) -> None:
     if call.given("--debug"):
         _say("".join(traceback.format_exception(error)).rstrip())
     if call.log_format == "json":
-        _say(json_line(datetime.now(UTC).replace(tzinfo=None), "", failure_event(known)))
+        _say(json_line(call.machine.clock(), "", failure_event(known)))
     elif not call.given("--json"):
         _say(failure_text(known))
     if call.given("--json"):

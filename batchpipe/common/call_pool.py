@@ -8,10 +8,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
+
+
+class Pool(Protocol):
+    """A way to make calls side by side: `side_by_side`, or that of a test that decides their order."""
+
+    def __call__(self, calls: Sequence[Callable[[], T]], most: int, expected: tuple[type[E], ...] = ()) -> list[T | E]:
+        """Return the results of `calls` in their order, as `side_by_side` does."""
+        ...
 
 
 class _EndedCall(Generic[T]):

@@ -3,7 +3,6 @@
 `POST /emulator/stranger` makes a batch of somebody else in the same workspace.
 """
 
-import secrets
 from hashlib import md5
 from pathlib import Path
 
@@ -63,6 +62,10 @@ class Control:
                     due = rule
         return due
 
+    def draw(self, digits: int) -> str:
+        """Return a new name of `digits` hexadecimal digits."""
+        return self._store.draw(digits)
+
     def record(self, method: str, path: str, reply: Reply) -> None:
         """Write a call to the log."""
         self._store.record_call(method, path, reply.status, reply.fault)
@@ -100,7 +103,7 @@ class Control:
         count, workspace = asked.get("requests"), asked.get("workspace", "default")
         if not is_integer(count) or count < 1 or not isinstance(workspace, str):
             raise EmulatorError('expected {"requests": a whole number above 0, "workspace": a string}')
-        name = secrets.token_hex(4)
+        name = self._store.draw(8)
         requests = [
             {
                 "custom_id": f"stranger-{name}-{place}",

@@ -58,33 +58,24 @@ class Emulator:
         if self._server is not None:
             return self
         # Imported here, so that to import the class alone takes no time.
-        from batchpipe.emulator.anthropic.answering import Answerer
-        from batchpipe.emulator.anthropic.answers import read_answers
-        from batchpipe.emulator.anthropic.batches import Batches
-        from batchpipe.emulator.anthropic.processing import Worker
-        from batchpipe.emulator.control import Control
-        from batchpipe.emulator.routes import Routes
+        from batchpipe.emulator.assembly import assemble
         from batchpipe.emulator.server import Server
-        from batchpipe.emulator.service.faults import read_rules
-        from batchpipe.emulator.service.store import Store
 
-        book = None if self._answers is None else read_answers(self._answers)
-        rules = None if self._faults is None else read_rules(self._faults)
-        store = Store(self._folder)
+        service = assemble(
+            self._folder,
+            answers=self._answers,
+            delay_seconds=self._delay_seconds,
+            faults=self._faults,
+            seed=self._seed,
+        )
         try:
-            worker = Worker(store, Answerer(self._seed, book))
-            batches = Batches(store, worker, self._delay_seconds)
-            control = Control(store, batches)
-            if rules is not None:
-                control.use_rules(rules, keep_counts=True)
-            try:
-                server = Server(Routes(batches, worker, control), self._port, self._folder / "incoming")
-            except OSError as problem:
+            server = Server(service.routes, self._port, self._folder / "incoming")
+        except BaseException as problem:
+            service.store.close()
+            if isinstance(problem, OSError):
                 raise EmulatorError(f"port {self._port}: {problem.strerror}") from problem
-        except BaseException:
-            store.close()
             raise
-        self._store, self._server = store, server
+        self._store, self._server = service.store, server
         self._thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="emulator", daemon=True)
         self._thread.start()
         return self

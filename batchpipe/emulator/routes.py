@@ -1,7 +1,6 @@
 """The answers to HTTP requests: which call a request is, whose workspace it is for, and which fault is due."""
 
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,7 +65,7 @@ class Routes:
         """Return the reply to a request, after writing the call to the log."""
         if request.path.startswith("/emulator/"):
             return self._control.answer(request)
-        request_id = f"req_01{secrets.token_hex(11)}"
+        request_id = f"req_01{self._control.draw(22)}"
         try:
             reply = self._route(request, request_id)
         except ApiError as problem:
@@ -146,7 +145,7 @@ class Routes:
             raise ApiError(400, "Input should be a valid dictionary")
         betas = frozenset(part.strip() for part in request.headers.get("anthropic-beta", "").split(","))
         call = Call(asked.version, betas - {""}, batch=False)
-        answer = self._worker.single(params, call, secrets.token_hex(8), asked.rules)
+        answer = self._worker.single(params, call, self._control.draw(16), asked.rules)
         if answer.error is not None:
             status, kind, message = answer.error
             raise ApiError(status, message, kind=kind)

@@ -6,12 +6,13 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
+from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
@@ -25,11 +26,6 @@ EMULATOR_KEY = "emulator"
 EMULATOR_RECONCILE_SECONDS = 2.0
 
 
-def utc_now() -> datetime:
-    """Return the wall clock as naive UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The surroundings of one call. `environment` is read once from the process; `say` writes to the person."""
@@ -40,6 +36,7 @@ class Context:
     say: Callable[[str], None]
     wait_seconds: float = 30.0
     clock: Callable[[], datetime] = utc_now
+    machine: Machine = THIS_MACHINE
     database: Database = field(init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _providers: dict[str, Provider] = field(default_factory=dict, init=False)
@@ -49,7 +46,14 @@ class Context:
         self._project_database = path
         if self.settings.emulator:
             path = path.parent / ".batchpipe" / "emulator" / path.name
-        self.database = Database(path=path, clock=self.clock, wait_seconds=self.wait_seconds, announce=self.say)
+        self.database = Database(
+            path=path,
+            clock=self.clock,
+            wait_seconds=self.wait_seconds,
+            announce=self.say,
+            sleep=self.machine.sleep,
+            chance=self.machine.chance,
+        )
 
     _project_database: Path = field(init=False)
 
@@ -128,7 +132,7 @@ class Context:
         found = credentials(self.environment, self.root, module.VARIABLES)
         base_url = self.settings.text("base_url", self.environment)
         secrets = {name: secret.get_secret_value() for name, secret in found.items()}
-        return module.provider(secrets, base_url=base_url)
+        return module.provider(secrets, base_url=base_url, transport=self.machine.transport)
 
     def _start_emulator(self, file: PipelineFile) -> str:
         """Start an emulator for one pipeline with its own answers, and return its URL. All emulators share one folder

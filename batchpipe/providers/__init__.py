@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.sql.quoting import Sql
+
+if TYPE_CHECKING:
+    import httpx2
 
 REGISTRY: Mapping[str, str] = {"anthropic": "batchpipe.providers.anthropic"}
 DEFAULT_PROVIDER = "anthropic"
@@ -274,11 +277,17 @@ class ProviderModule(Protocol):
     VARIABLES: tuple[str, ...]  # every environment variable that the provider reads
 
     def provider(
-        self, credentials: Mapping[str, str], *, base_url: str | None, timeout_seconds: float = 600
+        self,
+        credentials: Mapping[str, str],
+        *,
+        base_url: str | None,
+        timeout_seconds: float = 600,
+        transport: httpx2.BaseTransport | None = None,
     ) -> Provider:
         """Return the provider with its calls. Raises CredentialsError without a key.
 
-        `credentials` are the values of the provider's own environment variables, by name.
+        `credentials` are the values of the provider's own environment variables, by name. `transport` carries the
+        HTTP requests; None is the network.
         """
         ...
 

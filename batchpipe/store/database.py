@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import DatabaseError, InternalError
+from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
@@ -48,18 +49,23 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 class Session:
     """An open database. `seq` and `now` are the number and the time of the commit that a writing session makes.
 
-    `empty`: there is no database file yet.
+    `chance` draws new ids. `empty`: there is no database file yet.
     """
 
     work: Work
     seq: int
     now: datetime
+    chance: random.Random = THIS_MACHINE.chance
     empty: bool = False
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The connection of `work`, to which the database is attached."""
         return self.work.connection
+
+    def new_id(self) -> str:
+        """Return a new UUID that begins with the session's time."""
+        return new_id(self.now, self.chance)
 
     def execute(self, statement: Sql, parameters: object = None) -> duckdb.DuckDBPyConnection:
         """Run `statement` and return the cursor that holds its rows."""
@@ -97,6 +103,7 @@ class Database:
     wait_seconds: float = 30.0
     announce: Callable[[str], None] | None = None
     sleep: Callable[[float], None] = time.sleep
+    chance: random.Random = THIS_MACHINE.chance
     while_waiting: list[Callable[[], None]] = field(default_factory=list)
     _migrated: bool = field(default=False, init=False)
 
@@ -127,7 +134,7 @@ class Database:
         if not self._migrated:
             self._migrate(work)
         with self._attached(work, read_only=True):
-            yield Session(work=work, seq=_last_seq(work), now=self.clock())
+            yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance)
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
@@ -141,7 +148,7 @@ class Database:
             connection = work.connection
             connection.execute("BEGIN TRANSACTION")
             try:
-                session = Session(work=work, seq=_last_seq(work) + 1, now=self.clock())
+                session = Session(work=work, seq=_last_seq(work) + 1, now=self.clock(), chance=self.chance)
                 yield session
                 connection.execute("INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now])
                 connection.execute("COMMIT")
@@ -165,7 +172,7 @@ class Database:
             version = _schema_version(work)
         if version < len(migrations()):
             with self._attached(work, read_only=False):
-                apply_migrations(work.connection, self.clock(), self.path)
+                apply_migrations(work.connection, self.clock(), self.path, chance=self.chance)
         elif version > len(migrations()):
             what = f"the database has schema version {version}, but this batchpipe knows only {len(migrations())}"
             raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
@@ -176,7 +183,7 @@ class Database:
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             with self._attached(work, read_only=False, path=part):
-                apply_migrations(work.connection, self.clock(), self.path)
+                apply_migrations(work.connection, self.clock(), self.path, chance=self.chance)
             _put(part, self.path)
         except OSError as error:
             raise disk_error(error, self.path) from error
@@ -295,10 +302,16 @@ def migrations() -> Sequence[str]:
     return [each.read_text(encoding="utf-8") for each in files]
 
 
-def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path: Path | None = None) -> None:
+def apply_migrations(
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+    path: Path | None = None,
+    chance: random.Random = THIS_MACHINE.chance,
+) -> None:
     """Bring the attached database to the present schema, with a transaction for each migration.
 
-    Writes `ledger.meta`. Raises DatabaseError for a schema `ledger` that batchpipe did not make.
+    `chance` draws the id of a new database. Writes `ledger.meta`. Raises DatabaseError for a schema `ledger` that
+    batchpipe did not make.
     """
     work = Work(connection=connection)
     for number, text in enumerate(migrations(), start=1):
@@ -309,7 +322,7 @@ def apply_migrations(connection: duckdb.DuckDBPyConnection, now: datetime, path:
                 connection.execute(text)
                 if number == 1:
                     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-                    drawn = "".join(random.SystemRandom().choice(letters) for _ in range(8))
+                    drawn = "".join(chance.choice(letters) for _ in range(8))
                     _set_meta(connection, "database", drawn, now)
                 if number == MARKS_BEGAN:
                     mark_output_tables(connection)

@@ -34,7 +34,17 @@ BUSY_HELP_CPU_SECONDS = 0.5
 PURE = ("common.errors", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
 SPEC = ("pipeline.model", "pipeline.load")
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
-SHELL = (*PURE, "", "common.logs", "engine.context", "pipeline.*", "project.*", "providers", "store.*")
+SHELL = (
+    *PURE,
+    "",
+    "common.logs",
+    "common.machine",
+    "engine.context",
+    "pipeline.*",
+    "project.*",
+    "providers",
+    "store.*",
+)
 SAID = ("commands.call.*", "commands.printing.*")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
@@ -53,7 +63,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "template.*": ("common.errors", "pipeline.model", "providers"),
     "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
-    "store.*": ("common.errors", "sql.connection", "sql.quoting"),
+    "store.*": ("common.errors", "common.machine", "sql.connection", "sql.quoting"),
     "emulator.service.*": (),
     "emulator.anthropic.*": ("emulator.service.*",),
     "emulator.*": (),
@@ -212,6 +222,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.try_rows",
         "common.errors",
         "common.logs",
+        "common.machine",
     ),
     "__main__": ("cli.main",),
 }
@@ -223,7 +234,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "duckdb": ("sql.conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
-    "httpx2": ("providers.anthropic.*",),
+    "httpx2": ("common.machine", "providers", "providers.anthropic.*"),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
     "markdown_it": ("commands.docs.html",),

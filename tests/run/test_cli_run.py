@@ -11,7 +11,7 @@ import pytest
 from commandline import CommandLine, in_process_of_its_own, interrupted, surroundings
 from projects import BASIC, Project, numbered
 
-from batchpipe.engine.context import utc_now
+from batchpipe.common.machine import utc_now
 from batchpipe.engine.ledger.locks import pipeline_lock
 
 FIELDS = [

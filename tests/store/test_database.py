@@ -13,7 +13,7 @@ import pytest
 from projects import Project, numbered
 
 from batchpipe.common.errors import DatabaseError, LockedError
-from batchpipe.engine.context import utc_now
+from batchpipe.common.machine import utc_now
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Database, Session, Work, migrations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import batchpipe
-from batchpipe.engine.context import utc_now
+from batchpipe.common.machine import utc_now
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Database, Work
 

@@ -17,7 +17,8 @@ import duckdb
 import pytest
 from commandline import CommandLine
 
-from batchpipe.engine.context import Context, utc_now
+from batchpipe.common.machine import utc_now
+from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.versions import known_versions
 from batchpipe.engine.run.options import RunOptions

@@ -10,6 +10,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call, Talk
 from batchpipe.commands.call.options import Globals
 from batchpipe.common.errors import UsageError
+from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.project.project import find_root
 from batchpipe.project.settings import Settings, load_settings
 
@@ -31,6 +32,7 @@ def make_call(
     command: str,
     interrupted: Callable[[], bool],
     serves: bool = False,
+    machine: Machine = THIS_MACHINE,
 ) -> Call:
     """Return the call of a command about `pipelines`. `serves` is true for `batchpipe emulator`.
 
@@ -56,6 +58,7 @@ def make_call(
         options=given.typed,
         interrupted=interrupted,
         debug=given.debug,
+        machine=machine,
         **_audience(json, environment),
     )
 

@@ -14,7 +14,8 @@ from batchpipe.commands.call.failure import failure_event, failure_text
 from batchpipe.commands.printing.text import json_text
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event, json_line
-from batchpipe.engine.context import Context, utc_now
+from batchpipe.common.machine import THIS_MACHINE, Machine
+from batchpipe.engine.context import Context
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import Selection, find_pipelines, refuse_same_names
@@ -79,17 +80,18 @@ class Call(Talk):
     options: str
     interrupted: Callable[[], bool]
     debug: bool = False
+    machine: Machine = THIS_MACHINE
 
     def say(self, text: str) -> None:
         """Write a message on stderr; as an event where the log format is "json"."""
         if self.settings.log_format == "json":
-            text = json_line(utc_now(), "", Event(kind="notice", detail=text))
+            text = json_line(self.machine.clock(), "", Event(kind="notice", detail=text))
         self.write(text)
 
     def complain(self, error: BatchpipeError) -> None:
         """Write an error on stderr that does not end the command."""
         if self.settings.log_format == "json":
-            self.write(json_line(utc_now(), "", failure_event(error)))
+            self.write(json_line(self.machine.clock(), "", failure_event(error)))
         else:
             self.write(failure_text(error))
 
@@ -108,6 +110,8 @@ class Call(Talk):
             environment=self.environment,
             say=say or self.say,
             wait_seconds=wait_seconds,
+            clock=self.machine.clock,
+            machine=self.machine,
         )
         try:
             yield context

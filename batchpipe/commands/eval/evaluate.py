@@ -37,7 +37,7 @@ from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -154,7 +154,7 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
     git_commit = context.git_commit()
     ladder, names = evaluation.sides[0].ladder, quote_list(file.pipeline.names)
     with context.database.writing(work, None) as session:
-        run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+        run_id = session.new_id()
         record_prompt(session, replace(ladder, toml=dump(file.pipeline)), run_id, git_commit)
         labels = []
         for side in evaluation.sides:

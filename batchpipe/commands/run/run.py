@@ -25,7 +25,7 @@ from batchpipe.commands.run.result import Ended, code_of, interrupted_text, resu
 from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import LockedError, PipelineError, UsageError
 from batchpipe.common.logs import Event
-from batchpipe.engine.context import Context, utc_now
+from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import open_batches
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
@@ -140,8 +140,8 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
 def run_display(call: Call) -> AbstractContextManager[Display]:
     """Return the display of a run: live for a person, else in lines."""
     if call.talks_to_person and call.settings.log_format == "text":
-        return live_view(call.stderr, utc_now)
-    lines = Lines(write=call.write, clock=utc_now, log_format=call.settings.log_format)
+        return live_view(call.stderr, call.machine.clock)
+    lines = Lines(write=call.write, clock=call.machine.clock, log_format=call.settings.log_format)
     return nullcontext(lines)
 
 

@@ -1,6 +1,5 @@
 """The batches of the service: how they are made, retrieved, listed, canceled, deleted, and how they end."""
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,7 +46,7 @@ class Batches:
         """Keep the body and make the batch, which is committed when this returns."""
         if request.body is None:
             raise ApiError(400, "The request body is not valid JSON: it is empty")
-        batch_id = f"msgbatch_01{secrets.token_hex(11)}"
+        batch_id = f"msgbatch_01{self._store.draw(22)}"
         kept = request.body.with_suffix(".jsonl")
         try:
             count = keep_requests(request.body, kept, rules.max_requests)

@@ -3,10 +3,11 @@
 A commit in WAL mode survives SIGKILL. The files that a row names are in place before the row is committed.
 """
 
+import random
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,17 @@ class Batch:
 
 
 class Store:
-    """The owner of the SQLite file, which only `transaction()` changes."""
+    """The owner of the SQLite file, which only `transaction()` changes.
 
-    def __init__(self, folder: Path) -> None:
+    `clock` returns seconds since 1970. `chance` draws names; None draws them from the operating system.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.time, chance: random.Random | None = None
+    ) -> None:
         self.folder = folder
+        self._clock = clock
+        self._chance = chance or random.SystemRandom()
         self._lock = threading.RLock()
         try:
             for name in ("incoming", "bodies", "results"):
@@ -136,8 +144,12 @@ class Store:
         return str(rows[0][0]) if rows else None
 
     def now(self) -> float:
-        """Return the emulator's time in seconds since 1970: the real time plus what `advance` has added."""
-        return time.time() + float(self.setting("clock_offset") or 0)
+        """Return the emulator's time in seconds since 1970: that of its clock plus what `advance` has added."""
+        return self._clock() + float(self.setting("clock_offset") or 0)
+
+    def draw(self, digits: int) -> str:
+        """Return a new name of `digits` hexadecimal digits."""
+        return f"{self._chance.getrandbits(4 * digits):0{digits}x}"
 
     def advance(self, seconds: float) -> None:
         """Set the emulator's clock forward."""

@@ -88,6 +88,7 @@ def record_orders(
         if (kind, argument, selection) not in known:
             values = {
                 "pipeline": resolved.name,
+                "order_id": session.new_id(),
                 "kind": kind,
                 "argument": argument,
                 "selection": selection,

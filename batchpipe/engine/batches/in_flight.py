@@ -10,7 +10,6 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from batchpipe.common import telemetry
-from batchpipe.common.call_pool import side_by_side
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch
@@ -105,7 +104,9 @@ class BatchesInFlight:
     def _save(self, ended: Sequence[EndedBatch]) -> None:
         """Download the results of `ended` batches that are not kept yet, several at once."""
         calls = [partial(self.collector.save, batch) for batch, _ in ended]
-        for (batch, _), answer in zip(ended, side_by_side(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True):
+        for (batch, _), answer in zip(
+            ended, self.context.machine.pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True
+        ):
             if answer is not None:
                 self._ask_about(batch, _raise, answer)
 

@@ -18,7 +18,7 @@ from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -126,7 +126,7 @@ class Rebuilder:
                 policy = {"recipe": OLDEST_RECIPE, "key_types": None, **each.policy}
                 policy |= stamp | {"now": policy.pop("recorded_at")}
                 session.execute(query("insert_policy", pipelines=names), policy)
-            run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+            run_id = session.new_id()
             resolved = under_recorded_recipes(session, self.resolved)
             record_version(session, resolved, run_id, self.recovery.context.git_commit())
             ensure_output(session, self.resolved, run_id)

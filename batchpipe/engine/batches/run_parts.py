@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.common.call_pool import Pool, side_by_side
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.resolved.resolve import Resolved
@@ -19,7 +20,7 @@ class RunParts:
     """Holds what every step that touches batches needs.
 
     `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK. `run_id` stamps
-    the events that the step records.
+    the events that the step records. `pool` makes calls side by side.
     """
 
     resolved: Resolved
@@ -28,6 +29,7 @@ class RunParts:
     raw_folder: RawFolder
     provider: Callable[[], Provider]
     run_id: str
+    pool: Pool = side_by_side
 
     def reading(self) -> AbstractContextManager[Session]:
         """Return a session that reads the database; it is open for a moment."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from batchpipe.common import telemetry
-from batchpipe.common.call_pool import side_by_side
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.batches.run_parts import RunParts
@@ -87,7 +86,7 @@ class Submitter:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
         calls = [self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()]
         self.parts.work.connection.execute("DROP TABLE work.chunk")
-        answers = side_by_side(calls, UPLOADS_AT_ONCE, FAILURES)
+        answers = self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES)
         outcomes = [
             self._outcome(chunk_id, chunk, answer)
             for (chunk_id, chunk), answer in zip(chunks.items(), answers, strict=True)
@@ -127,8 +126,8 @@ class Submitter:
             chosen = choose(session, taken)
             if not chosen:
                 return {}
-            drawn = session.rows(Sql("SELECT uuidv7()::VARCHAR FROM range($1)"), [len(chosen)])
-            chunks = dict(zip(sorted(chunk_id for (chunk_id,) in drawn), chosen, strict=True))
+            drawn = sorted(session.new_id() for _ in chosen)
+            chunks = dict(zip(drawn, chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
                 query("insert_requests", **include_parts(self.parts.resolved, plan.snapshot)),

@@ -178,6 +178,7 @@ class PipelineRun:
             raw_folder=RawFolder(path=database.make_folder("raw")),
             provider=self._provider,
             run_id=self.run_id,
+            pool=context.machine.pool,
         )
         self._in_flight = BatchesInFlight(
             collector=Collector(parts=parts, prices=prices, poll_interval=context.settings.poll_interval),

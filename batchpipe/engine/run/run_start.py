@@ -15,7 +15,7 @@ from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_reco
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
 
@@ -42,7 +42,7 @@ def record_start(database: Database, work: Work, name: str, *, resumes: bool) ->
     Writes `ledger.events`.
     """
     with database.writing(work, None) as session:
-        run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+        run_id = session.new_id()
         add_event(session, name, "run_started", {"version": __version__}, run_id=run_id)
         if resumes:
             add_event(session, name, "resumed", {}, run_id=run_id)

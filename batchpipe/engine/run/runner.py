@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,12 +32,12 @@ def run_pipelines(
     *,
     wait_seconds: float | None,
     show: Callable[[Sequence[PipelineRun]], None],
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
 ) -> list[RunOutcome]:
     """Take steps of every run until all have finished, or `wait_seconds` have passed; return their outcomes.
 
-    `show` is called about once a second. An interrupt leaves everything resumable: what came so far is recorded, and
-    the locks are released.
+    `show` is called about once a second. `sleep` takes the place of the machine's own. An interrupt leaves everything
+    resumable: what came so far is recorded, and the locks are released.
     """
     deadline = context.clock() + timedelta(seconds=wait_seconds) if wait_seconds is not None else None
     with ExitStack() as ending:
@@ -51,7 +50,7 @@ def run_pipelines(
             show(runs)
             if deadline is not None and context.clock() >= deadline:
                 break
-            _pause(context, runs, sleep)
+            _pause(context, runs, sleep or context.machine.sleep)
     return [RunOutcome(result=run.ended(), error=run.error) for run in runs]
 
 

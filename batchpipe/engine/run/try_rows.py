@@ -6,7 +6,6 @@ The requests are the same as those of a run, and they are recorded, so that a la
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -192,7 +191,7 @@ class RowTry:
                 ),
                 {"settings": settings_text(settings)},
             )
-            chunk_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+            chunk_id = session.new_id()
             database = session.one(query("database_id"))[0]
         return _TryRequest(
             key=key,
@@ -244,7 +243,7 @@ class RowTry:
             most += max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps) * bytes_in
             most += max(step.output for step in price.steps) * each.settings.max_tokens
         with context.database.reading(self.work) as session:
-            run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+            run_id = session.new_id()
             limit = tightest(budget, None, spent(session, names, run_id), load(session, names, run_id))
         if limit is not None and most > limit.left_usd:
             raise GateError(
@@ -265,7 +264,7 @@ class RowTry:
             return
         git_commit = context.git_commit()
         with context.database.writing(self.work, None) as session:
-            self.run_id = str(session.one(Sql("SELECT uuidv7()"))[0])
+            self.run_id = session.new_id()
             record_version(session, resolved, self.run_id, git_commit)
             statement = query(
                 "insert_try",
@@ -348,7 +347,7 @@ class RowTry:
         context, resolved = self.context, self.resolved
         provider = context.provider(resolved.file)
         headers = provider.batch_headers(request.settings)
-        began = time.monotonic()
+        began = self.context.machine.monotonic()
         try:
             line = provider.answer(request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
         except RefusedError as error:
@@ -359,7 +358,7 @@ class RowTry:
         except (UnavailableError, NotSentError) as error:
             hint = "Try again; rows that were answered are kept and not sent again."
             raise ProviderError(f"the provider did not answer: {error}", where="provider", hint=hint) from error
-        seconds = time.monotonic() - began
+        seconds = self.context.machine.monotonic() - began
         path = self.folder / f"{request.chunk_id}.jsonl"
         path.write_bytes(line)
         self._collector().record_answer(str(request.chunk_id), path)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from batchpipe.common.errors import CredentialsError
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.providers.anthropic.rules import Rules
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["KEY_VARIABLE", "RULES", "VARIABLES", "provider"]
 
@@ -29,11 +32,13 @@ def provider(
     base_url: str | None,
     timeout_seconds: float = 600,
     auth_header: Literal["bearer", "x-api-key"] = "bearer",
+    transport: httpx2.BaseTransport | None = None,
 ) -> Calls:
     """Return the provider with its calls, bound to a key and a base URL.
 
     The key is ANTHROPIC_API_KEY, else ANTHROPIC_AUTH_TOKEN; the URL is `base_url`, else ANTHROPIC_BASE_URL.
-    `auth_header` is for gateways that read only `x-api-key`; a token is always sent as Bearer. Raises CredentialsError
+    `auth_header` is for gateways that read only `x-api-key`; a token is always sent as Bearer. `transport` carries the
+    HTTP requests; None is the network. Raises CredentialsError
     without a key, or for a key or URL that cannot be part of a request.
     """
     name = "ANTHROPIC_API_KEY" if credentials.get("ANTHROPIC_API_KEY") else "ANTHROPIC_AUTH_TOKEN"
@@ -56,4 +61,4 @@ def provider(
             hint="Write it like https://gateway.example/path",
         )
     bearer = auth_header == "bearer" or name == "ANTHROPIC_AUTH_TOKEN"
-    return Calls(key=key, base_url=url, timeout_seconds=timeout_seconds, bearer=bearer)
+    return Calls(key=key, base_url=url, timeout_seconds=timeout_seconds, bearer=bearer, transport=transport)

@@ -96,11 +96,13 @@ class Calls(Rules):
         base_url: str,
         timeout_seconds: float,
         bearer: bool,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._key = key
         self._base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._bearer = bearer
+        self._transport = transport
         self._making = threading.Lock()
         self._made: anthropic.Anthropic | None = None
 
@@ -214,7 +216,10 @@ class Calls(Rules):
             max_retries=0,
             default_headers=headers,
             http_client=anthropic.DefaultHttpxClient(
-                follow_redirects=False, limits=httpx2.Limits(max_keepalive_connections=0), verify=_trusted()
+                follow_redirects=False,
+                limits=httpx2.Limits(max_keepalive_connections=0),
+                verify=_trusted(),
+                transport=self._transport,
             ),
         )
 

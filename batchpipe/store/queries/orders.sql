@@ -20,4 +20,4 @@ JOIN (SELECT DISTINCT custom_id, settings FROM ledger.requests WHERE pipeline IN
 WHERE s.state = 'accepted' AND s.started < $seq AND r.settings NOT IN ({present})
 
 -- name: insert_order
-INSERT INTO ledger.orders VALUES ($pipeline, uuidv7(), $kind, $argument, $selection, $run_id, $now, $seq)
+INSERT INTO ledger.orders VALUES ($pipeline, $order_id, $kind, $argument, $selection, $run_id, $now, $seq)
