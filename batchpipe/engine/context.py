@@ -18,8 +18,9 @@ from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
 from batchpipe.engine.source.source import Source, SourceDatabases, open_source
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project.settings import Settings, credentials
-from batchpipe.providers import REGISTRY, Provider, get_provider_module
+from batchpipe.project.settings import Settings, credentials, place_of
+from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
+from batchpipe.providers import REGISTRY, Provider, ProviderModule, get_provider_module
 from batchpipe.store.database import Database, Work
 
 EMULATOR_KEY = "emulator"
@@ -28,7 +29,10 @@ EMULATOR_RECONCILE_SECONDS = 2.0
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """The surroundings of one call. `environment` is read once from the process; `say` writes to the person."""
+    """The surroundings of one call. `environment` is read once from the process; `say` writes to the person.
+
+    `ask` puts a question to a person at the terminal; None where nobody can be asked.
+    """
 
     root: Path
     settings: Settings
@@ -37,6 +41,7 @@ class Context:
     wait_seconds: float = 30.0
     clock: Callable[[], datetime] = utc_now
     machine: Machine = THIS_MACHINE
+    ask: Callable[[str], bool] | None = None
     database: Database = field(init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _providers: dict[str, Provider] = field(default_factory=dict, init=False)
@@ -132,7 +137,27 @@ class Context:
         found = credentials(self.environment, self.root, module.VARIABLES)
         base_url = self.settings.text("base_url", self.environment)
         secrets = {name: secret.get_secret_value() for name, secret in found.items()}
-        return module.provider(secrets, base_url=base_url, transport=self.machine.transport)
+        provider = module.provider(secrets, base_url=base_url, transport=self.machine.transport)
+        self._require_trust(module, provider, next(name for name in module.KEY_VARIABLES if name in found))
+        return provider
+
+    def _require_trust(self, module: ProviderModule, provider: Provider, key: str) -> None:
+        """Check that the key in the variable `key` may be sent to the provider's address.
+
+        Raises CredentialsError.
+        """
+        root, environment, url = self.root, self.environment, self.settings.base_url
+        place: Place | None
+        if url is not None:
+            of_setting = is_whole_address(url, environment) or url == environment.get("BATCHPIPE_BASE_URL")
+            place = "environment" if of_setting else place_of(root, environment, "BATCHPIPE_BASE_URL") or "repository"
+        else:
+            place = place_of(root, environment, module.BASE_URL_VARIABLE)
+        if address_of(provider.base_url) == address_of(module.DEFAULT_BASE_URL):
+            place = "provider"
+        key_place = place_of(root, environment, key) or "repository"
+        sending = Sending(variable=key, key_place=key_place, url=provider.base_url, url_place=place or "provider")
+        Trust(environment=environment, ask=self.ask).require(sending)
 
     def _start_emulator(self, file: PipelineFile) -> str:
         """Start an emulator for one pipeline with its own answers, and return its URL. All emulators share one folder

@@ -21,10 +21,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.trust import Place, is_tracked
 
 PREFIX = "BATCHPIPE_"
-# Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first.
-NO_SETTINGS = {"wheel"}
+# Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, and the
+# second confirms addresses.
+NO_SETTINGS = {"wheel", "trust"}
 EMULATOR_POLL_SECONDS = 0.2
 POLL_SECONDS = 60.0
 
@@ -153,6 +155,17 @@ def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequ
     dotenv = _dotenv(root)
     found = {name: environment.get(name) or dotenv.get(name) for name in variable_names}
     return {name: SecretStr(value) for name, value in found.items() if value}
+
+
+def place_of(root: Path, environment: Mapping[str, str], name: str) -> Place | None:
+    """Return where the variable `name` is set: in the environment or a `.env` that git does not track, or in a `.env`
+    that git tracks; None where it is not set.
+    """
+    if environment.get(name):
+        return "environment"
+    if not _dotenv(root).get(name):
+        return None
+    return "repository" if is_tracked(root, ".env") else "environment"
 
 
 def _layers(

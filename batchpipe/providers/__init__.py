@@ -274,6 +274,9 @@ class ProviderModule(Protocol):
 
     RULES: ProviderRules
     KEY_VARIABLE: str  # the environment variable of the key
+    KEY_VARIABLES: tuple[str, ...]  # the environment variables that may hold a key: the first that is set counts
+    BASE_URL_VARIABLE: str  # the environment variable of the base URL
+    DEFAULT_BASE_URL: str  # the provider's own address
     VARIABLES: tuple[str, ...]  # every environment variable that the provider reads
 
     def provider(

@@ -75,7 +75,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
     "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
-    "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.settings"),
+    "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.*"),
     "engine.gold.*": (*STEPS, "engine.context", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
     "engine.plan.*": (
         *STEPS,
@@ -295,7 +295,7 @@ IMPURE_CALLS = {
 SURROUNDINGS = {
     "environ": ("cli.main",),
     "argv": ("cli.main",),
-    "stdin": ("cli.main", "commands.call.begin", "commands.review.terminal", "commands.run.views"),
+    "stdin": ("cli.main", "commands.call.begin", "commands.call.call", "commands.review.terminal"),
     "stdout": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
     "stderr": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
 }

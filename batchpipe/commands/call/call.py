@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class Call(Talk):
         else:
             self.write(failure_text(error))
 
+    def ask(self, question: str) -> bool:
+        """Put a question to the person at the terminal, and return whether the answer is yes."""
+        self.stderr.write(question)
+        self.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
     @contextmanager
     def context(
         self, wait_seconds: float = WAIT_SECONDS, say: Callable[[str], None] | None = None
@@ -112,6 +119,7 @@ class Call(Talk):
             wait_seconds=wait_seconds,
             clock=self.machine.clock,
             machine=self.machine,
+            ask=self.ask if self.talks_to_person else None,
         )
         try:
             yield context

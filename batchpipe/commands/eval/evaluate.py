@@ -177,6 +177,7 @@ def _answer(
     until = None if wait is None else context.clock() + timedelta(seconds=wait)
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
+        context.ask = watcher.ask if call.talks_to_person else None
         waiting = any(
             bool(runs) and _run(runs, context, until, watcher)
             for runs in _rounds(request, context, evaluation, watcher)

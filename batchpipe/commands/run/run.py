@@ -59,6 +59,7 @@ def run(call: Call, request: RunRequest) -> int:
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", detail=text))) as context:
+            context.ask = watcher.ask if call.talks_to_person else None
             runs = [
                 PipelineRun(
                     context=context,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,9 +62,12 @@ class Watcher:
             if self.yes or cheap or not plan.requests:
                 return True
             about = f"about {money(cost)}" if cost is not None else "a cost that is not known"
-            call.stderr.write(f"Send {count(plan.requests, 'request')} for {about}? [y/N] ")
-            call.stderr.flush()
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
+            return call.ask(f"Send {count(plan.requests, 'request')} for {about}? [y/N] ")
+
+    def ask(self, question: str) -> bool:
+        """Put a question to the person while the display is held back, and return whether the answer is yes."""
+        with self.display.asking():
+            return self.call.ask(question)
 
     def show(self, runs: Sequence[PipelineRun]) -> None:
         """Show the present state. A run calls this about once a second; an interrupt that a library swallowed ends the
