@@ -119,8 +119,7 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
 
 
 def _names(file: PipelineFile) -> list[str]:
-    older = file.pipeline.renamed_from
-    return [file.pipeline.name, *([older] if older else [])]
+    return file.pipeline.names
 
 
 def _pause(context: Context, work: Work, file: PipelineFile) -> bool:

@@ -7,14 +7,27 @@ them. The descriptions are written for that table.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from batchpipe.pipeline.codes import Code
+from batchpipe.pipeline.value_types import (
+    NAME_PATTERN,
+    Dollars,
+    Flag,
+    Names,
+    Number,
+    OlderName,
+    PartOfAll,
+    Scalar,
+    Share,
+    Size,
+    Whole,
+    listed,
+)
 
 # The columns of every output table beside the key, the fields and what is included, with their DuckDB types.
 ADDED_COLUMNS = (
@@ -29,61 +42,6 @@ ADDED_COLUMNS = (
     ("_reviewed_by", "VARCHAR"),
     ("_current", "BOOLEAN"),
 )
-
-NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
-SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?\s*$"
-SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
-
-def _listed(value: Any) -> Any:
-    """Return a single string as a tuple of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-def parse_size(value: Any) -> Any:
-    """Return the bytes that `"32MB"`, `"1 GB"` or `"16 MiB"` names; a value that is not text is returned as it is.
-
-    Raises ValueError for another text.
-    """
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", value, re.IGNORECASE)
-    if found is None:
-        raise ValueError(value)
-    return int(Decimal(found[1]) * SIZE_UNITS[(found[2] or "").lower()])
-
-
-Whole = Annotated[int, Strict()]
-Number = Annotated[Annotated[int, Strict()] | Annotated[float, Strict()], WithJsonSchema({"type": "number"})]
-Share = Annotated[
-    Annotated[int, Strict()] | Annotated[float, Strict()],
-    Field(ge=0, le=1),
-    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
-]
-PartOfAll = Annotated[
-    Annotated[int, Strict()] | Annotated[float, Strict()],
-    Field(ge=0, lt=1),
-    WithJsonSchema({"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
-]
-Flag = Annotated[bool, Strict()]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
-Size = Annotated[
-    int,
-    Strict(),
-    Field(gt=0),
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": SIZE_PATTERN},
-            ],
-            "type_text": 'a number of bytes above 0, or a size like "32MB"',
-        }
-    ),
-]
-Scalar = str | int | float | bool
-Dollars = Annotated[Decimal, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
 
 
 class Frozen(BaseModel):
@@ -275,7 +233,7 @@ class Budget(Frozen):
     max_usd_per_month: Dollars | None = Field(default=None, description="The same within a calendar month (UTC).")
 
 
-Codes = Annotated[tuple[Code, ...], BeforeValidator(_listed, json_schema_input_type=Code | tuple[Code, ...])]
+Codes = Annotated[tuple[Code, ...], BeforeValidator(listed, json_schema_input_type=Code | tuple[Code, ...])]
 
 
 class Check(Frozen):
@@ -343,7 +301,11 @@ class Pipeline(Frozen):
 
     name: str = Field(pattern=NAME_PATTERN, description="Default: the file's stem.")
     description: str = Field(default="", description="For people.")
-    renamed_from: str | None = Field(default=None, pattern=NAME_PATTERN, description="Older name; its history goes on.")
+    renamed_from: OlderName | Literal[False] | None = Field(
+        default=None,
+        description="Older name, whose history goes on; or `false`: this is no other pipeline under a new name.",
+        json_schema_extra={"type_text": "a string or `false`"},
+    )
     input: Input
     prompt: Prompt
     output: Output
@@ -357,10 +319,24 @@ class Pipeline(Frozen):
     check: Check = Check()
     eval: Eval | None = None
 
+    _earlier_names: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def older_name(self) -> str | None:
+        """Return the name that `renamed_from` gives; None where it gives none."""
+        return self.renamed_from or None
+
     @property
     def names(self) -> list[str]:
-        """Return the pipeline's name and the older name whose history it continues."""
-        return [self.name, self.renamed_from] if self.renamed_from else [self.name]
+        """Return the pipeline's name and the older names whose history it continues."""
+        older = (self.renamed_from,) if self.renamed_from else ()
+        return list(dict.fromkeys((self.name, *older, *self._earlier_names)))
+
+    def continuing(self, names: Sequence[str]) -> Pipeline:
+        """Return the pipeline as one that also continues the histories of `names`, as the ledger links them."""
+        copy = self.model_copy()
+        copy._earlier_names = tuple(names)
+        return copy
 
     @property
     def table(self) -> str:

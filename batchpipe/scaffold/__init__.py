@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
-from batchpipe.pipeline.model import NAME_PATTERN
 from batchpipe.pipeline.reference import json_schema
+from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.drafts import SCHEMA
 from batchpipe.scaffold.files import write_files

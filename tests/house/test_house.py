@@ -122,7 +122,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.source.*",
     ),
     # files to start from
-    "scaffold.*": ("common.errors", "pipeline.model", "pipeline.reference", "providers", "sql.quoting"),
+    "scaffold.*": (
+        "common.errors",
+        "pipeline.model",
+        "pipeline.reference",
+        "pipeline.value_types",
+        "providers",
+        "sql.quoting",
+    ),
     # a command is a query, then a printer
     "commands": (),
     "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "pipeline.model", "store.*"),

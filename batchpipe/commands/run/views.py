@@ -93,8 +93,7 @@ class Watcher:
 
     def _read(self, run: PipelineRun, seen: LastRead) -> None:
         began = time.monotonic()
-        older = run.file.pipeline.renamed_from
-        names = (run.name, older) if older else (run.name,)
+        names = tuple(run.file.pipeline.names)
         with run.context.database.reading(run.work) as session:
             seen.rows = rows_by_state(session, Named(name=run.name, names=names))
             totals = session.dictionaries(query("run_totals", pipelines=quote_list(names)), {"run_id": run.run_id})

@@ -102,8 +102,7 @@ def _json_list(text: str) -> list[str] | None:
 
 
 def _names(file: PipelineFile) -> list[str]:
-    older = file.pipeline.renamed_from
-    return [file.pipeline.name, *([older] if older else [])]
+    return file.pipeline.names
 
 
 def _is_known(session: Session, names: Sequence[str], key: str) -> bool:

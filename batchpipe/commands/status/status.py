@@ -144,12 +144,11 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
     named: dict[str, Named] = {}
     for path in selection.paths:
         if path in by_path:
-            name, older = by_path[path].pipeline.name, by_path[path].pipeline.renamed_from
+            name, names = by_path[path].pipeline.name, tuple(by_path[path].pipeline.names)
         else:
             first = problems[path][0]
             call.say(f"warning: {first.where}: {first.what}")
-            name, older = path.stem, None
-        names = (name, older) if older else (name,)
+            name, names = path.stem, (path.stem,)
         named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
     return list(named.values()), selection.single
 

@@ -25,6 +25,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.renames import with_history
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -146,7 +147,8 @@ class PipelineRun:
         paused = is_paused(database, self.work, self.name)
         if paused and not self.options.resume:
             refuse_paused(self.name)
-        self.run_id, self._began_at_commit = record_start(database, self.work, self.name, resumes=paused)
+        self.run_id, self._began_at_commit, links = record_start(database, self.work, self.name, resumes=paused)
+        self.file = with_history(self.file, links)
         self._tell(Event(kind="run_started"))
         if self.prepared is not None:
             self.resolved, self.snapshot = self.prepared

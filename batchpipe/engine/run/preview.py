@@ -10,6 +10,7 @@ from pathlib import Path
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits
 from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
@@ -99,6 +100,8 @@ def preview(
     """
     work = context.work()
     try:
+        with context.database.reading(work) as session:
+            file = with_history(file, rename_links(session))
         named = find_named(context.database, work, file, diff)
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)

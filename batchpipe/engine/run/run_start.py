@@ -10,6 +10,7 @@ from batchpipe.common.errors import GateError
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.renames import Link, record_rename, rename_links
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -35,8 +36,8 @@ def refuse_paused(name: str) -> NoReturn:
     raise GateError(f"{name} is paused by `batchpipe cancel`", where=name, hint=hint)
 
 
-def record_start(database: Database, work: Work, name: str, *, resumes: bool) -> tuple[str, int]:
-    """Record that a run of the pipeline `name` began; return its id and the commit.
+def record_start(database: Database, work: Work, name: str, *, resumes: bool) -> tuple[str, int, list[Link]]:
+    """Record that a run of the pipeline `name` began; return its id, the commit, and the links of renames.
 
     `resumes` says that it ends a pause.
     Writes `ledger.events`.
@@ -46,7 +47,7 @@ def record_start(database: Database, work: Work, name: str, *, resumes: bool) ->
         add_event(session, name, "run_started", {"version": __version__}, run_id=run_id)
         if resumes:
             add_event(session, name, "resumed", {}, run_id=run_id)
-        return run_id, session.seq
+        return run_id, session.seq, rename_links(session)
 
 
 def read_input(
@@ -63,6 +64,7 @@ def read_input(
         with context.database.writing(work, run_id) as session:
             resolved = under_recorded_recipes(session, resolved)
             record_version(session, resolved, run_id, context.git_commit())
+            record_rename(session, file, run_id)
             ensure_output(session, resolved, run_id)
             keys_differ = bool(recorded_keys(session, resolved))
         folder = context.database.make_folder("work", file.pipeline.name)

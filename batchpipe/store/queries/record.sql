@@ -190,6 +190,9 @@ SELECT
 FROM ledger.results
 WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again
 
+-- name: rename_links
+SELECT DISTINCT pipeline, data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed'
+
 -- name: paused
 SELECT coalesce(arg_max(kind, seq) = 'paused', false) FROM ledger.events
 WHERE kind IN ('paused', 'resumed') AND pipeline IN ({pipelines})

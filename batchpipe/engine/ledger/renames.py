@@ -1,0 +1,66 @@
+"""The links that `renamed_from` makes between pipelines: events of the ledger, so that a history is never cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+RENAMED = "renamed"  # the kind of the event; its data names the older pipeline as `renamed_from`
+
+Link = tuple[str, str]
+
+
+def rename_links(session: Session) -> list[Link]:
+    """Return every link that was recorded, as (pipeline, older name).
+
+    Reads `ledger.events`.
+    """
+    return [(name, older) for name, older in session.rows(query("rename_links"))]
+
+
+def record_rename(session: Session, file: PipelineFile, run_id: str | None) -> None:
+    """Record the link of `renamed_from`, where it is new.
+
+    Reads `ledger.events`. Writes `ledger.events`.
+    """
+    name, older = file.pipeline.name, file.pipeline.older_name
+    if older is not None and not file.evaluates and (name, older) not in rename_links(session):
+        add_event(session, name, RENAMED, {"renamed_from": older}, run_id=run_id)
+
+
+def earlier_names(names: Sequence[str], links: Iterable[Link]) -> list[str]:
+    """Return the names whose history the pipelines called `names` continue: those that links lead back to."""
+    return _reached(names, list(links))
+
+
+def linked_names(session: Session, names: Sequence[str]) -> list[str]:
+    """Return `names`, and all that recorded links connect with them, in either direction.
+
+    Reads `ledger.events`.
+    """
+    links = rename_links(session)
+    return _reached(names, [*links, *((older, name) for name, older in links)])
+
+
+def with_history(file: PipelineFile, links: Sequence[Link]) -> PipelineFile:
+    """Return `file` as one that continues every history that the recorded links lead back to.
+
+    So a second rename, or a `renamed_from` that was removed again, cuts no history off.
+    """
+    pipeline = file.pipeline
+    if not links or pipeline.renamed_from is False:
+        return file
+    earlier = [each for each in earlier_names(pipeline.names, links) if each not in pipeline.names]
+    return file.model_copy(update={"pipeline": pipeline.continuing(earlier)}) if earlier else file
+
+
+def _reached(names: Sequence[str], links: Sequence[Link]) -> list[str]:
+    """Return `names` and all names that `links` lead to from them, each once."""
+    found = list(dict.fromkeys(names))
+    for name in found:
+        found += [older for each, older in links if each == name and older not in found]
+    return found
