@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from projects import Project
 
+from batchpipe.common.secrets import forget
+
 MEMORY = Path("/dev/shm")
 LEAST_FREE_BYTES = 4_000_000_000
 
@@ -46,6 +48,12 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "BATCHPIPE_", "OPENAI_")) or name in ("FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> None:
+    """Forget the values that other tests of this process have used."""
+    forget()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

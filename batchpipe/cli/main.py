@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from batchpipe.commands.call.options import Task
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.common.machine import THIS_MACHINE, Machine
+from batchpipe.common.secrets import forget, redacted
 
 if TYPE_CHECKING:
     from typer import TyperException
@@ -62,6 +63,7 @@ class Handled:
 def main(argv: Sequence[str] | None = None, machine: Machine = THIS_MACHINE) -> int:
     """Run one command line (default: that of the process) on `machine`, and return its exit code."""
     call = Handled(arguments=list(sys.argv[1:] if argv is None else argv), machine=machine)
+    forget()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
     for stream in (sys.stdout, sys.stderr):
@@ -235,7 +237,7 @@ def _print_json(value: Any) -> None:
 def _say(text: str) -> None:
     """Write a line on stderr, also where nobody reads it."""
     with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(redacted(text) + "\n")
         sys.stderr.flush()
 
 

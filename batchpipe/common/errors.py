@@ -1,13 +1,16 @@
 """Every error that batchpipe raises on purpose.
 
 Each class has an exit code and a short code for `--json`. A message has three parts: what is wrong, where (file,
-TOML path, line or row key), and the command or edit that fixes it. `cli.main` catches these errors, in one place.
+TOML path, line or row key), and the command or edit that fixes it. The values of `${NAME}` and of keys are taken out of
+all three. `cli.main` catches these errors, in one place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from batchpipe.common.secrets import redacted
 
 
 class BatchpipeError(Exception):
@@ -17,10 +20,10 @@ class BatchpipeError(Exception):
     code = "bug"
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.hint = hint
+        self.what = redacted(what)
+        self.where = None if where is None else redacted(where)
+        self.hint = None if hint is None else redacted(hint)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -41,6 +44,10 @@ class Problem:
     what: str
     where: str
     hint: str
+
+    def __post_init__(self) -> None:
+        for name in ("what", "where", "hint"):
+            object.__setattr__(self, name, redacted(getattr(self, name)))
 
 
 class PipelineError(BatchpipeError):

@@ -9,6 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from batchpipe.common.secrets import redacted
+
 Level = Literal["info", "warning", "error"]
 
 ROW_STATES = ("accepted", "due again", "failed", "canceled")
@@ -31,6 +33,9 @@ class Event:
     cost_usd: Decimal | None = None
     error_code: str | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", redacted(self.detail))
 
     def __str__(self) -> str:
         """Return the sentence for people; "" for an event that is only written to a log store."""

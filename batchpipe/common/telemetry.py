@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchpipe.common.logs import Event
+from batchpipe.common.secrets import redacted
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -26,8 +28,12 @@ class OpenSpan:
         """Make this span the parent of the spans that are begun in the block."""
         from opentelemetry import trace
 
-        with trace.use_span(self.span, end_on_exit=False, record_exception=True):
-            yield
+        with trace.use_span(self.span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+            try:
+                yield
+            except BaseException as error:
+                _record(self.span, error)
+                raise
 
     def end(self) -> None:
         """End the span."""
@@ -49,8 +55,29 @@ def span(name: str, pipeline: str, **attributes: str | int) -> Iterator[None]:
 
     named = {f"batchpipe.{key}": value for key, value in attributes.items()}
     found = {"batchpipe.pipeline": pipeline, **named}
-    with trace.get_tracer(NAME).start_as_current_span(f"{NAME}.{name}", attributes=found):
-        yield
+    tracer = trace.get_tracer(NAME)
+    with tracer.start_as_current_span(
+        f"{NAME}.{name}", attributes=found, record_exception=False, set_status_on_exception=False
+    ) as open_span:
+        try:
+            yield
+        except BaseException as error:
+            _record(open_span, error)
+            raise
+
+
+def _record(open_span: Span, error: BaseException) -> None:
+    """Record the error that ended a block, without the values of `${NAME}` and of keys.
+
+    Source of the names: the semantic conventions of OpenTelemetry for exceptions.
+    """
+    from opentelemetry.trace import Status, StatusCode
+
+    kind, message = type(error).__qualname__, redacted(str(error))
+    trace = redacted("".join(traceback.format_exception(error)))
+    attributes = {"exception.type": kind, "exception.message": message, "exception.stacktrace": trace}
+    open_span.add_event("exception", attributes)
+    open_span.set_status(Status(StatusCode.ERROR, f"{kind}: {message}"))
 
 
 def count_event(pipeline: str, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
+from batchpipe.common.secrets import redacted, remember
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
@@ -126,8 +128,14 @@ class Context:
         return self._providers[shared]
 
     def account_url(self, provider: Provider) -> str:
-        """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing."""
-        return EMULATOR_KEY if self.settings.emulator else provider.base_url
+        """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing.
+
+        A URL that holds a value of `${NAME}` is named without it, and by a hash that tells it from others.
+        """
+        if self.settings.emulator:
+            return EMULATOR_KEY
+        url, shown = provider.base_url, redacted(provider.base_url)
+        return url if shown == url else f"{shown} ({hashlib.sha256(url.encode()).hexdigest()[:8]})"
 
     def _make_provider(self, name: str, file: PipelineFile) -> Provider:
         module = get_provider_module(name)
@@ -137,6 +145,8 @@ class Context:
         found = credentials(self.environment, self.root, module.VARIABLES)
         base_url = self.settings.text("base_url", self.environment)
         secrets = {name: secret.get_secret_value() for name, secret in found.items()}
+        for name in module.KEY_VARIABLES:
+            remember(secrets.get(name, ""), "${" + name + "}")
         provider = module.provider(secrets, base_url=base_url, transport=self.machine.transport)
         self._require_trust(module, provider, next(name for name in module.KEY_VARIABLES if name in found))
         return provider

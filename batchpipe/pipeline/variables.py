@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.secrets import remember
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -20,8 +21,9 @@ def expand_variables(text: str, environment: Mapping[str, str], where: str) -> s
             hint = "Write ${NAME} with letters, digits and _."
             raise UsageError(f"${{{name}}} is not the name of a variable", where=where, hint=hint)
         if name not in environment:
-            hint = f"Set it: export {name}=... (or a line in .env), then run the same command again."
+            hint = f"Set it: export {name}=..., then run the same command again."
             raise UsageError(f"the environment variable {name} is not set", where=where, hint=hint)
+        remember(environment[name], found[0])
         return environment[name]
 
     return _VARIABLE.sub(value, text)

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.sql.messages import duckdb_message
 from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
 
 INPUT_PREFIX = "i:"
@@ -92,7 +93,7 @@ def parse_condition(
     try:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:
-        what = f"{text!r} is not one SQL expression: {first_line(error)}"
+        what = f"{text!r} is not one SQL expression: {_message(error)}"
         raise PipelineError(what, where=where, hint="Write one condition, as after WHERE.") from error
     tree = _syntax_tree(session, text, where)
     names = _Names({each.lower(): each for each in fields}, {each.lower(): each for each in columns}, where)
@@ -131,7 +132,7 @@ def bind_condition(
             if kind not in ("BOOLEAN", '"NULL"', "NULL"):
                 break
     except duckdb.Error as error:
-        what = f"{condition.text!r} cannot be used as a condition: {first_line(error)}"
+        what = f"{condition.text!r} cannot be used as a condition: {_message(error)}"
         hint = "A condition looks at one row: no aggregates, windows, subqueries, parameters or random values."
         raise PipelineError(what, where=where, hint=hint) from error
     if kind not in ("BOOLEAN", '"NULL"', "NULL"):
@@ -139,9 +140,9 @@ def bind_condition(
         raise PipelineError(what, where=where, hint="Compare it with something, as in `confidence >= 0.8`.")
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of DuckDB's message; the next ones quote our own statement, which the user never saw."""
-    return str(error).split("\n", 1)[0].replace(f'"{OUTPUT_PREFIX}', '"').replace(f'"{INPUT_PREFIX}', '"')
+def _message(error: duckdb.Error) -> str:
+    """Return DuckDB's message with the names as the user writes them."""
+    return duckdb_message(error).replace(f'"{OUTPUT_PREFIX}', '"').replace(f'"{INPUT_PREFIX}', '"')
 
 
 def _syntax_tree(session: duckdb.DuckDBPyConnection, text: str, where: str) -> dict[str, Any]:

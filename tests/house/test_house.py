@@ -31,7 +31,7 @@ BUSY_HELP_CPU_SECONDS = 0.5
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
-PURE = ("common.errors", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
+PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
 SPEC = ("pipeline.model", "pipeline.load")
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
 SHELL = (
@@ -51,14 +51,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),
     "common.*": (),
     "decide.*": (),
-    "sql.*": ("common.errors",),
+    "sql.*": ("common.errors", "common.secrets"),
     "evaluation.*": ("common.errors",),
     # the pipeline file, the settings, and which files are meant
-    "pipeline.*": ("common.errors", "sql.types"),
+    "pipeline.*": ("common.errors", "common.secrets", "sql.types"),
     "project.*": ("common.errors", "pipeline.model", "pipeline.variables"),
     # schema and prompt
     "providers": ("common.errors", "sql.quoting"),
-    "providers.anthropic.*": ("common.durable", "common.errors", "providers", "sql.quoting"),
+    "providers.anthropic.*": ("common.durable", "common.errors", "common.secrets", "providers", "sql.quoting"),
     "schema.*": ("common.errors", "pipeline.model", "sql.*"),
     "template.*": ("common.errors", "pipeline.model", "providers"),
     "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
@@ -230,6 +230,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "common.errors",
         "common.logs",
         "common.machine",
+        "common.secrets",
     ),
     "__main__": ("cli.main",),
 }
@@ -238,7 +239,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.conditions", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "duckdb": ("sql.conditions", "sql.messages", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": ("common.machine", "providers", "providers.anthropic.*"),

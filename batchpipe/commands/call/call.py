@@ -16,6 +16,7 @@ from batchpipe.commands.printing.text import json_text
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event, json_line
 from batchpipe.common.machine import THIS_MACHINE, Machine
+from batchpipe.common.secrets import redacted
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
@@ -55,7 +56,7 @@ class Talk:
     def write(self, text: str) -> None:
         """Write a line on stderr as it is. The work goes on even where nobody reads stderr any more."""
         try:
-            self.stderr.write(text + "\n")
+            self.stderr.write(redacted(text) + "\n")
             self.stderr.flush()
         except BrokenPipeError:
             silence(self.stderr)

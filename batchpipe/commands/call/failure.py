@@ -13,6 +13,7 @@ from batchpipe import __version__
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem
 from batchpipe.common.logs import Event
+from batchpipe.common.secrets import redacted
 
 
 def failure(error: BatchpipeError) -> dict[str, str | None]:
@@ -57,7 +58,7 @@ def bug(report: Path) -> InternalError:
 
 def write_bug_report(error: BaseException, folder: Path | None, command: str) -> Path:
     """Write a Markdown report into `folder`, or into a temporary folder where that is not possible; return its path."""
-    text = _report(error, command)
+    text = redacted(_report(error, command))
     name = f"bug-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.md"
     for place in (folder, Path(tempfile.gettempdir()) / "batchpipe-logs"):
         if place is None:

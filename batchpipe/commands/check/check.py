@@ -24,7 +24,7 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import refuse_same_names
-from batchpipe.sql.conditions import first_line
+from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier
 
 FIRST_ROWS = 100
@@ -156,9 +156,8 @@ def _first_rows(
     try:
         rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
     except duckdb.Error as error:
-        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
-        what = f"the query failed: {first_line(error)}"
-        raise PipelineError(what, where=file.where("[input] query"), hint=hint) from error
+        what = f"the query failed: {duckdb_message(error)}"
+        raise PipelineError(what, where=file.where("[input] query"), hint=query_hint(error)) from error
     return rows if chosen else [() for _ in rows]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.secrets import redacted
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -87,11 +88,23 @@ def add_event(
         "run_id": run_id,
         "chunk_id": chunk_id,
         "kind": kind,
-        "data": json.dumps(data, default=str),
+        "data": json.dumps(_without_secrets(data), default=str),
         "now": session.now,
         "seq": session.seq,
     }
     session.execute(query("insert_event"), values)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return `value` with the values of `${NAME}` and of keys taken out of its sentences.
+
+    A text without a space is a name or an id, which other statements compare.
+    """
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(each) for each in value]
+    return redacted(value) if isinstance(value, str) and " " in value else value
 
 
 def _families(names: Sequence[str]) -> Sql:

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import duckdb
 
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
+from batchpipe.common.secrets import redacted
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
-from batchpipe.sql.conditions import first_line
+from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
@@ -163,11 +164,10 @@ class Source:
             try:
                 self.connection.execute(expanded)
             except duckdb.Error as error:
-                message = first_line(error)
-                for name in re.findall(r"\$\{(\w+)\}", statement):
-                    message = message.replace(environment.get(name, "\0"), "${" + name + "}")
-                what = f"the statement failed: {message}"
-                raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from error
+                # DuckDB's own text has an excerpt of the statement, perhaps cut in the middle of a password.
+                cause = type(error)(redacted(duckdb_message(error)))
+                what = f"the statement failed: {cause}"
+                raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from cause
 
     def attach_databases(self) -> None:
         """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them
@@ -254,8 +254,7 @@ class Source:
         """Return the error for a query that failed, or for a full disk."""
         if disk_is_full(error):
             return storage_error(error, self.file.root)
-        hint = "Try it in DuckDB from the project's folder, or look for a typing mistake."
-        return PipelineError(f"the query failed: {first_line(error)}", where=place, hint=hint)
+        return PipelineError(f"the query failed: {duckdb_message(error)}", where=place, hint=query_hint(error))
 
     def _query_place(self) -> str:
         given = self.file.pipeline.input
@@ -386,7 +385,9 @@ def _one_select(text: str, place: str) -> str:
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise PipelineError(f"this is not SQL: {first_line(error)}", where=place, hint="Write one SELECT.") from error
+        raise PipelineError(
+            f"this is not SQL: {duckdb_message(error)}", where=place, hint="Write one SELECT."
+        ) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
         hint = "Write one SELECT. Statements that must run before it belong under [input] setup."

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
+from batchpipe.common.secrets import redacted
 from batchpipe.providers import BatchState, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic import download, failures
 from batchpipe.providers.anthropic.models import model_data
@@ -266,4 +267,4 @@ class Calls(Rules):
         return "/".join([_PATH, quote(batch_id, safe=""), *rest])
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, f"<key {self.key_hash}>")
+        return redacted(text.replace(self._key, f"<key {self.key_hash}>"))

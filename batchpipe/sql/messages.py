@@ -1,0 +1,35 @@
+"""Quote DuckDB's messages: what is wrong and what DuckDB suggests, without the excerpt of the statement."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+# From here on DuckDB shows an excerpt of the statement, which may be one that the user never saw, and may be cut in the
+# middle of a password.
+_EXCERPT = re.compile(r"\n+LINE \d+:")
+# Lines that help nobody: the settings of the CSV reader, and what it looked for.
+_NOISE = re.compile(
+    r"^  \w+ = |^Original Line: |^The search space used was|Candidates: |^Encoding: |^For more info, visit"
+)
+MOST_LINES = 12
+
+
+def duckdb_message(error: BaseException) -> str:
+    """Return what DuckDB says is wrong, with the lines that help: candidates, possible solutions, the encoding."""
+    text = _EXCERPT.split(str(error), maxsplit=1)[0]
+    lines = [line.rstrip().expandtabs(2) for line in text.split("\n")]
+    kept = [line for line in lines if line.strip() and not _NOISE.search(line)]
+    return "\n".join(kept[:MOST_LINES])
+
+
+def query_hint(error: duckdb.Error) -> str:
+    """Return the step that most likely mends a query of the user that failed with `error`."""
+    text = str(error)
+    if "not utf-8 encoded" in text or "Invalid unicode" in text:
+        return (
+            "Name the file's encoding in the query: read_csv('FILE', encoding = 'latin-1'), or 'utf-16'; "
+            "or save the file as UTF-8."
+        )
+    return "Try it in DuckDB from the project's folder, or look for a typing mistake."
