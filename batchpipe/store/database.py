@@ -11,11 +11,10 @@ import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,19 @@ from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
+from batchpipe.store.migration import (
+    apply_migrations,
+    empty_database,
+    empty_image,
+    make_anew,
+    migrations,
+    roll_back,
+    schema_version,
+)
 from batchpipe.store.opening import attach, opening
-from batchpipe.store.output_marks import mark_output_tables
 from batchpipe.store.queries import query
 
 CATALOG = "store"
-MARKS_BEGAN = 2  # the schema version from which on output tables bear a mark
 MEMORY_BYTES = 300_000_000
 # Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
 # it reads out of it.
@@ -153,7 +159,7 @@ class Database:
                 connection.execute("INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now])
                 connection.execute("COMMIT")
             except BaseException:
-                _roll_back(connection)
+                roll_back(connection)
                 raise
 
     def _migrate(self, work: Work) -> None:
@@ -169,7 +175,7 @@ class Database:
         if not present:
             self._make(work)
         with self._attached(work, read_only=True):
-            version = _schema_version(work)
+            version = schema_version(work.connection)
         if version < len(migrations()):
             with self._attached(work, read_only=False):
                 apply_migrations(work.connection, self.clock(), self.path, chance=self.chance)
@@ -182,8 +188,9 @@ class Database:
         """Make a new database under another name and rename it, so that a full disk or a kill leaves no half of one."""
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
+            part.write_bytes(empty_image())
             with self._attached(work, read_only=False, path=part):
-                apply_migrations(work.connection, self.clock(), self.path, chance=self.chance)
+                make_anew(work.connection, self.clock(), self.chance)
             _put(part, self.path)
         except OSError as error:
             raise disk_error(error, self.path) from error
@@ -295,92 +302,25 @@ def _put(part: Path, path: Path) -> None:
             part.rename(path)
 
 
-def migrations() -> Sequence[str]:
-    """Return the texts of the numbered SQL files in order. The schema version is the number of those applied."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
-    return [each.read_text(encoding="utf-8") for each in files]
-
-
-def apply_migrations(
-    connection: duckdb.DuckDBPyConnection,
-    now: datetime,
-    path: Path | None = None,
-    chance: random.Random = THIS_MACHINE.chance,
-) -> None:
-    """Bring the attached database to the present schema, with a transaction for each migration.
-
-    `chance` draws the id of a new database. Writes `ledger.meta`. Raises DatabaseError for a schema `ledger` that
-    batchpipe did not make.
-    """
-    work = Work(connection=connection)
-    for number, text in enumerate(migrations(), start=1):
-        connection.execute("BEGIN TRANSACTION")
-        try:
-            if _schema_version(work) < number:
-                _refuse_foreign_ledger(connection, number, path)
-                connection.execute(text)
-                if number == 1:
-                    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-                    drawn = "".join(chance.choice(letters) for _ in range(8))
-                    _set_meta(connection, "database", drawn, now)
-                if number == MARKS_BEGAN:
-                    mark_output_tables(connection)
-                _set_meta(connection, "schema_version", str(number), now)
-            connection.execute("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
-
-
-def _refuse_foreign_ledger(connection: Connection, number: int, path: Path | None) -> None:
-    if number > 1:
-        return
-    found = connection.execute(
-        Sql("SELECT 1 FROM duckdb_schemas() WHERE database_name = current_catalog() AND schema_name = 'ledger'")
-    ).fetchone()
-    if found:
-        what = "this database has a schema `ledger` that batchpipe did not make"
-        hint = 'Set another database: `database = "other.duckdb"` under [tool.batchpipe], or BATCHPIPE_DATABASE.'
-        raise DatabaseError(what, where=str(path or ""), hint=hint)
-
-
-def _set_meta(connection: Connection, name: str, value: str, now: datetime) -> None:
-    connection.execute(Sql("INSERT INTO ledger.meta VALUES ($1, $2, $3)"), [name, value, now])
-
-
-def _schema_version(work: Work) -> int:
-    found = work.connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() AND schema_name = 'ledger' "
-        "AND table_name = 'meta'"
-    ).fetchone()
-    if not found:
-        return 0
-    statement = "SELECT coalesce(max(value::INTEGER), 0) FROM ledger.meta WHERE name = 'schema_version'"
-    row = work.connection.execute(statement).fetchone()
-    return int(row[0]) if row else 0
-
-
 def _last_seq(work: Work) -> int:
     row = work.connection.execute("SELECT coalesce(max(seq), 0) FROM ledger.commits").fetchone()
     return int(row[0]) if row else 0
 
 
-def _roll_back(connection: Connection) -> None:
-    try:
-        connection.execute(Sql("ROLLBACK"))
-    except duckdb.Error:  # the failed statement has already ended the transaction
-        return
-
-
 @contextmanager
 def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
-    work.connection.execute(f"ATTACH ':memory:' AS {CATALOG}; USE {CATALOG}")
-    try:
-        apply_migrations(work.connection, now)
-        yield Session(work=work, seq=0, now=now, empty=True)
-    finally:
-        work.connection.execute(f"USE memory; DETACH {CATALOG}")
+    connection = work.connection
+    with empty_database() as path:
+        if path is None:
+            connection.execute(f"ATTACH ':memory:' AS {CATALOG}; USE {CATALOG}")
+        else:
+            connection.execute(f"ATTACH {quote_literal(str(path))} AS {CATALOG} (READ_ONLY); USE {CATALOG}")
+        try:
+            if path is None:
+                apply_migrations(connection, now)
+            yield Session(work=work, seq=0, now=now, empty=True)
+        finally:
+            connection.execute(f"USE memory; DETACH {CATALOG}")
 
 
 def limit_memory(connection: Connection, limit_bytes: int) -> None:

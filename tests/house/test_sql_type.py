@@ -18,6 +18,7 @@ TRUSTED = {
     ("providers.anthropic.rules", "_lines_sql"),
     ("schema.columns", "uncast_sql"),
     ("schema.columns", "value_sql"),
+    ("store.migration", "migrations"),
 }
 
 # Each of the last four lines puts a plain string into a statement.

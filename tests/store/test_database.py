@@ -15,7 +15,8 @@ from projects import Project, numbered
 from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.common.machine import utc_now
 from batchpipe.sql.quoting import Sql
-from batchpipe.store.database import Database, Session, Work, migrations
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.migration import migrations
 
 TABLES = {
     "prompt_versions": {"pipeline", "prompt_version", "version", "sources", "full_schema", "git_commit"},

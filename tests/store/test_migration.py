@@ -311,18 +311,18 @@ def test_a_migration_that_is_cut_short_leaves_the_database_as_it_was(
     whole = yesterday.facts()
     spare = yesterday.root / "spare.duckdb"
     shutil.copy(yesterday.database, spare)
-    import batchpipe.store.database as database
+    import batchpipe.store.migration as migration
 
-    real = database._set_meta
+    real = migration._set_meta
 
     def killed(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(database, "_set_meta", killed)
+    monkeypatch.setattr(migration, "_set_meta", killed)
     with pytest.raises(KeyboardInterrupt):
         yesterday.plan("demo")
     assert yesterday.facts() == whole
-    monkeypatch.setattr(database, "_set_meta", real)
+    monkeypatch.setattr(migration, "_set_meta", real)
     assert yesterday.plan("demo").due == 0
 
 
