@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,12 +23,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def git_commit(folder: Path) -> str | None:
+    """Return the commit that is checked out in `folder`, with `+` where files differ from it; None outside of git."""
+    run = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """The machine that a command runs on. A test gives one whose time, chance and network it decides itself.
 
     `clock` returns naive UTC, `monotonic` returns seconds that never go back. `chance` draws ids. `pool` makes calls
-    side by side. `transport` carries the provider's HTTP requests; None is the network.
+    side by side. `transport` carries the provider's HTTP requests; None is the network. `git_commit` names the
+    commit of a folder.
     """
 
     clock: Callable[[], datetime] = utc_now
@@ -35,6 +48,7 @@ class Machine:
     chance: random.Random = field(default_factory=random.SystemRandom)
     pool: Pool = side_by_side
     transport: httpx2.BaseTransport | None = None
+    git_commit: Callable[[Path], str | None] = git_commit
 
 
 THIS_MACHINE = Machine()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -204,21 +203,7 @@ class Context:
 
     def git_commit(self) -> str | None:
         """Return the checked-out commit, with `+` where files differ from it; None outside a repository."""
-        try:
-            run = [
-                "git",
-                "-C",
-                str(self.root),
-                "describe",
-                "--always",
-                "--dirty=+",
-                "--abbrev=12",
-                "--exclude=*",
-            ]
-            found = subprocess.run(run, capture_output=True, text=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return found.stdout.strip() or None if found.returncode == 0 else None
+        return self.machine.git_commit(self.root)
 
     def close(self) -> None:
         """Stop the emulators of this call."""

@@ -1,0 +1,200 @@
+"""The disk under a machine's folder: every file operation of Python is seen, may fail, and may be forgotten."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+FULL_BYTES = 2_048
+RAW = "/.batchpipe/raw/"
+DRAWN = re.compile(r"(?<=/work/)[^/]*-[a-z0-9_]{8}(?=/|$)")
+
+Files = dict[str, bytes]
+
+_watched: list[Disk] = []
+_fsync = os.fsync
+
+
+class Disk:
+    """The files below `root`. `reached` is called with each operation before it is done.
+
+    `full`: nothing more can be written. What was flushed of the raw folder is remembered, for a power cut.
+    """
+
+    def __init__(self, root: Path, reached: Callable[[str], None]) -> None:
+        self.root = str(root)
+        self.reached = reached
+        self.full = False
+        self._flushed: Files = {}
+        self._renamed: list[tuple[str, str, bytes | None]] = []
+
+    def read(self) -> Files:
+        """Return the content of every file, by its path below the root."""
+        found: Files = {}
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = os.path.join(folder, name)  # noqa: PTH118 - a walk over many files
+                with open(path, "rb") as file:  # noqa: PTH123
+                    found[path[len(self.root) :]] = file.read()
+        return found
+
+    def write(self, files: Files) -> None:
+        """Bring every file back to `files`, those alone that differ."""
+        present = self.read()
+        for name in present.keys() - files.keys():
+            Path(self.root + name).unlink()
+        for name, content in files.items():
+            if present.get(name) != content:
+                path = Path(self.root + name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
+    def after_power_cut(self, files: Files, chance: random.Random) -> Files:
+        """Return what a power cut leaves of `files`: what was not flushed may be torn, or gone."""
+        left = dict(files)
+        for source, target, before in reversed(self._renamed):
+            if target in left and chance.random() < 0.5:
+                left[source] = left.pop(target)
+                if before is not None:
+                    left[target] = before
+        for name, content in list(left.items()):
+            flushed = self._flushed.get(name)
+            if RAW not in name or name.endswith(".tmp") or flushed == content or chance.random() < 0.3:
+                continue
+            kept = flushed if flushed is not None and content.startswith(flushed) else b""
+            if flushed is None and chance.random() < 0.3:
+                del left[name]
+            else:
+                left[name] = content[: chance.randint(len(kept), len(content))]
+        return left
+
+    def begin(self) -> None:
+        """Begin to see operations. What the disk holds now counts as flushed."""
+        self._flushed = {name: content for name, content in self.read().items() if RAW in name}
+        self._renamed = []
+        self.full = False
+
+    def seen(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """See one operation of Python on files; raises OSError where the disk is full."""
+        name = self._below(arguments[0])
+        if name is None:
+            return
+        if event == "open":
+            flags = arguments[2]
+            if not (isinstance(flags, int) and flags & WRITES):
+                return
+            self.reached(f"write {_shown(name)}")
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        elif event in ("os.rename", "os.link"):
+            self.reached(f"{event[3:]} {_shown(name)}")
+            target = self._below(arguments[1])
+            if target is not None and RAW in name and event == "os.rename":
+                self._rename(name, target)
+        else:
+            self.reached(f"{event[3:]} {_shown(name)}")
+
+    def flushed(self, handle: int) -> None:
+        """See a flush of a file or a folder; raises OSError where the disk is full."""
+        name = self._below(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        if name is None:
+            return
+        self.reached(f"flush {_shown(name)}")
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        path = Path(self.root + name)
+        if RAW in name + "/" and path.is_dir():
+            self._renamed = []
+        elif RAW in name:
+            self._flushed[name] = path.read_bytes()
+
+    def _rename(self, source: str, target: str) -> None:
+        path = Path(self.root + target)
+        self._renamed.append((source, target, path.read_bytes() if path.exists() else None))
+        if source in self._flushed:
+            self._flushed[target] = self._flushed.pop(source)
+
+    def _below(self, path: Any) -> str | None:
+        if isinstance(path, bytes):
+            path = path.decode()
+        if not isinstance(path, str):
+            if not isinstance(path, os.PathLike):
+                return None
+            path = os.fspath(path)
+        if not path.startswith("/"):
+            path = f"{self.root}/{path}"
+        return path[len(self.root) :] if path.startswith(self.root + "/") else None
+
+
+def _shown(name: str) -> str:
+    """Return a name as it is in the trace: without what the process or the system drew."""
+    return DRAWN.sub("-TEMP", name.replace(f".{os.getpid()}.", ".PID."))
+
+
+@contextmanager
+def watching(disk: Disk) -> Iterator[None]:
+    """See the operations below the disk's root; a disk that was seen before is not seen meanwhile."""
+    _watched.append(disk)
+    try:
+        yield
+    finally:
+        _watched.remove(disk)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Do what is no part of the simulated machine."""
+    held = list(_watched)
+    _watched.clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        _watched[:] = held
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fill(disk: Disk) -> None:
+    """Let the disk be full, for DuckDB too: no file can grow."""
+    disk.full = True
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, hard))
+
+
+def free(disk: Disk) -> None:
+    """Let there be room on the disk again."""
+    disk.full = False
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.link", "os.truncate"})
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watched and event in _EVENTS:
+        _watched[-1].seen(event, arguments)
+
+
+def _watched_fsync(handle: Any) -> None:
+    if _watched:
+        _watched[-1].flushed(handle if isinstance(handle, int) else handle.fileno())
+    _fsync(handle)
+
+
+def watch_files() -> None:
+    """See the file operations of this process from now on; done once."""
+    sys.addaudithook(_audit)
+    os.fsync = _watched_fsync  # type: ignore[assignment]

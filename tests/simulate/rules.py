@@ -1,0 +1,168 @@
+"""What must hold after every step, told from the provider's side and from the files, not by the code that is tried."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow
+
+from .computer import ENDLESS, KEY, Called
+from .disk import unwatched
+from .project import Project
+from .provider import Sale
+
+BUG = 70
+TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A rule that does not hold: its name, and what shows it."""
+
+    rule: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+
+@dataclass(slots=True)
+class Licences:
+    """What a documented rule lets be bought again: `everything` counts orders to redo, `texts` single questions."""
+
+    everything: list[float] = field(default_factory=list)
+    places: set[int] = field(default_factory=set)
+
+    def of(self, sale: Sale, earlier: Sale) -> bool:
+        """Return whether `sale` may be bought although `earlier` was."""
+        return earlier.place in self.places or any(earlier.at <= each <= sale.at for each in self.everything)
+
+
+def of_words(called: Called) -> Iterator[Violation]:
+    """Yield what is wrong with how a command ended and with what it printed."""
+    if called.code == ENDLESS:
+        yield Violation(rule="every open thing has an end", what=f"{called}: it did not end")
+    if called.code == BUG:
+        yield Violation(rule="no exit 70", what=f"{called}: {called.talk[-700:]}")
+    text = called.out + called.talk
+    if TRACEBACK.search(text):
+        yield Violation(rule="no traceback", what=f"{called}: {text[-700:]}")
+    if KEY in text:
+        yield Violation(rule="no secret", what=f"{called} prints the key")
+
+
+def of_secrets(root: Path) -> Iterator[Violation]:
+    """Yield the files below `root` that hold the key."""
+    with unwatched():
+        for path in root.rglob("*"):
+            if path.is_file() and KEY.encode() in path.read_bytes():
+                yield Violation(rule="no secret", what=f"{path.relative_to(root)} holds the key")
+
+
+def of_sales(
+    new: Sequence[Sale], all_sales: Sequence[Sale], project: Project, licences: Licences
+) -> Iterator[Violation]:
+    """Yield the sales that bought again what was bought before.
+
+    What was bought is an answer that is valid today, or a request whose answer is still to come.
+    """
+    for sale in new:
+        for earlier in all_sales:
+            if earlier.place >= sale.place or earlier.identity != sale.identity or licences.of(sale, earlier):
+                continue
+            in_flight = earlier.place in sale.in_flight_then
+            if in_flight or (earlier.ended_well and project.fields(earlier.answer) is not None):
+                how = "in flight" if in_flight else "answered"
+                what = f"{sale.text!r} of {sale.model} is sold again ({sale.batch_id}), {how} in {earlier.batch_id}"
+                yield Violation(rule="nothing is bought twice", what=what)
+                break
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a copy of the database, so that a journal beside it is not folded in."""
+    with unwatched(), duckdb.connect(str(path), read_only=True) as connection:
+        yield connection
+
+
+def of_output(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[Violation]:
+    """Yield the current rows of the output that today's file does not make of a stored answer."""
+    if not path.exists():
+        return
+    with opened(path) as connection:
+        names = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if project.name not in names:
+            return
+        cursor = connection.execute(f"SELECT * FROM {project.name} WHERE _current")
+        columns = [each[0] for each in cursor.description or ()]
+        rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    by_id = {sale.custom_id: sale for sale in sales if sale.custom_id}
+    for row in rows:
+        yield from _of_row(row, project, by_id)
+
+
+def _of_row(row: Mapping[str, Any], project: Project, by_id: Mapping[str, Sale]) -> Iterator[Violation]:
+    key, rule = row["id"], "a current row is what today's file makes of an answer"
+    sale = by_id.get(row["_custom_id"])
+    if key not in project.rows:
+        yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
+        return
+    if sale is None:
+        yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
+        return
+    if sale.text != project.asked(key) and key not in project.kept:
+        yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")
+        return
+    fields = project.fields(sale.answer)
+    if fields is None:
+        yield Violation(rule=rule, what=f"row {key} is current with {sale.answer!r}, which is not valid today")
+        return
+    shown = {name: row.get(name) for name in fields}
+    if shown != fields:
+        yield Violation(rule=rule, what=f"row {key} shows {shown}, its answer says {fields}")
+
+
+def raw_ids(root: Path) -> set[tuple[str, str]]:
+    """Return the (chunk, custom id) of every line that is saved whole in the raw folder."""
+    found: set[tuple[str, str]] = set()
+    folder = root / ".batchpipe" / "raw"
+    with unwatched():
+        for path in folder.glob("*.jsonl*") if folder.is_dir() else ():
+            if path.name.endswith(".part"):
+                continue
+            if path.name.endswith(".zst"):
+                content = pyarrow.input_stream(str(path), compression="zstd").read()
+            else:
+                content = path.read_bytes()
+            for line in content.splitlines():
+                try:
+                    found.add((path.name.partition(".")[0], json.loads(line)["custom_id"]))
+                except (ValueError, KeyError, TypeError):
+                    continue
+    return found
+
+
+def of_raw(path: Path, received: set[tuple[str, str]]) -> Iterator[Violation]:
+    """Yield the answers that were received whole and that the ledger does not know."""
+    with opened(path) as connection:
+        known = {
+            (str(chunk), custom_id)
+            for chunk, custom_id in connection.execute(
+                "SELECT r.chunk_id, s.custom_id FROM ledger.results s JOIN ledger.requests r USING (custom_id)"
+            ).fetchall()
+        }
+        asked = {
+            (str(chunk), custom_id)
+            for chunk, custom_id in connection.execute("SELECT chunk_id, custom_id FROM ledger.requests").fetchall()
+        }
+    for chunk, custom_id in sorted((received & asked) - known) + sorted(
+        each for each in received - asked if "stranger" not in each[1] and each[1] != "somebody-elses-row"
+    ):
+        yield Violation(rule="no answer is lost", what=f"{custom_id} of chunk {chunk} is saved raw, not in the ledger")
