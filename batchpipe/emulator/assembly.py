@@ -36,15 +36,17 @@ def assemble(
     seed: int = 0,
     clock: Callable[[], float] = time.time,
     chance: random.Random | None = None,
+    private: bool = False,
 ) -> Service:
     """Return the service whose state is in `folder`; the caller closes its store.
 
     `clock` returns seconds since 1970. `chance` draws the names of batches; None draws them from the operating system.
+    With `private` new files are for their owner alone.
     Raises EmulatorError for a file or folder that cannot be used.
     """
     book = None if answers is None else read_answers(answers)
     rules = None if faults is None else read_rules(faults)
-    store = Store(folder, clock, chance)
+    store = Store(folder, clock, chance, private=private)
     try:
         worker = Worker(store, Answerer(seed, book))
         batches = Batches(store, worker, delay_seconds)

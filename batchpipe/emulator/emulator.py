@@ -24,7 +24,7 @@ class Emulator:
     same file is given again, the counts of its rules go on. Every API key is accepted except one that begins with
     "invalid"; its workspace is the text after an '@' in it, else "default". The clock, faults, log and strangers are
     under /emulator/ (see `control`). A batch ends after `delay_seconds`, and not before it was retrieved twice. Raises
-    EmulatorError for a file, folder or port that it cannot use.
+    EmulatorError for a file, folder or port that it cannot use. With `private` new files are for their owner alone.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Emulator:
         delay_seconds: float = 0.0,
         faults: Path | None = None,
         seed: int = 0,
+        private: bool = False,
     ) -> None:
         self._folder = folder
         self._port = port
@@ -42,6 +43,7 @@ class Emulator:
         self._delay_seconds = delay_seconds
         self._faults = faults
         self._seed = seed
+        self._private = private
         self._server: Server | None = None
         self._store: Store | None = None
         self._thread: threading.Thread | None = None
@@ -67,6 +69,7 @@ class Emulator:
             delay_seconds=self._delay_seconds,
             faults=self._faults,
             seed=self._seed,
+            private=self._private,
         )
         try:
             server = Server(service.routes, self._port, self._folder / "incoming")

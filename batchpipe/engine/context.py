@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from batchpipe.common.errors import ProviderError
+from batchpipe.common import modes
+from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.engine.cost.estimate import PriceBook
@@ -23,6 +25,7 @@ from batchpipe.project.settings import Settings, credentials, place_of
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider, ProviderModule, get_provider_module
 from batchpipe.store.database import Database, Work
+from batchpipe.store.disk import disk_error
 
 EMULATOR_KEY = "emulator"
 EMULATOR_RECONCILE_SECONDS = 2.0
@@ -48,10 +51,13 @@ class Context:
     _providers: dict[str, Provider] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        modes.share(self.settings.shared)
         path = self.settings.database_path(self.root, self.environment)
         self._project_database = path
+        private_below = None
         if self.settings.emulator:
-            path = path.parent / ".batchpipe" / "emulator" / path.name
+            private_below = path.parent / ".batchpipe"
+            path = private_below / "emulator" / path.name
         self.database = Database(
             path=path,
             clock=self.clock,
@@ -59,6 +65,7 @@ class Context:
             announce=self.say,
             sleep=self.machine.sleep,
             chance=self.machine.chance,
+            private_below=private_below,
         )
 
     _project_database: Path = field(init=False)
@@ -84,21 +91,32 @@ class Context:
         return PriceBook(file=read_prices(path) if path else None, factor=self.settings.price_factor)
 
     def work(self) -> Work:
-        """Open a working DuckDB that spills beside the database."""
+        """Open a working DuckDB that spills beside the database, or elsewhere where that cannot be written."""
         return Work.open(folder=self._spill())
 
     def _spill(self) -> Path | None:
         """Return the folder to spill to; None, so that DuckDB chooses, while nothing exists beside the database."""
-        return self.database.make_folder("spill") if self.database.folder.is_dir() else None
+        if not self.database.path.exists() and not self.database.folder.is_dir():
+            return None
+        beside = self._writable_folder("spill")
+        if beside is None and self._elsewhere is None:
+            self._elsewhere = Path(self._stack.enter_context(TemporaryDirectory(prefix="batchpipe-")))
+        return beside or self._elsewhere
+
+    _elsewhere: Path | None = field(default=None, init=False)
+
+    def _writable_folder(self, name: str) -> Path | None:
+        """Make a folder below the working folder and return it; None where it cannot be made or written to."""
+        try:
+            folder = self.database.make_folder(name)
+        except DatabaseError:
+            return None
+        return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
     @contextmanager
     def temporary_folder(self, prefix: str) -> Iterator[Path]:
         """Make a folder beside the database, or elsewhere where that is not possible, and remove it at the end."""
-        try:
-            beside: Path | None = self.database.make_folder("work")
-        except OSError:
-            beside = None
-        with TemporaryDirectory(prefix=prefix, dir=beside) as folder:
+        with TemporaryDirectory(prefix=prefix, dir=self._writable_folder("work")) as folder:
             yield Path(folder)
 
     @contextmanager
@@ -174,17 +192,22 @@ class Context:
         """
         from batchpipe.emulator import Emulator, EmulatorError
 
+        service = self.database.path.parent / "service"
         try:
+            modes.make_folder(service, below=self._project_database.parent / ".batchpipe")
             emulator = Emulator(
-                self.database.path.parent / "service",
+                service,
                 answers=self.emulator_answers(file),
                 delay_seconds=self.settings.emulator_delay or 0.0,
                 faults=self.settings.path("emulator_faults", self.root, self.environment),
+                private=not self.settings.shared,
             )
             emulator.start()
         except EmulatorError as error:
             hint = "Correct the file, or leave it out."
             raise ProviderError(f"the emulator cannot start: {error}", where="--emulator", hint=hint) from error
+        except OSError as error:
+            raise disk_error(error, service) from error
         self._stack.callback(emulator.stop)
         return emulator.base_url
 

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     )
     provider: str | None = Field(default=None, description="Provider of models without a prefix.")
     base_url: str | None = Field(default=None, description="Base URL of the provider's API.")
+    shared: bool = Field(
+        default=False, description="Let others than the owner read `.batchpipe`, as far as the umask lets them."
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
     price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price.")
     prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")

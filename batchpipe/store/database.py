@@ -7,6 +7,7 @@ attached to it, so that one statement can read both the working tables of a run 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
@@ -101,7 +103,8 @@ class Database:
 
     `clock` returns naive UTC. `wait_seconds`: how long an opening is tried. `announce` is called once with a sentence
     that says who holds the file. The functions in `while_waiting` are called between the tries; they may not open the
-    database.
+    database. `private_below` is the working folder that the file itself lies in, as the emulator's does: then the file
+    is for its owner alone.
     """
 
     path: Path
@@ -111,6 +114,7 @@ class Database:
     sleep: Callable[[float], None] = time.sleep
     chance: random.Random = THIS_MACHINE.chance
     while_waiting: list[Callable[[], None]] = field(default_factory=list)
+    private_below: Path | None = None
     _migrated: bool = field(default=False, init=False)
 
     @property
@@ -122,10 +126,11 @@ class Database:
         """Make a folder below the working folder, if it is not there, and return it. Raises DatabaseError."""
         folder = self.folder.joinpath(*names)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            modes.make_folder(folder, below=self.private_below or self.folder)
             ignore = self.folder / ".gitignore"
             if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
+                with open(ignore, "w", encoding="utf-8", opener=modes.opener) as file:
+                    file.write("*\n")
         except OSError as error:
             raise disk_error(error, folder) from error
         return folder
@@ -168,6 +173,8 @@ class Database:
             hint = "Use another name: DuckDB names the catalog after the file, and `ledger.x` would be ambiguous."
             raise DatabaseError(what, where=str(self.path), hint=hint)
         try:
+            if self.private_below is not None:
+                modes.make_folder(self.path.parent, below=self.private_below)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             present = self.path.exists()
         except OSError as error:
@@ -177,12 +184,23 @@ class Database:
         with self._attached(work, read_only=True):
             version = schema_version(work.connection)
         if version < len(migrations()):
+            if not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+                raise self._older_and_read_only(version)
             with self._attached(work, read_only=False):
                 apply_migrations(work.connection, self.clock(), self.path, chance=self.chance)
         elif version > len(migrations()):
             what = f"the database has schema version {version}, but this batchpipe knows only {len(migrations())}"
             raise DatabaseError(what, where=str(self.path), hint="Install a newer batchpipe: pip install -U batchpipe")
         self._migrated = True
+
+    def _older_and_read_only(self, version: int) -> DatabaseError:
+        """Return the error for a file of an older schema version that cannot be brought to the present one here."""
+        what = (
+            f"the database has schema version {version}, this batchpipe reads version {len(migrations())}, "
+            "and the file cannot be written here"
+        )
+        hint = "Run `batchpipe status` once where the file may be written; or copy it, and name it: --database COPY"
+        return DatabaseError(what, where=str(self.path), hint=hint)
 
     def _make(self, work: Work) -> None:
         """Make a new database under another name and rename it, so that a full disk or a kill leaves no half of one."""
@@ -191,12 +209,15 @@ class Database:
             part.write_bytes(empty_image())
             with self._attached(work, read_only=False, path=part):
                 make_anew(work.connection, self.clock(), self.chance)
+            if self.private_below is not None:
+                modes.settle(part)
             _put(part, self.path)
         except OSError as error:
             raise disk_error(error, self.path) from error
         finally:
             for leftover in (part, part.with_name(f"{part.name}.wal")):
-                leftover.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder that cannot be written holds no leftover
+                    leftover.unlink(missing_ok=True)
 
     @contextmanager
     def _attached(self, work: Work, *, read_only: bool, path: Path | None = None) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchpipe import __version__
 from batchpipe.commands.printing.text import safe
+from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InternalError, PipelineError, Problem
 from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
@@ -64,9 +65,12 @@ def write_bug_report(error: BaseException, folder: Path | None, command: str) ->
         if place is None:
             continue
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / ".gitignore").write_text("*\n", encoding="utf-8")
-            (place / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            modes.make_folder(place, below=place.parent)
+            for file, content in ((".gitignore", "*\n"), (name, text)):
+                with open(
+                    place / file, "w", encoding="utf-8", errors="backslashreplace", opener=modes.opener
+                ) as opened:
+                    opened.write(content)
         except OSError:
             continue
         return place / name

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -19,6 +18,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
+from batchpipe.engine.context import Context
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, quote_table, sql
@@ -112,7 +112,7 @@ def results(
                 save(work, taken, target)
                 call.say(f"{count(taken.rows, 'row')} to {to}")
             else:
-                _print(call, file.pipeline.name, work, taken, context.database.folder)
+                _print(call, file.pipeline.name, work, taken, context)
         finally:
             work.close()
     return 0
@@ -262,7 +262,7 @@ def _cell(name: str, kind: str, ending: str) -> str:
     return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN chr(39) || {text} ELSE {text} END"
 
 
-def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, folder: Path) -> None:
+def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, context: Context) -> None:
     rows = python_rows(work, taken.output)
     if call.json:
         columns = taken.output.columns
@@ -282,20 +282,20 @@ def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, folder: Path
         cells = [[_shown(row[number]) for number in chosen] for row in found]
         call.out(table([taken.output.names[number] for number in chosen], cells, terminal=True))
     else:
-        for block in _csv_blocks(taken, work, folder):
-            call.out(block)
+        with context.temporary_folder("results-") as folder:
+            for block in _csv_blocks(taken, work, folder):
+                call.out(block)
     if taken.rows < taken.matching:
         call.say(f"{taken.rows:,} of {count(taken.matching, 'row')}; for more: --limit N, for all: --to FILE.csv")
 
 
 def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
     """Yield the rows as CSV, by the same statement as a file, in blocks that end before a line break."""
-    with TemporaryDirectory(dir=folder if folder.is_dir() else None) as temporary:
-        path = Path(temporary) / "rows.csv"
-        work.connection.execute(_copy(taken, path, ".csv"))
-        with path.open(encoding="utf-8", newline="") as file:
-            while lines := file.readlines(BLOCK_BYTES):
-                yield "".join(lines).removesuffix("\n")
+    path = folder / "rows.csv"
+    work.connection.execute(_copy(taken, path, ".csv"))
+    with path.open(encoding="utf-8", newline="") as file:
+        while lines := file.readlines(BLOCK_BYTES):
+            yield "".join(lines).removesuffix("\n")
 
 
 def _json_value(value: Any, kind: str) -> Any:

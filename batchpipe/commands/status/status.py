@@ -358,7 +358,11 @@ def _runs_table(runs: Sequence[Run], terminal: bool) -> str:
 
 def _folder_line(folder: Path) -> str:
     """Return the size of a folder: `12,345 bytes (raw 12,000, work 345)`."""
-    parts = {each.name: folder_bytes(each) for each in sorted(folder.iterdir()) if each.is_dir()}
+    try:
+        names = [each.name for each in sorted(folder.iterdir()) if each.is_dir()]
+    except OSError:
+        return "for its owner alone"
+    parts = {name: folder_bytes(folder / name) for name in names}
     shown = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
     return f"{folder_bytes(folder):,} bytes" + (f" ({shown})" if shown else "")
 

@@ -50,7 +50,7 @@ class Batches:
         kept = request.body.with_suffix(".jsonl")
         try:
             count = keep_requests(request.body, kept, rules.max_requests)
-            kept.replace(self._store.body_path(batch_id))
+            self._store.put(kept, self._store.body_path(batch_id))
         finally:
             kept.unlink(missing_ok=True)
         betas = ",".join(part.strip() for part in request.headers.get("anthropic-beta", "").split(","))

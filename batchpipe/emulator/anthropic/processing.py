@@ -90,7 +90,7 @@ class Worker:
                     counts.add(answer.kind)
                     lines.append(_result_line(batch.id, custom_id, answer))
                 results.writelines(_unordered(lines, shuffle))
-        part.replace(target)
+        self._store.put(part, target)
         return WorkedBatch(counts, state)
 
     def single(self, params: JsonObject, call: Call, unique: str, rules: Rules) -> Answer:

@@ -65,18 +65,27 @@ class Store:
     """The owner of the SQLite file, which only `transaction()` changes.
 
     `clock` returns seconds since 1970. `chance` draws names; None draws them from the operating system.
+    With `private` new files are for their owner alone.
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], float] = time.time, chance: random.Random | None = None
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+        *,
+        private: bool = False,
     ) -> None:
         self.folder = folder
+        self._private = private
         self._clock = clock
         self._chance = chance or random.SystemRandom()
         self._lock = threading.RLock()
         try:
             for name in ("incoming", "bodies", "results"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+            for name in ("emulator.sqlite", "processing.sqlite"):
+                (folder / name).touch(mode=0o600 if private else 0o666)
             self._connection = self._open(folder / "emulator.sqlite")
         except (OSError, sqlite3.Error) as problem:
             raise EmulatorError(f"{folder}: cannot hold the emulator's state: {problem}") from problem
@@ -178,6 +187,12 @@ class Store:
                 "INSERT INTO calls (at, method, path, status, fault) VALUES (?, ?, ?, ?, ?)",
                 (at, method, path, status, fault),
             )
+
+    def put(self, part: Path, path: Path) -> None:
+        """Give the finished file `part` the name `path`, for its owner alone where the store is private."""
+        if self._private:
+            part.chmod(0o600)
+        part.replace(path)
 
     def body_path(self, batch_id: str) -> Path:
         """Return the path of the file with a batch's requests, one a line."""

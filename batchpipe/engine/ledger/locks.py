@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from batchpipe.common import modes
 from batchpipe.common.errors import LockedError
 from batchpipe.store.disk import disk_error
 
@@ -21,9 +22,11 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
 
     Raises LockedError at once, with the holder's name, where another process holds the lock.
     """
-    lock = FileLock(folder / f"{pipeline}.lock")
+    path = folder / f"{pipeline}.lock"
     holder = folder / f"{pipeline}.holder.json"
     try:
+        with open(path, "ab", opener=modes.opener) as file:  # the lock keeps the mode of a file that is there
+            lock = FileLock(path, mode=os.fstat(file.fileno()).st_mode & 0o777 | modes.PRIVATE_FILE)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise _held(pipeline, holder) from error
@@ -40,7 +43,8 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
 def _write_holder(holder: Path, now: datetime) -> None:
     holding = {"process": os.getpid(), "since": f"{now:%Y-%m-%d %H:%M:%S} UTC"}
     try:
-        holder.write_text(json.dumps(holding), "utf-8")
+        with open(holder, "w", encoding="utf-8", opener=modes.opener) as file:
+            file.write(json.dumps(holding))
     except OSError as error:
         raise disk_error(error, holder) from error
 

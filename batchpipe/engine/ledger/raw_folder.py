@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 import duckdb
 
+from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
@@ -119,6 +120,7 @@ class RawFolder:
                 while block := source.read(BLOCK_BYTES):
                     target.write(block)
             _flush(part)
+            modes.settle(part)
             part.replace(packed)
             flush_folder(self.path)
             plain.unlink()
@@ -140,7 +142,8 @@ class RawFolder:
         with saving(path):
             write(part)
             _flush(part)
-            part.replace(path)
+            modes.settle(part)
+            modes.replace(part, path)
             flush_folder(self.path)
 
     def save_chunk(self, saved: SavedChunk) -> None:
@@ -149,11 +152,11 @@ class RawFolder:
         part = _part(path)
         text = json.dumps(asdict(saved), default=str)
         with saving(path):
-            with part.open("w", encoding="utf-8") as file:
+            with open(part, "w", encoding="utf-8", opener=modes.opener) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            modes.replace(part, path)
             flush_folder(self.path)
 
     def saved_chunk(self, chunk_id: str) -> SavedChunk | None:
@@ -176,9 +179,11 @@ class RawFolder:
         return sorted(found, key=lambda each: (each.notes[0].recorded_at, each.chunk_id))
 
     def sizes(self) -> dict[str, RawSize]:
-        """Return the sizes of the saved files by chunk. A file that disappears meanwhile is left out."""
+        """Return the sizes of the saved files by chunk. A file that disappears meanwhile is left out, and so is all of
+        a folder that may not be read.
+        """
         found: dict[str, RawSize] = {}
-        for path in self.path.iterdir() if self.path.is_dir() else ():
+        for path in _readable(self.path):
             suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
             size = _size(path)
             if suffix is None or size is None:
@@ -266,8 +271,16 @@ def _chunks_to_save(session: Session, chunk_ids: Sequence[str], file: str) -> It
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files in `folder` and below it."""
-    return sum(_size(path) or 0 for path in folder.rglob("*")) if folder.is_dir() else 0
+    """Return the bytes of all files in `folder` and below it, as far as it may be read."""
+    return sum(_size(Path(place, name)) or 0 for place, _, names in os.walk(folder) for name in names)
+
+
+def _readable(folder: Path) -> list[Path]:
+    """Return what is in `folder`; nothing where it is not there or may not be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _read_chunk(path: Path) -> SavedChunk | None:
@@ -308,7 +321,7 @@ def _part(path: Path) -> Path:
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size if path.is_file() else None
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from batchpipe.common import modes
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.resolved.resolve import Resolved
@@ -56,7 +57,6 @@ def render_rows(
     """
     windows = _windows(connection)
     if windows:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes)
     rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
     groups = resolved.group_columns
@@ -97,6 +97,7 @@ def _write(
         for block in _blocks(connection, snapshot, columns, windows):
             rows = _rendered(block, columns, resolved, cache_marks, older_recipes)
             writer.write_table(pyarrow.table(rows, schema=schema))
+    modes.settle(path)
 
 
 def render_row(

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from batchpipe.common import modes
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -59,7 +60,7 @@ def plan_meanwhile(
         before = previous(context, work, resolved)
         if before is None:
             return None
-        folder.mkdir()
+        modes.make_folder(folder, below=folder)
         return make_planner(context, work, before, folder).plan(snapshot, (), unanswered(options, pilot_keys))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from batchpipe.common import modes
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
@@ -146,6 +147,7 @@ class Snapshot:
         stored = "* EXCLUDE (key)" if self.key_columns else "*"
         copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({SNAPSHOT_FORMAT})"
         row = connection.execute(copy).fetchone()
+        modes.settle(path)
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
     def largest_group_bytes(self, connection: duckdb.DuckDBPyConnection) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import duckdb
 
+from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.common.secrets import redacted
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
@@ -129,7 +130,6 @@ class Source:
 
         Raises InputError where a key is null or two rows have the same key.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
         stored = ", ".join(
             f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"
@@ -142,6 +142,7 @@ class Source:
         options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
         self._run(copy, self._params, self._query_place())
+        modes.settle(path)
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
         return replace(snapshot, rows=self._check_keys(snapshot))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.providers import UnavailableError
 
@@ -57,7 +58,7 @@ def save(response: httpx2.Response, path: Path) -> None:
     part = path.with_name(path.name + ".part")
     first = b""
     try:
-        with part.open("wb") as file:
+        with open(part, "wb", opener=modes.opener) as file:
             for chunk in _plain(response):
                 first = first or chunk.lstrip()[:1]
                 file.write(chunk)
