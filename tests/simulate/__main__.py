@@ -10,15 +10,15 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from .disk import watch_files
+from .disk import watch_files, watch_store
 from .history import history
 from .play import Played, play
 from .shrink import shrunk
-from .store_points import watch_store
 
 MEMORY = Path("/dev/shm")
 
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="begin no further seed after so many seconds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes side by side")
     parser.add_argument("--trace", action="store_true", help="print the trace of every seed")
+    parser.add_argument("--without", action="append", default=[], help="leave out steps of this kind, as `rename`")
     parser.add_argument("--no-shrink", action="store_true", help="print a failing history as it is")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("..")
@@ -37,7 +38,8 @@ def main() -> int:
     began = time.monotonic()
     counts: Counter[str] = Counter()
     failed = 0
-    for played in _played(seeds, given.jobs, began + given.seconds if given.seconds else None):
+    until = began + given.seconds if given.seconds else None
+    for played in _played(seeds, given.jobs, until, given.without):
         counts.update(played.counts)
         counts["seeds"] += 1
         counts["cpu seconds"] += round(played.seconds)
@@ -48,7 +50,7 @@ def main() -> int:
             failed += 1
             _say(f"seed {played.seed}, at {played.step}: {played.violation}")
             if not given.no_shrink:
-                _say(shrunk(played, _folder()))
+                _say(shrunk(played, _folder(), given.without))
     for name in sorted(counts):
         _say(f"{name:<24}{counts[name]:>10,}")
     _say(f"{'violations':<24}{failed:>10,}")
@@ -73,21 +75,21 @@ def _begin() -> None:
     gc.freeze()
 
 
-def _play(seed: int) -> Played:
-    return play(seed, history(seed), _folder())
+def _play(seed: int, without: Sequence[str]) -> Played:
+    return play(seed, history(seed, without), _folder())
 
 
-def _played(seeds: range, jobs: int, until: float | None) -> Iterator[Played]:
+def _played(seeds: range, jobs: int, until: float | None, without: Sequence[str]) -> Iterator[Played]:
     """Yield each seed that was played, in whatever order they end; none begins after `until`."""
     if jobs <= 1:
         _begin()
         for seed in seeds:
             if until is not None and time.monotonic() >= until:
                 return
-            yield _play(seed)
+            yield _play(seed, without)
         return
     with get_context("spawn").Pool(jobs, _begin, maxtasksperchild=200) as pool:
-        for played in pool.imap_unordered(_play, seeds):
+        for played in pool.imap_unordered(partial(_play, without=without), seeds):
             yield played
             if until is not None and time.monotonic() >= until:
                 pool.terminate()

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,6 @@ class Computer:
     root: Path
     key: str = KEY
     ahead: float = 0.0
-    backups: list[Files] = field(default_factory=list)
 
     def clock(self) -> datetime:
         """Return the machine's time as naive UTC."""

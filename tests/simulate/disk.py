@@ -1,4 +1,4 @@
-"""The disk under a machine's folder: every file operation of Python is seen, may fail, and may be forgotten."""
+"""The disk under a machine's folder: every operation on files and on the store is seen, may fail, may be forgotten."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchpipe.store.database import Database
+
+from .world import World
+
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 FULL_BYTES = 2_048
 RAW = "/.batchpipe/raw/"
@@ -21,6 +25,7 @@ DRAWN = re.compile(r"(?<=/work/)[^/]*-[a-z0-9_]{8}(?=/|$)")
 Files = dict[str, bytes]
 
 _watched: list[Disk] = []
+_world: list[World] = []
 _fsync = os.fsync
 
 
@@ -198,3 +203,51 @@ def watch_files() -> None:
     """See the file operations of this process from now on; done once."""
     sys.addaudithook(_audit)
     os.fsync = _watched_fsync  # type: ignore[assignment]
+
+
+def of_world(world: World) -> None:
+    """Count the operations of the store for `world` from now on."""
+    _world[:] = [world]
+
+
+def watch_store() -> None:
+    """Count the operations of every database of this process; done once."""
+    writing, reading, detach, migrate = Database.writing, Database.reading, Database._detach, Database._migrate
+    committed = False
+
+    @contextmanager
+    def watched_writing(*given: Any, **options: Any) -> Iterator[Any]:
+        nonlocal committed
+        _reached("store write")
+        with writing(*given, **options) as found:
+            yield found
+            _reached("store commit")
+            committed = True
+        _reached("store closed")
+
+    @contextmanager
+    def watched_reading(*given: Any, **options: Any) -> Iterator[Any]:
+        _reached("store read")
+        with reading(*given, **options) as found:
+            yield found
+
+    def watched_detach(*given: Any) -> None:
+        nonlocal committed
+        if committed:
+            committed = False
+            _reached("store committed")
+        detach(*given)
+
+    def watched_migrate(*given: Any) -> None:
+        _reached("store migrate")
+        migrate(*given)
+
+    Database.writing = watched_writing  # type: ignore[method-assign]
+    Database.reading = watched_reading  # type: ignore[method-assign]
+    Database._detach = watched_detach  # type: ignore[method-assign, assignment]
+    Database._migrate = watched_migrate  # type: ignore[method-assign, assignment]
+
+
+def _reached(operation: str) -> None:
+    if _world:
+        _world[0].reached(operation)

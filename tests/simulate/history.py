@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-COMMANDS = {"run": 10, "leave": 6, "plan": 3, "status": 2}
-EDITS = {"edit rows": 4, "add rows": 2, "remove rows": 2, "edit prompt": 2, "edit accept": 1, "edit ladder": 1}
-EVENTS = {"time passes": 3, "clock jumps": 2, "stranger": 1}
+from .acts import ACTS
+from .edits import EDITS
+from .mishaps import MISHAPS
+
 FEWEST, MOST = 5, 15
+
+
+class Weighted(Protocol):
+    """What is drawn the more often, the greater its weight."""
+
+    @property
+    def weight(self) -> int:
+        """How often it is drawn."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +34,16 @@ class Step:
         return f"{self.number} {self.kind}"
 
 
-def history(seed: int) -> Sequence[Step]:
-    """Return the steps of a seed: 5 to 15 commands, with edits and events between them."""
+def history(seed: int, without: Sequence[str] = ()) -> Sequence[Step]:
+    """Return the steps of a seed: 5 to 15 commands, with edits and mishaps between them; without some kinds of steps."""
     chance = random.Random(f"history {seed}")
-    commands = chance.randint(FEWEST, MOST)
     kinds: list[str] = []
-    for _ in range(commands):
+    for _ in range(min(chance.randint(FEWEST, MOST), chance.randint(FEWEST, MOST))):
         kinds += [_drawn(chance, EDITS) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
-        kinds += [_drawn(chance, EVENTS) for _ in range(chance.choice((0, 0, 0, 1)))]
-        kinds.append(_drawn(chance, COMMANDS))
-    return [Step(kind=kind, number=number) for number, kind in enumerate(kinds, start=1)]
+        kinds += [_drawn(chance, MISHAPS) for _ in range(chance.choice((0, 0, 0, 1)))]
+        kinds.append(_drawn(chance, ACTS))
+    return [Step(kind=kind, number=number) for number, kind in enumerate(kinds, start=1) if kind not in without]
 
 
-def _drawn(chance: random.Random, kinds: dict[str, int]) -> str:
-    return chance.choices(list(kinds), list(kinds.values()))[0]
+def _drawn(chance: random.Random, kinds: Mapping[str, Weighted]) -> str:
+    return chance.choices(list(kinds), [each.weight for each in kinds.values()])[0]

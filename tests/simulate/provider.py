@@ -122,7 +122,7 @@ class Provider:
             self._last = batch.number
             self._unended.add(batch.id)
             sold = [
-                _sale(json.loads(line), batch.id, batch.created_at, place=len(self.sales) + place, then=open_places)
+                _sale(json.loads(line), batch.id, self.world.now, place=len(self.sales) + place, then=open_places)
                 for place, line in enumerate(store.body_path(batch.id).read_bytes().splitlines())
             ]
             self._batches[batch.id] = sold
@@ -143,7 +143,7 @@ class Provider:
         except orjson.JSONDecodeError:
             return
         if isinstance(message, dict) and message.get("type") == "message":
-            sale = _sale({"custom_id": "", "params": params}, None, self.time(), place=len(self.sales))
+            sale = _sale({"custom_id": "", "params": params}, None, self.world.now, place=len(self.sales))
             sale.result = {"type": "succeeded", "message": message}
             self.sales.append(sale)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.what}"
+
+
+class ViolatedError(BaseException):
+    """A rule does not hold. No handler of the code that is tried may take it."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.violation = violation
 
 
 @dataclass(slots=True)
@@ -104,13 +113,16 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[V
         columns = [each[0] for each in cursor.description or ()]
         rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     by_id = {sale.custom_id: sale for sale in sales if sale.custom_id}
+    # A realtime call tells the provider no custom id: its answer is found by what was asked.
+    at_once = {sale.text: sale for sale in sales if not sale.custom_id}
     for row in rows:
-        yield from _of_row(row, project, by_id)
+        key = int(Decimal(str(row["id"])))
+        asked = project.asked(key) if key in project.rows else ""
+        yield from _of_row(row, key, project, by_id.get(row["_custom_id"]) or at_once.get(asked))
 
 
-def _of_row(row: Mapping[str, Any], project: Project, by_id: Mapping[str, Sale]) -> Iterator[Violation]:
-    key, rule = row["id"], "a current row is what today's file makes of an answer"
-    sale = by_id.get(row["_custom_id"])
+def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | None) -> Iterator[Violation]:
+    rule = "a current row is what today's file makes of an answer"
     if key not in project.rows:
         yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
         return
@@ -125,6 +137,8 @@ def _of_row(row: Mapping[str, Any], project: Project, by_id: Mapping[str, Sale])
         yield Violation(rule=rule, what=f"row {key} is current with {sale.answer!r}, which is not valid today")
         return
     shown = {name: row.get(name) for name in fields}
+    if project.score_column:
+        shown["score"] = round(float(str(shown["score"])), 2)
     if shown != fields:
         yield Violation(rule=rule, what=f"row {key} shows {shown}, its answer says {fields}")
 

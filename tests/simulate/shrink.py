@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .history import history
@@ -10,10 +11,10 @@ from .play import Played, play
 MOST_PLAYS = 60
 
 
-def shrunk(played: Played, folder: Path) -> str:
+def shrunk(played: Played, folder: Path, without: Sequence[str]) -> str:
     """Return the shortest history found that violates the same rule, as text. Steps keep their numbers and chance."""
     assert played.violation is not None
-    steps = list(history(played.seed))
+    steps = list(history(played.seed, without))
     best, plays = played, 0
     place = len(steps) - 1
     while place >= 0 and plays < MOST_PLAYS:

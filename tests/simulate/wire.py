@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from hashlib import md5
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -59,7 +60,8 @@ class Wire(httpx2.BaseTransport):
             raise KilledError
         with unwatched():
             reply = self._answered(request)
-        self.world.say(f"    {reply.status} {reply.fault or ''} {len(reply.body)}")
+        sent = md5(request.read()).hexdigest()[:8]
+        self.world.say(f"    {sent} -> {reply.status} {reply.fault or ''} {len(reply.body)}")
         self.world.reached(f"after {name}")
         timeout = float(request.extensions.get("timeout", {}).get("read") or 600.0)
         self.world.now += min(reply.delay_seconds, timeout) + 0.05

@@ -1,0 +1,162 @@
+"""The commands of a history, with what goes wrong while they are under way."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .mishaps import clock_jumps, delete_locks, drawn_delay, drawn_faults
+from .rules import ViolatedError, Violation
+from .world import Trouble
+
+if TYPE_CHECKING:
+    from .play import Play
+
+KILLED, POWER, FULL, MEANWHILE = 0.35, 0.3, 0.06, 0.2
+ORDERS = ("all", "accept", "model", "label = 'bug'", "id::INTEGER % 2 = 0")
+
+
+def trouble(play: Play, chance: random.Random) -> Trouble:
+    """Return what befalls a command of this step, and put the provider's faults in force."""
+    faults = drawn_faults(chance)
+    play.world.counts["faults"] += len(faults)
+    play.provider.rules(play.project.provider_rules(faults, **drawn_delay(chance)))
+    found = Trouble()
+    drawn = chance.random()
+    if drawn < KILLED:
+        found.kill_at, found.power = round(2 ** chance.uniform(0, 9)), chance.random() < POWER
+    elif drawn < KILLED + FULL:
+        found.full_at = round(2 ** chance.uniform(0, 8))
+        play.world.counts["full disks"] += 1
+    if chance.random() < MEANWHILE:
+        quiet: list[Callable[[], None]] = [lambda: None] * chance.randint(0, 8)
+        found.meanwhile = [*quiet, lambda: _meanwhile(play, chance)]
+    return found
+
+
+def _meanwhile(play: Play, chance: random.Random) -> None:
+    """Let something happen while a command waits: another process, an edit's pause, a machine that sleeps."""
+    play.world.counts["things meanwhile"] += 1
+    what = chance.choice(("run", "run", "plan", "status", "try", "cancel", "sleep", "jump", "locks"))
+    play.world.say(f"    meanwhile: {what}")
+    name = play.project.name
+    if what == "sleep":
+        play.world.now += chance.choice((90.0, 900.0, 3 * 3_600.0))
+    elif what == "jump":
+        clock_jumps(play, chance)
+    elif what == "cancel":
+        play.call("cancel", name, rival=True)
+    elif what == "try":
+        play.call("try", name, "--rows", "2", "--json", rival=True)
+    else:
+        if what == "locks":
+            delete_locks(play, chance)
+        words = ("run", name, "--yes", "--no-wait", "--json") if what in ("run", "locks") else (what, name, "--json")
+        play.call(*words, rival=True)
+
+
+def _run(*more: str) -> Callable[[Play, random.Random], None]:
+    def run(play: Play, chance: random.Random) -> None:
+        play.run(chance, *more)
+
+    return run
+
+
+def _order(play: Play, chance: random.Random) -> None:
+    """Order that something is answered again."""
+    play.world.counts["orders"] += 1
+    order = chance.choice(ORDERS)
+    if order == "accept" and not play.project.accept:
+        order = "all"
+    play.licences.everything.append(play.world.now)
+    play.run(chance, "--redo", order, *(["--limit", "3"] if chance.random() < 0.3 else []))
+
+
+def _some(play: Play, chance: random.Random) -> None:
+    choices = (["--limit", str(chance.randint(1, 5))], ["--no-new"], ["--retry-failed"], ["--where", "id::INTEGER < 5"])
+    play.run(chance, *chance.choice(choices))
+
+
+def _pilot(play: Play, chance: random.Random) -> None:
+    play.run(chance, "--pilot", str(chance.randint(1, 4)))
+
+
+def _try(play: Play, chance: random.Random) -> None:
+    words = ["try", play.project.name, "--rows", str(chance.randint(1, 3)), "--json"]
+    play.call(*words, trouble=trouble(play, chance))
+
+
+def _cancel(play: Play, chance: random.Random) -> None:
+    play.call("cancel", play.project.name, trouble=trouble(play, chance))
+
+
+def _resume(play: Play, chance: random.Random) -> None:
+    play.run(chance, "--resume")
+
+
+def _recover(play: Play, chance: random.Random) -> None:
+    play.call("recover", play.project.name, "--from-raw", trouble=trouble(play, chance))
+
+
+def _abandon(play: Play, chance: random.Random) -> None:
+    play.licences.everything.append(play.world.now)
+    play.call("recover", play.project.name, "--abandon")
+
+
+def _plan(play: Play, chance: random.Random) -> None:
+    """Plan; where all was at rest, run too and hold that the run did what the plan said."""
+    resting = play.resting and not play.project.max_usd and not play.project.pilot
+    planned = play.call("plan", play.project.name, "--json")
+    if not resting or planned.code != 0 or chance.random() < 0.4:
+        return
+    play.provider.rules(play.project.provider_rules(delay_seconds=600.0))
+    ran = play.call("run", play.project.name, "--yes", "--no-wait", "--json")
+    if ran.code not in (0, 1, 5):
+        return
+    said, did = json.loads(planned.out), json.loads(ran.out)
+    pairs: dict[str, tuple[Any, Any]] = {"requests": (said["requests"], did["submitted"])}
+    pairs["input"] = (said["rows"]["input"], did["rows"]["input"])
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            what = f"plan says {expected} {name}, run did {found}"
+            raise ViolatedError(Violation(rule="run does what plan says", what=what))
+
+
+def _look(*words: str) -> Callable[[Play, random.Random], None]:
+    def look(play: Play, chance: random.Random) -> None:
+        play.call(*(each.format(name=play.project.name) for each in words))
+
+    return look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """A command of a history, and how often it is drawn."""
+
+    weight: int
+    do: Callable[[Play, random.Random], None]
+
+
+ACTS: Mapping[str, Act] = {
+    "run": Act(weight=20, do=_run()),
+    "run and leave": Act(weight=14, do=_run("--no-wait")),
+    "run for a while": Act(weight=3, do=_run("--wait", "20m")),
+    "run some": Act(weight=4, do=_some),
+    "order": Act(weight=3, do=_order),
+    "pilot": Act(weight=2, do=_pilot),
+    "plan": Act(weight=6, do=_plan),
+    "try": Act(weight=4, do=_try),
+    "cancel": Act(weight=2, do=_cancel),
+    "resume": Act(weight=2, do=_resume),
+    "recover": Act(weight=2, do=_recover),
+    "abandon": Act(weight=1, do=_abandon),
+    "status": Act(weight=2, do=_look("status", "{name}", "--json")),
+    "report": Act(weight=1, do=_look("report", "{name}")),
+    "results": Act(weight=1, do=_look("results", "{name}")),
+    "show": Act(weight=1, do=_look("show", "{name}", "1")),
+    "check": Act(weight=1, do=_look("check", "{name}")),
+    "list held": Act(weight=1, do=_look("recover", "{name}", "--json")),
+}
