@@ -15,6 +15,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from batchpipe.store.migration import empty_image
+
 from .disk import watch_files, watch_store
 from .history import history
 from .play import Played, play
@@ -69,6 +71,7 @@ def _begin() -> None:
     import genai_prices  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
+    empty_image()  # made once in a process, and then by no seed
     watch_files()
     watch_store()
     warnings.simplefilter("ignore", ResourceWarning)

@@ -90,6 +90,8 @@ class Disk:
 
     def seen(self, event: str, arguments: tuple[Any, ...]) -> None:
         """See one operation of Python on files; raises OSError where the disk is full."""
+        if event == "os.remove" and arguments[1] != -1:  # within a temporary folder that is removed
+            return
         name = self._below(arguments[0])
         if name is None:
             return

@@ -35,7 +35,7 @@ class Step:
 
 
 def history(seed: int, without: Sequence[str] = ()) -> Sequence[Step]:
-    """Return the steps of a seed: 5 to 15 commands, with edits and mishaps between them; without some kinds of steps."""
+    """Return the steps of a seed: 5 to 15 commands, with edits and mishaps between, but without some kinds."""
     chance = random.Random(f"history {seed}")
     kinds: list[str] = []
     for _ in range(min(chance.randint(FEWEST, MOST), chance.randint(FEWEST, MOST))):
