@@ -71,6 +71,17 @@ def uncast_sql(column: Column, document_sql: str) -> Sql:
     return sql("coalesce({found}, false)", found=trusted(found)) if found else Sql("false")
 
 
+def takes_null(node: Any) -> bool:
+    """Return whether a value of the schema `node` may be null, as far as the node itself shows."""
+    if not isinstance(node, Mapping):
+        return True
+    if "type" in node:
+        return "null" in ([node["type"]] if isinstance(node["type"], str) else node["type"])
+    if "enum" in node or "const" in node:
+        return None in node.get("enum", [node.get("const")])
+    return True
+
+
 def _description(node: Any) -> str | None:
     return node.get("description") if isinstance(node, Mapping) else None
 

@@ -18,7 +18,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.sql.messages import duckdb_message
-from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
+from batchpipe.sql.quoting import Sql, folded, quote_identifier, quote_literal, sql, trusted
 
 INPUT_PREFIX = "i:"
 OUTPUT_PREFIX = "o:"
@@ -56,11 +56,11 @@ class _Names:
 
         Raises PipelineError for a name that is neither an output field nor an input column.
         """
-        first = path[0].lower()
+        first = folded(path[0])
         if len(path) > 1 and first in ("output", "input"):
             known, prefix = (self.fields, OUTPUT_PREFIX) if first == "output" else (self.columns, INPUT_PREFIX)
-            if path[1].lower() in known:
-                return [self._use(prefix, known[path[1].lower()]), *path[2:]]
+            if folded(path[1]) in known:
+                return [self._use(prefix, known[folded(path[1])]), *path[2:]]
         if first in self.fields:
             return [self._use(OUTPUT_PREFIX, self.fields[first]), *path[1:]]
         if first in self.columns:
@@ -96,7 +96,7 @@ def parse_condition(
         what = f"{text!r} is not one SQL expression: {_message(error)}"
         raise PipelineError(what, where=where, hint="Write one condition, as after WHERE.") from error
     tree = _syntax_tree(session, text, where)
-    names = _Names({each.lower(): each for each in fields}, {each.lower(): each for each in columns}, where)
+    names = _Names({folded(each): each for each in fields}, {folded(each): each for each in columns}, where)
     _resolve(tree["statements"][0]["node"]["select_list"][0], names, frozenset())
     row = session.execute("SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchone()
     assert row is not None
@@ -170,7 +170,7 @@ def _resolve(node: Any, names: _Names, local: frozenset[str]) -> None:
         shown = "`*`" if node["class"] == "STAR" else "a column's position"
         raise PipelineError(f"a condition cannot use {shown}", where=names.where, hint="Name the columns it looks at.")
     if node.get("class") == "COLUMN_REF":
-        if node["column_names"][0].lower() not in local:
+        if folded(node["column_names"][0]) not in local:
             node["column_names"] = names.resolve(node["column_names"])
         return
     for each in node.values():
@@ -194,5 +194,5 @@ def _parameters(node: Any) -> frozenset[str]:
     if not isinstance(node, dict):
         return frozenset()
     if node.get("class") == "COLUMN_REF":
-        return frozenset({node["column_names"][0].lower()})
+        return frozenset({folded(node["column_names"][0])})
     return frozenset().union(*(_parameters(each) for each in node.values()))

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import NewType
 
 Sql = NewType("Sql", str)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_LOWER = str.maketrans(_LETTERS.upper(), _LETTERS)
 
 
 def sql(template: str, **fragments: Sql) -> Sql:
@@ -43,6 +45,18 @@ def trusted(text: str) -> Sql:
     It is called at the places that the house test lists, and nowhere else.
     """
     return Sql(text)
+
+
+def folded(name: str) -> str:
+    """Return `name` in lower case as DuckDB compares names: of the letters only A to Z have two cases."""
+    return name.translate(_LOWER)
+
+
+def folded_sql(value: Sql) -> Sql:
+    """Return SQL for the text of `value` in lower case, as `folded` writes it."""
+    return sql(
+        "translate({value}, '{upper}', '{lower}')", value=value, upper=Sql(_LETTERS.upper()), lower=Sql(_LETTERS)
+    )
 
 
 def quote_identifier(name: str) -> Sql:

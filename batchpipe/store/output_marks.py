@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, quote_list, quote_literal, quote_table, sql
+from batchpipe.sql.quoting import Sql, folded_sql, quote_list, quote_literal, quote_table, sql
 from batchpipe.store.queries import query
 
 MARK = re.compile(r"\[batchpipe: database (?P<database>\w+), pipeline (?P<pipeline>[^\]]+)\]")
@@ -59,6 +59,11 @@ def write_mark(connection: Connection, table: str, comment: str | None, mark: Ou
 def mark_output_tables(connection: Connection) -> None:
     """Mark every output table that pipelines of the attached database have made. Reads `ledger.events`."""
     row = connection.execute(Sql("SELECT max(value) FROM ledger.meta WHERE name = 'database'")).fetchone()
-    made = query("output_tables_made", columns=sql("[{name}]", name=quote_list(COLUMNS_OF_OUTPUT)))
+    made = query(
+        "output_tables_made",
+        columns=sql("[{name}]", name=quote_list(COLUMNS_OF_OUTPUT)),
+        written=folded_sql(Sql("t.schema_name || '.' || t.table_name")),
+        made=folded_sql(Sql("(e.data ->> 'table')")),
+    )
     for schema, table, pipeline, comment in connection.execute(made).fetchall():
         write_mark(connection, f"{schema}.{table}", comment, OutputMark(str(row[0]) if row else "", pipeline))

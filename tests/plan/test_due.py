@@ -224,7 +224,7 @@ def test_keep_holds_for_tonights_plain_run(project: Project) -> None:
     assert result.submitted == 4
     assert result.rows["kept"] == 6
     expect(project, 0, kept=6, unchanged=4)
-    assert project.sql("SELECT count(*) FROM demo WHERE NOT _current") == [(6,)]
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(10,)]
 
 
 def test_redo_all_is_each_row_once_even_when_stopped_half_way(project: Project) -> None:

@@ -40,7 +40,7 @@ def test_rerun_false_keeps_what_a_change_of_the_prompt_would_send(project: Proje
     assert words(project) == {"kept": 10, "unchanged": 2}
     project.pipeline(EDITED.replace("Label this", "Label it"))
     assert words(project) == {"prompt_changed": 12}
-    assert project.sql("SELECT count(*), count(*) FILTER (_current) FROM demo") == [(12, 2)]
+    assert project.sql("SELECT count(*), count(*) FILTER (_current) FROM demo") == [(12, 12)]
 
 
 def test_rerun_as_sql_over_input_and_output_says_which_rows_are_worth_it(project: Project) -> None:

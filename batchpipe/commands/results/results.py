@@ -21,7 +21,17 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, quote_table, sql
+from batchpipe.sql.quoting import (
+    Sql,
+    folded,
+    folded_sql,
+    joined,
+    number_sql,
+    quote_identifier,
+    quote_literal,
+    quote_table,
+    sql,
+)
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
@@ -122,10 +132,11 @@ def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
     """Return the output table of `file` as it is in the database; None where there is none, or it is not ours."""
     name = file.pipeline.table
     schema, table_name = _split(name)
-    rows = session.rows(query("columns_of_table"), {"schema": schema, "table": table_name})
+    statement = query("columns_of_table", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
+    rows = session.rows(statement, {"schema": folded(schema), "table": folded(table_name)})
     columns = [(column, kind) for column, kind in rows]
-    names = {column for column, _ in columns}
-    if not names.issuperset((*dict(ADDED_COLUMNS), *file.pipeline.input.key)):
+    names = {folded(column) for column, _ in columns}
+    if not names.issuperset(map(folded, (*dict(ADDED_COLUMNS), *file.pipeline.input.key))):
         return None
     return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
 

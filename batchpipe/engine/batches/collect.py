@@ -245,7 +245,9 @@ class Collector:
                 counts = states[batch.chunk_id]
                 self._add_event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
             self._note_unknown(session, ended[0][0])  # with such results it is the only one
-            merge_collected(session, self.parts.resolved)
+            repaired = merge_collected(session, self.parts.resolved, self.parts.run_id)
+        if repaired is not None:
+            warnings.append(repaired)
         return [
             CollectedBatch(
                 accepted=states[chunk_id]["accepted"],

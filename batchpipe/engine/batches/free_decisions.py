@@ -8,11 +8,14 @@ from typing import Any
 
 from batchpipe.engine.batches.submit import include_parts
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.output.output_table import merge_output, output_table, refresh_included, refresh_output
+from batchpipe.engine.output.current import judge_kept, refresh_output
+from batchpipe.engine.output.output_table import merge_output, refresh_included, writing_output
+from batchpipe.engine.output.ownership import output_place, output_table
+from batchpipe.engine.output.written import last_written
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql.quoting import number_sql, quote_list, sql
+from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -108,8 +111,8 @@ def record_free_decisions(
     plan: Plan,
     orders: Sequence[Order],
     options: PlanOptions,
-) -> int:
-    """Record every decision of `plan` that costs nothing; return its commit, or the plan's where nothing was recorded.
+) -> str | None:
+    """Record every decision of `plan` that costs nothing; return what of the output table was repaired, in words.
 
     The first plan of a run also refreshes the output table and closes orders that are done.
     Reads `work.plan`, `work.leading`, `work.pending`, `work.redo`, `work.all_keys`, `work.input`, `work.compared`,
@@ -121,7 +124,10 @@ def record_free_decisions(
     if not (
         orders or _has_free_decisions(resolved, plan) or (first_look and _has_stale_rows(database, work, resolved))
     ):
-        return plan.seq
+        return None
+    repaired = None
+    if first_look:
+        _judge_kept_rows(database, work, resolved, plan)
     with database.writing(work, run_id) as session:
         stamp: dict[str, Any] = {"run_id": run_id, "now": session.now, "seq": session.seq}
         ids = {
@@ -133,15 +139,50 @@ def record_free_decisions(
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)
-        decided = query("accepted_in_commit", seq=number_sql(session.seq))
-        if session.one(sql("SELECT count(*) FROM ({decided})", decided=decided))[0]:
-            merge_output(session, resolved, decided)
+        if resolved.has_output:
+            refreshes = first_look and options.where is None
+            with writing_output(session, resolved, run_id, refreshes=refreshes) as repaired:
+                _write_output(session, resolved, plan, first_look=first_look)
         if first_look:
-            if resolved.has_output:
-                refresh_included(session, resolved, plan.snapshot.relation)
-                refresh_output(session, resolved, plan.snapshot)
             close_orders(session, resolved, run_id, orders, options.where is None)
-        return session.seq
+    return repaired
+
+
+def _judge_kept_rows(database: Database, work: Work, resolved: Resolved, plan: Plan) -> None:
+    """Judge kept rows by today's checks and types: all, or those for which that is not known.
+
+    Reads the ledger, the output table.
+    Writes `work.kept_judged`, and where rows are kept the tables of `judge_kept`.
+    """
+    work.connection.execute(query("no_kept"))
+    if not resolved.has_output or not plan.rows_by_reason["kept"]:
+        return
+    with database.reading(work) as session:
+        place = output_place(session, resolved)
+        if place.columns:
+            all_kept = _judged_otherwise(session, resolved, place.quoted)
+            judge_kept(session, resolved, plan.snapshot, place.quoted, all_kept=all_kept)
+
+
+def _judged_otherwise(session: Session, resolved: Resolved, table: Sql) -> bool:
+    """Return whether `_current` was set last under other checks and types than today's. Reads `ledger.events`."""
+    before, _ = last_written(session, resolved, table)
+    return before is None or before.judge != resolved.judge_hash
+
+
+def _write_output(session: Session, resolved: Resolved, plan: Plan, *, first_look: bool) -> None:
+    """Write into the output table what this commit decided; the first look sets `_current` of all rows.
+
+    Reads `work.input`, `work.compared`, `work.kept_judged`, the ledger. Writes the output table.
+    """
+    decided = query("accepted_in_commit", seq=number_sql(session.seq))
+    if session.one(sql("SELECT count(*) FROM ({decided})", decided=decided))[0]:
+        merge_output(session, resolved, decided)
+    if first_look:
+        table = output_table(resolved)
+        refresh_included(session, resolved, plan.snapshot.relation)
+        all_kept = _judged_otherwise(session, resolved, table)
+        refresh_output(session, resolved, plan.snapshot, table, all_kept=all_kept)
 
 
 def _has_free_decisions(resolved: Resolved, plan: Plan) -> bool:
@@ -151,11 +192,18 @@ def _has_free_decisions(resolved: Resolved, plan: Plan) -> bool:
 
 
 def _has_stale_rows(database: Database, work: Work, resolved: Resolved) -> bool:
-    """Return whether the output table has rows that are not current. Reads the output table."""
+    """Return whether the output table has rows that are not current, or was not looked at under today's checks.
+
+    Reads `ledger.events`, the output table.
+    """
     if not resolved.has_output:
         return False
     with database.reading(work) as session:
-        return bool(session.one(query("stale_rows", table=output_table(resolved)))[0])
+        place = output_place(session, resolved)
+        if not place.columns:
+            return True
+        stale = query("stale_rows", table=place.quoted)
+        return _judged_otherwise(session, resolved, place.quoted) or bool(session.one(stale)[0])
 
 
 def close_orders(session: Session, resolved: Resolved, run_id: str, orders: Sequence[Order], whole: bool) -> None:

@@ -5,15 +5,16 @@ The table only repeats what the ledger has, so it can be rebuilt at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from batchpipe.common.errors import PipelineError
 from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
+from batchpipe.engine.output.current import prompt_versions
+from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
+from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot, key_sql
-from batchpipe.pipeline.model import ADDED_COLUMNS
-from batchpipe.schema.columns import value_sql
+from batchpipe.schema.columns import takes_null, value_sql
 from batchpipe.sql.quoting import (
     Sql,
     joined,
@@ -21,53 +22,65 @@ from batchpipe.sql.quoting import (
     quote_identifier,
     quote_list,
     quote_literal,
-    quote_table,
     sql,
     type_sql,
 )
 from batchpipe.store.database import Session
-from batchpipe.store.output_marks import COLUMNS_OF_OUTPUT, OutputMark, read_mark, write_mark
+from batchpipe.store.output_marks import write_mark
 from batchpipe.store.queries import query
 
 
-def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
-    """Return the names and DuckDB types of the output table's columns, in order."""
-    return [
-        *((each.name, each.type) for each in resolved.key_columns),
-        *((each.name, each.type) for each in resolved.columns),
-        *((each.name, each.type) for each in resolved.include_columns),
-        *ADDED_COLUMNS,
-    ]
+def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> str | None:
+    """Make the table, or write it again where its columns or its rows are not those that it should have.
 
-
-def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> bool:
-    """Make the table, or rebuild it with today's columns from stored answers. Return whether it was made or rebuilt.
-
-    Reads the ledger. Writes the output table, `ledger.events`. Raises PipelineError for a table that this pipeline did
-    not make.
+    Return what was found changed by hand and is repaired, in words; None where nothing was.
+    Reads the ledger. Writes the output table, `ledger.events`. Raises PipelineError for a table
+    that this pipeline did not make.
     """
-    schema, name = _split(resolved.table)
-    present = [
-        (column, kind)
-        for column, kind in session.rows(
-            Sql(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_catalog() "
-                "AND schema_name = $1 AND table_name = $2 ORDER BY column_index"
-            ),
-            [schema, name],
-        )
-    ]
-    comment, database = session.one(query("output_comment"), {"schema": schema, "table": name})
-    mark = OutputMark(database, resolved.name)
-    if present and not _is_ours(session, resolved, read_mark(comment), database, [column for column, _ in present]):
-        what = f"the database has a table {resolved.table} that this pipeline did not make; it is not touched"
-        raise PipelineError(what, where=resolved.file.where("[output] table"), hint='Set another: table = "..."')
-    wanted = _described(session, resolved)
-    if present == wanted:
-        if read_mark(comment) is None:
-            write_mark(session.connection, f"{schema}.{name}", comment, mark)
-        return False
-    session.execute(sql("CREATE SCHEMA IF NOT EXISTS {schema}", schema=quote_identifier(schema)))
+    return _ensured(session, resolved, run_id, values=False)
+
+
+@contextmanager
+def writing_output(
+    session: Session, resolved: Resolved, run_id: str | None, *, refreshes: bool = False
+) -> Iterator[str | None]:
+    """Let a commit write into the output table, which is looked at before and recorded afterwards.
+
+    It gives what was found changed by hand and is repaired, in words. `refreshes` says that the commit sets `_current`
+    of all rows. Writes what `ensure_output` writes.
+    """
+    found = _ensured(session, resolved, run_id, values=True)
+    yield found
+    table = output_table(resolved)
+    before, _ = last_written(session, resolved, table)
+    judge = resolved.judge_hash if refreshes else before.judge if before else None
+    record_written(session, resolved, table, run_id, judge)
+
+
+def _ensured(session: Session, resolved: Resolved, run_id: str | None, *, values: bool) -> str | None:
+    """Make the table or write it again where that is needed; `values` looks at all values, not only at the rows."""
+    place = output_place(session, resolved)
+    found = None
+    if place.columns == _described(session, resolved):
+        found = damage(session, resolved, place.quoted, run_id, values=values)
+        if found is None:
+            return None
+    _write_again(session, resolved, place)
+    if not place.columns and not _was_made(session, resolved, place.shown):
+        add_event(session, resolved.name, "output_made", {"table": place.shown}, run_id=run_id)
+    if found is not None:
+        add_event(session, resolved.name, "output_repaired", {"table": place.shown, "found": found}, run_id=run_id)
+    record_written(session, resolved, place.quoted, run_id, None)
+    return None if found is None else f"the table {resolved.table} was changed by hand ({found}): it is repaired"
+
+
+def _write_again(session: Session, resolved: Resolved, place: OutputPlace) -> None:
+    """Make the table with today's columns and write it from stored answers; rows that were not current stay so.
+
+    Reads the ledger. Writes the output table.
+    """
+    session.execute(sql("CREATE SCHEMA IF NOT EXISTS {schema}", schema=quote_identifier(place.schema)))
+    flags = _flags_before(session, resolved, place)
     columns = joined(
         ", ",
         (
@@ -75,22 +88,30 @@ def ensure_output(session: Session, resolved: Resolved, run_id: str | None) -> b
             for column, kind in table_columns(resolved)
         ),
     )
-    session.execute(
-        sql("CREATE OR REPLACE TABLE {output_table} ({columns})", output_table=output_table(resolved), columns=columns)
-    )
+    session.execute(sql("CREATE OR REPLACE TABLE {table} ({columns})", table=place.quoted, columns=columns))
     for column in resolved.columns:
         if column.comment:
-            comment = sql(
-                "COMMENT ON COLUMN {output_table}.{name}",
-                output_table=output_table(resolved),
-                name=quote_identifier(column.name),
-            )
+            comment = sql("COMMENT ON COLUMN {table}.{name}", table=place.quoted, name=quote_identifier(column.name))
             session.execute(sql("{comment} IS {text}", comment=comment, text=quote_literal(column.comment)))
-    write_mark(session.connection, f"{schema}.{name}", comment, mark)
-    if not _was_made(session, resolved):
-        add_event(session, resolved.name, "output_made", {"table": f"{schema}.{name}"}, run_id=run_id)
+    write_mark(session.connection, place.shown, place.comment, place.mark)
     merge_output(session, resolved, None)
-    return True
+    if flags is not None:
+        session.execute(query("flags_as_before", table=place.quoted, keys=flags))
+
+
+def _flags_before(session: Session, resolved: Resolved, place: OutputPlace) -> Sql | None:
+    """Keep the `_current` of the rows that the table has; return SQL for a row's key, by which they are found again.
+
+    Return None where the table has no such column.
+    """
+    names = {name for name, _ in place.columns}
+    if not {"_custom_id", "_current"} <= names:
+        return None
+    keys = [each.name for each in resolved.key_columns]
+    texts = [sql("t.{name}::VARCHAR", name=quote_identifier(name)) for name in keys] if names.issuperset(keys) else []
+    found = sql("[{texts}]::VARCHAR[]", texts=joined(", ", texts))
+    session.execute(query("flags_before", table=place.quoted, keys=found))
+    return found
 
 
 def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answered: bool = True) -> None:
@@ -116,13 +137,21 @@ def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answ
         _merge(session, resolved, source, answered=answered)
 
 
-def merge_collected(session: Session, resolved: Resolved) -> None:
+def merge_collected(session: Session, resolved: Resolved, run_id: str | None) -> str | None:
     """Write what this commit accepted of the batches in `work.ended` into the output table.
 
-    Reads `work.sent`, `work.verdicts`, the ledger. Writes the output table.
+    A row that failed in the end is not current any more. Return what was found changed by hand, in words.
+    Reads `work.sent`, `work.verdicts`, the ledger. Writes the output table, `ledger.events`.
     """
     if not resolved.has_output:
-        return
+        return None
+    with writing_output(session, resolved, run_id) as found:
+        _merge_collected(session, resolved)
+    return found
+
+
+def _merge_collected(session: Session, resolved: Resolved) -> None:
+    """Write the rows that this commit accepted, and mark those that failed. Writes the output table."""
     seq = number_sql(session.seq)
     is_new = _is_new(session, resolved)
     for source in _sources(
@@ -139,8 +168,15 @@ def merge_collected(session: Session, resolved: Resolved) -> None:
             )
         else:
             _merge(session, resolved, source, answered=True)
-    if session.one(query("any_accepted_earlier"))[0]:
+    earlier, failed = session.one(query("earlier_and_failed"))
+    if earlier:
         merge_output(session, resolved, query("accepted_earlier_answers", seq=seq))
+    if failed:
+        keys = joined(", ", _values(resolved)[: len(resolved.key_columns)])
+        statement = query(
+            "failed_now", table=output_table(resolved), values=keys, seq=seq, same_key=_same_key(resolved)
+        )
+        session.execute(statement, {"prompt_versions": prompt_versions(resolved)})
 
 
 def _sources(
@@ -158,6 +194,8 @@ def _sources(
             "output_source",
             pipelines=quote_list(resolved.names),
             columns=joined(", ", _values(resolved)),
+            complete=joined(" AND ", [Sql("true"), *_complete(resolved)]),
+            prompt_versions=quote_list(prompt_versions(resolved)),
             reviewed=reviewed,
             accepted=sql(
                 "SELECT * FROM ({accepted}) WHERE hash(key_id) % {parts} = {part}",
@@ -208,27 +246,6 @@ def _merge(session: Session, resolved: Resolved, source: Sql, *, answered: bool)
             names=joined(", ", names),
             values=joined(", ", (sql("s.{name}", name=name) for name in names)),
         )
-    )
-
-
-def refresh_output(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
-    """Set `_current`: a row is current where its answer is valid for today's prompt and input.
-
-    Reads `work.input`, `work.compared`, and `snapshot` where its keys are not written as its columns write them.
-    Writes the output table.
-    """
-    table = output_table(resolved)
-    texts = (sql("{key}::VARCHAR", key=quote_identifier(each.name)) for each in resolved.key_columns)
-    keyed = query("rows_with_keys", key=key_sql(texts), table=table)
-    stored_key = Sql("key")
-    if not snapshot.key_columns:
-        written = key_sql(each.text for each in resolved.key_columns)
-        keyed = query("rows_with_stored_keys_of_input", rows=keyed, key=written, input=snapshot.file)
-        stored_key = Sql("coalesce(stored, key)")
-    pipelines = quote_list(resolved.names)
-    session.execute(
-        query("refresh_current", table=table, keyed=keyed, stored_key=stored_key, pipelines=pipelines),
-        {"prompt_version": resolved.version.prompt_version},
     )
 
 
@@ -289,34 +306,20 @@ def _values(resolved: Resolved) -> list[Sql]:
     return [*keys, *fields, *included]
 
 
-def _is_ours(
-    session: Session, resolved: Resolved, mark: OutputMark | None, database: str, columns: Sequence[str]
-) -> bool:
-    """Return whether this pipeline made the output table that is there.
-
-    Its mark says so. Where the mark was lost (EXPORT and IMPORT of the database, a comment written over), three things
-    together do: the event that it was made, `columns` that are those of an output table of this key, and its keys.
-    Reads `ledger.events`, `ledger.requests`.
-    """
-    if mark is not None:
-        return mark.database == database and mark.pipeline in resolved.names
-    needed = {*(each.name for each in resolved.key_columns), *COLUMNS_OF_OUTPUT}
-    if not needed <= set(columns) or not _was_made(session, resolved):
-        return False
-    keys = joined(", ", (sql("{name}::VARCHAR", name=quote_identifier(each.name)) for each in resolved.key_columns))
-    statement = query(
-        "output_keys_are_known",
-        key=sql("to_json([{keys}])::VARCHAR", keys=keys),
-        table=output_table(resolved),
-        pipelines=quote_list(resolved.names),
-    )
-    return bool(session.one(statement)[0])
+def _complete(resolved: Resolved) -> list[Sql]:
+    """Return SQL for whether each field has a value, of those that must not be NULL in a current row."""
+    nodes = resolved.full_schema["properties"]
+    return [
+        sql("{name} IS NOT NULL", name=quote_identifier(each.name))
+        for each in resolved.columns
+        if not each.optional and not takes_null(nodes[each.name])
+    ]
 
 
-def _was_made(session: Session, resolved: Resolved) -> bool:
+def _was_made(session: Session, resolved: Resolved, table: str) -> bool:
     """Return whether the ledger knows that this pipeline made a table of this name. Reads `ledger.events`."""
     statement = query("output_made", pipelines=quote_list(resolved.names))
-    return bool(session.one(statement, {"table": ".".join(_split(resolved.table))})[0])
+    return bool(session.one(statement, {"table": table})[0])
 
 
 def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
@@ -329,13 +332,3 @@ def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:
         ),
     )
     return [(row[0], row[1]) for row in session.rows(sql("DESCRIBE SELECT {columns}", columns=columns))]
-
-
-def _split(table: str) -> tuple[str, str]:
-    schema, _, name = table.rpartition(".")
-    return schema or "main", name
-
-
-def output_table(resolved: Resolved) -> Sql:
-    """Return the output table's two-part name, quoted."""
-    return quote_table(".".join(_split(resolved.table)))

@@ -15,7 +15,7 @@ from typing import Any
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
-from batchpipe.engine.output.output_table import ensure_output, merge_output
+from batchpipe.engine.output.output_table import merge_output, writing_output
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
@@ -200,9 +200,9 @@ class Desk:
                 "seq": session.seq,
             }
             session.execute(query("insert_reviews"), stamp)
-            ensure_output(session, self.resolved, None)
             keys = Sql("SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)")
-            merge_output(session, self.resolved, keys, answered=False)
+            with writing_output(session, self.resolved, None):
+                merge_output(session, self.resolved, keys, answered=False)
         return []
 
     def _where(self, condition: Condition | None) -> Sql:

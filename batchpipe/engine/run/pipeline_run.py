@@ -156,7 +156,9 @@ class PipelineRun:
                 self.resolved = under_recorded_recipes(session, self.resolved)
                 record_version(session, self.resolved, self.run_id, context.git_commit())
         else:
-            self.resolved, self.snapshot = read_input(context, self.file, self.work, self.run_id, self.options.params)
+            self.resolved, self.snapshot = read_input(
+                context, self.file, self.work, self.run_id, self.options.params, self._tell
+            )
         self._prepare_steps()
 
     def _prepare_steps(self) -> None:
@@ -243,7 +245,10 @@ class PipelineRun:
             if not self.confirm(self.resolved, plan):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan = plan
-        record_free_decisions(self.context.database, self.work, self.resolved, self.run_id, plan, self._orders, options)
+        database, orders = self.context.database, self._orders
+        repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
+        if repaired is not None:
+            self._tell(Event(kind="notice", level="warning", detail=repaired))
         if plan.held is None:
             self._planner.forget()
         self._due_requests.load(plan)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from batchpipe import __version__
 from batchpipe.common.errors import GateError
+from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
@@ -51,7 +52,7 @@ def record_start(database: Database, work: Work, name: str, *, resumes: bool) ->
 
 
 def read_input(
-    context: Context, file: PipelineFile, work: Work, run_id: str, params: Mapping[str, Any]
+    context: Context, file: PipelineFile, work: Work, run_id: str, params: Mapping[str, Any], tell: Tell
 ) -> tuple[Resolved, Snapshot]:
     """Resolve the file, make the output table, then read the input once into a snapshot.
 
@@ -65,8 +66,10 @@ def read_input(
             resolved = under_recorded_recipes(session, resolved)
             record_version(session, resolved, run_id, context.git_commit())
             record_rename(session, file, run_id)
-            ensure_output(session, resolved, run_id)
+            repaired = ensure_output(session, resolved, run_id)
             keys_differ = bool(recorded_keys(session, resolved))
+        if repaired is not None:
+            tell(Event(kind="notice", level="warning", detail=repaired))
         folder = context.database.make_folder("work", file.pipeline.name)
         for old in folder.glob("*.parquet"):
             old.unlink()

@@ -10,21 +10,24 @@ told AS (
     JOIN answered r USING (custom_id)
     LEFT JOIN ({reviewed}) h USING (key_id)
 )
-SELECT
-    {columns},
-    r.model AS _model,
-    r.rung AS _rung,
-    v.version AS _prompt_version,
-    r.custom_id AS _custom_id,
-    r.batch_id AS _batch_id,
-    r.completed_at AS _completed_at,
-    CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
-    r.review AND r.reviewed_by IS NULL AS _review,
-    r.reviewed_by AS _reviewed_by,
-    true AS _current
-FROM told r
-JOIN request q USING (key_id)
-LEFT JOIN ledger.prompt_versions v ON v.prompt_version = r.prompt_version AND v.pipeline IN ({pipelines})
+SELECT * EXCLUDE (_as_today), _as_today AND {complete} AS _current
+FROM (
+    SELECT
+        {columns},
+        r.model AS _model,
+        r.rung AS _rung,
+        v.version AS _prompt_version,
+        r.custom_id AS _custom_id,
+        r.batch_id AS _batch_id,
+        r.completed_at AS _completed_at,
+        CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
+        r.review AND r.reviewed_by IS NULL AS _review,
+        r.reviewed_by AS _reviewed_by,
+        list_contains([{prompt_versions}]::UUID[], r.prompt_version) AS _as_today
+    FROM told r
+    JOIN request q USING (key_id)
+    LEFT JOIN ledger.prompt_versions v ON v.prompt_version = r.prompt_version AND v.pipeline IN ({pipelines})
+)
 
 -- name: newest_accepted
 SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
@@ -59,27 +62,79 @@ SELECT * FROM work.sent
 -- name: outputs_now
 SELECT custom_id, output, model, batch_id, completed_at, cost_usd FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL
 
+-- name: kept_documents
+-- work.kept: One row is a kept row whose answer is to be judged by today's checks and types, with its shown document.
+CREATE OR REPLACE TABLE work.kept AS
+WITH kept AS (
+    SELECT key_id, position, false AS was_kept FROM work.plan WHERE reason = 'kept'
+    UNION ALL
+    SELECT key_id, position, true FROM work.compared WHERE reason = 'kept'
+),
+shown AS (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND key_id IN (SELECT key_id FROM kept WHERE {unsure})
+    GROUP BY key_id
+),
+answered AS (
+    SELECT custom_id, arg_max(output, seq) AS output FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM shown)
+    GROUP BY custom_id
+)
+SELECT a.key_id, a.key_id::VARCHAR AS custom_id, a.rung, {values} AS input_values, coalesce(h.after, r.output) AS output
+FROM shown a
+JOIN answered r ON r.custom_id = a.custom_id
+JOIN kept k ON k.key_id = a.key_id
+JOIN {snapshot} s ON s.position = k.position
+LEFT JOIN ({reviewed}) h ON h.key_id = a.key_id
+
+-- name: no_kept
+CREATE OR REPLACE TABLE work.kept_judged (key_id UUID, valid BOOLEAN)
+
+-- name: documents_of_kept
+CREATE OR REPLACE TABLE work.documents AS SELECT custom_id, output, NULL::VARCHAR AS error FROM work.kept
+
+-- name: kept_judged
+-- work.kept_judged: One row is a kept row whose answer was judged by today's checks and types, with the verdict.
+CREATE OR REPLACE TABLE work.kept_judged AS SELECT key_id, valid FROM work.validity
+
 -- name: refresh_current
+-- The newest final decision for today's input and prompt says of a row that is not unchanged whether it is current. What
+-- was accepted has to have been judged by today's checks and types; what was kept is judged apart, or stays as it is.
 UPDATE {table} AS t SET _current = w.is_current
 FROM (
-    WITH accepted AS (
-        SELECT key_id, arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
-        FROM ledger.decisions
-        WHERE pipeline IN ({pipelines}) AND state = 'accepted'
-            AND key_id IN (SELECT key_id FROM work.compared)
-        GROUP BY key_id
+    WITH newest AS (
+        SELECT d.key_id, arg_max(d.state, d.seq) AS state, arg_max(d.policy_hash, d.seq) AS policy_hash
+        FROM ledger.decisions d
+        JOIN work.compared c USING (key_id)
+        WHERE d.pipeline IN ({pipelines}) AND d.state IN ('accepted', 'kept', 'failed') AND (
+            (d.input_hash = c.input_hash AND list_contains($prompt_versions::UUID[], d.prompt_version))
+            OR (d.seq = c.standing_seq AND c.same_input AND c.same_version)
+        )
+        GROUP BY d.key_id
     ),
     -- Only rows that are not unchanged are joined. Of the others, which may be many, only the keys are held.
     compared AS MATERIALIZED (
-        SELECT c.key_id, c.reason,
-            coalesce(a.input_hash = c.input_hash AND a.prompt_version = $prompt_version::UUID, false) AS is_current
-        FROM work.compared c LEFT JOIN accepted a USING (key_id)
+        SELECT c.key_id, c.reason, n.state,
+            CASE
+                WHEN n.state = 'accepted' THEN n.policy_hash IN (
+                    SELECT policy_hash FROM ledger.policies WHERE list_contains($judge_hashes::UUID[], judge_hash)
+                )
+                WHEN n.state = 'kept' THEN k.valid
+                ELSE false
+            END AS holds
+        FROM work.compared c
+        LEFT JOIN newest n USING (key_id)
+        LEFT JOIN work.kept_judged k USING (key_id)
     )
     SELECT row_number, is_current
     FROM (
         SELECT t.row_number, t._current AS was_current,
-            coalesce(c.is_current, t.key_id IN (SELECT key_id FROM work.input)) AS is_current
-        FROM (SELECT row_number, _current, md5({stored_key})::UUID AS key_id FROM {keyed}) t
+            CASE
+                WHEN c.key_id IS NULL THEN t.key_id IN (SELECT key_id FROM work.input)
+                ELSE coalesce(c.holds, {unjudged})
+            END AS is_current
+        FROM {keyed} t
         LEFT JOIN compared c USING (key_id)
         WHERE c.reason IS DISTINCT FROM 'not_selected'
     )
@@ -98,30 +153,61 @@ WHERE t.rowid = w.row_number
 )
 
 -- name: stale_rows
-SELECT count(*) FROM {table} WHERE NOT _current
+SELECT EXISTS (SELECT 1 FROM {table} WHERE NOT _current)
+
+-- name: last_written
+SELECT e.run_id::VARCHAR, e.data, (SELECT count(*) FROM {table}) AS rows
+FROM (SELECT 1) LEFT JOIN (
+    SELECT arg_max(run_id, seq) AS run_id, arg_max(data, seq)::VARCHAR AS data FROM ledger.events
+    WHERE kind = 'output_written' AND pipeline IN ({pipelines}) AND (data ->> 'table') = $table
+) e ON true
+
+-- name: output_checksum
+SELECT count(*) AS rows, coalesce(bit_xor(hash({columns})), 0)::VARCHAR AS checksum FROM {table}
+
+-- name: flags_before
+-- The rows that the output table had before it was written again, with their `_current`.
+CREATE OR REPLACE TEMP TABLE output_flags_before AS
+SELECT {keys} AS keys, t._custom_id, bool_and(t._current) AS was_current FROM {table} t GROUP BY ALL
+
+-- name: flags_as_before
+UPDATE {table} AS t SET _current = false
+FROM temp.output_flags_before f
+WHERE f._custom_id = t._custom_id AND f.keys = {keys} AND NOT f.was_current
+
+-- name: failed_now
+UPDATE {table} AS t SET _current = false
+FROM (
+    SELECT {values} FROM ledger.decisions d JOIN work.sent q USING (key_id, custom_id)
+    WHERE d.seq = {seq} AND d.state = 'failed' AND list_contains($prompt_versions::UUID[], d.prompt_version)
+) s
+WHERE {same_key}
 
 -- name: output_made
 SELECT count(*) > 0 FROM ledger.events
 WHERE kind = 'output_made' AND (data ->> 'table') = $table AND pipeline IN ({pipelines})
 
--- name: output_comment
--- The comment of a table, and the id of this database.
+-- name: output_place
+-- The id of this database, and what stands where the output table belongs, a table or a view, with its comment.
+WITH place AS (
+    SELECT schema_name, table_name, list({{'name': column_name, 'kind': data_type}} ORDER BY column_index) AS columns
+    FROM duckdb_columns()
+    WHERE database_name = current_catalog() AND {schema} = $schema AND {table} = $table
+    GROUP BY ALL
+)
 SELECT
-    (SELECT comment FROM duckdb_tables()
-        WHERE database_name = current_catalog() AND schema_name = $schema AND table_name = $table) AS comment,
-    (SELECT max(value) FROM ledger.meta WHERE name = 'database') AS database
-
--- name: output_keys_are_known
--- Whether most of the keys in a table were sent by this pipeline.
-SELECT count(*) FILTER (NOT is_known) * 2 <= count(*)
-FROM (SELECT {key} IN (SELECT key FROM ledger.requests WHERE pipeline IN ({pipelines})) AS is_known FROM {table})
+    (SELECT max(value) FROM ledger.meta WHERE name = 'database') AS database,
+    (SELECT [schema_name, table_name] FROM place) AS written,
+    (SELECT comment FROM duckdb_tables() t SEMI JOIN place USING (schema_name, table_name)
+        WHERE t.database_name = current_catalog()) AS comment,
+    (SELECT columns FROM place) AS columns
 
 -- name: output_tables_made
 -- For each table that a pipeline has made and that has the columns of an output table: the pipeline that made it last.
 SELECT t.schema_name, t.table_name, arg_max(e.pipeline, e.seq) AS pipeline, any_value(t.comment) AS comment
 FROM ledger.events e
 JOIN duckdb_tables() t
-    ON t.database_name = current_catalog() AND t.schema_name || '.' || t.table_name = (e.data ->> 'table')
+    ON t.database_name = current_catalog() AND {written} = {made}
 JOIN (
     SELECT schema_name, table_name, list(column_name) AS columns FROM duckdb_columns()
     WHERE database_name = current_catalog() GROUP BY schema_name, table_name
@@ -133,8 +219,9 @@ ORDER BY ALL
 -- name: accepted_in_commit
 SELECT key_id FROM ledger.decisions WHERE seq = {seq} AND state = 'accepted'
 
--- name: any_accepted_earlier
-SELECT EXISTS (SELECT 1 FROM work.verdicts WHERE answer = 'earlier' AND state = 'accepted')
+-- name: earlier_and_failed
+SELECT coalesce(bool_or(answer = 'earlier' AND state = 'accepted'), false), coalesce(bool_or(state = 'failed'), false)
+FROM work.verdicts
 
 -- name: accepted_earlier_answers
 SELECT key_id FROM ledger.decisions

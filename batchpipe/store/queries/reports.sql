@@ -119,7 +119,7 @@ ORDER BY d.seq
 -- name: columns_of_table
 SELECT column_name, data_type
 FROM duckdb_columns()
-WHERE database_name = current_catalog() AND schema_name = $schema AND table_name = $table
+WHERE database_name = current_catalog() AND {schema} = $schema AND {table} = $table
 ORDER BY column_index
 
 -- name: take_rows

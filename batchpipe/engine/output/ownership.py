@@ -1,0 +1,98 @@
+"""Whose an output table is: a table is a pipeline's own where the mark in its comment says so, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.pipeline.model import ADDED_COLUMNS
+from batchpipe.sql.quoting import Sql, folded, folded_sql, quote_literal, quote_table, sql
+from batchpipe.store.database import Session
+from batchpipe.store.output_marks import OutputMark, marked_comment, read_mark
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPlace:
+    """The place of the output table: its schema and name, and what stands there.
+
+    `columns` are the names and DuckDB types of the table or view, none where there is nothing. `comment` is that of a
+    table. `mark` is the one that this pipeline writes.
+    """
+
+    schema: str
+    name: str
+    columns: list[tuple[str, str]]
+    comment: str | None
+    mark: OutputMark
+
+    @property
+    def shown(self) -> str:
+        """Return the two-part name as events and messages bear it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> Sql:
+        """Return the two-part name, quoted."""
+        return quote_table(self.shown)
+
+
+def output_place(session: Session, resolved: Resolved) -> OutputPlace:
+    """Return what stands in the place of the output table, however its name is written there.
+
+    Reads `ledger.meta`. Raises PipelineError for a table or view that is not this pipeline's own.
+    """
+    schema, name = split_name(resolved.table)
+    there = query("output_place", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
+    found = {"schema": folded(schema), "table": folded(name)}
+    database, written, comment, columns = session.one(there, found)
+    place = OutputPlace(
+        schema=written[0] if written else schema,
+        name=written[1] if written else name,
+        columns=[(each["name"], each["kind"]) for each in columns or ()],
+        comment=comment,
+        mark=OutputMark(database, resolved.name),
+    )
+    if place.columns and not _is_own(read_mark(comment), place.mark, resolved):
+        raise _not_own(place, resolved)
+    return place
+
+
+def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
+    """Return the names and DuckDB types of the output table's columns, in order."""
+    return [
+        *((each.name, each.type) for each in resolved.key_columns),
+        *((each.name, each.type) for each in resolved.columns),
+        *((each.name, each.type) for each in resolved.include_columns),
+        *ADDED_COLUMNS,
+    ]
+
+
+def split_name(table: str) -> tuple[str, str]:
+    """Return the schema and the name of a table that is written as `name` or `schema.name`."""
+    schema, _, name = table.rpartition(".")
+    return schema or "main", name
+
+
+def _is_own(found: OutputMark | None, mark: OutputMark, resolved: Resolved) -> bool:
+    """Return whether the mark that was found is of this database, and of this pipeline or one that it continues."""
+    return found is not None and found.database == mark.database and found.pipeline in resolved.names
+
+
+def _not_own(place: OutputPlace, resolved: Resolved) -> PipelineError:
+    """Return the error for a table or view that this pipeline did not make, with the ways out."""
+    shown = f"{place.schema}.{place.name}" if place.schema != "main" else place.name
+    comment = quote_literal(marked_comment(place.comment, place.mark))
+    own = sql("COMMENT ON TABLE {table} IS {comment}", table=place.quoted, comment=comment)
+    return PipelineError(
+        f"the database has a table {shown} that this pipeline did not make; it is not touched",
+        where=resolved.file.where("[output] table"),
+        hint='Set another: table = "...". If it is the pipeline\'s own and lost its comment, as by EXPORT and IMPORT: '
+        f"{own}",
+    )
+
+
+def output_table(resolved: Resolved) -> Sql:
+    """Return the output table's two-part name, quoted."""
+    return quote_table(".".join(split_name(resolved.table)))

@@ -1,0 +1,119 @@
+"""Tests of `_current`, and of rows that were changed in the output table by hand."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+from projects import BASIC, Project, numbered
+
+ATTEMPTS = "[retry]\nattempts = 1\ntransient = 50\n"
+
+
+def current(project: Project) -> list[int]:
+    """Return the ids of the rows that are current."""
+    return [row for (row,) in project.sql("SELECT id FROM demo WHERE _current ORDER BY id")]
+
+
+def checked(condition: str) -> str:
+    return BASIC.replace("[output.fields.label]", f'[output.checks]\nagain = "{condition}"\n[output.fields.label]')
+
+
+def change(project: Project, *statements: str) -> None:
+    with duckdb.connect(str(project.root / "batchpipe.duckdb")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.fixture
+def answered(project: Project) -> Project:
+    project.pipeline()
+    project.rows(numbered(6))
+    project.faults(
+        {
+            "requests": [
+                {"match": f"number {n}", "outcome": "output", "output": {"label": label, "score": 0.5}}
+                for n, label in enumerate(["bug", "bug", "bug", "other", "other", "billing"], 1)
+            ]
+        }
+    )
+    project.run()
+    return project
+
+
+def test_a_check_or_a_type_that_a_stored_answer_fails_makes_its_row_not_current(answered: Project) -> None:
+    answered.pipeline(checked("label <> 'bug'"))
+    assert answered.run(limit=0).submitted == 0
+    assert current(answered) == [4, 5, 6]
+    answered.pipeline()
+    assert answered.run(limit=0).submitted == 0
+    assert current(answered) == [1, 2, 3, 4, 5, 6]
+    answered.pipeline(BASIC.replace('type = "string"', 'type = "string"\ncolumn = "INTEGER"').replace("enum = [", "#["))
+    answered.pipeline(BASIC.replace('type = "string"\n', 'type = "string"\ncolumn = "INTEGER"\n'))
+    answered.run(limit=0)
+    assert current(answered) == []
+    assert answered.sql("SELECT count(*), count(label) FROM demo") == [(6, 0)]
+    answered.pipeline()
+    assert answered.run().submitted == 0
+    assert current(answered) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_row_that_failed_in_the_end_is_not_current_and_a_retry_changes_nothing(answered: Project) -> None:
+    answered.pipeline(BASIC + ATTEMPTS)
+    outcomes = {"number 1": "errored_invalid", "number 2": "errored_overloaded"}
+    answered.faults({"requests": [{"match": match, "outcome": outcome} for match, outcome in outcomes.items()]})
+    assert answered.run(redo="id <= 2", wait_seconds=4).status == "pending"
+    assert current(answered) == [2, 3, 4, 5, 6]
+    newest = "SELECT DISTINCT ON (key_id) state FROM ledger.decisions ORDER BY key_id, seq DESC"
+    states = [("accepted",)] * 4 + [("failed",), ("retry",)]
+    assert answered.sql(f"SELECT state FROM ({newest}) ORDER BY state") == states
+    answered.pipeline(checked("label <> 'bug'") + ATTEMPTS)
+    answered.run(limit=0, no_wait=True)
+    assert current(answered) == [4, 5, 6]
+
+
+def test_kept_rows_are_current_where_todays_checks_hold_and_may_lack_newer_fields(answered: Project) -> None:
+    edited = BASIC.replace("{{ body }}", "Label: {{ body }}")
+    answered.pipeline(edited)
+    assert answered.run(keep="all").submitted == 0
+    assert current(answered) == [1, 2, 3, 4, 5, 6]
+    answered.pipeline(checked("label <> 'bug'").replace("{{ body }}", "Label: {{ body }}"))
+    assert answered.run().submitted == 0
+    assert current(answered) == [4, 5, 6]
+    answered.run()
+    assert current(answered) == [4, 5, 6]
+    answered.pipeline(checked("label <> 'other'") + '[output.fields.note]\ntype = "string"\n')
+    assert answered.run(keep="all").submitted == 0
+    assert current(answered) == [1, 2, 3, 6]
+    assert answered.sql("SELECT count(note) FROM demo") == [(0,)]
+
+
+def test_rows_missing_or_added_by_hand_are_found_on_every_run_and_values_where_a_run_writes(answered: Project) -> None:
+    before = answered.sql("FROM demo ORDER BY id")
+    change(answered, "DELETE FROM demo WHERE id <= 2")
+    assert answered.run().submitted == 0
+    assert answered.sql("FROM demo ORDER BY id") == before
+    assert any("2 of 6 rows are missing" in each for each in answered.said)
+    change(answered, "INSERT INTO demo (id, label, _current) VALUES (77, 'bug', true)")
+    assert answered.run().submitted == 0
+    assert answered.sql("FROM demo ORDER BY id") == before
+    assert any("1 rows were added" in each for each in answered.said)
+    change(answered, "UPDATE demo SET label = 'other', _current = true WHERE id <= 2")
+    answered.rows(numbered(7))
+    assert answered.run().submitted == 1
+    assert answered.sql("FROM demo WHERE id < 7 ORDER BY id") == before
+    assert current(answered) == [1, 2, 3, 4, 5, 6, 7]
+    assert any("values were changed" in each for each in answered.said)
+    assert answered.sql("SELECT count(*) FROM ledger.events WHERE kind = 'output_repaired'") == [(3,)]
+    said = len([each for each in answered.said if "by hand" in each])
+    answered.rows(numbered(8))
+    answered.run()
+    assert len([each for each in answered.said if "by hand" in each]) == said
+
+
+def test_answers_under_an_older_prompt_are_not_current(answered: Project) -> None:
+    answered.rows(numbered(8))
+    answered.run(no_wait=True)
+    answered.pipeline(BASIC.replace("{{ body }}", "{{ body }}!"))
+    answered.run(limit=0)
+    assert answered.sql("SELECT count(*) FROM demo") == [(8,)]
+    assert current(answered) == []
