@@ -61,6 +61,8 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
         f"submitted {_requests(event)}, but the outcome is unknown ({event.detail}); they are not sent again until it "
         "is known"
     ),
+    "budget_awaited": lambda event: event.detail,
+    "budget_passed": lambda event: event.detail,
     "submit_lost": lambda event: "a submit whose outcome was unknown made no batch; its rows are due again",
     "chunk_refused": lambda event: (
         f"the provider refused a batch ({event.detail}); trying a smaller one of {_requests(event)}"

@@ -231,6 +231,7 @@ class Budget(Frozen):
     max_usd: Dollars | None = Field(default=None, description="All that this pipeline ever spends, until raised.")
     max_usd_per_day: Dollars | None = Field(default=None, description="The same within a day (UTC).")
     max_usd_per_month: Dollars | None = Field(default=None, description="The same within a calendar month (UTC).")
+    reserve: Literal["bound", "most"] = Field(default="bound", description="Held for a batch: see the guide.")
 
 
 Codes = Annotated[tuple[Code, ...], BeforeValidator(listed, json_schema_input_type=Code | tuple[Code, ...])]

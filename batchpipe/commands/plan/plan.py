@@ -195,10 +195,12 @@ def _money_lines(found: Preview) -> list[str]:
     for limit in found.limits:
         flight = ""
         if found.in_flight_usd:
-            expected = money(found.in_flight_usd - limit.expected_left_usd + limit.left_usd)
-            flight = f", {expected} expected and {money(found.in_flight_usd)} at most in flight"
-        left = money(max(limit.left_usd, Decimal(0)))
-        words = f"{limit.name} {money(limit.allowed_usd)}: {left} left{flight}"
+            held = f", {money(limit.reserved_usd)} reserved" if limit.reserved_usd != found.in_flight_usd else ""
+            flight = f", {money(limit.expected_usd)} expected{held} and {money(found.in_flight_usd)} at most in flight"
+        left = f"{money(max(limit.left_usd, Decimal(0)))} left"
+        if limit.passed_usd:
+            left = f"passed by {money(limit.passed_usd)}"
+        words = f"{limit.name} {money(limit.allowed_usd)}: {left}{flight}"
         lines.append(words + (_over(limit, found) if limit.name in over else ""))
     if found.plan.requests and found.plan.estimate.cost_usd is None:
         lines.append('no price is known for a model of the ladder: give it in a file, prices = "prices.toml"')

@@ -57,10 +57,14 @@ def time_text(estimate: Estimate, chunking: Chunking) -> str:
     """Return how long the batches take, one round after the other."""
     times, more = estimate.times, estimate.further_waves
     waves = count(estimate.waves, "wave")
-    if estimate.waves > 1:
+    if estimate.limited_by is not None:
+        waves += f" ({estimate.limited_by} makes them)"
+    elif estimate.waves > 1:
         waves += f" ({chunking.max_in_flight} batches with {count(chunking.max_queued, 'request')} may wait at once)"
     if more:
         waves += f" and {count(more)} more for retries and higher rungs"
+    if estimate.stopped:
+        waves += ", until the budget is used up"
     by = f"by {count(times.batches, 'batch', 'batches')} before" if times.batches else "by the provider's own figures"
     usual, high = estimate.usual_seconds, estimate.high_seconds
     spans = f"about {duration(usual)}, up to {duration(high)}" if high >= 60 else "under a minute"

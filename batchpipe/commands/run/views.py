@@ -50,7 +50,10 @@ class Watcher:
         self.display.tell(pipeline, event)
 
     def confirm(self, resolved: Resolved, plan: Plan) -> bool:
-        """Show the first plan to the person at the terminal. Ask where its cost is above the limit in the settings."""
+        """Show the first plan to the person at the terminal. Ask where its cost is above the limit in the settings.
+
+        The emulator costs nothing: nobody is asked.
+        """
         self._of(resolved.name).input = plan.input
         call = self.call
         if not call.talks_to_person:
@@ -59,7 +62,7 @@ class Watcher:
             call.say(f"{resolved.name}\n{work_text(resolved, plan)}")
             cost = plan.estimate.cost_usd
             cheap = cost is not None and cost <= call.settings.confirm_above_usd
-            if self.yes or cheap or not plan.requests:
+            if self.yes or cheap or call.settings.emulator or not plan.requests:
                 return True
             about = f"about {money(cost)}" if cost is not None else "a cost that is not known"
             return call.ask(f"Send {count(plan.requests, 'request')} for {about}? [y/N] ")

@@ -113,7 +113,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
     gold = pilot_gold(context, work, resolved)
     with context.database.reading(work) as session:
         orders = open_orders(session, resolved)
-        sample = pilot_sample(session, resolved, gold)
+        sample = pilot_sample(session, resolved, gold, emulator=context.settings.emulator)
     plan = planner.plan(one, orders, PlanOptions())
     due = _due(work)
     values = _values(work, one, resolved)

@@ -92,7 +92,7 @@ class Status:
     """The state of one pipeline. `rows` counts keys by state; `review` is part of `accepted`.
 
     `raw`: the number of result files, and the bytes of all files that are kept of their chunks. `holder` names the
-    process that holds the pipeline's lock.
+    process that holds the pipeline's lock. `waits` says which requests wait for room in which budget.
     """
 
     pipeline: str
@@ -105,6 +105,7 @@ class Status:
     unpriced: int
     raw: Mapping[str, int]
     holder: str | None
+    waits: str | None = None
 
 
 def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
@@ -210,8 +211,18 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         cost_usd=cost,
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
+        waits=_waits(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
     )
+
+
+def _waits(session: Session, pipelines: Sql) -> str | None:
+    """Return which requests wait for room in which budget; None where none do.
+
+    Reads `ledger.events`.
+    """
+    found = session.rows(query("budget_awaited", pipelines=pipelines))
+    return f"{count(found[0][0], 'request')} for room in {found[0][1]}" if found else None
 
 
 def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:
@@ -286,6 +297,7 @@ def _summary(found: Status) -> str:
         [
             ("rows", _rows_line(found.rows)),
             ("in flight", in_flight if flying else "nothing"),
+            ("waiting", found.waits),
             ("spent", spent),
             ("kept", raw if found.raw["files"] else None),
             ("lock", f"held by {found.holder}" if found.holder else None),

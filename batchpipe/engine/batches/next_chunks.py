@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
 from batchpipe.decide.chunking import free_size, subtract_ranges
-from batchpipe.engine.cost.budget import Limit, has_limit, tightest
+from batchpipe.decide.reserve import is_worth_sending, largest_fitting
+from batchpipe.engine.cost.budget import Limit, tightest
+from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
@@ -29,21 +30,52 @@ FIRST_AFTER_STOP = 20
 class NextChunk:
     """Is a chunk to be sent: `count` requests of `work.to_send` from number `start` on, all of `rung`.
 
-    `caching` says whether they bear a cache mark, and what for.
+    `caching` says whether they bear a cache mark, and what for. `reserve_usd` (US dollars) is held for the chunk until
+    its cost is known; None where money is not limited.
     """
 
     start: int
     count: int
     rung: int
     caching: CacheDecision
+    reserve_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenChunks:
-    """Holds the chunks that may go up together. Where there are none, `gate` may say which limit is reached."""
+    """Holds the chunks that may go up together. `no_room` says of the rest which budget it does not fit into now."""
 
     chunks: Sequence[NextChunk]
-    gate: str | None = None
+    no_room: NoRoom | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRoom:
+    """Says that `requests` do not fit into `limit` now, but at most `fitting` of them.
+
+    With `waits` there is room once what is in flight has ended.
+    """
+
+    limit: Limit
+    requests: int
+    fitting: int
+    waits: bool
+
+    @property
+    def text(self) -> str:
+        """Return the message that a budget is reached, or what the requests wait for."""
+        limit = self.limit
+        left = f"${max(limit.left_usd, Decimal(0)):.4f} is left"
+        if self.waits:
+            held = f", ${limit.reserved_usd:.4f} is reserved for what is in flight"
+            return f"{self.requests:,} requests wait for room in {limit.name} of ${limit.allowed_usd}: {left}{held}"
+        if limit.passed_usd:
+            return limit.passed_text
+        enough = f"enough for {self.fitting:,} of {self.requests:,} requests"
+        return (
+            f"{limit.name} of ${limit.allowed_usd} is reached: {left}, "
+            f"{enough if self.fitting else 'less than the next request may cost'}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +87,30 @@ class LimitsLeft:
     bytes: int
     usd: Decimal | None
 
+    def less(self, chunk: NextChunk, size: int) -> LimitsLeft:
+        """Return what is left after `chunk`, whose requests have `size` bytes."""
+        usd = self.usd - chunk.reserve_usd if self.usd is not None and chunk.reserve_usd is not None else self.usd
+        return LimitsLeft(
+            batches=self.batches - 1, requests=self.requests - chunk.count, bytes=self.bytes - size, usd=usd
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRoom:
+    """Says what is left of the tightest budget (US dollars), for a chunk that would be the `number`-th bounded one."""
+
+    left_usd: Decimal | None
+    number: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkChooser:
     """Chooses chunks among the due requests of `plan`.
 
     `pending` are the ranges of numbers of `work.to_send` that are still to be sent, `rungs` the range of each rung.
-    `most` bounds a chunk after one was refused for its size. `cautious` allows one small chunk at a time.
+    `most` bounds a chunk after one was refused for its size. `cautious` allows one small chunk at a time. `reserves` is
+    what a budget holds for requests; it is None where money is not limited. `was_cut` says that the budget has cut a
+    chunk in this run.
     """
 
     resolved: Resolved
@@ -73,6 +122,8 @@ class ChunkChooser:
     rungs: Mapping[int, tuple[int, int]]
     most: int | None
     cautious: bool
+    reserves: Reserves | None
+    was_cut: bool = False
 
     def choose(self, session: Session, taken: Collection[int] = ()) -> ChosenChunks:
         """Return the next chunks that may go up, by the ledger as it is now.
@@ -85,8 +136,9 @@ class ChunkChooser:
         pipeline, names = self.resolved.file.pipeline, self.resolved.names
         busy = load(session, names, self.run_id)
         # What was ever spent is a sum over all results. It is not asked for where no budget limits it.
-        limited = has_limit(pipeline.budget, self.max_usd)
-        limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy) if limited else None
+        limit = None
+        if self.reserves is not None:
+            limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy)
         left = LimitsLeft(
             batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS_AT_ONCE),
             requests=pipeline.chunking.max_queued - busy.requests,
@@ -97,24 +149,28 @@ class ChunkChooser:
         current: dict[int, CacheMark | None] = {}
         # A transaction writes to one database only, and sees another one as it was at the transaction's start.
         with session.connection.cursor() as beside:
-            while left.batches > 0 and (start := self._start(chunks)) is not None:
-                count = self._count(beside, start, left, limit)
-                if not count:
-                    gate = (
-                        _gate_text(limit) if limit and left.requests > 0 and not busy.batches and not chunks else None
-                    )
-                    return ChosenChunks(chunks=chunks, gate=gate)
+            while left.batches > 0 and left.requests > 0 and (start := self._start(chunks)) is not None:
                 rung = self._rung(start)
                 if rung not in current:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
                 sizes = {*taken, *(each.count for each in chunks)}
-                count = free_size(min(count, caching.most), sizes)
-                size = self._bytes(start, count)
-                if not count or (chunks and size > left.bytes):
+                count = free_size(min(self._whole(start), left.requests, caching.most), sizes)
+                if not count:
                     break
-                chunks.append(NextChunk(start=start, count=count, rung=rung, caching=caching))
-                left = self._less(beside, left, chunks[-1], size)
+                room = BudgetRoom(left_usd=left.usd, number=busy.bounded + len(chunks) + 1)
+                alone = not busy.batches and not chunks
+                fitting, reserve = self._fitting(beside, start, count, room, limit, alone=alone)
+                few = self.was_cut and not is_worth_sending(fitting, count) and self._is_known(rung)
+                if limit is not None and (few or not fitting):
+                    requests = sum(stop - first for first, stop in self.pending) - sum(each.count for each in chunks)
+                    no_room = NoRoom(limit=limit, requests=requests, fitting=fitting, waits=not alone)
+                    return ChosenChunks(chunks=chunks, no_room=no_room)
+                size = self._bytes(start, fitting)
+                if chunks and size > left.bytes:
+                    break
+                chunks.append(NextChunk(start=start, count=fitting, rung=rung, caching=caching, reserve_usd=reserve))
+                left = left.less(chunks[-1], size)
                 if caching.alone:
                     break
         return ChosenChunks(chunks=chunks)
@@ -129,29 +185,46 @@ class ChunkChooser:
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
 
-    def _count(self, beside: duckdb.DuckDBPyConnection, start: int, left: LimitsLeft, limit: Limit | None) -> int:
-        """Return how many requests from `start` on may be a chunk; 0 where they have to wait or a limit is reached.
+    def _is_known(self, rung: int) -> bool:
+        """Return whether there are enough results of `rung` to say what its requests cost."""
+        return self.reserves is not None and self.reserves.knows(rung)
 
+    def _whole(self, start: int) -> int:
+        """Return how many requests from `start` on are a whole chunk."""
+        counts = (self._end(start) - start, self.most, FIRST_AFTER_STOP if self.cautious else None)
+        return min(each for each in counts if each is not None)
+
+    def _fitting(
+        self,
+        beside: duckdb.DuckDBPyConnection,
+        start: int,
+        count: int,
+        room: BudgetRoom,
+        limit: Limit | None,
+        *,
+        alone: bool,
+    ) -> tuple[int, Decimal | None]:
+        """Return how many of the `count` requests from `start` on fit into the budget, and what is reserved for them.
+
+        While batches are in flight all of them fit, or none: once those have ended, more of them will.
         Reads `work.to_send`. Raises PipelineError where money is limited and a price is not known.
         """
-        count = min(self._end(start) - start, left.requests)
-        if self.most is not None:
-            count = min(count, self.most)
-        if self.cautious:
-            count = min(count, FIRST_AFTER_STOP)
-        if count <= 0 or limit is None:
-            return max(count, 0)
-        fitting, unpriced = beside.execute(
-            "SELECT count(*) FILTER (so_far <= $left), count(*) FILTER (max_usd IS NULL) FROM ("
-            "SELECT max_usd, sum(max_usd) OVER (ORDER BY number) AS so_far FROM work.to_send "
-            "WHERE number >= $start AND number < $stop)",
-            {"left": left.usd, "start": start, "stop": start + count},
-        ).fetchone() or (0, 0)
-        if unpriced:
+        if limit is None or self.reserves is None or room.left_usd is None:
+            return count, None
+        rung, reserves, left_usd = self._rung(start), self.reserves, room.left_usd
+        whole = sums_of_requests(beside, start, start + count)
+        if whole.unpriced:
             what = f"{limit.name} cannot be kept: no price is known for a model of the ladder"
             hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
             raise PipelineError(what, where=self.resolved.file.where("[[models]]"), hint=hint)
-        return int(fitting)
+
+        def reserve(requests: int) -> Decimal:
+            """Return what is reserved for so many requests."""
+            sums = whole if requests == count else sums_of_requests(beside, start, start + requests)
+            return reserves.usd(rung, sums, room.number)
+
+        fitting = largest_fitting(count, lambda requests: reserve(requests) <= left_usd, whole_only=not alone)
+        return fitting, reserve(fitting) if fitting else None
 
     def _rung(self, start: int) -> int:
         """Return the rung of the request with number `start`."""
@@ -169,29 +242,3 @@ class ChunkChooser:
         """Return about how many bytes `count` requests have, in the chunk of the plan that `start` is in."""
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return chunk.bytes * count // chunk.count
-
-    def _less(
-        self, beside: duckdb.DuckDBPyConnection, left: LimitsLeft, next_chunk: NextChunk, size: int
-    ) -> LimitsLeft:
-        """Return what is left of the limits after `next_chunk`, whose requests have `size` bytes.
-
-        Reads `work.to_send`.
-        """
-        usd = left.usd
-        if usd is not None:
-            row: Any = beside.execute(
-                "SELECT sum(max_usd) FROM work.to_send WHERE number >= $1 AND number < $2",
-                [next_chunk.start, next_chunk.start + next_chunk.count],
-            ).fetchone()
-            usd -= row[0]
-        return LimitsLeft(
-            batches=left.batches - 1, requests=left.requests - next_chunk.count, bytes=left.bytes - size, usd=usd
-        )
-
-
-def _gate_text(limit: Limit) -> str:
-    """Return the message that a budget is reached."""
-    return (
-        f"{limit.name} of ${limit.allowed_usd} is reached: ${max(limit.left_usd, Decimal(0)):.4f} is left, "
-        "less than the next request may cost"
-    )

@@ -11,9 +11,12 @@ from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
-from batchpipe.engine.batches.next_chunks import ChunkChooser
+from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
 from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import has_limit
+from batchpipe.engine.cost.reserves import Reserves, read_reserves
+from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.sql.quoting import quote_list
@@ -26,7 +29,8 @@ LONGEST_WAIT_SECONDS = 300.0
 class DueRequests:
     """Sends the due requests of the present plan in their order.
 
-    `gate` says which budget stops the rest. `wake_at` (naive UTC) is when a pause that the provider asked for ends.
+    `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
+    asked for ends.
     `submitted` and `batches` count what was sent in this run.
     """
 
@@ -35,7 +39,7 @@ class DueRequests:
     context: Context
     max_usd: Decimal | None
     tell: Tell
-    gate: str | None = None
+    no_room: NoRoom | None = None
     wake_at: datetime | None = None
     submitted: int = 0
     batches: int = 0
@@ -44,13 +48,15 @@ class DueRequests:
     _rungs: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
     _size_cap: int | None = field(default=None, init=False)
     _not_sent_since: datetime | None = field(default=None, init=False)
+    _reserves: Reserves | None = field(default=None, init=False)
+    _said: NoRoom | None = field(default=None, init=False)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
 
         Reads `work.to_send`. Writes `work.sends`.
         """
-        self._plan, self.gate = plan, None
+        self._plan, self.no_room, self._reserves = plan, None, None
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
             "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
@@ -64,11 +70,11 @@ class DueRequests:
         return not self._pending
 
     def submit(self, in_flight: BatchesInFlight) -> None:
-        """Send chunks while the limits allow it; `gate` or `wake_at` then say what the rest waits for.
+        """Send chunks while the limits allow it; `no_room` or `wake_at` then say what the rest waits for.
 
         Raises ProviderError for a refusal that no other chunk can escape.
         """
-        self.gate = None
+        self.no_room = self._reserves = None
         now = self.context.clock()
         if self.all_sent or (self.wake_at is not None and now < self.wake_at):
             return
@@ -88,10 +94,13 @@ class DueRequests:
             # After a batch whose requests all failed with one error, only a few requests are sent at first.
             names = quote_list(self.submitter.parts.resolved.names)
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
+            if self._reserves is None and has_limit(self.submitter.parts.resolved.file.pipeline.budget, self.max_usd):
+                self._reserves = read_reserves(session, self.submitter.parts.resolved)
             chooser = self._chooser(self._plan, cautious)
             found = chooser.choose(session)
-        self.gate = found.gate
+        self.no_room = found.no_room
         if not found.chunks:
+            self._say_what_waits()
             return False
         sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks)
         self._after(sent)
@@ -109,7 +118,29 @@ class DueRequests:
             rungs=self._rungs,
             most=self._size_cap,
             cautious=cautious,
+            reserves=self._reserves,
+            was_cut=self._said is not None,
         )
+
+    @property
+    def gate(self) -> str | None:
+        """Return which budget stops the rest; None where none does."""
+        return self.no_room.text if self.no_room is not None else None
+
+    def _say_what_waits(self) -> None:
+        """Tell and record, once for the same requests, that they wait for room in a budget.
+
+        Writes `ledger.events`.
+        """
+        found = self.no_room
+        if found is None or not found.waits or found == self._said:
+            return
+        self._said = found
+        parts = self.submitter.parts
+        with parts.writing() as session:
+            data = {"requests": found.requests, "limit": found.limit.name, "left_usd": found.limit.left_usd}
+            add_event(session, parts.resolved.name, "budget_awaited", data, run_id=parts.run_id)
+        self.tell(Event(kind="budget_awaited", requests=found.requests, detail=found.text))
 
     def _after(self, sent: Sequence[SentChunk]) -> None:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.

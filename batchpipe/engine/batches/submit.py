@@ -151,7 +151,9 @@ class Submitter:
                 caching = cache_event_data(
                     self.parts.resolved, cache_marks, chunks[chunk_id].rung, chunks[chunk_id].caching
                 )
-                self.parts.add_event(session, "chunk_prepared", data | known | caching, chunk_id=chunk_id)
+                reserve = chunks[chunk_id].reserve_usd
+                held = {} if reserve is None else {"reserve_usd": str(reserve)}
+                self.parts.add_event(session, "chunk_prepared", data | known | caching | held, chunk_id=chunk_id)
         return chunks
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:

@@ -1,8 +1,8 @@
-"""Compute what is left of each budget, from what was spent and from the most that open batches can cost.
+"""Compute what is left of each budget, from what was spent and from what is reserved for open batches.
 
-The most that an open batch can cost is taken off every limit, and off the limits of the day and the month even after
-midnight. So the spending of a day never passes its limit, whether a batch counts on the day it was sent, ended or was
-collected.
+What is reserved for an open batch is taken off every limit, and off the limits of the day and the month even after
+midnight. So a day keeps its limit, whether a batch counts on the day it was sent, ended or was collected. With
+`reserve = "most"` the reserve is the most that the batch can cost, also for batches that were sent before it was set.
 """
 
 from __future__ import annotations
@@ -21,27 +21,51 @@ Period = Literal["ever", "day", "month", "run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One limit in US dollars: its name, the allowed amount, and what is left of it.
+    """One limit in US dollars: its name, the allowed amount, what was spent of it, and what is left of it.
 
-    `left_usd` is less by the most that open batches can cost: it limits what may be sent. `expected_left_usd` is less
-    by what open batches are expected to cost: a plan is compared with it.
+    `left_usd` is less by what is reserved for open batches: it limits what may be sent. `expected_left_usd` is less by
+    what open batches are expected to cost: a plan is compared with it.
     """
 
     name: str
     period: Period
     allowed_usd: Decimal
+    spent_usd: Decimal
     left_usd: Decimal
     expected_left_usd: Decimal
+
+    @property
+    def passed_usd(self) -> Decimal:
+        """Return by how much more than allowed was spent."""
+        return max(self.spent_usd - self.allowed_usd, Decimal(0))
+
+    @property
+    def passed_text(self) -> str:
+        """Return the message that more was spent than is allowed."""
+        more = f"${self.spent_usd:.4f} was spent, ${self.passed_usd:.4f} more than allowed"
+        return f'{self.name} of ${self.allowed_usd} is passed: {more}; reserve = "most" under [budget] never passes'
+
+    @property
+    def expected_usd(self) -> Decimal:
+        """Return what open batches are expected to cost."""
+        return self.allowed_usd - self.spent_usd - self.expected_left_usd
+
+    @property
+    def reserved_usd(self) -> Decimal:
+        """Return what is reserved for open batches."""
+        return self.allowed_usd - self.spent_usd - self.left_usd
 
 
 def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Iterator[Limit]:
     """Yield each limit that is set, with what is left of it."""
-    held, expected = load.max_usd, load.expected_usd
+    most = budget.reserve == "most"
+    held, expected = load.max_usd if most else load.reserved_usd, load.expected_usd
+    of_run = load.max_usd_of_run if most else load.reserved_usd_of_run
     found: tuple[tuple[str, Period, Decimal | None, Decimal, Decimal, Decimal], ...] = (
         ("[budget] max_usd", "ever", budget.max_usd, spent.ever, held, expected),
         ("[budget] max_usd_per_day", "day", budget.max_usd_per_day, spent.today, held, expected),
         ("[budget] max_usd_per_month", "month", budget.max_usd_per_month, spent.this_month, held, expected),
-        ("--max-usd", "run", max_usd, spent.by_run, load.max_usd_of_run, load.max_usd_of_run),
+        ("--max-usd", "run", max_usd, spent.by_run, of_run, of_run),
     )
     for name, period, allowed, paid, at_most, likely in found:
         if allowed is not None:
@@ -50,6 +74,7 @@ def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) ->
                 name=name,
                 period=period,
                 allowed_usd=allowed,
+                spent_usd=paid,
                 left_usd=left - at_most,
                 expected_left_usd=left - likely,
             )

@@ -15,7 +15,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.decide.caching import ExpectedCaching, count_primes
+from batchpipe.decide.caching import CacheTtl, ExpectedCaching, count_primes
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.forecast import (
     ENOUGH_RESULTS,
@@ -30,6 +30,7 @@ from batchpipe.engine.cost.forecast import (
     interval,
     reaches,
 )
+from batchpipe.engine.cost.most import NO_MARKS, most_prices
 from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import RungSettings
@@ -47,7 +48,9 @@ PLACES = Decimal("1E-15")
 LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
     input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15),
-    most_output_usd DECIMAL(20, 15), realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15),
+    most_output_usd DECIMAL(20, 15), small_most_input_usd DECIMAL(20, 15), small_most_output_usd DECIMAL(20, 15),
+    small_until BIGINT, plain_input_usd DECIMAL(20, 15), write_5m_rate DOUBLE, write_1h_rate DOUBLE, read_rate DOUBLE,
+    realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15),
     input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
     input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
     error DOUBLE, seen BIGINT)""")
@@ -88,7 +91,8 @@ class Estimate:
     All numbers but `max_usd` expect as many retries and climbs as earlier results had. The cost lies between `low_usd`
     and `high_usd` with a probability of 90%.
     `seen`: number of earlier results with the same model and settings that this estimate is based on.
-    `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs.
+    `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs. `limited_by` names
+    the budget that makes more of them, and `more_batches` of what is due now; `stopped`: it does not reach for all.
     """
 
     input_tokens: int
@@ -104,6 +108,9 @@ class Estimate:
     further_waves: int = 0
     times: Times = field(default_factory=Times)
     caching: Sequence[ExpectedCaching] = ()
+    limited_by: str | None = None
+    more_batches: int = 0
+    stopped: bool = False
 
     @property
     def usual_seconds(self) -> float:
@@ -147,11 +154,18 @@ def fill_rung_settings(session: Session, resolved: Resolved) -> None:
         session.execute(Sql("INSERT INTO work.rung_settings VALUES ($1, $2)"), [settings, number])
 
 
-def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked: Collection[int] = ()) -> None:
+def fill_ladder(
+    session: Session,
+    resolved: Resolved,
+    prices: PriceBook,
+    marked: Collection[int] = (),
+    ttls: Mapping[int, CacheTtl] = NO_MARKS,
+) -> None:
     """Fill a row per rung with its model, `max_tokens`, prices per token and the forecast for a request.
 
-    The input of the rungs in `marked` is priced without a cache: the effect of caching is computed for the queue. The
-    table stays empty where nothing was rendered: nothing will be sent, and no price is needed.
+    The input of the rungs in `marked` is priced without a cache: the effect of caching is computed for the queue. A
+    rung's requests can write a cache only where `ttls` has the lifetime that they are marked with. The table stays
+    empty where nothing was rendered: nothing will be sent, and no price is needed.
     Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`.
     Writes `work.ladder`, `work.recent_batches`.
     """
@@ -169,6 +183,7 @@ def fill_ladder(session: Session, resolved: Resolved, prices: PriceBook, marked:
         steps = _steps(prices.price(resolved, rung, day))
         realtime = _steps(prices.price(resolved, rung, day, realtime=True))
         values = _ladder_prices(steps, realtime, {} if number in marked else own)
+        values |= most_prices(steps, ttls.get(number))
         usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
         found = forecast_rung(_past_of(own), _past_of(everything), rung.max_tokens, climbs, usd)
         values |= {"rung": number, "model": rung.model, "settings": settings_text(rung), "max_tokens": rung.max_tokens}
@@ -195,12 +210,20 @@ def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict
 
     Reads the ledger. Writes `work.seen`.
     """
+    fill_recent_results(session, resolved)
+    found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
+    return {each["settings"]: each for each in found}
+
+
+def fill_recent_results(session: Session, resolved: Resolved) -> None:
+    """Fill a table of the newest results.
+
+    Reads the ledger. Writes `work.seen`.
+    """
     pipelines = quote_list(resolved.names)
     identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
     seq, every = session.one(query("recent_window", pipelines=pipelines))
     session.execute(query("recent_results", pipelines=pipelines), identity | {"seq": seq, "every": every})
-    found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
-    return {each["settings"]: each for each in found}
 
 
 def _past_of(shown: Mapping[str, Any]) -> PastResults:
@@ -215,10 +238,6 @@ def _ladder_prices(steps: Sequence[PriceStep], realtime: Sequence[PriceStep], ow
     return {
         "input_usd": (steps[0].input * factor).quantize(PLACES) if steps else None,
         "output_usd": steps[0].output if steps else None,
-        "most_input_usd": max(
-            (max(each.input, each.cache_write_5m, each.cache_write_1h) for each in steps), default=None
-        ),
-        "most_output_usd": max((each.output for each in steps), default=None),
         "realtime_input_usd": (realtime[0].input * factor).quantize(PLACES) if realtime else None,
         "realtime_output_usd": realtime[0].output if realtime else None,
     }

@@ -46,7 +46,9 @@ class Load:
 
     `batches` counts this pipeline's open batches, `requests` the open requests of every pipeline. `max_usd` is the most
     that the open batches of this pipeline and its evaluations can cost; `max_usd_of_run` is the part that this run
-    sent. `expected_usd` is the sum of the costs that were expected when the batches were prepared.
+    sent. `reserved_usd` and `reserved_usd_of_run` are what was reserved for them. `expected_usd` is the sum of the
+    costs that were expected when the batches were prepared. `bounded` counts all chunks, open or not, that reserved
+    less than the most that they can cost.
     """
 
     batches: int
@@ -54,6 +56,9 @@ class Load:
     max_usd: Decimal
     max_usd_of_run: Decimal
     expected_usd: Decimal
+    reserved_usd: Decimal
+    reserved_usd_of_run: Decimal
+    bounded: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +150,7 @@ def load(session: Session, names: Sequence[str], run_id: str) -> Load:
     Reads the ledger.
     """
     statement = query("open_load", pipelines=quote_list(names), families=_families(names))
-    row = session.one(statement, {"run_id": run_id})
-    return Load(batches=row[0], requests=row[1], max_usd=row[2], max_usd_of_run=row[3], expected_usd=row[4])
+    return Load(**session.dictionaries(statement, {"run_id": run_id})[0])
 
 
 def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:

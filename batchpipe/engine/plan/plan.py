@@ -83,8 +83,8 @@ class Plan:
 
     @property
     def batches(self) -> int:
-        """Return how many batches are sent, with those of one request that prime a cache."""
-        return len(self.chunks) + count_primes(self.estimate.caching)
+        """Return how many batches are sent, with those that prime a cache and those that a tight budget makes."""
+        return len(self.chunks) + count_primes(self.estimate.caching) + self.estimate.more_batches
 
     @property
     def keys_changed(self) -> bool:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -55,15 +57,18 @@ class Planner:
     planned_seq: int = 0
     cache_marks: CacheMarks = field(default_factory=CacheMarks)
     older_recipes: tuple[int, ...] = ()
+    now: datetime = field(init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
 
+        A plan has one time, `now`: a pause that ends while it is made is waited for.
         Reads `work.documents`, `work.validity`.
         Writes `work.revalidated`, `work.documents_of_revalidated`, `work.documents_of_validity`; and leaves
         `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
         """
         self.rounds += 1
+        self.now = self.database.clock()
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         seq = self._compare(snapshot, orders, options)
@@ -84,7 +89,7 @@ class Planner:
         Sets `cache_marks` and `older_recipes`. Reads `work.candidates`, the ledger.
         Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
         """
-        with self.database.reading(self.work) as session:
+        with self._reading() as session:
             compare_rows(session, self.resolved, snapshot, orders, options)
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
             self.older_recipes = older_recipes(session, self.resolved)
@@ -125,11 +130,11 @@ class Planner:
             self.work.connection.execute(query("candidates_by_todays_recipe"))
             self.work.connection.execute(query("tries_by_todays_recipe"))
             recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
-        with self.database.reading(self.work) as session:
+        with self._reading() as session:
             session.execute(query("matches", pipelines=self._pipelines, recorded=recorded), {"redo_seq": redo})
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
-            fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
+            self._fill_ladder(session)
 
     def _give_reasons(self) -> None:
         """Say of each candidate why it is due, or why it is not.
@@ -172,9 +177,9 @@ class Planner:
             else Sql("")
         )
         statement = query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit)
-        parameters = {"now": self.database.clock(), "overhead_bytes": OVERHEAD_TOKENS}
+        parameters = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
-        with self.database.reading(self.work) as session:
+        with self._reading() as session:
             asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
             session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked))
         self.work.connection.execute(query("leading"))
@@ -246,10 +251,18 @@ class Planner:
         Reads `work.plan`, `work.rendered`, `without`.
         Writes `work.ladder`, `work.to_send`, and the other tables of `_fill_due_requests` anew.
         """
-        with self.database.reading(self.work) as session:
-            fill_ladder(session, self.resolved, self.prices, self.cache_marks.by_rung)
+        self.now = self.database.clock()
+        with self._reading() as session:
+            self._fill_ladder(session)
         self._fill_due_requests(options, sql("AND key_id NOT IN (SELECT key_id FROM {without})", without=without))
         return self._count("SELECT count(*) FROM work.to_send"), self._estimate(self._chunks())
+
+    def _fill_ladder(self, session: Session) -> None:
+        """Fill `work.ladder` with the rungs, their prices and their forecasts. Writes `work.ladder`."""
+        marks = self.cache_marks
+        rungs = range(1, len(self.resolved.rungs) + 1)
+        ttls = {rung: ttl for rung in rungs if (ttl := marks.ttl(rung)) is not None}
+        fill_ladder(session, self.resolved, self.prices, marks.by_rung, ttls)
 
     def forget(self) -> None:
         """Drop the tables that the last plan was made of. Its requests can still be sent, but not estimated anew.
@@ -257,6 +270,12 @@ class Planner:
         Drops `work.plan`, `work.rendered`, `work.compared`, `work.input`.
         """
         self.work.connection.execute(query("drop_plan"))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """Open the ledger to read, at the time of the plan."""
+        with self.database.reading(self.work) as session:
+            yield replace(session, now=self.now)
 
     def number_sends(self) -> None:
         """Fill `work.sends`: how many requests were ever prepared for each key that is due.
@@ -289,7 +308,7 @@ class Planner:
 
     def _session(self, seq: int = 0) -> Session:
         """Return a session over the working tables alone: the ledger stays closed."""
-        return Session(work=self.work, seq=seq, now=self.database.clock())
+        return Session(work=self.work, seq=seq, now=self.now)
 
     def _chunks(self) -> tuple[Chunk, ...]:
         """Cut `work.to_send` into chunks."""

@@ -1,4 +1,4 @@
-"""What a pipeline's run does next, as a table of states: pure, over the answers to ten questions."""
+"""What a pipeline's run does next, as a table of states: pure, over the answers to nine questions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Answers ten questions about a run, once the run has submitted what it could."""
+    """Answers nine questions about a run, once the run has submitted what it could."""
 
     pilot_holds: bool  # does a pilot that is not approved keep rows back?
     all_sent: bool  # has everything been sent that the present plan lets go?
     in_flight: bool  # is there an open chunk that can be waited for?
     previous_sends: bool  # are there rows to send under the version before, beside the pilot?
-    any_open: bool  # is any chunk open, those included that a person must decide about?
     gated: bool  # does a budget stop what is left to send?
     pausing: bool  # do rows wait for the end of a pause after a transient error?
     due_again: bool  # did results make rows due again?
@@ -41,7 +40,7 @@ STATES: tuple[NextStep, ...] = (
         "end_pilot",
         "the pilot's answers have come back",
     ),
-    NextStep({"gated": True, "any_open": False}, "stop_at_gate", "a budget stops the rest, and nothing is open"),
+    NextStep({"gated": True, "in_flight": False}, "stop_at_gate", "a budget stops the rest, and nothing is waited for"),
     NextStep(
         {"pilot_holds": False, "all_sent": True, "in_flight": False, "pausing": False, "due_again": False},
         "finish",

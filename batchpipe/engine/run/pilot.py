@@ -51,17 +51,20 @@ class PilotState:
         )
 
 
-def pilot_state(session: Session, resolved: Resolved, asked_rows: int | None = None) -> PilotState | None:
+def pilot_state(
+    session: Session, resolved: Resolved, asked_rows: int | None = None, *, emulator: bool = False
+) -> PilotState | None:
     """Return how far the pilot of the present prompt version is; None where the version needs no pilot.
 
     `asked_rows` is `--pilot N`. A pilot that has begun holds until it is approved, also where the file no longer asks
-    for one.
+    for one. With `emulator` no money is at stake: the pilot of the file passes by itself, and only `--pilot N` begins
+    one.
     Reads `ledger.requests`, `ledger.events`, `ledger.decisions`. Raises UsageError for `--pilot` where the version is
     in use already.
     """
     names, version = quote_list(resolved.names), {"prompt_version": resolved.version.prompt_version}
     approved, sent, in_flight = session.one(query("pilot_standing", pipelines=names), version)
-    pilot = resolved.file.pipeline.pilot
+    pilot = None if emulator and asked_rows is None else resolved.file.pipeline.pilot
     if asked_rows is not None:
         pilot = (pilot or Pilot()).model_copy(update={"rows": asked_rows})
     if pilot is None and not sent:
@@ -84,7 +87,7 @@ def pilot_gold(context: Context, work: Work, resolved: Resolved, asked_rows: int
     if pilot is None or pilot.min_accuracy is None:
         return None
     with context.database.reading(work) as session:
-        state = pilot_state(session, resolved, asked_rows)
+        state = pilot_state(session, resolved, asked_rows, emulator=context.settings.emulator)
     if state is None or state.settled:
         return None
     known = read_true_values(context, work, resolved.file, resolved.columns)
@@ -108,13 +111,18 @@ def passes_by_itself(session: Session, resolved: Resolved, state: PilotState | N
 
 
 def pilot_sample(
-    session: Session, resolved: Resolved, gold: TrueValues | None, asked_rows: int | None = None
+    session: Session,
+    resolved: Resolved,
+    gold: TrueValues | None,
+    asked_rows: int | None = None,
+    *,
+    emulator: bool = False,
 ) -> PilotSample | None:
     """Return what a run would be held to now; None where everything may be sent. `gold` is that of `pilot_gold`.
 
     Raises UsageError as `pilot_state` does.
     """
-    state = pilot_state(session, resolved, asked_rows)
+    state = pilot_state(session, resolved, asked_rows, emulator=emulator)
     if state is None or passes_by_itself(session, resolved, state, gold):
         return None
     return state.sample(gold)
@@ -197,7 +205,8 @@ class PilotGate:
 
     def _read_state(self, session: Session) -> PilotState | None:
         """Read how far the pilot is."""
-        self._state = pilot_state(session, self.resolved, self._asked_rows)
+        emulator = self.context.settings.emulator
+        self._state = pilot_state(session, self.resolved, self._asked_rows, emulator=emulator)
         return self._state
 
     def _approve(self, who: str) -> None:

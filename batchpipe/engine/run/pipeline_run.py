@@ -34,6 +34,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.passed_limits import record_passed_limits
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
@@ -218,7 +219,7 @@ class PipelineRun:
             limit = self.options.limit
             left = None if limit is None else max(limit - self._due_requests.submitted, 0)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
-        elif self._due_requests.all_sent and self._in_flight.due_again:
+        elif self._in_flight.due_again and (self._due_requests.all_sent or self._later_plan_waits):
             self._in_flight.due_again = False
             if self._pilot_holds:  # retries and escalations of a pilot wait for its approval
                 if self._previous_run is not None:
@@ -255,8 +256,13 @@ class PipelineRun:
         if self._pilot_holds and self._previous_run is None:
             options, stack = self.options.plan, self._stack
             self._previous_run = begin_previous_version_run(
-                self.context, stack, self.snapshot, options, self._parts, self._tell
+                self.context, stack, self.snapshot, options, self._parts, self._tell, self.options.max_usd
             )
+
+    @property
+    def _later_plan_waits(self) -> bool:
+        """Return whether a later plan waits for room in a budget: rows that became due since go up together with it."""
+        return self._due_requests.no_room is not None and self.plan is not self._first_plan
 
     @property
     def _pilot_holds(self) -> bool:
@@ -274,7 +280,6 @@ class PipelineRun:
             all_sent=self._due_requests.all_sent,
             in_flight=not self._nothing_in_flight(),
             previous_sends=previous is not None and not previous.done,
-            any_open=bool(self.open),
             gated=bool(gates),
             pausing=pauses_until is not None,
             due_again=self._in_flight.due_again,
@@ -391,6 +396,8 @@ class PipelineRun:
             error=self.error,
         )
         database = self.context.database
+        for limit in record_passed_limits(database, self.work, self.resolved, self.run_id, self.options.max_usd):
+            self._tell(Event(kind="budget_passed", level="warning", detail=limit.passed_text))
         result = result_of(database, self.work, self.resolved, self._planner, end)
         close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted, result.gate)
         return result

@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import Limit, limits
+from batchpipe.engine.cost.budget import Limit, limits, tightest
+from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
@@ -158,7 +159,7 @@ def _planned(
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
-        sample = pilot_sample(session, resolved, gold, options.pilot)
+        sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
     plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:
@@ -166,6 +167,10 @@ def _planned(
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
         paused = session.one(query("paused", pipelines=quote_list([resolved.name])))[0]
+        limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy)
+        if limit is not None:
+            estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
+            plan = replace(plan, estimate=estimate)
     return Preview(
         resolved=resolved,
         plan=plan,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
@@ -51,10 +52,11 @@ def begin_previous_version_run(
     options: PlanOptions,
     parts: RunParts,
     tell: Tell,
+    max_usd: Decimal | None,
 ) -> PreviousVersionRun | None:
     """Return what sends new rows under the previous version; None where `[pilot]` does not ask for it.
 
-    `parts` are those of the run; `stack` closes the working tables.
+    `max_usd` bounds the call (US dollars). `parts` are those of the run; `stack` closes the working tables.
     Writes `ledger.prompt_versions`, `ledger.policies`.
     """
     if not is_asked_for(parts.resolved):
@@ -69,7 +71,7 @@ def begin_previous_version_run(
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
     submitter = Submitter(parts=replace(parts, resolved=before, work=work), account_url=context.account_url)
-    due_requests = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=None, tell=tell)
+    due_requests = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=max_usd, tell=tell)
     return PreviousVersionRun(
         planner=planner, due_requests=due_requests, snapshot=snapshot, options=unanswered(options, ())
     )

@@ -19,7 +19,7 @@ WITH recent AS (
     WHERE seq >= $seq AND pipeline IN ({pipelines}) AND NOT judged_again AND hash(custom_id) % $every::UBIGINT = 0
 )
 SELECT
-    q.settings, q.bytes, q.attempt, d.state,
+    q.settings, q.bytes, q.attempt, q.max_tokens, q.prompt_version, r.seq, d.state,
     (q.rungs >> q.rung::UINTEGER) > 0 AS may_climb,
     q.prompt_version = $prompt_version::UUID AND q.policy_hash = $policy_hash::UUID AS present,
     r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
@@ -64,6 +64,46 @@ SELECT
 FROM used
 GROUP BY GROUPING SETS ((settings), ())
 
+-- name: seen_shares
+-- What first requests used, by rung and prompt version, the newest version first: how many used which share of the tokens
+-- that their bytes could be, and of the room of an answer. A share is a power of the width of a class. An answer that
+-- filled its room might have gone on.
+WITH used AS (
+    SELECT
+        r.rung, s.prompt_version, s.seq, s.bytes, s.all_input / s.bytes AS tokens_per_byte,
+        greatest(s.input_tokens + s.cache_write_5m_tokens * r.write_5m_rate + s.cache_write_1h_tokens * r.write_1h_rate
+            + s.cache_read_tokens * r.read_rate, 1) / s.bytes AS input_share,
+        CASE WHEN s.output_tokens >= s.max_tokens THEN 1
+            ELSE least(greatest(s.output_tokens, 1) / r.max_tokens, 1) END AS output_share
+    FROM work.seen s
+    JOIN work.ladder r USING (settings)
+    WHERE s.billed AND s.attempt = 1 AND s.bytes > 0
+)
+SELECT
+    rung, prompt_version = $prompt_version::UUID AS present, count(*) AS results, min(bytes) AS least_bytes,
+    max(tokens_per_byte) AS tokens_per_byte,
+    histogram(ceil(ln(input_share) / ln($width))::INTEGER) AS input,
+    histogram(ceil(ln(output_share) / ln($width))::INTEGER) AS output
+FROM used
+GROUP BY rung, prompt_version
+ORDER BY max(seq) DESC
+
+-- name: sums_of_requests
+-- What the most that a stretch of `work.to_send` can cost is made of.
+SELECT
+    count(*) AS requests,
+    count(*) FILTER (is_first) AS firsts,
+    coalesce(sum(bytes) FILTER (is_first), 0)::BIGINT AS bytes,
+    coalesce(min(bytes) FILTER (is_first), 0)::BIGINT AS least_bytes,
+    coalesce(max(bytes) FILTER (is_first), 0)::BIGINT AS most_bytes,
+    coalesce(sum(max_usd), 0)::DECIMAL(38, 15) AS max_usd,
+    coalesce(sum(max_usd) FILTER (NOT is_first), 0)::DECIMAL(38, 15) AS again_usd,
+    count(*) FILTER (max_usd IS NULL) AS unpriced,
+    sum(expected_input_tokens)::BIGINT AS input_tokens,
+    sum(expected_output_tokens)::BIGINT AS output_tokens
+FROM work.to_send
+WHERE number >= $start AND number < $stop
+
 -- name: recent_batches
 -- The newest batches of any pipeline that ended without being canceled, timed by the provider's clock if it is known.
 -- work.recent_batches: One row is one of the newest batches that the provider finished, with its seconds.
@@ -103,8 +143,11 @@ FROM work.to_send q
 JOIN (
     SELECT q.number,
         CASE WHEN bool_and(u.rung IS NULL OR u.most_input_usd IS NOT NULL) THEN coalesce(sum(
-            (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
-            + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd), 0) END AS climb_usd
+            CASE WHEN q.bytes + $overhead_bytes <= u.small_until
+                THEN (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.small_most_input_usd
+                    + u.max_tokens::DECIMAL(18, 0) * u.small_most_output_usd
+                ELSE (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
+                    + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd END), 0) END AS climb_usd
     FROM work.to_send q
     LEFT JOIN work.ladder u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
     GROUP BY q.number

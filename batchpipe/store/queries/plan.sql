@@ -490,8 +490,12 @@ SELECT
     CASE WHEN d.resumes THEN d.started END AS started,
     f.bytes,
     f.request_group,
-    (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.most_input_usd
-        + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.most_output_usd AS max_usd,
+    CASE WHEN f.bytes + $overhead_bytes <= l.small_until
+        THEN (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.small_most_input_usd
+            + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.small_most_output_usd
+        ELSE (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.most_input_usd
+            + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.most_output_usd END AS max_usd,
+    d.reason <> 'retry' OR (attempt = 1 AND f.max_tokens IS NOT DISTINCT FROM l.max_tokens) AS is_first,
     greatest(round(l.input_fixed + l.input_per_byte * f.bytes), 1)::BIGINT AS expected_input_tokens,
     greatest(least(round(l.output_fixed + l.output_per_byte * f.bytes), coalesce(f.max_tokens, l.max_tokens)), 1)::BIGINT
         AS expected_output_tokens,
@@ -585,7 +589,7 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 -- work.to_send: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.to_send AS
 SELECT
-    key_id, position, rung, rungs, bytes, max_usd, expected_input_tokens, expected_output_tokens,
+    key_id, position, rung, rungs, bytes, max_usd, is_first, expected_input_tokens, expected_output_tokens,
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading

@@ -62,14 +62,28 @@ WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
 SELECT requests FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
 
 -- name: open_load
+-- What was reserved for a chunk is in the event of its intent; where nothing was, the most is held.
+WITH reserves AS (
+    SELECT chunk_id, split_part(pipeline, ':', 1) AS family, (data ->> 'reserve_usd')::DECIMAL(38, 15) AS reserve_usd,
+        (data ->> 'max_usd')::DECIMAL(38, 15) AS most_usd
+    FROM ledger.events WHERE kind = 'chunk_prepared' AND chunk_id IS NOT NULL
+),
+busy AS (
+    SELECT b.*, coalesce(r.reserve_usd, b.max_usd) AS reserve_usd, r.family IN ({families}) AS is_family,
+        b.pipeline IN ({pipelines}) AS is_own, b.pipeline IN ({pipelines}) AND b.run_id = $run_id::UUID AS is_of_run
+    FROM ledger.batches b JOIN reserves r USING (chunk_id)
+    WHERE b.is_open
+)
 SELECT
-    count(*) FILTER (pipeline IN ({pipelines})),
-    coalesce(sum(requests), 0)::BIGINT,
-    coalesce(sum(max_usd) FILTER (split_part(pipeline, ':', 1) IN ({families})), 0)::DECIMAL(38, 15),
-    coalesce(sum(max_usd) FILTER (pipeline IN ({pipelines}) AND run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
-    coalesce(sum(coalesce(expected_usd, max_usd)) FILTER (split_part(pipeline, ':', 1) IN ({families})), 0)::DECIMAL(38, 15)
-FROM ledger.batches
-WHERE is_open
+    count(*) FILTER (is_own) AS batches,
+    coalesce(sum(requests), 0)::BIGINT AS requests,
+    coalesce(sum(max_usd) FILTER (is_family), 0)::DECIMAL(38, 15) AS max_usd,
+    coalesce(sum(max_usd) FILTER (is_of_run), 0)::DECIMAL(38, 15) AS max_usd_of_run,
+    coalesce(sum(coalesce(expected_usd, max_usd)) FILTER (is_family), 0)::DECIMAL(38, 15) AS expected_usd,
+    coalesce(sum(reserve_usd) FILTER (is_family), 0)::DECIMAL(38, 15) AS reserved_usd,
+    coalesce(sum(reserve_usd) FILTER (is_of_run), 0)::DECIMAL(38, 15) AS reserved_usd_of_run,
+    (SELECT count(*) FROM reserves WHERE family IN ({families}) AND reserve_usd < most_usd) AS bounded
+FROM busy
 
 -- name: spent
 SELECT
