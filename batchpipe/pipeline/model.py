@@ -231,7 +231,11 @@ class Budget(Frozen):
     max_usd: Dollars | None = Field(default=None, description="All that this pipeline ever spends, until raised.")
     max_usd_per_day: Dollars | None = Field(default=None, description="The same within a day (UTC).")
     max_usd_per_month: Dollars | None = Field(default=None, description="The same within a calendar month (UTC).")
-    reserve: Literal["bound", "most"] = Field(default="bound", description="Held for a batch: see the guide.")
+    reserve: Literal["bound", "most"] = Field(
+        default="bound",
+        description='What is held for a batch until its cost is known: `"bound"`, by earlier results, which one job in '
+        '1,000 may pass, or `"most"`, the most that it can cost.',
+    )
 
 
 Codes = Annotated[tuple[Code, ...], BeforeValidator(listed, json_schema_input_type=Code | tuple[Code, ...])]

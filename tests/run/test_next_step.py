@@ -12,7 +12,10 @@ QUESTIONS = [each.name for each in fields(RunState)]
 
 def every_state() -> list[RunState]:
     """Every combination of answers."""
-    return [RunState(**dict(zip(QUESTIONS, answers, strict=True))) for answers in product((False, True), repeat=len(QUESTIONS))]
+    return [
+        RunState(**dict(zip(QUESTIONS, answers, strict=True)))
+        for answers in product((False, True), repeat=len(QUESTIONS))
+    ]
 
 
 def states_of(line: NextStep) -> list[RunState]:

@@ -1,0 +1,1 @@
+"""Simulated jobs within a budget, whose answers have lengths with heavy tails."""
