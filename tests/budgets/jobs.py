@@ -95,7 +95,7 @@ def play(draw: Random, *, most: bool) -> Job:
     whole = sum(each.usd for each in rows)
     allowed = whole * draw.choice((0.3, 0.7, 0.9, 1.0, 1.05, 1.2, 2.0, 4.0))
     waves: list[Wave] = []
-    start = spent = 0
+    start, spent = 0, 0.0
     while start < len(rows):
         known = Reserves(most=True) if most else Reserves(rungs={RUNG: _reserve(rows[:start], room)})
         number = sum(each.reserved_usd < _most_usd(rows, each, room) for each in waves) + 1
