@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
-from batchpipe.common.logs import Event, Level
+from batchpipe.common.logs import Event
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight
@@ -38,7 +38,7 @@ from batchpipe.engine.run.passed_limits import record_passed_limits
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
-from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
+from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
 from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
@@ -349,22 +349,8 @@ class PipelineRun:
         except DatabaseError as error:
             self.error = self.error or error
         finally:
-            self._tell(self._end_event())
+            self._tell(end_event(self.ended(), self.error, self.gate))
             self._stack.close()
-
-    def _end_event(self) -> Event:
-        """Return the event of the run's end, with the rows as they stand and what was paid in this call."""
-        error, ended = self.error, self.ended()
-        level: Level = "error" if error is not None else "warning" if self.gate else "info"
-        return Event(
-            kind="run_ended",
-            level=level,
-            requests=ended.submitted,
-            rows=ended.rows,
-            cost_usd=ended.cost_usd,
-            error_code=error.code if error is not None else "gate" if self.gate else None,
-            detail=error.what if error is not None else self.gate or "",
-        )
 
     def ended(self) -> RunResult:
         """Return what the run came to, or what little is known of it where its end could not be summed up."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from batchpipe.common.errors import BatchpipeError
+from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.free_decisions import close_orders
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.plan.orders import open_orders
@@ -112,6 +113,20 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         tokens={name: totals[name] for name in ("input", "output", "cache_read", "cache_write")},
         cost_usd=totals["cost_usd"],
         realtime_usd=totals["realtime_usd"],
+    )
+
+
+def end_event(ended: RunResult, error: BatchpipeError | None, gate: str | None) -> Event:
+    """Return the event of a run's end, with the rows as they stand and what was paid in this call."""
+    level: Level = "error" if error is not None else "warning" if gate else "info"
+    return Event(
+        kind="run_ended",
+        level=level,
+        requests=ended.submitted,
+        rows=ended.rows,
+        cost_usd=ended.cost_usd,
+        error_code=error.code if error is not None else "gate" if gate else None,
+        detail=error.what if error is not None else gate or "",
     )
 
 
