@@ -18,7 +18,8 @@ from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
-from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
+from batchpipe.engine.resolved.model_names import split_model
+from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.source import Source, SourceDatabases, open_source
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.settings import Settings, credentials, place_of

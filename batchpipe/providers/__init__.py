@@ -304,5 +304,6 @@ def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule
         near = difflib.get_close_matches(name, REGISTRY, 1, 0.6)
         known = ", ".join(sorted(REGISTRY))
         hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
+        hint += f" If `{name}:` begins the model's name, write the provider before it: {DEFAULT_PROVIDER}:{name}:..."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
     return cast(ProviderModule, importlib.import_module(REGISTRY[name]))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING
@@ -226,6 +227,20 @@ def test_every_deprecated_model_of_the_sdk_has_its_day() -> None:
 
 def test_every_setting_is_encoded_or_a_header() -> None:
     assert set(SETTINGS).isdisjoint(REFUSED)
+
+
+def test_a_colon_belongs_to_the_model_unless_a_provider_stands_before_it() -> None:
+    for name in (
+        "ft:gpt-4o-mini:acme::abc",
+        "anthropic.claude-3-haiku-20240307-v1:0",
+        "llama3:8b",
+        "x:latest",
+        "ft:a-b",
+    ):
+        assert split_model(name, "mine") == ("mine", name)
+    assert split_model("anthropic:ft:a-b", "mine") == ("anthropic", "ft:a-b")
+    for name in ("nosuch:claude-x", "antropic:claude-haiku-4-5", "anthropc:x"):
+        assert ":".join(split_model(name, "mine")) == name
 
 
 def test_providers_are_found_by_name() -> None:

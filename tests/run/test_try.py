@@ -145,6 +145,8 @@ def test_a_rung_or_a_model_of_choice(project: Project) -> None:
         ({"rung": 1, "model": "x"}, "--rung and --model exclude each other"),
         ({"keys": ("99",)}, "there is no row"),
         ({"where": "nothing = 1"}, "no output field or input column"),
+        ({"model": "nosuch:claude-x"}, "no provider `nosuch`"),
+        ({"model": "nosuch:claude-haiku-4-5"}, "no provider `nosuch`"),
     ],
 )
 def test_what_cannot_be_tried(project: Project, options: dict[str, Any], what: str) -> None:

@@ -29,6 +29,7 @@ from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation, Wanted, prepare
 from batchpipe.engine.quality.judges import Judged
+from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
 from batchpipe.engine.run.options import RunOptions
@@ -37,6 +38,7 @@ from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import get_provider_module
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -74,6 +76,8 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     with call.context(patience) as context, closing(context.work()) as work:
         made_up = call.settings.emulator and context.emulator_answers(file) is None
         _refuse(request, made_up=made_up)
+        for each in request.model:
+            get_provider_module(split_model(each, context.default_provider)[0], where="--model")
         wanted = Wanted(
             every=_every(request),
             models=request.model,

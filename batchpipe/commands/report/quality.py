@@ -20,7 +20,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.engine.gold.answered_gold import GradedAnswer, grade_answers, read_true_values, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
-from batchpipe.engine.resolved.resolve import split_model
+from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.versions import known_versions, read_version
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.schema.columns import output_columns

@@ -33,7 +33,8 @@ from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.quality.judges import FieldJudge, Judged, JudgeVerdict, resolve_judges
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.commits import Commit
-from batchpipe.engine.resolved.resolve import Resolved, resolve, split_model
+from batchpipe.engine.resolved.model_names import split_model
+from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_hashes_sql, texts_sql
 from batchpipe.engine.source.source import Source
@@ -374,9 +375,9 @@ def _side(
         return resolve_version(version, given, inputs, context.default_provider)
 
     rungs = file.pipeline.models
-    listed = {split_model(each.model, context.default_provider)[1] for each in rungs}
+    listed = {split_model(each.model, context.default_provider) for each in rungs}
     asked = dict.fromkeys(wanted.models)
-    others = [each for each in asked if split_model(each, context.default_provider)[1] not in listed]
+    others = [each for each in asked if split_model(each, context.default_provider) not in listed]
     models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]
     contenders = []
     for number, rung in enumerate(models, start=1):

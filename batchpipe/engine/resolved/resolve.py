@@ -20,6 +20,7 @@ from batchpipe.decide.fingerprint import (
 )
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
+from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import dump
@@ -130,12 +131,6 @@ class Resolved:
         """Return the columns of `[chunking] group_by`."""
         by_name = {each.name: each for each in self.input_columns}
         return tuple(by_name[name] for name in self.file.pipeline.chunking.group_by)
-
-
-def split_model(model: str, default_provider: str) -> tuple[str, str]:
-    """Split `provider:model` into its two parts. A model without a prefix belongs to the default provider."""
-    provider, separator, name = model.partition(":")
-    return (provider, name) if separator else (default_provider, model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

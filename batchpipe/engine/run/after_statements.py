@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
+from batchpipe.engine.source.source import Source
+from batchpipe.engine.source.statements import Step, run_steps, steps_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
 
 
 def run_after(context: Context, file: PipelineFile, parts: RunParts, params: Mapping[str, Any]) -> None:
-    """Run the statements of `[output] after`, where results were committed since they ran last.
+    """Run the statements of `[output] after` that have not seen the newest results, each of them once.
 
-    They run again where a crash came between the commit and them.
-    Reads `ledger.events`, `ledger.decisions`. Writes `ledger.events`.
+    What ran before a statement that failed does not run again, except what ends with the session, as ATTACH. After a
+    kill between a statement and its record the statement runs again.
+    Reads `ledger.events`, `ledger.decisions`, `ledger.reviews`. Writes `ledger.events`.
     """
-    statements = file.pipeline.output.after
-    if not statements:
+    if not file.pipeline.output.after:
         return
     with parts.reading() as session:
-        if not session.one(query("after_is_due", pipelines=quote_list(parts.resolved.names)))[0]:
-            return
+        newest, all_up_to, up_to = session.one(query("after_is_due", pipelines=quote_list(parts.resolved.names)))
         seq = session.seq
+    if newest <= all_up_to:
+        return
+    steps = steps_of(file, file.pipeline.output.after, "[output] after", context.environment)
+    done = {each.identity for each in steps if up_to.get(each.identity, 0) >= newest}
     with context.source(file, params) as source:
-        source.attach_databases()
-        source.run_statements(statements, "[output] after", context.environment)
+        _run(source, steps, done, parts, seq)
     with parts.writing() as session:
         parts.add_event(session, "after_done", {"up_to": seq}, chunk_id=None)
+
+
+def _run(source: Source, steps: Sequence[Step], done: set[str], parts: RunParts, seq: int) -> None:
+    """Run the steps that are not `done`, and record each; those of a transaction when it has ended.
+
+    Writes `ledger.events`.
+    """
+    open_steps: list[Step] = []
+    in_transaction = False
+    last = steps[-1]
+    source.attach_databases()
+    for step in steps:
+        if step.identity in done and not step.of_session:
+            continue
+        run_steps(source.connection, [step])
+        in_transaction = step.opens or (in_transaction and not step.closes)
+        open_steps.append(step)
+        if in_transaction or step is last:
+            continue
+        if all(each.of_session for each in open_steps):
+            open_steps.clear()
+            continue
+        with source.without_databases(), parts.writing() as session:
+            for each in open_steps:
+                parts.add_event(
+                    session, "after_statement_done", {"statement": each.identity, "up_to": seq}, chunk_id=None
+                )
+        open_steps.clear()

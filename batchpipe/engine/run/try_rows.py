@@ -28,10 +28,11 @@ from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import python_value, render_row
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
+from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
-from batchpipe.engine.resolved.resolve import Resolved, split_model
+from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
-from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError
+from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -212,7 +213,11 @@ class RowTry:
         """
         rungs, file = self.resolved.rungs, self.resolved.file
         if options.model is not None:
-            model = split_model(options.model, self.context.default_provider)[1]
+            provider, model = split_model(options.model, self.context.default_provider)
+            own = get_provider_module(provider, where="--model").RULES.name
+            if own != self.resolved.rules.name:
+                what = f"{options.model} is a model of {own}, and the ladder has models of {self.resolved.rules.name}"
+                raise PipelineError(what, where="--model", hint="Name a model of the ladder's provider.")
             listed = next((number for number, rung in enumerate(rungs, start=1) if rung.model == model), None)
             if listed is not None:
                 return listed, rungs[listed - 1]

@@ -16,10 +16,9 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
-from batchpipe.common.secrets import redacted
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
-from batchpipe.pipeline.load import expand_variables
+from batchpipe.engine.source.statements import run_steps, steps_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
@@ -155,21 +154,6 @@ class Source:
             return f"it calls {', '.join(volatile)}()"
         return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
 
-    def run_statements(self, statements: tuple[str, ...], toml_path: str, environment: Mapping[str, str]) -> None:
-        """Run the statements of `setup` or `after`. Values replace `${NAME}` only here, and errors show `${NAME}`
-        again.
-        """
-        for number, statement in enumerate(statements):
-            place = self.file.where(f"{toml_path}[{number}]")
-            expanded = expand_variables(statement, environment, place)
-            try:
-                self.connection.execute(expanded)
-            except duckdb.Error as error:
-                # DuckDB's own text has an excerpt of the statement, perhaps cut in the middle of a password.
-                cause = type(error)(redacted(duckdb_message(error)))
-                what = f"the statement failed: {cause}"
-                raise PipelineError(what, where=place, hint=f"The statement is: {statement}") from cause
-
     def attach_databases(self) -> None:
         """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them
         go.
@@ -199,6 +183,15 @@ class Source:
         self.connection.execute("DROP SCHEMA IF EXISTS stand_in CASCADE")
         while self._held:
             self._held.pop().release()
+
+    @contextmanager
+    def without_databases(self) -> Iterator[None]:
+        """Let go of the project's databases for the block, in which they may be written. What is searched stays."""
+        (searched,) = self._one("SELECT current_setting('search_path')")
+        self.release_databases()
+        yield
+        self.attach_databases()
+        self.connection.execute(f"SET search_path = {quote_literal(searched)}")
 
     def close(self) -> None:
         """Close the session and let go of the project's databases."""
@@ -355,7 +348,7 @@ def open_source(
         raise
     try:
         if not offline:
-            source.run_statements(file.pipeline.input.setup, "[input] setup", environment)
+            run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment))
         yield source
     finally:
         source.close()

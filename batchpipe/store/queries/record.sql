@@ -213,9 +213,23 @@ WHERE stopped.seq IS NOT NULL AND NOT EXISTS (
 )
 
 -- name: after_is_due
+-- What the statements of `after` have not seen: the newest commit of results, the commit that all statements have seen,
+-- and the commit that each single one has seen.
 SELECT
     greatest(
-        coalesce((SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state = 'accepted'), 0),
+        coalesce((
+            SELECT max(seq) FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state IN ('accepted', 'kept')
+        ), 0),
         coalesce((SELECT max(seq) FROM ledger.reviews WHERE pipeline IN ({pipelines})), 0)
-    ) > coalesce((SELECT max((data ->> 'up_to')::BIGINT) FROM ledger.events
-        WHERE kind = 'after_done' AND pipeline IN ({pipelines})), 0)
+    ) AS newest,
+    coalesce((SELECT max((data ->> 'up_to')::BIGINT) FROM ledger.events
+        WHERE kind = 'after_done' AND pipeline IN ({pipelines})), 0) AS all_up_to,
+    coalesce((
+        SELECT map_from_entries(list((statement, up_to)))
+        FROM (
+            SELECT data ->> 'statement' AS statement, max((data ->> 'up_to')::BIGINT) AS up_to
+            FROM ledger.events
+            WHERE kind = 'after_statement_done' AND pipeline IN ({pipelines})
+            GROUP BY ALL
+        )
+    ), MAP {{}}) AS up_to
