@@ -5,7 +5,7 @@ The collect step calls `decide` once for each distinct pair of outcome and stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 CheckedOutcome = Literal[
@@ -18,7 +18,7 @@ CheckedOutcome = Literal[
     "expired",
     "transient",
     "missing",
-    "unknown",
+    "unknown",  # what cannot be read
     "permanent",
 ]
 
@@ -102,8 +102,10 @@ def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) ->
             return _raise_max_tokens(standing, policy)
         case "context_window" | "refused":
             return _climb(standing, policy, answered=False)
-        case "expired" | "transient" | "missing" | "unknown":
+        case "expired" | "transient" | "missing":
             return _wait(standing, policy)
+        case "unknown":
+            return _once_more(standing, policy)
         case "permanent":
             return _settle(standing, answered=False)
 
@@ -142,6 +144,17 @@ def _raise_max_tokens(standing: Standing, policy: LadderPolicy) -> Verdict:
     if raised > standing.max_tokens and standing.attempt < policy.attempts:
         return _again(standing, max_tokens=raised)
     return _climb(standing, policy, answered=False)
+
+
+def _once_more(standing: Standing, policy: LadderPolicy) -> Verdict:
+    """Return the verdict on a result that cannot be read: it may have been billed, so that it is an attempt.
+
+    A transient error before it stands for one that could not be read either, unless no attempt was made before.
+    """
+    first = not standing.transients or standing.attempt == 1
+    if not first or standing.attempt >= policy.attempts:
+        return _settle(standing, answered=False)
+    return replace(_again(standing, max_tokens=standing.max_tokens), transients=1)
 
 
 def _wait(standing: Standing, policy: LadderPolicy) -> Verdict:

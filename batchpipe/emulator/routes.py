@@ -11,7 +11,7 @@ from batchpipe.emulator.anthropic.models import find_model, model_info, model_pa
 from batchpipe.emulator.anthropic.params import NEW_VERSION, OLD_VERSION, Call
 from batchpipe.emulator.anthropic.processing import Worker
 from batchpipe.emulator.control import Control
-from batchpipe.emulator.service.damage import damage, refusal, replacement
+from batchpipe.emulator.service.damage import damage, edited, refusal, replacement
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import CallRule, Rules
 from batchpipe.emulator.service.jsontypes import is_object
@@ -134,6 +134,8 @@ class Routes:
     def _results(self, request: Request, asked: RecognizedCall) -> Reply:
         batch = self._batches.ended(asked.target, asked.workspace)
         reply = Reply(200, content_type="application/x-jsonl", file=self._control.results_path(batch.id))
+        if asked.fault is not None and asked.fault.edits:
+            return edited(asked.fault.edits, reply)
         return reply if asked.fault is None else damage(asked.fault.fault, reply)
 
     def _message(self, request: Request, asked: RecognizedCall) -> Reply:

@@ -67,7 +67,11 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, float | Decimal):
         whole = value == value and abs(value) != float("inf") and value == int(value)
-        return int(value) if whole else float(value)
+        if whole:
+            return int(value)
+        # A Decimal is the double that prints so, where there is one.
+        near = float(value)
+        return near if isinstance(value, float) or Decimal(repr(near)) == value else str(value.normalize())
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Mapping):

@@ -35,6 +35,7 @@ OutcomeKind = Literal[
     "transient",  # the provider's own error; the same request may pass later
     "permanent",  # the request is at fault: invalid_request_error
     "account",  # credit, spend limit or permission: a person has to act
+    "unfinished",  # the model paused: a valid answer counts, anything else is not understood
     "unknown",  # a type or shape that is not in the protocol
 ]
 
@@ -204,12 +205,21 @@ class ProviderRules(Protocol):
         VARCHAR, stop_reason VARCHAR, answer VARCHAR (text, or the tool's input as JSON), error_type VARCHAR,
         error_message VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens,
         cache_read_tokens, output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN,
-        raw VARCHAR (the whole line where outcome is 'unknown', else NULL), price_factor DECIMAL(9,6) (multiplies every
-        token price of the line). A malformed line is a row whose custom_id and raw are NULL. Input and output tokens
-        are NULL if the line has no usage.
+        cost_known BOOLEAN (false where the provider may have billed something that is not understood), oddity VARCHAR
+        (what is not understood of the line, in words, else NULL), damaged BOOLEAN (the line is no JSON), raw VARCHAR
+        (the line where something is not understood, else NULL), price_factor DECIMAL(9,6) (multiplies every token price
+        of the line). A malformed line is a row whose custom_id is NULL. The tokens are NULL if the usage is not that of
+        the protocol.
 
-        Without `text` DuckDB gives values their types while it parses, which takes less time. If a line is 'unknown'
-        then, the caller reads the files again with `text`.
+        Without `text` DuckDB gives values their types while it parses, which takes less time. If anything is not
+        understood then, the caller writes the files again by `mended_lines`, and reads that with `text`.
+        """
+        ...
+
+    def mended_lines(self, lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[bytes]:
+        """Yield the lines of a results file as DuckDB can read them with `text`.
+
+        With `exact_inputs` the input of a tool call keeps every digit of its numbers.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
+from batchpipe.schema.exact_json import LONG_NUMBER
 from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql, trusted
 from batchpipe.sql.types import (
     INTEGERS,
@@ -26,18 +27,24 @@ SCALARS = {"number": "DOUBLE", "integer": "BIGINT", "boolean": "BOOLEAN"}
 _DAY = r"\d{4,6}-\d\d-\d\d"
 _CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
 _NAIVE = rf"\s*{_DAY}([ T]{_CLOCK})?\s*"
+_TEXT_OR_NUMBER = r'("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)'
+_FRACTION = "[.][0-9]*[1-9][0-9]*$"
 _WITH_OFFSET = rf"\s*{_DAY}[ T]{_CLOCK}\s*(Z|[+-]\d\d(:?\d\d)?)\s*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """The column of a field. `shape` is its type, `type` DuckDB's name of it, `comment` the field's description."""
+    """The column of a field. `shape` is its type, `type` DuckDB's name of it, `comment` the field's description.
+
+    A column is `exact` if its type was named: its numbers are then read from the text that the answer has for them.
+    """
 
     name: str
     type: str
     comment: str | None
     optional: bool
     shape: Shape
+    exact: bool = False
 
 
 def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...]:
@@ -53,7 +60,17 @@ def output_columns(full: Mapping[str, Any], output: Output) -> tuple[Column, ...
         shape = _shape(node, name, overrides)
         written = output.fields.get(name)
         comment = written.description if written is not None else _description(node)
-        columns.append(Column(name=name, type=shape.sql, comment=comment, optional=name not in required, shape=shape))
+        named = any(path == name or path.startswith((f"{name}.", f"{name}[")) for path in overrides)
+        columns.append(
+            Column(
+                name=name,
+                type=shape.sql,
+                comment=comment,
+                optional=name not in required,
+                shape=shape,
+                exact=named and not _holds_json(shape),
+            )
+        )
     return tuple(columns)
 
 
@@ -62,12 +79,12 @@ def value_sql(column: Column, document_sql: str) -> Sql:
 
     The value is NULL if it is absent, null, or cannot be cast; in a LIST or STRUCT only that part of it is NULL.
     """
-    return trusted(_value(column.shape, _Place(document_sql, (column.name,))))
+    return trusted(_value(column.shape, _Place(_readable(column, document_sql), (column.name,))))
 
 
 def uncast_sql(column: Column, document_sql: str) -> Sql:
     """Return the SQL of whether the document has a value for `column`, not null, that cannot be cast; never NULL."""
-    found = _uncast(column.shape, _Place(document_sql, (column.name,)))
+    found = _uncast(column.shape, _Place(_readable(column, document_sql), (column.name,)))
     return sql("coalesce({found}, false)", found=trusted(found)) if found else Sql("false")
 
 
@@ -80,6 +97,40 @@ def takes_null(node: Any) -> bool:
     if "enum" in node or "const" in node:
         return None in node.get("enum", [node.get("const")])
     return True
+
+
+def has_exact_numbers(shape: Shape) -> bool:
+    """Return whether the type has a number of more digits than a double holds, after or before the point."""
+    match shape:
+        case Scalar():
+            return shape.type.startswith("DECIMAL")
+        case Many():
+            return has_exact_numbers(shape.item)
+        case Struct():
+            return any(has_exact_numbers(each) for _, each in shape.fields)
+    return False
+
+
+def _holds_json(shape: Shape) -> bool:
+    match shape:
+        case Many():
+            return _holds_json(shape.item)
+        case Struct():
+            return any(_holds_json(each) for _, each in shape.fields)
+    return isinstance(shape, Json)
+
+
+def _readable(column: Column, document: str) -> str:
+    """Return the SQL of `document` in which numbers are texts, for an exact column: DuckDB reads a number as a double.
+
+    The character U+0001, which no JSON holds, marks where a number begins and ends; a text gets two of them.
+    """
+    if not column.exact:
+        return document
+    text = f"CAST({document} AS VARCHAR)"
+    marked = f"regexp_replace({text}, {quote_literal(_TEXT_OR_NUMBER)}, '\\1' || chr(1) || '\\2' || chr(1), 'g')"
+    quoted = f"replace(replace({marked}, chr(1) || chr(1), ''), chr(1), '\"')"
+    return f"(CASE WHEN regexp_matches({text}, {quote_literal(LONG_NUMBER)}) THEN {quoted} ELSE {text} END)"
 
 
 def _description(node: Any) -> str | None:
@@ -193,9 +244,13 @@ def _scalar(name: str, text: str) -> str:
         moment = _utc(text)
         return moment if name == "TIMESTAMP" else f"TRY_CAST({moment} AS {name})"
     if name in INTEGERS:
-        # The comparison refuses '5.7', which a cast rounds to 6, and '0x10', which a cast takes for 16.
+        # The comparison refuses '5.7', which a cast rounds to 6, and '0x10', which a cast takes for 16. Of a
+        # fraction with more digits than a double holds it would see too few.
         number = f"TRY_CAST({text} AS DOUBLE)"
-        return f"CASE WHEN {number} = trunc({number}) THEN TRY_CAST({text} AS {name}) END"
+        fraction = f"(contains({text}, '.') AND regexp_matches({text}, {quote_literal(_FRACTION)}))"
+        return f"CASE WHEN {number} = trunc({number}) AND NOT {fraction} THEN TRY_CAST({text} AS {name}) END"
+    if name == "FLOAT":  # a cast makes infinity of what is too large
+        return f"CASE WHEN isfinite(TRY_CAST({text} AS FLOAT)) THEN TRY_CAST({text} AS FLOAT) END"
     return f"TRY_CAST({text} AS {name})"
 
 

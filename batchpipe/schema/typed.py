@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+
+from batchpipe.schema import exact_json
 
 
 class Absent:
@@ -52,7 +55,7 @@ class FieldForm:
         if value is ABSENT or value is None:
             return ""
         plain = isinstance(value, str) and (self.is_text or (value and self.value(value) == value))
-        return str(value) if plain else json.dumps(value, ensure_ascii=False)
+        return str(value) if plain else exact_json.dumps(value)
 
     def _allowed_value(self, text: str) -> Any:
         allowed = self.allowed or ()
@@ -65,7 +68,7 @@ class FieldForm:
         word = text.strip()
         for spelling in (word, word.lower()):
             try:
-                value = json.loads(spelling, parse_constant=_no_number)
+                value = exact_json.loads(spelling, parse_constant=_no_number)
             except (ValueError, RecursionError):
                 continue
             if not self.types or _kind(value) & set(self.types):
@@ -109,6 +112,8 @@ def _kind(value: Any) -> set[str]:
             return {"integer", "number"}
         case float():
             return {"number", "integer"} if value.is_integer() else {"number"}
+        case Decimal():
+            return {"number", "integer"} if value == value.to_integral_value() else {"number"}
         case str():
             return {"string"}
         case list():

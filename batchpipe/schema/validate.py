@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
 
+from batchpipe.schema import exact_json
 from batchpipe.schema.describe import MAX_LENGTH, branches, brief, describe_errors, kind_name, path_text
 
 Format = Literal["json_schema", "tool", "json", "text"]
 
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_LONG_NUMBER = re.compile(r"\d{19}")
 TOO_DEEP = "the answer is nested too deeply"
+EMPTY = "the answer is empty: it has no text"
 
+# What a strict reader of JSON refuses in a text, and the escapes among which halves of surrogate pairs are found.
+_REFUSED = re.compile(r"[\x00-\x1f]|\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    r"(?P<kept>\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+_UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 _MAX_OBJECTS = 50
 _REPAIR_ROUNDS = 3
 
@@ -36,8 +45,11 @@ class AnswerValidator:
 
         In the formats json_schema and tool `answer` is one JSON object, in json it contains one, in text it is the
         value of the only field. A string that differs only in case from exactly one allowed value is replaced by it.
+        Null for an optional field that may not be null is left out.
         """
         if self._format == "text":
+            if is_blank(answer):
+                return None, EMPTY
             document: Any = {self._text_field: answer}
         else:
             try:
@@ -45,10 +57,27 @@ class AnswerValidator:
             except ValueError as error:
                 return None, str(error)[:MAX_LENGTH]
         if not self._is_valid(document):
+            self._leave_out_nulls(document)
             self._respell(document)
             if not self._is_valid(document):
                 return None, describe_errors(self._validator.iter_errors(document))
         return _written(document)
+
+    def _leave_out_nulls(self, document: Any) -> None:
+        """Leave out optional fields that are null and may not be, in place."""
+        for _ in range(_REPAIR_ROUNDS):
+            left_out = _without_nulls(document, self._validator.iter_errors(document))
+            if not left_out:
+                break
+            required = {
+                (*error.instance_path, error.kind.property)
+                for error in _flattened(self._validator.iter_errors(document))
+                if kind_name(error) == "Required"
+            }
+            for path in left_out & required:
+                _set(document, path, None)
+            if left_out <= required:
+                break
 
     def _respell(self, document: Any) -> None:
         """Give enum and const values the spelling of the schema, in place.
@@ -101,31 +130,46 @@ def _parse(answer: str) -> dict[str, Any]:
     try:
         parsed = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
-        what = f"{error.msg} (line {error.lineno}, column {error.colno})"
-        raise ValueError(f"the answer is not JSON: {what}") from error
+        if (parsed := _read_all_the_same(answer)) is None:
+            what = f"{error.msg} (line {error.lineno}, column {error.colno})"
+            raise ValueError(f"the answer is not JSON: {what}") from error
+        return parsed
     if not isinstance(parsed, dict):
         raise ValueError(f"the answer is {brief(parsed)}, not one JSON object")
-    if _LONG_NUMBER.search(answer) is None:
+    if not exact_json.has_long_number(answer):
         return parsed
-    # orjson reads an integer beyond 64 bits as a float and so loses digits.
+    # orjson reads a number of many digits as a double and so loses digits.
     try:
-        exact: dict[str, Any] = json.loads(answer)
+        exact: dict[str, Any] = exact_json.loads(answer)
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
     return exact
 
 
+def _read_all_the_same(answer: str) -> dict[str, Any] | None:
+    """Return the JSON object in an answer with raw control characters or with halves of surrogate pairs, else None.
+
+    A half of a pair becomes U+FFFD.
+    """
+    if _REFUSED.search(answer) is None:
+        return None
+    whole = _ESCAPE.sub(lambda found: found[0] if found["kept"] else "\\ufffd", answer)
+    try:
+        parsed = exact_json.loads(whole, strict=False, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(word)
+
+
 def _written(document: Any) -> tuple[str | None, str | None]:
-    """Return (the document as JSON text, None), or (None, the error)."""
+    """Return (the document as JSON text, None), or (None, the error) where it is nested too deeply."""
     try:
-        return orjson.dumps(document).decode(), None
-    except orjson.JSONEncodeError as error:
-        if "ecursion" in str(error):
-            return None, TOO_DEEP
-    # Any other error is an integer beyond 64 bits, which orjson does not write.
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")), None
-    except RecursionError:
+        return exact_json.dumps(document), None
+    except orjson.JSONEncodeError:
         return None, TOO_DEEP
 
 
@@ -197,7 +241,27 @@ def _flattened(errors: Iterable[Any]) -> Iterator[Any]:
             yield from _flattened(branch)
 
 
-def _set(document: Any, path: Sequence[str | int], value: str) -> None:
+def _without_nulls(document: Any, errors: Iterable[Any]) -> set[tuple[str | int, ...]]:
+    """Remove each field of an object that is null and has an error; return the paths of the removed fields."""
+    found = {
+        tuple(error.instance_path)
+        for error in _flattened(errors)
+        if error.instance is None and error.instance_path and isinstance(error.instance_path[-1], str)
+    }
+    for *parents, last in found:
+        holder = document
+        for part in parents:
+            holder = holder[part]
+        del holder[last]
+    return found
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of `text` can be seen: it has blanks, control and format characters only."""
+    return all(unicodedata.category(each) in _UNSEEN for each in text)
+
+
+def _set(document: Any, path: Sequence[str | int], value: str | None) -> None:
     *parents, last = path
     for part in parents:
         document = document[part]

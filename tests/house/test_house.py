@@ -257,7 +257,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "markdown_it": ("commands.docs.html",),
     "numpy": ("evaluation.library",),
     "opentelemetry": ("common.telemetry",),
-    "orjson": ("decide.fingerprint", "schema.validate", "providers.anthropic.*", "emulator.*"),
+    "orjson": ("decide.fingerprint", "schema.exact_json", "schema.validate", "providers.anthropic.*", "emulator.*"),
     "pyarrow": ("engine.*", "store.arrow"),
     "pydantic": ("pipeline.*", "engine.cost.pricing", "project.settings"),
     "pydantic_settings": ("project.settings",),

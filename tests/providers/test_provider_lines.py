@@ -35,11 +35,14 @@ def read(folder: Path, *lines: Any) -> list[dict[str, Any]]:
             whole = {"custom_id": f"id-{number}", "result": line}
             file.write(line if isinstance(line, bytes) else json.dumps(whole).encode())
             file.write(b"\n")
-    typed = _rows(path, text=False)
-    rows = _rows(path, text=True)
-    assert {row["filename"] for row in rows} <= {str(path)}
+    mended = folder / "mended.jsonl"
+    with path.open("rb") as source:
+        mended.write_bytes(b"".join(RULES.mended_lines(source, exact_inputs=False)))
+    typed, rows = _rows(path, text=False), _rows(mended, text=True)
+    assert {row.pop("filename") for row in rows} <= {str(mended)}
+    assert {row.pop("filename") for row in typed} <= {str(path)}
     # What is not read as text is either the same, or it says that it has to be.
-    assert typed == rows or any(row["outcome"] == "unknown" for row in typed)
+    assert typed == rows or any(row["oddity"] is not None for row in typed)
     return rows
 
 
@@ -76,6 +79,9 @@ def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
         ("web_searches", "BIGINT"),
         ("service_tier", "VARCHAR"),
         ("billed", "BOOLEAN"),
+        ("cost_known", "BOOLEAN"),
+        ("oddity", "VARCHAR"),
+        ("damaged", "BOOLEAN"),
         ("raw", "VARCHAR"),
         ("price_factor", "DECIMAL(9,6)"),
     ]
@@ -91,13 +97,13 @@ def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
         (succeeded(stop_reason="model_context_window_exceeded"), "context_window", True),
         (succeeded(stop_reason="refusal"), "refused", True),
         (succeeded([], stop_reason="refusal"), "refused", False),
-        (succeeded(stop_reason="pause_turn"), "unknown", True),
-        (succeeded(stop_reason="something_new"), "unknown", True),
-        (succeeded(stop_reason=None), "unknown", True),
+        (succeeded(stop_reason="pause_turn"), "unfinished", True),
+        (succeeded(stop_reason="something_new"), "answered", True),
+        (succeeded(stop_reason=None), "answered", True),
         (succeeded([]), "answered", True),
         (succeeded("no list"), "unknown", True),
-        (succeeded(usage={"input_tokens": 10, "output_tokens": "many"}), "unknown", True),
-        (succeeded(usage=None), "unknown", True),
+        (succeeded(usage={"input_tokens": 10, "output_tokens": "many"}), "answered", True),
+        (succeeded(usage=None), "answered", True),
         (errored("invalid_request_error"), "permanent", False),
         (errored("request_too_large"), "permanent", False),
         (errored("not_found_error"), "permanent", False),
@@ -137,7 +143,8 @@ def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
 def test_outcomes(tmp_path: Path, line: Any, outcome: str, billed: bool) -> None:
     (row,) = read(tmp_path, line)
     assert (row["custom_id"], row["outcome"], row["billed"]) == ("id-0", outcome, billed)
-    if outcome == "unknown":
+    assert (row["oddity"] is None) <= row["cost_known"]
+    if row["oddity"] is not None:
         assert json.loads(row["raw"]) == {"custom_id": "id-0", "result": line}
     else:
         assert row["raw"] is None
@@ -225,6 +232,8 @@ def test_one_bad_line_costs_no_other(tmp_path: Path) -> None:
     )
     known = [row for row in rows if row["custom_id"] is not None]
     assert [(row["custom_id"], row["outcome"]) for row in known] == [
+        ("bytes\ufffd\ufffd", "unknown"),
+        ("half", "unknown"),
         ("id-0", "answered"),
         ("id-10", "answered"),
         ("windows", "expired"),
@@ -236,3 +245,63 @@ def test_a_line_of_many_megabytes_is_read(tmp_path: Path) -> None:
     text = "x" * 20_000_000
     row, after = read(tmp_path, succeeded([{"type": "text", "text": text}]), succeeded())
     assert (len(row["answer"]), after["outcome"]) == (20_000_000, "answered")
+
+
+ANSWER = {"custom_id": "id-0", "result": succeeded([{"type": "text", "text": "(text)"}])}
+LINE = json.dumps(ANSWER).encode()
+
+
+@pytest.mark.parametrize(
+    ("file", "answer"),
+    [
+        (b"\xef\xbb\xbf" + LINE, "(text)"),
+        (b"\r\n\n \n" + LINE + b"\r\n\r\n", "(text)"),
+        (LINE.replace(b"(text)", b"a\\ud83db"), "a\ufffdb"),
+        (LINE.replace(b"(text)", b"a\\udc00\\ud83d\\ude00b"), "a\ufffd\U0001f600b"),
+        (LINE.replace(b"(text)", b"a\xff\xfeb"), "a\ufffd\ufffdb"),
+        (LINE.replace(b"(text)", b"a\x00\x01\tb"), "a\x00\x01\tb"),
+        (LINE.replace(b"(text)", b"a\n\nb"), "a\n\nb"),
+        (LINE.replace(b"(text)", b"a\\u0000b"), "a\x00b"),
+        (LINE.replace(b'"role"', b'"new_field": {"of": [1, NaN, Infinity]}, "role"'), "(text)"),
+        (json.dumps(ANSWER, indent=2).encode(), "(text)"),
+    ],
+    ids=[
+        "mark",
+        "blank lines",
+        "half a pair",
+        "wrong half",
+        "no UTF-8",
+        "control",
+        "line break",
+        "NUL",
+        "NaN",
+        "indented",
+    ],
+)
+def test_what_a_strict_reader_refuses_is_read(tmp_path: Path, file: bytes, answer: str) -> None:
+    first, last = LINE.replace(b"id-0", b"first"), LINE.replace(b"id-0", b"last")
+    for whole in (file, first + b"\n" + file + b"\n" + last, first + b"\n" + file + last):
+        rows = {row["custom_id"]: row for row in read(tmp_path, whole)}
+        found = rows["id-0"]
+        assert (found["outcome"], found["answer"], found["cost_known"]) == ("answered", answer, True)
+        assert {row["outcome"] for row in rows.values()} == {"answered"}
+        assert len(rows) == (1 if whole == file else 3)
+
+
+def test_a_damaged_line_keeps_its_text_and_costs_no_other(tmp_path: Path) -> None:
+    damaged = [LINE[:40], b"\xff\x00" + LINE[20:60], b"<html>", b"{", LINE.replace(b'"role"', b'"role')]
+    rows = read(tmp_path, succeeded(), *damaged, succeeded())
+    assert [row["answer"] for row in rows if not row["damaged"]] == ["hi", "hi"]
+    lost = [row for row in rows if row["damaged"]]
+    assert [(row["custom_id"], row["outcome"], row["cost_known"]) for row in lost] == [(None, "unknown", False)] * 5
+    assert {row["raw"] for row in lost} == {each.decode("utf-8", "replace") for each in damaged}
+
+
+def test_the_input_of_a_tool_keeps_its_digits_where_that_is_asked(tmp_path: Path) -> None:
+    given = b'{"a": 123456789012345678.91, "b": [0.10, -1E+2, 12345678901234567890123], "c": "1.10"}'
+    block = b'{"type": "tool_use", "id": "t", "name": "answer", "input": ' + given + b"}"
+    line = LINE.replace(b'{"type": "text", "text": "(text)"}', block)
+    path = tmp_path / "mended.jsonl"
+    path.write_bytes(b"".join(RULES.mended_lines([line + b"\n"], exact_inputs=True)))
+    (row,) = _rows(path, text=True)
+    assert row["answer"] == given.decode().replace(" ", "")

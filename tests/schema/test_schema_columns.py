@@ -304,3 +304,47 @@ def test_no_json_is_an_error_and_every_lost_value_is_told(
                 assert (read_value is None) == (value is None or uncast)
             elif read_value is None:
                 assert value is None or uncast
+
+
+@pytest.mark.parametrize(
+    ("type", "number", "expected"),
+    [
+        ("DECIMAL(20,2)", "123456789012345678.91", "123456789012345678.91"),
+        ("DECIMAL(20,2)", "19.999", "20.00"),
+        ("DECIMAL(20,2)", "19.995", "20.00"),
+        ("DECIMAL(20,2)", "-0.005", "-0.01"),
+        ("DECIMAL(20,2)", "19.99499999999999999999", "19.99"),
+        ("DECIMAL(20,2)", "1e2", "100.00"),
+        ("DECIMAL(20,2)", "9999999999999999999.99", None),
+        ("DECIMAL(38,0)", "12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+        ("DECIMAL(38,20)", "0.12345678901234567890", "0.12345678901234567890"),
+        ("BIGINT", "9007199254740993", "9007199254740993"),
+        ("BIGINT", "9007199254740993.1", None),
+        ("BIGINT", "9223372036854775808", None),
+        ("BIGINT", "1.5e1", "15"),
+        ("BIGINT", "5.7", None),
+        ("HUGEINT", "170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
+        ("DOUBLE", "0.1234567890123456789", "0.12345678901234568"),
+        ("FLOAT", "1e39", None),
+        ("VARCHAR", "123456789012345678.91", "123456789012345678.91"),
+    ],
+)  # fmt: skip
+def test_a_number_is_read_from_its_text(
+    connection: duckdb.DuckDBPyConnection, type: str, number: str, expected: str | None
+) -> None:
+    items = {"type": "object", "fields": {"n": {"type": "number", "column": type}, "of 1": {"type": "string"}}}
+    for field, document in (
+        ({"type": "number", "column": type}, f'{{"before":"1234567890123456.5 \\" 7","x":{number}}}'),
+        ({"type": "array", "items": items}, f'{{"x":[{{"n":{number},"of 1":"a \\\\ 12345678901234567"}}]}}'),
+    ):
+        column = column_of(field)
+        value = value_sql(column, "d.document")
+        read_value = value if column.type == type else f"({value})[1].n"
+        row = connection.execute(
+            f"SELECT ({read_value})::VARCHAR, {uncast_sql(column, 'd.document')}, ({value})::VARCHAR "
+            "FROM (SELECT ?::JSON AS document) d",
+            [document],
+        ).fetchone()
+        assert row is not None
+        assert row[:2] == (expected, expected is None)
+        assert column.type == type or "12345678901234567'" in row[2]

@@ -243,3 +243,94 @@ def test_importing_the_module_does_not_load_the_validator() -> None:
     code = "import sys, batchpipe.schema.validate; print('jsonschema_rs' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+NUMBERS = {
+    "type": "object",
+    "properties": {"amount": {"type": "number"}, "count": {"type": "integer"}, "any": {}},
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "123456789012345678.91",
+        "0.1234567890123456789",
+        "19.99499999999999999999",
+        "-123456789012345678901234567890.5",
+        "12345678901234567890123",
+        "9007199254740993",
+        "18446744073709551616",
+    ],
+)
+def test_a_document_has_the_digits_of_the_answer(number: str) -> None:
+    output, error = AnswerValidator(NUMBERS, "json_schema").validate(f'{{"any": [{number}, 0.10, "1.10"]}}')
+    assert (output, error) == (f'{{"any":[{number},0.1,"1.10"]}}', None)
+
+
+def test_an_integer_is_exact_or_invalid() -> None:
+    validator = AnswerValidator(NUMBERS, "json_schema")
+    assert validator.validate('{"count": 9007199254740993.0}') == ('{"count":9007199254740993}', None)
+    assert validator.validate('{"count": 1e3}')[1] is None
+    for number in ("9007199254740993.1", "5.00000000000000000001", "0.5"):
+        output, error = validator.validate(f'{{"count": {number}}}')
+        assert output is None
+        assert "count" in (error or "")
+    output, error = validator.validate('{"amount": 1e400}')
+    assert (output, error is None) == (None, False)
+
+
+def test_a_number_that_would_take_long_to_calculate_with_does_not() -> None:
+    validator = AnswerValidator(NUMBERS, "json_schema")
+    for number in ("1e-999999999", "0." + "1" * 100_000, "1" * 300):
+        output, _ = validator.validate(f'{{"any": 12345678901234567.5, "amount": {number}}}')
+        assert output is not None
+    assert validator.validate(f'{{"any": {"1" * 5_000}}}')[0] is None
+
+
+OPTIONAL = {
+    "type": "object",
+    "properties": {
+        "label": {"type": "string"},
+        "note": {"type": "string"},
+        "kind": {"enum": ["a", "b"]},
+        "open": {"type": ["string", "null"]},
+        "inner": {
+            "type": "object",
+            "properties": {"must": {"type": "string"}, "may": {"type": "integer"}},
+            "required": ["must"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "document"),
+    [
+        ({"label": "x", "note": None}, {"label": "x"}),
+        ({"label": "x", "note": None, "kind": None, "open": None}, {"label": "x", "open": None}),
+        ({"label": "x", "inner": {"must": "y", "may": None}}, {"label": "x", "inner": {"must": "y"}}),
+        ({"label": "x", "kind": "A", "note": None}, {"label": "x", "kind": "a"}),
+        ({"label": None}, None),
+        ({"label": "x", "inner": {"must": None}}, None),
+        ({"label": None, "note": None}, None),
+        ({"label": "x", "other": None}, None),
+    ],
+)
+def test_null_for_an_optional_field_is_taken_as_absent(answer: dict[str, Any], document: dict[str, Any] | None) -> None:
+    output, error = AnswerValidator(OPTIONAL, "json_schema").validate(json.dumps(answer))
+    assert (None if output is None else json.loads(output)) == document
+    if document is None:
+        assert "is missing" not in (error or "")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t ", "\x00", "\u200b\ufeff", "\u00a0\u2003"])
+def test_a_blank_text_is_no_answer(text: str) -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    validator = AnswerValidator(schema, "text")
+    assert validator.validate(text) == (None, "the answer is empty: it has no text")
+    assert validator.validate(text + "\ufffd")[1] is None

@@ -14,6 +14,7 @@ from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.run.pilot_summary import Histogram, PilotAccuracy, PilotRow, PilotSummary
+from batchpipe.schema import exact_json
 
 SHOWN_REASONS = 8
 SHOWN_WIDTH = 100
@@ -141,6 +142,6 @@ def _bars(histogram: Histogram) -> str:
 
 def _example(example: PilotRow) -> str:
     key = example.key[0] if len(example.key) == 1 else json.dumps(list(example.key), ensure_ascii=False)
-    answer = json.dumps(example.output, ensure_ascii=False) if example.output is not None else f"({example.error})"
+    answer = exact_json.dumps(example.output) if example.output is not None else f"({example.error})"
     asked = " | ".join(value for value in example.input.values() if value)
     return f"{shortened(safe(key), 24)}  {shortened(safe(asked), 60)}  →  {shortened(safe(answer), SHOWN_WIDTH)}"

@@ -57,7 +57,8 @@ class Sums:
 
     `valid`: passed schema, casts and checks. `accepted`: valid and not sent further. `review`: kept although `accept`
     is false. `escalated`: sent their row up a rung. `failed`: ended their row. `retries`: later tries of a request.
-    `unpriced`: without a known price; they count as nothing in US dollars. `input_tokens` are uncached.
+    `unpriced`: without a known cost; they count as nothing in US dollars, and `cost_usd` is None where no result has
+    one. `input_tokens` are uncached.
     """
 
     requests: int
@@ -75,7 +76,7 @@ class Sums:
     cache_read_tokens: int
     output_tokens: int
     thinking_tokens: int
-    cost_usd: Decimal
+    cost_usd: Decimal | None
     realtime_usd: Decimal
 
 
@@ -167,7 +168,7 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
         work.close()
     whole = []
     for each, given in zip(found, meant, strict=True):
-        costs = {(rung.rung, rung.model): rung.sums.cost_usd for rung in each.rungs}
+        costs = {(rung.rung, rung.model): rung.sums.cost_usd or Decimal(0) for rung in each.rungs}
         whole.append(replace(each, quality=read_quality(context, given, each.usd_per_1000_accepted, costs)))
     return whole
 
@@ -189,9 +190,11 @@ def _read(session: Session, named: Named) -> Report:
         pipeline=named.name,
         since=session.one(Sql("SELECT min(recorded_at) FROM work.paid"))[0],
         total=total,
-        saved_usd=total.realtime_usd - total.cost_usd,
+        saved_usd=total.realtime_usd - (total.cost_usd or 0),
         rows_answered=answered,
-        usd_per_1000_accepted=(total.cost_usd * 1000 / answered).quantize(PLACES) if answered else None,
+        usd_per_1000_accepted=(
+            (total.cost_usd * 1000 / answered).quantize(PLACES) if answered and total.cost_usd is not None else None
+        ),
         in_flight=InFlight(batches=batches, requests=requests, max_usd=max_usd if batches else Decimal(0)),
         estimate=estimate,
         estimates=estimates,
@@ -308,8 +311,8 @@ def _summary(found: Report) -> str:
             ),
             ("agreed", agreement_line(found.reviewed.total) if found.reviewed.total.n else None),
             (
-                "no price",
-                f"{count(total.unpriced, 'result')} not in these sums: set `prices`" if total.unpriced else None,
+                "unknown",
+                f"{count(total.unpriced, 'result')} not in these sums: the cost is unknown" if total.unpriced else None,
             ),
         ]
     )

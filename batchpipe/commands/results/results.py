@@ -20,6 +20,7 @@ from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
+from batchpipe.schema import exact_json
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import (
     Sql,
@@ -310,7 +311,7 @@ def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
 
 
 def _json_value(value: Any, kind: str) -> Any:
-    return json.loads(value) if kind == "JSON" and value is not None else value
+    return exact_json.loads(value) if kind == "JSON" and value is not None else value
 
 
 def _shown(value: Any) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.engine.quality.review import ReviewRow
+from batchpipe.schema import exact_json
 from batchpipe.schema.typed import ABSENT, FieldForm
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def value_text(value: Any) -> str:
     """Return a value of an answer for a person."""
     if value is ABSENT:
         return "(left out)"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else exact_json.dumps(value)
     return safe(text[:SHOWN_CHARACTERS], lines=True) + ("…" if len(text) > SHOWN_CHARACTERS else "")
 
 

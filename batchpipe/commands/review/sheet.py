@@ -131,7 +131,7 @@ def _cell(form: FieldForm, row: ReviewRow) -> str:
     """Return a field's value as a cell. A number stays a number, negative or not."""
     value = row.document.get(form.name, ABSENT)
     text = form.text(value)
-    return text if isinstance(value, int | float) else guarded(text)
+    return text if isinstance(value, int | float | Decimal) else guarded(text)
 
 
 def _lines(desk: Desk, path: Path) -> Iterator[SheetLine]:

@@ -78,7 +78,8 @@ def result_object(ended: Ended, call: Call) -> dict[str, Any]:
         "batches": result.batches,
         "attempts": result.attempts,
         "tokens": {name: result.tokens.get(name) for name in TOKENS},
-        "cost_usd": result.cost_usd,
+        "unpriced": result.unpriced,
+        "cost_usd": result.known_cost_usd,
         "realtime_usd": result.realtime_usd,
         "error": error,
         **pilot,
@@ -152,10 +153,21 @@ def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, o
         cached = result.tokens["cache_read"]
         found.append(("results", count(result.attempts)))
         found.append(("tokens", tokens + (f", {count(cached)} read from the cache" if cached else "")))
-        saved = money(result.realtime_usd - result.cost_usd)
-        found.append(("cost", f"{money(result.cost_usd)}, {saved} saved against realtime calls"))
+        found.append(("cost", _cost(result)))
     found.append(("table", f"{ended.table} in {shown_path(database, call.start)}"))
     return found
+
+
+def _cost(result: RunResult) -> str:
+    """Return what the run cost, and what of it is not known."""
+    known = ""
+    if result.known_cost_usd is not None:
+        saved = money(result.realtime_usd - result.cost_usd)
+        known = f"{money(result.cost_usd)}, {saved} saved against realtime calls"
+    if not result.unpriced:
+        return known
+    unknown = f"unknown for {count(result.unpriced, 'result')}"
+    return f"{known}; {unknown}" if known else unknown
 
 
 def _rows(rows: Mapping[str, int]) -> str:

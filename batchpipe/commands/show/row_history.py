@@ -11,6 +11,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
+from batchpipe.schema import exact_json
 
 SHOWN_CHARACTERS = 4_000
 
@@ -128,7 +129,7 @@ class RowHistory:
     review: bool
     error: str | None
     output: Mapping[str, Any] | None
-    cost_usd: Decimal
+    cost_usd: Decimal | None
     paused: bool
     now: RowNow | None
     problem: str | None
@@ -139,7 +140,7 @@ class RowHistory:
 
 def review_of(row: Mapping[str, Any]) -> RecordedReview:
     """Return a review from a row of the ledger, where documents are text."""
-    return RecordedReview(**{**row, "before": json.loads(row["before"]), "after": json.loads(row["after"])})
+    return RecordedReview(**{**row, "before": exact_json.loads(row["before"]), "after": exact_json.loads(row["after"])})
 
 
 def history_text(history: RowHistory, suggest: Callable[[str], str]) -> str:
@@ -277,7 +278,7 @@ def _review(each: RecordedReview) -> str:
 
 
 def _side(document: Mapping[str, Any], name: str) -> str:
-    return _cut(json.dumps(document[name], ensure_ascii=False), 200) if name in document else "(left out)"
+    return _cut(exact_json.dumps(document[name]), 200) if name in document else "(left out)"
 
 
 def _key(key: Sequence[str]) -> str:

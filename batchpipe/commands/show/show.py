@@ -143,7 +143,7 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
         and not any(each["stands"] for each in reviews),
         error=state.get("error"),
         output=row_of(session, output, key) if output else None,
-        cost_usd=sum((each.cost_usd for each in attempts if each.cost_usd is not None), Decimal(0)),
+        cost_usd=_cost(attempts),
         paused=session.one(query("paused", pipelines=quote_list(names[:1])))[0],
         now=reading.row,
         problem=reading.problem,
@@ -151,6 +151,13 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
         decisions=[Decision(**each) for each in decisions],
         reviews=[review_of(each) for each in reviews],
     )
+
+
+def _cost(attempts: Sequence[Attempt]) -> Decimal | None:
+    """Return what the attempts cost; None where the cost of one that has a result is not known."""
+    costs = [each.cost_usd for each in attempts if each.outcome is not None]
+    known = [each for each in costs if each is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
 def _attempt(row: Mapping[str, Any]) -> Attempt:

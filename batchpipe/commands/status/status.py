@@ -83,7 +83,7 @@ class Run:
     message: str | None
     submitted: int
     results: int
-    cost_usd: Decimal
+    cost_usd: Decimal | None
     realtime_usd: Decimal
 
 
@@ -101,7 +101,7 @@ class Status:
     batches: Sequence[OpenChunk]
     orders: Sequence[OpenOrder]
     runs: Sequence[Run]
-    cost_usd: Decimal
+    cost_usd: Decimal | None
     unpriced: int
     raw: Mapping[str, int]
     holder: str | None
@@ -291,7 +291,7 @@ def _summary(found: Status) -> str:
     in_flight = f"{count(len(flying), 'batch', 'batches')} with {count(requests, 'request')}"
     raw = f"{count(found.raw['files'], 'raw result file')}, {found.raw['bytes']:,} bytes"
     spent = money(found.cost_usd) + (
-        f", and {count(found.unpriced, 'result')} without a price" if found.unpriced else ""
+        f", and {count(found.unpriced, 'result')} of unknown cost" if found.unpriced else ""
     )
     return pairs(
         [

@@ -20,6 +20,7 @@ from batchpipe.emulator.service.values import Draw, MakeValue, compile_schema
 _PLANS_KEPT = 500
 _phrase = compile_schema({"type": "string"})
 _TEXT_KEYS = ("messages", "system")
+MISSING = "(missing)"
 _UNANSWERED = ("expired", "canceled", "unknown_type")
 
 
@@ -99,7 +100,7 @@ class Answerer:
         _add_thinking(message, plan, thinking)
         tier = "batch" if call.batch and outcome != "not_batch_tier" else "standard"
         message["usage"] = _usage(plan, tokens, (draft.tokens or 0) + max(0, thinking), thinking, use, tier)
-        return Answer("succeeded", message=message)
+        return Answer("succeeded", message=_changed(message, rule))
 
     def _plan(self, key: tuple[Call, bytes], params: JsonObject) -> AnswerPlan:
         plan = self._plans.get(key)
@@ -232,6 +233,13 @@ def _message(plan: AnswerPlan, draft: _Draft, unique: str, outcome: str | None) 
         "stop_details": details,
         "container": None,
     }
+
+
+def _changed(message: JsonObject, rule: RequestRule | None) -> JsonObject:
+    """Return the message with the fields that the rule sets or takes away."""
+    if rule is None or rule.message is None:
+        return message
+    return {name: value for name, value in {**message, **rule.message}.items() if value != MISSING}
 
 
 def _add_thinking(message: JsonObject, plan: AnswerPlan, tokens: int) -> None:

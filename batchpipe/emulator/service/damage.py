@@ -1,5 +1,6 @@
 """Replies that go wrong: refusals, replies lost on the way, and results with broken lines."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
@@ -67,6 +68,15 @@ def _other_host(reply: Reply, host: str) -> Reply:
         path = batch["results_url"].split("/v1/", 1)[1]
         batch["results_url"] = f"{host.rstrip('/')}/v1/{path}"
     return replace(reply, body=orjson.dumps(batch))
+
+
+def edited(edits: Sequence[tuple[bytes, bytes]], reply: Reply) -> Reply:
+    """Return a reply with results in which each first text of `edits` is its second; an empty text is the beginning."""
+    assert reply.file is not None
+    body = reply.file.read_bytes()
+    for found, put in edits:
+        body = body.replace(found, put) if found else put + body
+    return Reply(200, body, reply.content_type, framing="length")
 
 
 def damage(fault: str, reply: Reply) -> Reply:

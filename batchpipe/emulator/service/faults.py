@@ -16,7 +16,7 @@ OUTCOMES = word_set(
     "errored_invalid errored_credit errored_overloaded errored_api errored_rate_limit errored_permission "
     "expired canceled refused refused_midway truncated context_window pause_turn invalid_json wrong_enum "
     "out_of_range extra_field missing_field enum_case empty_content split_text unknown_type not_batch_tier "
-    "output"
+    "output message"
 )
 CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message", "models")
 
@@ -33,7 +33,7 @@ _ONLY_FOR = {
     **dict.fromkeys(
         word_set(
             "results_cut_line_end results_cut_mid_line results_cut_length results_cut_chunk doubled_line "
-            "differing_double foreign_line missing_line blank_line bad_json_line"
+            "differing_double foreign_line missing_line blank_line bad_json_line results_edited"
         ),
         "results",
     ),
@@ -47,7 +47,8 @@ class RequestRule:
 
     `match`: a substring of the request's text. `model`: its model. `share`: the share of contents, chosen by hash.
     `times`: how often the rule applies. `per`: whether `times` counts all its requests ("rule"), or the requests of
-    each row's own text ("content"). `output`: the answer, for the outcome "output".
+    each row's own text ("content"). `output`: the answer, for the outcome "output". `message`: fields that the message
+    has in the place of its own; a field with the value "(missing)" is taken away.
     """
 
     outcome: str
@@ -57,6 +58,7 @@ class RequestRule:
     times: int | None = None
     per: str = "content"
     output: Any = None
+    message: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class CallRule:
     """A fault for `times` calls of one kind, after `after` calls without it.
 
     `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
+    `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte.
     """
 
     call: str
@@ -76,6 +79,7 @@ class CallRule:
     message: str | None = None
     answer: str = _LANDED_LATER_ANSWER
     host: str = _OTHER_HOST
+    edits: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,10 @@ class _Reader:
 
     def request(self, place: str, rule: JsonObject) -> RequestRule:
         self.keys(place, rule, RequestRule.__dataclass_fields__.keys())
-        outcome = rule.get("outcome", "output" if "output" in rule else None)
+        message = rule.get("message")
+        if message is not None and not is_object(message):
+            raise self.error(f"{place}.message", f"expected an object, not {message!r}")
+        outcome = rule.get("outcome", next((each for each in ("output", "message") if each in rule), None))
         if outcome not in OUTCOMES:
             raise self.error(
                 f"{place}.outcome", f"unknown outcome {outcome!r}; known are {', '.join(sorted(OUTCOMES))}"
@@ -191,6 +198,7 @@ class _Reader:
             times=self.whole(f"{place}.times", rule.get("times")),
             per=per,
             output=rule.get("output"),
+            message=message,
         )
 
     def call(self, place: str, rule: JsonObject) -> CallRule:
@@ -218,4 +226,10 @@ class _Reader:
             message=self.text(f"{place}.message", rule.get("message")),
             answer=answer,
             host=self.text(f"{place}.host", rule.get("host")) or _OTHER_HOST,
+            edits=tuple(self.edit(f"{place}.edits", each) for each in rule.get("edits", [])),
         )
+
+    def edit(self, place: str, value: object) -> tuple[bytes, bytes]:
+        if not is_list(value) or len(value) != 2 or not all(isinstance(each, str) for each in value):
+            raise self.error(place, "expected pairs of texts: what is there, and what takes its place")
+        return value[0].encode("latin-1"), value[1].encode("latin-1")

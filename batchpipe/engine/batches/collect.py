@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.engine.batches.ladder_verdicts import fill_ladder_verdicts
+from batchpipe.engine.batches.not_understood import (
+    book_unknown_costs,
+    none_understood,
+    note_odd_results,
+    odd_results,
+    oddity_warnings,
+)
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
@@ -19,13 +26,13 @@ from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.providers import BatchState
+from batchpipe.schema.columns import has_exact_numbers
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
 INCLUDED = Sql(", include_values, include_columns")
-MAX_KEPT_LINE = 4_000
 
 OUTCOME_WORDS = {
     "refused": "the model refused",
@@ -33,7 +40,7 @@ OUTCOME_WORDS = {
     "context_window": "the context window was exceeded",
     "expired": "the batch expired before the request was processed",
     "missing": "the results have no line for the request",
-    "unknown": "the result is of an unknown kind",
+    "unknown": "the result is not understood",
     "unaccepted": "`accept` does not hold for the answer",
 }
 
@@ -98,7 +105,7 @@ class Collector:
             return None
         self._fill_sent([self._ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.parts.work.connection
-        read_lines(self.parts.work, self.parts.resolved.rules, paths)
+        self._read_lines(paths)
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
@@ -160,12 +167,20 @@ class Collector:
         Writes `ledger.results`, `ledger.prices`.
         """
         self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
-        read_lines(self.parts.work, self.parts.resolved.rules, [path])
+        self._read_lines([path])
         self._choose_lines()
         validate_received(self.parts)
         fill_result_prices(self.parts, self.prices, self.parts.database.clock().date())
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
+            book_unknown_costs(session, self.parts, self.prices, session.now.date())
+
+    def _read_lines(self, paths: Sequence[Path]) -> None:
+        """Fill `work.lines` from `paths`; the numbers of a tool's input keep their digits where columns have room."""
+        resolved = self.parts.resolved
+        tool = resolved.file.pipeline.output.format == "tool"
+        exact = tool and any(has_exact_numbers(each.shape) for each in resolved.columns)
+        read_lines(self.parts.work, resolved.rules, paths, exact_inputs=exact)
 
     def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
@@ -195,7 +210,7 @@ class Collector:
                 self._download(batch)
                 path = self.parts.raw_folder.download(batch.chunk_id)
             self._fill_sent([self._ended_results(batch, state, path)])
-            read_lines(self.parts.work, self.parts.resolved.rules, [path])
+            self._read_lines([path])
             faults, ours = line_faults(self.parts.work.connection)
             if not any(faults.values()):
                 self.parts.work.connection.execute(query("received"))
@@ -229,22 +244,26 @@ class Collector:
         connection.execute(query("outcomes"), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_decided_since()
+        odd = odd_results(connection)
         states = fill_ladder_verdicts(self.parts)
-        warnings = self._warnings(faults)
-        stop = _stop_message(uniform, account)
+        warnings = [*oddity_warnings(odd), *self._warnings(faults)]
+        stop = _stop_message(uniform, account) or none_understood(connection, odd)
         canceled = dict(connection.execute(query("canceled")).fetchall())
         with self.parts.writing() as session:
             if session.one(query("any_collected"))[0]:
                 return [NOTHING_NEW for _ in ended]
             self._insert(session)
-            costs = dict(session.rows(query("cost_of_commit"), {"seq": session.seq}))
+            known = session.rows(query("cost_of_commit"), {"seq": session.seq})
+            costs = {chunk_id: usd for chunk_id, usd, _ in known}
+            if any(unknown for *_, unknown in known):
+                book_unknown_costs(session, self.parts, self.prices, ended[0][1].created_at.date())
             for batch, state in ended:
                 if batch.state == "presumed":
                     self._add_event(session, batch, "chunk_adopted", submitted_batch_data(state))
                 self._add_event(session, batch, "batch_ended", ended_batch_data(state))
                 counts = states[batch.chunk_id]
                 self._add_event(session, batch, "batch_collected", {"states": counts, "faults": faults, "stop": stop})
-            self._note_unknown(session, ended[0][0])  # with such results it is the only one
+            note_odd_results(session, self.parts, odd, ended[0][0].chunk_id)  # with such results it is the only one
             repaired = merge_collected(session, self.parts.resolved, self.parts.run_id)
         if repaired is not None:
             warnings.append(repaired)
@@ -301,16 +320,6 @@ class Collector:
             "now": session.now,
             "seq": session.seq,
         }
-
-    def _note_unknown(self, session: Session, batch: OpenBatch) -> None:
-        """Record that results have a type or shape that the protocol does not know, with one of them as an example.
-
-        Reads `work.received`. Writes `ledger.events`.
-        """
-        count, custom_id, line = session.one(query("unknown_results"))
-        if count:
-            data = {"count": count, "custom_id": custom_id, "line": (line or "")[:MAX_KEPT_LINE]}
-            self._add_event(session, batch, "results_unknown", data)
 
     def _warnings(self, faults: Mapping[str, int]) -> list[str]:
         """Return what a person should know of the collected results: lines at fault, unknown prices, another tier.

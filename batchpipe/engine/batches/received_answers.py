@@ -8,8 +8,11 @@ from dataclasses import replace
 from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.resolved.resolve import answer_rules_of
-from batchpipe.sql.quoting import Sql, quote_literal, sql
+from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
+
+# Outcomes with a text that may be the answer. Where any text is one, an unfinished answer is not told from a whole one.
+ANSWERED = ("answered",)
 
 
 def validate_received(parts: RunParts) -> None:
@@ -31,7 +34,9 @@ def validate_received(parts: RunParts) -> None:
         rules = _rules_for(parts, policy_hash, prompt_version)
         policy = sql("{policy_hash}::UUID", policy_hash=quote_literal(policy_hash))
         among = {"all": Sql("true") if one else Sql("false"), "policy_hash": policy}
-        validate_documents(parts.work, rules, sql("({answers})", answers=query("answers_received", **among)))
+        outcomes = ANSWERED if rules.output_format == "text" else (*ANSWERED, "unfinished")
+        answers = query("answers_received", outcomes=quote_list(outcomes), **among)
+        validate_documents(parts.work, rules, sql("({answers})", answers=answers))
         sent = query("sent_under_policy", **among)
         if rules.inputs:
             with parts.reading() as session:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
 
-from batchpipe.engine.ledger.raw_folder import open_results
+from batchpipe.engine.ledger.raw_folder import open_results, saving
 from batchpipe.providers import ProviderRules
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql
@@ -14,6 +16,7 @@ from batchpipe.store.database import VECTOR_ROWS, Work
 from batchpipe.store.queries import query
 
 BLOCK_BYTES = 2_097_152
+MENDED = ".mended-"
 
 # A row of `work.ended`: chunk id, batch id (None for a realtime call), time of completion, file of the results.
 EndedResults = tuple[str, str | None, datetime, Path]
@@ -29,23 +32,66 @@ def fill_ended(connection: Connection, rows: Sequence[EndedResults]) -> None:
         connection.execute(Sql("INSERT INTO work.ended VALUES ($1, $2, $3, $4)"), [*known, str(path)])
 
 
-def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path]) -> None:
+def read_lines(work: Work, rules: ProviderRules, paths: Sequence[Path], *, exact_inputs: bool = False) -> None:
     """Fill `work.lines` from `paths`, the files of `work.ended`.
 
-    Lines are read as JSON first. Where that leaves a line unclear, all are read again as text.
-    Reads `work.sent`, `work.ended`. Writes `work.lines`.
+    Lines are read as JSON first. Where that leaves a line unclear or a request without a line, or with `exact_inputs`,
+    mended copies of the files are read as text.
+    Reads `work.sent`, `work.ended`. Writes `work.lines`, `work.ended`.
     """
     connection = work.connection
     measured = [_line_bytes(path) for path in paths]
-    longest = max((each for each, _ in measured), default=BLOCK_BYTES)
     sent = connection.execute(Sql("SELECT count(*) FROM work.sent WHERE leads")).fetchone()
-    rows = max(sent[0] if sent else 0, VECTOR_ROWS)
-    work.make_room_for_answers(sum(size for _, size in measured) * VECTOR_ROWS // rows)
-    parameters = {"paths": [str(path) for path in paths], "maximum_object_size": 2 * longest}
-    for text in (False, True):
-        connection.execute(query("lines", lines=rules.lines_sql(text=text)), parameters)
-        if connection.execute(query("unclear_lines")).fetchone() == (0,):
-            return
+    requests = sent[0] if sent else 0
+    size = sum(each for _, each in measured)
+    work.make_room_for_answers(size * VECTOR_ROWS // max(requests, VECTOR_ROWS))
+    _read(connection, rules, paths, [longest for longest, _ in measured], text=False)
+    if exact_inputs or connection.execute(query("clear_lines")).fetchone() != (requests,):
+        _read_mended(connection, rules, paths, exact_inputs=exact_inputs)
+
+
+def _read(
+    connection: Connection, rules: ProviderRules, paths: Sequence[Path], longest: Sequence[int], *, text: bool
+) -> None:
+    """Fill `work.lines` from `paths`, whose longest lines have `longest` bytes.
+
+    Reads `work.ended`. Writes `work.lines`.
+    """
+    parameters = {
+        "paths": [str(path) for path in paths],
+        "maximum_object_size": 2 * max(longest, default=BLOCK_BYTES),
+    }
+    connection.execute(query("lines", lines=rules.lines_sql(text=text)), parameters)
+
+
+def _read_mended(connection: Connection, rules: ProviderRules, paths: Sequence[Path], *, exact_inputs: bool) -> None:
+    """Fill `work.lines` from mended copies of `paths`; a damaged line gets the id of ours that stands in its text.
+
+    Reads `work.sent`, `work.ended`. Writes `work.lines`, `work.ended`.
+    """
+    with TemporaryDirectory(prefix=MENDED, dir=paths[0].parent) as folder:
+        copies = []
+        for number, path in enumerate(paths):
+            copy = Path(folder) / f"{number}.jsonl"
+            with saving(copy), open_results(path) as source, copy.open("wb") as target:
+                target.writelines(rules.mended_lines(_lines_of(source), exact_inputs=exact_inputs))
+            connection.execute(query("read_from_copy"), {"path": str(path), "copy": str(copy)})
+            copies.append(copy)
+        _read(connection, rules, copies, [_line_bytes(copy)[0] for copy in copies], text=True)
+    connection.execute(query("ids_of_damaged_lines"))
+
+
+def _lines_of(source: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, each with its line break."""
+    begun: list[bytes] = []
+    while block := source.read(BLOCK_BYTES):
+        first, *lines = block.split(b"\n")
+        begun.append(first)
+        for line in lines:
+            yield b"".join(begun) + b"\n"
+            begun = [line]
+    if last := b"".join(begun):
+        yield last + b"\n"
 
 
 def line_faults(connection: Connection) -> tuple[Mapping[str, int], bool]:

@@ -7,7 +7,6 @@ later answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from batchpipe.engine.output.output_table import merge_output, writing_output
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.schema import exact_json
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
@@ -149,7 +149,7 @@ class Desk:
             {
                 "custom_id": [str(place) for place in range(len(documents))],
                 "number": arrow().array([number for number, _ in documents], arrow().int64()),
-                "answer": arrow().array([json.dumps(document) for _, document in documents], arrow().string()),
+                "answer": arrow().array([exact_json.dumps(document) for _, document in documents], arrow().string()),
             }
         )
         connection.register("typed_block", table)
@@ -169,7 +169,7 @@ class Desk:
             "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
             "ORDER BY custom_id::BIGINT"
         ).fetchall()
-        return [(None, error) if error is not None else (json.loads(output), "") for output, error in rows]
+        return [(None, error) if error is not None else (exact_json.loads(output), "") for output, error in rows]
 
     def record(self, verdicts: Sequence[RowReview]) -> list[int]:
         """Record the reviews and write them into the output table, in one commit.
@@ -181,7 +181,7 @@ class Desk:
             {
                 "number": arrow().array([each.number for each in verdicts], arrow().int64()),
                 "verdict": ["accepted" if each.accepted else "corrected" for each in verdicts],
-                "after": [json.dumps(each.document, ensure_ascii=False) for each in verdicts],
+                "after": [exact_json.dumps(each.document) for each in verdicts],
             }
         )
         self.work.connection.register("verdicts_block", table)
@@ -237,7 +237,7 @@ class Desk:
         columns = [each[0] for each in cursor.description or ()]
         for values in streamed(cursor):
             found = dict(zip(columns, values, strict=True))
-            found["answer"], found["document"] = json.loads(found["answer"]), json.loads(found["document"])
+            found["answer"], found["document"] = map(exact_json.loads, (found["answer"], found["document"]))
             found["input"] = dict(zip(names, found["input"], strict=True))
             yield ReviewRow(**found)
 

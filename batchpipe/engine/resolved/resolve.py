@@ -21,6 +21,7 @@ from batchpipe.decide.fingerprint import (
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.model_names import split_model
+from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import dump
@@ -91,7 +92,7 @@ class Resolved:
         schema = schema_hash(self.file.pipeline.output.format, self.full_schema, recipe)
         return (
             policy_hash(schema, self.policy, recipe),
-            judge_hash(schema, self.policy["output"], self.policy["checks"], recipe),
+            judge_hash(schema, judging(self.policy), self.policy["checks"], recipe),
         )
 
     @property
@@ -234,7 +235,7 @@ def _resolved(
     version = _version(file, templates, queries, shape.full, visible, recipe.number)
     used = set(templates.columns) | conditions.inputs
     hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
-    policy = _policy(output, shape.full, hash_columns, pipeline_accepts=[each.accept for each in models])
+    policy = policy_of(output, shape.full, shape.columns, hash_columns, accepts=[each.accept for each in models])
     return Resolved(
         file=file,
         rules=rules,
@@ -260,7 +261,7 @@ def _resolved(
         version=version,
         policy_recipe=recipe.number,
         policy_hash=policy_hash(version.schema_hash, policy, recipe.number),
-        judge_hash=judge_hash(version.schema_hash, policy["output"], policy["checks"], recipe.number),
+        judge_hash=judge_hash(version.schema_hash, judging(policy), policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
         warnings=tuple(_rule_problems(rules, rungs, file, shape.sent, "warning")),
@@ -369,22 +370,3 @@ def _version(
         variables=file.pipeline.prompt.vars,
         queries=queries,
     )
-
-
-def _policy(
-    output: Output,
-    full: Mapping[str, Any],
-    hash_columns: tuple[InputColumn, ...],
-    *,
-    pipeline_accepts: list[str | None],
-) -> dict[str, Any]:
-    """Return the policy as plain data: everything that validates an answer, besides the prompt."""
-    return {
-        "output": output.model_dump(
-            mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}
-        ),
-        "full_schema": full,
-        "columns": [(each.name, each.type) for each in hash_columns],
-        "checks": dict(output.checks),
-        "accept": pipeline_accepts,
-    }

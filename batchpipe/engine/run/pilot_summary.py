@@ -13,6 +13,7 @@ from batchpipe.engine.gold.agreement import fewest, wilson
 from batchpipe.engine.gold.answered_gold import TrueValues, grade_answers
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Pilot
+from batchpipe.schema import exact_json
 from batchpipe.schema.columns import Column, value_sql
 from batchpipe.sql.quoting import Sql, sql
 from batchpipe.store.database import Session
@@ -122,7 +123,7 @@ def sum_up_pilot(
         PilotRow(
             key=json.loads(key),
             input=dict(zip(names, values, strict=False)),
-            output=json.loads(output) if output is not None and valid else None,
+            output=exact_json.loads(output) if output is not None and valid else None,
             error=None if valid else error,
         )
         for key, values, output, error, valid in session.rows(query("pilot_examples"), {"rows": EXAMPLES})

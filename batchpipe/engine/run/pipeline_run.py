@@ -122,7 +122,7 @@ class PipelineRun:
             raise ProviderError(
                 self._in_flight.stop,
                 where=self.name,
-                hint="Remove the cause, then run the same command again: no row is marked failed, none is lost.",
+                hint="Remove the cause, then run the same command again: no row is lost; 20 at most are sent first.",
             )
         self._plan_what_is_due()
         if not self.finished:

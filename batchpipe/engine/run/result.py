@@ -29,6 +29,7 @@ class RunResult:
     """Is the object of `run --json`.
 
     Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests. Costs are US dollars.
+    `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it.
     """
 
     pipeline: str
@@ -42,8 +43,14 @@ class RunResult:
     batches: int = 0
     attempts: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
+    unpriced: int = 0
     cost_usd: Decimal = Decimal(0)
     realtime_usd: Decimal = Decimal(0)
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """Return `cost_usd`, or None where the cost of no result is known."""
+        return None if self.unpriced and self.unpriced == self.attempts else self.cost_usd
 
     @classmethod
     def begun_only(cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None) -> RunResult:
@@ -111,6 +118,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         batches=end.batches,
         attempts=totals["attempts"],
         tokens={name: totals[name] for name in ("input", "output", "cache_read", "cache_write")},
+        unpriced=totals["unpriced"],
         cost_usd=totals["cost_usd"],
         realtime_usd=totals["realtime_usd"],
     )

@@ -33,6 +33,7 @@ from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, w
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
+from batchpipe.schema import exact_json
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -341,7 +342,7 @@ class RowTry:
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"
-        return verdict, error, json.loads(output) if output is not None else None
+        return verdict, error, exact_json.loads(output) if output is not None else None
 
     def _call(self, request: _TryRequest) -> float:
         """Call the provider and record the result; return how many seconds the call took.

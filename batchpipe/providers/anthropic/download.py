@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ENCODINGS = "gzip"
 _CHUNK_BYTES = 65_536
+_HEAD_BYTES = 65_536
+_BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -48,6 +50,11 @@ def _plain(response: httpx2.Response) -> Iterator[bytes]:
     raise UnavailableError(f"the results came in the encoding `{encoding}`, which was not asked for")
 
 
+def _begins_as_lines(head: bytes) -> bool:
+    """Return whether a file that begins so may have JSON lines: its first line may be damaged."""
+    return head.lstrip(_BLANK).startswith(b"{") or any(line.lstrip(_BLANK)[:2] == b'{"' for line in head.split(b"\n"))
+
+
 def save(response: httpx2.Response, path: Path) -> None:
     """Write the body of `response` to `path`, which appears only when the body is whole and on the disk.
 
@@ -56,11 +63,11 @@ def save(response: httpx2.Response, path: Path) -> None:
     import httpx2
 
     part = path.with_name(path.name + ".part")
-    first = b""
+    head = b""
     try:
         with open(part, "wb", opener=modes.opener) as file:
             for chunk in _plain(response):
-                first = first or chunk.lstrip()[:1]
+                head = head if len(head) >= _HEAD_BYTES else head + chunk
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -70,7 +77,7 @@ def save(response: httpx2.Response, path: Path) -> None:
     except UnavailableError:
         part.unlink(missing_ok=True)
         raise
-    if first != b"{":
+    if not _begins_as_lines(head):
         part.unlink(missing_ok=True)
         what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
         raise UnavailableError(what)

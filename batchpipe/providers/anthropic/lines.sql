@@ -1,11 +1,11 @@
--- Return one row per line of results files. `lines` has (filename, line, custom_id, result). It is read either as typed
--- JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type is
--- NULL, and `line` has the text of a line that is not understood.
+-- Return one row per line of results files. `lines` has (filename, line, damaged, custom_id, result). It is read either as
+-- typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type
+-- is NULL, `line` has the text of a line, and `damaged` the text of a line that is no JSON.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
         filename,
-        line,
+        coalesce(damaged, CAST(line AS VARCHAR)) AS line,
         custom_id,
         result.type AS result_type,
         result.message AS message,
@@ -13,22 +13,56 @@ parts AS (
         result.message.usage AS usage,
         coalesce(result.error.error.type, result.error.type) AS error_type,
         coalesce(result.error.error.message, result.error.message) AS error_message,
-        result.error.error.details.error_code AS error_code
+        result.error.error.details.error_code AS error_code,
+        damaged IS NOT NULL AS damaged
     FROM lines
+),
+-- A count is NULL where it is no whole number of a size that occurs. A count that may be left out is 0 where it is.
+counted AS (
+    SELECT
+        *,
+        coalesce(
+            input_tokens + output_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
+                + web_searches >= 0
+            AND (usage.cache_creation_input_tokens IS NULL
+                OR all_cache_write_tokens = cache_write_5m_tokens + cache_write_1h_tokens),
+            false
+        ) AS usage_known
+    FROM (
+    SELECT
+        *,
+        {input_tokens} AS input_tokens,
+        {output_tokens} AS output_tokens,
+        {cache_read_tokens} AS cache_read_tokens,
+        {all_cache_write_tokens} AS all_cache_write_tokens,
+        CASE WHEN usage.cache_creation IS NULL THEN {all_cache_write_tokens} ELSE {cache_write_5m_tokens} END
+            AS cache_write_5m_tokens,
+        {cache_write_1h_tokens} AS cache_write_1h_tokens,
+        {web_searches} AS web_searches,
+        CASE
+            WHEN len(content) = 1 THEN CASE WHEN content[1].type NOT IN ({known_blocks}) THEN content[1].type
+                WHEN content[1].type IS NULL THEN 'null' END
+            ELSE [coalesce(block.type, 'null') FOR block IN content IF coalesce(block.type NOT IN ({known_blocks}), true)][1]
+        END AS new_block
+    FROM parts
+    )
 ),
 classified AS (
     SELECT
         *,
         [block.input FOR block IN content IF block.type = 'tool_use'] AS tool_inputs,
+        result_type = 'succeeded' AND message.stop_reason = 'refusal' AND len(content) = 0 AS unbilled_refusal,
         CASE
-            WHEN custom_id IS NULL THEN 'unknown'
+            WHEN custom_id IS NULL OR damaged THEN 'unknown'
             WHEN result_type = 'succeeded' THEN CASE
-                WHEN content IS NULL OR usage.input_tokens IS NULL OR usage.output_tokens IS NULL THEN 'unknown'
-                WHEN message.stop_reason IN ('end_turn', 'stop_sequence', 'tool_use') THEN 'answered'
                 WHEN message.stop_reason = 'max_tokens' THEN 'truncated'
                 WHEN message.stop_reason = 'model_context_window_exceeded' THEN 'context_window'
                 WHEN message.stop_reason = 'refusal' THEN 'refused'
-                ELSE 'unknown'
+                WHEN content IS NULL THEN 'unknown'
+                WHEN new_block IS NOT NULL AND len([1 FOR block IN content IF block.type IN ('text', 'tool_use')]) = 0
+                    THEN 'unknown'
+                WHEN message.stop_reason = 'pause_turn' THEN 'unfinished'
+                ELSE 'answered'
             END
             WHEN result_type = 'errored' THEN CASE
                 WHEN error_type IN ({account_types}) OR error_code IN ({account_codes})
@@ -41,8 +75,26 @@ classified AS (
             END
             WHEN result_type IN ('expired', 'canceled') THEN result_type
             ELSE 'unknown'
-        END AS outcome
-    FROM parts
+        END AS outcome,
+        CASE
+            WHEN damaged OR custom_id IS NULL THEN 'the line is damaged'
+            WHEN result_type = 'succeeded' THEN CASE
+                WHEN message IS NULL THEN 'the message is missing'
+                WHEN content IS NULL THEN 'the content is missing'
+                WHEN unbilled_refusal THEN NULL
+                WHEN new_block IS NOT NULL THEN concat('a content block of the type `', left(new_block, 100), '`')
+                WHEN message.stop_reason IS NULL THEN 'the stop_reason is missing'
+                WHEN message.stop_reason NOT IN ({known_stop_reasons})
+                    THEN concat('the stop_reason `', left(message.stop_reason, 100), '`')
+                WHEN usage IS NULL THEN 'the usage is missing'
+                WHEN NOT usage_known THEN 'the usage has counts that are missing or cannot be'
+                WHEN message.model IS NULL THEN 'the model is missing'
+            END
+            WHEN result_type IN ('errored', 'expired', 'canceled') THEN NULL
+            WHEN result_type IS NULL THEN 'the type of the result is missing'
+            ELSE concat('a result of the type `', left(result_type, 100), '`')
+        END AS strange
+    FROM counted
 )
 SELECT
     filename,
@@ -52,27 +104,37 @@ SELECT
     message.stop_reason AS stop_reason,
     CASE
         WHEN result_type IS DISTINCT FROM 'succeeded' OR content IS NULL THEN NULL
-        WHEN len(tool_inputs) > 0 THEN CAST(tool_inputs[1] AS VARCHAR)
+        WHEN len(tool_inputs) > 0 THEN CASE WHEN json_type(tool_inputs[1]) = 'VARCHAR'
+            THEN tool_inputs[1] ->> '$' ELSE CAST(tool_inputs[1] AS VARCHAR) END
         ELSE array_to_string([block."text" FOR block IN content IF block.type = 'text'], '')
     END AS answer,
     CASE WHEN result_type = 'succeeded' THEN message.stop_details.category ELSE error_type END AS error_type,
-    CASE WHEN result_type = 'succeeded' THEN message.stop_details.explanation ELSE error_message END AS error_message,
-    usage.input_tokens AS input_tokens,
     CASE
-        WHEN usage.cache_creation IS NULL THEN coalesce(usage.cache_creation_input_tokens, 0)
-        ELSE coalesce(usage.cache_creation.ephemeral_5m_input_tokens, 0)
-    END AS cache_write_5m_tokens,
-    coalesce(usage.cache_creation.ephemeral_1h_input_tokens, 0) AS cache_write_1h_tokens,
-    coalesce(usage.cache_read_input_tokens, 0) AS cache_read_tokens,
-    usage.output_tokens AS output_tokens,
-    usage.output_tokens_details.thinking_tokens AS thinking_tokens,
-    coalesce(usage.server_tool_use.web_search_requests, 0) AS web_searches,
+        WHEN outcome = 'unfinished' THEN 'the model paused in the middle of its turn (stop_reason `pause_turn`)'
+        WHEN outcome = 'unknown' THEN coalesce(
+            'not understood: ' || strange, error_message, concat('an error of the type `', error_type, '`')
+        )
+        WHEN result_type = 'succeeded' THEN message.stop_details.explanation
+        ELSE error_message
+    END AS error_message,
+    CASE WHEN usage_known THEN input_tokens END AS input_tokens,
+    CASE WHEN usage_known THEN cache_write_5m_tokens END AS cache_write_5m_tokens,
+    CASE WHEN usage_known THEN cache_write_1h_tokens END AS cache_write_1h_tokens,
+    CASE WHEN usage_known THEN cache_read_tokens END AS cache_read_tokens,
+    CASE WHEN usage_known THEN output_tokens END AS output_tokens,
+    CASE WHEN usage_known THEN coalesce({thinking_tokens}, 0) END AS thinking_tokens,
+    CASE WHEN usage_known THEN web_searches END AS web_searches,
     usage.service_tier AS service_tier,
-    coalesce(
-        result_type = 'succeeded' AND NOT (message.stop_reason IS NOT DISTINCT FROM 'refusal' AND len(content) = 0),
-        false
-    ) AS billed,
-    CASE WHEN outcome = 'unknown' THEN CAST(line AS VARCHAR) END AS raw,
+    coalesce(result_type = 'succeeded' AND NOT coalesce(unbilled_refusal, false), false) AS billed,
+    strange IS NULL AS cost_known,
+    CASE
+        WHEN outcome = 'unfinished' THEN coalesce(strange, 'a turn that the model paused (stop_reason `pause_turn`)')
+        WHEN outcome = 'unknown' AND result_type = 'errored'
+            THEN concat('an error of the type `', left(coalesce(error_type, 'null'), 100), '`')
+        ELSE strange
+    END AS oddity,
+    damaged,
+    CASE WHEN outcome IN ('unknown', 'unfinished') OR strange IS NOT NULL THEN line END AS raw,
     CAST(CASE WHEN usage.inference_geo IN ({regional_geo}) THEN {regional_factor} ELSE 1 END AS DECIMAL(9, 6))
         AS price_factor
 FROM classified

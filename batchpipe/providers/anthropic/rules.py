@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -13,6 +13,7 @@ import orjson
 from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
+from batchpipe.providers.anthropic.mending import DAMAGED, mended_lines
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
 from batchpipe.sql.quoting import Sql, trusted
 
@@ -22,6 +23,7 @@ def _sql_text(value: str) -> str:
 
 
 # The parts of a line that are read, as DuckDB's JSON structure; a list has the structure of its elements.
+# A count is read as JSON: a text, or a number that no count can be, is told from a count then.
 _LINE: dict[str, Any] = {
     "custom_id": "VARCHAR",
     "result": {
@@ -37,16 +39,16 @@ _LINE: dict[str, Any] = {
             "stop_details": {"category": "VARCHAR", "explanation": "VARCHAR"},
             "content": [{"type": "VARCHAR", "text": "VARCHAR", "name": "VARCHAR", "input": "JSON"}],
             "usage": {
-                "input_tokens": "BIGINT",
-                "output_tokens": "BIGINT",
-                "cache_creation_input_tokens": "BIGINT",
-                "cache_read_input_tokens": "BIGINT",
+                "input_tokens": "JSON",
+                "output_tokens": "JSON",
+                "cache_creation_input_tokens": "JSON",
+                "cache_read_input_tokens": "JSON",
                 "cache_creation": {
-                    "ephemeral_5m_input_tokens": "BIGINT",
-                    "ephemeral_1h_input_tokens": "BIGINT",
+                    "ephemeral_5m_input_tokens": "JSON",
+                    "ephemeral_1h_input_tokens": "JSON",
                 },
-                "output_tokens_details": {"thinking_tokens": "BIGINT"},
-                "server_tool_use": {"web_search_requests": "BIGINT"},
+                "output_tokens_details": {"thinking_tokens": "JSON"},
+                "server_tool_use": {"web_search_requests": "JSON"},
                 "service_tier": "VARCHAR",
                 "inference_geo": "VARCHAR",
             },
@@ -54,14 +56,28 @@ _LINE: dict[str, Any] = {
     },
 }
 _READ_TYPED = (
-    "SELECT filename, NULL::VARCHAR AS line, custom_id, result FROM read_ndjson($paths, columns = {{{columns}}}, "
+    "SELECT filename, NULL::VARCHAR AS line, NULL::VARCHAR AS damaged, custom_id, result "
+    "FROM read_ndjson($paths, columns = {{{columns}}}, "
     "filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size)"
 )
 _READ_TEXT = (
-    "SELECT filename, line, parsed.custom_id AS custom_id, parsed.result AS result FROM ("
+    "SELECT filename, line, parsed.{damaged} AS damaged, parsed.custom_id AS custom_id, parsed.result AS result FROM ("
     "SELECT filename, json AS line, json_transform(json, {structure}) AS parsed FROM read_ndjson_objects("
     "$paths, filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size))"
 )
+# A count of more digits than this is none that a request can have.
+_COUNT_DIGITS = 8
+# The SQL of each count: where it stands, and whether a line may leave it out.
+_COUNTS = {
+    "input_tokens": ("usage.input_tokens", False),
+    "output_tokens": ("usage.output_tokens", False),
+    "cache_read_tokens": ("usage.cache_read_input_tokens", True),
+    "all_cache_write_tokens": ("usage.cache_creation_input_tokens", True),
+    "cache_write_5m_tokens": ("usage.cache_creation.ephemeral_5m_input_tokens", True),
+    "cache_write_1h_tokens": ("usage.cache_creation.ephemeral_1h_input_tokens", True),
+    "thinking_tokens": ("usage.output_tokens_details.thinking_tokens", True),
+    "web_searches": ("usage.server_tool_use.web_search_requests", True),
+}
 
 
 def _type(structure: Any) -> str:
@@ -76,15 +92,25 @@ def _type(structure: Any) -> str:
 
 def _source(*, text: bool) -> str:
     if text:
-        return _READ_TEXT.format(structure=_sql_text(orjson.dumps(_LINE).decode()))
+        structure = {**_LINE, DAMAGED: "VARCHAR"}
+        return _READ_TEXT.format(structure=_sql_text(orjson.dumps(structure).decode()), damaged=DAMAGED)
     columns = ", ".join(f"{name}: {_sql_text(_type(each))}" for name, each in _LINE.items())
     return _READ_TYPED.format(columns=columns)
+
+
+def _count(place: str, optional: bool) -> str:
+    """Return the SQL of a count as BIGINT: NULL for what is no count, and for one that is missing though it may not."""
+    count = (
+        f"CASE WHEN length({place}) <= {_COUNT_DIGITS} AND NOT contains({place}, '.') "
+        f"THEN CAST(TRY_CAST(CAST({place} AS VARCHAR) AS UINTEGER) AS BIGINT) END"
+    )
+    return f"CASE WHEN {place} IS NULL OR {place} = 'null' THEN 0 ELSE {count} END" if optional else count
 
 
 @cache
 def _lines_sql(*, text: bool) -> Sql:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
-    account, prices = model_data()["account"], model_data()["prices"]
+    account, prices, known = model_data()["account"], model_data()["prices"], model_data()["known"]
     values = {
         "lines": _source(text=text),
         "account_types": ", ".join(map(_sql_text, account["types"])),
@@ -92,6 +118,9 @@ def _lines_sql(*, text: bool) -> Sql:
         "account_messages": _sql_text(account["messages"]),
         "regional_geo": ", ".join(map(_sql_text, prices["regional_geo"])),
         "regional_factor": prices["regional_factor"],
+        "known_blocks": ", ".join(map(_sql_text, known["blocks"])),
+        "known_stop_reasons": ", ".join(map(_sql_text, known["stop_reasons"])),
+        **{name: _count(*each) for name, each in _COUNTS.items()},
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)
@@ -153,3 +182,6 @@ class Rules:
 
     def lines_sql(self, *, text: bool) -> Sql:
         return _lines_sql(text=text)
+
+    def mended_lines(self, lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[bytes]:
+        return mended_lines(lines, exact_inputs=exact_inputs)

@@ -26,18 +26,37 @@ SELECT e.chunk_id, l.* EXCLUDE (filename)
 FROM ({lines}) l
 JOIN work.ended e USING (filename)
 
--- name: unclear_lines
-SELECT count(*) FROM work.lines WHERE outcome = 'unknown'
+-- name: clear_lines
+-- The number of lines where every one is understood, else NULL.
+SELECT CASE WHEN bool_and(outcome NOT IN ('unknown', 'unfinished') AND cost_known) THEN count(*) END FROM work.lines
+
+-- name: read_from_copy
+UPDATE work.ended SET filename = $copy WHERE filename = $path
+
+-- name: ids_of_damaged_lines
+-- The id of a request of ours that stands in the text of a damaged line, where it is the only one.
+UPDATE work.lines SET custom_id = f.custom_id
+FROM (
+    SELECT d.place, min(s.custom_id) AS custom_id
+    FROM (
+        SELECT rowid AS place, chunk_id, unnest(regexp_extract_all(raw, '[A-Za-z0-9_-]+')) AS word
+        FROM work.lines WHERE custom_id IS NULL
+    ) d
+    JOIN work.sent s ON s.chunk_id = d.chunk_id AND s.custom_id = d.word AND s.leads
+    GROUP BY d.place
+    HAVING count(DISTINCT s.custom_id) = 1
+) f
+WHERE work.lines.rowid = f.place
 
 -- name: line_faults
 SELECT
-    count(*) FILTER (line_id IS NULL) AS malformed,
+    count(*) FILTER (line_id IS NULL OR damaged) AS malformed,
     count(*) FILTER (line_id IS NOT NULL AND sent_id IS NULL) AS strange,
     count(sent_id) - count(DISTINCT sent_id) AS doubled,
     (SELECT count(*) FROM work.sent WHERE leads) - count(DISTINCT sent_id) AS missing,
     count(sent_id) AS ours
 FROM (
-    SELECT l.custom_id AS line_id, s.custom_id AS sent_id
+    SELECT l.custom_id AS line_id, s.custom_id AS sent_id, l.damaged
     FROM work.lines l
     LEFT JOIN (SELECT chunk_id, custom_id FROM work.sent WHERE leads) s
         ON s.custom_id = l.custom_id AND s.chunk_id = l.chunk_id
@@ -47,7 +66,7 @@ FROM (
 -- The batches that have to be collected one by one: those with failures that may concern the account or the whole batch,
 -- with unknown lines, or with a key that was sent in another of the batches too.
 SELECT
-    EXISTS (SELECT 1 FROM work.lines WHERE outcome IN ('account', 'permanent', 'unknown'))
+    EXISTS (SELECT 1 FROM work.lines WHERE outcome IN ('account', 'permanent', 'unknown', 'unfinished') OR NOT cost_known)
     OR (SELECT count(DISTINCT key_id) < count(*) FROM work.sent)
 
 -- name: received
@@ -65,7 +84,7 @@ FROM (
 )
 WHERE place = 1
 UNION ALL BY NAME
-SELECT DISTINCT chunk_id, custom_id, 'missing' AS outcome, true AS billed
+SELECT DISTINCT chunk_id, custom_id, 'missing' AS outcome, true AS billed, false AS cost_known
 FROM work.sent
 WHERE leads AND custom_id NOT IN (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)
 
@@ -77,12 +96,19 @@ SELECT any_value(error_message), count(*)
 FROM work.received
 HAVING count(*) >= 20 AND bool_and(outcome = 'permanent') AND count(DISTINCT error_message) = 1
 
+-- name: none_understood
+-- The number of results of a whole batch of which none is understood.
+SELECT count(DISTINCT custom_id)
+FROM work.outcomes
+HAVING count(DISTINCT custom_id) >= 20 AND bool_and(checked_outcome IN ('unknown', 'missing'))
+    AND count(DISTINCT custom_id) = (SELECT count(*) FROM work.received)
+
 -- name: account_error
 SELECT any_value(error_message), count(*) FROM work.received WHERE outcome = 'account' HAVING count(*) > 0
 
 -- name: answers_received
 SELECT custom_id, answer FROM work.received
-WHERE outcome = 'answered' AND ({all} OR custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = {policy_hash}))
+WHERE outcome IN ({outcomes}) AND ({all} OR custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = {policy_hash}))
 
 -- name: sent_under_policy
 SELECT key_id, custom_id, rung FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
@@ -117,9 +143,11 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM {documents}
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
     s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,
-    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message, j.error AS validation_error,
+    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message,
+    CASE WHEN r.outcome = 'answered' OR j.valid THEN j.error END AS validation_error,
     CASE
-        WHEN r.outcome <> 'answered' THEN r.outcome
+        WHEN r.outcome = 'unfinished' AND NOT coalesce(j.valid, false) THEN 'unknown'
+        WHEN r.outcome NOT IN ('answered', 'unfinished') THEN r.outcome
         WHEN NOT coalesce(j.valid, false) THEN 'invalid'
         WHEN j.accepts THEN 'accepted'
         ELSE 'unaccepted'
@@ -146,13 +174,19 @@ WITH priced AS (
 ),
 stepped AS (SELECT p.*, {step} AS step FROM priced p)
 SELECT
-    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, o.provider, $run_id::UUID AS run_id, s.outcome, s.model, s.stop_reason,
-    s.answer, d.output, CASE WHEN s.outcome = 'answered' THEN d.error ELSE s.error_message END AS error, s.error_type,
-    s.uncached AS input_tokens, s.write_5m AS cache_write_5m_tokens, s.write_1h AS cache_write_1h_tokens,
-    s.reads AS cache_read_tokens, s.written AS output_tokens, coalesce(s.thinking_tokens, 0) AS thinking_tokens,
-    s.searches AS web_searches, s.service_tier,
-    CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {cost} END AS cost_usd,
-    CASE WHEN NOT s.billed OR s.model IS NULL THEN 0 ELSE {realtime} END AS realtime_usd,
+    $pipeline AS pipeline, s.custom_id, s.chunk_id, e.batch_id, o.provider, $run_id::UUID AS run_id,
+    CASE WHEN s.outcome <> 'unfinished' THEN s.outcome WHEN d.output IS NULL THEN 'unknown' ELSE 'answered' END AS outcome,
+    s.model, s.stop_reason, s.answer, d.output,
+    CASE WHEN s.outcome = 'answered' OR d.output IS NOT NULL THEN d.error ELSE s.error_message END AS error, s.error_type,
+    CASE WHEN s.cost_known THEN s.uncached ELSE s.input_tokens END AS input_tokens,
+    CASE WHEN s.cost_known THEN s.write_5m ELSE s.cache_write_5m_tokens END AS cache_write_5m_tokens,
+    CASE WHEN s.cost_known THEN s.write_1h ELSE s.cache_write_1h_tokens END AS cache_write_1h_tokens,
+    CASE WHEN s.cost_known THEN s.reads ELSE s.cache_read_tokens END AS cache_read_tokens,
+    CASE WHEN s.cost_known THEN s.written ELSE s.output_tokens END AS output_tokens,
+    CASE WHEN s.cost_known THEN coalesce(s.thinking_tokens, 0) ELSE s.thinking_tokens END AS thinking_tokens,
+    CASE WHEN s.cost_known THEN s.searches ELSE s.web_searches END AS web_searches, s.service_tier,
+    CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {cost} END AS cost_usd,
+    CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {realtime} END AS realtime_usd,
     false AS judged_again, e.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
 JOIN work.ended e USING (chunk_id)
@@ -212,8 +246,13 @@ SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND 
 -- name: not_batch_tier
 SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_tier <> 'batch'
 
--- name: unknown_results
-SELECT count(*), min(custom_id), arg_min(raw, custom_id) FROM work.received WHERE outcome = 'unknown'
+-- name: odd_results
+-- What is not understood of results, with how many of them have it, and the first of them.
+SELECT oddity, cost_known, count(*), min(custom_id), arg_min(raw, custom_id)
+FROM work.received
+WHERE oddity IS NOT NULL
+GROUP BY oddity, cost_known
+ORDER BY count(*) DESC, oddity
 
 -- name: recorded_policy
 SELECT policy FROM ledger.policies WHERE policy_hash = $policy_hash::UUID
@@ -226,4 +265,17 @@ WHERE kind = 'batch_collected' AND chunk_id IN (SELECT chunk_id FROM work.ended)
 SELECT chunk_id::VARCHAR, count(*) FROM work.received WHERE outcome = 'canceled' GROUP BY chunk_id
 
 -- name: cost_of_commit
-SELECT chunk_id::VARCHAR, coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) FROM ledger.results WHERE seq = $seq GROUP BY chunk_id
+-- Chunk, what its results cost as far as it is known, and of how many results it is not.
+SELECT chunk_id::VARCHAR, coalesce(sum(cost_usd), 0)::DECIMAL(38, 15), count(*) FILTER (cost_usd IS NULL)
+FROM ledger.results
+WHERE seq = $seq
+GROUP BY chunk_id
+
+-- name: requests_of_unknown_cost
+SELECT q.chunk_id::VARCHAR AS chunk_id, q.model, q.settings, r.batch_id IS NULL AS realtime, count(*) AS requests,
+    sum(q.bytes)::BIGINT AS bytes, sum(q.max_tokens)::BIGINT AS max_tokens
+FROM ledger.results r
+JOIN ledger.requests q ON q.chunk_id = r.chunk_id AND q.custom_id = r.custom_id AND q.leads
+WHERE r.seq = $seq AND r.cost_usd IS NULL
+GROUP BY ALL
+ORDER BY ALL

@@ -154,7 +154,7 @@ tried AS (
     ORDER BY r.custom_id, p.above_input_tokens DESC, p.from_day DESC, p.seq DESC
 ),
 charged AS (
-    SELECT r.custom_id, CASE WHEN r.batch_id IS NULL THEN t.cost_usd ELSE r.cost_usd END AS cost_usd
+    SELECT r.custom_id, CASE WHEN r.batch_id IS NULL AND r.cost_usd IS NOT NULL THEN t.cost_usd ELSE r.cost_usd END AS cost_usd
     FROM results r
     LEFT JOIN tried t USING (custom_id)
 ),

@@ -47,7 +47,7 @@ GROUP BY key_id
 
 -- name: stored_outputs
 SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model, any_value(batch_id) AS batch_id,
-    max(completed_at) AS completed_at, sum(cost_usd) AS cost_usd
+    max(completed_at) AS completed_at, CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS cost_usd
 FROM ledger.results
 WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted)
 GROUP BY custom_id

@@ -185,6 +185,7 @@ SELECT
     coalesce(sum(output_tokens), 0)::BIGINT AS output,
     coalesce(sum(cache_read_tokens), 0)::BIGINT AS cache_read,
     coalesce(sum(coalesce(cache_write_5m_tokens, 0) + coalesce(cache_write_1h_tokens, 0)), 0)::BIGINT AS cache_write,
+    count(*) FILTER (cost_usd IS NULL)::BIGINT AS unpriced,
     coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.results

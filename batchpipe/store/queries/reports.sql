@@ -19,7 +19,7 @@ GROUP BY ALL
 SELECT
     r.run_id::VARCHAR AS run_id, r.started_at, r.ended_at, r.status, r.message, r.submitted,
     coalesce(s.requests, 0)::BIGINT AS results,
-    coalesce(s.cost_usd, 0)::DECIMAL(38, 15) AS cost_usd,
+    CASE WHEN s.cost_usd IS NOT NULL OR s.run_id IS NULL THEN coalesce(s.cost_usd, 0) END::DECIMAL(38, 15) AS cost_usd,
     coalesce(s.realtime_usd, 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.runs r
 LEFT JOIN (
@@ -47,7 +47,8 @@ LIMIT 1
 SELECT chunk_id::VARCHAR FROM ledger.batches WHERE pipeline IN ({pipelines})
 
 -- name: total_cost
-SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 15), count(*) FILTER (cost_usd IS NULL)
+-- The sum of what is known of the cost, which is NULL where the cost of no result is, and the results without a cost.
+SELECT CASE WHEN count(cost_usd) > 0 OR count(*) = 0 THEN coalesce(sum(cost_usd), 0) END::DECIMAL(38, 15), count(*) FILTER (cost_usd IS NULL)
 FROM ledger.results
 WHERE pipeline IN ({pipelines}) AND NOT judged_again
 
@@ -177,7 +178,7 @@ SELECT
     coalesce(sum(cache_read_tokens), 0)::BIGINT AS cache_read_tokens,
     coalesce(sum(output_tokens), 0)::BIGINT AS output_tokens,
     coalesce(sum(thinking_tokens), 0)::BIGINT AS thinking_tokens,
-    coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
+    CASE WHEN count(cost_usd) > 0 OR count(*) = 0 THEN coalesce(sum(cost_usd), 0) END::DECIMAL(38, 15) AS cost_usd,
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM work.paid
 {grouped}

@@ -86,14 +86,20 @@ SELECT
 FROM busy
 
 -- name: spent
+-- A result whose cost is not known counts as the most that it can have cost.
 SELECT
     coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (b.run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $day), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (r.recorded_at >= $month), 0)::DECIMAL(38, 15)
-FROM ledger.results r
+FROM (
+    SELECT chunk_id, cost_usd, recorded_at FROM ledger.results
+    WHERE split_part(pipeline, ':', 1) IN ({families}) AND NOT judged_again
+    UNION ALL
+    SELECT chunk_id, (data ->> 'held_usd')::DECIMAL(38, 15), recorded_at FROM ledger.events
+    WHERE kind = 'cost_unknown' AND split_part(pipeline, ':', 1) IN ({families})
+) r
 LEFT JOIN ledger.batches b USING (chunk_id)
-WHERE split_part(r.pipeline, ':', 1) IN ({families}) AND NOT r.judged_again
 
 -- name: insert_event
 INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $now, $seq)

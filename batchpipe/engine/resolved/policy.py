@@ -1,0 +1,41 @@
+"""The policy of a pipeline as plain data: everything that validates an answer, besides the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from batchpipe.engine.source.snapshot import InputColumn
+from batchpipe.pipeline.model import Output
+from batchpipe.schema.columns import Column, has_exact_numbers
+
+# Part of a policy with columns of more digits than a double holds: answers that were read as doubles are judged again.
+EXACT_NUMBERS = {"numbers": "exact"}
+
+
+def policy_of(
+    output: Output,
+    full: Mapping[str, Any],
+    columns: Sequence[Column],
+    hash_columns: Sequence[InputColumn],
+    *,
+    accepts: Sequence[str | None],
+) -> dict[str, Any]:
+    """Return the policy of answers in `columns` under the schema `full`; `accepts` has the `accept` of each rung."""
+    exact = any(has_exact_numbers(each.shape) for each in columns)
+    return {
+        "output": output.model_dump(
+            mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}
+        ),
+        "full_schema": full,
+        "columns": [(each.name, each.type) for each in hash_columns],
+        "checks": dict(output.checks),
+        "accept": list(accepts),
+        **(EXACT_NUMBERS if exact else {}),
+    }
+
+
+def judging(policy: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of the policy's output, and of how its answers are read, makes an answer valid."""
+    output: Mapping[str, Any] = policy["output"]
+    return {**output, **EXACT_NUMBERS} if EXACT_NUMBERS.items() <= policy.items() else output

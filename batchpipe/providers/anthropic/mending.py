@@ -1,0 +1,134 @@
+"""Lines of results as DuckDB can read them: what a strict reader of JSON refuses is read, and no digit is lost.
+
+A strict reader refuses raw control characters, halves of surrogate pairs and bytes that are no UTF-8. The last two
+become U+FFFD, the Unicode character for what cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import orjson
+
+DAMAGED = "batchpipe_damaged"  # the key of a written line that holds the text of a line which is no JSON
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTE_ORDER_MARK = "\ufeff"
+# A raw line break inside a text breaks its line in two or more. So many pieces are put together again at most.
+_MOST_PIECES = 1_000
+_BLANK = " \t\r\n\x00" + _BYTE_ORDER_MARK
+
+
+def mended_lines(lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[bytes]:
+    """Yield `lines` of results as DuckDB can read them, each with its line break.
+
+    A line that cannot be read comes as an object that has its text under `DAMAGED`. With `exact_inputs` the input of a
+    tool call comes as the text of its JSON, which keeps every digit of its numbers.
+    """
+    pieces: list[str] = []
+    for raw in lines:
+        if not pieces and not exact_inputs and _is_strict(raw):
+            yield raw.strip() + b"\n"
+            continue
+        text = raw.decode("utf-8", "replace").rstrip("\n")
+        if not text.strip(_BLANK) and not pieces:
+            continue
+        found = _objects(text)
+        if found is None and pieces:
+            found, pieces = _objects("\n".join([*pieces, text])), [*pieces, text]
+            if found is None and len(pieces) < _MOST_PIECES:
+                continue
+            if found is None:
+                yield from map(_damaged, pieces)
+            pieces = []
+        elif found is None:
+            pieces = [text]
+            continue
+        elif pieces:
+            yield from map(_damaged, pieces)
+            pieces = []
+        for each in found or ():
+            try:
+                yield _written(_with_exact_inputs(each) if exact_inputs else each)
+            except RecursionError:
+                yield raw.strip() + b"\n" if _is_strict(raw) else _damaged(text)
+    yield from map(_damaged, pieces)
+
+
+def _is_strict(raw: bytes) -> bool:
+    """Return whether a strict reader of JSON takes the line for an object."""
+    try:
+        return isinstance(orjson.loads(raw), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _objects(text: str) -> list[dict[str, Any]] | None:
+    """Return the JSON objects that `text` is, one after the other; None where it is anything else."""
+    decoder = json.JSONDecoder(strict=False, parse_float=_Number, parse_int=_Number, parse_constant=_no_number)
+    found: list[dict[str, Any]] = []
+    rest = text.strip(_BLANK)
+    while rest:
+        try:
+            each, end = decoder.raw_decode(rest)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(each, dict):
+            return None
+        found.append(each)
+        rest = rest[end:].strip(_BLANK)
+    return found or None
+
+
+class _Number(str):
+    """A number as the text that it was written as."""
+
+    __slots__ = ()
+
+
+def _no_number(word: str) -> None:
+    """Return null for NaN and Infinity, which are no JSON."""
+
+
+def _with_exact_inputs(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the line with the input of each tool call as the text of its JSON."""
+    content = line.get("result") or {}
+    for name in ("message", "content"):
+        content = content.get(name) or {} if isinstance(content, dict) else {}
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and isinstance(block.get("input"), dict):
+            block["input"] = _written(block["input"]).decode().rstrip("\n")
+    return line
+
+
+def _damaged(text: str) -> bytes:
+    """Return a line that holds `text`, which is no JSON."""
+    return _written({"custom_id": None, "result": None, DAMAGED: text})
+
+
+def _written(value: Any) -> bytes:
+    """Return `value` as a line of JSON, with its numbers as they were."""
+    parts: list[str] = []
+    _write(value, parts.append)
+    return (_SURROGATE.sub("\ufffd", "".join(parts)) + "\n").encode()
+
+
+def _write(value: Any, write: Callable[[str], object]) -> None:
+    match value:
+        case _Number():
+            write(str(value))
+        case dict():
+            for place, (name, each) in enumerate(value.items()):
+                write(("," if place else "{") + json.dumps(name, ensure_ascii=False) + ":")
+                _write(each, write)
+            write("}" if value else "{}")
+        case list():
+            for place, each in enumerate(value):
+                write("," if place else "[")
+                _write(each, write)
+            write("]" if value else "[]")
+        case _:
+            write(json.dumps(value, ensure_ascii=False))
