@@ -11,12 +11,17 @@ from typing import Any
 
 from jinja2.defaults import DEFAULT_NAMESPACE
 
+from batchpipe.scaffold.budget import InputSize, budget_usd
 from batchpipe.scaffold.layout import Block, document
 
 # Where editors find the schema of a pipeline file; the first line of a pipeline file names it.
 SCHEMA = "pipelines/schemas/batchpipe.schema.json"
 SMALL_MODEL = "claude-haiku-4-5"
 LARGE_MODEL = "claude-sonnet-4-6"
+# The most tokens of their answers.
+SMALL_ROOM, LARGE_ROOM = 200, 400
+LABEL_AROUND = "\n- "
+NO_INPUT = InputSize(rows=0, bytes=0)
 BARE_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Words with a meaning of their own in a template; a column of such a name is written as row["..."].
 TEMPLATE_WORDS = frozenset(
@@ -31,7 +36,7 @@ class Draft:
 
     `columns` are all columns of the input, `shown` those that the prompt shows. With `labels` (values, or values with
     their meanings) the pipeline classifies; without, it writes a sentence about each row. `task` is the first sentence
-    of the system prompt.
+    of the system prompt. `size` is that of the input, which the budget is made for.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Draft:
     shown: tuple[str, ...]
     labels: Sequence[str] | Mapping[str, str]
     task: str
+    size: InputSize = NO_INPUT
 
     def field(self, name: str) -> str:
         """Return `name` for an output field, changed if an input column has that name."""
@@ -58,8 +64,8 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def pipeline_files(draft: Draft) -> dict[str, str]:
     """Return the texts of the pipeline file and of its two templates, by path."""
-    blocks = [*_input(draft), *_fields(draft), *_models(draft), _pilot(), _budget()]
     system = _label_prompt(draft) if draft.labels else _sentence_prompt(draft)
+    blocks = [*_input(draft), *_fields(draft), *_models(draft), _pilot(), _budget(draft, system)]
     return {
         f"pipelines/{draft.name}.toml": f"#:schema {SCHEMA.removeprefix('pipelines/')}\n" + document(blocks),
         f"prompts/{draft.name}/system.md.j2": system,
@@ -109,14 +115,14 @@ def _fields(draft: Draft) -> list[Block]:
 
 
 def _models(draft: Draft) -> list[Block]:
-    small: dict[str, Any] = {"model": SMALL_MODEL, "max_tokens": 200}
+    small: dict[str, Any] = {"model": SMALL_MODEL, "max_tokens": SMALL_ROOM}
     if not draft.labels:
         return [Block(header="[[models]]", table=small)]
     small["accept"] = f"{draft.field('confidence')} >= 0.8"
     comment = "The ladder, cheapest first. A row whose answer does not satisfy `accept` goes up to the next model."
     return [
         Block(comment=comment, header="[[models]]", table=small),
-        Block(header="[[models]]", table={"model": LARGE_MODEL, "max_tokens": 400}),
+        Block(header="[[models]]", table={"model": LARGE_MODEL, "max_tokens": LARGE_ROOM}),
     ]
 
 
@@ -128,9 +134,16 @@ def _pilot() -> Block:
     return Block(comment=comment, table={"pilot": {"rows": 100, "min_valid": 0.95}})
 
 
-def _budget() -> Block:
+def _budget(draft: Draft, system: str) -> Block:
+    """Return the budget that the input fits into. The labels are in the prompt and in the schema."""
+    labels = sum(len(f"{label}{LABEL_AROUND}".encode()) for label in draft.labels)
+    labels += sum(len(each.encode()) for each in draft.labels.values()) if isinstance(draft.labels, Mapping) else 0
+    models = [(SMALL_MODEL, SMALL_ROOM), *([(LARGE_MODEL, LARGE_ROOM)] if draft.labels else [])]
+    allowed = budget_usd(draft.size, len(system.encode()) + 2 * labels, models)
     comment = "The most that this pipeline may ever spend, in US dollars. `batchpipe plan` shows what a run costs."
-    return Block(comment=comment, table={"budget": {"max_usd": 5.0}})
+    if draft.size.rows:
+        comment += f"\nThe {draft.size.rows:,} rows of today fit into it, also if all of them go up the ladder."
+    return Block(comment=comment, table={"budget": {"max_usd": float(allowed)}})
 
 
 def _label_prompt(draft: Draft) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from batchpipe.scaffold.budget import input_size
 from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
 from batchpipe.scaffold.sources import Source, read_source
 from batchpipe.sql.quoting import quote_identifier
@@ -73,6 +74,7 @@ def source_files(name: str, root: Path, path: Path, labels: Sequence[str]) -> di
         shown=content if content and source.key_is_named else tuple(names.values()),
         labels=labels,
         task=_task(labels),
+        size=input_size(root, source.relation, source.columns),
     )
     return pipeline_files(draft)
 

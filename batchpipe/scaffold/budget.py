@@ -1,0 +1,54 @@
+"""Choose the budget that a new pipeline begins with: its own input fits into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import ceil
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.engine.cost.pricing import unit_price
+from batchpipe.providers import DEFAULT_PROVIDER
+from batchpipe.sql.quoting import quote_identifier
+
+# What every budget is at least, in US dollars, and what it is a multiple of.
+LEAST_USD = 5
+# Generous: an answer fills half of its room, and a token has 3 bytes. A request has so many bytes around its texts.
+ROOM_USED, BYTES_PER_TOKEN, BYTES_AROUND = 0.5, 3, 1_200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSize:
+    """The number of rows, and the bytes of their columns together."""
+
+    rows: int
+    bytes: int
+
+
+def input_size(root: Path, relation: str, columns: Sequence[str]) -> InputSize:
+    """Return the size of the `columns` of a data file; `relation` is the SQL that reads it from `root`."""
+    texts = " + ".join(f"coalesce(strlen(CAST({quote_identifier(each)} AS VARCHAR)), 0)" for each in columns)
+    with duckdb.connect() as session:
+        session.execute("SET file_search_path = $1", [root.resolve().as_posix()])
+        row = session.execute(f"SELECT count(*), coalesce(sum({texts or '0'}), 0)::BIGINT FROM {relation}").fetchone()
+    rows, size = row or (0, 0)
+    return InputSize(rows=rows, bytes=size)
+
+
+def budget_usd(size: InputSize, prompt_bytes: int, models: Sequence[tuple[str, int]]) -> int:
+    """Return US dollars that rows of `size` fit into, also if all of them go up the ladder.
+
+    `models` are the models of the ladder with their `max_tokens`. `prompt_bytes` go with each row.
+    """
+    tokens = Decimal(size.bytes + size.rows * (prompt_bytes + BYTES_AROUND)) / BYTES_PER_TOKEN
+    cost = Decimal(0)
+    for model, room in models:
+        price = unit_price(DEFAULT_PROVIDER, model, datetime.now(UTC).date())
+        if price is not None:
+            step = price.step(0)
+            cost += tokens * step.input + size.rows * room * Decimal(repr(ROOM_USED)) * step.output
+    return max(ceil(cost / LEAST_USD) * LEAST_USD, LEAST_USD)
