@@ -132,6 +132,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # files to start from
     "scaffold.*": (
         "common.errors",
+        "engine.cost.pricing",
         "pipeline.model",
         "pipeline.reference",
         "pipeline.value_types",
