@@ -227,7 +227,10 @@ def recover(
         bool, typer.Option("--abandon", help="Give up held chunks and lost batches; their rows become due again.")
     ] = False,
     from_raw: Annotated[
-        bool, typer.Option("--from-raw", help="Restore from raw files what the database has lost.")
+        bool, typer.Option("--from-raw", help="Take in from raw files what the database does not know.")
+    ] = False,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Leave alone what another database of this folder has bought.")
     ] = False,
     as_json: Json = False,
 ) -> Task:
@@ -236,6 +239,6 @@ def recover(
     def act(call: Call) -> int:
         from batchpipe.commands.recover import recover as command
 
-        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw)
+        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw, leave=leave)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])

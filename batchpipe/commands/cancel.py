@@ -13,8 +13,10 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
+from batchpipe.engine.batches.replay import take_in_where_free
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list
@@ -90,6 +92,7 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
     """
     names = _names(file)
     newly = _pause(context, work, file)
+    take_in_where_free(context, work, names)
     done: dict[str, Asked] = {}
     error: ProviderError | None = None
     for _ in range(LOOKS):
@@ -140,10 +143,13 @@ def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
 
 
 def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list[OpenBatch], set[str]]:
-    """Return the open chunks, and the ids of those whose batch accepted a request to cancel."""
+    """Return the open chunks without saved results, and the ids of those whose batch accepted a request to cancel."""
     with context.database.reading(work) as session:
         answered = session.rows(query("cancel_answered", pipelines=quote_list(names)))
-        return open_batches(session, names), {chunk_id for (chunk_id,) in answered}
+        found = open_batches(session, names)
+    raw = RawFolder(path=context.database.folder / "raw")
+    in_flight = [each for each in found if raw.results(each.chunk_id) is None]
+    return in_flight, {chunk_id for (chunk_id,) in answered}
 
 
 def _cancel_each(

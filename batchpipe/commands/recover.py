@@ -9,8 +9,9 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.batches.rebuild import Rebuilt, rebuild
+from batchpipe.engine.batches.rebuild import Rebuilt, leave_others, rebuild
 from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
+from batchpipe.engine.batches.replay import NOT_IN_RAW, take_in_where_free
 from batchpipe.engine.ledger.events import OpenBatch
 
 STATES = {
@@ -20,16 +21,20 @@ STATES = {
 }
 
 
+NOTHING_TO_LEAVE = "{}: the raw folder has no chunks of another database to leave alone"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What one call did; None for what it was not asked to do."""
 
     rebuilt: Rebuilt | None = None
+    left: int | None = None
     adopted: OpenBatch | None = None
     abandoned: AbandonedChunks | None = None
 
 
-def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool) -> int:
+def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool, leave: bool = False) -> int:
     """Do what the options ask for; without options list the chunks that wait for a decision.
 
     Raises UsageError for options that exclude each other, and for an argument that names several pipelines.
@@ -37,6 +42,9 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
     if adopt is not None and abandon:
         hint = "Give one of them; without both the chunks are listed."
         raise UsageError("--adopt and --abandon exclude each other", where="the command line", hint=hint)
+    if from_raw and leave:
+        hint = "Give one of them: take in what another database has bought, or leave it alone."
+        raise UsageError("--from-raw and --leave exclude each other", where="the command line", hint=hint)
     files, _ = call.pipelines([pipeline])
     if len(files) != 1:
         hint = "Name one pipeline by its file or its name."
@@ -45,12 +53,15 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
         work = context.work()
         try:
             recovery = Recovery(context=context, file=files[0], work=work)
-            if adopt is None and not abandon and not from_raw:
+            if not (from_raw or leave):
+                take_in_where_free(context, work, recovery.names)
+            if adopt is None and not (abandon or from_raw or leave):
                 _print_undecided(call, recovery)
                 return 0
             with recovery.locked():
                 done = Done(
                     rebuilt=rebuild(recovery) if from_raw else None,
+                    left=leave_others(recovery) if leave else None,
                     adopted=recovery.adopt(adopt) if adopt is not None else None,
                     abandoned=recovery.abandon() if abandon else None,
                 )
@@ -132,6 +143,7 @@ def _done_json(name: str, done: Done, batch_id: str | None) -> dict[str, Any]:
     return {
         "pipeline": name,
         "rebuilt": None if done.rebuilt is None else asdict(done.rebuilt),
+        "left": done.left,
         "adopted": None
         if done.adopted is None
         else {"chunk_id": done.adopted.chunk_id, "batch_id": batch_id, "requests": done.adopted.requests},
@@ -150,6 +162,9 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
     lines = []
     if done.rebuilt is not None:
         lines += _rebuilt_lines(name, done.rebuilt)
+    if done.left is not None:
+        chunks = f"{count(done.left, 'chunk')} of another database in the raw folder"
+        lines.append(f"{name}: {chunks} left alone: a run asks no more" if done.left else NOTHING_TO_LEAVE.format(name))
     if done.adopted is not None:
         lines.append(f"{name}: the batch {safe(batch_id)} is taken for chunk {done.adopted.chunk_id}")
         lines.append(
@@ -178,7 +193,7 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
         lines.append(f"  {count(found.others, 'chunk')} of another database in this folder left alone")
     if found.damaged:
         lines.append(f"  cannot be read, left where they are: {', '.join(found.damaged)}")
-    lines.append("  Orders (--redo, --keep) are not in the raw files: give them again where they still matter.")
+    lines.append(f"  {NOT_IN_RAW}")
     return lines
 
 

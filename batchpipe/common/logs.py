@@ -56,6 +56,7 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "error": lambda event: event.detail,
     "warning": lambda event: f"warning: {event.detail}" + (f" ({event.batch_id})" if event.batch_id else ""),
     "pilot_approved": lambda event: f"the pilot was approved ({event.detail}); all due rows are submitted now",
+    "taken_in": lambda event: event.detail,
     "submitted": lambda event: f"submitted {_requests(event)}",
     "submit_unknown": lambda event: (
         f"submitted {_requests(event)}, but the outcome is unknown ({event.detail}); they are not sent again until it "

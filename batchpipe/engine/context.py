@@ -22,6 +22,7 @@ from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.source import Source, SourceDatabases, open_source
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings, credentials, place_of
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
 from batchpipe.providers import REGISTRY, Provider, ProviderModule, get_provider_module
@@ -218,6 +219,23 @@ class Context:
         name = next(iter(file.evaluates), file.pipeline.name)
         conventional = self.root / "pipelines" / "data" / "answers" / f"{name}.jsonl"
         return conventional if answers is None and conventional.is_file() else answers
+
+    def raw_folders(self) -> list[Path]:
+        """Return the raw folder of the database, then those that other `database` settings may have left behind.
+
+        These lie beside files in the root or in a folder of the root that is no project of its own. The emulator has
+        its own folder alone.
+        """
+        own = self.database.folder / "raw"
+        if self.settings.emulator:
+            return [own]
+        try:
+            below = [each.path for each in os.scandir(self.root) if each.is_dir() and each.name != ".batchpipe"]
+        except OSError:
+            below = []
+        places = [self.root, *(path for each in sorted(below) if not is_project(path := Path(each)))]
+        others = [place / ".batchpipe" / "raw" for place in places]
+        return [own, *(each for each in others if each != own)]
 
     @property
     def person(self) -> str:

@@ -42,6 +42,14 @@ def find_root(start: Path) -> Path:
     return next((each.parent for each in upward if each.name == FOLDER), folder)
 
 
+def is_project(folder: Path) -> bool:
+    """Return whether `folder` is the root of a project of its own, or may not be looked into."""
+    try:
+        return any((folder / marker).exists() for marker in MARKERS)
+    except OSError:
+        return True
+
+
 def pipeline_files(folder: Path) -> list[Path]:
     """Return the pipeline files in `folder` and below, sorted, without those under data/, schemas/ or hidden
     folders.

@@ -312,14 +312,6 @@ def test_a_batch_in_flight_is_known_again_and_collected(project: Project) -> Non
     assert project.requests_sent() == 5
 
 
-def test_chunks_of_another_database_in_the_folder_are_left_alone(project: Project) -> None:
-    worked(project)
-    project.settings["database"] = "other.duckdb"
-    found = command(project, from_raw=True, as_json=True).value["rebuilt"]
-    assert found["chunks"] == 0
-    assert found["others"] > 0
-
-
 def test_what_cannot_be_read_is_said_and_the_rest_comes_back(project: Project) -> None:
     worked(project)
     raw = project.root / ".batchpipe" / "raw"

@@ -141,7 +141,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     # a command is a query, then a printer
     "commands": (),
-    "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "pipeline.model", "store.*"),
+    "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "engine.ledger.*", "pipeline.model", "store.*"),
     "commands.call.*": (*SHELL, "commands.printing.*"),
     "commands.check.*": (
         *SHELL,
@@ -154,8 +154,16 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.results.*": (*SHELL, *SAID),
     "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
-    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*"),
-    "commands.plan.*": (*SHELL, *SAID, "engine.cost.*", "engine.plan.*", "engine.resolved.*", "engine.run.*"),
+    "commands.status.*": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.plan.*"),
+    "commands.plan.*": (
+        *SHELL,
+        *SAID,
+        "engine.cost.*",
+        "engine.ledger.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.run.*",
+    ),
     "commands.show.*": (
         *SHELL,
         *SAID,
@@ -210,9 +218,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.init": (*SAID, "common.errors", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
-    "commands.cancel": (*SHELL, *SAID, "engine.ledger.*"),
+    "commands.cancel": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
     "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
-    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.resolved.*", "engine.run.*"),
+    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.batches.*", "engine.resolved.*", "engine.run.*"),
     # what is typed, and the one handler
     "cli.*": (
         "",

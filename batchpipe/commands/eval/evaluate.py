@@ -32,6 +32,7 @@ from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
+from batchpipe.engine.run.first_look import look_before_evaluation
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
@@ -78,6 +79,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         _refuse(request, made_up=made_up)
         for each in request.model:
             get_provider_module(split_model(each, context.default_provider)[0], where="--model")
+        look_before_evaluation(context, work, file)
         wanted = Wanted(
             every=_every(request),
             models=request.model,

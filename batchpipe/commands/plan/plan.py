@@ -17,6 +17,7 @@ from batchpipe.commands.plan.pilot import held_object, held_text
 from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.printing.caching import expected_cache_text
 from batchpipe.commands.printing.estimates import estimate_object, interval_text, rungs_text, time_text
+from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, pairs, safe, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
@@ -110,6 +111,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     }
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
+    if found.unknown.ours or found.unknown.asks:
+        value["to_take_in"] = unknown_object(found.unknown)
     if rows:
         value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
     if found.diff is not None:
@@ -133,7 +136,8 @@ def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
 
 def _notes(found: Preview, call: Call) -> list[str]:
     """Return the notes on a plan: orders, money, a pause, changed keys."""
-    lines = [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
+    lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, call.suggest)
+    lines += [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += _money_lines(found)
     if found.paused:
         again = call.suggest(f"run {found.resolved.name} --resume")

@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from batchpipe.commands.call.call import Call, load_each
+from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.common.errors import UsageError
+from batchpipe.engine.batches.replay import raw_log
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, open_batches, standing_reviews
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
@@ -92,7 +95,8 @@ class Status:
     """The state of one pipeline. `rows` counts keys by state; `review` is part of `accepted`.
 
     `raw`: the number of result files, and the bytes of all files that are kept of their chunks. `holder` names the
-    process that holds the pipeline's lock. `waits` says which requests wait for room in which budget.
+    process that holds the pipeline's lock. `waits` says which requests wait for room in which budget. `to_take_in` says
+    what a run takes in from the raw folder.
     """
 
     pipeline: str
@@ -105,6 +109,7 @@ class Status:
     unpriced: int
     raw: Mapping[str, int]
     holder: str | None
+    to_take_in: Mapping[str, Any]
     waits: str | None = None
 
 
@@ -199,6 +204,7 @@ def last_runs(session: Session, named: Named, number: int) -> list[Run]:
 
 def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
     pipelines = quote_list(named.names)
+    unknown = raw_log(context).unknown(session, named.names)
     kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
     return Status(
@@ -213,6 +219,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         waits=_waits(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
+        to_take_in=unknown_object(unknown),
     )
 
 
@@ -278,6 +285,7 @@ def _text(found: Status, now: datetime, call: Call) -> str:
         parts.append(_batches_table(at_provider, call.terminal))
     parts += [_held_line(each, now) for each in found.batches if each.state not in AT_PROVIDER]
     parts += [_order_line(each) for each in found.orders]
+    parts += [f"  {each}" for each in unknown_lines(found.to_take_in, found.pipeline, call.suggest)]
     if found.runs:
         parts.append(_runs_table(found.runs, call.terminal))
     if found.paused:

@@ -40,6 +40,7 @@ class BatchesInFlight:
     `due_again` says that results made rows due again; `compare_anew` that all rows are to be compared with the ledger
     again, since a chunk was lost or an earlier run's results came. `stop` is the message that stops the run. `unclear`
     maps chunks to batches that a person has to decide about. `next_look` is the time of the next poll, naive UTC.
+    `seen` has what the provider has just said of batches, by chunk: they are not asked about again.
     """
 
     collector: Collector
@@ -54,6 +55,7 @@ class BatchesInFlight:
     unclear: dict[str, str] = field(default_factory=dict)
     accepted: int = 0
     failed: int = 0
+    seen: dict[str, BatchState] = field(default_factory=dict)
     _orphans_marked: bool = field(default=False, init=False)
     _warned: set[str] = field(default_factory=set, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
@@ -191,7 +193,9 @@ class BatchesInFlight:
         """Return the state of `batch` where it has ended and its results can be had, else None."""
         assert batch.batch_id is not None
         with telemetry.span("poll", self.parts.resolved.name, batch_id=batch.batch_id):
-            state = self.parts.provider().poll(batch.batch_id)
+            known = self.seen.pop(batch.chunk_id, None)
+            same = known is not None and known.batch_id == batch.batch_id
+            state = known if known is not None and same else self.parts.provider().poll(batch.batch_id)
         if batch.missing_since is not None:
             self._record_event(batch, "batch_found", {})
         if state.archived and self.parts.raw_folder.results(batch.chunk_id) is None:

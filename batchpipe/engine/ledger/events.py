@@ -21,6 +21,7 @@ EVERY_KEY = Sql("")
 class OpenBatch:
     """A chunk that is not closed yet, with its batch id where the id is known. Times are naive UTC."""
 
+    pipeline: str
     chunk_id: str
     run_id: str
     batch_id: str | None
@@ -38,6 +39,7 @@ class OpenBatch:
     key_hash: str
     workspace: str | None
     base_url: str
+    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,15 @@ def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:
     Reads `ledger.batches`.
     """
     rows = session.dictionaries(query("open_batches", pipelines=quote_list(names)))
+    return [_open_batch(row) for row in rows]
+
+
+def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatch]:
+    """Return the open chunks of the pipelines called `names` and of their evaluations, oldest first.
+
+    Reads `ledger.batches`.
+    """
+    rows = session.dictionaries(query("open_of_families", families=_families(names)))
     return [_open_batch(row) for row in rows]
 
 

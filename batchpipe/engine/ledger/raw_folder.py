@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,8 @@ from batchpipe.store.queries import query
 RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
 SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK)
 BLOCK_BYTES = 1 << 20
+# The head of a chunk's JSON file ends where its prompt version begins.
+HEAD_ENDS, HEAD_CHARACTERS = ', "version": {', 2_000
 # The hashes of a request, and those of them that SQL makes.
 HASHES = ("key_id", "prompt_version", "policy_hash", "input_hash", "fingerprint", "request_hash")
 HASHES_OF_SQL = ("key_id", "input_hash", "fingerprint", "request_hash")
@@ -78,6 +81,17 @@ class SavedChunk:
     def time_of(self, *kinds: str) -> datetime | None:
         """Return when the newest event of one of `kinds` was recorded; None where there is no such event."""
         return next((note.recorded_at for note in reversed(self.notes) if note.kind in kinds), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkHead:
+    """The first part of a chunk's JSON file: whose chunk it is. `file` is the name of the database's file."""
+
+    chunk_id: str
+    pipeline: str
+    run_id: str
+    database: str
+    file: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +187,36 @@ class RawFolder:
         note = Note(kind=kind, data=data, recorded_at=now)
         self.save_chunk(replace(saved, notes=(*saved.notes, note)))
 
-    def saved_chunks(self) -> list[SavedChunk]:
-        """Return the content of every chunk's JSON file, in the order in which the chunks were prepared."""
-        found = [saved for path in self.path.glob(f"*{CHUNK}") if (saved := _read_chunk(path)) is not None]
-        return sorted(found, key=lambda each: (each.notes[0].recorded_at, each.chunk_id))
+    def chunk_ids(self) -> list[str]:
+        """Return the ids of the chunks that have a JSON file; none where the folder cannot be read."""
+        try:
+            with os.scandir(self.path) as found:
+                return [each.name.removesuffix(CHUNK) for each in found if each.name.endswith(CHUNK)]
+        except OSError:
+            return []
+
+    def head(self, chunk_id: str) -> ChunkHead | None:
+        """Return whose chunk it is, without reading its prompt; None for a file that cannot be read."""
+        try:
+            with (self.path / f"{chunk_id}{CHUNK}").open(encoding="utf-8") as file:
+                begun, found, _ = file.read(HEAD_CHARACTERS).partition(HEAD_ENDS)
+            return ChunkHead(**json.loads(begun + "}")) if found else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def copy_chunk(self, chunk_id: str, source: RawFolder) -> None:
+        """Copy the files of a chunk from another raw folder; the JSON file comes last, when the others are there."""
+        for suffix in (REQUESTS, COMPRESSED, RESULTS, CHUNK):
+            origin, path = source.path / f"{chunk_id}{suffix}", self.path / f"{chunk_id}{suffix}"
+            if not origin.exists() or path.exists():
+                continue
+            part = _part(path)
+            with saving(path):
+                shutil.copyfile(origin, part)
+                _flush(part)
+                modes.settle(part)
+                modes.replace(part, path)
+                flush_folder(self.path)
 
     def sizes(self) -> dict[str, RawSize]:
         """Return the sizes of the saved files by chunk. A file that disappears meanwhile is left out, and so is all of

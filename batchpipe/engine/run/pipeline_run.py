@@ -32,6 +32,8 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
+from batchpipe.engine.run.endings import unclear_gate
+from batchpipe.engine.run.first_look import FirstLook
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.passed_limits import record_passed_limits
@@ -42,7 +44,7 @@ from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event,
 from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import Provider
+from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Work
 
 
@@ -145,10 +147,18 @@ class PipelineRun:
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
-        paused = is_paused(database, self.work, self.name)
-        if paused and not self.options.resume:
+        first = FirstLook(
+            context=context,
+            work=self.work,
+            file=self.file,
+            provider=self._provider,
+            tell=self._tell,
+        )
+        first.read()
+        if first.paused and not self.options.resume:
+            first.save()
             refuse_paused(self.name)
-        self.run_id, self._began_at_commit, links = record_start(database, self.work, self.name, resumes=paused)
+        self.run_id, self._began_at_commit, links = record_start(database, self.work, self.name, resumes=first.paused)
         self.file = with_history(self.file, links)
         self._tell(Event(kind="run_started"))
         if self.prepared is not None:
@@ -157,14 +167,20 @@ class PipelineRun:
                 self.resolved = under_recorded_recipes(session, self.resolved)
                 record_version(session, self.resolved, self.run_id, context.git_commit())
         else:
-            self.resolved, self.snapshot = read_input(
-                context, self.file, self.work, self.run_id, self.options.params, self._tell
-            )
-        self._prepare_steps()
+            first.take_in()
+            self.open = first.open
+            first.save()
+            with first.needed_input():
+                self.resolved, self.snapshot = read_input(
+                    context, self.file, self.work, self.run_id, self.options.params, self._tell
+                )
+            first.record(self.resolved)
+        self._prepare_steps(first.states)
 
-    def _prepare_steps(self) -> None:
+    def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
         """Record the orders, and make the planner, the pilot's gate, and what submits, collects and reconciles.
 
+        `seen` has what the provider has just said of batches.
         Writes `ledger.orders`, `ledger.events`.
         """
         context, database = self.context, self.context.database
@@ -190,6 +206,7 @@ class PipelineRun:
             reconciler=Reconciler(parts=parts, reconcile_wait=context.reconcile_wait),
             context=context,
             tell=self._tell,
+            seen=seen,
         )
         database.while_waiting.append(self._in_flight.save_ended)
         self._stack.callback(database.while_waiting.remove, self._in_flight.save_ended)
@@ -294,7 +311,7 @@ class PipelineRun:
         if step == "stop_at_gate":
             self.gate = gates[0]
         if self.finished and self._in_flight.unclear:
-            self._ask_a_person()
+            self.gate, self.gate_hint = unclear_gate(self.name, self._in_flight.unclear)
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
     def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:
@@ -316,18 +333,6 @@ class PipelineRun:
     def _nothing_in_flight(self) -> bool:
         """Return whether no open chunk can be waited for: what is left needs a person."""
         return all(each.chunk_id in self._in_flight.unclear for each in self.open)
-
-    def _ask_a_person(self) -> None:
-        """Close the gate, with the commands by which a person decides about chunks of unknown outcome."""
-        count, batch_id = len(self._in_flight.unclear), next(iter(self._in_flight.unclear.values()))
-        self.gate = (
-            f"the outcome of {count} submits is not known. They may have made the batch {batch_id}, whose results are "
-            "gone: their rows wait for a decision"
-        )
-        self.gate_hint = (
-            f"If that batch is yours: batchpipe recover {self.name} --adopt {batch_id}; to send the rows again: "
-            f"batchpipe recover {self.name} --abandon"
-        )
 
     def _pauses_until(self) -> datetime | None:
         """Return when the next row that pauses after a transient error is due; None where no row pauses.

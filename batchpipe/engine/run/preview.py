@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+from batchpipe.engine.batches.replay import raw_log
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
@@ -53,7 +55,8 @@ class Preview:
     """Holds a plan and what surrounds it. Costs are US dollars.
 
     `version` is the prompt's name (`v3`), new where no run has recorded it. `in_flight_usd` is what the batches in
-    flight may cost at most. `meanwhile` is the plan of what goes on under the previous version, beside a pilot.
+    flight may cost at most. `unknown` are the chunks of the raw folder that a run takes in first. `meanwhile` is the
+    plan of what goes on under the previous version, beside a pilot.
     """
 
     resolved: Resolved
@@ -67,6 +70,7 @@ class Preview:
     batches_in_flight: int
     paused: bool
     due_rows: Sequence[DueRow]
+    unknown: UnknownChunks = NOTHING_UNKNOWN
     diff: PromptDiff | None = None
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
 
@@ -171,6 +175,7 @@ def _planned(
         if limit is not None:
             estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
             plan = replace(plan, estimate=estimate)
+        unknown = raw_log(context).unknown(session, resolved.names)
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -182,6 +187,7 @@ def _planned(
         in_flight_usd=busy.max_usd,
         batches_in_flight=busy.batches,
         paused=paused,
+        unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
     )

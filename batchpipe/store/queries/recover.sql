@@ -47,6 +47,9 @@ SELECT * REPLACE ({hashes}$seq AS seq) FROM read_parquet($path)
 -- name: newest_commit_of_requests
 SELECT greatest(max(seq), max(started)) FROM read_parquet($path)
 
+-- name: room_of_chunk
+SELECT coalesce(max(max_tokens), 1) FROM ledger.requests WHERE chunk_id = $chunk_id::UUID AND leads
+
 -- name: raise_commit
 INSERT INTO ledger.commits VALUES ($seq, NULL, $now)
 
@@ -76,8 +79,22 @@ DELETE FROM work.outcomes WHERE key_id IN (
 SELECT DISTINCT chunk_id::VARCHAR FROM ledger.events
 WHERE kind = 'batch_collected' AND chunk_id::VARCHAR IN (SELECT unnest($chunk_ids))
 
--- name: known_runs
-SELECT DISTINCT run_id::VARCHAR FROM ledger.events WHERE kind = 'run_started'
+-- name: unknown_chunk_ids
+-- Of the chunks in the raw folders those that the ledger does not know.
+SELECT chunk_id FROM (SELECT unnest($chunk_ids::VARCHAR[]) AS chunk_id)
+WHERE TRY_CAST(chunk_id AS UUID) NOT IN (
+    SELECT chunk_id FROM ledger.events WHERE kind = 'chunk_prepared' AND chunk_id IS NOT NULL
+)
+
+-- name: holds_pipeline
+-- Whether the ledger has requests of a pipeline, the id of the database, and what a person said of other databases' chunks.
+SELECT
+    EXISTS (SELECT 1 FROM ledger.requests WHERE split_part(pipeline, ':', 1) IN ({families})),
+    (SELECT max(value) FROM ledger.meta WHERE name = 'database'),
+    (SELECT arg_max(kind, seq) FROM ledger.events WHERE kind IN ('raw_taken', 'raw_left') AND pipeline IN ({families}))
+
+-- name: run_is_known
+SELECT EXISTS (SELECT 1 FROM ledger.events WHERE kind = 'run_started' AND run_id = $run_id::UUID)
 
 -- name: database_id
 SELECT max(value) FROM ledger.meta WHERE name = 'database'

@@ -107,6 +107,9 @@ INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $
 -- name: open_batches
 SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER BY prepared_at, chunk_id
 
+-- name: open_of_families
+SELECT * FROM ledger.batches WHERE is_open AND split_part(pipeline, ':', 1) IN ({families}) ORDER BY prepared_at, chunk_id
+
 -- name: decided_batch_ids
 -- Batches whose chunk is known, or that are known to belong to no chunk of ours. A batch that is only presumed to be of a
 -- chunk is not among them: it may be another chunk's.

@@ -1,0 +1,169 @@
+"""What a run does before it needs its input or its pipeline's files: take in the raw folder, save what has ended.
+
+A broken source, a doubled key or a mistake in a prompt then leave no paid results at the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from batchpipe.common.call_pool import Pool
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Tell
+from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
+from batchpipe.engine.batches.rebuild import RawRecorder, take_in_all
+from batchpipe.engine.batches.replay import RawReplay, taken_in_text
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import OpenBatch, batches_of_families
+from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.run_start import paused_pipeline
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers import BatchState, Provider
+from batchpipe.store.database import Work
+
+
+@dataclass(slots=True, kw_only=True)
+class FirstLook:
+    """Looks at what one pipeline has in flight and in its raw folders, before the run reads anything else.
+
+    `open` are the open chunks of the pipeline and its evaluations; `states` what the provider said of them, by
+    chunk id.
+    """
+
+    context: Context
+    work: Work
+    file: PipelineFile
+    provider: Callable[[], Provider]
+    tell: Tell
+    paused: bool = False
+    open: Sequence[OpenBatch] = ()
+    states: dict[str, BatchState] = field(default_factory=dict)
+    _unknown: UnknownChunks = field(default=NOTHING_UNKNOWN, init=False)
+    _taken: bool = field(default=False, init=False)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the pipeline's name and the older names whose history it continues."""
+        return self.file.pipeline.names
+
+    def read(self) -> None:
+        """Read whether the pipeline is paused, what is open, and which raw chunks the ledger does not know."""
+        with self.context.database.reading(self.work) as session:
+            self.file = with_history(self.file, rename_links(session))
+            self.paused = paused_pipeline(session, self.file.pipeline.name)
+            self.open = batches_of_families(session, self.names)
+            self._unknown = self._replay.unknown(session)
+
+    def take_in(self) -> None:
+        """Take in the chunks that the ledger does not know, and tell it.
+
+        Writes the ledger. Raises GateError where a person has to decide about another database's chunks.
+        """
+        taken = self._replay.take_in(self._unknown)
+        noted = bool(self.open) and self._replay.late_notes(self.open)
+        for chunk_id in taken.damaged:
+            what = f"the chunk {chunk_id} of the raw folder cannot be read: its rows are not known"
+            self.tell(Event(kind="warning", level="warning", detail=what))
+        self._taken = bool(taken.chunks)
+        if self._taken:
+            self.tell(Event(kind="taken_in", requests=taken.requests, detail=taken_in_text(taken)))
+        if self._taken or noted:
+            with self.context.database.reading(self.work) as session:
+                self.open = batches_of_families(session, self.names)
+
+    def save(self) -> None:
+        """Download the raw results of the pipeline's batches that have ended and are not saved yet.
+
+        Nothing is recorded. What the provider refuses or does not answer is asked again by the run itself.
+        Raises DatabaseError where the disk fails.
+        """
+        folder = self._raw_folder
+        ours = [each for each in self.open if each.pipeline in self.names and folder.results(each.chunk_id) is None]
+        with suppress(ProviderError):  # without a key the run itself ends with this error
+            self.states |= save_ended(ours, self.provider, folder, self.context.machine.pool)
+
+    def record(self, resolved: Resolved) -> None:
+        """Record the results of open chunks that the raw folder holds, where their batches are known to have ended.
+
+        Writes what `Collector.collect` writes.
+        """
+        folder = self._raw_folder
+        if self._taken or any(folder.results(each.chunk_id) for each in self.open if each.chunk_id not in self.states):
+            RawRecorder(context=self.context, work=self.work, resolved=resolved).record()
+
+    @contextmanager
+    def needed_input(self) -> Iterator[None]:
+        """Tell, where reading the input fails, what of the pipeline is in flight and what of it is saved."""
+        read = False
+        try:
+            yield
+            read = True
+        finally:
+            if not read and self.open:
+                self.tell(Event(kind="warning", level="warning", detail=self._left()))
+
+    def _left(self) -> str:
+        """Return what is in flight although the input cannot be read."""
+        folder = self._raw_folder
+        saved = sum(folder.results(each.chunk_id) is not None for each in self.open)
+        open_text = f"{len(self.open)} batch{'es are' if len(self.open) > 1 else ' is'} in flight"
+        return f"{open_text}; the results of {saved} are saved under {folder.path}, and the next run records them"
+
+    @property
+    def _replay(self) -> RawReplay:
+        return RawReplay(context=self.context, work=self.work, names=self.names)
+
+    @property
+    def _raw_folder(self) -> RawFolder:
+        return RawFolder(path=self.context.database.make_folder("raw"))
+
+
+def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> None:
+    """Take in the pipeline's raw folders, and save the results of its evaluations' batches that have ended.
+
+    Gold may be broken, and the results must not stay at the provider for that.
+    Writes the ledger, the output table, the raw folder. Raises GateError as a run does.
+    """
+    take_in_all(context, work, file)
+    with context.database.reading(work) as session:
+        left = batches_of_families(session, file.pipeline.names)
+    folder = RawFolder(path=context.database.make_folder("raw"))
+    evaluated = [
+        each for each in left if each.pipeline not in file.pipeline.names and folder.results(each.chunk_id) is None
+    ]
+    with suppress(ProviderError):  # the evaluation itself asks again, and ends with this error
+        save_ended(evaluated, lambda: context.provider(file), folder, context.machine.pool)
+
+
+def save_ended(
+    batches: Sequence[OpenBatch], provider: Callable[[], Provider], folder: RawFolder, pool: Pool
+) -> dict[str, BatchState]:
+    """Download the raw results of those of `batches` that have ended, and return the states of all by chunk id.
+
+    None of them has results in the raw folder yet.
+
+    Batches that the provider does not answer for are left out. `pool` makes the calls.
+    Raises DatabaseError where the disk fails, and the error of a missing key.
+    """
+    known = [each for each in batches if each.batch_id is not None]
+    if not known:
+        return {}
+    calls = [partial(provider().poll, str(each.batch_id)) for each in known]
+    answers = zip(known, pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True)
+    states = [(batch, state) for batch, state in answers if isinstance(state, BatchState)]
+    ended = [batch for batch, state in states if state.ended and not state.archived]
+    pool([partial(_download, each, provider, folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
+    return {batch.chunk_id: state for batch, state in states}
+
+
+def _download(batch: OpenBatch, provider: Callable[[], Provider], folder: RawFolder) -> None:
+    """Download the raw results of one batch."""
+    path = folder.download(batch.chunk_id)
+    with saving(path):
+        provider().collect(str(batch.batch_id), path)
