@@ -32,7 +32,6 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
-from batchpipe.engine.run.endings import unclear_gate
 from batchpipe.engine.run.first_look import FirstLook
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
@@ -40,7 +39,7 @@ from batchpipe.engine.run.passed_limits import record_passed_limits
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
-from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
+from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of, unclear_gate
 from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
