@@ -13,10 +13,10 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
-from batchpipe.engine.batches.replay import take_in_where_free
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.replay.take_in import take_in_where_free
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list

@@ -9,10 +9,10 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.batches.rebuild import Rebuilt, leave_others, rebuild
 from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
-from batchpipe.engine.batches.replay import NOT_IN_RAW, take_in_where_free
 from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.replay.rebuild import Rebuilt, leave_others, rebuild
+from batchpipe.engine.replay.take_in import NOT_IN_RAW, take_in_where_free
 
 STATES = {
     "prepared": "being sent, or its run was killed",

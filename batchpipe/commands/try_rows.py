@@ -14,7 +14,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.show.show import possible_keys, shown_key
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.batches.rebuild import take_in_all
+from batchpipe.engine.replay.rebuild import take_in_all
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.try_rows import RowTry, TriedRow, TryOptions
 from batchpipe.pipeline.model import PipelineFile

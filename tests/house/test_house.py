@@ -116,6 +116,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.*",
     ),
+    "engine.replay.*": (
+        *STEPS,
+        "engine.batches.*",
+        "engine.context",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.resolved.*",
+    ),
     "engine.run.*": (
         *STEPS,
         "engine.answers.*",
@@ -126,6 +134,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.ledger.*",
         "engine.output.*",
         "engine.plan.*",
+        "engine.replay.*",
         "engine.resolved.*",
         "engine.source.*",
     ),
@@ -154,7 +163,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.results.*": (*SHELL, *SAID),
     "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
-    "commands.status.*": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.plan.*"),
+    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*", "engine.replay.*"),
     "commands.plan.*": (
         *SHELL,
         *SAID,
@@ -218,9 +227,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.init": (*SAID, "common.errors", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
-    "commands.cancel": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
-    "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*"),
-    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.batches.*", "engine.resolved.*", "engine.run.*"),
+    "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
+    "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.replay.*"),
+    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.replay.*", "engine.resolved.*", "engine.run.*"),
     # what is typed, and the one handler
     "cli.*": (
         "",

@@ -17,11 +17,11 @@ from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.batches.replay import raw_log
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, open_batches, standing_reviews
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
+from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import FOLDER, pipeline_files
 from batchpipe.sql.quoting import Sql, quote_list

@@ -14,13 +14,13 @@ from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
-from batchpipe.engine.batches.rebuild import RawRecorder, take_in_all
-from batchpipe.engine.batches.replay import RawReplay, taken_in_text
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families
 from batchpipe.engine.ledger.raw_folder import RawFolder, saving
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
+from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
+from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.run_start import paused_pipeline
 from batchpipe.pipeline.model import PipelineFile

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from batchpipe.engine.batches.replay import raw_log
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
@@ -26,6 +25,7 @@ from batchpipe.engine.plan.prompt_diff import (
     make_prompt_diff,
     resolve_earlier,
 )
+from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version

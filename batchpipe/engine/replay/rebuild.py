@@ -10,7 +10,6 @@ from batchpipe.common.errors import InternalError, LockedError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
-from batchpipe.engine.batches.replay import RawReplay, taken_in_text
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families
@@ -18,6 +17,7 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
