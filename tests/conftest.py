@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from projects import Project
 
+from batchpipe.common.hints import use_options
 from batchpipe.common.secrets import forget
 
 MEMORY = Path("/dev/shm")
@@ -52,8 +53,9 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_secrets() -> None:
-    """Forget the values that other tests of this process have used."""
+    """Forget the values and the options that other tests of this process have used."""
     forget()
+    use_options("")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

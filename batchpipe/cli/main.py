@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.call.options import Task
 from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.common.hints import use_options
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import forget, redacted
 
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None, machine: Machine = THIS_MACHINE) -> 
     """Run one command line (default: that of the process) on `machine`, and return its exit code."""
     call = Handled(arguments=list(sys.argv[1:] if argv is None else argv), machine=machine)
     forget()
+    use_options("")
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins takes a tenth of a start
     for stream in (sys.stdout, sys.stderr):
@@ -149,11 +151,13 @@ def _run(call: Handled) -> int:
     task = understood(call.arguments)
     if isinstance(task, int):
         return task
+    use_options(task.given.typed)
     from batchpipe.commands.call.begin import make_talk
 
     if not task.in_project:
         return task.act(make_talk(json=task.json, environment=os.environ))
     begun = _begin(call, task)
+    use_options(begun.options)
     call.log_format = begun.settings.log_format
     call.logs = begun.settings.database_path(begun.root, begun.environment).parent / ".batchpipe" / "logs"
     with contextlib.chdir(begun.root):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchpipe.common.hints import typed_again
 from batchpipe.common.secrets import redacted
 
 
@@ -22,7 +23,7 @@ class BatchpipeError(Exception):
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.what = redacted(what)
         self.where = None if where is None else redacted(where)
-        self.hint = None if hint is None else redacted(hint)
+        self.hint = None if hint is None else redacted(typed_again(hint))
         super().__init__(self.what)
 
     def __str__(self) -> str:
@@ -46,6 +47,7 @@ class Problem:
     hint: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hint", typed_again(self.hint))
         for name in ("what", "where", "hint"):
             object.__setattr__(self, name, redacted(getattr(self, name)))
 

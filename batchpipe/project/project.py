@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,4 +165,5 @@ def _not_found_hint(argument: str, root: Path) -> str:
     stem = Path(argument).name.removesuffix(".toml")
     close = difflib.get_close_matches(stem, _names(root), 3, 0.6)
     guess = f"Did you mean {' or '.join(close)}?" if close else _known(root).strip()
-    return f"{guess} To make it: batchpipe new {stem}".strip()
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789") or "NAME"
+    return f"{guess} To make it: batchpipe new {name}".strip()

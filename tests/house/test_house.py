@@ -37,6 +37,7 @@ STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
 SHELL = (
     *PURE,
     "",
+    "common.hints",
     "common.logs",
     "common.machine",
     "common.modes",
@@ -254,6 +255,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.status.*",
         "commands.try_rows",
         "common.errors",
+        "common.hints",
         "common.logs",
         "common.machine",
         "common.modes",

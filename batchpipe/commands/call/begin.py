@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +57,22 @@ def make_call(
         settings=settings,
         environment=environment,
         command=command,
-        options=given.typed,
+        options=_options(given, root, start),
         interrupted=interrupted,
         debug=given.debug,
         machine=machine,
         **_audience(json, environment),
     )
+
+
+def _options(given: Globals, root: Path, start: Path) -> str:
+    """Return the program's options as a person would type them again in `start`.
+
+    Where the name of a file led to the project, a command that names no file needs -C.
+    """
+    if given.directory is None and find_root(start).resolve() != root.resolve():
+        given = replace(given, directory=os.path.relpath(root, start))
+    return given.typed
 
 
 def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, bool]:

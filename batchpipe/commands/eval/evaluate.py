@@ -37,6 +37,7 @@ from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.evaluation.library import scipy_stats
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import get_provider_module
@@ -73,6 +74,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     if request.history:
         return history(call, file)
+    scipy_stats()  # what the report needs is found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:
         made_up = call.settings.emulator and context.emulator_answers(file) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ def _export(call: Call, file: PipelineFile, request: ReviewRequest, target: Path
         return 0
     call.say(f"{count(number, 'row')} to {request.export}")
     call.say("Write ok under _verdict where a row is right, or correct its fields. Do not change the other columns.")
-    call.say(f"Then: {call.suggest(f'review {file.pipeline.name} --import {request.export}')}")
+    call.say(f"Then: {call.suggest(f'review {file.pipeline.name} --import {shlex.quote(str(request.export))}')}")
     return 0
 
 

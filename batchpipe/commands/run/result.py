@@ -13,6 +13,7 @@ from batchpipe.commands.call.failure import failure
 from batchpipe.commands.plan.pilot import pilot_object, pilot_text
 from batchpipe.commands.printing.text import count, money, pairs, safe
 from batchpipe.commands.run.display import rows_line
+from batchpipe.common.hints import typed_again
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.result import RunResult
@@ -97,7 +98,7 @@ def result_text(ended: Ended, call: Call, database: Path) -> str:
         lines.append(pilot_text(ended.summary))
         lines.append(f"  To go on: {call.suggest(f'run {result.pipeline} --approve')}")
     elif result.gate is not None and ended.gate_hint:
-        lines.append(f"  {safe(ended.gate_hint, lines=True)}")
+        lines.append(f"  {safe(typed_again(ended.gate_hint), lines=True)}")
     lines += [f"  {line}" for line in _next_steps(ended, call)]
     return "\n".join(lines)
 

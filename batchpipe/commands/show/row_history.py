@@ -11,6 +11,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
+from batchpipe.common.hints import typed_again
 from batchpipe.schema import exact_json
 
 SHOWN_CHARACTERS = 4_000
@@ -193,7 +194,8 @@ def _coming(history: RowHistory, now: RowNow) -> str:
             return f"it would be tried again after {moment(waits)}"
         return STANDING_WORDS.get(now.word, f"due ({now.word}), but no rung takes it now")
     if now.held:
-        return f"due ({now.word}), and waits for the approval of a pilot: batchpipe run {history.pipeline} --approve"
+        again = typed_again(f"batchpipe run {history.pipeline} --approve")
+        return f"due ({now.word}), and waits for the approval of a pilot: {again}"
     due, why = now.due, WHY_DUE.get(now.word, now.word)
     if due.shares is not None:
         return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"

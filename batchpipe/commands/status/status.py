@@ -6,6 +6,7 @@ The command reads only the ledger, not the input or the provider, so it works du
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -355,9 +356,9 @@ def _held_line(chunk: OpenChunk, now: datetime) -> str:
 
 def _order_line(order: OpenOrder) -> str:
     option = f"--{order.kind.replace('_', '-')}" + (
-        "" if order.kind == "retry_failed" else f" {safe(order.argument)!r}"
+        "" if order.kind == "retry_failed" else f" {shlex.quote(safe(order.argument))}"
     )
-    where = f" --where {safe(order.selection)!r}" if order.selection else ""
+    where = f" --where {shlex.quote(safe(order.selection))}" if order.selection else ""
     return f"  open order {order.number}: {option}{where}, since {moment(order.recorded_at)}"
 
 
