@@ -141,10 +141,20 @@ class Context:
         process.
         """
         name, _ = split_model(file.pipeline.models[0].model, self.default_provider)
-        shared = next(iter(file.evaluates), file.pipeline.name) if self.settings.emulator else name
+        if not self.settings.emulator:
+            return self.provider_named(name)
+        shared = next(iter(file.evaluates), file.pipeline.name)
         if shared not in self._providers:
-            self._providers[shared] = self._make_provider(name, file)
+            module = get_provider_module(name)
+            key = {module.KEY_VARIABLE: EMULATOR_KEY}
+            self._providers[shared] = module.provider(key, base_url=self._start_emulator(file))
         return self._providers[shared]
+
+    def provider_named(self, name: str) -> Provider:
+        """Return the provider called `name`, which is made at its first use; no emulator."""
+        if name not in self._providers:
+            self._providers[name] = self._make_provider(name)
+        return self._providers[name]
 
     def account_url(self, provider: Provider) -> str:
         """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing.
@@ -156,11 +166,8 @@ class Context:
         url, shown = provider.base_url, redacted(provider.base_url)
         return url if shown == url else f"{shown} ({hashlib.sha256(url.encode()).hexdigest()[:8]})"
 
-    def _make_provider(self, name: str, file: PipelineFile) -> Provider:
+    def _make_provider(self, name: str) -> Provider:
         module = get_provider_module(name)
-        if self.settings.emulator:
-            key = {module.KEY_VARIABLE: EMULATOR_KEY}
-            return module.provider(key, base_url=self._start_emulator(file))
         found = credentials(self.environment, self.root, module.VARIABLES)
         base_url = self.settings.text("base_url", self.environment)
         secrets = {name: secret.get_secret_value() for name, secret in found.items()}

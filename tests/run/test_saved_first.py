@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from calls import ask
 from projects import BASIC, Project, numbered
 
-from batchpipe.common.errors import InputError, PipelineError
+from batchpipe.commands.call.options import RunRequest
+from batchpipe.commands.run.run import run
+from batchpipe.common.errors import InputError, PipelineError, UsageError
 
 
 def saved(project: Project) -> list[Path]:
@@ -46,3 +49,27 @@ def test_an_input_or_a_prompt_that_is_broken_leaves_no_results_at_the_provider(p
     assert (project.run().submitted, project.sql("SELECT count(*) FROM demo")) == (0, [(4,)])
     paths = [each["path"] for each in project.log()["calls"]]
     assert sum(each.endswith("/results") for each in paths) == 1
+
+
+def test_a_file_that_is_broken_or_gone_leaves_no_results_at_the_provider(project: Project) -> None:
+    in_flight(project, "gone")
+    in_flight(project, "mended")
+    project.pipeline(name="good")
+    folder = project.root / "pipelines"
+    broken = (folder / "mended.toml").read_text()
+    (folder / "gone.toml").unlink()
+    (folder / "mended.toml").write_text('name = "mended"\n[input')
+    with pytest.raises(PipelineError, match=r"mended\.toml"):
+        ask(project, run, RunRequest(pipelines=["mended"]))
+    assert len(saved(project)) == 2  # a batch of 3 and one of 1: open batches have different sizes
+    found = ask(project, run, RunRequest(all=True, no_wait=True, pending_ok=True))
+    assert "gone cannot run now and has 1 batch open: the results of 1 are saved" in found.talk
+    assert "mended cannot run now" in found.talk
+    assert "good cannot run" not in found.talk
+    assert len(saved(project)) == 3
+    with pytest.raises(UsageError, match="there is no pipeline 'gone'"):
+        ask(project, run, RunRequest(pipelines=["gone"]))
+    (folder / "gone.toml").write_text(broken)
+    (folder / "mended.toml").write_text(broken)
+    for name in ("gone", "mended"):
+        assert (project.run(name).submitted, project.run(name).rows["accepted"]) == (0, 4)

@@ -23,6 +23,7 @@ from batchpipe.commands.plan.plan import rows_options
 from batchpipe.commands.run.display import Display, Lines, live_view
 from batchpipe.commands.run.result import Ended, code_of, interrupted_text, result_object, result_text
 from batchpipe.commands.run.views import Watcher
+from batchpipe.commands.run.without_file import possible_names, save_and_tell
 from batchpipe.common.errors import LockedError, PipelineError, UsageError
 from batchpipe.common.logs import Event
 from batchpipe.engine.context import Context
@@ -52,9 +53,16 @@ def run(call: Call, request: RunRequest) -> int:
     """
     wait = _checked_wait(request)
     max_usd = dollars(request.max_usd)
-    selection = call.select(request.pipelines, all=request.all)
-    files, broken = _files(call, selection)
-    params = typed_params(files, split_params(request.params))
+    try:
+        selection = call.select(request.pipelines, all=request.all)
+        files, broken = _files(call, selection)
+        params = typed_params(files, split_params(request.params))
+    except (PipelineError, UsageError):
+        save_and_tell(call, None if request.all else possible_names(request.pipelines, call.root))
+        raise
+    if request.all or broken:
+        known = [name for each in files for name in each.pipeline.names]
+        save_and_tell(call, None if request.all else possible_names(list(broken), call.root), known)
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)

@@ -150,6 +150,14 @@ def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatc
     return [_open_batch(row) for row in rows]
 
 
+def every_open_batch(session: Session) -> list[OpenBatch]:
+    """Return the open chunks of all pipelines, oldest first.
+
+    Reads `ledger.batches`.
+    """
+    return [_open_batch(row) for row in session.dictionaries(query("every_open"))]
+
+
 def _open_batch(row: dict[str, Any]) -> OpenBatch:
     values: dict[str, Any] = {name: row[name] for name in OpenBatch.__dataclass_fields__}
     return OpenBatch(**values | {name: str(row[name]) for name in ("chunk_id", "run_id")})

@@ -5,19 +5,20 @@ A broken source, a doubled key or a mistake in a prompt then leave no paid resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from batchpipe.common.call_pool import Pool
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, batches_of_families
+from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, every_open_batch
+from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, saving
-from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
 from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
@@ -139,6 +140,58 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
     ]
     with suppress(ProviderError):  # the evaluation itself asks again, and ends with this error
         save_ended(evaluated, lambda: context.provider(file), folder, context.machine.pool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOpen:
+    """What is open of a pipeline that cannot run now: its batches, and how many have their results saved."""
+
+    pipeline: str
+    batches: int
+    saved: int
+
+
+def save_without_files(
+    context: Context, work: Work, wanted: Collection[str] | None, known: Collection[str]
+) -> list[LeftOpen]:
+    """Save the results of ended batches of pipelines that have no file that can be read; return what is open of each.
+
+    `wanted` are the pipelines that may be meant, None for all; those of `known` have a file. Nothing is recorded.
+    Reads `ledger.batches`. Writes the raw folder.
+    """
+    if not context.database.path.exists():
+        return []
+    with context.database.reading(work) as session:
+        links = rename_links(session)
+        left = [each for each in every_open_batch(session) if each.pipeline.partition(":")[0] not in known]
+    meant = None if wanted is None else set(earlier_names(list(wanted), links))
+    by_name: dict[str, list[OpenBatch]] = {}
+    for each in left:
+        name = each.pipeline.partition(":")[0]
+        if meant is None or name in meant:
+            by_name.setdefault(name, []).append(each)
+    folder = RawFolder(path=context.database.folder / "raw")
+    for name, batches in by_name.items():
+        with suppress(ProviderError, LockedError):  # what it is, and that it is not saved, is told all the same
+            _save_of(context, name, batches, folder)
+    return [
+        LeftOpen(
+            pipeline=name,
+            batches=len(batches),
+            saved=sum(folder.results(each.chunk_id) is not None for each in batches),
+        )
+        for name, batches in sorted(by_name.items())
+    ]
+
+
+def _save_of(context: Context, name: str, batches: Sequence[OpenBatch], folder: RawFolder) -> None:
+    """Save the results of the ended batches of one pipeline, under its lock. The emulator's need no saving."""
+    if context.settings.emulator:
+        return
+    with pipeline_lock(context.database.make_folder("locks"), name, context.clock()):
+        for provider in sorted({each.provider for each in batches}):
+            missing = [each for each in batches if each.provider == provider and not folder.results(each.chunk_id)]
+            save_ended(missing, partial(context.provider_named, provider), folder, context.machine.pool)
 
 
 def save_ended(

@@ -107,6 +107,9 @@ INSERT INTO ledger.events VALUES ($pipeline, $run_id, $chunk_id, $kind, $data, $
 -- name: open_batches
 SELECT * FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}) ORDER BY prepared_at, chunk_id
 
+-- name: every_open
+SELECT * FROM ledger.batches WHERE is_open ORDER BY prepared_at, chunk_id
+
 -- name: open_of_families
 SELECT * FROM ledger.batches WHERE is_open AND split_part(pipeline, ':', 1) IN ({families}) ORDER BY prepared_at, chunk_id
 
