@@ -60,6 +60,11 @@ class Input(Frozen):
     params: Mapping[str, Any] = Field(
         default_factory=dict, description="`$name` in the query; `--param name=value` overrides."
     )
+    window: Flag = Field(
+        default=False,
+        description="The query gives the rows of the last days, or only some rows: that keys leave it is no reason to "
+        "stop or to say so.",
+    )
     columns: Mapping[str, str] = Field(
         default_factory=dict,
         description="Columns and their DuckDB types. The query must return them; any other column is ignored.",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
+from batchpipe.pipeline.files import FOLDER, declared, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
 
 MARKERS = ("pyproject.toml", "batchpipe.toml", ".git")
-FOLDER = "pipelines"
-NOT_PIPELINES = ("data", "schemas")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +47,6 @@ def is_project(folder: Path) -> bool:
         return any((folder / marker).exists() for marker in MARKERS)
     except OSError:
         return True
-
-
-def pipeline_files(folder: Path) -> list[Path]:
-    """Return the pipeline files in `folder` and below, sorted, without those under data/, schemas/ or hidden
-    folders.
-    """
-    found = []
-    for path in sorted(folder.rglob("*.toml")):
-        parents = path.relative_to(folder).parts[:-1]
-        if path.is_file() and not any(part in NOT_PIPELINES or part.startswith(".") for part in parents):
-            found.append(path)
-    return found
 
 
 def find_pipelines(arguments: Sequence[str], root: Path, all: bool = False, start: Path | None = None) -> Selection:
@@ -128,20 +114,11 @@ def _by_name(name: str, root: Path) -> Path | None:
     if direct.is_file():
         return direct.absolute()
     files = pipeline_files(folder)
-    matches = [path for path in files if path.stem == name] or [path for path in files if _declared_name(path) == name]
+    matches = [path for path in files if path.stem == name] or [path for path in files if declared(path).name == name]
     if len(matches) > 1:
         shown = ", ".join(str(path.relative_to(root)) for path in matches)
         raise UsageError(f"{name!r} names several files: {shown}", where=str(folder), hint="Name the file.")
     return matches[0].absolute() if matches else None
-
-
-def _declared_name(path: Path) -> str | None:
-    """Return the `name` key of a file; None if the file cannot be read, which is reported where it is loaded."""
-    try:
-        name = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("name")
-    except (OSError, ValueError):
-        return None
-    return name if isinstance(name, str) else None
 
 
 def _some(folder: Path, root: Path) -> tuple[Path, ...]:

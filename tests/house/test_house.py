@@ -18,8 +18,8 @@ import pytest
 from checkout import PACKAGE, ROOT, batchpipe, copy_examples, module_files, python, tracked_files
 
 from batchpipe.common import errors
+from batchpipe.pipeline.files import pipeline_files
 from batchpipe.pipeline.load import load
-from batchpipe.project.project import pipeline_files
 from batchpipe.store.queries import names as query_names
 
 LONGEST_MODULE = 400
@@ -32,7 +32,7 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
-SPEC = ("pipeline.model", "pipeline.load")
+SPEC = ("pipeline.files", "pipeline.model", "pipeline.load")
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
 SHELL = (
     *PURE,
@@ -57,7 +57,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "evaluation.*": ("common.errors",),
     # the pipeline file, the settings, and which files are meant
     "pipeline.*": ("common.errors", "common.secrets", "sql.types"),
-    "project.*": ("common.errors", "pipeline.model", "pipeline.variables"),
+    "project.*": ("common.errors", "pipeline.files", "pipeline.model", "pipeline.variables"),
     # schema and prompt
     "providers": ("common.errors", "sql.quoting"),
     "providers.anthropic.*": (
@@ -92,6 +92,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.cost.*",
         "engine.gold.*",
         "engine.ledger.*",
+        "engine.output.*",
         "engine.resolved.*",
         "engine.source.*",
     ),

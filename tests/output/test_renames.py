@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+from calls import ask
 from projects import BASIC, Project, numbered
+
+from batchpipe.commands.call.options import PlanRequest
+from batchpipe.commands.plan.plan import plan
+
+OTHER = BASIC.replace("{{ body }}", "Quite another task: {{ body }}")
 
 
 def renamed(project: Project, old: str, new: str, head: str) -> None:
@@ -27,3 +35,73 @@ def test_a_chain_of_renames_and_a_link_that_left_the_file_keep_the_history(proje
     links = "SELECT pipeline, data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed' ORDER BY ALL"
     assert project.sql(links) == [("best", "better"), ("better", "demo")]
     assert project.sql("SELECT count(*) FROM best WHERE _current") == [(5,)]
+
+
+def gate(project: Project, name: str) -> str:
+    """Run a pipeline that stops at a gate before it sends anything; return what the gate says."""
+    sent = project.requests_sent()
+    (outcome,) = project.outcomes([name])
+    assert outcome.result.status == "gate"
+    assert project.requests_sent() == sent
+    return outcome.result.gate or ""
+
+
+def test_a_renamed_file_stops_at_a_gate_that_names_both_ways_out(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run(no_wait=True)
+    renamed(project, "demo", "better", "")
+    printed = ask(project, plan, PlanRequest(pipelines=["better"]))
+    assert printed.code == 6
+    assert 'renamed_from = "demo"' in printed.out
+    assert "renamed_from = false" in printed.out
+    assert "demo has no file any more" in gate(project, "better")
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="better")
+    assert project.run("better").rows["accepted"] == 4
+    assert project.requests_sent() == 4
+    assert project.sql("SELECT count(*) FROM better WHERE _current") == [(4,)]
+    # Another prompt over the same keys is a rename too; a name that went on under a new one is none of its own.
+    renamed(project, "better", "task", "")
+    project.pipeline(OTHER, name="task")
+    assert "has 4 of its keys in 4 rows" in gate(project, "task")
+    project.pipeline("renamed_from = false\n" + OTHER, name="task")
+    assert project.run("task").submitted == 4
+    project.pipeline(BASIC, name="copy")
+    assert "better has no file any more" in gate(project, "copy")
+
+
+def test_a_pipeline_of_another_project_in_the_same_database_stops_before_its_table_is_changed(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    before = project.sql("FROM demo ORDER BY id")
+    project.pipeline(OTHER.replace("score", "points"))
+    project.rows([{**row, "id": row["id"] + 1000} for row in numbered(4)])
+    assert "with another prompt and other keys" in gate(project, "demo")
+    assert "with another prompt and other keys" in gate(project, "demo")
+    assert project.sql("FROM demo ORDER BY id") == before
+    assert project.run(approve=True).submitted == 4
+    assert project.run().submitted == 0
+
+
+def test_lost_keys_cost_nothing_and_stop_a_run_only_where_others_are_paid_for_or_none_is_left(project: Project) -> None:
+    def rows(first: int, body: str = "") -> None:
+        project.rows([{**row, "id": row["id"] + first, "body": body or row["body"]} for row in numbered(4)])
+
+    project.pipeline(BASIC.replace("[input]", "[input]\nwindow = true"))
+    rows(0)
+    project.run()
+    rows(100, "the same")
+    assert project.run().submitted == 1
+    project.pipeline()
+    rows(200, "the same")
+    assert project.run().submitted == 0
+    rows(300)
+    assert project.run().submitted == 0
+    rows(400, "quite another")
+    assert re.search("known keys left the input and 4 appeared", gate(project, "demo"))
+    (project.root / "rows.csv").write_text("id,body,lang,amount\n")
+    assert re.search("the input is empty: all 16 known keys left it", gate(project, "demo"))
+    assert project.run(approve=True).rows["removed"] == 16
+    project.pipeline(BASIC.replace("[input]", "[input]\nwindow = true"))
+    assert project.run().rows["input"] == 0

@@ -162,8 +162,12 @@ class TestPlan:
 
     def test_keys_that_changed(self, typed: CommandLine, project: Project) -> None:
         typed("run", "demo")
-        project.rows([{**row, "id": row["id"] + 100} for row in numbered(10)])
-        assert "unless --approve is given" in typed("plan", "demo").out
+        rows = [{**row, "id": row["id"] + 100} for row in numbered(10)]
+        project.rows(rows)
+        assert "run stops" not in typed("plan", "demo").out  # the same texts cost nothing
+        project.rows([{**row, "body": f"new {row['id']}"} for row in rows])
+        planned = typed("plan", "demo")
+        assert (planned.code, "run with --approve" in planned.out) == (6, True)
         assert typed("run", "demo").code == 6
         assert typed("run", "demo", "--approve").code == 0
 

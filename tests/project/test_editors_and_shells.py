@@ -12,8 +12,8 @@ import pytest
 from checkout import ROOT, batchpipe, copy_examples
 
 from batchpipe import __version__
+from batchpipe.pipeline.files import pipeline_files
 from batchpipe.pipeline.load import load
-from batchpipe.project.project import pipeline_files
 
 LINE = "#:schema schemas/batchpipe.schema.json"
 SCHEMA = Path("pipelines") / "schemas" / "batchpipe.schema.json"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.pipeline.files import pipeline_files
 from batchpipe.pipeline.load import load
-from batchpipe.project.project import find_pipelines, find_root, pipeline_files, refuse_same_names
+from batchpipe.project.project import find_pipelines, find_root, refuse_same_names
 
 
 def touch(root: Path, *names: str) -> None:

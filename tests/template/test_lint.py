@@ -22,8 +22,8 @@ from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.lint.rules import RULES, findings, rules_table
 from batchpipe.lint.subject import LintedRung, Subject
 from batchpipe.pipeline.codes import Code
+from batchpipe.pipeline.files import pipeline_files
 from batchpipe.pipeline.load import load, parse
-from batchpipe.project.project import pipeline_files
 from batchpipe.project.settings import load_settings
 from batchpipe.scaffold import init, new
 from batchpipe.template.texts import HOLE, PromptText

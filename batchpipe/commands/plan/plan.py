@@ -60,7 +60,7 @@ def rows_options(request: RowsRequest, params: Mapping[str, Any]) -> RunOptions:
 
 
 def plan(call: Call, request: PlanRequest) -> int:
-    """Print the plan of each named pipeline, or of all; return 6 where an expected cost is above a budget."""
+    """Print the plan of each named pipeline, or of all; return 6 where a run stops at a gate."""
     if request.markdown and call.json:
         raise UsageError("--markdown and --json exclude each other", where="the command line", hint="Give one of them.")
     files, single = call.pipelines(request.pipelines, request.all)
@@ -84,7 +84,7 @@ def plan(call: Call, request: PlanRequest) -> int:
                 if not call.json:
                     call.say(failure_text(error))
                 continue
-            codes.append(GATE if found.over else DONE)
+            codes.append(GATE if found.over or found.gate else DONE)
             objects.append(plan_object(found, rows=request.rows))
             if request.markdown:
                 call.out(plan_markdown(found, MEANINGS, _work_pairs(found.resolved, found.plan), _notes(found, call)))
@@ -109,6 +109,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         "batches": found.batches,
         **estimate_object(estimate),
     }
+    if found.gate is not None:
+        value["gate"] = found.gate.what
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks:
@@ -145,8 +147,9 @@ def _notes(found: Preview, call: Call) -> list[str]:
     if found.meanwhile is not None and found.meanwhile.requests:
         sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
         lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
-    if found.plan.keys_changed:
-        lines.append("most known keys left the input and as many appeared: a run stops unless --approve is given")
+    if found.gate is not None:
+        lines.append(f"a run stops at the gate: {safe(found.gate.what)}")
+        lines.append(safe(found.gate.hint or ""))
     return lines
 
 
@@ -158,7 +161,7 @@ def work_text(resolved: Resolved, plan: Plan) -> str:
     for word in REASONS:
         if number := plan.rows_by_reason[word]:
             lines.append(f"    {count(number):>{digits}} {word:<{width}}  {MEANINGS[word]}")
-    if plan.removed:
+    if plan.removed and not resolved.file.pipeline.input.window:
         lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")
     if not plan.requests:
         lines.append("  nothing to send" + (f": the pilot is {held_text(plan.held)}" if plan.held else ""))

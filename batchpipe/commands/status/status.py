@@ -23,8 +23,8 @@ from batchpipe.engine.ledger.events import OpenBatch, open_batches, standing_rev
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
 from batchpipe.engine.replay.take_in import raw_log
+from batchpipe.pipeline.files import FOLDER, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.project.project import FOLDER, pipeline_files
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

@@ -85,8 +85,3 @@ class Plan:
     def batches(self) -> int:
         """Return how many batches are sent, with those that prime a cache and those that a tight budget makes."""
         return len(self.chunks) + count_primes(self.estimate.caching) + self.estimate.more_batches
-
-    @property
-    def keys_changed(self) -> bool:
-        """Return whether more than half of the known keys vanished and as many new ones appeared."""
-        return self.vanished * 2 > self.known and self.appeared >= self.vanished

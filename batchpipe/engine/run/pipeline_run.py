@@ -26,6 +26,7 @@ from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.renames import with_history
+from batchpipe.engine.plan.history_gate import keys_gate
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
@@ -171,7 +172,7 @@ class PipelineRun:
             first.save()
             with first.needed_input():
                 self.resolved, self.snapshot = read_input(
-                    context, self.file, self.work, self.run_id, self.options.params, self._tell
+                    context, self.file, self.work, self.run_id, self.options, self._tell
                 )
             first.record(self.resolved)
         self._prepare_steps(first.states)
@@ -248,17 +249,16 @@ class PipelineRun:
     def _take_plan(self, options: PlanOptions) -> None:
         """Plan, record what costs nothing, and take over the due requests.
 
-        Raises GateError where most keys changed without `--approve`, or where the person does not confirm.
+        Raises GateError where the input lost its keys without `--approve`, or where the person does not confirm.
         """
         plan = self._planner.plan(self.snapshot, self._orders, options)
         if self._first_plan is None:
             self._first_plan = plan
-            if plan.keys_changed and not self.options.approve:
-                raise GateError(
-                    f"{plan.vanished:,} of {plan.known:,} known keys left the input and {plan.appeared:,} appeared",
-                    where=self.file.where("[input] key"),
-                    hint="If that is meant, run with --approve. If not, correct `key`: else rows are paid for again.",
-                )
+            gate = None
+            if not self.options.approve:
+                gate = keys_gate(self.context.database, self.work, self.resolved, plan)
+            if gate is not None:
+                raise gate
             if not self.confirm(self.resolved, plan):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan = plan

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
+from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
@@ -55,8 +57,8 @@ class Preview:
     """Holds a plan and what surrounds it. Costs are US dollars.
 
     `version` is the prompt's name (`v3`), new where no run has recorded it. `in_flight_usd` is what the batches in
-    flight may cost at most. `unknown` are the chunks of the raw folder that a run takes in first. `meanwhile` is the
-    plan of what goes on under the previous version, beside a pilot.
+    flight may cost at most. `unknown` are the chunks of the raw folder that a run takes in first. `gate` is where a run
+    stops before it sends anything. `meanwhile` is the plan of what goes on under the previous version, beside a pilot.
     """
 
     resolved: Resolved
@@ -72,6 +74,7 @@ class Preview:
     due_rows: Sequence[DueRow]
     unknown: UnknownChunks = NOTHING_UNKNOWN
     diff: PromptDiff | None = None
+    gate: GateError | None = None  # at which a run stops
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
 
     @property
@@ -164,6 +167,8 @@ def _planned(
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
+        doubt = history_doubt(session, resolved)
+        gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
     plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:
@@ -189,6 +194,7 @@ def _planned(
         paused=paused,
         unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
+        gate=gate or keys_gate(database, work, resolved, plan),
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
     )
 

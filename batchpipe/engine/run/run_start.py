@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from batchpipe import __version__
 from batchpipe.common.errors import GateError
@@ -13,8 +12,10 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.renames import Link, record_rename, rename_links
 from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.plan.history_gate import history_doubt, history_gate
 from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -60,24 +61,24 @@ def record_start(database: Database, work: Work, name: str, *, resumes: bool) ->
 
 
 def read_input(
-    context: Context, file: PipelineFile, work: Work, run_id: str, params: Mapping[str, Any], tell: Tell
+    context: Context, file: PipelineFile, work: Work, run_id: str, options: RunOptions, tell: Tell
 ) -> tuple[Resolved, Snapshot]:
     """Resolve the file, make the output table, then read the input once into a snapshot.
 
-    Snapshots and rendered requests of earlier runs are removed.
-    Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table.
+    Snapshots and rendered requests of earlier runs are removed. Where it is in doubt whose history the pipeline goes on
+    with, nothing is recorded before the keys are known.
+    Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table. Raises GateError where the
+    pipeline looks like another one.
     """
-    with context.source(file, params) as source:
+    with context.source(file, options.params) as source:
         resolved = context.resolve(file, source)
         source.release_databases()
         with context.database.writing(work, run_id) as session:
             resolved = under_recorded_recipes(session, resolved)
-            record_version(session, resolved, run_id, context.git_commit())
-            record_rename(session, file, run_id)
-            repaired = ensure_output(session, resolved, run_id)
+            doubt = history_doubt(session, resolved)
+            if doubt is None:
+                _record(session, context, resolved, run_id, tell)
             keys_differ = bool(recorded_keys(session, resolved))
-        if repaired is not None:
-            tell(Event(kind="notice", level="warning", detail=repaired))
         folder = context.database.make_folder("work", file.pipeline.name)
         for old in folder.glob("*.parquet"):
             old.unlink()
@@ -85,4 +86,22 @@ def read_input(
     if keys_differ:
         with context.database.reading(work) as session:
             snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
+    if doubt is not None:
+        with context.database.writing(work, run_id) as session:
+            gate = history_gate(session, resolved, snapshot, doubt)
+            if gate is not None and (doubt.vanished or not options.approve):
+                raise gate
+            _record(session, context, resolved, run_id, tell)
     return resolved, snapshot
+
+
+def _record(session: Session, context: Context, resolved: Resolved, run_id: str, tell: Tell) -> None:
+    """Record the version and the link of a rename where they are new, and make the output table.
+
+    Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table.
+    """
+    record_version(session, resolved, run_id, context.git_commit())
+    record_rename(session, resolved.file, run_id)
+    repaired = ensure_output(session, resolved, run_id)
+    if repaired is not None:
+        tell(Event(kind="notice", level="warning", detail=repaired))

@@ -26,7 +26,10 @@ FROM (
         list_contains([{prompt_versions}]::UUID[], r.prompt_version) AS _as_today
     FROM told r
     JOIN request q USING (key_id)
-    LEFT JOIN ledger.prompt_versions v ON v.prompt_version = r.prompt_version AND v.pipeline IN ({pipelines})
+    LEFT JOIN (
+        SELECT prompt_version, arg_min(version, seq) AS version FROM ledger.prompt_versions
+        WHERE pipeline IN ({pipelines}) GROUP BY prompt_version
+    ) v ON v.prompt_version = r.prompt_version
 )
 
 -- name: newest_accepted
@@ -151,6 +154,9 @@ WHERE t.rowid = w.row_number
     SELECT o.*, k.stored FROM {rows} o
     LEFT JOIN (SELECT key AS stored, {key} AS written FROM {input}) k ON k.written = o.key
 )
+
+-- name: current_rows
+SELECT count(*) FILTER (_current) FROM {table}
 
 -- name: stale_rows
 SELECT EXISTS (SELECT 1 FROM {table} WHERE NOT _current)

@@ -191,6 +191,31 @@ SELECT
 FROM ledger.results
 WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again
 
+-- name: history
+-- Whether the pipelines have a history, which `try` alone does not make, and whether they ever used one of the prompts.
+WITH facts AS (
+    SELECT prompt_version FROM ledger.requests WHERE pipeline IN ({pipelines}) AND reason <> 'try'
+    UNION ALL
+    SELECT prompt_version FROM ledger.decisions WHERE pipeline IN ({pipelines})
+)
+SELECT EXISTS (FROM facts) AS known, EXISTS (
+    FROM facts WHERE prompt_version IN (
+        SELECT prompt_version FROM ledger.prompt_versions
+        WHERE pipeline IN ({pipelines}) AND list_contains($prompt_hashes::UUID[], prompt_hash)
+    )
+) AS used
+
+-- name: pipelines_not_renamed
+SELECT pipeline FROM (
+    SELECT pipeline FROM ledger.requests WHERE reason <> 'try' UNION SELECT pipeline FROM ledger.decisions
+)
+WHERE pipeline NOT IN (SELECT data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed')
+ORDER BY pipeline
+
+-- name: shared_keys
+SELECT count(*), count(*) FILTER (md5(key)::UUID IN (SELECT key_id FROM ledger.requests WHERE pipeline IN ({pipelines})))
+FROM {relation}
+
 -- name: rename_links
 SELECT DISTINCT pipeline, data ->> 'renamed_from' FROM ledger.events WHERE kind = 'renamed'
 

@@ -1,0 +1,169 @@
+"""Whose history a pipeline goes on with, where that is in doubt: a renamed file, or two pipelines of one name.
+
+Nothing is bought again in silence: such a run stops at a gate that names the ways out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from batchpipe.common.errors import GateError
+from batchpipe.decide.fingerprint import other_recipes
+from batchpipe.engine.ledger.renames import earlier_names, rename_links
+from batchpipe.engine.output.ownership import output_place, split_name
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.files import declared_in
+from batchpipe.sql.quoting import Sql, folded, quote_list
+from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.queries import query
+
+EVALUATION = ":"  # stands in the names of evaluations, which are no pipelines of a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Says that the keys have to tell whose history it is.
+
+    `vanished` are the pipelines of the ledger that have no file any more, for a pipeline without a history; none for a
+    pipeline that is known, but not with this prompt.
+    """
+
+    vanished: Sequence[str]
+
+
+def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
+    """Return what is in doubt of the pipeline's history before its input is read; None where nothing is.
+
+    Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `ledger.events`.
+    """
+    file, names = resolved.file, quote_list(resolved.names)
+    known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
+    if known:
+        return None if used or file.pipeline.input.window else Doubt(vanished=())
+    if file.pipeline.renamed_from is not None:
+        return None
+    others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if EVALUATION not in name]
+    present = {each.name for each in declared_in(file.root, file.path)} if others else set()
+    vanished = [name for name in others if name not in present and name not in resolved.names]
+    return Doubt(vanished=vanished) if vanished else None
+
+
+def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt: Doubt) -> GateError | None:
+    """Return the gate at which a run stops, now that the keys of the input are known; None where there is none.
+
+    Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `snapshot`.
+    """
+    if not doubt.vanished:
+        rows, shared = _shared_keys(session, resolved.names, snapshot)
+        return _other_project(resolved, rows, shared) if shared * 2 < rows else None
+    links = rename_links(session)
+    for name in doubt.vanished:
+        names = earlier_names([name], links)
+        rows, shared = _shared_keys(session, names, snapshot)
+        statement = query("history", pipelines=quote_list(names))
+        same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
+        if same_prompt or (rows and shared * 2 >= rows):
+            return _renamed(resolved, name, same_prompt=same_prompt, rows=rows, shared=shared)
+    return None
+
+
+def keys_gate(database: Database, work: Work, resolved: Resolved, plan: Plan) -> GateError | None:
+    """Return the gate for an input that lost its keys: an empty one, or one whose new keys are to be paid for.
+
+    Keys that left the input cost nothing by themselves. `[input] window` says that keys come and go.
+    Reads the output table.
+    """
+    file = resolved.file
+    if file.pipeline.input.window or not plan.known:
+        return None
+    if plan.snapshot.rows == 0:
+        return (
+            None
+            if _reads_own_output(resolved)
+            else GateError(
+                f"the input is empty: all {plan.known:,} known keys left it",
+                where=file.where("[input] query"),
+                hint="If that is meant, run with --approve: results stay, and no row is current. If the query gives "
+                "only some of the rows at a time, write window = true under [input].",
+            )
+        )
+    if not plan.requests or plan.appeared * 2 < plan.snapshot.rows:
+        return None
+    known, vanished = plan.known, plan.vanished
+    if not _replaced(known, vanished, plan.appeared):
+        # Of keys that left the input long ago there may be many: the rows that are current were in the last one.
+        known = _current_rows(database, work, resolved)
+        vanished = known - (plan.snapshot.rows - plan.appeared)
+    if not _replaced(known, vanished, plan.appeared):
+        return None
+    return GateError(
+        f"{vanished:,} of {known:,} known keys left the input and {plan.appeared:,} appeared",
+        where=file.where("[input] key"),
+        hint="If that is meant, run with --approve; for a query over the last days write window = true under [input]. "
+        "If not, correct `key`: else rows are paid for again.",
+    )
+
+
+def _replaced(known: int, vanished: int, appeared: int) -> bool:
+    """Return whether more than half of the known keys vanished and as many new ones appeared."""
+    return vanished * 2 > known and appeared >= vanished
+
+
+def _current_rows(database: Database, work: Work, resolved: Resolved) -> int:
+    """Return how many rows of the output table are current.
+
+    Reads the output table.
+    """
+    with database.reading(work) as session:
+        place = output_place(session, resolved)
+        return int(session.one(query("current_rows", table=place.quoted))[0]) if place.columns else 0
+
+
+def _reads_own_output(resolved: Resolved) -> bool:
+    """Return whether the input query reads the output table: rows leave such an input because they are answered."""
+    try:
+        read = duckdb.get_table_names(resolved.file.query)
+    except duckdb.Error:
+        return False
+    return folded(split_name(resolved.table)[1]) in {folded(each) for each in read}
+
+
+def _renamed(resolved: Resolved, older: str, *, same_prompt: bool, rows: int, shared: int) -> GateError:
+    """Return the gate for a pipeline that looks like `older` under a new name."""
+    why = "has its prompt" if same_prompt else f"has {shared:,} of its keys in {rows:,} rows"
+    return GateError(
+        f"{older} has no file any more, and {resolved.name}, which is new, {why}: nothing was sent",
+        where=resolved.file.where("name"),
+        hint=f'If it is {older} under a new name, write renamed_from = "{older}" in the file: its answers are carried '
+        "over, unpaid. If it is another pipeline, write renamed_from = false.",
+    )
+
+
+def _other_project(resolved: Resolved, rows: int, shared: int) -> GateError:
+    """Return the gate for a pipeline whose stored history has another prompt and other keys."""
+    name = resolved.name
+    return GateError(
+        f"the database knows a pipeline {name} with another prompt and other keys ({shared:,} of {rows:,} are known): "
+        "nothing was sent",
+        where=resolved.file.where("name"),
+        hint=f'If that is another project\'s, write another name = "..." in the file, or set another database. If it '
+        f"is this one, edited: batchpipe run {name} --approve",
+    )
+
+
+def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot) -> tuple[int, int]:
+    """Return how many rows the input has, and how many of their keys the pipelines called `names` know."""
+    relation: Sql = snapshot.relation
+    rows, shared = session.one(query("shared_keys", pipelines=quote_list(names), relation=relation))
+    return int(rows), int(shared)
+
+
+def _prompt_hashes(resolved: Resolved) -> list[str]:
+    """Return the hashes of today's prompt, by today's recipe and by every other one."""
+    recipes = other_recipes(resolved.version.recipe)
+    return [resolved.version.prompt_hash, *(resolved.version_under(each).prompt_hash for each in recipes)]

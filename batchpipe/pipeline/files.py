@@ -1,0 +1,60 @@
+"""The pipeline files of a project, and what each of them says of itself: its name, its table, its older name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = "pipelines"
+NOT_PIPELINES = ("data", "schemas")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """Describes what a pipeline file says of itself. A file that cannot be read is known by its stem alone."""
+
+    path: Path
+    name: str
+    table: str
+    older_name: str | None = None
+
+
+def pipeline_files(folder: Path) -> list[Path]:
+    """Return the pipeline files in `folder` and below, sorted, without those under data/, schemas/ or hidden
+    folders.
+    """
+    found = []
+    for path in sorted(folder.rglob("*.toml")):
+        parents = path.relative_to(folder).parts[:-1]
+        if path.is_file() and not any(part in NOT_PIPELINES or part.startswith(".") for part in parents):
+            found.append(path)
+    return found
+
+
+def declared(path: Path) -> Declared:
+    """Return what the file at `path` says of itself; mistakes in it are reported where it is loaded."""
+    data = _table(path)
+    output = data.get("output")
+    name, older = _text(data.get("name")) or path.stem, _text(data.get("renamed_from"))
+    table = _text(output.get("table")) if isinstance(output, dict) else None
+    return Declared(path=path, name=name, table=table or name, older_name=older)
+
+
+def declared_in(root: Path, *further: Path) -> Sequence[Declared]:
+    """Return what each pipeline file of the project at `root`, and each of `further`, says of itself."""
+    paths = dict.fromkeys((*pipeline_files(root / FOLDER), *further))
+    return [declared(path) for path in paths]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
