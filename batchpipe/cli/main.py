@@ -261,7 +261,39 @@ def _signals(call: Handled) -> Iterator[None]:
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with _statements_stop():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _statements_stop() -> Iterator[None]:
+    """Let a signal stop long statements at once: the handler itself runs only when the statement has ended.
+
+    The operating system's part of the handler writes a byte that wakes a thread.
+    """
+    if os.name != "posix":
+        yield
+        return
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_stop_statements, args=(woken,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(wakes)
+        thread.join()
+        os.close(woken)
+
+
+def _stop_statements(woken: int) -> None:
+    """Stop the statements that run now at each byte that comes, until the pipe is closed."""
+    while os.read(woken, 1):
+        interrupting = sys.modules.get("batchpipe.sql.interrupting")  # where it is not loaded, no statement runs
+        if interrupting is not None:
+            interrupting.interrupt_statements()

@@ -269,7 +269,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.conditions", "sql.messages", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "duckdb": ("sql.conditions", "sql.interrupting", "sql.messages", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": ("common.machine", "providers", "providers.anthropic.*"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from commandline import CommandLine, in_process_of_its_own, interrupted, surroundings
+from commandline import COMMAND, CommandLine, in_process_of_its_own, interrupted, surroundings
 from projects import BASIC, Project, numbered
 
 from batchpipe.common.machine import utc_now
@@ -324,6 +327,29 @@ class TestInterrupts:
         again = typed(*words, "--json")
         assert again.code in (0, 5)
         assert again.value["submitted"] == 0
+
+    def test_a_slow_input_query_is_stopped(self, project: Project) -> None:
+        """The query would take hours: Python runs no handler of a signal before a statement of DuckDB has ended."""
+        rows = "FROM range(10_000_000) a, range(10_000_000) b"
+        slow = f"SELECT max(sqrt(a.range * b.range)) AS id, 'x' AS body, 'en' AS lang, 1 AS amount {rows}"
+        project.pipeline(BASIC.replace(BASIC[BASIC.index("SELECT id") : BASIC.index('"\nkey')], slow))
+        process = subprocess.Popen(
+            [*COMMAND, "run", "demo"],
+            cwd=project.root,
+            env={**os.environ, **surroundings(project)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        spill = project.root / ".batchpipe" / "work" / "demo"
+        while not list(spill.glob("*.parquet")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
+        assert project.sql("SELECT status, submitted FROM ledger.runs") == [("interrupted", 0)]
+        assert project.log()["calls"] == []
 
 
 def test_the_run_ends_with_its_folder_clean(typed: CommandLine, project: Project) -> None:

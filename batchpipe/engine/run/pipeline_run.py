@@ -66,6 +66,7 @@ class PipelineRun:
     run_id: str = ""
     plan: Plan | None = None
     finished: bool = False
+    interrupted: bool = False
     gate: str | None = None
     gate_hint: str | None = None
     result: RunResult | None = None
@@ -367,7 +368,8 @@ class PipelineRun:
         """
         if self._first_plan is None:
             if self.run_id:
-                database, status = self.context.database, "gate" if self.gate else "error"
+                database = self.context.database
+                status = "gate" if self.gate else "interrupted" if self.interrupted else "error"
                 close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
             return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
         due_requests = [
@@ -389,5 +391,6 @@ class PipelineRun:
         for limit in record_passed_limits(database, self.work, self.resolved, self.run_id, self.options.max_usd):
             self._tell(Event(kind="budget_passed", level="warning", detail=limit.passed_text))
         result = result_of(database, self.work, self.resolved, self._planner, end)
-        close_run(database, self.work, self.name, self.run_id, result.status, self.error, result.submitted, result.gate)
+        status = "interrupted" if self.interrupted and not end.submitted else result.status
+        close_run(database, self.work, self.name, self.run_id, status, self.error, result.submitted, result.gate)
         return result

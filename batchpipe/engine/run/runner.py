@@ -43,14 +43,21 @@ def run_pipelines(
     with ExitStack() as ending:
         for run in runs:
             ending.callback(run.end)
-        while active := [run for run in runs if not run.finished]:
-            for run in active:
-                if run.wake_at is None or context.clock() >= run.wake_at:
-                    _step(run)
-            show(runs)
-            if deadline is not None and context.clock() >= deadline:
-                break
-            _pause(context, runs, sleep or context.machine.sleep)
+        try:
+            while active := [run for run in runs if not run.finished]:
+                for run in active:
+                    if run.wake_at is None or context.clock() >= run.wake_at:
+                        _step(run)
+                show(runs)
+                if deadline is not None and context.clock() >= deadline:
+                    break
+                _pause(context, runs, sleep or context.machine.sleep)
+        except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
+            # DuckDB may make a RuntimeError of an interrupt.
+            stopped = not isinstance(error, RuntimeError) or "interrupt" in str(error).lower()
+            for run in runs:
+                run.interrupted = stopped and not run.finished
+            raise
     return [RunOutcome(result=run.ended(), error=run.error) for run in runs]
 
 

@@ -20,6 +20,7 @@ from batchpipe.engine.source.declared import column_problems, declared_types, ho
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import run_steps, steps_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
+from batchpipe.sql.interrupting import stop_at_interrupt
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.database import limit_memory
@@ -245,7 +246,11 @@ class Source:
         return cursor.fetchall() if fetch else []
 
     def _failed(self, error: duckdb.Error, place: str) -> BatchpipeError:
-        """Return the error for a query that failed, or for a full disk."""
+        """Return the error for a query that failed, or for a full disk. Raises KeyboardInterrupt for one that an
+        interrupt has stopped.
+        """
+        if isinstance(error, duckdb.InterruptException):
+            raise KeyboardInterrupt from error
         if disk_is_full(error):
             return storage_error(error, self.file.root)
         return PipelineError(f"the query failed: {duckdb_message(error)}", where=place, hint=query_hint(error))
@@ -334,6 +339,7 @@ def open_source(
     With `offline` no source is opened: `setup` does not run, and the declared columns stand for the query's columns.
     """
     connection = duckdb.connect(":memory:")
+    stop_at_interrupt(connection)
     connection.execute("SET TimeZone = 'UTC'")
     if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
         connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")

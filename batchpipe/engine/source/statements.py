@@ -71,6 +71,8 @@ def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step]) -> N
     for step in steps:
         try:
             connection.execute(step.query)
+        except duckdb.InterruptException as error:
+            raise KeyboardInterrupt from error
         except duckdb.Error as error:
             # DuckDB's own text has an excerpt of the statement, perhaps cut in the middle of a password.
             cause = type(error)(redacted(duckdb_message(error)))
