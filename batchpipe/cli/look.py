@@ -14,6 +14,7 @@ from batchpipe.cli.shared_options import (
     EvalMaxUsd,
     EvalModels,
     FailUnder,
+    HeldOut,
     History,
     Json,
     MaxDrop,
@@ -21,6 +22,7 @@ from batchpipe.cli.shared_options import (
     Params,
     Pipeline,
     Pipelines,
+    Risk,
     Tune,
     Wait,
     Where,
@@ -125,6 +127,8 @@ def evaluate(
     target: Annotated[
         float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
     ] = None,
+    risk: Risk = None,
+    held_out: HeldOut = False,
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="FILE", help="Draw cost and accuracy into this SVG file.")
     ] = None,
@@ -148,6 +152,8 @@ def evaluate(
         max_drop=max_drop,
         tune=tune,
         target=target,
+        risk=risk,
+        held_out=held_out,
         plot=plot,
         history=history,
         no_wait=no_wait,

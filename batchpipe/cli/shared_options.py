@@ -88,6 +88,13 @@ FailUnder: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than version V: v3, a hash or a git ref.")
 ]
+Risk: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--risk", metavar="X", help="The share of promises by --tune that may be broken. Default: 0.05."),
+]
+HeldOut: TypeAlias = Annotated[
+    bool, typer.Option("--held-out", help="Promise for the rest of this table, with half of the gold rows.")
+]
 Tune: TypeAlias = Annotated[
     bool, typer.Option("--tune", help="Find the accept of each rung that reaches --target at the lowest cost.")
 ]

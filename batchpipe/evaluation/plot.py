@@ -54,12 +54,13 @@ class Frame:
 
 
 def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
-    """Return the chart as an SVG that needs no other file; all its numbers are of the held-out half.
+    """Return the chart as an SVG that needs no other file; all its numbers are of the measured rows.
 
     `models` are the models of the rungs, in order.
     """
     frame = _frame(tuning)
-    n = tuning.held_out.accuracy.n
+    n = tuning.measured.accuracy.n
+    which = "that were not used for tuning" if tuning.held_out else "that tested the ladders"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'role="img" aria-label="{_escaped(title)}">',
@@ -67,7 +68,7 @@ def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
         f"<style>{_style()}</style>",
         f'<rect class="fill-paper" width="{WIDTH}" height="{HEIGHT}"/>',
         _text(LEFT, 28, title, "title fill-ink"),
-        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows that were not used for tuning", "fill-soft"),
+        _text(LEFT, 48, f"accuracy and cost on the {n:,} gold rows {which}", "fill-soft"),
         *_axes(frame),
         *_target(frame, tuning.target),
         *_curve(frame, tuning),
@@ -81,7 +82,7 @@ def curve_svg(tuning: Tuning, models: Sequence[str], title: str) -> str:
 def _frame(tuning: Tuning) -> Frame:
     shown = _shown(tuning)
     values = [tuning.target, *(each.accuracy.value for each in shown)]
-    values += [tuning.held_out.accuracy.low, tuning.held_out.accuracy.high]
+    values += [tuning.measured.accuracy.low, tuning.measured.accuracy.high]
     most_usd = max(float(each.usd_per_1000) for each in shown) or 1.0
     usd_step, step = _step(most_usd), _step(max(max(values) - min(values), 0.01))
     low, high = floor(min(values) / step) * step, min(ceil(max(values) / step) * step, 1.0)
@@ -89,7 +90,7 @@ def _frame(tuning: Tuning) -> Frame:
 
 
 def _shown(tuning: Tuning) -> list[LadderResult]:
-    return [tuning.held_out, *tuning.singles, *(each.held_out for each in tuning.curve)]
+    return [tuning.measured, *tuning.singles, *(each.measured for each in tuning.curve)]
 
 
 def _step(span: float) -> float:
@@ -143,7 +144,7 @@ def _target(frame: Frame, target: float) -> list[str]:
 
 
 def _curve(frame: Frame, tuning: Tuning) -> list[str]:
-    shown = sorted((each.held_out for each in tuning.curve), key=lambda each: each.usd_per_1000)
+    shown = sorted((each.measured for each in tuning.curve), key=lambda each: each.usd_per_1000)
     places = [(frame.x(float(each.usd_per_1000)), frame.y(each.accuracy.value)) for each in shown]
     joined = " ".join(f"{x},{y}" for x, y in places)
     points = [f'<circle class="fill-curve" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
@@ -161,7 +162,7 @@ def _singles(frame: Frame, tuning: Tuning, models: Sequence[str]) -> list[str]:
 
 
 def _chosen(frame: Frame, tuning: Tuning) -> list[str]:
-    found = tuning.held_out
+    found = tuning.measured
     x, accuracy = frame.x(float(found.usd_per_1000)), found.accuracy
     words = f"{'chosen' if tuning.reached else 'the most accurate'}: {accuracy.value:.1%} for ${found.usd_per_1000:.4g}"
     y, late = frame.y(accuracy.value), x > WIDTH * 0.7

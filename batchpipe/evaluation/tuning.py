@@ -36,29 +36,37 @@ MARGINS = {2.0: 1, 3.0: 1, 4.0: 1, 5.0: 1, inf: 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One ladder of the curve, the cheapest of its accuracy on the tuning half, and its result on each half."""
+    """One ladder of the curve, the cheapest of its accuracy on the rows that chose it, and its result there and on the
+    rows that measure it.
+    """
 
     tuned_on: LadderResult
-    held_out: LadderResult
+    measured: LadderResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """The result of tuning.
 
-    `reached`: whether the target is promised; if not, `ladder` is the most accurate one. `tuned_on` and `held_out`: the
-    result of `ladder` on the two halves. `promised`: the accuracy that is promised for the held-out half, below the
-    target if it is not reached. `guarantee`: the promise in words. `curve`: ladders from the cheapest to the most
-    accurate. `singles`: each rung alone, on the held-out half. `cheapest_single`: the one of them that reaches the
-    target there with the lowest cost per right row.
+    `held_out`: whether the promise is about the half of the gold rows that did not choose the ladder, and so about the
+    rest of this table; else it is about rows to come. `risk`: the greatest chance that a promise is given and does not
+    hold. `reached`: whether the target is promised; if not, `ladder` is the most accurate or most careful one.
+    `tuned_on` and `measured`: the result of `ladder` on the rows that chose it, and on the rows that the figures are
+    about (the held-out half, or all gold rows). `promised`: the accuracy that is promised, below the target if it is
+    not reached. `labels`: about how many gold rows would be enough for the target, if that is known. `guarantee`: the
+    promise in words. `curve`: ladders from the cheapest to the most accurate. `singles`: each rung alone, on the
+    measured rows. `cheapest_single`: the one of them that reaches the target there with the lowest cost per right row.
     """
 
     target: float
+    risk: float
+    held_out: bool
     reached: bool
     ladder: Ladder
     tuned_on: LadderResult
-    held_out: LadderResult
+    measured: LadderResult
     promised: float
+    labels: int | None
     guarantee: str
     curve: tuple[CurvePoint, ...]
     singles: tuple[LadderResult, ...]
@@ -74,38 +82,51 @@ class TestedLadder:
     cost: float
 
 
-def tune(rows: Sequence[Row], keys: Sequence[str], *, target: float, seed: int = 0, points: int = POINTS) -> Tuning:
-    """Return the cheapest ladder that can be promised to reach `target` on the held-out half.
-
-    The rows' `keys` and `seed` decide the halves; the curve has at most `points` points. Raises UsageError for fewer
-    than 20 rows, or for a target that is not above 0 and at most 1.
-    """
-    if len(rows) < FEWEST_ROWS:
-        what = f"tuning needs at least {FEWEST_ROWS} gold rows, and there are {len(rows)}"
+def check_gold(n: int, target: float, risk: float) -> None:
+    """Raise UsageError for fewer than 20 gold rows, or for a target or a risk that is out of range."""
+    if n < FEWEST_ROWS:
+        what = f"tuning needs at least {FEWEST_ROWS} gold rows, and there are {n}"
         raise UsageError(
             what, where="--tune", hint="Add gold rows: with a few hundred a promise is possible, with 1,000 a good one."
         )
     if not 0 < target <= 1:
         what = f"the target must be above 0 and at most 1, and it is {target}"
         raise UsageError(what, where="--target", hint="Write the share of rows that must be right: --target 0.9")
+    if not 0 < risk < 1:
+        what = f"the risk must be above 0 and below 1, and it is {risk}"
+        raise UsageError(what, where="--risk", hint="Write the share of promises that may be broken: --risk 0.05")
+
+
+def tune_by_half(
+    rows: Sequence[Row], keys: Sequence[str], *, target: float, risk: float = RISK, seed: int = 0, points: int = POINTS
+) -> Tuning:
+    """Return the cheapest ladder that can be promised to reach `target` on the held-out half.
+
+    The rows' `keys` and `seed` decide the halves; the curve has at most `points` points. Raises UsageError for fewer
+    than 20 rows, or for a target or a risk that is out of range.
+    """
+    check_gold(len(rows), target, risk)
     tuning, other = halves(keys, seed)
     chosen_by, held_out = [rows[place] for place in tuning], [rows[place] for place in other]
-    tested = _test(chosen_by, len(held_out), target)
+    tested = _test(chosen_by, len(held_out), target, risk)
     passing = [each for each in tested if each.limit <= allowed_wrong(len(held_out), target)]
     best = min(passing, key=lambda each: each.cost) if passing else tested[-1]
     promised = 1 - best.limit / len(held_out)
     singles = tuple(measure(held_out, single(rung)) for rung in range(1, len(rows[0]) + 1))
     return Tuning(
         target=target,
+        risk=risk,
+        held_out=True,
         reached=bool(passing),
         ladder=best.ladder,
         tuned_on=measure(chosen_by, best.ladder),
-        held_out=measure(held_out, best.ladder),
+        measured=measure(held_out, best.ladder),
         promised=promised,
-        guarantee=_guarantee(len(chosen_by), len(held_out), len(tested), target, None if passing else promised),
-        curve=_curve(chosen_by, held_out, points),
+        guarantee=_guarantee(len(chosen_by), len(held_out), len(tested), target, risk, None if passing else promised),
+        labels=None,
+        curve=curve_on(chosen_by, held_out, points),
         singles=singles,
-        cheapest_single=_cheapest(singles, target),
+        cheapest_single=cheapest_single(singles, target),
     )
 
 
@@ -124,7 +145,7 @@ def _proposing(tuning: int) -> int:
     return int(tuning * PROPOSING_SHARE)
 
 
-def _test(rows: Sequence[Row], other: int, target: float) -> list[TestedLadder]:
+def _test(rows: Sequence[Row], other: int, target: float, risk: float) -> list[TestedLadder]:
     """Return the proposed ladders with the results of their test, the most accurate one last.
 
     A proposal, with its thresholds, depends on the proposing rows alone. The testing rows and the held-out half are
@@ -142,27 +163,28 @@ def _test(rows: Sequence[Row], other: int, target: float) -> list[TestedLadder]:
     for ladder, parts in proposals.items():
         hits, _ = count_right(testing, ladder)
         _, cost = count_right(answers, ladder)
-        risk = RISK * parts / sum(proposals.values())
+        part = risk * parts / sum(proposals.values())
         tested.append(
-            TestedLadder(ladder=ladder, limit=wrong_limit(testing.n, testing.n - hits, other, risk), cost=cost)
+            TestedLadder(ladder=ladder, limit=wrong_limit(testing.n, testing.n - hits, other, part), cost=cost)
         )
     return tested
 
 
-def _curve(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[CurvePoint, ...]:
-    """Return at most `points` of the ladders that are, on the tuning half, more accurate than every cheaper one."""
+def curve_on(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[CurvePoint, ...]:
+    """Return at most `points` of the ladders that are, on the rows `tuning`, more accurate than every cheaper one."""
     if not points:
         return ()
     ladders = frontier(try_all_ladders(AnswerArrays(tuning)))
     steps = min(len(ladders), points)
     places = sorted({round(step * (len(ladders) - 1) / max(steps - 1, 1)) for step in range(steps)})
     return tuple(
-        CurvePoint(tuned_on=measure(tuning, ladders[place]), held_out=measure(other, ladders[place]))
+        CurvePoint(tuned_on=measure(tuning, ladders[place]), measured=measure(other, ladders[place]))
         for place in places
     )
 
 
-def _cheapest(singles: Sequence[LadderResult], target: float) -> LadderResult | None:
+def cheapest_single(singles: Sequence[LadderResult], target: float) -> LadderResult | None:
+    """Return the rung that alone reaches `target` at the lowest cost per right row, None if no rung does."""
     reaching = [
         (each.usd_per_1000_correct, place)
         for place, each in enumerate(singles)
@@ -172,7 +194,7 @@ def _cheapest(singles: Sequence[LadderResult], target: float) -> LadderResult | 
     return singles[min(reaching)[1]] if reaching else None
 
 
-def _guarantee(tuning: int, other: int, proposals: int, target: float, short: float | None) -> str:
+def _guarantee(tuning: int, other: int, proposals: int, target: float, risk: float, short: float | None) -> str:
     """Return the promise in words, with the method and its assumptions.
 
     `short` is the accuracy that can be promised if it is below `target`, else None.
@@ -182,7 +204,7 @@ def _guarantee(tuning: int, other: int, proposals: int, target: float, short: fl
         f"Thresholds were chosen on {tuning:,} of {tuning + other:,} gold rows, drawn at random: {were} proposed by "
         f"{_proposing(tuning):,} of them and tested on the other {tuning - _proposing(tuning):,}."
     )
-    where = f"on the {other:,} rows that were not used to choose it. Over random splits at most 1 in {1 / RISK:.0f}"
+    where = f"on the {other:,} rows that were not used to choose it. Over random splits at most 1 in {1 / risk:.3g}"
     if short is None:
         said = f"The cheapest ladder that passed is promised to be right on at least {target:.1%} {where}"
     else:

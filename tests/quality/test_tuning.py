@@ -29,7 +29,7 @@ from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, 
 from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.promise import allowed_wrong, breach_chance, wrong_limit
 from batchpipe.evaluation.search import AnswerArrays, count_right, grid, shortest_between, try_thresholds
-from batchpipe.evaluation.tuning import Tuning, accept_condition, halves, tune
+from batchpipe.evaluation.tuning import Tuning, accept_condition, halves, tune_by_half
 
 BANKING = DATA / "banking77"
 MODELS = ("small", "middle", "large")
@@ -102,7 +102,7 @@ def keys_of(rows: Sequence[Row]) -> list[str]:
 
 
 def reaches(tuning: Tuning) -> bool:
-    return tuning.held_out.accuracy.hits >= ceil(Decimal(str(tuning.target)) * tuning.held_out.accuracy.n)
+    return tuning.measured.accuracy.hits >= ceil(Decimal(str(tuning.target)) * tuning.measured.accuracy.n)
 
 
 def test_made_up_models_have_the_accuracy_they_are_known_for() -> None:
@@ -113,13 +113,13 @@ def test_made_up_models_have_the_accuracy_they_are_known_for() -> None:
 
 def test_in_95_of_100_splits_the_other_half_reaches_the_target_for_less_than_a_single_model() -> None:
     rows, keys = banking()
-    found = [tune(rows, keys, target=TARGET, seed=seed, points=0) for seed in range(SPLITS)]
+    found = [tune_by_half(rows, keys, target=TARGET, seed=seed, points=0) for seed in range(SPLITS)]
     kept = [each for each in found if each.reached and reaches(each)]
     assert len(kept) >= 95
     assert len([each for each in found if each.reached and not reaches(each)]) <= 5
     for each in kept:
         assert each.cheapest_single is not None
-        paid, alone = each.held_out.usd_per_1000_correct, each.cheapest_single.usd_per_1000_correct
+        paid, alone = each.measured.usd_per_1000_correct, each.cheapest_single.usd_per_1000_correct
         assert paid is not None
         assert alone is not None
         assert paid < alone
@@ -132,7 +132,7 @@ def test_a_promise_is_seldom_broken_where_every_model_is_just_good_enough_and_co
     broken = given_at_all = 0
     for seed in range(200):
         rows = noise(seed, 240, (0.8, 0.8, 0.8))
-        found = tune(rows, keys_of(rows), target=0.8, seed=seed, points=0)
+        found = tune_by_half(rows, keys_of(rows), target=0.8, seed=seed, points=0)
         given_at_all += found.reached
         broken += found.reached and not reaches(found)
     assert given_at_all > 0
@@ -141,26 +141,26 @@ def test_a_promise_is_seldom_broken_where_every_model_is_just_good_enough_and_co
 
 def test_a_target_that_no_ladder_reaches_is_said_and_the_best_there_is_is_given() -> None:
     rows, keys = banking()
-    found = tune(rows, keys, target=0.995)
+    found = tune_by_half(rows, keys, target=0.995)
     assert not found.reached
     assert found.promised < 0.995
     assert found.cheapest_single is None
     assert "None passed for 99.5%" in found.guarantee
     best_single = max(each.accuracy.value for each in found.singles)
-    assert found.held_out.accuracy.value >= best_single - 0.01
-    assert found.held_out.accuracy.value >= found.promised
+    assert found.measured.accuracy.value >= best_single - 0.01
+    assert found.measured.accuracy.value >= found.promised
 
 
 def test_few_rows_promise_little() -> None:
     rows, keys = banking()
-    found = tune(rows[:40], keys[:40], target=TARGET)
+    found = tune_by_half(rows[:40], keys[:40], target=TARGET)
     assert not found.reached
     assert found.promised < TARGET
 
 
 def test_the_guarantee_names_rows_method_and_source() -> None:
     rows, keys = banking()
-    words = tune(rows, keys, target=TARGET, points=0).guarantee
+    words = tune_by_half(rows, keys, target=TARGET, points=0).guarantee
     for each in (
         "1,540 of 3,080",
         "513",
@@ -177,9 +177,9 @@ def test_the_guarantee_names_rows_method_and_source() -> None:
 
 def test_tuning_is_quick() -> None:
     rows, keys = banking()
-    tune(rows[:100], keys[:100], target=TARGET)
+    tune_by_half(rows[:100], keys[:100], target=TARGET)
     before = time.process_time()
-    tune(rows, keys, target=TARGET)
+    tune_by_half(rows, keys, target=TARGET)
     assert time.process_time() - before < TUNE_CPU_SECONDS
 
 
@@ -189,10 +189,10 @@ def test_the_half_that_was_not_tuned_on_has_no_say() -> None:
     spoiled = list(rows)
     for place in other:
         spoiled[place] = tuple(replace(each, correct=False, confidence=0.5) for each in rows[place] if each)
-    first, second = (tune(each, keys, target=TARGET, seed=5) for each in (rows, spoiled))
+    first, second = (tune_by_half(each, keys, target=TARGET, seed=5) for each in (rows, spoiled))
     assert (first.ladder, first.promised, first.tuned_on) == (second.ladder, second.promised, second.tuned_on)
     assert [each.tuned_on for each in first.curve] == [each.tuned_on for each in second.curve]
-    assert second.held_out.accuracy.hits == 0
+    assert second.measured.accuracy.hits == 0
 
 
 def test_halves_depend_on_keys_and_seed_alone() -> None:
@@ -209,12 +209,12 @@ def test_halves_depend_on_keys_and_seed_alone() -> None:
 def test_what_cannot_be_tuned_is_a_usage_error(n: int, target: float) -> None:
     rows = noise(1, n, (0.5, 0.8))
     with pytest.raises(UsageError):
-        tune(rows, keys_of(rows), target=target)
+        tune_by_half(rows, keys_of(rows), target=target)
 
 
 def test_rows_without_confidence_are_tuned_to_a_single_model() -> None:
     rows = [(replace(SILENT, correct=place % 3 > 0), SILENT) for place in range(400)]
-    found = tune(rows, keys_of(rows), target=TARGET)
+    found = tune_by_half(rows, keys_of(rows), target=TARGET)
     assert (found.reached, found.ladder) == (True, single(2))
 
 
@@ -222,7 +222,7 @@ def test_a_rung_that_helps_nothing_is_left_out() -> None:
     """Return rows whose middle rung costs more than the first and is no better."""
     rows, keys = banking()
     dear = [(row[0], replace(row[0], cost_usd=Decimal("0.002")), row[2]) for row in rows if row[0]]
-    found = tune(dear, keys, target=TARGET)
+    found = tune_by_half(dear, keys, target=TARGET)
     assert found.reached
     assert found.ladder.rungs == (1, 3)
 
@@ -349,7 +349,7 @@ def test_thresholds_are_short(low: float, high: float, expected: float) -> None:
 
 def test_the_condition_in_sql_accepts_the_rows_that_the_ladder_accepts() -> None:
     rows, keys = banking()
-    found = tune(rows, keys, target=TARGET, points=0)
+    found = tune_by_half(rows, keys, target=TARGET, points=0)
     for rung, threshold in zip(found.ladder.rungs, found.ladder.accepts, strict=True):
         if threshold is None:
             continue
@@ -368,18 +368,18 @@ def test_a_condition_on_an_expression_stands_in_parentheses() -> None:
 
 def test_the_curve_is_cheapest_first_and_ever_better_where_it_was_chosen() -> None:
     rows, keys = banking()
-    found = tune(rows, keys, target=TARGET)
+    found = tune_by_half(rows, keys, target=TARGET)
     costs = [each.tuned_on.cost_usd for each in found.curve]
     hits = [each.tuned_on.accuracy.hits for each in found.curve]
     assert costs == sorted(costs)
     assert hits == sorted(set(hits))
-    assert found.curve[0].held_out.ladder == single(1)
+    assert found.curve[0].measured.ladder == single(1)
     assert 10 <= len(found.curve) <= 24
 
 
 def test_the_picture_stands_alone_and_shows_all() -> None:
     rows, keys = banking()
-    found = tune(rows, keys, target=TARGET)
+    found = tune_by_half(rows, keys, target=TARGET)
     models = ["small <b>", 'mid "&" dle', "large\x1b[31m"]
     picture = curve_svg(found, models, "Tickets & <script>")
     tree = ElementTree.fromstring(picture)
@@ -398,6 +398,6 @@ def test_the_picture_stands_alone_and_shows_all() -> None:
 
 def test_a_picture_of_ladders_that_cost_nothing_and_fall_short() -> None:
     rows = [(replace(NO, cost_usd=Decimal(0)), replace(NO, cost_usd=Decimal(0))) for _ in range(30)]
-    found = tune(rows, keys_of(rows), target=1.0)
-    assert found.held_out.usd_per_1000_correct is None
+    found = tune_by_half(rows, keys_of(rows), target=1.0)
+    assert found.measured.usd_per_1000_correct is None
     assert "the most accurate" in curve_svg(found, ["one", "two"], "t")

@@ -150,6 +150,8 @@ class EvalRequest:
     history: bool = False
     tune: bool = False
     target: float | None = None
+    risk: float | None = None
+    held_out: bool = False
     plot: str | None = None
     max_usd: str | None = None
     yes: bool = False

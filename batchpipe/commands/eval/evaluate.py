@@ -18,7 +18,7 @@ from batchpipe.commands.eval.history import history, remember
 from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
-from batchpipe.commands.eval.tune import Tuned, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.tune import Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import count
@@ -46,7 +46,6 @@ from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 EVERY = "all"
-DEFAULT_TARGET = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +97,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         tuned = None
         if request.tune and not waiting:
             right = {each.rung: each.right_by_key for each in found[0].models if each.rung is not None}
-            target = request.target if request.target is not None else DEFAULT_TARGET
-            tuned = tune_ladder(context, file, params, found[0].by_rung, right, found[0].masks, target)
+            tuned = tune_ladder(context, file, params, found[0].by_rung, right, found[0].masks, promise_of(request))
         if not waiting and not made_up and request.sample is None:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
@@ -122,8 +120,10 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
         raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
-    if not request.tune and (request.target is not None or request.plot is not None):
-        raise UsageError("--target and --plot go with --tune", where=COMMAND_LINE, hint="Add --tune.")
+    given = (request.target, request.risk, request.plot)
+    if not request.tune and (request.held_out or any(each is not None for each in given)):
+        what = "--target, --risk, --held-out and --plot go with --tune"
+        raise UsageError(what, where=COMMAND_LINE, hint="Add --tune.")
     if request.max_drop is not None and request.against is None:
         raise UsageError(
             "--max-drop without --against", where=COMMAND_LINE, hint="Name the version to compare with: --against V."

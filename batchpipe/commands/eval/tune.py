@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.quality import Outcome
 from batchpipe.commands.eval.report import interval
 from batchpipe.commands.printing.text import count, money, table
@@ -19,8 +20,11 @@ from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.plot import curve_svg
-from batchpipe.evaluation.tuning import Tuning, accept_condition, tune
+from batchpipe.evaluation.sequence import tune_by_all
+from batchpipe.evaluation.tuning import RISK, Tuning, accept_condition, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
+
+DEFAULT_TARGET = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,27 @@ class Tuned:
     redo_usd: Decimal | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is to be promised: that the share `target` is right, of rows to come or of the held-out half.
+
+    `risk`: the greatest chance that a promise is given and does not hold.
+    """
+
+    target: float
+    risk: float
+    held_out: bool
+
+
+def promise_of(request: EvalRequest) -> Promise:
+    """Return what the options ask to promise."""
+    return Promise(
+        target=DEFAULT_TARGET if request.target is None else request.target,
+        risk=RISK if request.risk is None else request.risk,
+        held_out=request.held_out,
+    )
+
+
 def tune_ladder(
     context: Context,
     file: PipelineFile,
@@ -44,7 +69,7 @@ def tune_ladder(
     by_rung: Mapping[int, Sequence[Outcome]],
     right: Mapping[int, Mapping[str, bool]],
     masks: Mapping[str, int],
-    target: float,
+    wanted: Promise,
 ) -> Tuned:
     """Find the thresholds for the ladder from what each rung answered; `right` says which answers are right.
 
@@ -66,7 +91,10 @@ def tune_ladder(
         ]
         for key in keys
     ]
-    tuning = tune(rows, keys, target=target)
+    if wanted.held_out:
+        tuning = tune_by_half(rows, keys, target=wanted.target, risk=wanted.risk)
+    else:
+        tuning = tune_by_all(rows, target=wanted.target, risk=wanted.risk)
     accepts = _accepts(tuning.ladder, confidence)
     return Tuned(file=file, tuning=tuning, accepts=accepts, redo_usd=_redo_usd(context, file, params, accepts))
 
@@ -104,7 +132,7 @@ def _redo_usd(
 
 def tuned_object(found: Tuned) -> dict[str, Any]:
     """Return what `--json` adds for `--tune`."""
-    held, models = found.tuning.held_out, found.file.pipeline.models
+    held, models = found.tuning.measured, found.file.pipeline.models
     return {
         "tuned": [
             {"rung": rung, "model": models[rung - 1].model, "accept": accept} for rung, accept in found.accepts.items()
@@ -114,22 +142,32 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
             "ci95": [held.accuracy.low, held.accuracy.high],
             "usd_per_1000": held.usd_per_1000,
         },
+        "promise": {
+            "of": "held_out" if found.tuning.held_out else "rows_to_come",
+            "target": found.tuning.target,
+            "risk": found.tuning.risk,
+            "given": found.tuning.reached,
+            "accuracy": found.tuning.promised,
+            "gold_rows_needed": found.tuning.labels,
+        },
     }
 
 
 def tuned_text(found: Tuned, call: Call) -> str:
-    """Return the ladder, its quality on the rows that did not choose it, the lines to paste, and the curve."""
+    """Return the ladder, its quality, what is promised, the lines to paste, and the curve."""
     tuning, name = found.tuning, found.file.pipeline.name
     target = f"{tuning.target:.1%}"
     title = (
         f"Tuned for {target}" if tuning.reached else f"No ladder can be promised to reach {target}; the best there is"
     )
-    held = tuning.held_out
+    held = tuning.measured
     expected = (
-        f"On the {count(held.accuracy.n)} rows that did not choose it: {interval(held.accuracy)} right, {_costs(held)}"
+        f"On the {count(held.accuracy.n)} {'rows that did not choose it' if tuning.held_out else 'gold rows'}: "
+        f"{interval(held.accuracy)} right, {_costs(held)}"
     )
+    where = "on the other half" if tuning.held_out else "on all gold rows"
     lines = [*_singles(found), ["ladder", interval(held.accuracy), *_prices(held)]]
-    header = ("on the other half", "right", "per 1,000", "per 1,000 right")
+    header = (where, "right", "per 1,000", "per 1,000 right")
     apply = call.suggest(f"run {name} --redo accept")
     redo = (
         f"about {money(found.redo_usd)}" if found.redo_usd is not None else call.suggest(f"plan {name} --redo accept")
@@ -140,11 +178,11 @@ def tuned_text(found: Tuned, call: Call) -> str:
         tuning.guarantee,
         f"To paste:\n\n{tuned_toml(found)}",
         f"It is applied to rows already answered by: {apply}\nIts cost: {redo}",
-        "Cost against accuracy, on the other half\n"
+        f"Cost against accuracy, {where}\n"
         + table(
             ("accept", "right", "per 1,000", "per 1,000 right"),
             [
-                [_shown(each.held_out.ladder), interval(each.held_out.accuracy), *_prices(each.held_out)]
+                [_shown(each.measured.ladder), interval(each.measured.accuracy), *_prices(each.measured)]
                 for each in tuning.curve
             ],
             terminal=call.terminal,
