@@ -120,8 +120,8 @@ def _undecided_text(call: Call, recovery: Recovery, found: UndecidedChunks, wait
         listed = [
             (
                 safe(each.batch_id),
-                count(each.requests),
-                moment(each.created_at),
+                "unknown" if each.requests is None else count(each.requests),
+                moment(each.created_at) or "unknown",
                 "ended" if each.ended else "in progress",
             )
             for each in found.candidates

@@ -20,6 +20,7 @@ CheckedOutcome = Literal[
     "missing",
     "unknown",  # what cannot be read
     "permanent",
+    "gone",  # paid for, but the provider no longer has the result
 ]
 
 State = Literal["accepted", "failed", "retry", "escalated"]
@@ -94,7 +95,7 @@ def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) ->
             return Verdict(state="accepted", rung=standing.rung, attempts=standing.attempt, answer="this")
         case "unaccepted":
             return _climb(standing, policy, answered=True)
-        case "invalid":
+        case "invalid" | "gone":
             if standing.attempt < policy.attempts:
                 return _again(standing, max_tokens=standing.max_tokens)
             return _climb(standing, policy, answered=False)

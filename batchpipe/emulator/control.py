@@ -3,6 +3,7 @@
 `POST /emulator/stranger` makes a batch of somebody else in the same workspace.
 """
 
+from email.utils import formatdate
 from hashlib import md5
 from pathlib import Path
 
@@ -66,6 +67,15 @@ class Control:
         """Return a new name of `digits` hexadecimal digits."""
         return self._store.draw(digits)
 
+    def date(self) -> str | None:
+        """Return the header `date` of a reply that is made now; None where replies are to have none."""
+        rules = self.rules()
+        return formatdate(self._store.now() + rules.clock_offset_seconds, usegmt=True) if rules.date_header else None
+
+    def newest_batch(self) -> str | None:
+        """Return the id of the batch that was made last; None where there is none."""
+        return next((batch.id for batch in self._store.batches("true ORDER BY number DESC", limit=1)), None)
+
     def record(self, method: str, path: str, reply: Reply) -> None:
         """Write a call to the log."""
         self._store.record_call(method, path, reply.status, reply.fault)
@@ -100,9 +110,9 @@ class Control:
         raise EmulatorError(f"{request.method} {request.path}: there is no such control endpoint")
 
     def _stranger(self, asked: JsonObject) -> JsonObject:
-        count, workspace = asked.get("requests"), asked.get("workspace", "default")
-        if not is_integer(count) or count < 1 or not isinstance(workspace, str):
-            raise EmulatorError('expected {"requests": a whole number above 0, "workspace": a string}')
+        count, workspace, age = asked.get("requests"), asked.get("workspace", "default"), asked.get("age_seconds", 0)
+        if not is_integer(count) or count < 1 or not isinstance(workspace, str) or not is_number(age):
+            raise EmulatorError('expected {"requests": a whole number above 0, "workspace": a string, "age_seconds"}')
         name = self._store.draw(8)
         requests = [
             {
@@ -119,7 +129,12 @@ class Control:
         body.write_bytes(orjson.dumps({"requests": requests}))
         try:
             made = self._batches.create(
-                Request("POST", "", {}, {}, body), workspace, NEW_VERSION, Rules(), stranger=True
+                Request("POST", "", {}, {}, body),
+                workspace,
+                NEW_VERSION,
+                Rules(),
+                appears_in=-age,
+                stranger=True,
             )
         finally:
             body.unlink()
@@ -141,7 +156,7 @@ class Control:
 
     def _batch_log(self, batch: Batch, *, with_requests: bool) -> JsonObject:
         logged = {
-            **self._batches.shape(batch, ""),
+            **self._batches.shape(batch, "", Rules()),
             "workspace": batch.workspace,
             "fault": batch.fault,
             "stranger": bool(batch.stranger),

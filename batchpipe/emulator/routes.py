@@ -73,6 +73,9 @@ class Routes:
             if problem.retry_after is not None:
                 reply.headers["retry-after"] = f"{problem.retry_after:g}"
         reply.headers["request-id"] = request_id
+        date = self._control.date()
+        if date is not None:
+            reply.headers["date"] = date
         path = request.path
         if request.query:
             path += "?" + "&".join(f"{name}={value}" for name, value in request.query.items())
@@ -88,14 +91,16 @@ class Routes:
         workspace = _workspace(request)
         asked = RecognizedCall(call, target, workspace, _version(request), rules, fault)
         reply = self._calls[call](request, asked)
-        reply.headers["anthropic-organization-id"] = ORGANIZATION
-        reply.headers["anthropic-workspace-id"] = f"wrkspc_{workspace}"
+        if rules.account_headers:
+            reply.headers["anthropic-organization-id"] = ORGANIZATION
+            reply.headers["anthropic-workspace-id"] = f"wrkspc_{workspace}"
         return reply if fault is None else replacement(fault, reply, request_id)
 
     def _create(self, request: Request, asked: RecognizedCall) -> Reply:
         if request.body is not None and request.body.stat().st_size > asked.rules.max_bytes:
             raise ApiError(413, "Request exceeds the maximum size")
         fault = asked.fault
+        earlier = self._control.newest_batch() if fault is not None and fault.fault == "earlier_id" else None
         batch = self._batches.create(
             request,
             asked.workspace,
@@ -104,7 +109,8 @@ class Routes:
             fault=None if fault is None else fault.fault,
             appears_in=fault.seconds if fault is not None and fault.fault == "landed_later" else 0.0,
         )
-        return json_reply(200, self._batches.shape(batch, self.base_url))
+        shape = self._batches.shape(batch, self.base_url, asked.rules)
+        return json_reply(200, shape if earlier is None else {**shape, "id": earlier})
 
     def _list(self, request: Request, asked: RecognizedCall) -> Reply:
         fault = asked.fault
@@ -114,7 +120,7 @@ class Routes:
         return json_reply(
             200,
             {
-                "data": [self._batches.shape(batch, self.base_url) for batch in found],
+                "data": [self._batches.shape(batch, self.base_url, asked.rules) for batch in found],
                 "has_more": more,
                 "first_id": found[0].id if found else None,
                 "last_id": found[-1].id if found else None,
@@ -126,13 +132,13 @@ class Routes:
             batch = self._batches.cancel(asked.target, asked.workspace)
         else:
             batch = self._batches.retrieve(asked.target, asked.workspace, asked.rules)
-        return json_reply(200, self._batches.shape(batch, self.base_url))
+        return json_reply(200, self._batches.shape(batch, self.base_url, asked.rules))
 
     def _delete(self, request: Request, asked: RecognizedCall) -> Reply:
         return json_reply(200, self._batches.delete(asked.target, asked.workspace))
 
     def _results(self, request: Request, asked: RecognizedCall) -> Reply:
-        batch = self._batches.ended(asked.target, asked.workspace)
+        batch = self._batches.ended(asked.target, asked.workspace, asked.rules)
         reply = Reply(200, content_type="application/x-jsonl", file=self._control.results_path(batch.id))
         if asked.fault is not None and asked.fault.edits:
             return edited(asked.fault.edits, reply)

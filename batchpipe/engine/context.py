@@ -16,6 +16,7 @@ from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.secrets import redacted, remember
+from batchpipe.decide.waits import clock_offset
 from batchpipe.engine.cost.estimate import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.model_names import split_model
@@ -25,7 +26,15 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings, credentials, place_of
 from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
-from batchpipe.providers import REGISTRY, Provider, ProviderModule, get_provider_module
+from batchpipe.providers import (
+    REGISTRY,
+    Account,
+    NotSentError,
+    Provider,
+    ProviderModule,
+    UnavailableError,
+    get_provider_module,
+)
 from batchpipe.store.database import Database, Work
 from batchpipe.store.disk import disk_error
 
@@ -51,6 +60,7 @@ class Context:
     database: Database = field(init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _providers: dict[str, Provider] = field(default_factory=dict, init=False)
+    _accounts: dict[tuple[str, str], Account] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         modes.share(self.settings.shared)
@@ -165,6 +175,25 @@ class Context:
             return EMULATOR_KEY
         url, shown = provider.base_url, redacted(provider.base_url)
         return url if shown == url else f"{shown} ({hashlib.sha256(url.encode()).hexdigest()[:8]})"
+
+    def account(self, provider: Provider) -> Account:
+        """Return the account of the provider's key, and the offset of its clock, asked once in a call.
+
+        A provider that does not answer now leaves both unknown. Raises RefusedError where it refuses.
+        """
+        key = (self.account_url(provider), provider.key_hash)
+        if key not in self._accounts:
+            before = self.clock()
+            try:
+                found = provider.account()
+            except (NotSentError, UnavailableError):
+                return Account()
+            self._accounts[key] = Account(
+                organization=found.organization,
+                workspace=found.workspace,
+                clock_offset_seconds=clock_offset(before, self.clock(), found.answered_at),
+            )
+        return self._accounts[key]
 
     def _make_provider(self, name: str) -> Provider:
         module = get_provider_module(name)

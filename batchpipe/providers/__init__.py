@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -89,19 +89,51 @@ class RuleProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchState:
-    """A batch as the provider reports it. Times are naive UTC."""
+    """A batch as the provider reports it. Times are naive UTC, by the provider's clock.
+
+    What the provider leaves out, or gives as no number or time that can be, is None. `answered_at` is when it replied.
+    """
 
     batch_id: str
     ended: bool
-    total: int
+    total: int | None
     counts: Mapping[str, int]  # processing, succeeded, errored, canceled, expired
-    created_at: datetime
+    created_at: datetime | None
     expires_at: datetime | None
     ended_at: datetime | None
     archived: bool
     organization: str | None = None  # response headers, where sent
     workspace: str | None = None
     request_id: str | None = None
+    answered_at: datetime | None = None
+    unknown_state: str | None = None  # the provider's word for a state that the protocol does not have
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchList:
+    """What was read of the provider's list of batches, and the account that the replies named.
+
+    `whole` says that every page was read, and every batch on it understood: only then a batch that is not in `states`
+    is not in the list. `answered_at` (naive UTC) is the provider's clock at the first reply.
+    """
+
+    states: Sequence[BatchState]
+    whole: bool
+    organization: str | None = None
+    workspace: str | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Holds what a provider's replies say of the account of a key, and how far its clock is ahead of ours.
+
+    What they do not say is None.
+    """
+
+    organization: str | None = None
+    workspace: str | None = None
+    clock_offset_seconds: float | None = None
 
 
 class UnknownOutcomeError(Exception):
@@ -119,20 +151,37 @@ class RefusedError(Exception):
     """A clear refusal in the provider's own words.
 
     `status` is the HTTP status; `kind` is what to do: "too_large", "invalid", "rate_limit", "queue_full",
-    "account" (credit, spend limit, permission, key), "not_found", "no_batch_endpoint"; `retry_after_seconds`
-    where it was sent.
+    "account" (credit, spend limit, permission, key), "not_found", "no_batch_endpoint". `retry_after_seconds` (an hour
+    at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock at the reply; None where it said
+    neither.
     """
 
-    def __init__(self, message: str, *, status: int, kind: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        kind: str,
+        retry_after_seconds: float | None = None,
+        answered_at: datetime | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.kind = kind
         self.retry_after_seconds = retry_after_seconds
+        self.answered_at = answered_at
 
 
 class UnavailableError(Exception):
-    """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat."""
+    """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat.
+
+    `retry_after_seconds` (an hour at most) is how long the provider asks to wait, where it does.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ProviderRules(Protocol):
@@ -266,8 +315,18 @@ class Provider(ProviderRules, Protocol):
         """Ask the provider to cancel a batch. Raises the errors of `poll`."""
         ...
 
-    def recent(self, since: datetime) -> Iterator[BatchState]:
-        """Yield the batches created at or after `since`, newest first, over all pages. Raises the errors of `poll`."""
+    def list_batches(self, enough: Callable[[Sequence[BatchState]], bool]) -> BatchList:
+        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+
+        A page that cannot be read after the first one ends the list, which then is not `whole`. Raises the errors of
+        `poll`.
+        """
+        ...
+
+    def account(self) -> BatchList:
+        """Return what one call of the list says of the account and the provider's clock. Raises the errors of
+        `poll`.
+        """
         ...
 
 

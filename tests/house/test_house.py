@@ -86,6 +86,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
     "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.*"),
     "engine.gold.*": (*STEPS, "engine.context", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
+    "engine.waits.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.context",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.resolved.*",
+    ),
     "engine.plan.*": (
         *STEPS,
         "engine.answers.*",
@@ -117,6 +125,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.plan.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.waits.*",
     ),
     "engine.replay.*": (
         *STEPS,
@@ -139,6 +148,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.replay.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.waits.*",
     ),
     # files to start from
     "scaffold.*": (
@@ -165,7 +175,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.results.*": (*SHELL, *SAID),
     "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
-    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*", "engine.replay.*"),
+    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*", "engine.replay.*", "engine.waits.*"),
     "commands.plan.*": (
         *SHELL,
         *SAID,

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ import pytest
 from batchpipe.common.errors import CredentialsError
 from batchpipe.emulator import Emulator
 from batchpipe.providers import (
+    BatchState,
     Message,
     NotSentError,
     RefusedError,
@@ -117,7 +118,8 @@ def submit(client: Calls, timeout_seconds: float = 2.0, **headers: str) -> Any:
 CALLS: dict[str, Callable[[Calls, Path], Any]] = {
     "poll": lambda client, _: client.poll("msgbatch_1"),
     "cancel": lambda client, _: client.cancel("msgbatch_1"),
-    "recent": lambda client, _: list(client.recent(datetime(2026, 1, 1))),  # noqa: DTZ001
+    "list": lambda client, _: client.list_batches(lambda states: False),
+    "account": lambda client, _: client.account(),
     "collect": lambda client, path: client.collect("msgbatch_1", path / "r.jsonl"),
 }
 
@@ -200,8 +202,7 @@ def test_clear_refusals_of_a_submit(answer: bytes, kind: str) -> None:
         reply(200, []),
         reply(200, {**BATCH, "id": None}),
         reply(200, {**BATCH, "id": ""}),
-        reply(200, {**BATCH, "created_at": None}),
-        reply(200, {**BATCH, "request_counts": None}),
+        reply(200, {**BATCH, "id": ["msgbatch_1"]}),
         reply(200, b'{"id": "msgbatch_1"', length=500),
         b"",
         b"late",
@@ -296,14 +297,14 @@ def test_calls_that_were_refused(answer: bytes, kind: str, call: str, tmp_path: 
         with pytest.raises(RefusedError) as caught:
             CALLS[call](server.client(), tmp_path)
         assert len(server.requests) == 1
-    expected = "no_batch_endpoint" if (call, kind) == ("recent", "not_found") else kind
+    expected = "no_batch_endpoint" if call in ("list", "account") and kind == "not_found" else kind
     assert caught.value.kind == expected
 
 
 def test_a_list_that_is_not_allowed_means_no_batch_endpoint() -> None:
     with scripted(reply(405, b"")) as server:
         with pytest.raises(RefusedError) as caught:
-            list(server.client().recent(datetime(2026, 1, 1)))  # noqa: DTZ001
+            server.client().list_batches(lambda states: False)
         assert caught.value.kind == "no_batch_endpoint"
 
 
@@ -372,33 +373,64 @@ def page(*ids: str, more: bool, day: int = 20) -> bytes:
     return reply(200, {"data": batches, "has_more": more, "first_id": ids[0], "last_id": ids[-1]})
 
 
-def test_recent_reads_all_pages_until_older_ones() -> None:
-    pages = [page("a", "b", more=True), page("c", more=True, day=19), page("d", more=True, day=10)]
-    with scripted(*pages, page("e", more=False, day=1)) as server:
-        since = datetime(2026, 11, 15)  # noqa: DTZ001
-        found = [state.batch_id for state in server.client().recent(since)]
+def everything(states: Sequence[BatchState]) -> bool:
+    return False
+
+
+def test_the_list_is_read_over_all_pages_in_whatever_order_they_come() -> None:
+    pages = [page("a", "b", more=True, day=1), page("c", more=True, day=19), page("d", more=False, day=10)]
+    with scripted(*pages) as server:
+        found = server.client().list_batches(everything)
         paths = [path for _, path, _, _ in server.requests]
-    assert found == ["a", "b", "c"]
+    assert ([each.batch_id for each in found.states], found.whole) == (["a", "b", "c", "d"], True)
     assert paths == [
         "/v1/messages/batches?limit=100",
         "/v1/messages/batches?limit=100&after_id=b",
         "/v1/messages/batches?limit=100&after_id=c",
     ]
+    with scripted(*pages) as server:
+        found = server.client().list_batches(lambda states: len(states) >= 3)
+    assert ([each.batch_id for each in found.states], found.whole) == (["a", "b", "c"], False)
 
 
-def test_a_list_that_repeats_itself_ends() -> None:
-    with scripted(page("a", more=True)) as server:
-        assert len(list(server.client().recent(datetime(2026, 1, 1)))) == 2  # noqa: DTZ001
+def test_a_list_that_cannot_be_read_whole_is_not_believed_whole() -> None:
+    batch, nothing = {**BATCH, "id": "a"}, reply(503, error())
+    odd: dict[str, list[bytes]] = {
+        "repeats itself": [page("a", more=True)],
+        "a page fails": [page("a", more=True), nothing],
+        "a page is forbidden": [page("a", more=True), reply(404, error("not_found_error"))],
+        "no batch among the batches": [reply(200, {"data": [batch, {"id": None}, 7, None], "has_more": False})],
+        "it does not say whether there is more": [reply(200, {"data": [batch]})],
+        "more is a text": [reply(200, {"data": [batch], "has_more": "yes"})],
+    }
+    for what, pages in odd.items():
+        with scripted(*pages) as server:
+            found = server.client().list_batches(everything)
+        assert ([each.batch_id for each in found.states], found.whole) == (["a"], False), what
+    no_pages: list[Any] = [{"data": None}, [], {"data": {"id": "a"}}, 7]
+    for answer in no_pages:
+        with scripted(reply(200, answer)) as server, pytest.raises(UnavailableError):
+            server.client().list_batches(everything)
 
 
-def test_a_list_with_something_else_in_it_is_tried_again() -> None:
-    broken = reply(200, {"data": [{"id": "a"}], "has_more": False})
-    with scripted(broken) as server, pytest.raises(UnavailableError):
-        list(server.client().recent(datetime(2026, 1, 1)))  # noqa: DTZ001
+def test_one_call_says_whose_key_it_is_and_what_time_it_is_there() -> None:
+    date = "Sun, 22 Nov 2026 10:00:00 GMT"
+    answer = reply(
+        200, {"data": [], "has_more": False}, date=date, anthropic_organization_id="org", anthropic_workspace_id="wrk"
+    )
+    with scripted(answer) as server:
+        found = server.client().account()
+        ((_, path, _, _),) = server.requests
+    assert path == "/v1/messages/batches?limit=1"
+    assert (found.organization, found.workspace) == ("org", "wrk")
+    assert found.answered_at == datetime(2026, 11, 22, 10)  # noqa: DTZ001
+    with scripted(reply(200, {"data": [], "has_more": False}, date="soon")) as server:
+        found = server.client().account()
+    assert (found.organization, found.workspace, found.answered_at) == (None, None, None)
 
 
 def test_a_base_url_with_a_path_is_kept(tmp_path: Path) -> None:
-    with scripted(reply(), reply(200, LINES)) as server:
+    with scripted(reply(200, {**BATCH, "id": "msg/../1"}), reply(200, LINES)) as server:
         client = server.client(base_url=f"{server.url}/gateway/")
         client.poll("msg/../1")
         client.collect("msgbatch_1", tmp_path / "r.jsonl")
@@ -531,13 +563,12 @@ def ended(client: Calls, batch_id: str) -> Any:
 def test_the_way_of_a_batch_through_the_emulator(tmp_path: Path) -> None:
     with emulated(tmp_path) as emulator:
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
-        before = datetime(2026, 1, 1)  # noqa: DTZ001
         first = client.submit(requests(3), headers={}, timeout_seconds=5)
         second = client.submit(requests(1), headers={}, timeout_seconds=5)
         assert (first.total, second.total) == (3, 1)
         assert ended(client, first.batch_id).counts["succeeded"] == 3
         client.collect(first.batch_id, tmp_path / "r.jsonl")
-        assert {state.batch_id for state in client.recent(before)} == {first.batch_id, second.batch_id}
+        assert {each.batch_id for each in client.list_batches(everything).states} == {first.batch_id, second.batch_id}
         with pytest.raises(RefusedError) as caught:
             client.poll("msgbatch_unknown")
         assert caught.value.kind == "not_found"
@@ -553,7 +584,7 @@ def test_a_batch_that_was_made_without_an_answer_is_made_once(tmp_path: Path, fa
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
         with pytest.raises(UnknownOutcomeError):
             client.submit(requests(2), headers={}, timeout_seconds=5)
-        (found,) = client.recent(datetime(2026, 1, 1))  # noqa: DTZ001
+        (found,) = client.list_batches(everything).states
         assert found.total == 2
 
 

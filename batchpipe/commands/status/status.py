@@ -17,6 +17,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
+from batchpipe.commands.status.waits import Wait, read_booked, read_waits, spent_text, wait_lines
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, open_batches, standing_reviews
@@ -95,8 +96,9 @@ class Run:
 class Status:
     """The state of one pipeline. `rows` counts keys by state; `review` is part of `accepted`.
 
-    `raw`: the number of result files, and the bytes of all files that are kept of their chunks. `holder` names the
-    process that holds the pipeline's lock. `waits` says which requests wait for room in which budget. `to_take_in` says
+    `booked_usd` is the most that batches can have cost whose results are gone. `raw`: the number of result files, and
+    the bytes of all files that are kept of their chunks. `holder` names the process that holds the pipeline's lock.
+    `waits` says which requests wait for room in which budget, `troubles` what else is waited for. `to_take_in` says
     what a run takes in from the raw folder.
     """
 
@@ -107,10 +109,12 @@ class Status:
     orders: Sequence[OpenOrder]
     runs: Sequence[Run]
     cost_usd: Decimal | None
+    booked_usd: Decimal
     unpriced: int
     raw: Mapping[str, int]
     holder: str | None
     to_take_in: Mapping[str, Any]
+    troubles: Sequence[Wait]
     waits: str | None = None
 
 
@@ -208,19 +212,22 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     unknown = raw_log(context).unknown(session, named.names)
     kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
+    open_now = open_batches(session, named.names)
     return Status(
         pipeline=named.name,
         paused=session.one(query("paused", pipelines=quote_list([named.name])))[0],
         rows=rows_by_state(session, named),
-        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_batches(session, named.names)],
+        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_now],
         orders=_orders(session, pipelines),
         runs=last_runs(session, named, LAST_RUNS),
         cost_usd=cost,
+        booked_usd=read_booked(session, named.names),
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         waits=_waits(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
+        troubles=read_waits(session, named.names, open_now),
     )
 
 
@@ -285,6 +292,7 @@ def _text(found: Status, now: datetime, call: Call) -> str:
     if at_provider := [each for each in found.batches if each.state in AT_PROVIDER]:
         parts.append(_batches_table(at_provider, call.terminal))
     parts += [_held_line(each, now) for each in found.batches if each.state not in AT_PROVIDER]
+    parts += wait_lines(found.troubles, found.pipeline, call.suggest)
     parts += [_order_line(each) for each in found.orders]
     parts += [f"  {each}" for each in unknown_lines(found.to_take_in, found.pipeline, call.suggest)]
     if found.runs:
@@ -299,9 +307,7 @@ def _summary(found: Status) -> str:
     requests = sum(each.requests for each in flying)
     in_flight = f"{count(len(flying), 'batch', 'batches')} with {count(requests, 'request')}"
     raw = f"{count(found.raw['files'], 'raw result file')}, {found.raw['bytes']:,} bytes"
-    spent = money(found.cost_usd) + (
-        f", and {count(found.unpriced, 'result')} of unknown cost" if found.unpriced else ""
-    )
+    spent = spent_text(found.cost_usd, found.unpriced, found.booked_usd)
     return pairs(
         [
             ("rows", _rows_line(found.rows)),

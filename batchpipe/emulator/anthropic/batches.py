@@ -12,7 +12,6 @@ from batchpipe.emulator.service.store import Batch, Store
 from batchpipe.emulator.service.wire import Request
 
 DAY = 86_400
-RESULTS_KEPT = 29 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,8 @@ class Batches:
         with self._store.transaction() as connection:
             connection.execute("UPDATE batches SET looks = looks + 1 WHERE id = ?", (batch_id,))
         now = self._store.now()
+        if rules.never_ends and batch.cancel_initiated_at is None:
+            return batch
         due = batch.created_at + self._delay(rules) <= now and batch.looks >= 1
         if due or batch.cancel_initiated_at is not None or _expires_at(batch) <= now:
             return self._end(batch_id, rules)
@@ -103,9 +104,11 @@ class Batches:
     def page(self, workspace: str, page: Page, rules: Rules, hide_seconds: float) -> tuple[list[Batch], bool]:
         """Return the batches of a page, newest first, and whether there are more in the direction of the page.
 
-        Batches younger than `hide_seconds` are left out.
+        Batches younger than `hide_seconds` are left out. The rules may ask for another order.
         """
         now = self._store.now()
+        if rules.list_order != "newest":
+            return self._page_in_order(workspace, page, rules)
         where = "workspace = ? AND deleted_at IS NULL AND created_at <= ? AND (? = 0 OR created_at <= ?)"
         values: tuple[str | float, ...] = (workspace, now, hide_seconds, now - hide_seconds)
         order = "DESC"
@@ -120,9 +123,19 @@ class Batches:
         shown = found[: page.limit]
         if order == "ASC":
             shown.reverse()
-        overdue = [batch for batch in shown if batch.ended_at is None and _expires_at(batch) <= now]
+        overdue = [
+            each for each in shown if each.ended_at is None and _expires_at(each) <= now and not rules.never_ends
+        ]
         ended = {batch.id: self._end(batch.id, rules) for batch in overdue}
         return [ended.get(batch.id, batch) for batch in shown], len(found) > page.limit
+
+    def _page_in_order(self, workspace: str, page: Page, rules: Rules) -> tuple[list[Batch], bool]:
+        """Return the batches of a page in the order of the rules: the oldest first, or one that looks like none."""
+        order = "created_at, number" if rules.list_order == "oldest" else "id"
+        where = f"workspace = ? AND deleted_at IS NULL AND created_at <= ? ORDER BY {order}"
+        found = self._store.batches(where, (workspace, self._store.now()))
+        place = next((n for n, batch in enumerate(found, start=1) if batch.id == page.after_id), 0)
+        return found[place : place + page.limit], len(found) > place + page.limit
 
     def cancel(self, batch_id: str, workspace: str) -> Batch:
         """Cancel a batch and return it. Raises ApiError if the workspace cannot see it, or it cannot be canceled."""
@@ -145,22 +158,22 @@ class Batches:
             connection.execute("UPDATE batches SET deleted_at = ? WHERE id = ?", (self._store.now(), batch_id))
         return {"id": batch_id, "type": "message_batch_deleted"}
 
-    def ended(self, batch_id: str, workspace: str) -> Batch:
+    def ended(self, batch_id: str, workspace: str, rules: Rules) -> Batch:
         """Return a batch that has results. Raises ApiError 404 if it has not ended, or is archived."""
         batch = self.find(batch_id, workspace)
         if batch.ended_at is None:
             raise ApiError(404, f"Message Batch '{batch_id}' has no results yet: it has not ended")
-        if self.archived(batch):
+        if self.archived(batch, rules):
             raise ApiError(404, f"The results of Message Batch '{batch_id}' are no longer available: it is archived")
         return batch
 
-    def archived(self, batch: Batch) -> bool:
+    def archived(self, batch: Batch, rules: Rules) -> bool:
         """Return whether the results of a batch are gone because it is too old."""
-        return batch.created_at + RESULTS_KEPT <= self._store.now()
+        return batch.created_at + rules.results_kept_seconds <= self._store.now()
 
-    def shape(self, batch: Batch, base_url: str) -> JsonObject:
+    def shape(self, batch: Batch, base_url: str, rules: Rules) -> JsonObject:
         """Return a batch as the API shows it, a MessageBatch object."""
-        archived = self.archived(batch)
+        archived, offset = self.archived(batch, rules), rules.clock_offset_seconds
         available = batch.ended_at is not None and not archived
         status = "in_progress"
         if batch.ended_at is not None:
@@ -178,11 +191,11 @@ class Batches:
                 "canceled": batch.canceled,
                 "expired": batch.expired,
             },
-            "created_at": timestamp(batch.created_at),
-            "expires_at": timestamp(_expires_at(batch)),
-            "ended_at": timestamp(batch.ended_at),
-            "cancel_initiated_at": timestamp(batch.cancel_initiated_at),
-            "archived_at": timestamp(batch.created_at + RESULTS_KEPT) if archived else None,
+            "created_at": timestamp(batch.created_at, offset),
+            "expires_at": timestamp(_expires_at(batch), offset),
+            "ended_at": timestamp(batch.ended_at, offset),
+            "cancel_initiated_at": timestamp(batch.cancel_initiated_at, offset),
+            "archived_at": timestamp(batch.created_at + rules.results_kept_seconds, offset) if archived else None,
             "results_url": f"{base_url}/v1/messages/batches/{batch.id}/results" if available else None,
         }
 
@@ -222,6 +235,6 @@ def _expires_at(batch: Batch) -> float:
     return batch.created_at + DAY
 
 
-def timestamp(at: float | None) -> str | None:
-    """Return a time as RFC 3339 in UTC."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+def timestamp(at: float | None, offset: float = 0.0) -> str | None:
+    """Return a time as RFC 3339 in UTC, on a clock that is `offset` seconds ahead."""
+    return None if at is None else datetime.fromtimestamp(at + offset, UTC).isoformat().replace("+00:00", "Z")

@@ -7,7 +7,10 @@ import orjson
 
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import CallRule
+from batchpipe.emulator.service.jsontypes import is_list, is_object
 from batchpipe.emulator.service.wire import Reply, html_reply, json_reply
+
+_GONE = object()
 
 
 def refusal(fault: CallRule, request_id: str) -> Reply | None:
@@ -23,12 +26,15 @@ def refusal(fault: CallRule, request_id: str) -> Reply | None:
         reply = Reply(200, b"{}")
     elif kind == "html":
         reply = html_reply(200)
+    elif kind == "redirect":
+        reply = _redirect(fault)
     else:
         return None
     reply.fault = fault.fault
     reply.delay_seconds = fault.seconds
     if fault.retry_after is not None:
-        reply.headers["retry-after"] = f"{fault.retry_after:g}"
+        wait = fault.retry_after
+        reply.headers["retry-after"] = wait if isinstance(wait, str) else f"{wait:g}"
     return reply
 
 
@@ -51,6 +57,10 @@ def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
         changed = Reply(200, b"{}")
     elif kind == "accepted_then_html":
         changed = html_reply(200)
+    elif kind == "accepted_then_redirect":
+        changed = _redirect(fault)
+    elif kind == "changed":
+        changed = _changed(reply, fault)
     elif kind in ("accepted_late", "late"):
         changed.delay_seconds = fault.seconds
     changed.fault = fault.fault
@@ -79,6 +89,33 @@ def edited(edits: Sequence[tuple[bytes, bytes]], reply: Reply) -> Reply:
     return Reply(200, body, reply.content_type, framing="length")
 
 
+def _redirect(fault: CallRule) -> Reply:
+    return Reply(307, headers={"location": f"{fault.host.rstrip('/')}/v1/messages/batches"})
+
+
+def _changed(reply: Reply, fault: CallRule) -> Reply:
+    found = orjson.loads(reply.body)
+    for name, value in fault.changes.items():
+        _change(found, name.split("."), value)
+    for name in fault.removes:
+        _change(found, name.split("."), _GONE)
+    return replace(reply, body=orjson.dumps(found))
+
+
+def _change(found: object, path: list[str], value: object) -> None:
+    """Set the field that `path` names to `value`, or take it away where `value` is `_GONE`."""
+    name, *rest = path
+    if name == "*" and is_list(found):
+        for each in found:
+            _change(each, rest, value)
+    elif is_object(found) and rest:
+        _change(found.get(name), rest, value)
+    elif is_object(found) and value is _GONE:
+        found.pop(name, None)
+    elif is_object(found):
+        found[name] = value
+
+
 def damage(fault: str, reply: Reply) -> Reply:
     """Return a reply with results whose lines are cut off, doubled, missing, foreign or broken."""
     assert reply.file is not None
@@ -97,6 +134,10 @@ def damage(fault: str, reply: Reply) -> Reply:
         lines.insert(0, _differing(lines[-1]))
     elif fault == "foreign_line":
         lines.insert(middle, _renamed(lines[0]))
+    elif fault == "foreign_lines":
+        lines = [_renamed(line, f"somebody-elses-row-{place}") for place, line in enumerate(lines)]
+    elif fault == "no_lines":
+        lines = []
     elif fault == "missing_line":
         del lines[middle]
     elif fault == "blank_line":
@@ -118,7 +159,7 @@ def _differing(line: bytes) -> bytes:
     return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _renamed(line: bytes) -> bytes:
+def _renamed(line: bytes, custom_id: str = "somebody-elses-row") -> bytes:
     found = orjson.loads(line)
-    found["custom_id"] = "somebody-elses-row"
+    found["custom_id"] = custom_id
     return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)

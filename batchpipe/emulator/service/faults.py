@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,23 @@ CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message",
 MAX_REQUESTS = 100_000
 MAX_BYTES = 256_000_000
 CACHE_HITS = 0.98
+RESULTS_KEPT = 29 * 86_400.0
 _LANDED_LATER_ANSWER = "status:500"
 _OTHER_HOST = "http://results.invalid"
-_EVERY_CALL = word_set("reset empty html late accepted_then_reset accepted_then_empty accepted_then_html accepted_late")
+_EVERY_CALL = word_set(
+    "reset empty html late redirect changed accepted_then_reset accepted_then_empty accepted_then_html "
+    "accepted_then_redirect accepted_late"
+)
+LIST_ORDERS = ("newest", "oldest", "shuffled")
 _ONLY_FOR = {
     "landed_later": "create",
+    "earlier_id": "create",
     "list_lag": "list",
     "results_url_other_host": "retrieve",
     **dict.fromkeys(
         word_set(
             "results_cut_line_end results_cut_mid_line results_cut_length results_cut_chunk doubled_line "
-            "differing_double foreign_line missing_line blank_line bad_json_line results_edited"
+            "differing_double foreign_line foreign_lines missing_line blank_line bad_json_line no_lines results_edited"
         ),
         "results",
     ),
@@ -66,7 +72,9 @@ class CallRule:
     """A fault for `times` calls of one kind, after `after` calls without it.
 
     `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
-    `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte.
+    `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte. The
+    fault "changed" sets the fields of `changes` in the reply, and takes away those of `removes`; a field is named like
+    `request_counts.processing`, or `data.*.id` for all members of a list.
     """
 
     call: str
@@ -74,12 +82,14 @@ class CallRule:
     times: int = 1
     after: int = 0
     seconds: float = 0.0
-    retry_after: float | None = None
+    retry_after: float | str | None = None
     error_code: str | None = None
     message: str | None = None
     answer: str = _LANDED_LATER_ANSWER
     host: str = _OTHER_HOST
     edits: tuple[tuple[bytes, bytes], ...] = ()
+    changes: JsonObject = field(default_factory=dict[str, Any])
+    removes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,9 @@ class Rules:
     """All rules in force, and the limits of the service.
 
     `finished_before_cancel`, `finished_before_expiry`: the share of a batch that is answered before. `cache_hits`: the
-    share of requests that find a prefix which an earlier batch left in the cache. `key`: a hash of the rules' text.
+    share of requests that find a prefix which an earlier batch left in the cache. `never_ends`: batches neither end nor
+    expire. `results_kept_seconds`: how long results are kept. `clock_offset_seconds`: how far the clock that replies
+    show is ahead. `date_header`, `account_headers`: whether replies have them. `key`: a hash of the rules' text.
     """
 
     requests: tuple[RequestRule, ...] = ()
@@ -99,6 +111,12 @@ class Rules:
     finished_before_cancel: float = 0.0
     finished_before_expiry: float = 0.0
     cache_hits: float = CACHE_HITS
+    never_ends: bool = False
+    results_kept_seconds: float = RESULTS_KEPT
+    clock_offset_seconds: float = 0.0
+    date_header: bool = True
+    account_headers: bool = True
+    list_order: str = "newest"
     key: str = ""
 
 
@@ -123,6 +141,7 @@ def parse_rules(text: bytes, where: str) -> Rules:
     reader = _Reader(where)
     reader.keys("", found, Rules.__dataclass_fields__.keys() - {"key"})
     hits = reader.number("cache_hits", found.get("cache_hits"))
+    kept = reader.number("results_kept_seconds", found.get("results_kept_seconds"))
     return Rules(
         requests=tuple(
             reader.request(f"requests[{place}]", rule)
@@ -139,6 +158,12 @@ def parse_rules(text: bytes, where: str) -> Rules:
         finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel")) or 0.0,
         finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry")) or 0.0,
         cache_hits=CACHE_HITS if hits is None else hits,
+        never_ends=reader.flag("never_ends", found.get("never_ends", False)),
+        results_kept_seconds=RESULTS_KEPT if kept is None else kept,
+        clock_offset_seconds=reader.offset("clock_offset_seconds", found.get("clock_offset_seconds", 0.0)),
+        date_header=reader.flag("date_header", found.get("date_header", True)),
+        account_headers=reader.flag("account_headers", found.get("account_headers", True)),
+        list_order=reader.word("list_order", found.get("list_order", "newest"), LIST_ORDERS),
         key=md5(text).hexdigest(),
     )
 
@@ -169,6 +194,21 @@ class _Reader:
         if value is None or (is_number(value) and value >= 0):
             return value
         raise self.error(place, f"expected a number, not {value!r}")
+
+    def offset(self, place: str, value: object) -> float:
+        if is_number(value):
+            return value
+        raise self.error(place, f"expected a number, not {value!r}")
+
+    def flag(self, place: str, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise self.error(place, f"expected true or false, not {value!r}")
+
+    def word(self, place: str, value: object, allowed: tuple[str, ...]) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        raise self.error(place, f"expected one of {', '.join(allowed)}, not {value!r}")
 
     def text(self, place: str, value: object) -> str | None:
         if value is None or isinstance(value, str):
@@ -215,18 +255,24 @@ class _Reader:
         answer = self.text(f"{place}.answer", rule.get("answer")) or _LANDED_LATER_ANSWER
         if answer != "reset" and not _STATUS.fullmatch(answer):
             raise self.error(f"{place}.answer", "expected 'reset' or 'status:NNN'")
+        changes, removes = rule.get("changes", {}), rule.get("removes", [])
+        if not is_object(changes) or not is_list(removes) or not all(isinstance(each, str) for each in removes):
+            raise self.error(place, "expected an object as `changes`, and a list of names as `removes`")
+        wait = rule.get("retry_after")
         return CallRule(
             call=call,
             fault=fault,
             times=1 if times is None else times,
             after=self.whole(f"{place}.after", rule.get("after")) or 0,
             seconds=self.number(f"{place}.seconds", rule.get("seconds")) or 0.0,
-            retry_after=self.number(f"{place}.retry_after", rule.get("retry_after")),
+            retry_after=wait if isinstance(wait, str) else self.number(f"{place}.retry_after", wait),
             error_code=self.text(f"{place}.error_code", rule.get("error_code")),
             message=self.text(f"{place}.message", rule.get("message")),
             answer=answer,
             host=self.text(f"{place}.host", rule.get("host")) or _OTHER_HOST,
             edits=tuple(self.edit(f"{place}.edits", each) for each in rule.get("edits", [])),
+            changes=changes,
+            removes=tuple(removes),
         )
 
     def edit(self, place: str, value: object) -> tuple[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
+# A batch whose time of creation is further away from its intent was not made at that time.
+LONGEST_SUBMIT = timedelta(days=2)
 INCLUDED = Sql(", include_values, include_columns")
 
 OUTCOME_WORDS = {
@@ -126,7 +129,7 @@ class Collector:
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
         validate_received(self.parts)
-        fill_result_prices(self.parts, self.prices, ended[0][1].created_at.date())
+        fill_result_prices(self.parts, self.prices, made_on(*ended[0]))
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
@@ -256,7 +259,7 @@ class Collector:
             known = session.rows(query("cost_of_commit"), {"seq": session.seq})
             costs = {chunk_id: usd for chunk_id, usd, _ in known}
             if any(unknown for *_, unknown in known):
-                book_unknown_costs(session, self.parts, self.prices, ended[0][1].created_at.date())
+                book_unknown_costs(session, self.parts, self.prices, made_on(*ended[0]))
             for batch, state in ended:
                 if batch.state == "presumed":
                     self._add_event(session, batch, "chunk_adopted", submitted_batch_data(state))
@@ -344,6 +347,12 @@ class Collector:
         Writes `ledger.events`.
         """
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
+
+
+def made_on(batch: OpenBatch, state: BatchState) -> date:
+    """Return the day on which a batch was made: as the provider says, where it is near the day of the intent."""
+    created_at = state.created_at or batch.prepared_at
+    return (created_at if abs(created_at - batch.prepared_at) <= LONGEST_SUBMIT else batch.prepared_at).date()
 
 
 def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:

@@ -1,36 +1,78 @@
 """Search for the batches of submits whose outcome is not known. Nothing is sent again before that.
 
 A batch carries no label of ours. Its size and the time at which it was made tell whose it may be; the custom ids of its
-results decide.
+results decide. The list is believed only whole, from the account that the chunk was sent with, and by the provider's
+clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
 from batchpipe.engine.ledger.events import OpenBatch, open_batches
-from batchpipe.providers import BatchState
+from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents, read_named_accounts
+from batchpipe.engine.waits.questions import Question, ask_account, ask_presumed_gone, ask_unlisted
+from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.providers import BatchList, BatchState, Provider, UnavailableError
 from batchpipe.store.queries import query
 
 SKEW = timedelta(minutes=5)
+# A batch of the right size is looked into, before it is believed that there is none, where it was made so near.
+NEAR = timedelta(days=1)
 OUTCOMES = ("chunk_submitted", "chunk_unknown", "chunk_not_sent", "chunk_refused")
 ORPHAN_STATES = ("prepared", "held")
+Finding = tuple[OpenBatch, str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
     """Holds what a search found. `changed` says that something was recorded.
 
-    `gone` maps chunks to batches that may be theirs and have lost their results: a person has to decide.
+    `questions` are asked of a person, by chunk: the search cannot find out alone. `unavailable` is the provider's
+    message where the list could not be read whole.
     """
 
     changed: bool = False
-    gone: Mapping[str, str] = field(default_factory=dict)
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """Is a chunk whose submit has no known outcome. `first` and `last` are when its batch was made, if one was, by the
+    provider's clock (naive UTC).
+    """
+
+    chunk: OpenBatch
+    intent: Intent
+    first: datetime
+    last: datetime
+
+    def fits(self, state: BatchState) -> bool:
+        """Return whether `state` is of this chunk's size, and was made while the submit may have been under way."""
+        return (
+            state.total == self.chunk.requests
+            and state.created_at is not None
+            and self.first <= state.created_at <= self.last
+        )
+
+    def may_fit(self, state: BatchState) -> bool:
+        """Return whether `state` may be of this chunk's size, and made within a day of its submit."""
+        near = state.created_at is None or self.first - NEAR <= state.created_at <= self.last + NEAR
+        return near and state.total in (None, self.chunk.requests)
+
+    def likeness(self, state: BatchState) -> tuple[bool, bool, bool, timedelta]:
+        """Return a sorting key: batches that fit, then those that have ended and can be looked into; then the nearest
+        in time.
+        """
+        away = NEAR if state.created_at is None else abs(state.created_at - self.first - SKEW)
+        return not self.fits(state), state.total is None, not state.ended, away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +80,13 @@ class Reconciler:
     """Searches for the batches of orphans: chunks that were to be sent, and whose submit has no recorded outcome.
 
     `reconcile_wait` (seconds) is how long a batch may be missing in the list before its chunk counts as lost.
+    `account_url` names the account of a provider beside its key.
     """
 
     parts: RunParts
     reconcile_wait: float
+    troubles: TroubleBook
+    account_url: Callable[[Provider], str]
 
     def mark_orphans(self) -> int:
         """Record that the outcome of chunks is unknown that a killed process was sending; return how many are held.
@@ -73,60 +118,143 @@ class Reconciler:
     def search(self) -> SearchResult:
         """Look for the orphans' batches in the provider's list, and record what was found.
 
-        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises what the provider's
-        `recent` raises.
+        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises NotSentError and
+        RefusedError of the provider.
         """
-        now = self.parts.database.clock()
         with self.parts.reading() as session:
             found = open_batches(session, self.parts.resolved.names)
+            held = [each for each in found if each.state == "held"]
+            if not held:
+                return SearchResult()
             decided = {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
             presumed = session.rows(query("presumed_batches"))
-        orphans = [each for each in found if each.state == "held"]
-        if not orphans:
-            return SearchResult()
-        since = min(each.prepared_at for each in orphans) - SKEW
-        listed = [each for each in self.parts.provider().recent(since) if each.batch_id not in decided]
+            named = read_named_accounts(session)
+            intents = read_intents(session, held, named)
+        provider, asked_at = self.parts.provider(), self.parts.database.clock()
         taken = {each.batch_id for each in found if each.state == "presumed"}
+        orphans = [_orphan(each, intents[each.chunk_id], None) for each in held]
+        try:
+            listed = provider.list_batches(lambda states: _all_fit(orphans, states, decided | taken))
+        except UnavailableError as error:
+            return self._unlisted(held, str(error))
+        now = self.parts.database.clock()
+        offset = clock_offset(asked_at, now, listed.answered_at)
+        orphans = [_orphan(each, intents[each.chunk_id], offset) for each in held]
+        ours, questions = self._of_this_account(provider, orphans, listed, named)
+        unknown = [each for each in listed.states if each.batch_id not in decided]
         open_sizes = {size for batch_id, size in presumed if batch_id not in decided}
-        findings = self._findings(orphans, listed, taken, open_sizes, now)
-        if findings:
-            with self.parts.writing() as session:
-                for orphan, kind, data in findings:
-                    self.parts.add_event(session, kind, data, chunk_id=orphan.chunk_id)
-            for orphan, kind, data in findings:
-                self.parts.raw_folder.note(orphan.chunk_id, kind, data, now)
-        return SearchResult(changed=bool(findings), gone=_gone(orphans, listed))
+        findings = self._findings(ours, unknown, taken, open_sizes if listed.whole else None, now)
+        self._record(findings, now)
+        questions |= self._ask_about_gone(ours, unknown)
+        unlisted = SearchResult()
+        if not listed.whole:
+            settled = {chunk.chunk_id for chunk, _, _ in findings}
+            left = [each.chunk for each in ours if each.chunk.chunk_id not in settled]
+            unlisted = self._unlisted(left, "it has no end, or parts that are no batches") if left else unlisted
+        return SearchResult(
+            changed=bool(findings),
+            questions={**questions, **unlisted.questions},
+            unavailable=unlisted.unavailable,
+        )
+
+    def _of_this_account(
+        self, provider: Provider, orphans: Sequence[Orphan], listed: BatchList, named: NamedAccounts
+    ) -> tuple[list[Orphan], dict[str, Question]]:
+        """Return the orphans of the account whose list was read, and a question about each of the others.
+
+        Writes `ledger.events`.
+        """
+        key = (self.account_url(provider), provider.key_hash)
+        organization, workspace = listed.organization, listed.workspace
+        if organization is None and workspace is None:
+            organization, workspace = named.get(key, (None, None))
+        present = Intent(base_url=key[0], key_hash=key[1], organization=organization, workspace=workspace)
+        ours: list[Orphan] = []
+        questions: dict[str, Question] = {}
+        for each in orphans:
+            if each.intent.is_account_of(present):
+                self.troubles.relieve(each.chunk, "account")
+                ours.append(each)
+                continue
+            question = ask_account(self.parts.resolved.name, str(each.intent), str(present))
+            self.troubles.meet(each.chunk, "account", question.what)
+            questions[each.chunk.chunk_id] = question
+        return ours, questions
+
+    def _unlisted(self, held: Sequence[OpenBatch], message: str) -> SearchResult:
+        """Return that the list could not be read whole; where that lasts, with a question about each of `held`.
+
+        Writes `ledger.events`.
+        """
+        now, questions = self.parts.database.clock(), {}
+        for each in held:
+            trouble = self.troubles.meet(each, "list", message)
+            if lasts(trouble.looks, trouble.since, now, UNREADABLE_WAITS * self.reconcile_wait):
+                questions[each.chunk_id] = ask_unlisted(self.parts.resolved.name, message)
+        return SearchResult(questions=questions, unavailable=message)
 
     def _findings(
         self,
-        orphans: Sequence[OpenBatch],
-        listed: Sequence[BatchState],
+        orphans: Sequence[Orphan],
+        unknown: Sequence[BatchState],
         taken: set[str | None],
-        open_sizes: Collection[int],
+        open_sizes: Collection[int] | None,
         now: datetime,
-    ) -> list[tuple[OpenBatch, str, dict[str, Any]]]:
-        """Return the events to record: (orphan, kind, data) for each orphan that something was found out about.
+    ) -> list[Finding]:
+        """Return the events to record: (chunk, kind, data) for each orphan that something was found out about.
 
         Each orphan presumes a batch of its own. An orphan stays held while any batch that may be its own is undecided.
         The custom ids decide when a presumed batch has ended, so that it does not matter which orphan presumes which
-        batch.
+        batch. A batch that was made at another time, or whose size is not known, is presumed only when the wait is
+        over.
         `taken` are batches that other chunks of the pipeline presume; `open_sizes` are the sizes of all presumed
-        batches.
+        batches, None where the list was not whole, so that nothing can be missing in it.
+        Writes `ledger.events`.
         """
-        findings: list[tuple[OpenBatch, str, dict[str, Any]]] = []
+        findings: list[Finding] = []
         for orphan in orphans:
-            assert orphan.unknown_at is not None
-            candidates = _candidates(orphan, listed)
+            chunk = orphan.chunk
+            assert chunk.unknown_at is not None
+            candidates = [each for each in unknown if orphan.may_fit(each)]
+            waited = now - chunk.unknown_at >= timedelta(seconds=self.reconcile_wait)
             free = [each for each in candidates if each.batch_id not in taken and not each.archived]
+            free = [each for each in free if waited or orphan.fits(each)]
             if free:
-                chosen = min(free, key=lambda each: _likeness(each, orphan))
+                chosen = min(free, key=orphan.likeness)
                 taken.add(chosen.batch_id)
-                findings.append((orphan, "chunk_presumed", presumed_batch_data(chosen)))
+                findings.append((chunk, "chunk_presumed", presumed_batch_data(chosen)))
                 continue
-            waited = now - orphan.unknown_at >= timedelta(seconds=self.reconcile_wait)
-            if waited and not candidates and orphan.requests not in open_sizes:
-                findings.append((orphan, "chunk_not_found", {"listed": len(listed)}))
+            if candidates or open_sizes is None or chunk.requests in open_sizes:
+                continue
+            self.troubles.relieve(chunk, "list")
+            looks = self.troubles.meet(
+                chunk, "not_listed", "the list of batches has none that may be the chunk's"
+            ).looks
+            if waited and looks >= LOOKS:
+                findings.append((chunk, "chunk_not_found", {"listed": len(unknown)}))
         return findings
+
+    def _record(self, findings: Sequence[Finding], now: datetime) -> None:
+        """Record the findings in the ledger, then in the raw folder.
+
+        Writes `ledger.events`, the raw folder.
+        """
+        if findings:
+            with self.parts.writing() as session:
+                for chunk, kind, data in findings:
+                    self.parts.add_event(session, kind, data, chunk_id=chunk.chunk_id)
+            for chunk, kind, data in findings:
+                self.parts.raw_folder.note(chunk.chunk_id, kind, data, now)
+
+    def _ask_about_gone(self, orphans: Sequence[Orphan], unknown: Sequence[BatchState]) -> dict[str, Question]:
+        """Return a question about each orphan of which every candidate is archived: nobody can tell whose it was."""
+        questions: dict[str, Question] = {}
+        for orphan in orphans:
+            candidates = sorted((each for each in unknown if orphan.may_fit(each)), key=orphan.likeness)
+            if candidates and all(each.archived for each in candidates):
+                name = self.parts.resolved.name
+                questions[orphan.chunk.chunk_id] = ask_presumed_gone(name, candidates[0].batch_id)
+        return questions
 
 
 def presumed_batch_data(state: BatchState) -> dict[str, Any]:
@@ -134,31 +262,25 @@ def presumed_batch_data(state: BatchState) -> dict[str, Any]:
     return {"batch_id": state.batch_id, "created_at": state.created_at, "expires_at": state.expires_at}
 
 
-def _candidates(orphan: OpenBatch, listed: Sequence[BatchState]) -> list[BatchState]:
-    """Return the batches of the list that may be the orphan's, by size and time."""
-    return [each for each in listed if each.total == orphan.requests and _in_window(each, orphan)]
+def _orphan(chunk: OpenBatch, intent: Intent, offset_seconds: float | None) -> Orphan:
+    """Return an orphan with the times between which its batch was made, by the provider's clock.
 
-
-def _likeness(state: BatchState, orphan: OpenBatch) -> tuple[bool, timedelta]:
-    """Return a sorting key: ended batches first, since they can be looked into; then those nearest to the intent."""
-    return not state.ended, abs(state.created_at - orphan.prepared_at)
-
-
-def _gone(orphans: Sequence[OpenBatch], listed: Sequence[BatchState]) -> dict[str, str]:
-    """Return chunk and batch where every candidate is archived: nobody can tell any more whose it was."""
-    found = {each.chunk_id: _candidates(each, listed) for each in orphans}
-    return {
-        chunk_id: states[0].batch_id
-        for chunk_id, states in found.items()
-        if states and all(each.archived for each in states)
-    }
-
-
-def _in_window(state: BatchState, orphan: OpenBatch) -> bool:
-    """Return whether the batch was made while the orphan's submit may have been under way.
-
-    That is from 5 minutes before the intent to 5 minutes after the end of the submit and its time-out.
+    That is from 5 minutes before the intent to 5 minutes after the end of the submit and its time-out. The offset of
+    the clocks is that of the intent, else `offset_seconds`.
     """
-    assert orphan.unknown_at is not None
-    latest = orphan.unknown_at + timedelta(seconds=SUBMIT_TIMEOUT_SECONDS) + SKEW
-    return orphan.prepared_at - SKEW <= state.created_at <= latest
+    assert chunk.unknown_at is not None
+    known = intent.clock_offset_seconds
+    ahead = timedelta(seconds=(offset_seconds or 0.0) if known is None else known)
+    latest = chunk.unknown_at + timedelta(seconds=SUBMIT_TIMEOUT_SECONDS) + SKEW
+    return Orphan(chunk=chunk, intent=intent, first=chunk.prepared_at - SKEW + ahead, last=latest + ahead)
+
+
+def _all_fit(orphans: Sequence[Orphan], states: Sequence[BatchState], known: Collection[str | None]) -> bool:
+    """Return whether there is a batch for each orphan that fits it, among those not `known`."""
+    free = [each for each in states if each.batch_id not in known and not each.archived]
+    for orphan in orphans:
+        fitting = next((each for each in free if orphan.fits(each)), None)
+        if fitting is None:
+            return False
+        free.remove(fitting)
+    return True

@@ -10,12 +10,15 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.common.errors import ProviderError, UsageError
-from batchpipe.engine.batches.reconcile import SKEW
+from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
+from batchpipe.engine.batches.reconcile import NEAR
 from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.waits.gone import GoneResults, record_gone
+from batchpipe.engine.waits.troubles import Trouble, read_troubles
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
 from batchpipe.store.database import Work
@@ -31,8 +34,8 @@ class Candidate:
     """Describes a batch at the provider that the ledger does not know. `created_at` is naive UTC."""
 
     batch_id: str
-    requests: int
-    created_at: datetime
+    requests: int | None
+    created_at: datetime | None
     ended: bool
 
 
@@ -64,6 +67,19 @@ class AbandonedChunks:
         """Return what may be paid a second time, in US dollars; None where a price is not known."""
         known = [each.max_usd for each in self.chunks if each.max_usd is not None]
         return sum(known, Decimal(0)) if len(known) == len(self.chunks) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fate:
+    """Says whether a batch may still come back, and why. `young`: its results are gone earlier than they should be."""
+
+    why: str
+    alive: bool = False
+    young: bool = False
+
+
+_COLLECTABLE = _Fate(why="its results can be collected", alive=True)
+_PROCESSED = _Fate(why="it is being processed", alive=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +123,17 @@ class Recovery:
         chunks, known = self._undecided()
         if not chunks:
             return UndecidedChunks(chunks=(), candidates=None)
-        since = min(each.prepared_at for each in chunks) - SKEW
+        since = min(each.prepared_at for each in chunks) - NEAR
         try:
-            listed = list(self.context.provider(self.file).recent(since))
+            listed = self.context.provider(self.file).list_batches(lambda states: False).states
         except RefusedError as error:
             raise refusal(error, self.context.provider(self.file).key_hash) from error
         except (NotSentError, UnavailableError) as error:
             hint = "Check the network and `base_url`, then run the same command again."
             raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
         known |= {each.batch_id for each in chunks if each.batch_id is not None}
-        candidates = [_candidate(each) for each in listed if each.batch_id not in known]
+        near = [each for each in listed if each.created_at is None or each.created_at >= since]
+        candidates = [_candidate(each) for each in near if each.batch_id not in known]
         return UndecidedChunks(chunks=chunks, candidates=candidates)
 
     def adopt(self, batch_id: str) -> OpenBatch:
@@ -135,45 +152,82 @@ class Recovery:
             hint = f"See the batches whose owner is not known: batchpipe recover {self.name}"
             raise UsageError(f"the batch {batch_id} is known already", where=self.name, hint=hint)
         state = self._poll(batch_id)
-        fitting = presumed or [each for each in chunks if each.requests == state.total]
-        if not fitting or state.total != fitting[0].requests:
+        fitting = presumed or [each for each in chunks if state.total in (None, each.requests)]
+        if not fitting or state.total not in (None, fitting[0].requests):
             sizes = ", ".join(f"{each.requests:,}" for each in chunks)
-            what = f"the batch {batch_id} has {state.total:,} requests, the held chunks have {sizes}"
+            what = f"the batch {batch_id} has {state.total or 0:,} requests, the held chunks have {sizes}"
             hint = f"A batch fits a chunk that has as many requests. See both: batchpipe recover {self.name}"
             raise UsageError(what, where=self.name, hint=hint)
-        chosen = min(fitting, key=lambda each: abs(each.prepared_at - state.created_at))
+        made_at = state.created_at or fitting[0].prepared_at
+        chosen = min(fitting, key=lambda each: abs(each.prepared_at - made_at))
         self._record([(chosen, "chunk_adopted", submitted_batch_data(state))])
         return chosen
 
     def abandon(self) -> AbandonedChunks:
-        """Give up what is held, and batches that are not found or whose results are gone: their rows are due again.
+        """Give up what is held, and batches that are not found, that do not end, or whose results cannot be had: their
+        rows are due again.
 
-        A batch that the provider knows, or about which it cannot be asked now, is kept, with the reason.
-        Writes `ledger.events`, the raw folder.
+        A batch that the provider made was paid for: the most that it can have cost is booked, and its rows have one
+        attempt less. A batch that may still come back, or about which the provider cannot be asked now, is kept, with
+        the reason.
+        Writes `ledger.events`, `ledger.decisions`, the raw folder.
         """
         with self.context.database.reading(self.work) as session:
             found = open_batches(session, self.names)
-        lost: list[tuple[OpenBatch, str]] = []
+            troubles = read_troubles(session, self.names)
+        lost: list[tuple[OpenBatch, str, Mapping[str, Any]]] = []
         kept: list[tuple[OpenBatch, str]] = []
         for each in found:
-            why, alive = self._why_lost(each)
-            (kept if alive else lost).append((each, why))
-        self._record([(each, "chunk_abandoned", {"why": why, "batch_id": each.batch_id}) for each, why in lost])
-        return AbandonedChunks(chunks=[each for each, _ in lost], kept=kept)
+            fate = self._fate(each, troubles.get(each.chunk_id, []))
+            if fate.alive:
+                kept.append((each, fate.why))
+            else:
+                data = {"why": fate.why, "batch_id": each.batch_id, "young": fate.young}
+                lost.append((each, "chunk_abandoned", data))
+        self._record(lost)
+        return AbandonedChunks(chunks=[each for each, _, _ in lost], kept=kept)
 
-    def _why_lost(self, batch: OpenBatch) -> tuple[str, bool]:
-        """Return why `batch` is lost and False; or why it is kept and True."""
+    def _fate(self, batch: OpenBatch, troubles: Sequence[Trouble]) -> _Fate:
+        """Return whether `batch` may be given up, and why."""
         if batch.batch_id is None:
-            return "its batch was not found", False
+            return _Fate(why="its batch was not found")
+        overdue = is_overdue(self.context.clock() - batch.prepared_at, life(batch.created_at, batch.expires_at))
         try:
             state = self._poll_patiently(batch.batch_id)
         except (NotSentError, UnavailableError, RefusedError) as error:
-            return f"the provider cannot be asked about it: {error}", True
+            answers = isinstance(error, RefusedError) or not overdue
+            return _Fate(why=f"the provider cannot be asked about it: {error}", alive=answers)
         if state is None:
-            return "the provider does not find its batch", False
-        if state.archived and self.raw_folder.results(batch.chunk_id) is None:
-            return "its results are gone", False
-        return ("its results can be collected" if state.ended else "it is being processed"), True
+            return _Fate(why="the provider does not find its batch")
+        if state.ended or state.archived or self.raw_folder.results(batch.chunk_id) is not None:
+            return self._fate_of_results(batch, state, troubles)
+        return _Fate(why="it has not ended, although it should have") if overdue else _PROCESSED
+
+    def _fate_of_results(self, batch: OpenBatch, state: BatchState, troubles: Sequence[Trouble]) -> _Fate:
+        """Return whether a batch that has ended may be given up: only where its results cannot be had, or are no use.
+
+        They are asked for once more. Where they come, the next run collects them.
+        """
+        now, wait = self.context.clock(), self.context.reconcile_wait
+        if any(each.kind == "foreign" and lasts(each.looks, each.since, now, wait) for each in troubles):
+            return _Fate(why="its results have only custom ids that were not sent with it")
+        if self.raw_folder.results(batch.chunk_id) is not None:
+            return _COLLECTABLE
+        path = self.raw_folder.download(batch.chunk_id)
+        try:
+            with saving(path):
+                self.context.provider(self.file).collect(state.batch_id, path)
+        except (NotSentError, UnavailableError, RefusedError) as error:
+            limits = self.context.provider(self.file).limits
+            age = (state.answered_at or now) - (state.created_at or batch.prepared_at)
+            if state.archived and isinstance(error, RefusedError):
+                return _Fate(why="its results are gone", young=age.total_seconds() < limits.results_seconds)
+            long = any(
+                each.kind == "unreadable" and lasts(each.looks, each.since, now, UNREADABLE_WAITS * wait)
+                for each in troubles
+            )
+            return _Fate(why=f"its results cannot be read: {error}", alive=not long)
+        return _COLLECTABLE
 
     def _poll_patiently(self, batch_id: str) -> BatchState | None:
         """Return the state of a batch; None where the provider does not find it, when asked again as well."""
@@ -215,8 +269,9 @@ class Recovery:
     def _record(self, decisions: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
         """Record the decisions: (chunk, kind of event, data).
 
-        A chunk that a killed process was sending counts as one of unknown outcome from now on.
-        Writes `ledger.events`, the raw folder.
+        A chunk that a killed process was sending counts as one of unknown outcome from now on. A batch that is given
+        up was paid for.
+        Writes `ledger.events`, `ledger.decisions`, the raw folder.
         """
         if not decisions:
             return
@@ -226,7 +281,11 @@ class Recovery:
                 if each.state == "prepared":
                     why = {"message": "the process ended before an answer was recorded"}
                     add_event(session, self.name, "chunk_unknown", why, chunk_id=each.chunk_id)
-                add_event(session, self.name, kind, data, chunk_id=each.chunk_id)
+                if kind == "chunk_abandoned" and each.batch_id is not None:
+                    gone = GoneResults(batch=each, kind=kind, data=data, why=f"the batch was given up: {data['why']}")
+                    record_gone(session, self.file.pipeline, [gone], None)
+                else:
+                    add_event(session, self.name, kind, data, chunk_id=each.chunk_id)
             for each, kind, data in decisions:
                 self.raw_folder.note(each.chunk_id, kind, data, session.now)
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.decide.chunking import subtract_ranges
+from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
 from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
 from batchpipe.engine.batches.submit import SentChunk, Submitter
@@ -21,8 +22,6 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
-
-LONGEST_WAIT_SECONDS = 300.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +49,8 @@ class DueRequests:
     _not_sent_since: datetime | None = field(default=None, init=False)
     _reserves: Reserves | None = field(default=None, init=False)
     _said: NoRoom | None = field(default=None, init=False)
+    _refused_since: datetime | None = field(default=None, init=False)
+    _lost_in_a_row: int = field(default=0, init=False)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -96,6 +97,7 @@ class DueRequests:
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
             if self._reserves is None and has_limit(self.submitter.parts.resolved.file.pipeline.budget, self.max_usd):
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
+            self._lost_in_a_row = session.one(query("lost_in_a_row", pipelines=names))[0]
             chooser = self._chooser(self._plan, cautious)
             found = chooser.choose(session)
         self.no_room = found.no_room
@@ -146,7 +148,7 @@ class DueRequests:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
 
         Raises ProviderError for a refusal that no other chunk can escape, after all outcomes are accounted for; also
-        where the provider could not be reached for a minute.
+        where the provider could not be reached for a minute, and where submits fail again and again.
         """
         done = [each for each in sent if self._is_done(each)]
         self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
@@ -155,37 +157,59 @@ class DueRequests:
         for each in sent:
             if each.stop is not None:
                 raise each.stop
+        self._stop_if_without_end(sent)
         lost = next((each for each in sent if each.outcome == "not_sent"), None)
         since = self._not_sent_since
         if lost and since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
             hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
             raise ProviderError(f"the provider cannot be reached: {lost.message}", where="provider", hint=hint)
 
+    def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
+        """Raise ProviderError where one submit after the other is lost, or is put off for a day."""
+        unknown = next((each for each in sent if each.outcome == "unknown"), None)
+        if unknown is not None and self._lost_in_a_row >= LOST_IN_A_ROW:
+            raise ProviderError(
+                f"the outcome of this submit is not known either ({unknown.message}), and the last "
+                f"{self._lost_in_a_row} of unknown outcome have made no batch",
+                where="provider",
+                hint="Check `base_url` and what stands between you and the provider, then run the same command again.",
+            )
+        since, waits = self._refused_since, next((each for each in sent if each.outcome == "wait"), None)
+        if waits is not None and since is not None and self.context.clock() - since >= LONGEST_REFUSAL:
+            raise ProviderError(
+                f"the provider has asked to wait since {since:%Y-%m-%d %H:%M} UTC: {waits.message}",
+                where="provider",
+                hint="Ask the provider about the limits of this key. The next run goes on from here.",
+            )
+
     def _is_done(self, sent: SentChunk) -> bool:
         """Return whether the requests of a chunk are no longer to be sent; tell its outcome."""
         if sent.outcome in ("sent", "unknown"):
             self.submitted += sent.count
             self.batches += 1
-            self._not_sent_since = None
+            self._not_sent_since = self._refused_since = None
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
             self.tell(Event(kind=kind, requests=sent.count, detail=sent.message))
             return True
         if sent.outcome == "refused_size":
             return self._is_refused_alone(sent)
         if sent.outcome == "wait":
-            seconds = min(sent.retry_after_seconds or self.context.settings.poll_interval, LONGEST_WAIT_SECONDS)
-            self._wake_after(seconds)
-            self.tell(Event(kind="asked_to_wait", detail=sent.message))
+            self._refused_since = self._refused_since or self.context.clock()
+            until = self._wake_after(sent.retry_after_seconds or self.context.settings.poll_interval)
+            self.tell(Event(kind="asked_to_wait", detail=f"{sent.message}; sending again at {until:%H:%M:%S} UTC"))
         elif sent.outcome == "not_sent":
             self._not_sent_since = self._not_sent_since or self.context.clock()
             self._wake_after(min(self.context.settings.poll_interval, 5.0))
             self.tell(Event(kind="unreachable", level="warning", detail=sent.message))
         return False
 
-    def _wake_after(self, seconds: float) -> None:
-        """Wait for so many seconds. Of several chunks that went up together the longest pause counts."""
+    def _wake_after(self, seconds: float) -> datetime:
+        """Wait for so many seconds, and return until when. Of several chunks that went up together the longest pause
+        counts.
+        """
         moment = self.context.clock() + timedelta(seconds=seconds)
         self.wake_at = moment if self.wake_at is None else max(self.wake_at, moment)
+        return self.wake_at
 
     def _is_refused_alone(self, sent: SentChunk) -> bool:
         """Halve a chunk that was refused whole, until the request at fault is found; return whether the chunk is done.

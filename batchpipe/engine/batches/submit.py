@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import (
+    Account,
     BatchState,
     NotSentError,
     Provider,
@@ -65,10 +67,14 @@ class SubmitOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Sends chunks of a plan's due requests. `account_url` names the account of a provider beside its key."""
+    """Sends chunks of a plan's due requests.
+
+    `account_url` names the account of a provider beside its key; `account` asks the provider for what it says of it.
+    """
 
     parts: RunParts
     account_url: Callable[[Provider], str]
+    account: Callable[[Provider], Account]
 
     def send(self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks) -> list[SentChunk]:
         """Send the chunks that `choose` returns, side by side, and return what became of each.
@@ -76,10 +82,15 @@ class Submitter:
         `choose` is called with the session that commits the chunks, and with the sizes that they may not have. The
         requests were rendered with `cache_marks`.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
-        Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder.
+        Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder. Raises ProviderError
+        where the provider refuses to list its batches: then no lost batch could be found again.
         """
         provider = self.parts.provider()
-        chunks = self._commit_intents(provider, plan, choose, cache_marks)
+        try:
+            account = self.account(provider)
+        except RefusedError as error:
+            raise refusal(error, provider.key_hash) from error
+        chunks, open_ids = self._commit_intents(provider, account, plan, choose, cache_marks)
         if not chunks:
             return []
         with self.parts.reading() as session:
@@ -89,7 +100,7 @@ class Submitter:
         answers = self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES)
         outcomes = [
             self._outcome(chunk_id, chunk, answer)
-            for (chunk_id, chunk), answer in zip(chunks.items(), answers, strict=True)
+            for (chunk_id, chunk), answer in zip(chunks.items(), _named_once(answers, open_ids), strict=True)
         ]
         self._record(outcomes)
         return [each.sent for each in outcomes]
@@ -112,20 +123,21 @@ class Submitter:
             )
 
     def _commit_intents(
-        self, provider: Provider, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks
-    ) -> dict[str, NextChunk]:
-        """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids.
+        self, provider: Provider, account: Account, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks
+    ) -> tuple[dict[str, NextChunk], set[str | None]]:
+        """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids, and the ids
+        of the account's open batches.
 
         The ids rise in the order of the chunks. There is no chunk where the limits allow none any more.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
         Writes `work.chunk`, `ledger.requests`, `ledger.events`.
         """
-        account = {"provider": provider.name, "base_url": self.account_url(provider)}
+        whose = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.parts.writing() as session:
-            taken = {size for (size,) in session.rows(query("open_sizes"), account)}
-            chosen = choose(session, taken)
+            open_now = session.rows(query("open_sizes"), whose)
+            chosen = choose(session, {size for size, _ in open_now})
             if not chosen:
-                return {}
+                return {}, set()
             drawn = sorted(session.new_id() for _ in chosen)
             chunks = dict(zip(drawn, chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
@@ -141,7 +153,10 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            known = account | {
+            known = whose | {
+                "organization": account.organization,
+                "workspace": account.workspace,
+                "clock_offset_seconds": account.clock_offset_seconds,
                 "key_hash": provider.key_hash,
                 "prompt_version": self.parts.resolved.version.prompt_version,
                 "pilot": plan.held is not None,
@@ -154,7 +169,7 @@ class Submitter:
                 reserve = chunks[chunk_id].reserve_usd
                 held = {} if reserve is None else {"reserve_usd": str(reserve)}
                 self.parts.add_event(session, "chunk_prepared", data | known | caching | held, chunk_id=chunk_id)
-        return chunks
+        return chunks, {batch_id for _, batch_id in open_now}
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:
         """Fill `work.chunk` with the rows of the chosen chunks, through a cursor of its own.
@@ -205,7 +220,12 @@ class Submitter:
         if isinstance(answer, BatchState):
             return SubmitOutcome(kind="chunk_submitted", data=submitted_batch_data(answer), sent=sent)
         if isinstance(answer, RefusedError):
-            data = {"status": answer.status, "kind": answer.kind, "message": answer.message}
+            data = {
+                "status": answer.status,
+                "kind": answer.kind,
+                "message": answer.message,
+                "retry_after_seconds": answer.retry_after_seconds,
+            }
             return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
         message = str(answer)
         data = {"message": message}
@@ -244,6 +264,17 @@ class Submitter:
         with self.parts.writing() as session:
             for each in outcomes:
                 self.parts.add_event(session, each.kind, each.data, chunk_id=each.sent.chunk_id)
+
+
+def _named_once(answers: Sequence[BatchState | Failure], open_ids: set[str | None]) -> list[BatchState | Failure]:
+    """Return `answers`, with an unknown outcome for each batch whose id another answer or another open batch has."""
+    times = Counter(each.batch_id for each in answers if isinstance(each, BatchState))
+    return [
+        UnknownOutcomeError(f"the provider named {each.batch_id}, which is the batch of another submit too")
+        if isinstance(each, BatchState) and (times[each.batch_id] > 1 or each.batch_id in open_ids)
+        else each
+        for each in answers
+    ]
 
 
 def submitted_batch_data(state: BatchState) -> dict[str, Any]:

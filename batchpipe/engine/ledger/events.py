@@ -179,5 +179,5 @@ def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
     """
     day = session.now.replace(hour=0, minute=0, second=0, microsecond=0)
     parameters = {"run_id": run_id, "day": day, "month": day.replace(day=1)}
-    row = session.one(query("spent", families=_families(names)), parameters)
+    row = session.one(query("spent", families=_families(names), booked=query("booked")), parameters)
     return Spent(ever=row[0], by_run=row[1], today=row[2], this_month=row[3])

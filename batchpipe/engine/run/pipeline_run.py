@@ -14,10 +14,8 @@ from datetime import datetime, timedelta
 from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
 from batchpipe.common.logs import Event
-from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
-from batchpipe.engine.batches.in_flight import BatchesInFlight
-from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
@@ -40,9 +38,10 @@ from batchpipe.engine.run.passed_limits import record_passed_limits
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
-from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of, unclear_gate
+from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
 from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Work
@@ -202,13 +201,7 @@ class PipelineRun:
             run_id=self.run_id,
             pool=context.machine.pool,
         )
-        self._in_flight = BatchesInFlight(
-            collector=Collector(parts=parts, prices=prices, poll_interval=context.settings.poll_interval),
-            reconciler=Reconciler(parts=parts, reconcile_wait=context.reconcile_wait),
-            context=context,
-            tell=self._tell,
-            seen=seen,
-        )
+        self._in_flight = look_after_batches(parts, context, prices, self._tell, seen)
         database.while_waiting.append(self._in_flight.save_ended)
         self._stack.callback(database.while_waiting.remove, self._in_flight.save_ended)
         self._pilot = PilotGate(
@@ -216,7 +209,7 @@ class PipelineRun:
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
         self._due_requests = DueRequests(
-            submitter=Submitter(parts=parts, account_url=context.account_url),
+            submitter=Submitter(parts=parts, account_url=context.account_url, account=context.account),
             planner=self._planner,
             context=context,
             max_usd=self.options.max_usd,
@@ -310,8 +303,8 @@ class PipelineRun:
         self.finished = step in ("finish", "stop_at_gate")
         if step == "stop_at_gate":
             self.gate = gates[0]
-        if self.finished and self._in_flight.unclear:
-            self.gate, self.gate_hint = unclear_gate(self.name, self._in_flight.unclear)
+        if self.finished and self._in_flight.questions:
+            self.gate, self.gate_hint = gate_of(self._in_flight.questions.values())
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
     def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:
@@ -332,7 +325,7 @@ class PipelineRun:
 
     def _nothing_in_flight(self) -> bool:
         """Return whether no open chunk can be waited for: what is left needs a person."""
-        return all(each.chunk_id in self._in_flight.unclear for each in self.open)
+        return all(each.chunk_id in self._in_flight.questions for each in self.open)
 
     def _pauses_until(self) -> datetime | None:
         """Return when the next row that pauses after a transient error is due; None where no row pauses.

@@ -70,7 +70,9 @@ def begin_previous_version_run(
     with context.database.writing(work, parts.run_id) as session:
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
-    submitter = Submitter(parts=replace(parts, resolved=before, work=work), account_url=context.account_url)
+    submitter = Submitter(
+        parts=replace(parts, resolved=before, work=work), account_url=context.account_url, account=context.account
+    )
     due_requests = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=max_usd, tell=tell)
     return PreviousVersionRun(
         planner=planner, due_requests=due_requests, snapshot=snapshot, options=unanswered(options, ())

@@ -7,17 +7,25 @@ import gc
 import hashlib
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
 
 import orjson
 
 from batchpipe.common.secrets import redacted
-from batchpipe.providers import BatchState, UnavailableError, UnknownOutcomeError
-from batchpipe.providers.anthropic import download, failures
+from batchpipe.providers import (
+    BatchList,
+    BatchState,
+    NotSentError,
+    RefusedError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from batchpipe.providers.anthropic import download, failures, values
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 
@@ -30,6 +38,10 @@ _PATH = f"{_MESSAGES}/batches"
 _CONNECT_SECONDS = 15.0
 _PAGE = 100
 _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
+# A list of more pages has no end.
+_MOST_PAGES = 10_000
+_STATES = ("in_progress", "canceling", "ended")
+_LONGEST_STATE = 40
 
 
 @functools.cache
@@ -40,51 +52,53 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+class _Account(TypedDict):
+    organization: str | None
+    workspace: str | None
+    answered_at: datetime | None
+
+
 class NotABatchError(ValueError):
     """The body of a response is not a batch as the protocol describes it."""
 
 
-def _moment(value: Any) -> datetime | None:
-    """Return an RFC 3339 time as naive UTC."""
-    if value is None:
-        return None
-    moment = datetime.fromisoformat(value)
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
-    """Return the batch that the API's JSON describes. Raises NotABatchError for any other value."""
-    try:
-        if not batch["id"] or not isinstance(batch["id"], str):
-            raise NotABatchError("the answer is a batch without an id")
-        counts = {str(key): int(value) for key, value in batch["request_counts"].items()}
-        created_at = _moment(batch["created_at"])
-        if created_at is None:
-            raise NotABatchError("the answer is a batch without its time of creation")
-        return BatchState(
-            batch_id=batch["id"],
-            ended=batch["processing_status"] == "ended",
-            total=sum(counts.values()),
-            counts=counts,
-            created_at=created_at,
-            expires_at=_moment(batch.get("expires_at")),
-            ended_at=_moment(batch.get("ended_at")),
-            archived=batch.get("archived_at") is not None,
-            organization=headers.get("anthropic-organization-id"),
-            workspace=headers.get("anthropic-workspace-id"),
-            request_id=headers.get("request-id"),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, NotABatchError):
-            raise
-        raise NotABatchError(f"the answer is not a batch ({type(error).__name__}: {error})") from error
+    """Return the batch that the API's JSON describes. Raises NotABatchError for a value without the id of a batch."""
+    found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None
+    if found is None:
+        raise NotABatchError("the answer is no batch with an id")
+    known, total = values.counts(batch.get("request_counts"))
+    state, ended_at = batch.get("processing_status"), values.moment(batch.get("ended_at"))
+    unknown = None if state in _STATES else values.plain(str(state), _LONGEST_STATE)
+    return BatchState(
+        batch_id=found,
+        ended=state == "ended" or (unknown is not None and ended_at is not None),
+        total=total,
+        counts=known,
+        created_at=values.moment(batch.get("created_at")),
+        expires_at=values.moment(batch.get("expires_at")),
+        ended_at=ended_at,
+        archived=values.moment(batch.get("archived_at")) is not None,
+        unknown_state=unknown,
+        request_id=values.header(headers, "request-id"),
+        **_account(headers),
+    )
+
+
+def _account(headers: Mapping[str, str]) -> _Account:
+    """Return the account that a reply names, and when it was made by the provider's clock."""
+    return {
+        "organization": values.header(headers, "anthropic-organization-id"),
+        "workspace": values.header(headers, "anthropic-workspace-id"),
+        "answered_at": values.http_date(headers.get("date")),
+    }
 
 
 def _json(response: httpx2.Response) -> Any:
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError as error:
-        shown = " ".join(response.text[:100].split())
+        shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
         raise NotABatchError(f"the answer is not JSON: {shown!r}") from error
 
 
@@ -133,17 +147,19 @@ class Calls(Rules):
         # The message stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         message = b" ".join(response.content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
-            shown = " ".join(response.text[:100].split())
+            shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
             raise UnavailableError(self._redact(f"the answer is not JSON: {shown!r}"))
         head = orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded"}})
         return head.removesuffix(b"}}") + b',"message":' + message + b"}}\n"
 
     def poll(self, batch_id: str) -> BatchState:
-        return self._state(lambda: self._get(self._path(batch_id)))
+        return self._state(lambda: self._get(self._path(batch_id)), batch_id)
 
     def cancel(self, batch_id: str) -> BatchState:
         path = self._path(batch_id, "cancel")
-        return self._state(lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds))
+        return self._state(
+            lambda: self._post(path, body=b"", headers={}, timeout_seconds=self._timeout_seconds), batch_id
+        )
 
     def collect(self, batch_id: str, path: Path) -> None:
         """Download the results to `path` from a URL below the base URL.
@@ -158,17 +174,39 @@ class Calls(Rules):
         finally:
             response.close()
 
-    def recent(self, since: datetime) -> Iterator[BatchState]:
-        after: str | None = None
-        while True:
-            params = {"limit": _PAGE, **({"after_id": after} if after else {})}
-            with failures.raise_as(failures.list_error, self._redact):
-                response = self._get(_PATH, params=params)
-            states, following = self._page(response)
-            yield from (state for state in states if state.created_at >= since)
-            if following is None or following == after or not states or states[-1].created_at < since:
-                return
-            after = following
+    def list_batches(self, enough: Callable[[Sequence[BatchState]], bool]) -> BatchList:
+        return self._list(enough, _PAGE)
+
+    def account(self) -> BatchList:
+        return self._list(lambda states: True, 1)
+
+    def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
+        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+
+        A list that repeats itself, or that has no end, is not whole.
+        """
+        found: dict[str, BatchState] = {}
+        headers: Mapping[str, str] = {}
+        whole, following = True, ""
+        for page in range(_MOST_PAGES):
+            try:
+                with failures.raise_as(failures.list_error, self._redact):
+                    params = {"limit": limit, **({"after_id": following} if following else {})}
+                    response = self._get(_PATH, params=params)
+                states, following, understood = self._page(response)
+            except (UnavailableError, NotSentError, RefusedError):
+                if not page:
+                    raise
+                return BatchList(states=list(found.values()), whole=False, **_account(headers))
+            headers = headers or response.headers
+            fresh = [each for each in states if each.batch_id not in found]
+            found |= {each.batch_id: each for each in fresh}
+            whole = whole and understood
+            if not following or enough(list(found.values())):
+                return BatchList(states=list(found.values()), whole=whole and not following, **_account(headers))
+            if not fresh:
+                break
+        return BatchList(states=list(found.values()), whole=False, **_account(headers))
 
     def close(self) -> None:
         """Close the connections. A later call opens new ones."""
@@ -177,22 +215,37 @@ class Calls(Rules):
         if client is not None:
             client.close()
 
-    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str | None]:
-        """Return the batches of one page of the list, and the id after which the next page starts (None: no page)."""
+    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str, bool]:
+        """Return the batches of one page of the list, the id after which the next page starts ("": no page), and
+        whether all of the page was understood.
+
+        Raises UnavailableError for what is no page.
+        """
         try:
             page = _json(response)
-            states = [batch_state(batch, response.headers) for batch in page["data"]]
-            return states, page["last_id"] if page["has_more"] else None
-        except (NotABatchError, KeyError, TypeError) as error:
+        except NotABatchError as error:
             raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
+        data = page.get("data") if isinstance(page, dict) else None
+        if not isinstance(data, list):
+            raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
+        states = []
+        for each in data:
+            with suppress(NotABatchError):
+                states.append(batch_state(each, response.headers))
+        more = page.get("has_more")
+        following = values.batch_id(page.get("last_id")) or (states[-1].batch_id if states else "")
+        return states, following if more is True else "", len(states) == len(data) and isinstance(more, bool)
 
-    def _state(self, call: Callable[[], httpx2.Response]) -> BatchState:
+    def _state(self, call: Callable[[], httpx2.Response], batch_id: str) -> BatchState:
         with failures.raise_as(failures.repeatable_error, self._redact):
             response = call()
         try:
-            return batch_state(_json(response), response.headers)
+            state = batch_state(_json(response), response.headers)
         except NotABatchError as error:
             raise UnavailableError(self._redact(str(error))) from error
+        if state.batch_id != batch_id:
+            raise UnavailableError(self._redact(f"the answer is about another batch, {state.batch_id}"))
+        return state
 
     @property
     def _client(self) -> anthropic.Anthropic:

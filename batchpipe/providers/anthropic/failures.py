@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
+from batchpipe.providers.anthropic.values import header, http_date, plain, retry_after_seconds
 
 if TYPE_CHECKING:
     import anthropic
@@ -35,24 +34,10 @@ def _message_of(error: anthropic.APIStatusError) -> str:
     """Return the provider's message with the HTTP status, and the request id if one was sent."""
     inner = _error_body(error)
     message = str(inner.get("message") or inner["type"]) if inner else str(error.message)
-    message = " ".join(message.split())[:_MESSAGE_LENGTH]
-    request_id = f" (request {error.request_id})" if error.request_id else ""
+    message = plain(message, _MESSAGE_LENGTH)
+    request_id = header(error.response.headers, "request-id")
+    request_id = f" (request {request_id})" if request_id else ""
     return f"HTTP {error.status_code}: {message}{request_id}"
-
-
-def _retry_after_seconds(error: anthropic.APIStatusError) -> float | None:
-    """Return the seconds of the header `retry-after`, which has seconds or an HTTP date; None without a usable one."""
-    value = error.response.headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return None
 
 
 def _kind(error: anthropic.APIStatusError) -> str:
@@ -82,7 +67,8 @@ def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None
         redact(_message_of(error)),
         status=error.status_code,
         kind=kind or _kind(error),
-        retry_after_seconds=_retry_after_seconds(error),
+        retry_after_seconds=retry_after_seconds(error.response.headers),
+        answered_at=http_date(error.response.headers.get("date")),
     )
 
 
@@ -97,7 +83,7 @@ def never_sent(error: BaseException | None) -> bool:
 
 def _message(error: BaseException) -> str:
     cause = error.__cause__
-    return f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else "")
+    return plain(f"{error}" + (f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) else ""))
 
 
 def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnknownOutcomeError:
@@ -113,6 +99,8 @@ def submit_error(error: Exception, redact: Redact) -> RefusedError | NotSentErro
             return refused(error, redact)
         if error.status_code in _REFUSALS and _error_body(error) is not None:
             return refused(error, redact, kind="no_batch_endpoint" if error.status_code == 404 else None)
+        if 300 <= error.status_code < 400:
+            return UnknownOutcomeError(redact(_redirected(error)))
         return UnknownOutcomeError(redact(_message_of(error)))
     if isinstance(error, anthropic.APIConnectionError) and never_sent(error.__cause__):
         return NotSentError(redact(_message(error)))
@@ -142,28 +130,37 @@ def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError 
 def _of_status(error: anthropic.APIStatusError, redact: Redact) -> RefusedError | UnavailableError:
     status = error.status_code
     if status in _RETRYABLE and _kind(error) != "account":
-        return UnavailableError(redact(_message_of(error)))
+        return _unavailable(error, redact)
     if 300 <= status < 400:
-        place = error.response.headers.get("location", "another address")
-        message = f"HTTP {status}: redirected to {place}; the key is sent to no other address than the base URL"
-        return RefusedError(redact(message), status=status, kind="invalid")
+        return RefusedError(redact(_redirected(error)), status=status, kind="invalid")
     if 400 <= status < 500:
         return refused(error, redact)
-    return UnavailableError(redact(_message_of(error)))
+    return _unavailable(error, redact)
+
+
+def _redirected(error: anthropic.APIStatusError) -> str:
+    place = header(error.response.headers, "location") or "another address"
+    return f"HTTP {error.status_code}: redirected to {place}; the key is sent to no other address than the base URL"
+
+
+def _unavailable(error: anthropic.APIStatusError, redact: Redact) -> UnavailableError:
+    return UnavailableError(redact(_message_of(error)), retry_after_seconds=retry_after_seconds(error.response.headers))
 
 
 @contextmanager
 def raise_as(translate: Callable[[Exception, Redact], Exception], redact: Redact) -> Iterator[None]:
     """Raise `translate(error, redact)` in place of an error of the SDK or of its transport.
 
-    Errors of the transport are caught too, since the SDK does not translate them while it reads a streamed body. The
-    original error is left out as the cause if its text shows the key.
+    Errors of the transport are caught too, since the SDK does not translate them while it reads a streamed body; and
+    those that a reply with a character set, a length or a body that cannot be makes the SDK raise. The original error
+    is left out as the cause if its text shows the key.
     """
     import anthropic
     import httpx2
 
+    odd_reply = (httpx2.StreamError, httpx2.InvalidURL, ValueError, TypeError, LookupError, OverflowError)
     try:
         yield
-    except (anthropic.AnthropicError, httpx2.HTTPError) as error:
+    except (anthropic.AnthropicError, httpx2.HTTPError, *odd_reply) as error:
         shows_key = redact(str(error)) != str(error)
         raise translate(error, redact) from (None if shows_key else error)

@@ -59,7 +59,7 @@ WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
 
 -- name: open_sizes
-SELECT requests FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
+SELECT requests, batch_id FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
 
 -- name: open_load
 -- What was reserved for a chunk is in the event of its intent; where nothing was, the most is held.
@@ -86,7 +86,7 @@ SELECT
 FROM busy
 
 -- name: spent
--- A result whose cost is not known counts as the most that it can have cost.
+-- What results cost, a result of unknown cost and a batch whose results are gone at the most that they can have cost.
 SELECT
     coalesce(sum(r.cost_usd), 0)::DECIMAL(38, 15),
     coalesce(sum(r.cost_usd) FILTER (b.run_id = $run_id::UUID), 0)::DECIMAL(38, 15),
@@ -98,6 +98,8 @@ FROM (
     UNION ALL
     SELECT chunk_id, (data ->> 'held_usd')::DECIMAL(38, 15), recorded_at FROM ledger.events
     WHERE kind = 'cost_unknown' AND split_part(pipeline, ':', 1) IN ({families})
+    UNION ALL
+    SELECT chunk_id, max_usd, recorded_at FROM ({booked}) WHERE split_part(pipeline, ':', 1) IN ({families})
 ) r
 LEFT JOIN ledger.batches b USING (chunk_id)
 
@@ -126,9 +128,19 @@ SELECT
     AND NOT EXISTS (SELECT 1 FROM ledger.events WHERE chunk_id = $chunk_id::UUID AND kind = 'chunk_submitted'
         AND (data ->> 'batch_id') = $batch_id)
 
+-- name: is_by_reply
+-- Whether this batch is the chunk's because the reply to its own submit said so.
+SELECT
+    EXISTS (SELECT 1 FROM ledger.batches WHERE chunk_id = $chunk_id::UUID AND batch_id = $batch_id)
+    AND EXISTS (SELECT 1 FROM ledger.events WHERE chunk_id = $chunk_id::UUID AND kind = 'chunk_submitted'
+        AND (data ->> 'batch_id') = $batch_id)
+
 -- name: owners_of_lines
-SELECT DISTINCT pipeline, chunk_id::VARCHAR FROM ledger.requests
-WHERE leads AND custom_id IN (SELECT custom_id FROM work.lines)
+-- The open chunks whose requests the lines are of, and that do not have this batch yet.
+SELECT DISTINCT q.pipeline, q.chunk_id::VARCHAR
+FROM ledger.requests q
+JOIN ledger.batches b USING (chunk_id)
+WHERE q.leads AND q.custom_id IN (SELECT custom_id FROM work.lines) AND b.is_open AND b.batch_id IS DISTINCT FROM $batch_id
 
 -- name: presumed_batches
 SELECT batch_id, requests FROM ledger.batches WHERE state = 'presumed'

@@ -1,0 +1,45 @@
+"""When a wait for the provider ends. Pure functions over times and counts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+# How often the same thing is seen before it is believed.
+LOOKS = 3
+# For how many times `reconcile_wait` results or a list that cannot be read are asked for again.
+UNREADABLE_WAITS = 6
+# How many submits in a row may turn out to have made no batch, before a further one of unknown outcome stops the run.
+LOST_IN_A_ROW = 3
+# How long the provider may ask to wait, again and again, without a submit between.
+LONGEST_REFUSAL = timedelta(days=1)
+# A batch that has not ended so long after its expiry does not end.
+OVERDUE = timedelta(days=1)
+_USUAL_LIFE = timedelta(days=1)
+_LONGEST_LIFE = timedelta(days=2)
+
+
+def life(created_at: datetime | None, expires_at: datetime | None) -> timedelta:
+    """Return how long a batch may take: as its times say, two days at most; a day where they say nothing useful."""
+    if created_at is None or expires_at is None or expires_at <= created_at:
+        return _USUAL_LIFE
+    return min(expires_at - created_at, _LONGEST_LIFE)
+
+
+def is_overdue(age: timedelta, lives: timedelta) -> bool:
+    """Return whether a batch of this age, which may take as long as `lives`, is one that does not end."""
+    return age >= lives + OVERDUE
+
+
+def lasts(looks: int, since: datetime, now: datetime, wait_seconds: float) -> bool:
+    """Return whether something was seen often enough, and for `wait_seconds`, to be believed."""
+    return looks >= LOOKS and now - since >= timedelta(seconds=wait_seconds)
+
+
+def clock_offset(asked_at: datetime, answered_at: datetime, provider_at: datetime | None) -> float | None:
+    """Return by how many seconds the provider's clock was ahead of ours when it answered; None where it did not say.
+
+    Its clock has whole seconds, and is taken to be right in the middle between question and answer.
+    """
+    if provider_at is None:
+        return None
+    return (provider_at - asked_at - (answered_at - asked_at) / 2).total_seconds()

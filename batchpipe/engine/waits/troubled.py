@@ -1,0 +1,218 @@
+"""Batches in trouble: not found, past their expiry, without results that can be read. Each wait for one has an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batchpipe.common.errors import ProviderError
+from batchpipe.common.logs import Event, Tell
+from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import OpenBatch, add_event
+from batchpipe.engine.output.output_table import merge_output
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.waits.gone import GoneResults, record_gone
+from batchpipe.engine.waits.questions import (
+    Question,
+    ask_foreign,
+    ask_overdue,
+    ask_presumed_gone,
+    ask_unanswered,
+    ask_unreadable,
+    ask_young_gone,
+)
+from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.providers import BatchState, Provider, RefusedError, UnavailableError
+from batchpipe.sql.quoting import number_sql, quote_list, sql
+from batchpipe.store.queries import query
+
+EXPIRES_SOON = timedelta(hours=2)
+GONE_SOON = timedelta(days=3)
+
+
+@dataclass(slots=True, kw_only=True)
+class TroubledBatches:
+    """Decides what is done about open batches of one pipeline that do not come back as they should.
+
+    `questions` has what a person has to decide, by chunk; it is made anew at every look. `asked_until` (naive UTC) is
+    when a pause ends that the provider asks for. `lost` says that results were gone, so that rows are due again.
+    """
+
+    resolved: Resolved
+    provider: Callable[[], Provider]
+    context: Context
+    troubles: TroubleBook
+    tell: Tell
+    questions: dict[str, Question] = field(default_factory=dict)
+    asked_until: datetime | None = None
+    lost: bool = False
+    _warned: set[str] = field(default_factory=set, init=False)
+
+    def look_anew(self) -> None:
+        """Forget what is asked of a person: what is still to be asked is found again."""
+        self.questions, self.asked_until = {}, None
+
+    def unanswered(self, batch: OpenBatch, error: UnavailableError) -> None:
+        """Take in that the provider did not answer when it was asked about `batch`.
+
+        Writes `ledger.events`.
+        """
+        self.wait_for(error)
+        self.tell(Event(kind="unavailable", level="warning", detail=str(error)))
+        trouble, overdue = self.troubles.meet(batch, "unanswered", str(error)), self.is_overdue(batch, None)
+        wait = UNREADABLE_WAITS * self.context.reconcile_wait
+        if overdue or lasts(trouble.looks, trouble.since, self.context.clock(), wait):
+            name = self.resolved.name
+            self.questions[batch.chunk_id] = ask_unanswered(name, batch, str(error), overdue=overdue)
+
+    def answered(self, batch: OpenBatch, state: BatchState) -> None:
+        """Take in what the provider says of `batch`: tell what a person should know, and ask where it never ends.
+
+        Writes `ledger.events`.
+        """
+        self.troubles.relieve(batch, "not_found", "unanswered")
+        if batch.missing_since is not None:
+            self.record_event(batch, "batch_found", {})
+        self.warn(batch, state)
+        if not state.ended and not state.archived and self.is_overdue(batch, state):
+            self.questions[batch.chunk_id] = ask_overdue(self.resolved.name, batch)
+
+    def wait_for(self, error: UnavailableError) -> None:
+        """Look again only when the pause is over that the provider asks for."""
+        if error.retry_after_seconds is not None:
+            until = self.context.clock() + timedelta(seconds=error.retry_after_seconds)
+            self.asked_until = max(until, self.asked_until or until)
+
+    def results_failed(self, batch: OpenBatch, state: BatchState, error: RefusedError | UnavailableError) -> None:
+        """Take in that the results of `batch` cannot be had now: they are gone, or are asked for again.
+
+        Writes `ledger.events`, `ledger.decisions`, the output table.
+        """
+        now, wait = self.context.clock(), self.context.reconcile_wait
+        if isinstance(error, UnavailableError):
+            self.wait_for(error)
+        old = self._age(batch, state) >= self._kept_for
+        if isinstance(error, RefusedError) and (state.archived or old):
+            trouble = self.troubles.meet(batch, "gone", str(error))
+            if lasts(trouble.looks, trouble.since, now, 0.0 if old else wait):
+                self._record_gone(batch, str(error), young=not old)
+            return
+        self.tell(Event(kind="unavailable", level="warning", detail=str(error)))
+        trouble = self.troubles.meet(batch, "unreadable", str(error))
+        if lasts(trouble.looks, trouble.since, now, UNREADABLE_WAITS * wait):
+            self.questions[batch.chunk_id] = ask_unreadable(self.resolved.name, batch, str(error))
+
+    def foreign(self, batch: OpenBatch) -> None:
+        """Take in that no result of the chunk's own batch is one that was asked for; where that lasts, ask a person.
+
+        Writes `ledger.events`.
+        """
+        trouble = self.troubles.meet(batch, "foreign", "none of its results was asked for with it")
+        if lasts(trouble.looks, trouble.since, self.context.clock(), self.context.reconcile_wait):
+            self.questions[batch.chunk_id] = ask_foreign(self.resolved.name, batch)
+
+    def _record_gone(self, batch: OpenBatch, message: str, *, young: bool) -> None:
+        """Record that the results of `batch` are gone: they are paid for, and its rows have one attempt less.
+
+        Where the batch is only presumed, a person has to decide; also at the first batch that is younger than the
+        provider keeps results.
+        Reads `ledger.events`, `ledger.requests`. Writes `ledger.events`, `ledger.decisions`, the output table.
+        """
+        resolved = self.resolved
+        if batch.state == "presumed":
+            self.questions[batch.chunk_id] = ask_presumed_gone(resolved.name, str(batch.batch_id))
+            return
+        why = "the provider no longer has its results"
+        gone = GoneResults(batch=batch, kind="batch_gone", data={"why": message, "young": young}, why=why)
+        with self.troubles.writing() as session:
+            names = quote_list(resolved.names)
+            asks = young and not session.one(query("young_gone_before", pipelines=names))[0]
+            if not asks:
+                record_gone(session, resolved.file.pipeline, [gone], self.troubles.run_id)
+                kept = query("accepted_in_commit", seq=number_sql(session.seq))
+                if session.one(sql("SELECT count(*) FROM ({kept})", kept=kept))[0]:
+                    merge_output(session, resolved, kept)
+        if asks:
+            self.questions[batch.chunk_id] = ask_young_gone(resolved.name, batch, message)
+            return
+        self.lost = True
+        self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id, detail="" if young else "old"))
+
+    def record_missing(self, batch: OpenBatch, error: RefusedError) -> None:
+        """Record that the provider does not find `batch`.
+
+        A 404 may pass. One that lasts is of a key of another workspace, and its rows must not be bought again. Since
+        when it lasts is recorded: a call from cron looks once, and the run must still come to a stop. Only where the
+        key is that of the batch, and the batch is older than the provider keeps results by the provider's own clock,
+        its results are gone.
+        Writes `ledger.events`. Raises ProviderError where the batch was not found for `reconcile_wait` seconds.
+        """
+        assert batch.batch_id is not None
+        now, wait = self.context.clock(), self.context.reconcile_wait
+        if batch.missing_since is None:
+            self.record_event(batch, "batch_missing", {"message": error.message})
+        trouble = self.troubles.meet(batch, "not_found", error.message)
+        same_key = batch.key_hash == self.provider().key_hash
+        if same_key and self._age(batch, None, error.answered_at) >= self._kept_for:
+            if lasts(trouble.looks, trouble.since, now, 0.0):
+                self._record_gone(batch, error.message, young=False)
+            return
+        if now - (batch.missing_since or now) >= timedelta(seconds=wait):
+            raise ProviderError(
+                f"the batch {batch.batch_id} is not found: {error.message}",
+                where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
+                hint="Use the key of the workspace that made the batch; until then its rows stay pending. "
+                f"To give the batch up: batchpipe recover {self.resolved.name} --abandon",
+            ) from error
+        self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
+
+    def warn(self, batch: OpenBatch, state: BatchState) -> None:
+        """Tell, once in a run, of a batch that expires soon or is past it, of results that are gone soon, and of a
+        state that the protocol does not have.
+        """
+        if batch.chunk_id in self._warned:
+            return
+        now = state.answered_at or self.context.clock()
+        what = None
+        if state.ended:
+            until = (state.created_at or batch.prepared_at) + self._kept_for
+            if until - now <= GONE_SOON:
+                what = f"the results of {batch.batch_id} are kept until {until:%Y-%m-%d %H:%M} UTC only"
+        elif state.expires_at is not None and state.expires_at <= now:
+            what = f"{batch.batch_id} expired at {state.expires_at:%Y-%m-%d %H:%M} UTC, and has not ended"
+        elif state.expires_at is not None and state.expires_at - now <= EXPIRES_SOON:
+            when = f"{state.expires_at:%Y-%m-%d %H:%M} UTC"
+            what = f"{batch.batch_id} expires at {when}, with all requests not done by then"
+        elif state.unknown_state is not None:
+            what = f"{batch.batch_id} is in a state that is not known, `{state.unknown_state}`: it is waited for"
+        if what is not None:
+            self._warned.add(batch.chunk_id)
+            self.tell(Event(kind="warning", level="warning", detail=what))
+
+    @property
+    def _kept_for(self) -> timedelta:
+        """Return how long the provider keeps results, from the time at which their batch was made."""
+        return timedelta(seconds=self.resolved.rules.limits.results_seconds)
+
+    def _age(self, batch: OpenBatch, state: BatchState | None, answered_at: datetime | None = None) -> timedelta:
+        """Return the age of a batch by the provider's clock, where it is known; else by ours."""
+        created_at = (state.created_at if state is not None else None) or batch.created_at
+        answered_at = answered_at or (state.answered_at if state is not None else None)
+        if created_at is not None and answered_at is not None:
+            return answered_at - created_at
+        return self.context.clock() - batch.prepared_at
+
+    def is_overdue(self, batch: OpenBatch, state: BatchState | None) -> bool:
+        """Return whether `batch` should have ended more than a day ago."""
+        times = (state.created_at, state.expires_at) if state is not None else (batch.created_at, batch.expires_at)
+        return is_overdue(self._age(batch, state), life(*times))
+
+    def record_event(self, batch: OpenBatch, kind: str, data: Mapping[str, str]) -> None:
+        """Record what happened to the chunk of `batch`.
+
+        Writes `ledger.events`.
+        """
+        with self.troubles.writing() as session:
+            add_event(session, self.resolved.name, kind, data, run_id=self.troubles.run_id, chunk_id=batch.chunk_id)

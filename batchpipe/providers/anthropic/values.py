@@ -1,0 +1,88 @@
+"""Values out of a provider's reply. What is no number, time or text that can be is unknown: it raises nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+_EARLIEST = datetime(2020, 1, 1)  # noqa: DTZ001
+_LATEST = datetime(2100, 1, 1)  # noqa: DTZ001
+_MOST_REQUESTS = 1_000_000_000
+_MOST_KINDS = 20
+_LONGEST_HEADER = 200
+_LONGEST_WAIT_SECONDS = 3600.0
+_BATCH_ID = re.compile(r"[!-~]{1,200}")
+
+
+def batch_id(value: Any) -> str | None:
+    """Return `value` where it can be the id of a batch: 1 to 200 visible ASCII characters."""
+    return value if isinstance(value, str) and _BATCH_ID.fullmatch(value) else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return an RFC 3339 time as naive UTC; None for anything else, and for a time before 2020 or after 2099."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return _in_range(datetime.fromisoformat(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def http_date(value: str | None) -> datetime | None:
+    """Return the time of an HTTP header as naive UTC (RFC 9110, 5.6.7); None for anything else."""
+    try:
+        return _in_range(parsedate_to_datetime(value)) if value else None
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _in_range(found: datetime) -> datetime | None:
+    naive = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+    return naive if _EARLIEST <= naive < _LATEST else None
+
+
+def counts(value: Any) -> tuple[dict[str, int], int | None]:
+    """Return the counts of a batch that are numbers, and their sum; None where not all are, or the sum is 0."""
+    if not isinstance(value, dict) or len(value) > _MOST_KINDS:
+        return {}, None
+    good = {plain(name): each for name, each in value.items() if _is_count(each)}
+    return good, (sum(good.values()) or None) if len(good) == len(value) else None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_REQUESTS
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a header without the characters that cannot be shown or stored; None where it is missing or empty."""
+    return plain(headers.get(name) or "", _LONGEST_HEADER) or None
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of the header `retry-after`, an hour at most; None without a usable one.
+
+    It has seconds or an HTTP date (RFC 9110, 10.2.3). A date counts from the date of the reply, which is by the same
+    clock.
+    """
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = http_date(value)
+        if until is None:
+            return None
+        seconds = (until - (http_date(headers.get("date")) or datetime.now(UTC).replace(tzinfo=None))).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
+
+
+def plain(text: str, most: int = 500) -> str:
+    """Return `text` on one line without control characters and halves of surrogate pairs, `most` characters at most."""
+    shown = "".join(each if each.isprintable() else " " for each in text[: 4 * most])
+    return " ".join(shown.split())[:most]
