@@ -14,6 +14,7 @@ from batchpipe.commands.call.exits import DONE, WRONG
 from batchpipe.commands.call.failure import problem_text
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
+from batchpipe.commands.check.neighbours import neighbour_problems
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
@@ -22,6 +23,7 @@ from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolv
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Source
+from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import refuse_same_names
 from batchpipe.sql.messages import duckdb_message, query_hint
@@ -51,6 +53,7 @@ def check(
     files, broken = load_each(selection, call.root)
     given = typed_params(files, split_params(params))
     twice = _same_names(files)
+    project = declared_in(call.root, *selection.paths)
     by_path = {file.path: file for file in files}
     found = []
     with call.context() as context:
@@ -61,6 +64,7 @@ def check(
             file = by_path[path]
             one = check_file(context, file, given[file.pipeline.name], offline=offline)
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
+            problems += neighbour_problems(file, project)
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
         call.emit([_object(each) for each in found], selection.single)

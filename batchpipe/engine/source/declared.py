@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.quoting import folded
+
+NUMBERED = re.compile(r"_\d+$")
 
 
 def declared_types(file: PipelineFile, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -39,6 +44,39 @@ def hold_to(file: PipelineFile, declared: Mapping[str, str], given: Mapping[str,
         for name, kind in declared.items()
         for what, hint in _differences(name, kind, given)
     ]
+    if problems:
+        raise PipelineError.from_problems(problems)
+
+
+def names_as_written(
+    connection: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any], given: Mapping[str, str]
+) -> list[str]:
+    """Return the names of the query's columns as it gives them: in a subquery, as `given`, those of one name have
+    numbers.
+    """
+    if not any(NUMBERED.search(name) for name in given):
+        return list(given)
+    try:
+        return [row[0] for row in connection.execute(f"DESCRIBE {query}", params).fetchall()]
+    except duckdb.Error:
+        return list(given)
+
+
+def refuse_doubled(file: PipelineFile, names: Sequence[str]) -> None:
+    """Raise PipelineError where the query gives two columns of one name, which DuckDB compares without case.
+
+    Where columns are declared, only they count.
+    """
+    declared = {folded(each) for each in file.pipeline.input.columns}
+    seen: dict[str, str] = {}
+    problems = []
+    for name in names:
+        first = seen.get(folded(name))
+        seen[folded(name)] = name
+        if first is not None and (not declared or folded(name) in declared):
+            what = f"the query gives two columns of one name: {first!r} and {name!r}"
+            hint = f"Name one of them apart, or leave it out: SELECT ... AS other_{name}."
+            problems.append(Problem(what=what, where=file.where("[input] query"), hint=hint))
     if problems:
         raise PipelineError.from_problems(problems)
 

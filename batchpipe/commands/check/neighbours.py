@@ -1,0 +1,40 @@
+"""Check a pipeline file beside the others of its project: their tables, and the older name that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from batchpipe.common.errors import Problem
+from batchpipe.pipeline.files import Declared
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.quoting import folded
+
+
+def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Iterator[Problem]:
+    """Yield what is wrong with `file` beside the other files of the project."""
+    others = [each for each in project if each.path != file.path]
+    table = _table(file.pipeline.table)
+    for other in others:
+        if _table(other.table) == table and other.name != file.pipeline.name:
+            yield Problem(
+                what=f'the output table "{file.pipeline.table}" is also that of {_shown(other, file)}',
+                where=file.where("[output] table"),
+                hint='Give one of them another: table = "...". Names are compared without case.',
+            )
+    older = file.pipeline.older_name
+    for other in others:
+        if other.name == older:
+            yield Problem(
+                what=f'renamed_from is "{older}", a pipeline that is still there: {_shown(other, file)}',
+                where=file.where("renamed_from"),
+                hint="Remove the older file, or remove renamed_from: two pipelines cannot go on with one history.",
+            )
+
+
+def _table(name: str) -> str:
+    """Return the table's two-part name as DuckDB compares it."""
+    return folded(name if "." in name else f"main.{name}")
+
+
+def _shown(other: Declared, file: PipelineFile) -> str:
+    return str(other.path.relative_to(file.root)) if other.path.is_relative_to(file.root) else str(other.path)
