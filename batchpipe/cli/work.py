@@ -232,6 +232,9 @@ def recover(
     leave: Annotated[
         bool, typer.Option("--leave", help="Leave alone what another database of this folder has bought.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write the output table again where it was changed by hand.")
+    ] = False,
     as_json: Json = False,
 ) -> Task:
     """List batches whose sending was interrupted, and decide whether they exist."""
@@ -239,6 +242,6 @@ def recover(
     def act(call: Call) -> int:
         from batchpipe.commands.recover import recover as command
 
-        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw, leave=leave)
+        return command(call, pipeline, adopt, abandon=abandon, from_raw=from_raw, leave=leave, repairs=repair)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])

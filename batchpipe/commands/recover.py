@@ -10,7 +10,9 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
+from batchpipe.engine.batches.repair import repair
 from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.output.output_table import Repaired
 from batchpipe.engine.replay.rebuild import Rebuilt, leave_others, rebuild
 from batchpipe.engine.replay.take_in import NOT_IN_RAW, take_in_where_free
 
@@ -32,9 +34,19 @@ class Done:
     left: int | None = None
     adopted: OpenBatch | None = None
     abandoned: AbandonedChunks | None = None
+    repaired: Repaired | None = None
 
 
-def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from_raw: bool, leave: bool = False) -> int:
+def recover(
+    call: Call,
+    pipeline: str,
+    adopt: str | None,
+    *,
+    abandon: bool,
+    from_raw: bool,
+    leave: bool = False,
+    repairs: bool = False,
+) -> int:
     """Do what the options ask for; without options list the chunks that wait for a decision.
 
     Raises UsageError for options that exclude each other, and for an argument that names several pipelines.
@@ -55,7 +67,7 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
             recovery = Recovery(context=context, file=files[0], work=work)
             if not (from_raw or leave):
                 take_in_where_free(context, work, recovery.names)
-            if adopt is None and not (abandon or from_raw or leave):
+            if adopt is None and not (abandon or from_raw or leave or repairs):
                 _print_undecided(call, recovery)
                 return 0
             with recovery.locked():
@@ -64,6 +76,7 @@ def recover(call: Call, pipeline: str, adopt: str | None, *, abandon: bool, from
                     left=leave_others(recovery) if leave else None,
                     adopted=recovery.adopt(adopt) if adopt is not None else None,
                     abandoned=recovery.abandon() if abandon else None,
+                    repaired=repair(recovery) if repairs else None,
                 )
         finally:
             work.close()
@@ -144,6 +157,7 @@ def _done_json(name: str, done: Done, batch_id: str | None) -> dict[str, Any]:
         "pipeline": name,
         "rebuilt": None if done.rebuilt is None else asdict(done.rebuilt),
         "left": done.left,
+        "repaired": None if done.repaired is None else asdict(done.repaired),
         "adopted": None
         if done.adopted is None
         else {"chunk_id": done.adopted.chunk_id, "batch_id": batch_id, "requests": done.adopted.requests},
@@ -172,6 +186,8 @@ def _done_text(name: str, done: Done, batch_id: str | None, suggest: Callable[[s
         )
     if done.abandoned is not None:
         lines += _abandoned_lines(name, done.abandoned)
+    if done.repaired is not None:
+        lines += _repaired_lines(name, done.repaired)
     lines.append(f"  To go on: {suggest(f'run {name}')}")
     return "\n".join(lines)
 
@@ -195,6 +211,18 @@ def _rebuilt_lines(name: str, found: Rebuilt) -> list[str]:
         lines.append(f"  cannot be read, left where they are: {', '.join(found.damaged)}")
     lines.append(f"  {NOT_IN_RAW}")
     return lines
+
+
+def _repaired_lines(name: str, found: Repaired) -> list[str]:
+    if not found.anything:
+        return [f"{name}: the output table is as stored answers say"]
+    rows = ((found.missing, "missing"), (found.added, "added"), (found.changed, "changed"))
+    shown = ", ".join(f"{count(number, 'row')} {word}" for number, word in rows if number)
+    return [
+        f"{name}: the output table was changed by hand ({shown or found.found})",
+        "  It is written again from stored answers.",
+        "  The next run sets `_current` and the columns of `include`, which follow the input.",
+    ]
 
 
 def _abandoned_lines(name: str, found: AbandonedChunks) -> list[str]:

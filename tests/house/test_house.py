@@ -240,7 +240,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
-    "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.replay.*"),
+    "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.output.*", "engine.replay.*"),
     "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.replay.*", "engine.resolved.*", "engine.run.*"),
     # what is typed, and the one handler
     "cli.*": (

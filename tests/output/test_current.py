@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import duckdb
 import pytest
+from calls import Printed, ask
 from projects import BASIC, Project, numbered
+
+from batchpipe.commands.recover import recover
 
 ATTEMPTS = "[retry]\nattempts = 1\ntransient = 50\n"
 
@@ -117,3 +120,22 @@ def test_answers_under_an_older_prompt_are_not_current(answered: Project) -> Non
     answered.run(limit=0)
     assert answered.sql("SELECT count(*) FROM demo") == [(8,)]
     assert current(answered) == []
+
+
+def test_recover_repair_writes_again_what_was_changed_by_hand(answered: Project) -> None:
+    def repaired() -> Printed:
+        return ask(answered, recover, "demo", None, abandon=False, from_raw=False, repairs=True, as_json=True)
+
+    before = answered.sql("FROM demo ORDER BY id")
+    assert repaired().value["repaired"] == {"missing": 0, "added": 0, "changed": 0, "found": None}
+    change(answered, "DELETE FROM demo WHERE id = 1", "UPDATE demo SET label = 'other' WHERE id IN (2, 3)")
+    change(answered, "INSERT INTO demo (id, label, _current) VALUES (77, 'bug', true)")
+    found = repaired().value["repaired"]
+    assert (found["missing"], found["added"], found["changed"]) == (1, 1, 2)
+    assert answered.sql("FROM demo ORDER BY id") == before
+    change(answered, "DROP TABLE demo")
+    assert repaired().value["repaired"]["missing"] == 6
+    change(answered, "UPDATE demo SET _current = false WHERE id < 4")
+    assert repaired().value["repaired"]["found"] == "values were changed"
+    assert answered.run().submitted == 0
+    assert answered.sql("FROM demo ORDER BY id") == before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
@@ -74,6 +75,63 @@ def _ensured(session: Session, resolved: Resolved, run_id: str | None, *, values
     return None if found is None else f"the table {resolved.table} was changed by hand ({found}): it is repaired"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """Counts the rows of the output table that were missing, that were added, and whose values were changed by hand.
+
+    `found` is what the last commit's record says of it, in words; None where it says nothing.
+    """
+
+    missing: int = 0
+    added: int = 0
+    changed: int = 0
+    found: str | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Return whether anything of the table was changed by hand."""
+        return bool(self.missing or self.added or self.changed or self.found)
+
+
+def repair_output(session: Session, resolved: Resolved) -> Repaired:
+    """Write the table again from stored answers; return how it differed from them.
+
+    The columns of `include` and `_current` follow the input: the next run sets them.
+    Reads the ledger. Writes the output table, `ledger.events`. Raises PipelineError for a table that this pipeline did
+    not make.
+    """
+    place = output_place(session, resolved)
+    as_wanted = place.columns == _described(session, resolved)
+    if not as_wanted:
+        ensure_output(session, resolved, None)
+        if place.columns:
+            return Repaired(found="other columns than today's")
+    found = damage(session, resolved, place.quoted, None, values=True) if as_wanted else None
+    rows = query("rows_as_written", table=place.quoted, keys=_key_texts(resolved), columns=_of_answers(resolved))
+    session.execute(query("rows_before", rows=rows if as_wanted else query("no_rows_before")))
+    if as_wanted:
+        _write_again(session, resolved, place)
+    missing, added, changed = session.one(query("rows_that_differed", rows=rows))
+    repaired = Repaired(missing=missing, added=added, changed=changed, found=found)
+    if repaired.anything:
+        data = {"table": place.shown, "found": found, "missing": missing, "added": added, "changed": changed}
+        add_event(session, resolved.name, "output_repaired", data)
+        record_written(session, resolved, place.quoted, None, None)
+    return repaired
+
+
+def _of_answers(resolved: Resolved) -> Sql:
+    """Return the names of the columns that come from answers, quoted: not those that follow the input."""
+    left = {"_current", *(each.name for each in resolved.include_columns)}
+    return joined(", ", (quote_identifier(name) for name, _ in table_columns(resolved) if name not in left))
+
+
+def _key_texts(resolved: Resolved) -> Sql:
+    """Return SQL for the texts of the key of a row `t` of the table, as a list."""
+    texts = (sql("t.{name}::VARCHAR", name=quote_identifier(each.name)) for each in resolved.key_columns)
+    return sql("[{texts}]::VARCHAR[]", texts=joined(", ", texts))
+
+
 def _write_again(session: Session, resolved: Resolved, place: OutputPlace) -> None:
     """Make the table with today's columns and write it from stored answers; rows that were not current stay so.
 
@@ -107,9 +165,8 @@ def _flags_before(session: Session, resolved: Resolved, place: OutputPlace) -> S
     names = {name for name, _ in place.columns}
     if not {"_custom_id", "_current"} <= names:
         return None
-    keys = [each.name for each in resolved.key_columns]
-    texts = [sql("t.{name}::VARCHAR", name=quote_identifier(name)) for name in keys] if names.issuperset(keys) else []
-    found = sql("[{texts}]::VARCHAR[]", texts=joined(", ", texts))
+    known = names.issuperset(each.name for each in resolved.key_columns)
+    found = _key_texts(resolved) if known else Sql("[]::VARCHAR[]")
     session.execute(query("flags_before", table=place.quoted, keys=found))
     return found
 

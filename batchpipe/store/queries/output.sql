@@ -181,6 +181,21 @@ UPDATE {table} AS t SET _current = false
 FROM temp.output_flags_before f
 WHERE f._custom_id = t._custom_id AND f.keys = {keys} AND NOT f.was_current
 
+-- name: rows_as_written
+SELECT {keys} AS keys, hash({columns}) AS hashed FROM {table} t
+
+-- name: no_rows_before
+SELECT NULL::VARCHAR[] AS keys, NULL::UBIGINT AS hashed WHERE false
+
+-- name: rows_before
+CREATE OR REPLACE TEMP TABLE output_rows_before AS {rows}
+
+-- name: rows_that_differed
+SELECT
+    count(*) FILTER (b.keys IS NULL) AS missing, count(*) FILTER (a.keys IS NULL) AS added,
+    count(*) FILTER (a.hashed <> b.hashed) AS changed
+FROM ({rows}) a FULL JOIN temp.output_rows_before b ON b.keys = a.keys
+
 -- name: failed_now
 UPDATE {table} AS t SET _current = false
 FROM (
