@@ -48,7 +48,7 @@ def hold_to(file: PipelineFile, declared: Mapping[str, str], given: Mapping[str,
         raise PipelineError.from_problems(problems)
 
 
-def names_as_written(
+def _names_as_written(
     connection: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any], given: Mapping[str, str]
 ) -> list[str]:
     """Return the names of the query's columns as it gives them: in a subquery, as `given`, those of one name have
@@ -62,15 +62,20 @@ def names_as_written(
         return list(given)
 
 
-def refuse_doubled(file: PipelineFile, names: Sequence[str]) -> None:
+def refuse_doubled(
+    file: PipelineFile,
+    connection: duckdb.DuckDBPyConnection,
+    query: tuple[str, Mapping[str, Any]],
+    given: Mapping[str, str],
+) -> None:
     """Raise PipelineError where the query gives two columns of one name, which DuckDB compares without case.
 
-    Where columns are declared, only they count.
+    Where columns are declared, only they count. `query` is its text with its parameters.
     """
     declared = {folded(each) for each in file.pipeline.input.columns}
     seen: dict[str, str] = {}
     problems = []
-    for name in names:
+    for name in _names_as_written(connection, *query, given):
         first = seen.get(folded(name))
         seen[folded(name)] = name
         if first is not None and (not declared or folded(name) in declared):

@@ -16,14 +16,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
-from batchpipe.engine.source.declared import (
-    column_problems,
-    declared_types,
-    hold_to,
-    names_as_written,
-    refuse_doubled,
-    undeclared,
-)
+from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import run_steps, steps_of
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
@@ -97,7 +90,7 @@ class Source:
         if not self._offline:
             rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
             given = {row[0]: row[1] for row in rows}
-            refuse_doubled(self.file, names_as_written(self.connection, self._query, self._params, given))
+            refuse_doubled(self.file, self.connection, (self._query, self._params), given)
             hold_to(self.file, declared, given)
         return tuple(input_column(name, kind) for name, kind in given.items() if name in (declared or given))
 
