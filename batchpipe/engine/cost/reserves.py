@@ -174,9 +174,11 @@ def read_reserves(session: Session, resolved: Resolved) -> Reserves:
     if resolved.file.pipeline.budget.reserve == "most":
         return Reserves(most=True)
     fill_recent_results(session, resolved)
-    version = {"prompt_version": resolved.version.prompt_version, "width": CLASS_WIDTH}
-    groups = session.dictionaries(query("seen_shares"), version)
-    ratios = [each["tokens_per_byte"] for each in groups if each["present"] and each["results"] >= LEAST_RESULTS]
+    version = {"prompt_version": resolved.version.prompt_version}
+    parameters = version | {"width": CLASS_WIDTH, "overhead_bytes": OVERHEAD_TOKENS}
+    groups = session.dictionaries(query("seen_shares"), parameters)
+    known = [each for each in groups if each["present"] and each["results"] >= LEAST_RESULTS]
+    ratios = [each["tokens_per_byte"] for each in known if each["tokens_per_byte"] is not None]
     rungs = {}
     for row in session.dictionaries(Sql("SELECT * FROM work.ladder WHERE most_input_usd IS NOT NULL")):
         seen, least_bytes = _seen(groups, row["rung"])

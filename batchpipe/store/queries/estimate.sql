@@ -24,7 +24,8 @@ SELECT
     q.prompt_version = $prompt_version::UUID AND q.policy_hash = $policy_hash::UUID AS present,
     r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
     r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS all_input,
-    all_input + r.output_tokens > 0 AND r.cost_usd IS DISTINCT FROM 0 AS billed
+    all_input + r.output_tokens > 0 AND r.cost_usd IS DISTINCT FROM 0 AS billed,
+    r.cost_usd IS NULL AND all_input + r.output_tokens IS NULL AS unknown
 FROM recent r
 JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
 JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
@@ -67,17 +68,19 @@ GROUP BY GROUPING SETS ((settings), ())
 -- name: seen_shares
 -- What first requests used, by rung and prompt version, the newest version first: how many used which share of the tokens
 -- that their bytes could be, and of the room of an answer. A share is a power of the width of a class. An answer that
--- filled its room might have gone on.
+-- filled its room might have gone on. A result whose tokens are not known counts as the most.
 WITH used AS (
     SELECT
         r.rung, s.prompt_version, s.seq, s.bytes, s.all_input / s.bytes AS tokens_per_byte,
-        greatest(s.input_tokens + s.cache_write_5m_tokens * r.write_5m_rate + s.cache_write_1h_tokens * r.write_1h_rate
-            + s.cache_read_tokens * r.read_rate, 1) / s.bytes AS input_share,
-        CASE WHEN s.output_tokens >= s.max_tokens THEN 1
+        CASE WHEN s.unknown THEN (1 + $overhead_bytes / s.bytes) * greatest(r.write_5m_rate, r.write_1h_rate)
+            ELSE greatest(s.input_tokens + s.cache_write_5m_tokens * r.write_5m_rate
+                + s.cache_write_1h_tokens * r.write_1h_rate + s.cache_read_tokens * r.read_rate, 1) / s.bytes
+            END AS input_share,
+        CASE WHEN s.unknown OR s.output_tokens >= s.max_tokens THEN 1
             ELSE least(greatest(s.output_tokens, 1) / r.max_tokens, 1) END AS output_share
     FROM work.seen s
     JOIN work.ladder r USING (settings)
-    WHERE s.billed AND s.attempt = 1 AND s.bytes > 0
+    WHERE (s.billed OR s.unknown) AND s.attempt = 1 AND s.bytes > 0
 )
 SELECT
     rung, prompt_version = $prompt_version::UUID AS present, count(*) AS results, min(bytes) AS least_bytes,
