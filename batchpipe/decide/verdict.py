@@ -34,22 +34,31 @@ class LadderPolicy:
 
     `attempts`: most attempts on one rung. `transient`: most transient errors in a row. `max_tokens` and `caps` have one
     number of tokens per rung: what a first request may write, and the most that the model can (None: not known).
+    `contexts` has the tokens that each rung's model takes (None: not known).
     """
 
     attempts: int
     transient: int
     max_tokens: tuple[int, ...]
     caps: tuple[int | None, ...]
+    contexts: tuple[int | None, ...] = ()
 
-    def next_rung(self, rung: int, rungs: int) -> int | None:
+    def next_rung(self, rung: int, rungs: int, *, takes_more: bool = False) -> int | None:
         """Return the next rung above `rung` (from 1) that the row may use; None where there is none.
 
-        Bit r - 1 of `rungs` says whether the row may use rung r.
+        Bit r - 1 of `rungs` says whether the row may use rung r. With `takes_more` its model takes longer requests.
         """
         for candidate in range(rung + 1, len(self.max_tokens) + 1):
-            if rungs >> (candidate - 1) & 1:
+            if rungs >> (candidate - 1) & 1 and not (takes_more and self._takes_no_more(candidate, rung)):
                 return candidate
         return None
+
+    def _takes_no_more(self, candidate: int, rung: int) -> bool:
+        """Return whether the model of a rung is known to take no longer requests than that of `rung`."""
+        if max(candidate, rung) > len(self.contexts):
+            return False
+        more, now = self.contexts[candidate - 1], self.contexts[rung - 1]
+        return more is not None and now is not None and more <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +110,9 @@ def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) ->
             return _climb(standing, policy, answered=False)
         case "truncated":
             return _raise_max_tokens(standing, policy)
-        case "context_window" | "refused":
+        case "context_window":
+            return _climb(standing, policy, answered=False, takes_more=True)
+        case "refused":
             return _climb(standing, policy, answered=False)
         case "expired" | "transient" | "missing":
             return _wait(standing, policy)
@@ -115,8 +126,8 @@ def _again(standing: Standing, *, max_tokens: int) -> Verdict:
     return Verdict(state="retry", rung=standing.rung, attempts=standing.attempt, max_tokens=max_tokens)
 
 
-def _climb(standing: Standing, policy: LadderPolicy, *, answered: bool) -> Verdict:
-    above = policy.next_rung(standing.rung, standing.rungs)
+def _climb(standing: Standing, policy: LadderPolicy, *, answered: bool, takes_more: bool = False) -> Verdict:
+    above = policy.next_rung(standing.rung, standing.rungs, takes_more=takes_more)
     if above is None:
         return _settle(standing, answered=answered)
     answer: Literal["this", "earlier", "none"] = (

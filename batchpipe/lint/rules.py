@@ -113,6 +113,12 @@ RULES = (
         finds="with `--offline`, a query of `[prompt.queries]` that needs a source; it is taken as empty",
         mend="run `check` without `--offline` too",
     ),
+    Rule(
+        code=Code.P013,
+        name="too-long",
+        finds="rows that are too long for a model of the ladder; they go to a rung whose model takes more",
+        mend="nothing, where the cost is right; else shorten the text, or add a rung whose model takes more",
+    ),
 )
 
 

@@ -20,3 +20,4 @@ class Code(StrEnum):
     P010 = "P010"
     P011 = "P011"
     P012 = "P012"
+    P013 = "P013"

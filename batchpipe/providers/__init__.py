@@ -207,6 +207,10 @@ class ProviderRules(Protocol):
         """Return the most output tokens that the model can write; None if that is not known."""
         ...
 
+    def context_tokens(self, model: str) -> int | None:
+        """Return the most tokens that a request may have together with its answer; None if that is not known."""
+        ...
+
     def encoder(
         self,
         rung: RungSettings,

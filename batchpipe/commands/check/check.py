@@ -15,6 +15,7 @@ from batchpipe.commands.call.failure import problem_text
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
 from batchpipe.commands.check.neighbours import neighbour_problems
+from batchpipe.commands.check.too_long import too_long_rows
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
@@ -80,7 +81,9 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
     try:
         with context.source(file, params, offline=offline) as source:
             resolved = context.resolve(file, source)
-            warned = warnings(context, resolved, source)
+            warned = warnings(
+                context, resolved, source, () if offline else too_long_rows(context, resolved, source, params)
+            )
             if not offline:
                 _render_first_rows(resolved, source, params)
         judges = _judges(context, file, params, resolved) if file.pipeline.eval is not None and not offline else ()

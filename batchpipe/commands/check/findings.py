@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batchpipe.common.errors import BatchpipeError, Problem
@@ -28,8 +28,8 @@ class Warned:
     problem: Problem
 
 
-def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warned]:
-    """Return the findings of every rule that the file does not ignore."""
+def warnings(context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding] = ()) -> list[Warned]:
+    """Return the findings of every rule that the file does not ignore; `too_long` are those about the rows' length."""
     ignored = resolved.file.pipeline.check.ignore
     return [
         Warned(
@@ -37,7 +37,7 @@ def warnings(context: Context, resolved: Resolved, source: Source) -> list[Warne
             name=rule.name,
             problem=Problem(what=each.what, where=each.where, hint=each.hint),
         )
-        for rule, each in findings(_subject(context, resolved, source), ignored)
+        for rule, each in findings(_subject(context, resolved, source, too_long), ignored)
     ]
 
 
@@ -64,7 +64,7 @@ def has_budget(file: PipelineFile) -> bool:
     return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
 
 
-def _subject(context: Context, resolved: Resolved, source: Source) -> Subject:
+def _subject(context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding]) -> Subject:
     file, templates = resolved.file, resolved.templates
     price = context.prices().price(resolved, resolved.rungs[0], context.clock().date())
     step = price.step(0) if price is not None else None
@@ -101,6 +101,7 @@ def _subject(context: Context, resolved: Resolved, source: Source) -> Subject:
             Code.P010: list(_unset_variables(context, file)),
             Code.P011: list(_unknown_prices(context, resolved)),
             Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
+            Code.P013: list(too_long),
         },
     )
 

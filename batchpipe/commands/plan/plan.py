@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,7 @@ from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
+from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
@@ -111,6 +113,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     }
     if found.gate is not None:
         value["gate"] = found.gate.what
+    if done.too_long:
+        value["too_long"] = [asdict(each) for each in done.too_long]
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks:
@@ -187,6 +191,7 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
         ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
         ("rungs", rungs_text(estimate)),
+        ("too long", "; ".join(_too_long_text(each) for each in plan.too_long)),
         ("cache", expected_cache_text(estimate.caching)),
         (
             "saved",
@@ -194,6 +199,17 @@ def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ),
         ("time", time_text(estimate, chunking)),
     ]
+
+
+def _too_long_text(found: TooLong) -> str:
+    """Return what becomes of requests that are too long for a model."""
+    what = f"{count(found.requests, 'request')} with about {count(found.tokens)} tokens"
+    model = f"{found.model}, which takes {count(found.context)}"
+    goes = "no rung takes them: they will fail"
+    if found.goes_to is not None:
+        goes = f"{'they go' if found.certain else 'tried there at no cost, then they go'} to {found.goes_to}"
+        goes += f" for {money(found.cost_usd)}"
+    return f"{what} for {model}: {goes}"
 
 
 def _money_lines(found: Preview) -> list[str]:

@@ -37,6 +37,7 @@ DOWNLOADS = 3
 LONGEST_SUBMIT = timedelta(days=2)
 INCLUDED = Sql(", include_values, include_columns")
 
+TOO_LONG_HINT = ". No rung of the ladder takes so long a request: shorten the row, or add a rung whose model takes more"
 OUTCOME_WORDS = {
     "refused": "the model refused",
     "truncated": "the answer was cut off at max_tokens",
@@ -310,6 +311,7 @@ class Collector:
             query(
                 "insert_decisions",
                 outcome_words=sql("CASE o.checked_outcome {words} END", words=words),
+                too_long_hint=quote_literal(TOO_LONG_HINT),
                 pipelines=quote_list(self.parts.resolved.names),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},

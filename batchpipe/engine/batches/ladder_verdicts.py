@@ -67,4 +67,5 @@ def _ladder_policy(resolved: Resolved) -> LadderPolicy:
         transient=retry.transient,
         max_tokens=tuple(each.max_tokens for each in resolved.rungs),
         caps=tuple(resolved.rules.max_output_tokens(each.model) for each in resolved.rungs),
+        contexts=tuple(resolved.rules.context_tokens(each.model) for each in resolved.rungs),
     )

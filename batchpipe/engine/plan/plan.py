@@ -11,6 +11,7 @@ from batchpipe.decide.caching import count_primes
 from batchpipe.decide.chunking import Chunk
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample
+from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.source.snapshot import Snapshot
 
 # The reasons for which a row is due. Then those of them for which it is asked afresh, from the first rung on. Then all
@@ -53,7 +54,7 @@ class Plan:
     vanished rows that have an answer. `followers` take the answer of a request in flight. `deferred_until` is when the
     next row that pauses after a transient error is due, naive UTC. `held` is what a pilot keeps back. `rendered` is the
     file of the rendered requests, `seq` the commit of the plan.
-    The rows are in `work.plan` and `work.leading`.
+    `too_long` are requests that a model of the ladder does not take. The rows are in `work.plan` and `work.leading`.
     """
 
     rows_by_reason: Mapping[str, int]
@@ -70,6 +71,7 @@ class Plan:
     rendered: Path
     snapshot: Snapshot
     seq: int
+    too_long: Sequence[TooLong] = ()
 
     @property
     def input(self) -> int:

@@ -22,6 +22,7 @@ from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
 from batchpipe.engine.plan.row_comparison import compare_rows
+from batchpipe.engine.plan.too_long import too_long
 from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
@@ -242,6 +243,7 @@ class Planner:
             rendered=rendered,
             snapshot=snapshot,
             seq=seq,
+            too_long=too_long(session, self.resolved) if chunks else (),
         )
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:

@@ -11,6 +11,7 @@ import duckdb
 from batchpipe.common import modes
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
+from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
@@ -36,7 +37,8 @@ RENDERED = {
     "params": "binary",
 }
 NOTHING = Sql(
-    "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::VARCHAR AS fingerprint, "
+    "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::SMALLINT AS next_rung, "
+    "NULL::VARCHAR AS fingerprint, "
     "NULL::VARCHAR AS older, NULL::INTEGER AS bytes WHERE false)"
 )
 
@@ -65,7 +67,8 @@ def render_rows(
     connection.execute(
         # work.rendered: One row is a request that was rendered, with its fingerprint and its bytes.
         "CREATE OR REPLACE TABLE work.rendered AS "
-        "SELECT t.key_id, position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
+        "SELECT t.key_id, position, t.continues, f.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
+        "CASE WHEN f.next_rung <> t.next_rung THEN t.next_rung END AS too_long_for, "
         f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, {group} AS request_group "
         f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
@@ -147,7 +150,7 @@ def _blocks(
     columns: Sequence[InputColumn],
     windows: Sequence[tuple[int, int]],
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield blocks of rows: position, continues, next_rung, max_tokens, feedback answer and error, then the columns.
+    """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
 
     Reads `work.to_render` and the snapshot.
     """
@@ -155,7 +158,7 @@ def _blocks(
     reader = connection.cursor()
     for first, last in windows:
         reader.execute(
-            "SELECT t.position, t.continues, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
+            "SELECT t.position, t.continues, t.rungs, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
             f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
             "WHERE position BETWEEN $first AND $last",
             {"first": first, "last": last},
@@ -205,8 +208,10 @@ def _rendered(
     render = resolved.templates.render
     prints: list[str] = []
     older: list[str | None] = []
-    params = []
-    for _, _, rung, max_tokens, answer, error, *values in block:
+    params, rungs = [], []
+    longest = longest_requests(resolved)
+    for _, _, mask, lowest, max_tokens, answer, error, *values in block:
+        rung = lowest
         message = render(dict(zip(names, values, strict=True)))
         prints.append(fingerprint(message.system, message.user))
         if by_recipe:
@@ -214,12 +219,17 @@ def _rendered(
         if error is not None:
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)
-        params.append(encoders[rung - 1](message, max_tokens=max_tokens or resolved.rungs[rung - 1].max_tokens))
+        encoded = encoders[rung - 1](message, max_tokens=max_tokens or resolved.rungs[rung - 1].max_tokens)
+        if len(encoded) > longest[rung - 1] and max_tokens is None:
+            rung = rung_that_takes(len(encoded), rung, mask, longest)
+            encoded = encoders[rung - 1](message, max_tokens=resolved.rungs[rung - 1].max_tokens)
+        params.append(encoded)
+        rungs.append(rung)
     return {
         "position": [row[0] for row in block],
         "continues": [row[1] for row in block],
-        "next_rung": [row[2] for row in block],
-        "max_tokens": [row[3] for row in block],
+        "next_rung": rungs,
+        "max_tokens": [row[4] for row in block],
         "fingerprint": prints,
         "older": older or [None] * len(block),
         "bytes": [len(each) for each in params],

@@ -67,6 +67,8 @@ classified AS (
             WHEN result_type = 'errored' THEN CASE
                 WHEN error_type IN ({account_types}) OR error_code IN ({account_codes})
                     OR regexp_matches(coalesce(error_message, ''), {account_messages}) THEN 'account'
+                WHEN error_type = 'invalid_request_error'
+                    AND regexp_matches(coalesce(error_message, ''), {too_long_messages}) THEN 'context_window'
                 WHEN error_type IN ('invalid_request_error', 'request_too_large', 'not_found_error') THEN 'permanent'
                 WHEN error_type IN (
                     'api_error', 'overloaded_error', 'rate_limit_error', 'timeout_error', 'conflict_error'

@@ -116,6 +116,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "account_types": ", ".join(map(_sql_text, account["types"])),
         "account_codes": ", ".join(map(_sql_text, account["codes"])),
         "account_messages": _sql_text(account["messages"]),
+        "too_long_messages": _sql_text(model_data()["too_long"]["messages"]),
         "regional_geo": ", ".join(map(_sql_text, prices["regional_geo"])),
         "regional_factor": prices["regional_factor"],
         "known_blocks": ", ".join(map(_sql_text, known["blocks"])),
@@ -144,6 +145,10 @@ class Rules:
     def max_output_tokens(self, model: str) -> int | None:
         """Return the most output tokens without a beta header; retries are not raised above it."""
         return find_model(model).max_output
+
+    def context_tokens(self, model: str) -> int | None:
+        """Return the most tokens of a request with its answer."""
+        return find_model(model).context
 
     def encoder(
         self,

@@ -214,7 +214,10 @@ SELECT
     CASE v.answer WHEN 'this' THEN CASE WHEN v.state = 'escalated' THEN o.custom_id END
         WHEN 'earlier' THEN o.earlier_answer ELSE o.earlier_answer END AS earlier_answer,
     CASE WHEN v.state = 'accepted' AND NOT v.review THEN NULL
-        ELSE coalesce(o.validation_error, o.error_message, {outcome_words}) END AS error,
+        ELSE concat(
+            coalesce(o.validation_error, o.error_message, {outcome_words}),
+            CASE WHEN v.state = 'failed' AND o.checked_outcome = 'context_window' THEN {too_long_hint} END
+        ) END AS error,
     o.started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.outcomes o
 JOIN work.verdicts v ON v.checked_outcome = o.checked_outcome AND v.of_rung = o.rung AND v.of_attempt = o.attempt

@@ -107,6 +107,18 @@ SELECT
 FROM work.to_send
 WHERE number >= $start AND number < $stop
 
+-- name: too_long
+-- Due requests that went to a higher rung because the model of a lower one does not take them, and those that are
+-- expected to be too long.
+SELECT
+    coalesce(too_long_for, rung) AS from_rung, rung, rungs, too_long_for IS NOT NULL AS certain, count(*) AS requests,
+    len(list_filter($contexts::BIGINT[], lambda context: context < expected_input_tokens)) AS rungs_below,
+    sum(expected_input_tokens)::BIGINT AS input_tokens, sum(expected_output_tokens)::BIGINT AS output_tokens
+FROM work.to_send
+WHERE too_long_for IS NOT NULL OR expected_input_tokens > ($contexts::BIGINT[])[rung]
+GROUP BY ALL
+ORDER BY ALL
+
 -- name: recent_batches
 -- The newest batches of any pipeline that ended without being canceled, timed by the provider's clock if it is known.
 -- work.recent_batches: One row is one of the newest batches that the provider finished, with its seconds.

@@ -391,7 +391,7 @@ variants AS (
     WHERE NOT continues AND redo IS DISTINCT FROM 'escalate'
 )
 SELECT
-    v.key_id, v.position, v.continues, n.next_rung,
+    v.key_id, v.position, v.continues, v.rungs, n.next_rung,
     CASE WHEN v.continues AND v.state = 'retry' THEN v.max_tokens END AS max_tokens,
     CASE WHEN v.continues THEN v.feedback_answer END AS feedback_answer,
     CASE WHEN v.continues THEN v.feedback_error END AS feedback_error
@@ -482,6 +482,7 @@ SELECT
     CASE WHEN d.resumes THEN d.transients ELSE 0 END AS transients,
     coalesce(f.max_tokens, l.max_tokens) AS max_tokens,
     d.rungs,
+    f.too_long_for,
     CASE
         WHEN d.goes_up THEN d.match_custom_id
         WHEN d.resumes THEN d.earlier_answer
@@ -589,7 +590,7 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 -- work.to_send: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.to_send AS
 SELECT
-    key_id, position, rung, rungs, bytes, max_usd, is_first, expected_input_tokens, expected_output_tokens,
+    key_id, position, rung, rungs, bytes, max_usd, is_first, too_long_for, expected_input_tokens, expected_output_tokens,
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading
