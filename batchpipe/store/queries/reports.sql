@@ -43,6 +43,12 @@ WHERE kind = 'budget_awaited' AND pipeline IN ({pipelines}) AND seq > (
 ORDER BY seq DESC
 LIMIT 1
 
+-- name: budget_passed
+-- The limits of which was said that they are passed, with what was spent then.
+SELECT data ->> 'limit', (data ->> 'spent_usd')::DECIMAL(38, 15)
+FROM ledger.events
+WHERE kind = 'budget_passed' AND pipeline IN ({pipelines})
+
 -- name: chunk_ids
 SELECT chunk_id::VARCHAR FROM ledger.batches WHERE pipeline IN ({pipelines})
 
