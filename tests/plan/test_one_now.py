@@ -34,7 +34,8 @@ def test_a_pause_that_ends_while_a_plan_is_made_is_due_or_waited_for(project: Pr
         if not project.sql("SELECT 1 FROM ledger.batches WHERE is_open"):
             break
         time.sleep(0.05)
-    ((ends,),) = project.sql("SELECT not_before FROM ledger.decisions WHERE state = 'retry'")
+    ((found,),) = project.sql("SELECT not_before FROM ledger.decisions WHERE state = 'retry'")
+    ends: datetime = found
     seen = 0
 
     def counting() -> datetime:
@@ -44,7 +45,7 @@ def test_a_pause_that_ends_while_a_plan_is_made_is_due_or_waited_for(project: Pr
         return ends - timedelta(seconds=1)
 
     assert planned(project, counting).deferred_until == ends
-    found = []
+    plans = []
     for looks in range(1, seen):
         left = looks
 
@@ -55,5 +56,5 @@ def test_a_pause_that_ends_while_a_plan_is_made_is_due_or_waited_for(project: Pr
             return ends + timedelta(seconds=1 if left < 0 else -1)
 
         plan = planned(project, passing)
-        found.append((plan.requests, plan.deferred_until))
-    assert all(each in ((1, None), (0, ends)) for each in found), found
+        plans.append((plan.requests, plan.deferred_until))
+    assert all(each in ((1, None), (0, ends)) for each in plans), plans
