@@ -65,6 +65,10 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "budget_awaited": lambda event: event.detail,
     "budget_passed": lambda event: event.detail,
     "submit_lost": lambda event: "a submit whose outcome was unknown made no batch; its rows are due again",
+    "overtaken": lambda event: "somebody else has asked for some of these rows since the plan; planning anew",
+    "too_late": lambda event: (
+        f"{_requests(event)} not sent: {event.detail}, and somebody else may have asked for them; looking again"
+    ),
     "chunk_refused": lambda event: (
         f"the provider refused a batch ({event.detail}); trying a smaller one of {_requests(event)}"
     ),

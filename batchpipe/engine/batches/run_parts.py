@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class RunParts:
     """Holds what every step that touches batches needs.
 
     `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK. `run_id` stamps
-    the events that the step records. `pool` makes calls side by side.
+    the events that the step records. `pool` makes calls side by side. `monotonic` returns seconds that never
+    go back.
     """
 
     resolved: Resolved
@@ -30,6 +32,7 @@ class RunParts:
     provider: Callable[[], Provider]
     run_id: str
     pool: Pool = side_by_side
+    monotonic: Callable[[], float] = time.monotonic
 
     def reading(self) -> AbstractContextManager[Session]:
         """Return a session that reads the database; it is open for a moment."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
@@ -18,10 +18,13 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.reserves import Reserves, read_reserves
 from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
+
+TOO_LATE_IN_A_ROW = 12
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class DueRequests:
 
     `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
     asked for ends.
-    `submitted` and `batches` count what was sent in this run.
+    `submitted` and `batches` count what was sent in this run. `overtaken`: somebody else has asked for the same since
+    the plan, so that nothing is sent before a new plan.
     """
 
     submitter: Submitter
@@ -42,6 +46,8 @@ class DueRequests:
     wake_at: datetime | None = None
     submitted: int = 0
     batches: int = 0
+    overtaken: bool = False
+    _too_late_in_a_row: int = field(default=0, init=False)
     _plan: Plan | None = field(default=None, init=False)
     _pending: list[tuple[int, int]] = field(default_factory=list, init=False)
     _rungs: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
@@ -57,7 +63,7 @@ class DueRequests:
 
         Reads `work.to_send`. Writes `work.sends`.
         """
-        self._plan, self.no_room, self._reserves = plan, None, None
+        self._plan, self.no_room, self._reserves, self.overtaken = plan, None, None, False
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
             "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
@@ -77,7 +83,7 @@ class DueRequests:
         """
         self.no_room = self._reserves = None
         now = self.context.clock()
-        if self.all_sent or (self.wake_at is not None and now < self.wake_at):
+        if self.all_sent or self.overtaken or (self.wake_at is not None and now < self.wake_at):
             return
         self.wake_at = None
         while self._send_next():
@@ -104,7 +110,12 @@ class DueRequests:
         if not found.chunks:
             self._say_what_waits()
             return False
-        sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks)
+        try:
+            sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks)
+        except PlanOvertakenError as error:
+            self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
+            self.tell(Event(kind="overtaken"))
+            return False
         self._after(sent)
         return bool(sent) and self.wake_at is None and not cautious
 
@@ -158,6 +169,10 @@ class DueRequests:
             if each.stop is not None:
                 raise each.stop
         self._stop_if_without_end(sent)
+        if self._too_late_in_a_row >= TOO_LATE_IN_A_ROW:
+            what = "it takes more than a minute from the record of a batch to its sending, again and again"
+            hint = "Make `[chunking] max_bytes` smaller, or the disk of the working folder faster: nothing was sent."
+            raise DatabaseError(what, where=str(self.context.database.folder), hint=hint)
         lost = next((each for each in sent if each.outcome == "not_sent"), None)
         since = self._not_sent_since
         if lost and since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
@@ -188,12 +203,16 @@ class DueRequests:
             self.submitted += sent.count
             self.batches += 1
             self._not_sent_since = self._refused_since = None
+            self._too_late_in_a_row = 0
             kind = "submitted" if sent.outcome == "sent" else "submit_unknown"
             self.tell(Event(kind=kind, requests=sent.count, detail=sent.message))
             return True
         if sent.outcome == "refused_size":
             return self._is_refused_alone(sent)
-        if sent.outcome == "wait":
+        if sent.outcome == "too_late":
+            self._too_late_in_a_row += 1
+            self.tell(Event(kind="too_late", level="warning", requests=sent.count, detail=sent.message))
+        elif sent.outcome == "wait":
             self._refused_since = self._refused_since or self.context.clock()
             until = self._wake_after(sent.retry_after_seconds or self.context.settings.poll_interval)
             self.tell(Event(kind="asked_to_wait", detail=f"{sent.message}; sending again at {until:%H:%M:%S} UTC"))

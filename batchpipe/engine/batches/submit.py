@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from batchpipe.common import telemetry
@@ -15,6 +16,7 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
+from batchpipe.engine.plan.overtaken import refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
@@ -31,12 +33,37 @@ from batchpipe.store.database import Session, streamed
 from batchpipe.store.queries import query
 
 SUBMIT_TIMEOUT_SECONDS = 600.0
+# An intent that is older when its POST would begin is not posted: others may have asked for the same meanwhile.
+INTENT_SECONDS = 60.0
 
 Failure = UnknownOutcomeError | NotSentError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
 ChooseChunks = Callable[[Session, Collection[int]], Sequence[NextChunk]]
 
-ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "stopped"]
+ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "too_late", "stopped"]
+
+
+class TooLateError(NotSentError):
+    """The POST would begin so long after its intent that it was left out, as after a sleep of the machine."""
+
+
+@dataclass(slots=True, kw_only=True)
+class IntentAge:
+    """Measures how old an intent is. A machine that sleeps stops one clock or the other, so that both are asked."""
+
+    clock: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    _moment: datetime = field(init=False)
+    _counted: float = field(init=False)
+
+    def begin(self) -> None:
+        """Take this moment as that of the intent."""
+        self._moment, self._counted = self.clock(), self.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the intent, by the clock that has gone further."""
+        return max((self.clock() - self._moment).total_seconds(), self.monotonic() - self._counted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +117,13 @@ class Submitter:
             account = self.account(provider)
         except RefusedError as error:
             raise refusal(error, provider.key_hash) from error
-        chunks, open_ids = self._commit_intents(provider, account, plan, choose, cache_marks)
+        age = IntentAge(clock=self.parts.database.clock, monotonic=self.parts.monotonic)
+        chunks, open_ids = self._commit_intents(provider, account, plan, choose, cache_marks, age)
         if not chunks:
             return []
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
-        calls = [self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()]
+        calls = [self._post(provider, plan, chunk_id, chunk, cache_marks, age) for chunk_id, chunk in chunks.items()]
         self.parts.work.connection.execute("DROP TABLE work.chunk")
         answers = self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES)
         outcomes = [
@@ -123,17 +151,26 @@ class Submitter:
             )
 
     def _commit_intents(
-        self, provider: Provider, account: Account, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks
+        self,
+        provider: Provider,
+        account: Account,
+        plan: Plan,
+        choose: ChooseChunks,
+        cache_marks: CacheMarks,
+        age: IntentAge,
     ) -> tuple[dict[str, NextChunk], set[str | None]]:
         """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids, and the ids
         of the account's open batches.
 
         The ids rise in the order of the chunks. There is no chunk where the limits allow none any more.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
-        Writes `work.chunk`, `ledger.requests`, `ledger.events`.
+        Writes `work.chunk`, `ledger.requests`, `ledger.events`. Raises PlanOvertakenError where somebody else has asked
+        for the same since the plan.
         """
         whose = {"provider": provider.name, "base_url": self.account_url(provider)}
         with self.parts.writing() as session:
+            age.begin()
+            refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
             open_now = session.rows(query("open_sizes"), whose)
             chosen = choose(session, {size for size, _ in open_now})
             if not chosen:
@@ -189,7 +226,13 @@ class Submitter:
             cursor.execute(query("add_followers"))
 
     def _post(
-        self, provider: Provider, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks
+        self,
+        provider: Provider,
+        plan: Plan,
+        chunk_id: str,
+        chunk: NextChunk,
+        cache_marks: CacheMarks,
+        age: IntentAge,
     ) -> Callable[[], BatchState]:
         """Return the call that sends a chunk; its body is put together here."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
@@ -197,6 +240,8 @@ class Submitter:
 
         def call() -> BatchState:
             """Post the body; return the batch that the provider made of it."""
+            if age.seconds > INTENT_SECONDS:
+                raise TooLateError(f"more than {INTENT_SECONDS:.0f} s have passed since it was prepared")
             with telemetry.span("submit", self.parts.resolved.name, requests=chunk.count):
                 return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
@@ -233,7 +278,8 @@ class Submitter:
             return SubmitOutcome(
                 kind="chunk_unknown", data=data, sent=replace(sent, outcome="unknown", message=message)
             )
-        return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome="not_sent", message=message))
+        outcome: ChunkOutcome = "too_late" if isinstance(answer, TooLateError) else "not_sent"
+        return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome=outcome, message=message))
 
     def _refused(self, sent: SentChunk, error: RefusedError) -> SentChunk:
         """Return what a refusal means: make chunks smaller, wait, or stop."""

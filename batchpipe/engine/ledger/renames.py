@@ -42,7 +42,11 @@ def linked_names(session: Session, names: Sequence[str]) -> list[str]:
 
     Reads `ledger.events`.
     """
-    links = rename_links(session)
+    return linked_by(names, rename_links(session))
+
+
+def linked_by(names: Sequence[str], links: Sequence[Link]) -> list[str]:
+    """Return `names`, and all that `links` connect with them, in either direction."""
     return _reached(names, [*links, *((older, name) for name, older in links)])
 
 

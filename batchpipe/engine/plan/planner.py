@@ -47,6 +47,8 @@ class Planner:
     """Plans one pipeline. Each phase that needs the ledger opens it for a moment; to render and to validate does not.
 
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
+    `linked` are the pipelines that renames link to this one, in either direction. `leaves_out`: the rows of
+    `work.left_out` are not sent.
     """
 
     resolved: Resolved
@@ -58,6 +60,8 @@ class Planner:
     planned_seq: int = 0
     cache_marks: CacheMarks = field(default_factory=CacheMarks)
     older_recipes: tuple[int, ...] = ()
+    linked: Sequence[str] = ()
+    leaves_out: bool = False
     now: datetime = field(init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
@@ -177,10 +181,15 @@ class Planner:
             if options.limit is not None
             else Sql("")
         )
+        if self.leaves_out:
+            chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.left_out)", chosen=chosen)
         statement = query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
         with self._reading() as session:
+            elsewhere = [each for each in self.linked if each not in self.resolved.names]
+            if elsewhere:
+                session.execute(query("drop_asked_elsewhere", elsewhere=quote_list(elsewhere)))
             asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
             session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked))
         self.work.connection.execute(query("leading"))

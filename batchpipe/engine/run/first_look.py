@@ -23,7 +23,9 @@ from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunk
 from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
 from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.run_start import paused_pipeline
+from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.run_start import paused_pipeline, read_input
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Work
@@ -88,6 +90,18 @@ class FirstLook:
         ours = [each for each in self.open if each.pipeline in self.names and folder.results(each.chunk_id) is None]
         with suppress(ProviderError):  # without a key the run itself ends with this error
             self.states |= save_ended(ours, self.provider, folder, self.context.machine.pool)
+
+    def read_input(self, run_id: str, options: RunOptions) -> tuple[Resolved, Snapshot]:
+        """Take in what the ledger does not know, save what has ended, and only then read the input.
+
+        Writes what `take_in`, `save`, `read_input` and `record` write.
+        """
+        self.take_in()
+        self.save()
+        with self.needed_input():
+            resolved, snapshot = read_input(self.context, self.file, self.work, run_id, options, self.tell)
+        self.record(resolved)
+        return resolved, snapshot
 
     def record(self, resolved: Resolved) -> None:
         """Record the results of open chunks that the raw folder holds, where their batches are known to have ended.

@@ -23,7 +23,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder
-from batchpipe.engine.ledger.renames import with_history
+from batchpipe.engine.ledger.renames import linked_by, with_history
 from batchpipe.engine.plan.history_gate import keys_gate
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
@@ -39,12 +39,14 @@ from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
-from batchpipe.engine.run.run_start import is_paused, read_input, record_start, refuse_paused
+from batchpipe.engine.run.run_start import is_paused, record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Work
+
+PLANS_AT_ONCE = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +130,7 @@ class PipelineRun:
             )
         self._plan_what_is_due()
         if not self.finished:
-            self._due_requests.submit(self._in_flight)
+            self._send()
             if self._previous_run is not None and self._pilot_holds:
                 self._previous_run.submit(self._in_flight)
             run_after(self.context, self.file, self._parts, self.options.params)
@@ -147,13 +149,7 @@ class PipelineRun:
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
-        first = FirstLook(
-            context=context,
-            work=self.work,
-            file=self.file,
-            provider=self._provider,
-            tell=self._tell,
-        )
+        first = FirstLook(context=context, work=self.work, file=self.file, provider=self._provider, tell=self._tell)
         first.read()
         if first.paused and not self.options.resume:
             first.save()
@@ -167,15 +163,10 @@ class PipelineRun:
                 self.resolved = under_recorded_recipes(session, self.resolved)
                 record_version(session, self.resolved, self.run_id, context.git_commit())
         else:
-            first.take_in()
+            self.resolved, self.snapshot = first.read_input(self.run_id, self.options)
             self.open = first.open
-            first.save()
-            with first.needed_input():
-                self.resolved, self.snapshot = read_input(
-                    context, self.file, self.work, self.run_id, self.options, self._tell
-                )
-            first.record(self.resolved)
         self._prepare_steps(first.states)
+        self._planner.linked = linked_by(self.resolved.names, links)
 
     def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
         """Record the orders, and make the planner, the pilot's gate, and what submits, collects and reconciles.
@@ -200,6 +191,7 @@ class PipelineRun:
             provider=self._provider,
             run_id=self.run_id,
             pool=context.machine.pool,
+            monotonic=context.machine.monotonic,
         )
         self._in_flight = look_after_batches(parts, context, prices, self._tell, seen)
         database.while_waiting.append(self._in_flight.save_ended)
@@ -216,6 +208,14 @@ class PipelineRun:
             tell=self._tell,
         )
 
+    def _send(self) -> None:
+        """Send what is due; where somebody else has asked for the same meanwhile, plan anew first."""
+        for _ in range(PLANS_AT_ONCE):
+            self._due_requests.submit(self._in_flight)
+            if not self._due_requests.overtaken:
+                return
+            self._plan_what_is_due()
+
     def _provider(self) -> Provider:
         """Return the pipeline's provider."""
         return self.context.provider(self.file)
@@ -225,7 +225,8 @@ class PipelineRun:
 
         Retries and escalations of a pilot's rows wait for its approval.
         """
-        if self.plan is None or (self._in_flight.compare_anew and self._due_requests.all_sent):
+        overtaken = self._due_requests.overtaken
+        if self.plan is None or overtaken or (self._in_flight.compare_anew and self._due_requests.all_sent):
             self._in_flight.compare_anew = self._in_flight.due_again = False
             limit = self.options.limit
             left = None if limit is None else max(limit - self._due_requests.submitted, 0)

@@ -109,7 +109,8 @@ def preview(
     work = context.work()
     try:
         with context.database.reading(work) as session:
-            file = with_history(file, rename_links(session))
+            links = rename_links(session)
+        file = with_history(file, links)
         named = find_named(context.database, work, file, diff)
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)

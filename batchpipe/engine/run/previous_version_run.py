@@ -39,10 +39,11 @@ class PreviousVersionRun:
 
     def submit(self, in_flight: BatchesInFlight) -> None:
         """Plan where rows may have become due, and send what the limits allow."""
-        if self.plan_again and self.due_requests.all_sent:
+        if self.plan_again and (self.due_requests.all_sent or self.due_requests.overtaken):
             self.plan_again = False
             self.due_requests.load(self.planner.plan(self.snapshot, (), self.options))
         self.due_requests.submit(in_flight)
+        self.plan_again = self.plan_again or self.due_requests.overtaken
 
 
 def begin_previous_version_run(

@@ -61,6 +61,46 @@ WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
 -- name: open_sizes
 SELECT requests, batch_id FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
 
+-- name: committed_since
+-- Whether another run or command has committed anything since a plan.
+SELECT count(*) > 0 FROM ledger.commits WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID
+
+-- name: newer_facts
+-- What others have asked, decided and reviewed since a plan.
+SELECT pipeline, key_id, fingerprint, rung, false AS reviewed FROM ledger.requests
+WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
+UNION ALL
+SELECT pipeline, key_id, NULL, NULL, false FROM ledger.decisions
+WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
+UNION ALL
+SELECT pipeline, key_id, NULL, NULL, true FROM ledger.reviews
+WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
+
+-- name: asked_since
+-- Whether a due row has a newer request, decision or review, or its request was asked by somebody else.
+WITH newer AS ({newer})
+SELECT count(*) > 0 FROM work.due
+WHERE key_id IN (SELECT key_id FROM newer)
+    OR (fingerprint, rung) IN (SELECT (fingerprint, rung) FROM newer WHERE fingerprint IS NOT NULL)
+
+-- name: leave_out
+-- work.left_out: One row is a key that this run leaves out: a linked pipeline has asked for it, or a person reviewed it.
+INSERT INTO work.left_out
+WITH newer AS ({newer})
+SELECT key_id FROM work.due
+WHERE key_id IN (SELECT key_id FROM newer WHERE reviewed OR pipeline NOT IN ({own}))
+
+-- name: drop_asked_elsewhere
+-- A request is not sent where a pipeline that a rename links to this one has sent the same, or has its answer.
+DELETE FROM work.due WHERE (fingerprint, rung) IN (
+    SELECT (q.fingerprint, q.rung) FROM ledger.requests q
+    WHERE q.leads AND q.pipeline IN ({elsewhere}) AND q.fingerprint IN (SELECT fingerprint FROM work.due)
+        AND (
+            q.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open)
+            OR (q.chunk_id, q.custom_id) IN (SELECT (chunk_id, custom_id) FROM ledger.results WHERE outcome = 'answered')
+        )
+)
+
 -- name: open_load
 -- What was reserved for a chunk is in the event of its intent; where nothing was, the most is held.
 WITH reserves AS (

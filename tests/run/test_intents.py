@@ -1,0 +1,87 @@
+"""Tests that the intent decides: whoever commits later sees what others have committed since the plan."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from projects import BASIC, Project, numbered
+
+from batchpipe.common.machine import THIS_MACHINE
+from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.pipeline_run import PipelineRun
+from batchpipe.engine.run.result import RunResult
+from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.pipeline.load import load
+
+
+def run_with(project: Project, name: str, between: Callable[[], Any], **options: Any) -> RunResult:
+    """Run `name`; `between` happens once its plan is made and nothing is sent yet."""
+    context = project.context()
+
+    def confirm(*_: Any) -> bool:
+        shutil.rmtree(project.root / ".batchpipe" / "locks")  # as `git clean` does
+        between()
+        return True
+
+    run = PipelineRun(
+        context=context,
+        file=load(project.root / "pipelines" / f"{name}.toml", project.root),
+        options=RunOptions(**options),
+        tell=lambda name, text: project.said.append(f"{name}: {text}"),
+        confirm=confirm,
+    )
+    try:
+        (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
+    finally:
+        context.close()
+    assert outcome.error is None, outcome.error
+    return outcome.result
+
+
+def test_two_runs_without_a_common_lock_buy_nothing_twice(project: Project) -> None:
+    project.pipeline()
+    project.rows([*numbered(6), {"id": 7, "body": "text number 1", "lang": "en", "amount": 3}])
+    found = run_with(project, "demo", lambda: project.run(limit=3))
+    assert project.requests_sent() == 6  # two rows ask the same
+    assert found.rows["accepted"] == 7
+    assert any("somebody else has asked for some of these rows" in each for each in project.said)
+    # A leader that falls away, and what is still in flight elsewhere: its followers take that answer.
+    project.rows([*numbered(9), {"id": 10, "body": "text number 8", "lang": "en", "amount": 3}])
+    run_with(project, "demo", lambda: project.run(where="id = 8", no_wait=True))
+    assert project.requests_sent() == 9
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(10,)]
+
+
+def test_a_pipeline_whose_older_name_still_runs_buys_nothing_twice(project: Project) -> None:
+    project.pipeline(name="p")
+    project.pipeline(f'renamed_from = "p"\n{BASIC}', name="q")
+    project.rows(numbered(5))
+    found = run_with(project, "p", lambda: project.run("q"))
+    assert (found.submitted, found.rows["due"]) == (0, 5)
+    assert project.requests_sent() == 5
+    assert project.run("p").submitted == 0  # and later neither
+    project.rows(numbered(6))
+    run_with(project, "q", lambda: project.run("p"))
+    assert project.requests_sent() == 6
+
+
+def test_a_machine_that_slept_after_its_intent_posts_nothing(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    moments = iter([0.0, 61.0])
+    machine = replace(THIS_MACHINE, monotonic=lambda: next(moments, 61.0))
+    context = project.context
+    project.context = lambda: _on(context(), machine)  # type: ignore[method-assign]
+    result = project.run()
+    assert (result.rows["accepted"], project.requests_sent()) == (4, 4)
+    states = project.sql("SELECT state FROM ledger.batches ORDER BY prepared_at")
+    assert states == [("not_sent",), ("collected",)]
+    assert any("60 s have passed since it was prepared" in each for each in project.said)
+
+
+def _on(context: Any, machine: Any) -> Any:
+    context.machine = machine
+    return context
