@@ -42,6 +42,9 @@ def new(
         str | None,
         typer.Option("--labels", metavar="A,B,C", help="Let the model choose one of these labels for each row."),
     ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="The table of a database file with several tables.")
+    ] = None,
     as_json: Json = False,
 ) -> Task:
     """Add a pipeline to this project, made from the columns of your data."""
@@ -49,7 +52,7 @@ def new(
     def act(call: Call) -> int:
         from batchpipe.commands.new import new as command
 
-        return command(call, name, source, labels)
+        return command(call, name, source, labels, table)
 
     return Task(act=act, given=context.obj, json=as_json)
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.printing.text import count
-from batchpipe.scaffold import new as write_pipeline
+from batchpipe.commands.printing.text import count, safe
+from batchpipe.common.errors import UsageError
+from batchpipe.scaffold import Place, new_pipeline
 
 
-def new(call: Call, name: str, source: str | None, labels: str | None) -> int:
-    """Write the pipeline `name`. Its rows come from the file `source`; `labels` is a list with commas."""
-    written = write_pipeline(
+def new(call: Call, name: str, source: str | None, labels: str | None, table: str | None = None) -> int:
+    """Write the pipeline `name`. Its rows come from the file `source`, of a database from its `table`; `labels` is a
+    list with commas. Say which key was chosen and which columns the prompt shows.
+    """
+    if table is not None and source is None:
+        raise UsageError("--table without --input", where="--table", hint="Name the database file: --input FILE.")
+    own = call.settings.database_path(call.root, call.environment)
+    made = new_pipeline(
         name,
         root=call.root,
         source=call.path(source) if source is not None else None,
         labels=labels.split(",") if labels is not None else (),
+        place=Place(typed=source, start=call.start, table=table, own=own),
     )
-    paths = [str(path.relative_to(call.root)) for path in written]
+    paths = [str(path.relative_to(call.root)) for path in made.paths]
     if call.json:
-        call.out({"pipeline": name, "files": paths})
+        chosen = {"key": list(made.key), "prompt_columns": list(made.shown), "left_out": dict(made.left_out)}
+        call.out({"pipeline": name, "files": paths, **chosen})
         return 0
-    call.say(f"wrote {count(len(written), 'file')} to {call.root}")
+    call.say(f"wrote {count(len(paths), 'file')} to {call.root}")
     for path in paths:
         call.say(f"  {path}")
-    call.out(f"To try it: batchpipe run {name} --emulator")
+    if source is not None:
+        keys = ", ".join(made.key)
+        call.say(f"key: {safe(keys)}, guessed because it is never NULL and never twice; to choose another: [input] key")
+        call.say(f"in the prompt: {safe(', '.join(made.shown))}")
+        for column, reason in made.left_out.items():
+            call.say(f"not in the prompt: {safe(column)}, {reason}; to show it, write it into {paths[2]}")
+    call.out(f"To try it: {call.suggest(f'run {name}' + ('' if call.settings.emulator else ' --emulator'))}")
     return 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
@@ -18,8 +19,21 @@ from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.drafts import SCHEMA
 from batchpipe.scaffold.files import write_files
+from batchpipe.scaffold.sources import Place
 
-__all__ = ["init", "new", "next_steps"]
+__all__ = ["NewPipeline", "Place", "init", "new", "new_pipeline", "next_steps"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPipeline:
+    """The files that were written, the key that was chosen, the columns in the prompt, and those left out of it, each
+    with the reason.
+    """
+
+    paths: Sequence[Path]
+    key: Sequence[str]
+    shown: Sequence[str]
+    left_out: Mapping[str, str]
 
 
 def init(directory: Path) -> list[Path]:
@@ -37,21 +51,30 @@ def next_steps(directory: Path) -> str:
 
 
 def new(name: str, *, root: Path, source: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
-    """Write a pipeline called `name` into the project at `root` and return the paths.
+    """Write a pipeline called `name` into the project at `root` and return the paths. Raises what `new_pipeline`
+    raises.
+    """
+    return list(new_pipeline(name, root=root, source=source, labels=labels).paths)
 
-    Its rows are those of the file `source` (a relative path starts at the working folder), or a few made-up ones. With
-    `labels` the pipeline classifies; without, it writes a sentence about each row. Raises UsageError, before anything
-    is written, for a wrong name, label or source, or if a file exists.
+
+def new_pipeline(
+    name: str, *, root: Path, source: Path | None = None, labels: Sequence[str] = (), place: Place | None = None
+) -> NewPipeline:
+    """Write a pipeline called `name` into the project at `root`, and return what was written and chosen.
+
+    Its rows are those of the file `source` (a relative path starts at the working folder), or a few made-up ones;
+    `place` says how the file was named. With `labels` the pipeline classifies; without, it writes a sentence about each
+    row. Raises UsageError, before anything is written, for a wrong name, label or source, or if a file exists.
     """
     _check_name(name)
     wanted = _checked_labels(labels)
     if source is None:
-        files = rows.made_up_files(name, wanted)
+        drafted = rows.made_up_files(name, wanted)
     else:
-        files = rows.source_files(name, root, source, wanted)
-    if not (root / SCHEMA).exists():
-        files = {**files, SCHEMA: schema_text()}
-    return write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
+        drafted = rows.source_files(name, root, source, wanted, place)
+    files = drafted.files if (root / SCHEMA).exists() else {**drafted.files, SCHEMA: schema_text()}
+    paths = write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
+    return NewPipeline(paths=paths, key=drafted.key, shown=drafted.shown, left_out=drafted.left_out)
 
 
 def schema_text() -> str:

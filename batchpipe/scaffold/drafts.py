@@ -6,7 +6,7 @@ import json
 import keyword
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2.defaults import DEFAULT_NAMESPACE
@@ -36,7 +36,8 @@ class Draft:
 
     `columns` are all columns of the input, `shown` those that the prompt shows. With `labels` (values, or values with
     their meanings) the pipeline classifies; without, it writes a sentence about each row. `task` is the first sentence
-    of the system prompt. `size` is that of the input, which the budget is made for.
+    of the system prompt. `size` is that of the input, which the budget is made for. `setup` are statements before the
+    query. `left_out` are columns that the prompt does not show, each with the reason.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Draft:
     labels: Sequence[str] | Mapping[str, str]
     task: str
     size: InputSize = NO_INPUT
+    setup: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def field(self, name: str) -> str:
         """Return `name` for an output field, changed if an input column has that name."""
@@ -69,24 +72,31 @@ def pipeline_files(draft: Draft) -> dict[str, str]:
     return {
         f"pipelines/{draft.name}.toml": f"#:schema {SCHEMA.removeprefix('pipelines/')}\n" + document(blocks),
         f"prompts/{draft.name}/system.md.j2": system,
-        f"prompts/{draft.name}/user.md.j2": _user_prompt(draft.shown),
+        f"prompts/{draft.name}/user.md.j2": _user_prompt(draft.shown, draft.left_out),
     }
 
 
 def _input(draft: Draft) -> list[Block]:
     templates = {"system": f"{draft.name}/system.md.j2", "user": f"{draft.name}/user.md.j2"}
     key = draft.key[0] if len(draft.key) == 1 else list(draft.key)
+    setup = {"setup": list(draft.setup)} if draft.setup else {}
     return [
         Block(table={"description": draft.description}),
         Block(
             comment="The rows: any DuckDB SELECT. The key names a row: it never changes, is unique and never NULL.",
-            table={"input": {"query": draft.query, "key": key}},
+            table={"input": {"query": draft.query, "key": key, **setup}},
         ),
         Block(
-            comment="Templates below prompts/. They see the columns of the query by name.",
+            comment="Templates below prompts/. They see the columns of the query by name." + _left_out(draft),
             table={"prompt": templates},
         ),
     ]
+
+
+def _left_out(draft: Draft) -> str:
+    """Return comment lines about the columns that the prompt leaves out. A line break in a name would end one."""
+    lines = [f"Not in the prompt: {' '.join(name.split())} ({reason})." for name, reason in draft.left_out.items()]
+    return "".join(f"\n{line}" for line in lines) + ("\nWrite it into the user template to show it." if lines else "")
 
 
 def _fields(draft: Draft) -> list[Block]:
@@ -173,9 +183,10 @@ def _sentence_prompt(draft: Draft) -> str:
     )
 
 
-def _user_prompt(columns: Sequence[str]) -> str:
+def _user_prompt(columns: Sequence[str], left_out: Mapping[str, str]) -> str:
     lines = [f"<{_tag(column)}>{{{{ {_variable(column)} }}}}</{_tag(column)}>" for column in columns]
-    return "\n".join(["<row>", *lines, "</row>", ""])
+    comments = [f"{{#- {_tag(column)} is left out: {reason} #}}" for column, reason in left_out.items()]
+    return "\n".join(["<row>", *lines, "</row>", *comments, ""])
 
 
 def _variable(column: str) -> str:

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchpipe.scaffold.budget import input_size
 from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
-from batchpipe.scaffold.sources import Source, read_source
+from batchpipe.scaffold.sources import Place, Source, read_source
 from batchpipe.sql.quoting import quote_identifier
 
 MADE_UP = {
@@ -30,7 +31,7 @@ TEMPLATE_NAMES = frozenset(("fields", "row"))
 LINE_LENGTH = 100
 
 
-def made_up_files(name: str, labels: Sequence[str]) -> dict[str, str]:
+def made_up_files(name: str, labels: Sequence[str]) -> Drafted:
     """Return the files of a pipeline on a few made-up rows, which can run at once."""
     data = f"pipelines/data/{name}.csv"
     draft = Draft(
@@ -48,35 +49,52 @@ def made_up_files(name: str, labels: Sequence[str]) -> dict[str, str]:
         outputs = {f"A made-up text about {each}.": {"label": each, "confidence": 0.9} for each in labels}
     else:
         outputs = {text: {"answer": sentence} for text, sentence in MADE_UP.items()}
-    return {
+    files = {
         **pipeline_files(draft),
         data: csv_text(("id", "text"), enumerate(outputs, start=1)),
         f"pipelines/data/answers/{name}.jsonl": answer_lines(outputs),
     }
+    return Drafted(files=files, key=draft.key, shown=draft.shown, left_out={})
 
 
-def source_files(name: str, root: Path, path: Path, labels: Sequence[str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """The files of a new pipeline, its key, the columns in its prompt, and those left out, each with the reason."""
+
+    files: Mapping[str, str]
+    key: Sequence[str]
+    shown: Sequence[str]
+    left_out: Mapping[str, str]
+
+
+def source_files(name: str, root: Path, path: Path, labels: Sequence[str], place: Place | None = None) -> Drafted:
     """Return the files of a pipeline on the rows of a data file. Raises UsageError if the file cannot be used.
 
     There are no answers for the emulator, which makes up answers that fit the schema: right ones are not known, and
     rows of the file are not copied into a file that is checked in.
     """
-    source = read_source(root, path)
+    source = read_source(root, path, labels, place)
     names = _column_names(source.columns)
     key = tuple(names[column] for column in source.key)
-    content = tuple(names[column] for column in source.columns if column not in source.key)
+    content = [column for column in source.columns if column not in source.key]
+    candidates = content if content and source.key_is_named else list(source.columns)
+    # A prompt that shows nothing is of no use: then all is shown, and said.
+    shown = [column for column in candidates if column not in source.left_out] or candidates
+    left_out = {names[each]: reason for each, reason in source.left_out.items() if each not in (*shown, *source.key)}
     draft = Draft(
         name=name,
         description=_description(labels),
         query=_query(source, names),
         key=key,
         columns=tuple(names.values()),
-        shown=content if content and source.key_is_named else tuple(names.values()),
+        shown=tuple(names[each] for each in shown),
+        left_out=left_out,
+        setup=source.setup,
         labels=labels,
         task=_task(labels),
-        size=input_size(root, source.relation, source.columns),
+        size=input_size(root, source.here, source.columns, source.setup_here),
     )
-    return pipeline_files(draft)
+    return Drafted(files=pipeline_files(draft), key=key, shown=draft.shown, left_out=left_out)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from batchpipe.common.errors import UsageError
+from batchpipe.scaffold import databases
+from batchpipe.scaffold.left_out import left_out
+from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 READERS = {
@@ -21,7 +24,9 @@ READERS = {
     ".json": "read_json",
     ".jsonl": "read_json",
     ".ndjson": "read_json",
+    ".xlsx": "read_xlsx",
 }
+DATABASE = "a database"
 COMPRESSED = (".gz", ".zst")
 # If no single column can be the key, pairs of the first columns are tried, at most so many columns.
 PAIRED_COLUMNS = 8
@@ -32,13 +37,35 @@ NO_KEY_TYPE = re.compile(r"FLOAT|DOUBLE|BOOLEAN|BLOB|BIT|INTERVAL|JSON|VARIANT|G
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the rows of a new pipeline are.
+
+    `typed` is the path as it was typed in the folder `start`; None where it was not typed. `table` is the table of a
+    database that is meant. `own` is the project's own database.
+    """
+
+    typed: str | None = None
+    start: Path | None = None
+    table: str | None = None
+    own: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A data file: `relation` is the SQL that reads it; its columns in order, the SQL of each of them, and the key."""
+    """A data file: `relation` is the SQL that reads it; its columns in order, the SQL of each of them, and the key.
+
+    `setup` are statements before it. `here` and `setup_here` are the same from any folder. `left_out` are the columns
+    that a prompt had better not show, each with the reason.
+    """
 
     relation: str
     columns: tuple[str, ...]
     expressions: tuple[str, ...]
     key: tuple[str, ...]
+    setup: tuple[str, ...]
+    here: str
+    setup_here: tuple[str, ...]
+    left_out: Mapping[str, str]
 
     @property
     def key_is_named(self) -> bool:
@@ -46,23 +73,77 @@ class Source:
         return all(KEY_NAME.fullmatch(column) for column in self.key)
 
 
-def read_source(root: Path, path: Path) -> Source:
+def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place | None = None) -> Source:
     """Inspect the file at `path`; the SQL of the result reads it from `root`. Raises UsageError if it cannot
     be used.
     """
+    place = place or Place()
     reader = _reader(path)
-    here = _call(reader, path.resolve().as_posix())
+    shown = _shown_path(root, path, place)
     with duckdb.connect() as session:
         try:
+            if reader == DATABASE:
+                relation, setup, here, setup_here = _in_database(session, path, shown, place)
+            else:
+                relation, setup = _call(reader, shown), ()
+                here, setup_here = _call(reader, path.resolve().as_posix()), ()
             described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
             columns = {str(row[0]): str(row[1]) for row in described}
             key = _key(session, here, columns, path)
             expressions = _expressions(session, columns)
+            unfit = left_out(session, here, list(columns), labels)
         except duckdb.Error as error:
-            what = f"DuckDB cannot read the file: {str(error).splitlines()[0]}"
-            raise UsageError(what, where=str(path), hint=f"Try it in DuckDB first: FROM {here}") from error
-    relation = _call(reader, Path(os.path.relpath(path.resolve(), root.resolve())).as_posix())
-    return Source(relation=relation, columns=tuple(columns), expressions=expressions, key=key)
+            raise _unreadable(error, path, reader) from error
+    return Source(
+        relation=relation,
+        columns=tuple(columns),
+        expressions=expressions,
+        key=key,
+        setup=setup,
+        here=here,
+        setup_here=setup_here,
+        left_out=unfit,
+    )
+
+
+def _in_database(
+    session: duckdb.DuckDBPyConnection, path: Path, shown: str, place: Place
+) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
+    """Return relation and setup of a table in a database file, as the pipeline has them and as they are used here."""
+    kind = databases.database_kind(path)
+    databases.attach(session, path.resolve(), kind)
+    schema, name = databases.table_of(session, path, place.table)
+    here = databases.relation((databases.ALIAS, schema, name))
+    setup_here = (databases.attach_statement(path.resolve().as_posix(), kind),)
+    if place.own is not None and place.own.exists() and path.resolve() == place.own.resolve():
+        if schema != "main":
+            view = f"CREATE VIEW {databases.relation((name,))} AS FROM {databases.relation((schema, name))}"
+            what = f"a pipeline sees the tables in the schema main of its own database, and this one is in {schema}"
+            raise UsageError(what, where=str(path), hint=f"Make a view of it in DuckDB: {view}")
+        return databases.relation((name,)), (), here, setup_here  # seen without ATTACH
+    return here, (databases.attach_statement(shown, kind),), here, setup_here
+
+
+def _shown_path(root: Path, path: Path, place: Place) -> str:
+    """Return the path as the pipeline's query names it, from `root`: as it was typed where that is possible."""
+    if place.typed is not None and (Path(place.typed).is_absolute() or place.typed.startswith("~")):
+        return place.typed
+    if place.typed is not None and place.start is not None:
+        if place.start.resolve() == root.resolve():
+            return place.typed
+        return Path(os.path.relpath(place.start.resolve() / place.typed, root.resolve())).as_posix()
+    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+
+
+def _unreadable(error: duckdb.Error, path: Path, reader: str) -> UsageError:
+    if reader == "read_xlsx" and "extension" in str(error).lower():
+        what = "to read .xlsx DuckDB needs its extension excel, which is not here"
+        install = "python -c \"import duckdb; duckdb.execute('INSTALL excel')\""
+        hint = f"Install it once where there is a network: {install}; or save the sheet as CSV and name that file."
+        return UsageError(what, where=str(path), hint=hint)
+    what = f"DuckDB cannot read the file: {duckdb_message(error)}"
+    hint = "Try it in DuckDB first." if reader == DATABASE else query_hint(error)
+    return UsageError(what, where=str(path), hint=hint)
 
 
 def _reader(path: Path) -> str:
@@ -70,9 +151,11 @@ def _reader(path: Path) -> str:
         hint = "Give `--input` the path of a data file."
         raise UsageError("there is no such file", where=str(path), hint=hint)
     kept = [each.lower() for each in path.suffixes if each.lower() not in COMPRESSED]
+    if kept and kept[-1] in databases.SUFFIXES:
+        return DATABASE
     reader = READERS.get(kept[-1]) if kept else None
     if reader is None:
-        known = ", ".join(READERS)
+        known = ", ".join([*READERS, *databases.SUFFIXES])
         hint = f"Known are {known}. For other sources leave `--input` out and edit the query in the new file."
         raise UsageError("this kind of file is not known", where=str(path), hint=hint)
     return reader

@@ -158,6 +158,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "pipeline.reference",
         "pipeline.value_types",
         "providers",
+        "sql.messages",
         "sql.quoting",
     ),
     # a command is a query, then a printer

@@ -1,0 +1,142 @@
+"""Tests of what `new` makes of a file: what it says, what it leaves out of the prompt, and which files it takes."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import duckdb
+import pytest
+from commandline import CommandLine
+
+from batchpipe.common.errors import UsageError
+from batchpipe.pipeline.load import load
+from batchpipe.scaffold.left_out import LABEL, PERSONAL, left_out
+from batchpipe.scaffold.sources import read_source
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    (tmp_path / "batchpipe.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+
+
+TICKETS = """ticket_id,subject,queue,category,E-Mail,contact,amount
+7,Lamp,bug,x,ada@example.org,+49 30 1234567,3
+8,Bill,billing,y,,+49 30 1234568,4
+9,Tea,bug,z,bo@example.org,,5
+"""
+
+
+def test_it_says_what_it_chose_and_leaves_out_labels_and_personal_data(tmp_path: Path, call: CommandLine) -> None:
+    (tmp_path / "tickets.csv").write_text(TICKETS)
+    ended = call("new", "tickets", "--input", "tickets.csv", "--labels", "bug,Billing,other")
+    assert ended.code == 0, ended.talk
+    assert "key: ticket_id, guessed" in ended.talk
+    assert "in the prompt: subject, amount" in ended.talk
+    for column, reason in (("queue", LABEL), ("category", LABEL), ("E-Mail", PERSONAL), ("contact", PERSONAL)):
+        assert f"not in the prompt: {column}, {reason}" in ended.talk
+        assert f"# Not in the prompt: {column} ({reason})." in (tmp_path / "pipelines" / "tickets.toml").read_text()
+    user = (tmp_path / "prompts" / "tickets" / "user.md.j2").read_text()
+    assert "{{ subject }}" in user
+    assert "{{ queue }}" not in user
+    ended = call("plan", "tickets", "--json", "--emulator")
+    assert (ended.code, ended.value["due"]) == (0, 3), ended.talk
+    ended = call("show", "tickets", "7", "--emulator")
+    assert "<row>\n    <subject>Lamp</subject>\n    <amount>3</amount>\n    </row>" in ended.out
+    assert "left out" not in ended.out
+    ended = call("new", "again", "--input", "tickets.csv", "--json")
+    assert ended.value["key"] == ["ticket_id"]
+    assert ended.value["prompt_columns"] == ["subject", "queue", "category", "amount"]
+
+
+@pytest.mark.parametrize(
+    ("column", "labels", "reason"),
+    [
+        ("label", (), LABEL),
+        ("gold_label", (), LABEL),
+        ("intent", (), None),
+        ("intent", ("a", "b"), LABEL),
+        ("firstName", (), PERSONAL),
+        ("Customer Name", (), PERSONAL),
+        ("date of birth", (), PERSONAL),
+        ("product_name", (), None),
+        ("name", (), None),
+        ("description", (), None),
+        ("ip", (), PERSONAL),
+        ("tip", (), None),
+        ("email_subject", (), None),
+    ],
+)
+def test_a_column_is_judged_by_its_name(column: str, labels: tuple[str, ...], reason: str | None) -> None:
+    with duckdb.connect() as session:
+        found = left_out(session, f"(SELECT 'some text' AS \"{column}\")", [column], labels)
+    assert found.get(column) == reason
+
+
+def test_a_prompt_is_never_left_empty(tmp_path: Path, call: CommandLine) -> None:
+    (tmp_path / "rows.csv").write_text("id,email\n1,a@example.org\n2,b@example.org\n")
+    ended = call("new", "rows", "--input", "rows.csv")
+    assert "in the prompt: email" in ended.talk
+    assert "{{ email }}" in (tmp_path / "prompts" / "rows" / "user.md.j2").read_text()
+
+
+def test_the_path_stays_as_it_was_typed(tmp_path: Path, call: CommandLine) -> None:
+    data = tmp_path / "elsewhere"
+    data.mkdir()
+    (data / "rows.csv").write_text("id,text\n1,a\n2,b\n")
+    (tmp_path / "linked").symlink_to(data)
+    (tmp_path / "deep").mkdir()
+    for number, typed in enumerate(("linked/rows.csv", "./elsewhere/rows.csv", str(data / "rows.csv"))):
+        assert call("new", f"rows_{number}", "--input", typed).code == 0
+        assert f"read_csv('{typed}')" in (tmp_path / "pipelines" / f"rows_{number}.toml").read_text()
+    call.monkeypatch.chdir(tmp_path / "deep")
+    assert call("new", "rows_9", "--input", "../linked/rows.csv").code == 0
+    assert "read_csv('linked/rows.csv')" in (tmp_path / "pipelines" / "rows_9.toml").read_text()
+
+
+def test_a_database_is_taken_and_its_table_named(tmp_path: Path, call: CommandLine) -> None:
+    for name in ("crm.duckdb", "batchpipe.duckdb"):
+        with duckdb.connect(str(tmp_path / name)) as connection:
+            connection.execute("CREATE TABLE tickets AS SELECT range AS id, 'text ' || range AS body FROM range(3)")
+            connection.execute('CREATE SCHEMA mart; CREATE TABLE mart."Old ones" AS SELECT 1 AS id, 2 AS x')
+    ended = call("new", "tickets", "--input", "crm.duckdb")
+    assert ended.code == 2
+    assert "several tables: tickets, mart.Old ones" in ended.talk
+    assert "--table tickets" in ended.talk
+    assert call("new", "tickets", "--input", "crm.duckdb", "--table", "tickets").code == 0
+    given = load(tmp_path / "pipelines" / "tickets.toml", tmp_path).pipeline.input
+    assert given.setup == ("ATTACH 'crm.duckdb' AS source (READ_ONLY)",)
+    ended = call("plan", "tickets", "--json", "--emulator")
+    assert (ended.code, ended.value["due"]) == (0, 3), ended.talk
+    # The project's own database needs no ATTACH.
+    ended = call("new", "own", "--input", "batchpipe.duckdb", "--table", "Mart.old ones")
+    assert (ended.code, "CREATE VIEW" in ended.talk) == (2, True)
+    assert call("new", "own", "--input", "batchpipe.duckdb", "--table", "Tickets").code == 0
+    given = load(tmp_path / "pipelines" / "own.toml", tmp_path).pipeline.input
+    assert given.setup == ()
+    assert call("plan", "own", "--json", "--emulator").value["due"] == 3
+
+
+def test_what_the_engine_cannot_read_is_told_with_the_way_out(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "crm.db") as connection:
+        connection.execute("CREATE TABLE tickets (id INTEGER, body TEXT)")
+        connection.execute("INSERT INTO tickets VALUES (1, 'a'), (2, 'b')")
+    (tmp_path / "rows.xlsx").write_bytes(b"PK\x03\x04")
+    with duckdb.connect() as session:
+        here = {
+            name
+            for (name,) in session.execute("SELECT extension_name FROM duckdb_extensions() WHERE installed").fetchall()
+        }
+    if "sqlite_scanner" in here:
+        found = read_source(tmp_path, tmp_path / "crm.db")
+        assert (found.key, found.setup) == (("id",), ("ATTACH 'crm.db' AS source (TYPE sqlite, READ_ONLY)",))
+    else:
+        with pytest.raises(UsageError, match="needs its extension sqlite") as raised:
+            read_source(tmp_path, tmp_path / "crm.db")
+        assert "INSTALL sqlite" in str(raised.value.hint)
+        assert "sqlite3 -header -csv crm.db" in str(raised.value.hint)
+    with pytest.raises(UsageError, match=r"cannot read the file|needs its extension excel") as raised:
+        read_source(tmp_path, tmp_path / "rows.xlsx")
+    assert ("INSTALL excel" in str(raised.value.hint)) == ("excel" not in here)
