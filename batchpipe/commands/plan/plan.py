@@ -43,7 +43,7 @@ MEANINGS = {
     "carried_over": "get the answer to an identical request: no cost",
     "kept": "have changed, but keep their result: by --keep, [rerun] or a review",
     "failed": "failed in the end; due again with --retry-failed",
-    "unchanged": "are answered, nothing has changed",
+    "unchanged": "are answered, nothing that is asked of them has changed",
 }
 
 
@@ -111,6 +111,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         "batches": found.batches,
         **estimate_object(estimate),
     }
+    if found.edits:
+        value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:
         value["gate"] = found.gate.what
     if done.too_long:
@@ -151,6 +153,13 @@ def _notes(found: Preview, call: Call) -> list[str]:
     if found.meanwhile is not None and found.meanwhile.requests:
         sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
         lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
+    for edit in found.edits:
+        lines.append(f"{safe(edit.what)}: answers stay, and nothing is paid for it")
+        again = call.suggest(f"run {found.resolved.name} --redo {edit.argument}")
+        cost = f"about {money(edit.cost_usd)}, {money(edit.max_usd)} at most"
+        lines.append(
+            f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")
+        )
     if found.gate is not None:
         lines.append(f"a run stops at the gate: {safe(found.gate.what)}")
         lines.append(safe(found.gate.hint or ""))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+from batchpipe.common import modes
 from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, tightest
@@ -15,6 +17,7 @@ from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
+from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
 from batchpipe.engine.plan.plan import DUE_REASONS, Plan
 from batchpipe.engine.plan.planner import Planner
@@ -33,7 +36,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import resolve_version
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
-from batchpipe.engine.run.previous_version import plan_meanwhile
+from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -75,6 +78,7 @@ class Preview:
     unknown: UnknownChunks = NOTHING_UNKNOWN
     diff: PromptDiff | None = None
     gate: GateError | None = None  # at which a run stops
+    edits: Sequence[LadderEdit] = ()
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
 
     @property
@@ -182,6 +186,8 @@ def _planned(
             estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
             plan = replace(plan, estimate=estimate)
         unknown = raw_log(context).unknown(session, resolved.names)
+        asked = {each.argument for each in orders if each.kind == "redo"}
+        edits = [each for each in ladder_edits(session, resolved) if each.argument not in asked]
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -196,6 +202,7 @@ def _planned(
         unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
         gate=gate or keys_gate(database, work, resolved, plan),
+        edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
     )
 
@@ -211,6 +218,25 @@ def _meanwhile(
         return None
     keys = [key for (key,) in work.connection.execute("SELECT key FROM work.due").fetchall()]
     return plan_meanwhile(context, resolved, plan.snapshot, options.plan, keys, folder / "meanwhile")
+
+
+def _priced(
+    edit: LadderEdit,
+    context: Context,
+    plan: Plan,
+    resolved: Resolved,
+    orders: Sequence[Order],
+    options: RunOptions,
+    folder: Path,
+) -> LadderEdit:
+    """Return `edit` with what its order would send and cost, planned in working tables of its own."""
+    own = folder / f"redo-{edit.argument}"
+    modes.make_folder(own, below=own)
+    with closing(context.work()) as work:
+        with context.database.reading(work) as session:
+            order = order_of(session, resolved, edit)
+        planner = make_planner(context, work, resolved, own)
+        return with_cost(edit, plan, planner.plan(plan.snapshot, [*orders, order], options.plan))
 
 
 def _imagined(session: Session, resolved: Resolved, recorded: Sequence[Order], options: RunOptions) -> list[Order]:

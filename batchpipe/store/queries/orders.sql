@@ -19,5 +19,26 @@ JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline 
 JOIN (SELECT DISTINCT custom_id, settings FROM ledger.requests WHERE pipeline IN ({pipelines})) r USING (custom_id)
 WHERE s.state = 'accepted' AND s.started < $seq AND r.settings NOT IN ({present})
 
+-- name: standing_accepts
+-- The `accept` of each rung, as a JSON list, of the policies under which rows stand.
+SELECT DISTINCT (p.policy -> 'accept')::VARCHAR
+FROM work.standing_policies s
+JOIN ledger.policies p USING (policy_hash)
+WHERE p.pipeline IN ({pipelines}) AND s.answered > 0
+ORDER BY ALL
+
+-- name: any_settings_off_the_ladder
+SELECT EXISTS (
+    SELECT 1 FROM ledger.requests WHERE pipeline IN ({pipelines}) AND reason <> 'try' AND settings NOT IN ({present})
+)
+
+-- name: models_off_the_ladder
+SELECT r.model, count(*)
+FROM work.standing s
+JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
+JOIN (SELECT DISTINCT custom_id, settings, model FROM ledger.requests WHERE pipeline IN ({pipelines})) r USING (custom_id)
+WHERE s.state = 'accepted' AND r.settings NOT IN ({present})
+GROUP BY r.model ORDER BY r.model
+
 -- name: insert_order
 INSERT INTO ledger.orders VALUES ($pipeline, $order_id, $kind, $argument, $selection, $run_id, $now, $seq)

@@ -1,0 +1,79 @@
+"""Edits of the ladder since answers were given: they pay nothing by themselves; an order would go by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
+
+from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.plan.orders import Order, make_order
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderEdit:
+    """Says what of the ladder was edited since rows were answered, and what `--redo` with `argument` would send more.
+
+    Costs are US dollars; None where they are not known.
+    """
+
+    argument: Literal["accept", "model"]
+    what: str
+    requests: int = 0
+    cost_usd: Decimal | None = None
+    max_usd: Decimal | None = None
+
+
+def ladder_edits(session: Session, resolved: Resolved) -> list[LadderEdit]:
+    """Return what was edited of `accept`, and of the models and their settings, since the standing rows were answered.
+
+    Reads `work.standing_policies`, `work.standing`, `ledger.policies`, `ledger.decisions`, `ledger.requests`.
+    """
+    names = quote_list(resolved.names)
+    today = [each.accept for each in resolved.file.pipeline.models]
+    edits = []
+    before = [json.loads(text) for (text,) in session.rows(query("standing_accepts", pipelines=names))]
+    words = list(dict.fromkeys(each for accepts in before for each in _accept_words(accepts, today)))
+    if words:
+        edits.append(LadderEdit(argument="accept", what="; ".join(words)))
+    present = quote_list(settings_text(each) for each in resolved.rungs)
+    if session.one(query("any_settings_off_the_ladder", pipelines=names, present=present))[0]:
+        gone = session.rows(query("models_off_the_ladder", pipelines=names, present=present))
+        if gone:
+            listed = ", ".join(f"{model} ({rows:,} rows)" for model, rows in gone)
+            what = f"a model or its settings were edited: answers are by {listed} as it was set then"
+            edits.append(LadderEdit(argument="model", what=what))
+    return edits
+
+
+def order_of(session: Session, resolved: Resolved, edit: LadderEdit) -> Order:
+    """Return the order by which rows would go by the edit."""
+    return make_order(resolved, session.connection, "redo", edit.argument, None)
+
+
+def with_cost(edit: LadderEdit, plan: Plan, redone: Plan) -> LadderEdit:
+    """Return `edit` with what its order sends more in the plan `redone` than in `plan`."""
+    cost, most = redone.estimate.cost_usd, redone.estimate.max_usd
+    cost_before, most_before = plan.estimate.cost_usd, plan.estimate.max_usd
+    return replace(
+        edit,
+        requests=redone.requests - plan.requests,
+        cost_usd=cost - cost_before if cost is not None and cost_before is not None else None,
+        max_usd=most - most_before if most is not None and most_before is not None else None,
+    )
+
+
+def _accept_words(before: Sequence[str | None], today: Sequence[str | None]) -> list[str]:
+    """Return in words how `accept` was edited, rung by rung. Rungs that are new or gone have no older `accept`."""
+    words = []
+    for number, (old, new) in enumerate(zip(before, today, strict=False), start=1):
+        if old != new:
+            words.append(f"accept of rung {number} was edited: {old or 'none'} before, {new or 'none'} now")
+    return words
