@@ -115,6 +115,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:
         value["gate"] = found.gate.what
+    if done.estimate.limited_by is not None:
+        value["limited_by"] = done.estimate.limited_by
     if done.too_long:
         value["too_long"] = [asdict(each) for each in done.too_long]
     if done.held is not None:
