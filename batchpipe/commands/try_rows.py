@@ -27,6 +27,7 @@ VERDICTS = {
     "truncated": "cut off at max_tokens",
     "context_window": "the context window was exceeded",
     "refused": "the model refused",
+    "unknown": "not understood",
 }
 
 

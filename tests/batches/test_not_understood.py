@@ -10,7 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 from calls import Printed, call_here
+from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
+
+from batchpipe.engine.quality.review import RowReview
 
 GOOD = {"label": "bug", "score": 0.5}
 USAGE = {"input_tokens": 100, "output_tokens": 20, "service_tier": "batch"}
@@ -282,3 +285,31 @@ def test_a_decimal_has_the_digits_of_the_answer(project: Project, form: str) -> 
     assert project.sql("SELECT id, amount, count FROM demo ORDER BY id")[0] == table[0]
     assert project.run().rows["unchanged"] == 2
     assert project.sql("SELECT count(*) FROM ledger.results WHERE judged_again") == [(1,)]
+    (project.root / "review").mkdir()
+    with desk_of(project, "every") as desk:
+        row = desk.row(0)
+        assert row.document["amount"] == table[0][1]
+        typed = desk.forms[0].value("98765432109876543.215")
+        ((document, error),) = desk.validate([(row.number, {**row.document, "amount": typed})])
+        assert (error, document is not None) == ("", True)
+        assert desk.record([RowReview(number=row.number, document=document or {}, accepted=False)]) == []
+    assert project.sql("SELECT amount FROM demo WHERE id = 1") == [(Decimal("98765432109876543.22"),)]
+    shown = said(project, "show", "demo", "1").out
+    assert "amount: 123456789012345678.91 → 98765432109876543.215" in shown
+
+
+def test_a_row_that_is_tried_says_what_is_not_understood(project: Project) -> None:
+    project.pipeline()
+    project.rows(rows(["usage", "content", "paused"]))
+    odd = {"usage": {"usage": None}, "content": {"content": 7}, "paused": {"stop_reason": "pause_turn", "content": []}}
+    project.faults({"requests": [{"match": f"case:{n};", "output": GOOD, "message": each} for n, each in odd.items()]})
+    value = json.loads(said(project, "try", "demo", "1", "2", "3", "--json").out)
+    assert [each["verdict"] for each in value["rows"]] == ["accepted", "unknown", "unknown"]
+    assert [each["cost_usd"] is None for each in value["rows"]] == [True, True, False]
+    assert value["cost_usd"] is None
+    assert "the content is missing" in value["rows"][1]["error"]
+    assert "pause_turn" in value["rows"][2]["error"]
+    held = project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'cost_unknown' AND data ->> 'held_usd' > '0'")
+    assert held == [(2,)]
+    text = said(project, "try", "demo", "1").out
+    assert "nothing: it was answered before" in text

@@ -251,7 +251,9 @@ class Collector:
         odd = odd_results(connection)
         states = fill_ladder_verdicts(self.parts)
         warnings = [*oddity_warnings(odd), *self._warnings(faults)]
-        stop = _stop_message(uniform, account) or none_understood(connection, odd)
+        stop = _stop_message(uniform, account)
+        if stop is None and (odd or faults["missing"]):
+            stop = none_understood(connection, odd)
         canceled = dict(connection.execute(query("canceled")).fetchall())
         with self.parts.writing() as session:
             if session.one(query("any_collected"))[0]:
