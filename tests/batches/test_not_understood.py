@@ -254,7 +254,7 @@ def test_a_text_that_is_blank_is_asked_for_again(project: Project) -> None:
 MONEY = BASIC.split("[output.fields.label]")[0] + (
     '[output]\nformat = "{format}"\n[output.fields.amount]\ntype = "number"\ncolumn = "DECIMAL(20, 2)"\n'
     '[output.fields.count]\ntype = "integer"\n'
-) + BASIC[BASIC.index("[[models]]") :]  # fmt: skip
+) + BASIC[BASIC.index("[[models]]") :] + '[review]\nwhere = "true"\n'  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["json_schema", "tool"])
@@ -285,10 +285,18 @@ def test_a_decimal_has_the_digits_of_the_answer(project: Project, form: str) -> 
     assert project.sql("SELECT id, amount, count FROM demo ORDER BY id")[0] == table[0]
     assert project.run().rows["unchanged"] == 2
     assert project.sql("SELECT count(*) FROM ledger.results WHERE judged_again") == [(1,)]
+    assert said(project, "review", "demo", "--export", "sheet.csv").code == 0
+    sheet = project.root / "sheet.csv"
+    exported = sheet.read_text(encoding="utf-8-sig")
+    for digits, corrected in (("123456789012346000", 0), ("123456789012345678.92", 1)):
+        sheet.write_text(exported.replace("123456789012345678.91", digits), encoding="utf-8")
+        told = json.loads(said(project, "review", "demo", "--import", "sheet.csv", "--json").out)
+        assert (told["corrected"], told["without_a_word"]) == (corrected, 2 - corrected)
+    assert project.sql("SELECT amount FROM demo WHERE id = 1") == [(Decimal("123456789012345678.92"),)]
     (project.root / "review").mkdir()
     with desk_of(project, "every") as desk:
         row = desk.row(0)
-        assert row.document["amount"] == table[0][1]
+        assert row.document["amount"] == Decimal("123456789012345678.92")
         typed = desk.forms[0].value("98765432109876543.215")
         ((document, error),) = desk.validate([(row.number, {**row.document, "amount": typed})])
         assert (error, document is not None) == ("", True)

@@ -257,7 +257,7 @@ JUDGED: list[CheckedOutcome] = [
     "accepted", "unaccepted", "invalid", "truncated", "context_window", "refused", "expired", "transient", "missing",
     "unknown", "permanent",
 ]  # fmt: skip
-TRANSIENT = {"expired", "transient", "missing", "unknown"}
+TRANSIENT = {"expired", "transient", "missing"}
 
 
 @settings(max_examples=300, deadline=None)
@@ -286,7 +286,7 @@ def test_the_ladder_ends_keeps_every_valid_answer_and_bounds_its_attempts(
         assert mask >> (standing.rung - 1) & 1
         assert 1 <= standing.attempt <= attempts
         valid += judged in ("accepted", "unaccepted")
-        in_a_row = in_a_row + 1 if judged in TRANSIENT else 0
+        in_a_row = in_a_row + 1 if judged in TRANSIENT else int(judged == "unknown")
         verdict = decide(judged, standing, ladder)
         if verdict.state in ("accepted", "failed"):
             assert (verdict.state == "accepted") == (valid > 0)
@@ -299,7 +299,8 @@ def test_the_ladder_ends_keeps_every_valid_answer_and_bounds_its_attempts(
         if verdict.state == "retry":
             assert verdict.rung == standing.rung
             assert (verdict.pause_doublings is not None) == (judged in TRANSIENT)
-            assert in_a_row < transient
+            assert judged not in TRANSIENT or in_a_row < transient
+            assert [judged, *reversed(results[: sends - 1])][:2] != ["unknown", "unknown"]  # once more, and no oftener
             assert verdict.max_tokens is not None
             assert verdict.max_tokens > standing.max_tokens if judged == "truncated" else True
             assert verdict.attempts == standing.attempt - (judged in TRANSIENT)

@@ -78,7 +78,7 @@ def error_of(answer: str, format: Any = "json_schema", schema: Any = SCHEMA) -> 
         ('"x"', 'the answer is "x", not one JSON object'),
         ("", "the answer is not JSON: "),
         ('{"label":"bug","score":NaN}', "the answer is not JSON: "),
-        (r'{"label":"bug","free":"\ud83d"}', "the answer is not JSON: "),
+        ('{"label":"bug","free":"\x00', "the answer is not JSON: "),
     ],
 )
 def test_errors_name_the_path_and_what_is_allowed(answer: str, expected: str) -> None:
@@ -287,6 +287,20 @@ def test_a_number_that_would_take_long_to_calculate_with_does_not() -> None:
         output, _ = validator.validate(f'{{"any": 12345678901234567.5, "amount": {number}}}')
         assert output is not None
     assert validator.validate(f'{{"any": {"1" * 5_000}}}')[0] is None
+
+
+@pytest.mark.parametrize(
+    ("free", "read"),
+    [
+        (r"a\ud83db", "a\ufffdb"),
+        (r"\ude00\ud83d\ude00", "\ufffd\U0001f600"),
+        ("a\x00\x01\n", "a\x00\x01\n"),
+        (r"\\ud83d", r"\ud83d"),
+    ],
+)
+def test_halves_of_surrogate_pairs_and_raw_control_characters_are_read(free: str, read: str) -> None:
+    output, error = AnswerValidator(NUMBERS, "json_schema").validate(f'{{"any": "{free}"}}')
+    assert (json.loads(output or "null"), error) == ({"any": read}, None)
 
 
 OPTIONAL = {

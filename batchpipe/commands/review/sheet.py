@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 
+SPREADSHEET_DIGITS = 15  # that a spreadsheet keeps of a number
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 GUARDED = re.compile(r"'+[=+\-@\t\r]")
 WHY, VERDICT, MODEL, TOKEN = "_why", "_verdict", "_model", "_answer"
@@ -203,7 +204,7 @@ def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: Review
     document = dict(row.document)
     for form in forms:
         cell = line.cells[form.name]
-        if _unbroken(cell) == _unbroken(_cell(form, row)):
+        if _unbroken(cell) == _unbroken(_cell(form, row)) or _is_rounded(row.document.get(form.name), _plain(cell)):
             continue
         value = form.value(_plain(cell))
         if value is ABSENT:
@@ -222,6 +223,24 @@ def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: Review
         sheet.problems.append(Problem(what=what, where=where, hint="Leave the line out; run, and export again."))
     else:
         sheet.said.append((line, row, document))
+
+
+def _is_rounded(value: Any, cell: str) -> bool:
+    """Return whether the cell is the number `value` as a spreadsheet saves it: with the first 15 of its digits."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | Decimal)
+        or len(Decimal(value).as_tuple().digits) <= SPREADSHEET_DIGITS
+    ):
+        return False
+    try:
+        given = Decimal(cell)
+    except InvalidOperation:
+        return False
+    return any(
+        given == Context(prec=SPREADSHEET_DIGITS, rounding=rounding).create_decimal(value)
+        for rounding in (ROUND_HALF_UP, ROUND_DOWN)
+    )
 
 
 def _unbroken(text: str) -> str:
