@@ -70,6 +70,9 @@ def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) ->
         seen.setdefault(lower, name)
 
 
+TOP_FIELD = 3  # the length of the path of a field that no other field holds
+
+
 def field_findings(fields: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     """Yield the mistakes within each field, at every depth."""
     for name, field in fields.items():
@@ -104,6 +107,9 @@ def _field(field: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     yield from _containers(field, types, path)
     yield from _keywords(field, types, path)
     yield from _enum(field, types, path)
+    if "renamed_from" in field and len(path) > TOP_FIELD:
+        hint = "Remove it: only a field of [output.fields] can be renamed without paying for its answers again."
+        yield (*path, "renamed_from"), "a field within a field has no older name", hint
     if isinstance(field.get("column"), str):
         yield from _column(field["column"], (*path, "column"))
     yield from field_findings(table(field, "fields"), (*path, "fields"))

@@ -136,6 +136,9 @@ class OutputField(Frozen):
     max_items: Whole | None = Field(default=None, alias="maxItems", description="Most items of an array.")
     unique_items: Flag | None = Field(default=None, alias="uniqueItems", description="No value twice in the array.")
     optional: Flag = Field(default=False, description="The model may leave the field out.")
+    renamed_from: str | None = Field(
+        default=None, description="Older name of a field of `[output.fields]`: stored answers stay valid, unpaid."
+    )
     column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
     fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
     items: OutputField | None = Field(default=None, description="The items of an array.")

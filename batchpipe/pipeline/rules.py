@@ -119,6 +119,7 @@ def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Find
             yield ("output", "include"), what, "Remove it from include."
     yield from name_findings(list(fields), ("output", "fields"), taken_names(data, source))
     yield from field_findings(fields, ("output", "fields"))
+    yield from _renamed_fields(fields)
     yield from _blank(data, ("output",), ("after", "include"))
     for check, condition in table(data, "checks").items():
         if not IDENTIFIER.fullmatch(check):
@@ -126,6 +127,17 @@ def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Find
             yield ("output", "checks", check), f'"{check}" cannot be a check\'s name', hint
         if isinstance(condition, str) and not condition.strip():
             yield ("output", "checks", check), "the check is empty", "Write a SQL condition, or remove it."
+
+
+def _renamed_fields(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the older names of fields that are fields of their own."""
+    present = {name.lower() for name in fields}
+    for name, field in fields.items():
+        older = field.get("renamed_from") if isinstance(field, Mapping) else None
+        if isinstance(older, str) and older.lower() in present:
+            path = ("output", "fields", name, "renamed_from")
+            what = f'"{older}" is a field that is there'
+            yield path, what, "Write the name that the field had, and that no field has now; or remove renamed_from."
 
 
 def taken_names(output: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, str]:

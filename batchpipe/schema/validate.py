@@ -12,6 +12,7 @@ import orjson
 
 from batchpipe.schema import exact_json
 from batchpipe.schema.describe import MAX_LENGTH, branches, brief, describe_errors, kind_name, path_text
+from batchpipe.schema.renames import renamed_document
 
 Format = Literal["json_schema", "tool", "json", "text"]
 
@@ -33,11 +34,17 @@ _REPAIR_ROUNDS = 3
 class AnswerValidator:
     """The validator of all answers with one full schema; made once, used for every answer."""
 
-    def __init__(self, full_schema: Mapping[str, Any], format: Format) -> None:
-        """Compile the schema. Raises ValueError if it is not valid JSON Schema or refers to another file."""
+    def __init__(
+        self, full_schema: Mapping[str, Any], format: Format, renames: Mapping[str, str] | None = None
+    ) -> None:
+        """Compile the schema. `renames` has the older names of fields.
+
+        Raises ValueError if the schema is not valid JSON Schema or refers to another file.
+        """
         self._validator = compiled(full_schema)
         self._is_valid: Callable[[Any], bool] = self._validator.is_valid
         self._format = format
+        self._renames = renames or {}
         self._text_field = next(iter(full_schema.get("properties", {})), "text")
 
     def validate(self, answer: str) -> tuple[str | None, str | None]:
@@ -56,6 +63,8 @@ class AnswerValidator:
                 document = _parse(answer) if self._format != "json" else _parse_within(answer)
             except ValueError as error:
                 return None, str(error)[:MAX_LENGTH]
+        if self._renames:
+            document = renamed_document(document, self._renames)
         if not self._is_valid(document):
             self._leave_out_nulls(document)
             self._respell(document)

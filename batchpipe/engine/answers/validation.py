@@ -7,7 +7,7 @@ pipeline, or the policy under which the requests of an older prompt version were
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
@@ -30,7 +30,8 @@ Format = Literal["json_schema", "tool", "json", "text"]
 class AnswerRules:
     """What an answer is validated against: the schema, the columns, the checks and the `accept` of each rung.
 
-    `input_columns` are (name, DuckDB type) in the order of `input_values`.
+    `input_columns` are (name, DuckDB type) in the order of `input_values`. `renames` has the older names of fields,
+    which stored answers have.
     """
 
     output_format: Format
@@ -39,6 +40,7 @@ class AnswerRules:
     input_columns: tuple[tuple[str, str], ...]
     checks: Mapping[str, Condition]
     accepts: Sequence[Condition | None]
+    renames: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def conditions(self) -> list[Condition]:
@@ -83,7 +85,7 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
     connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
-    validator = AnswerValidator(rules.full_schema, rules.output_format)
+    validator = AnswerValidator(rules.full_schema, rules.output_format, rules.renames)
     reader = connection.cursor()
     reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
     while block := reader.fetchmany(block_rows):

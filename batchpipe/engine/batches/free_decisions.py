@@ -135,7 +135,9 @@ def record_free_decisions(
             "prompt_version": resolved.version.prompt_version,
             "policy_hash": resolved.policy_hash,
         }
-        session.execute(query("record_validated_again"), stamp)
+        # Once the older names of fields have left the pipeline file, a stored answer has to be valid without them.
+        answer = Sql("d.output::VARCHAR" if resolved.answer_rules.renames else "r.answer")
+        session.execute(query("record_validated_again", answer=answer), stamp)
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)

@@ -16,6 +16,7 @@ from batchpipe.engine.output.ownership import OutputPlace, output_place, output_
 from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.schema.columns import takes_null, value_sql
+from batchpipe.schema.renames import renamed_document_sql
 from batchpipe.sql.quoting import (
     Sql,
     joined,
@@ -250,6 +251,7 @@ def _sources(
         yield query(
             "output_source",
             pipelines=quote_list(resolved.names),
+            document=renamed_document_sql(Sql("coalesce(h.after, r.output)"), resolved.answer_rules.renames),
             columns=joined(", ", _values(resolved)),
             complete=joined(" AND ", [Sql("true"), *_complete(resolved)]),
             prompt_versions=quote_list(prompt_versions(resolved)),

@@ -177,7 +177,7 @@ def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[Record
     other_hashes = [resolved.policy_under(recipe)[1] for recipe in other_recipes(resolved.policy_recipe)]
     identities = {
         "prompt_versions": [each.prompt_version for each in versions],
-        "visible_hashes": [each.visible_hash for each in versions],
+        "visible_hashes": [each.visible_hash for each in (*versions, *resolved.versions_before_renames())],
         "schema_hashes": [each.schema_hash for each in versions],
         "judge_hashes": [resolved.judge_hash, *other_hashes],
     }

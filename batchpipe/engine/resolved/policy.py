@@ -25,7 +25,11 @@ def policy_of(
     exact = any(has_exact_numbers(each.shape) for each in columns)
     return {
         "output": output.model_dump(
-            mode="json", by_alias=True, exclude_none=True, include={"format", "fields", "schema_file"}
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            include={"format", "fields", "schema_file"},
+            exclude={"fields": {"__all__": {"renamed_from"}}},
         ),
         "full_schema": full,
         "columns": [(each.name, each.type) for each in hash_columns],

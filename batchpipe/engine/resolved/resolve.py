@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import (
+    RECIPES,
     judge_hash,
     newest_recipe,
     policy_hash,
@@ -30,6 +31,7 @@ from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_pr
 from batchpipe.schema.build import enum_queries, full_schema, template_fields
 from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.reduce import schema_problems, sent_schema
+from batchpipe.schema.renames import field_renames, schemas_before
 from batchpipe.schema.validate import schema_errors
 from batchpipe.sql.conditions import Condition, parse_condition
 from batchpipe.template import Templates, compile_templates
@@ -86,6 +88,17 @@ class Resolved:
         """Return the prompt version as the recipe of that number identifies it."""
         queries = self.version.queries
         return _version(self.file, self.templates, queries, self.full_schema, self.visible_schema, recipe)
+
+    def versions_before_renames(self) -> list[PromptVersion]:
+        """Return the prompt versions as they were before fields got their names of today, by every recipe."""
+        output_format, found = self.file.pipeline.output.format, []
+        for full in schemas_before(self.full_schema, self.answer_rules.renames):
+            sent = None if output_format == "text" else sent_schema(full)
+            visible = self.rules.visible_schema(output_format=output_format, sent_schema=sent)
+            found += [
+                _version(self.file, self.templates, self.version.queries, full, visible, recipe) for recipe in RECIPES
+            ]
+        return found
 
     def policy_under(self, recipe: int) -> tuple[str, str]:
         """Return the hashes of the policy and of its judge as the recipe of that number makes them."""
@@ -254,6 +267,7 @@ def _resolved(
             input_columns=tuple((each.name, each.type) for each in hash_columns),
             checks=conditions.checks,
             accepts=conditions.accepts,
+            renames=field_renames(output),
         ),
         whens=conditions.whens,
         rerun=conditions.rerun,

@@ -36,7 +36,7 @@ WHERE p.reason IN ('carried_over', 'unchanged', 'kept', 'failed')
 INSERT INTO ledger.results BY NAME
 SELECT
     r.* REPLACE (
-        d.output AS output, NULL AS error, 0 AS input_tokens, 0 AS cache_write_5m_tokens, 0 AS cache_write_1h_tokens,
+        {answer} AS answer, d.output AS output, NULL AS error, 0 AS input_tokens, 0 AS cache_write_5m_tokens, 0 AS cache_write_1h_tokens,
         0 AS cache_read_tokens, 0 AS output_tokens, 0 AS thinking_tokens, 0 AS web_searches, 0 AS cost_usd,
         0 AS realtime_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
 FROM (

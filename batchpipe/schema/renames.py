@@ -1,0 +1,62 @@
+"""Fields that were renamed: the schema as it was before, and the documents of answers that have the older names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+from batchpipe.pipeline.model import Output
+from batchpipe.sql.quoting import Sql, quote_literal, sql
+
+# Of so many renamed fields every part may have been renamed before; of more, all at once or one after another.
+MOST_COMBINED = 5
+
+
+def field_renames(output: Output) -> dict[str, str]:
+    """Return the older name of each field that gives one, by its name now."""
+    return {name: field.renamed_from for name, field in output.fields.items() if field.renamed_from is not None}
+
+
+def schemas_before(full: Mapping[str, Any], renames: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the full schema as it was before each part of the renames, the whole first."""
+    names = list(renames)
+    sizes = range(len(names), 0, -1) if len(names) <= MOST_COMBINED else (len(names), 1)
+    for size in sizes:
+        for chosen in combinations(names, size):
+            yield _before(full, {name: renames[name] for name in chosen})
+
+
+def renamed_document(document: Any, renames: Mapping[str, str]) -> Any:
+    """Return the document with the names that its fields have now."""
+    if not isinstance(document, dict):
+        return document
+    found = {older: name for name, older in renames.items() if older in document and name not in document}
+    return {found.get(key, key): value for key, value in document.items()} if found else document
+
+
+def renamed_document_sql(document: Sql, renames: Mapping[str, str]) -> Sql:
+    """Return SQL for the JSON `document` in which fields are found under the names that they have now."""
+    for name, older in renames.items():
+        document = sql(
+            "CASE WHEN json_exists({document}, {older}) AND NOT json_exists({document}, {pointer}) "
+            "THEN json_merge_patch(json_object({name}, json_extract({document}, {older})), {document}) "
+            "ELSE {document} END",
+            document=document,
+            older=_pointer(older),
+            pointer=_pointer(name),
+            name=quote_literal(name),
+        )
+    return document
+
+
+def _before(full: Mapping[str, Any], renames: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        **full,
+        "properties": {renames.get(name, name): node for name, node in full["properties"].items()},
+        "required": [renames.get(name, name) for name in full.get("required", ())],
+    }
+
+
+def _pointer(name: str) -> Sql:
+    return quote_literal("/" + name.replace("~", "~0").replace("/", "~1"))
