@@ -8,6 +8,8 @@ from dataclasses import dataclass
 # Bytes of a batch's body around its requests, and bytes of a request around its params: both a little more than real.
 ENVELOPE_BYTES = 16
 REQUEST_OVERHEAD_BYTES = 80
+# A part of a chunk has at least one in so many of its requests.
+SMALLEST_PART = 20
 
 # A function of (start, max_requests, max_bytes). It returns how many requests from `start` on are of one group and fit
 # into one body (at least 1, however large the first request is), and the bytes of that body.
@@ -30,6 +32,11 @@ class Chunk:
     start: int
     count: int
     bytes: int
+
+
+def is_worth_sending(fitting: int, count: int) -> bool:
+    """Return whether `fitting` of `count` requests are enough for a batch, where waiting would let all of them fit."""
+    return fitting * SMALLEST_PART >= count
 
 
 def free_size(count: int, taken: Collection[int]) -> int:
@@ -85,13 +92,13 @@ def count_rounds(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -
     """Return how many rounds of batches, one after the other, are needed to send `chunks`.
 
     A round is what the provider may hold at once: at most `max_in_flight` chunks with `max_queued` requests together. A
-    chunk that does not fit whole is cut.
+    chunk that does not fit whole is cut, unless that would send a few requests only.
     """
     rounds = in_flight = queued = 0
     for chunk in chunks:
         left = chunk.count
         while left:
-            if not rounds or in_flight >= max_in_flight or queued >= max_queued:
+            if not rounds or in_flight >= max_in_flight or (queued and not is_worth_sending(max_queued - queued, left)):
                 rounds, in_flight, queued = rounds + 1, 0, 0
             sent = min(left, max_queued - queued)
             left, queued, in_flight = left - sent, queued + sent, in_flight + 1

@@ -35,8 +35,6 @@ LEAST_RESULTS = 30
 # Shares are counted in classes, each of which reaches 3% further than the one before; all of a class count as its end.
 CLASS_WIDTH = 1.03
 STEPS = 60
-# A part of a chunk has at least one in so many of its requests.
-SMALLEST_PART = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +94,6 @@ def bound_usd(most: Most, seen: SeenShares, risk: float) -> float:
     )
     per_request = log1p(above / (most.requests * most.single_usd))
     return min(most.usd, most.single_usd / tilt * (most.requests * per_request + of_sum))
-
-
-def is_worth_sending(fitting: int, count: int) -> bool:
-    """Return whether a part of a chunk is large enough to be sent, where it is not the first part and costs are known.
-
-    Each part is a batch to wait for. Without this rule the last cents of a budget would be spent one request at a time.
-    """
-    return fitting * SMALLEST_PART >= count
 
 
 def largest_fitting(count: int, fits: Callable[[int], bool], *, whole_only: bool = False) -> int:

@@ -13,12 +13,12 @@ from decimal import Decimal
 from math import ceil, log
 from random import Random
 
+from batchpipe.decide.chunking import is_worth_sending
 from batchpipe.decide.reserve import (
     CLASS_WIDTH,
     JOB_RISK,
     LEAST_RESULTS,
     SeenShares,
-    is_worth_sending,
     largest_fitting,
 )
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS

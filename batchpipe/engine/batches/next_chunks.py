@@ -10,8 +10,8 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
-from batchpipe.decide.chunking import free_size, subtract_ranges
-from batchpipe.decide.reserve import is_worth_sending, largest_fitting
+from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_ranges
+from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.ledger.events import load, spent
@@ -155,7 +155,10 @@ class ChunkChooser:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
                 sizes = {*taken, *(each.count for each in chunks)}
-                count = free_size(min(self._whole(start), left.requests, caching.most), sizes)
+                whole = min(self._whole(start), caching.most)
+                if (busy.requests or chunks) and not is_worth_sending(left.requests, whole):
+                    break  # more of them fit once what is queued has ended
+                count = free_size(min(whole, left.requests), sizes)
                 if not count:
                     break
                 room = BudgetRoom(left_usd=left.usd, number=busy.bounded + len(chunks) + 1)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from batchpipe.decide.reserve import is_worth_sending, largest_fitting
+from batchpipe.decide.chunking import is_worth_sending
+from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.reserves import RequestSums, Reserves
 
 
@@ -77,6 +78,8 @@ class _Simulation:
         queued, room = 0, self.left
         while chunks and len(taken) < self.limits.max_in_flight and queued < self.limits.max_queued:
             whole = min(chunks[0].sums.requests, self.limits.max_queued - queued)
+            if queued and not is_worth_sending(whole, chunks[0].sums.requests):
+                break
             fitting = self._fitting(chunks[0], whole, room, alone=not taken and not self.flying)
             if not fitting:
                 self.cut = True
