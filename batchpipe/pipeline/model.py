@@ -231,6 +231,7 @@ class Review(Frozen):
 
     where: str | None = Field(default=None, description="SQL over input and output: `review` shows such rows.")
     sample: Share = Field(default=0.0, description="Share of the rows, by hash of the key, that `review` shows.")
+    show: Names = Field(default=(), description="Input columns shown beside those that the prompt uses.")
 
 
 class Budget(Frozen):

@@ -13,11 +13,11 @@ from batchpipe.commands.call.options import ReviewRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object, agreement_text
 from batchpipe.commands.printing.text import count
-from batchpipe.commands.review.screen import Progress
+from batchpipe.commands.review.screen import Progress, said_meanwhile
 from batchpipe.commands.review.sheet import read_sheet, validate_sheet, write_sheet
 from batchpipe.commands.review.terminal import is_terminal, opened
 from batchpipe.commands.review.walk import Walk
-from batchpipe.common.errors import ReviewError, UsageError
+from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.engine.quality.review import Desk
 from batchpipe.pipeline.model import PipelineFile
@@ -84,6 +84,19 @@ def _import(call: Call, file: PipelineFile, request: ReviewRequest, path: Path) 
         sheet = read_sheet(desk, path)
         verdicts = validate_sheet(desk, sheet, path)
         overtaken = set(desk.record(verdicts)) if verdicts else set[int]()
+        if desk.meanwhile:
+            said = [(line, desk.meanwhile.get(row.number), row) for line, row, _ in sheet.said]
+            raise ReviewError.from_problems(
+                [
+                    Problem(
+                        what=f"{said_meanwhile(other, row.answer)}; nothing was recorded",
+                        where=f"{path.name}:{line.number}",
+                        hint="Import the file again: the message then says how to overrule it.",
+                    )
+                    for line, other, row in said
+                    if other is not None
+                ]
+            )
         if overtaken:
             lines = ", ".join(str(line.number) for line, row, _ in sheet.said if row.number in overtaken)
             what = f"a run has answered some rows again meanwhile (lines {lines}); nothing was recorded"

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.printing.text import count, safe
-from batchpipe.engine.quality.review import ReviewRow
+from batchpipe.engine.quality.review import OtherReview, ReviewRow
 from batchpipe.schema import exact_json
 from batchpipe.schema.typed import ABSENT, FieldForm
 
@@ -31,11 +31,14 @@ SHOWN_CHARACTERS = 20_000
 class RowScreen:
     """The state of the screen. `draft` is the document as it would be recorded, `said` what was said of the row before.
 
-    `prompt` replaces the keys while a question is asked; `options` are the possible replies.
+    `columns` are the input columns to show; the others are folded unless `unfolded`. `prompt` replaces the keys while a
+    question is asked; `options` are the possible replies.
     """
 
     row: ReviewRow
     draft: Mapping[str, Any]
+    columns: Sequence[str]
+    unfolded: bool = False
     said: str | None = None
     message: str = ""
     prompt: str = ""
@@ -63,7 +66,7 @@ class Progress:
 def screen(shown: RowScreen, progress: Progress, forms: Sequence[FieldForm], size: os.terminal_size) -> list[str]:
     """Return the lines of the screen, cut to its size. The keys are always visible."""
     bottom = _lines([_text(shown.message, "bold red")] if shown.message else [], size.columns)
-    bottom += _lines([*_options(shown.options), _text(shown.prompt or KEYS, "reverse")], size.columns)
+    bottom += _lines([*_options(shown.options), _text(shown.prompt or _keys(shown), "reverse")], size.columns)
     bottom = bottom[-size.lines :]
     top = _lines([_head(shown, progress)], size.columns)[: max(size.lines - len(bottom), 0)]
     room = size.lines - len(bottom) - len(top)
@@ -79,6 +82,18 @@ def value_text(value: Any) -> str:
         return "(left out)"
     text = value if isinstance(value, str) else exact_json.dumps(value)
     return safe(text[:SHOWN_CHARACTERS], lines=True) + ("…" if len(text) > SHOWN_CHARACTERS else "")
+
+
+def said_meanwhile(other: OtherReview, answer: Mapping[str, Any]) -> str:
+    """Return what another session said of a row: `bo corrected it meanwhile (label → bug)`."""
+    return f"{safe(other.reviewed_by)} {changes(answer, other.document)} meanwhile"
+
+
+def changes(answer: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Return in words what a document makes of the model's answer: `corrected it (label → bug)`."""
+    names = [each for each in {**answer, **document} if answer.get(each, ABSENT) != document.get(each, ABSENT)]
+    shown = ", ".join(f"{safe(each)} → {value_text(document.get(each, ABSENT))}" for each in names)
+    return f"corrected it ({shown})" if names else "accepted it"
 
 
 def key_text(key: str) -> str:
@@ -107,10 +122,32 @@ def _head(shown: RowScreen, progress: Progress) -> RenderableType:
 def _body(shown: RowScreen, forms: Sequence[FieldForm]) -> list[RenderableType]:
     return [
         _text("input", "bold"),
-        _grid([("", safe(name), _input_text(value), "") for name, value in shown.row.input.items()]),
+        _grid(
+            [
+                ("", safe(name), _input_text(value), "")
+                for name, value in shown.row.input.items()
+                if shown.unfolded or name in shown.columns
+            ]
+        ),
+        *_folded(shown),
         _text("answer", "bold"),
         _grid([_field(symbol, form, shown) for symbol, form in zip(_symbols(len(forms)), forms, strict=True)]),
     ]
+
+
+def _keys(shown: RowScreen) -> str:
+    """Return the keys: those for other columns only where there are some."""
+    if len(shown.columns) == len(shown.row.input):
+        return KEYS
+    return f"{KEYS}  [i] {'fewer' if shown.unfolded else 'all'} columns"
+
+
+def _folded(shown: RowScreen) -> list[RenderableType]:
+    """Return a line that names the columns that the prompt does not use, where they are folded."""
+    folded = [safe(name) for name in shown.row.input if name not in shown.columns]
+    if not folded or shown.unfolded:
+        return []
+    return [_text(f"  … {count(len(folded), 'more column')}: {', '.join(folded)}", "dim")]
 
 
 def _input_text(value: str | None) -> str:

@@ -15,7 +15,8 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperatio
 from pathlib import Path
 from typing import Any
 
-from batchpipe.commands.review.screen import key_text
+from batchpipe.commands.printing.text import safe
+from batchpipe.commands.review.screen import changes, key_text
 from batchpipe.common.errors import Problem, ReviewError, UsageError
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
@@ -25,6 +26,8 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 GUARDED = re.compile(r"'+[=+\-@\t\r]")
 WHY, VERDICT, MODEL, TOKEN = "_why", "_verdict", "_model", "_answer"
 INPUT = "input."
+# Stands above what another person has said of the row since the export.
+OVERRULE = {"overrule", "overruled"}
 YES = {"ok", "yes", "y", "x", "1", "true", "accept", "accepted", "correct"}
 NO = {"", "skip", "skipped", "0", "no", "false"}
 DELIMITERS = ",;\t"
@@ -56,7 +59,7 @@ def write_sheet(desk: Desk, target: Path) -> int:
     Raises OSError where the file cannot be written.
     """
     forms, key = desk.forms, desk.resolved.file.pipeline.input.key
-    inputs = [each.name for each in desk.snapshot.columns if each.name not in key]
+    inputs = [name for name in desk.shown_columns if name not in key]
     header = [*key, WHY, *(INPUT + name for name in inputs), *(form.name for form in forms), VERDICT, MODEL, TOKEN]
     with target.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -87,8 +90,10 @@ def read_sheet(desk: Desk, path: Path) -> Sheet:
         if row is None or not _same_key(row, key, line):
             texts = [_plain(line.cells[each]) for each in key]
             known = by_key.get(json.dumps(texts, separators=(",", ":"), ensure_ascii=False))
-            sheet.problems.append(_unknown(line, known, key, where))
-            continue
+            row = known if line.cells[VERDICT].strip().casefold() in OVERRULE else None
+            if row is None or row.reviewed_by is None:
+                sheet.problems.append(_unknown(line, known, key, where))
+                continue
         if row.number in seen:
             what = f"the row {key_text(row.key)} is also in line {seen[row.number]}"
             sheet.problems.append(Problem(what=what, where=where, hint="Keep one of them."))
@@ -195,7 +200,10 @@ def _unknown(line: SheetLine, known: ReviewRow | None, key: Sequence[str], where
         return Problem(what=f"there is no answer for the row {shown!r}", where=where, hint=hint)
     what = f"the answer of the row {shown!r} is not the one that was exported"
     if known.reviewed_by is not None:
-        what = f"the row {shown!r} was reviewed by {known.reviewed_by} since the export, or its answer has changed"
+        said = f"the review {changes(known.answer, known.document)}"
+        by = safe(known.reviewed_by)
+        what = f"the row {shown!r} was reviewed by {by} since the export, or its answer has changed; {said}"
+        again += f" To let this line stand above that, write overrule under {VERDICT}."
     return Problem(what=what, where=where, hint=again)
 
 
@@ -213,7 +221,7 @@ def _take(sheet: Sheet, forms: Sequence[FieldForm], line: SheetLine, row: Review
             document[form.name] = value
     word = line.cells[VERDICT].strip().casefold()
     edited = document != row.document
-    if word not in YES | NO:
+    if word not in YES | NO | OVERRULE:
         what = f"{line.cells[VERDICT]!r} in {VERDICT} is not a verdict"
         sheet.problems.append(Problem(what=what, where=where, hint="Write ok where the row is right, or nothing."))
     elif word in NO and not edited:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batchpipe.commands.review.screen import SYMBOLS, Progress, RowScreen, screen, value_text
+from batchpipe.commands.review.screen import SYMBOLS, Progress, RowScreen, said_meanwhile, screen, value_text
 from batchpipe.commands.review.terminal import (
     BACKSPACE,
     CLEAR,
@@ -37,6 +37,7 @@ class Walk:
     terminal: Terminal
     progress: Progress
     _documents: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _unfolded: bool = False
 
     def walk(self) -> None:
         """Show the rows from the first to the last, or until the person leaves."""
@@ -50,13 +51,21 @@ class Walk:
     def _visit(self, row: ReviewRow) -> Move:
         """Show one row until the person accepts it, corrects it, skips it, goes back or leaves."""
         draft = dict(self._documents.get(row.number, row.document))
-        shown = RowScreen(row=row, draft=draft, said=self.progress.said.get(row.number))
+        said = self.progress.said.get(row.number)
+        shown = RowScreen(row=row, draft=draft, columns=self.desk.shown_columns, unfolded=self._unfolded, said=said)
         while True:
             match self._key(shown):
                 case "a":
                     shown.message = self._take(row, shown.draft)
                     if not shown.message:
                         return "on"
+                case "o" if row.number in self.desk.meanwhile:
+                    self.desk.overrule(row.number)
+                    shown.message = self._take(row, shown.draft)
+                    if not shown.message:
+                        return "on"
+                case "i":
+                    shown.unfolded = self._unfolded = not shown.unfolded
                 case "c":
                     shown.message = self._correct(shown)
                 case "s":
@@ -93,6 +102,8 @@ class Walk:
             overtaken = self.desk.record([RowReview(number=row.number, document=document, accepted=accepted)])
         except LockedError as error:
             return f"not recorded, try again: {error.what}"
+        if row.number in self.desk.meanwhile:
+            return f"{said_meanwhile(self.desk.meanwhile[row.number], row.answer)}: [o] overrule it, or [s] skip"
         if overtaken:
             return OVERTAKEN
         self._documents[row.number] = dict(document)

@@ -59,6 +59,7 @@ def render_rows(
     """
     windows = _windows(connection)
     if windows:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes)
     rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
     groups = resolved.group_columns

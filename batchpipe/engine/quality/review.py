@@ -8,7 +8,7 @@ later answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
@@ -67,11 +67,22 @@ class RowReview:
     accepted: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherReview:
+    """What another session said of row `number` after this one had chosen its rows. `seq` is its commit."""
+
+    number: int
+    seq: int
+    reviewed_by: str
+    document: Mapping[str, Any]
+
+
 @dataclass(slots=True, kw_only=True)
 class Desk:
     """The rows of one pipeline that a person should see, in the input's order, numbered from 0.
 
-    The database is open only while rows are chosen and while reviews are recorded.
+    The database is open only while rows are chosen and while reviews are recorded. `meanwhile` has what other sessions
+    have said of rows that were to be recorded.
     """
 
     context: Context
@@ -79,6 +90,19 @@ class Desk:
     resolved: Resolved
     snapshot: Snapshot
     rows: int = 0
+    meanwhile: dict[int, OtherReview] = field(default_factory=dict, init=False)
+    _seen: dict[int, int] = field(default_factory=dict, init=False)
+
+    @property
+    def shown_columns(self) -> list[str]:
+        """Return the input columns that a person sees: the key, those that the prompt uses, and `[review] show`."""
+        file = self.resolved.file.pipeline
+        shown = {*file.input.key, *self.resolved.templates.columns, *file.review.show}
+        return [each.name for each in self.snapshot.columns if each.name in shown]
+
+    def overrule(self, number: int) -> None:
+        """Let the next record of row `number` stand above what another session said, which the person has seen."""
+        self._seen[number] = self.meanwhile.pop(number).seq
 
     @property
     def forms(self) -> list[FieldForm]:
@@ -174,8 +198,10 @@ class Desk:
     def record(self, verdicts: Sequence[RowReview]) -> list[int]:
         """Record the reviews and write them into the output table, in one commit.
 
-        Return the numbers of the rows that have another answer by now; where there are any, nothing is recorded.
-        Reads `work.review`. Writes `work.new_reviews`, `ledger.reviews`, the output table.
+        Return the numbers of the rows that have another answer by now, or that another session has reviewed since the
+        rows were chosen (`meanwhile` says what it said, `overrule` takes it as seen); where there are any, nothing is
+        recorded.
+        Reads `work.review`, `ledger.reviews`. Writes `work.new_reviews`, `ledger.reviews`, the output table.
         """
         table = arrow().table(
             {
@@ -193,6 +219,9 @@ class Desk:
             overtaken = [number for (number,) in session.rows(query("overtaken", pipelines=names))]
             if overtaken:
                 return overtaken
+            self.meanwhile = self._said_meanwhile(session, names)
+            if self.meanwhile:
+                return list(self.meanwhile)
             stamp = {
                 "pipeline": self.resolved.name,
                 "reviewed_by": self.context.person,
@@ -203,7 +232,17 @@ class Desk:
             keys = Sql("SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)")
             with writing_output(session, self.resolved, None):
                 merge_output(session, self.resolved, keys, answered=False)
+            self._seen |= {each.number: session.seq for each in verdicts}
         return []
+
+    def _said_meanwhile(self, session: Session, names: Sql) -> dict[int, OtherReview]:
+        """Return what other sessions said of the rows that are to be recorded, and that this one has not seen.
+
+        Reads `work.review`, `work.new_reviews`, `ledger.reviews`.
+        """
+        found = session.dictionaries(query("reviewed_meanwhile", pipelines=names))
+        others = [OtherReview(**{**each, "document": exact_json.loads(each["document"])}) for each in found]
+        return {each.number: each for each in others if each.seq > self._seen.get(each.number, 0)}
 
     def _where(self, condition: Condition | None) -> Sql:
         """Return SQL for the key_id of the answers for which `condition` is true."""

@@ -93,6 +93,7 @@ def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
         ("[input] key", pipeline.input.key),
         ("[output] include", pipeline.output.include),
         ("[chunking] group_by", pipeline.chunking.group_by),
+        ("[review] show", pipeline.review.show),
         ("[pilot] stratify", [pipeline.pilot.stratify] if pipeline.pilot and pipeline.pilot.stratify else []),
     )
     listing = "[input] columns declares" if pipeline.input.columns else "The query gives"

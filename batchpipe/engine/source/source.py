@@ -131,6 +131,7 @@ class Source:
 
         Raises InputError where a key is null or two rows have the same key.
         """
+        path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
         stored = ", ".join(
             f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"

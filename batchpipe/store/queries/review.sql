@@ -158,6 +158,16 @@ LEFT JOIN (
 WHERE a.custom_id IS DISTINCT FROM w.custom_id
 ORDER BY v.number
 
+-- name: reviewed_meanwhile
+-- The newest review of each row that was recorded after the rows were chosen.
+SELECT v.number, h.seq, h.reviewed_by, h.after::VARCHAR AS document
+FROM work.new_reviews v
+JOIN work.review w USING (number)
+JOIN ledger.reviews h ON h.key_id = w.key_id AND h.seq > w.reviewed_seq
+WHERE h.pipeline IN ({pipelines})
+QUALIFY row_number() OVER (PARTITION BY v.number ORDER BY h.seq DESC) = 1
+ORDER BY v.number
+
 -- name: insert_reviews
 INSERT INTO ledger.reviews BY NAME
 SELECT
