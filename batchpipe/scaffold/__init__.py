@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def new_pipeline(
     `place` says how the file was named. With `labels` the pipeline classifies; without, it writes a sentence about each
     row. Raises UsageError, before anything is written, for a wrong name, label or source, or if a file exists.
     """
-    _check_name(name)
+    _check_name(name, source)
     wanted = _checked_labels(labels)
     if source is None:
         drafted = rows.made_up_files(name, wanted)
@@ -82,13 +83,22 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, source: Path | None) -> None:
     if re.fullmatch(NAME_PATTERN, name):
         return
-    near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
+    if source is None and Path(name).suffix and Path(name).stem:
+        near = _near(Path(name).stem) or "my_rows"
+        hint = f"For a pipeline on this file: {shlex.join(['batchpipe', 'new', near, '--input', name])}"
+        raise UsageError(f"{name!r} is a file's name, and a pipeline needs a name of its own", hint=hint)
+    near = _near(name)
     rule = "A name has lower-case letters, digits and `_`, and begins with a letter"
     hint = f"{rule}: `batchpipe new {near or 'my_rows'}`."
     raise UsageError(f"{name!r} cannot be the name of a pipeline", hint=hint)
+
+
+def _near(name: str) -> str:
+    """Return `name` with what a pipeline's name may have of it."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
 
 
 def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:

@@ -290,3 +290,17 @@ def test_new_never_replaces_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"pipelines/rows\.toml, .* exist already; nothing was written"):
         new("rows", root=tmp_path, labels=("a", "b"))
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("questions.csv", "batchpipe new questions --input questions.csv"),
+        ("my data/Q 1.parquet", "batchpipe new q --input 'my data/Q 1.parquet'"),
+    ],
+)
+def test_a_file_in_the_place_of_the_name_is_told_with_the_command(tmp_path: Path, typed: str, command: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        new(typed, root=tmp_path)
+    assert (caught.value.hint or "").endswith(command)
+    assert list(tmp_path.iterdir()) == []
