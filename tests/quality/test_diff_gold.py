@@ -132,3 +132,20 @@ def test_without_gold_the_rest_is_shown(project: Project, typed: CommandLine, mo
     assert library.HINT in typed("diff", "demo").out
     value = typed("diff", "demo", "--json").value["gold"]
     assert (value["n"], value["p_value"]) == (30, None)
+
+
+def test_of_a_field_that_one_side_lacks_no_side_is_right(typed: CommandLine, project: Project) -> None:
+    rows = gold_rows(40)
+    project.rows([row | {"note": "said"} for row in rows[:30]], "gold.csv")
+    lines = answer_lines(rows, {HAIKU: right_after})
+    outputs = [line | {"output": line["output"] | {"note": "said"}} for line in lines]
+    answer_by(project, [line | {"match": f"Tell: {line['match']}"} for line in outputs])
+    typed.provide(project)
+    telling = SAY.replace("Say: ", "Tell: ") + '[output.fields.note]\ntype = "string"\n'
+    project.pipeline(telling + GOLD)
+    project.run()
+    found = typed("diff", "demo", "--json").value
+    fixed, broken = (len(found["gold"][word]) for word in ("fixed", "broken"))
+    assert found["added_fields"] == ["note"]
+    assert list(found["gold"]["fields"]) == ["label"]
+    assert (fixed, broken) == (0, 0)  # the labels are the same as before

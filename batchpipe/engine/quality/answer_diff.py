@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -145,6 +145,7 @@ def diff_answers(
     _fill_cells(session, common)
     counts = session.dictionaries(query("pair_counts"))[0]
     changes = [_field_change(session, column, older, after) for column, older in common]
+    graded = _graded_on_both_sides(gold, [column.name for column, _ in common])
     return AnswerDiff(
         pipeline=names[0],
         before=before,
@@ -156,8 +157,14 @@ def diff_answers(
         fields=[each for each in changes if each.changed],
         rows=_changed_rows(session, pipelines, [each.name for each, _ in common], rows),
         cost=_cost(session, pipelines, before, after, counts["compared"] - counts["carried_over"]),
-        gold=diff_gold(session, gold, names, [before.examples, after.examples]) if gold is not None else None,
+        gold=diff_gold(session, graded, names, [before.examples, after.examples]) if graded else None,
     )
+
+
+def _graded_on_both_sides(gold: TrueValues | None, common: Sequence[str]) -> TrueValues | None:
+    """Return the true values of the fields in `common`, which both sides have: of others no side is right or wrong."""
+    fields = tuple(each for each in gold.fields if each.name in common) if gold is not None else ()
+    return replace(gold, fields=fields) if gold is not None and fields else None
 
 
 def side_columns(side: DiffSide) -> dict[str, Column]:
