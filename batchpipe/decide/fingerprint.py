@@ -15,6 +15,8 @@ from uuid import UUID
 
 import orjson
 
+from batchpipe.sql.canonical import canonical_sql
+
 # A function from the system prompt (None: there is none) and the user message to the fingerprint, as hex digits.
 Fingerprint: TypeAlias = Callable[[str | None, str], str]
 
@@ -23,12 +25,13 @@ Fingerprint: TypeAlias = Callable[[str | None, str], str]
 class Recipe:
     """One way to make identities.
 
-    `text`: from SQL for a value and its DuckDB type to SQL for its canonical text in keys and input hashes.
+    `number`: also says how templates print values. `text`: from SQL for a value, its DuckDB type, and whether the value
+    is given as the text that DuckDB writes for it, to SQL for its canonical text in keys and input hashes.
     `fingerprinter`: from the output format and the schema that the model sees to the fingerprint of a request.
     """
 
     number: int
-    text: Callable[[str, str], str]
+    text: Callable[[str, str, bool], str]
     fingerprinter: Callable[[str, Any], Fingerprint]
 
 
@@ -109,7 +112,7 @@ def fingerprinter(output_format: str, visible_schema: Any, recipe: int = 1) -> F
     return fingerprint
 
 
-def text_of_cast(value: str, kind: str) -> str:
+def text_of_cast(value: str, kind: str, as_text: bool) -> str:
     """Return SQL for the text that DuckDB itself writes for `value`, whatever its type `kind` is."""
     return f"CAST({value} AS VARCHAR)"
 
@@ -119,8 +122,10 @@ def _md5(data: bytes) -> Any:
 
 
 # The recipes by number. A new recipe is a new entry; an entry stays as long as rows that it made may be stored.
+# Both recipes have one fingerprint of one message: what differs is how a value is written in it.
 RECIPES: dict[int, Recipe] = {
     1: Recipe(number=1, text=text_of_cast, fingerprinter=fingerprinter),
+    2: Recipe(number=2, text=canonical_sql, fingerprinter=fingerprinter),
 }
 
 

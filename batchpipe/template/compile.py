@@ -11,9 +11,10 @@ from jinja2 import nodes
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import Prompt
+from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Members
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
-from batchpipe.template.render import Environment, Members, Place, Templates
+from batchpipe.template.render import Place, Templates
 
 PROMPTS = "prompts"
 
@@ -61,10 +62,10 @@ class _Sources:
 class _Compiler:
     """The reader of a pipeline's templates; it collects all mistakes before it raises an error."""
 
-    def __init__(self, root: Path, where: Callable[[str], str]) -> None:
+    def __init__(self, root: Path, where: Callable[[str], str], recipe: int) -> None:
         self.problems: list[Problem] = []
         self.sources = _Sources(root)
-        self.environment = Environment(self.sources.texts)
+        self.environment = Environment(self.sources.texts, recipe)
         self.where = where
         self._trees: dict[str, nodes.Template | None] = {}
 
@@ -163,13 +164,14 @@ def compile_templates(
     vars: Mapping[str, Any],
     queries: Mapping[str, list[dict[str, Any]]],
     fields: Mapping[str, Any],
+    recipe: int = CANONICAL_RECIPE,
 ) -> Templates:
     """Compile the templates of `prompt` with all that they include under `root`/prompts/.
 
     `columns` are the names of the input columns, `where` returns the place of a TOML path for a message. Raises
     PipelineError with every mistake found: syntax errors, unknown names, missing files, a name that two things have.
     """
-    compiler = _Compiler(root, where)
+    compiler = _Compiler(root, where, recipe)
     compiler.clashes(columns, vars, queries)
     system = compiler.part("system", prompt.system, prompt.system_text)
     user = compiler.part("user", prompt.user, prompt.user_text)
@@ -186,7 +188,8 @@ def compile_templates(
     if any(usage.dynamic for usage in parts.values()):
         compiler.sources.add_all()
     compiler.check()
-    compiler.environment.globals.update({**vars, **queries, FIELDS: Members(fields)})
+    constants = {**vars, **queries, FIELDS: Members(fields)}
+    compiler.environment.globals.update(constants)
     for name in parts:
         compiler.compiled(name)
     compiler.check()
@@ -203,6 +206,7 @@ def compile_templates(
         sources=tuple(sorted(compiler.sources.texts.items())),
         places=compiler.sources.places,
         system_is_static=not (system_usage.columns or system_usage.row or system_usage.dynamic),
+        constants=constants,
     )
 
 

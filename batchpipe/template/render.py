@@ -1,31 +1,23 @@
-"""Rendering of templates in a sandbox, in which the same row always gives the same text."""
+"""Rendering of templates, row by row."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from types import TracebackType
 from typing import Any
-from uuid import UUID
 
 import jinja2
-from jinja2 import DictLoader, StrictUndefined
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batchpipe.common.errors import TemplateError
 from batchpipe.providers import Message
+from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
 
-_REFUSED_GLOBALS = ("lipsum",)
-_REFUSED_FILTERS = ("random",)
 _ROW_ERRORS = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -35,98 +27,6 @@ _ROW_ERRORS = (
     AttributeError,
     RecursionError,
 )
-
-
-class Members(Mapping[str, Any]):
-    """A mapping whose keys win over its methods in a template: `row.items` is the column `items`, if there is one."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return repr(dict(self._values))
-
-
-def _finalized(value: Any) -> Any:
-    """Return the value as it is rendered: NULL as nothing, bytes as the text that they hold."""
-    if value is None:
-        return ""
-    return value.decode() if type(value) is bytes else value
-
-
-def _json_value(value: Any) -> Any:
-    """Return a value that JSON has no type for in a type that it has.
-
-    Dates become ISO 8601 and bytes base64. A decimal becomes a number if a double holds all its digits, else a string.
-    """
-    if isinstance(value, Decimal):
-        number = float(value)
-        if value.is_finite() and Decimal(repr(number)) == value:
-            return int(value) if value == value.to_integral_value() else number
-        return str(value)
-    if isinstance(value, date | datetime | time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, UUID | timedelta):
-        return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, jinja2.Undefined):
-        return str(value)  # raises UndefinedError
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, default=_json_value)
-
-
-class _Template(jinja2.Template):
-    environment: Environment
-
-    def _get_default_module(self, ctx: Context | None = None) -> Any:
-        """Return the module of an imported template. It is kept for all rows, unless it has a counter that
-        would run on.
-        """
-        return self.make_module() if self.environment.fresh_modules else super()._get_default_module(ctx)
-
-
-class Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox without anything random; an undefined name is an error. `sources` are the texts by name."""
-
-    template_class = _Template
-    fresh_modules = False
-
-    def __init__(self, sources: dict[str, str]) -> None:
-        super().__init__(
-            loader=DictLoader(sources),
-            undefined=StrictUndefined,
-            finalize=_finalized,
-            auto_reload=False,
-            cache_size=-1,
-        )
-        for name in _REFUSED_GLOBALS:
-            del self.globals[name]
-        for name in _REFUSED_FILTERS:
-            del self.filters[name]
-        self.filters["tojson"] = _to_json
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return `obj.attribute` of a template; of `Members` the key wins over the method."""
-        if type(obj) is Members and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +60,16 @@ class Templates:
         sources: tuple[tuple[str, str], ...],
         places: Mapping[str, Place],
         system_is_static: bool,
+        constants: Mapping[str, Any],
     ) -> None:
         self.columns = columns
         self.sources = sources
         self.names_used = frozenset(usage.constants)
         self.system_is_static = system_is_static
         self._environment = environment
+        self._constants = constants
+        self._usage = usage
+        self._names = {"user": user, "system": system}
         self._globals: dict[str, Any] = dict(environment.globals)
         self._places = places
         self._contexts: dict[str | None, Context] = {}
@@ -176,6 +80,22 @@ class Templates:
         if system_is_static and self._system is not None:
             self.static_system = self._render(self._system, self._globals)
         self.static_head = self._head(dict(sources).get(user, ""))
+
+    def under(self, recipe: int) -> Templates:
+        """Return the same templates, which print values by `recipe`."""
+        if recipe == self._environment.recipe:
+            return self
+        return Templates(
+            self._environment.under(recipe, self._constants),
+            user=self._names["user"] or "",
+            system=self._names["system"],
+            usage=self._usage,
+            columns=self.columns,
+            sources=self.sources,
+            places=self._places,
+            system_is_static=self.system_is_static,
+            constants=self._constants,
+        )
 
     def render(self, row: Mapping[str, Any]) -> Message:
         """Return the message of one row, which has at least `columns`.

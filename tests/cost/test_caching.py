@@ -28,8 +28,8 @@ from batchpipe.decide.caching import (
     decide_caching,
     saved_usd,
 )
+from batchpipe.template.environment import Environment
 from batchpipe.template.head import static_head
-from batchpipe.template.render import Environment
 
 RULES = "".join(f"Rule {number}: a ticket of this kind goes to its own queue, always. " for number in range(250))
 RULES = RULES[:12_000]

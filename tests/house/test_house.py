@@ -52,8 +52,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
     "": (),
     "common.*": (),
-    "decide.*": (),
     "sql.*": ("common.errors", "common.secrets"),
+    "decide.*": ("sql.canonical",),
     "evaluation.*": ("common.errors",),
     # the pipeline file, the settings, and which files are meant
     "pipeline.*": ("common.errors", "common.secrets", "sql.types"),

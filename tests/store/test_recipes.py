@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 from projects import Project
 
-from batchpipe.decide.fingerprint import RECIPES, Recipe, fingerprinter
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.source.snapshot import input_column, input_hash_sql
 
 COLUMNS = {
@@ -44,22 +42,17 @@ max_tokens = 200
 """
 
 
-def json_text(value: str, kind: str) -> str:
-    """The canonical texts of the second recipe: whole numbers alike in every type, lists and structs as JSON."""
-    if kind.startswith("DECIMAL") or kind in ("DOUBLE", "FLOAT"):
-        whole = f"TRY_CAST({value} AS BIGINT)"
-        return f"CASE WHEN {whole} = {value} THEN CAST({whole} AS VARCHAR) ELSE CAST({value}::DOUBLE AS VARCHAR) END"
-    if kind.endswith("[]") or kind.startswith("STRUCT"):
-        return f"to_json({value})::VARCHAR"
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"strftime(CAST({value} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%SZ')"
-    return f"CAST({value} AS VARCHAR)"
+SECOND = RECIPES[2]
+
+
+def first_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on there is only the first recipe, as there was when rows of it were answered."""
+    monkeypatch.delitem(RECIPES, 2)
 
 
 def second_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the second recipe is the newest, as one more entry makes it."""
-    made = Recipe(number=2, text=json_text, fingerprinter=partial(fingerprinter, recipe=2))
-    monkeypatch.setitem(RECIPES, 2, made)
+    """From here on the second recipe is there too, and the newest."""
+    monkeypatch.setitem(RECIPES, 2, SECOND)
 
 
 def query(rows: int = 5, edited: int | None = None, types: dict[str, str] | None = None) -> str:
@@ -88,6 +81,7 @@ def write(
 @pytest.fixture
 def answered(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Five rows that were answered under recipe 1; the second one is there now."""
+    first_recipe(monkeypatch)
     write(project)
     assert project.run().submitted == 5
     second_recipe(monkeypatch)
@@ -134,14 +128,14 @@ def test_a_changed_type_is_no_changed_value(answered: Project) -> None:
     assert answered.plan().rows_by_reason["input_changed"] == 1
 
 
-def test_recipes_that_agree_hash_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    second_recipe(monkeypatch)
+def test_recipes_that_agree_hash_nothing_twice() -> None:
     for kind in ("VARCHAR", "BIGINT", "DATE", "BOOLEAN", "INTEGER"):
         column = input_column("a", kind)
         assert input_hash_sql([column], 1) == input_hash_sql([column], 2)
 
 
 def test_a_request_in_flight_and_an_answer_of_try_are_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_recipe(monkeypatch)
     write(project, rows=6)
     tried = project.attempt(rows=2)
     assert len(tried) == 2
@@ -154,6 +148,7 @@ def test_a_request_in_flight_and_an_answer_of_try_are_found(project: Project, mo
 
 @pytest.mark.parametrize("key", ["amount", "share", "weight", "tags", "place", "at"])
 def test_a_key_of_any_type_stays_the_same_key(project: Project, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    first_recipe(monkeypatch)
     write(project, key=key, prompt="{{ id }}")
     assert project.run().submitted == 5
     stored = set(project.sql("SELECT key, key_id FROM ledger.requests"))

@@ -128,7 +128,7 @@ def test_included_templates_see_the_names_of_the_including_one(tmp_path: Path) -
     template = "{% set heading = '!' %}{% for e in examples %}{% include 'item.j2' %}{% endfor %}"
     assert rendered(tmp_path, template, files=files) == "bug!billing!"
     looping = "{% for e in examples %}{{ loop.last }}{% include 'numbered.j2' %}{% endfor %}"
-    assert rendered(tmp_path, looping) == "False1bugTrue2billing"
+    assert rendered(tmp_path, looping) == "false1bugtrue2billing"
     ((where, what, _),) = problems(tmp_path, looping.replace("{{ loop.last }}", ""))
     assert (where, what) == ("prompts/numbered.j2:1", "there is no input column, var or query `loop`")
 

@@ -19,18 +19,18 @@ from batchpipe.commands.check.too_long import too_long_rows
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
-from batchpipe.engine.plan.render import render_row
+from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import refuse_same_names
 from batchpipe.sql.messages import duckdb_message, query_hint
-from batchpipe.sql.quoting import quote_identifier
+from batchpipe.sql.quoting import Sql, quote_identifier, sql, type_sql
 
 FIRST_ROWS = 100
+EVERY_ROW = Sql("true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,51 +132,47 @@ def _unpriced(context: Context, resolved: Resolved) -> Iterator[Problem]:
 
 def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, Any]) -> None:
     """Render some real rows, so that a template that fails on a NULL is found before a run."""
-    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
-    names = [each.name for each in columns]
-    for row in _first_rows(resolved.file, source, [_value(each) for each in columns], params):
-        render_row(resolved, dict(zip(names, row, strict=True)))
+    values = {each.name: quote_identifier(each.name) for each in resolved.input_columns}
+    for row in _first_rows(resolved, source, values, params):
+        render_row(resolved, row)
 
 
 def _render_true_values(judge: FieldJudge, source: Source) -> None:
     """Render a judge's template for some real rows, with the true value as the answer."""
     assert judge.column is not None
-    resolved, true_value = judge.resolved, f"TRY_CAST({quote_identifier(judge.column)} AS {judge.type})"
-    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
-    chosen = [
-        _as_value(each, true_value if each.name in (ANSWER, EXPECTED) else quote_identifier(each.name))
-        for each in columns
-    ]
-    for *row, known in _first_rows(resolved.file, source, [*chosen, f"{true_value} IS NOT NULL"], {}):
-        if known:
-            render_row(resolved, dict(zip((each.name for each in columns), row, strict=True)))
+    resolved = judge.resolved
+    true_value = sql("TRY_CAST({column} AS {type})", column=quote_identifier(judge.column), type=type_sql(judge.type))
+    values = {
+        each.name: true_value if each.name in (ANSWER, EXPECTED) else quote_identifier(each.name)
+        for each in resolved.input_columns
+    }
+    for row in _first_rows(resolved, source, values, {}, where=sql("{value} IS NOT NULL", value=true_value)):
+        render_row(resolved, row)
 
 
 def _first_rows(
-    file: PipelineFile, source: Source, chosen: Sequence[str], params: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    """Return the values of the SQL expressions `chosen` in the first rows of a file's input."""
+    resolved: Resolved,
+    source: Source,
+    values: Mapping[str, Sql],
+    params: Mapping[str, Any],
+    where: Sql = EVERY_ROW,
+) -> list[dict[str, Any]]:
+    """Return the first rows of a file's input as templates get them; `values` has SQL for the value of each column."""
+    file, read = resolved.file, template_values(resolved)
     query = file.query.strip().rstrip(";")
     named = {str(each) for each in duckdb.extract_statements(query)[0].named_parameters}
-    values = {**file.pipeline.input.params, **params}
-    statement = f"SELECT {', '.join(chosen) or '1'} FROM ({query}\n) LIMIT {FIRST_ROWS}"
+    given = {**file.pipeline.input.params, **params}
+    stored = [each.stored_as(values[each.name]) for each in resolved.input_columns if each.name in read.names]
+    statement = (
+        f"SELECT {', '.join(['1', *read.select])} FROM (SELECT {', '.join(['1', *stored])} FROM ({query}\n) "
+        f"WHERE {where} LIMIT {FIRST_ROWS}) s"
+    )
     try:
-        rows = source.connection.execute(statement, {name: values[name] for name in named}).fetchall()
+        rows = source.connection.execute(statement, {name: given[name] for name in named}).fetchall()
     except duckdb.Error as error:
         what = f"the query failed: {duckdb_message(error)}"
         raise PipelineError(what, where=file.where("[input] query"), hint=query_hint(error)) from error
-    return rows if chosen else [() for _ in rows]
-
-
-def _value(column: InputColumn) -> str:
-    return _as_value(column, quote_identifier(column.name))
-
-
-def _as_value(column: InputColumn, sql: str) -> str:
-    """Return SQL for the value of `sql` as templates see it."""
-    if column.as_text:
-        return f"CAST({sql} AS VARCHAR)"
-    return f"CAST({sql} AS TIMESTAMP)" if column.type == "TIMESTAMP WITH TIME ZONE" else sql
+    return [read.row(row[1:]) for row in rows]
 
 
 def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:

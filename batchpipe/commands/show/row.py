@@ -13,7 +13,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
-from batchpipe.engine.plan.render import feedback_text, python_value, render_row
+from batchpipe.engine.plan.render import feedback_text, render_row, template_values
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
@@ -80,6 +81,9 @@ def read_row(
             with context.source(file, params) as source:
                 resolved = context.resolve(file, source)
                 snapshot = source.snapshot(temporary / "input.parquet", resolved.input_columns)
+            with context.database.reading(work) as session:
+                resolved = under_recorded_recipes(session, resolved)
+                snapshot = with_stored_keys(session, resolved, snapshot, temporary / "keyed.parquet")
             for key in keys:
                 one = _one_row(work, snapshot, key, temporary / "row.parquet")
                 if one is not None:
@@ -163,11 +167,10 @@ def _feedback(work: Work) -> str | None:
 
 
 def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
-    """Return the columns that the templates use, as templates get them: a time with a zone is naive UTC."""
-    columns = [each for each in one.columns if each.name in resolved.templates.columns]
-    chosen = [python_value(each) for each in columns]
-    row = work.connection.execute(f"SELECT {', '.join(['1', *chosen])} FROM {one.relation} s").fetchone()
-    return dict(zip([each.name for each in columns], row[1:], strict=True)) if row else {}
+    """Return the columns that the templates use, as templates get them."""
+    read = template_values(resolved)
+    row = work.connection.execute(f"SELECT {', '.join(['1', *read.select])} FROM {one.relation} s").fetchone()
+    return read.row(row[1:]) if row else {}
 
 
 def _texts(work: Work, one: Snapshot) -> dict[str, str | None]:

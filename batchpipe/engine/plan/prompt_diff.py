@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, TemplateError
+from batchpipe.decide.fingerprint import newest_recipe
 from batchpipe.engine.plan.plan import DUE_REASONS
-from batchpipe.engine.plan.render import feedback_text, python_value
+from batchpipe.engine.plan.render import feedback_text
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts, text_of_resolved, unified
 from batchpipe.engine.resolved.resolve import Resolved
@@ -28,14 +29,19 @@ from batchpipe.engine.resolved.versions import (
     read_version,
     resolve_version,
 )
+from batchpipe.engine.source.row_values import row_values
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list, sql, type_sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
+# The values of rows by the position of the row.
+PresentRows: TypeAlias = Mapping[int, Mapping[str, Any]]
+
 ROWS_OF_A_REASON = 2
+NEWEST = newest_recipe().number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +198,10 @@ def make_prompt_diff(
     if version is not None:
         before = resolve_earlier(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
     after = text_of_resolved(resolved, label)
-    present = _present(work.connection, snapshot, [each["position"] for each in found])
-    rows = [_row(work.connection, resolved, before, each, present[each["position"]]) for each in found]
+    recipes = {each.version.recipe for each in (resolved, before.resolved if before else None) if each is not None}
+    positions = [each["position"] for each in found]
+    present = {recipe: _present(work.connection, snapshot, positions, recipe) for recipe in recipes}
+    rows = [_row(work.connection, resolved, before, each, present) for each in found]
     rows.sort(key=lambda each: DUE_REASONS.index(each.reason))
     return PromptDiff(
         before=before.text if before else None,
@@ -205,16 +213,15 @@ def make_prompt_diff(
 
 
 def _present(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, positions: Sequence[int]
-) -> dict[int, dict[str, Any]]:
-    """Return the rows at `positions`, each with the values of its columns as templates get them."""
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, positions: Sequence[int], recipe: int
+) -> PresentRows:
+    """Return the rows at `positions`, each with the values of its columns as templates get them under `recipe`."""
     if not positions:
         return {}
-    values = ", ".join(python_value(each) for each in snapshot.columns)
+    read = row_values(snapshot.columns, recipe)
     listed = ", ".join(str(int(each)) for each in positions)
-    chosen = f"SELECT position, {values} FROM {snapshot.relation} s WHERE position IN ({listed})"
-    names = [each.name for each in snapshot.columns]
-    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(chosen).fetchall()}
+    chosen = f"SELECT position, {', '.join(read.select)} FROM {snapshot.relation} s WHERE position IN ({listed})"
+    return {row[0]: read.row(row[1:]) for row in connection.execute(chosen).fetchall()}
 
 
 def _row(
@@ -222,9 +229,9 @@ def _row(
     resolved: Resolved,
     before: EarlierPrompt | None,
     found: Mapping[str, Any],
-    present: Mapping[str, Any],
+    present: Mapping[int, PresentRows],
 ) -> SampledRow:
-    """Return a sampled row, rendered under the earlier and the present version."""
+    """Return a sampled row, rendered under the earlier and the present version; `present` has the rows by recipe."""
     feedback = None
     if found["feedback_error"] is not None:
         feedback = feedback_text(found["feedback_answer"] or "", found["feedback_error"])
@@ -233,14 +240,15 @@ def _row(
         sent = {}
         if found["input_values"] is not None and found["columns"] is not None:
             columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
-            sent = typed_values(connection, columns, found["input_values"])
-        earlier = _rendered(before.resolved, {**present, **sent}, None)
+            sent = typed_values(connection, columns, found["input_values"], before.resolved.version.recipe)
+        then = present[before.resolved.version.recipe][found["position"]]
+        earlier = _rendered(before.resolved, {**then, **sent}, None)
     return SampledRow(
         key=found["key"],
         reason=found["reason"],
         version=found["version"],
         before=earlier,
-        after=_rendered(resolved, present, feedback),
+        after=_rendered(resolved, present[resolved.version.recipe][found["position"]], feedback),
     )
 
 
@@ -255,21 +263,25 @@ def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | Non
 
 
 def typed_values(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[InputColumn], texts: Sequence[str | None]
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[InputColumn],
+    texts: Sequence[str | None],
+    recipe: int = NEWEST,
 ) -> dict[str, Any]:
-    """Return values that were kept as text in the types that templates got them in.
+    """Return values that were kept as text in the types that templates got them in under `recipe`.
 
     A text that does not fit its type is left as it is.
     """
     named: dict[str, Any] = dict(zip([each.name for each in columns], texts, strict=True))
     for column in columns:
-        if named[column.name] is None or column.as_text or column.type == "VARCHAR":
+        if named[column.name] is None or column.type == "VARCHAR":
             continue
-        kind = "TIMESTAMP" if column.type == "TIMESTAMP WITH TIME ZONE" else column.type
-        cast = f"CAST(CAST($1 AS {column.type}) AS {kind})"
+        read = row_values([column], recipe)
+        given = Sql("$1") if column.as_text else sql("CAST($1 AS {type})", type=type_sql(column.type))
+        statement = f"SELECT {read.select[0]} FROM (SELECT {given} AS {column.stored}) s"
         try:
-            found = connection.execute(f"SELECT {cast}", [named[column.name]]).fetchone()
+            found = connection.execute(statement, [named[column.name]]).fetchone()
         except duckdb.Error:
             continue
-        named[column.name] = found[0] if found else None
+        named |= read.row(found or (None,))
     return named

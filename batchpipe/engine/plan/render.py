@@ -13,10 +13,10 @@ from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.engine.source.row_values import RowValues, row_values
+from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
-from batchpipe.sql.conditions import INPUT_PREFIX
-from batchpipe.sql.quoting import Sql, quote_identifier, quote_literal, sql
+from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.queries import query
 
@@ -92,14 +92,15 @@ def _write(
 
     Reads `work.to_render`.
     """
-    columns = _template_columns(resolved)
+    recipes = (resolved.version.recipe, *older_recipes)
+    read = [template_values(resolved, recipe) for recipe in recipes]
     pyarrow = arrow()
     schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in RENDERED.items()])
     with pyarrow.parquet.ParquetWriter(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
-        for block in _blocks(connection, snapshot, columns, windows):
-            rows = _rendered(block, columns, resolved, cache_marks, older_recipes)
+        for block in _blocks(connection, snapshot, read, windows):
+            rows = _rendered(block, read, resolved, cache_marks, older_recipes)
             writer.write_table(pyarrow.table(rows, schema=schema))
     modes.settle(path)
 
@@ -139,23 +140,26 @@ def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> En
     )
 
 
-def _template_columns(resolved: Resolved) -> Sequence[InputColumn]:
-    """Return the input columns that the templates read."""
+def template_values(resolved: Resolved, recipe: int | None = None) -> RowValues:
+    """Return how the input columns that the templates read are read for them, under `recipe` or the version's own."""
     used = resolved.templates.columns
-    return [each for each in resolved.input_columns if each.name in used]
+    columns = [each for each in resolved.input_columns if each.name in used]
+    return row_values(columns, resolved.version.recipe if recipe is None else recipe)
 
 
 def _blocks(
     connection: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
-    columns: Sequence[InputColumn],
+    read: Sequence[RowValues],
     windows: Sequence[tuple[int, int]],
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
 
+    The columns come once as each of `read` reads them.
+
     Reads `work.to_render` and the snapshot.
     """
-    values = "".join(f", {python_value(each)} AS {quote_identifier(INPUT_PREFIX + each.name)}" for each in columns)
+    values = "".join(f", {select}" for each in read for select in each.select)
     reader = connection.cursor()
     for first, last in windows:
         reader.execute(
@@ -181,28 +185,29 @@ def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
     ).fetchall()
 
 
-def python_value(column: InputColumn) -> str:
-    """Return SQL for a column's value as Python gets it.
-
-    A time with a zone comes as naive UTC: to fetch it otherwise needs another package.
-    """
-    if column.type == "TIMESTAMP WITH TIME ZONE":
-        return f"CAST(s.{column.stored} AS TIMESTAMP)"
-    return f"s.{column.stored}"
-
-
 def _rendered(
     block: list[tuple[Any, ...]],
-    columns: Sequence[InputColumn],
+    read: Sequence[RowValues],
     resolved: Resolved,
     cache_marks: CacheMarks,
     older_recipes: Sequence[int],
 ) -> dict[str, Sequence[Any]]:
-    """Render a block of rows; return the columns of `RENDERED`."""
-    names = [each.name for each in columns]
+    """Render a block of rows; return the columns of `RENDERED`.
+
+    An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then.
+    """
+    present, width = read[0], len(read[0].names)
     output_format = resolved.file.pipeline.output.format
     fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)
-    by_recipe = [RECIPES[each].fingerprinter(output_format, resolved.visible_schema) for each in older_recipes]
+    by_recipe = [
+        (
+            RECIPES[each].fingerprinter(output_format, resolved.visible_schema),
+            resolved.templates.under(each).render,
+            row.row,
+            slice(place * width, (place + 1) * width),
+        )
+        for place, (each, row) in enumerate(zip(older_recipes, read[1:], strict=True), start=1)
+    ]
     encoders = [
         _encoder(resolved, rung, cache_marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)
     ]
@@ -213,10 +218,11 @@ def _rendered(
     longest = longest_requests(resolved)
     for _, _, mask, lowest, max_tokens, answer, error, *values in block:
         rung = lowest
-        message = render(dict(zip(names, values, strict=True)))
+        message = render(present.row(values[:width] if by_recipe else values))
         prints.append(fingerprint(message.system, message.user))
         if by_recipe:
-            older.append(" ".join(each(message.system, message.user) for each in by_recipe))
+            earlier = ((each, render_older(row(values[part]))) for each, render_older, row, part in by_recipe)
+            older.append(" ".join(each(then.system, then.user) for each, then in earlier))
         if error is not None:
             feedback = feedback_text(answer or "", error)
             message = Message(system=message.system, user=message.user, feedback=feedback)

@@ -26,7 +26,8 @@ def under_recorded_recipes(session: Session, resolved: Resolved) -> Resolved:
     hashes = [resolved.version_under(recipe).prompt_version for recipe in RECIPES]
     found = session.rows(query("recorded_version_recipe", pipelines=pipelines), {"hashes": hashes})
     if found and found[0][0] in RECIPES:
-        resolved = replace(resolved, version=resolved.version_under(found[0][0]))
+        version = resolved.version_under(found[0][0])
+        resolved = replace(resolved, version=version, templates=resolved.templates.under(version.recipe))
     hashes = [resolved.policy_under(recipe)[0] for recipe in RECIPES]
     found = session.rows(query("recorded_policy_recipe", pipelines=pipelines), {"hashes": hashes})
     if not found or found[0][0] not in RECIPES:

@@ -229,6 +229,7 @@ def _templates(
         vars=file.pipeline.prompt.vars,
         queries=queries,
         fields=shape.template_fields,
+        recipe=newest_recipe().number,
     )
 
 

@@ -163,7 +163,9 @@ def resolve_version(
         tables = _recorded_tables(version, given) if isinstance(version, RecordedVersion) else {}
         resolved = resolve(given, _VersionInputs(inputs, tables, given.pipeline, past or {}), default_provider)
     resolved = replace(resolved, file=given.model_copy(update={"root": file.root}))
-    return replace(resolved, version=version.identity) if isinstance(version, RecordedVersion) else resolved
+    if not isinstance(version, RecordedVersion):
+        return resolved
+    return replace(resolved, version=version.identity, templates=resolved.templates.under(version.identity.recipe))
 
 
 @dataclass(frozen=True, slots=True)

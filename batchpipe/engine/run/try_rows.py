@@ -25,7 +25,7 @@ from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, settings_text
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.plan import PlanOptions
-from batchpipe.engine.plan.render import python_value, render_row
+from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.model_names import split_model
@@ -154,17 +154,16 @@ class RowTry:
     def _values(self, keys: Sequence[str]) -> list[tuple[str, int, dict[str, Any]]]:
         """Return, of each key, the mask of rungs that its row may use, and the columns that the templates read."""
         resolved = self.resolved
-        columns = [each for each in self.snapshot.columns if each.name in resolved.templates.columns]
+        read = template_values(resolved)
         used = {name for when in resolved.whens if when for name in when.inputs}
-        chosen = "".join(f", {python_value(each)}" for each in columns)
+        chosen = "".join(f", {each}" for each in read.select)
         listed = quote_list(keys) or "NULL"
         rows = self.work.connection.execute(
             f"SELECT s.key, s.mask{chosen} FROM (SELECT r.*, {rungs_sql(resolved.whens)} AS mask "
             f"FROM {self.snapshot.relation} r JOIN {self.snapshot.typed(used)} s2 ON s2.position = r.position "
             f"WHERE r.key IN ({listed})) s"
         ).fetchall()
-        names = [each.name for each in columns]
-        by_key = {key: (key, mask, dict(zip(names, values, strict=True))) for key, mask, *values in rows}
+        by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
     def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _TryRequest:

@@ -20,6 +20,10 @@ _TEXT_ONLY = re.compile(
 )
 
 
+# Parquet has no lists of a fixed length: they are read as lists.
+_FIXED_LENGTH = re.compile(r"\[\d+\]")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputColumn:
     """A column of the input query with its DuckDB type. With `as_text` the snapshot holds its values as text."""
@@ -33,6 +37,14 @@ class InputColumn:
         """Return the column's quoted name in the snapshot."""
         return quote_identifier(INPUT_PREFIX + self.name)
 
+    def held(self, value: Sql) -> Sql:
+        """Return SQL for `value`, one of the column, as the snapshot holds it."""
+        return sql("CAST({value} AS VARCHAR)", value=value) if self.as_text else value
+
+    def stored_as(self, value: Sql) -> Sql:
+        """Return SQL that selects `value`, one of the column, under the column's name in the snapshot."""
+        return sql("{held} AS {stored}", held=self.held(value), stored=self.stored)
+
     @property
     def text(self) -> Sql:
         """Return SQL for the column's value as text, over the snapshot."""
@@ -40,7 +52,7 @@ class InputColumn:
 
     def canonical(self, recipe: int) -> Sql:
         """Return SQL for its canonical text in keys and hashes under a recipe, over the snapshot."""
-        return canonical_text(self.stored, "VARCHAR" if self.as_text else self.type, recipe)
+        return canonical_text(self.stored, self.type, recipe)
 
     def recorded_as(self, kind: str, recipe: int) -> Sql:
         """Return SQL for the canonical text that its value had as a column of type `kind`, over the snapshot."""
@@ -53,14 +65,14 @@ class InputColumn:
             cast=cast,
             type=type_sql(self.type),
             value=self.value,
-            text=canonical_text(cast, kind, recipe),
+            text=canonical_text(input_column(self.name, kind).held(cast), kind, recipe),
             present=present,
         )
 
     @property
     def value(self) -> Sql:
         """Return SQL for the column's value in its own type, over the snapshot."""
-        if not self.as_text:
+        if not self.as_text and not _FIXED_LENGTH.search(self.type):
             return self.stored
         return sql("CAST({stored} AS {type})", stored=self.stored, type=type_sql(self.type))
 
@@ -71,10 +83,8 @@ def input_column(name: str, type: str) -> InputColumn:
 
 
 def canonical_text(value: Sql, kind: str, recipe: int) -> Sql:
-    """Return SQL for the canonical text of `value` in its type `kind`; text is what the snapshot has as text."""
-    if _TEXT_ONLY.search(kind):
-        value, kind = sql("CAST({value} AS VARCHAR)", value=value), "VARCHAR"
-    return trusted(RECIPES[recipe].text(value, kind))
+    """Return SQL for the canonical text of `value` of the type `kind`, as the snapshot holds it: some types as text."""
+    return trusted(RECIPES[recipe].text(value, kind, bool(_TEXT_ONLY.search(kind))))
 
 
 def key_sql(texts: Iterable[Sql]) -> Sql:

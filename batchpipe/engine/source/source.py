@@ -133,12 +133,7 @@ class Source:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
-        stored = ", ".join(
-            f"CAST({quote_identifier(each.name)} AS VARCHAR) AS {each.stored}"
-            if each.as_text
-            else f"{quote_identifier(each.name)} AS {each.stored}"
-            for each in by_name.values()
-        )
+        stored = ", ".join(each.stored_as(quote_identifier(each.name)) for each in by_name.values())
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
         # A dictionary of texts that are all different costs more than it saves.
         options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
