@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batchpipe.commands.call.call import Talk
 from batchpipe.commands.printing.text import count
+from batchpipe.project.settings import refuse_signs
 from batchpipe.scaffold import init as write_project
 from batchpipe.scaffold import next_steps
 
@@ -16,6 +17,7 @@ def init(talk: Talk, directory: str) -> int:
     Raises UsageError where one of its files exists already.
     """
     target = Path(directory).expanduser().absolute()
+    refuse_signs(target)
     written = write_project(target)
     if talk.json:
         talk.out({"root": str(target), "files": [str(path.relative_to(target)) for path in written]})

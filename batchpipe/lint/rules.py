@@ -119,6 +119,13 @@ RULES = (
         finds="rows that are too long for a model of the ladder; they go to a rung whose model takes more",
         mend="nothing, where the cost is right; else shorten the text, or add a rung whose model takes more",
     ),
+    Rule(
+        code=Code.P014,
+        name="rounded-value",
+        finds="numbers of a CSV file that are read with other digits: DuckDB chooses a column's type by a sample, and "
+        "`5.5` becomes 6 where the sample has whole numbers only",
+        mend="give the column's type: `read_csv('FILE', types = {'amount': 'DECIMAL(18,2)'})`",
+    ),
 )
 
 

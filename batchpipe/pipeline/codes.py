@@ -21,3 +21,4 @@ class Code(StrEnum):
     P011 = "P011"
     P012 = "P012"
     P013 = "P013"
+    P014 = "P014"

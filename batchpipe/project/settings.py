@@ -8,6 +8,8 @@ in `pyproject.toml`; `batchpipe.toml` may have the keys at its top level instead
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,13 +86,31 @@ class Settings(BaseSettings):
         return None if text is None else root / Path(text).expanduser()
 
     def database_path(self, root: Path, environment: Mapping[str, str]) -> Path:
-        """Return the absolute path of the database file. Raises UsageError for a file called ledger.duckdb."""
+        """Return the absolute path of the database file.
+
+        Raises UsageError for a file called ledger.duckdb, and for a path that DuckDB cannot use.
+        """
         path = root / Path(self.text("database", environment) or "").expanduser()
         if path.stem.lower() == "ledger":
             what = f"the database cannot be called {path.name}"
             hint = "Rename the file: DuckDB names the catalog after it, and ledger.requests would be ambiguous."
             raise UsageError(what, where="the setting database", hint=hint)
+        refuse_signs(path)
         return path
+
+
+def refuse_signs(path: Path) -> None:
+    """Raise UsageError where `path` has a sign that DuckDB does not take as a part of a name.
+
+    A `?` ends the name of a database, `*` and `?` stand for other files, and a backslash separates folders.
+    """
+    sign = next((each for each in "?*\\" if each in str(path) and each != os.sep), None)
+    if sign is not None:
+        odd = next(each for each in (*reversed(path.parents), path) if sign in each.name)
+        what = f"the name {odd.name} has a {sign}, which DuckDB does not take as a part of a name"
+        renamed = odd.with_name(odd.name.replace(sign, "_"))
+        hint = f"Rename it: mv {shlex.quote(str(odd))} {shlex.quote(str(renamed))}"
+        raise UsageError(what, where=str(odd), hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from checkout import ROOT, module_files
 
 # The functions that turn text into SQL which is no literal: what the user wrote as SQL, and what is built of SQL.
 TRUSTED = {
+    ("engine.source.csv_look", "_relations"),
     ("engine.source.snapshot", "canonical_text"),
     ("providers.anthropic.rules", "_lines_sql"),
     ("schema.columns", "uncast_sql"),

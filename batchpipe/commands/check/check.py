@@ -81,9 +81,8 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
     try:
         with context.source(file, params, offline=offline) as source:
             resolved = context.resolve(file, source)
-            warned = warnings(
-                context, resolved, source, () if offline else too_long_rows(context, resolved, source, params)
-            )
+            too_long = () if offline else too_long_rows(context, resolved, source, params)
+            warned = warnings(context, resolved, source, too_long, offline=offline)
             if not offline:
                 _render_first_rows(resolved, source, params)
         judges = _judges(context, file, params, resolved) if file.pipeline.eval is not None and not offline else ()

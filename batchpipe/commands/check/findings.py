@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.csv_look import rounded_columns
 from batchpipe.engine.source.source import Source
 from batchpipe.lint.rules import RULES, findings
 from batchpipe.lint.subject import Finding, LintedRung, Subject
@@ -28,8 +29,13 @@ class Warned:
     problem: Problem
 
 
-def warnings(context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding] = ()) -> list[Warned]:
-    """Return the findings of every rule that the file does not ignore; `too_long` are those about the rows' length."""
+def warnings(
+    context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding] = (), *, offline: bool
+) -> list[Warned]:
+    """Return the findings of every rule that the file does not ignore.
+
+    `too_long` are those about the rows' length; `offline` says that no source may be read.
+    """
     ignored = resolved.file.pipeline.check.ignore
     return [
         Warned(
@@ -37,7 +43,7 @@ def warnings(context: Context, resolved: Resolved, source: Source, too_long: Ite
             name=rule.name,
             problem=Problem(what=each.what, where=each.where, hint=each.hint),
         )
-        for rule, each in findings(_subject(context, resolved, source, too_long), ignored)
+        for rule, each in findings(_subject(context, resolved, source, too_long, offline=offline), ignored)
     ]
 
 
@@ -64,7 +70,9 @@ def has_budget(file: PipelineFile) -> bool:
     return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
 
 
-def _subject(context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding]) -> Subject:
+def _subject(
+    context: Context, resolved: Resolved, source: Source, too_long: Iterable[Finding], *, offline: bool
+) -> Subject:
     file, templates = resolved.file, resolved.templates
     price = context.prices().price(resolved, resolved.rungs[0], context.clock().date())
     step = price.step(0) if price is not None else None
@@ -102,6 +110,7 @@ def _subject(context: Context, resolved: Resolved, source: Source, too_long: Ite
             Code.P011: list(_unknown_prices(context, resolved)),
             Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
             Code.P013: list(too_long),
+            Code.P014: [] if offline else list(_rounded_values(resolved, source)),
         },
     )
 
@@ -112,6 +121,24 @@ def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
         hint = "Two runs may see different rows; add an ORDER BY or a parameter, if that is not meant."
         what = f"the query is not deterministic: {why}"
         yield Finding(what=what, where=file.where("[input] query"), hint=hint)
+
+
+def _rounded_values(resolved: Resolved, source: Source) -> Iterator[Finding]:
+    """Yield a finding for each used column of a CSV file in which reading changes the digits of a number."""
+    given = {each.name.lower() for each in resolved.input_columns}
+    used = {*resolved.key_columns, *resolved.hash_columns, *resolved.include_columns}
+    known = {each.name.lower() for each in used}
+    file = resolved.file
+    for each in rounded_columns(source.connection, file.query):
+        name = each.column.lower()
+        if name in known if name in given else name in file.query.lower():
+            what = (
+                f"{each.file}: {each.values:,} values of {each.column} are read with other digits: DuckDB takes the "
+                f"column to be {each.type}: {each.text!r} becomes {each.read}"
+            )
+            better = "VARCHAR" if each.type == "DOUBLE" else "DOUBLE"
+            hint = f"Give its type: read_csv({each.file!r}, types = {{{each.column!r}: {better!r}}})."
+            yield Finding(what=what, where=file.where("[input] query"), hint=hint)
 
 
 def _model_settings(resolved: Resolved) -> Iterator[Finding]:

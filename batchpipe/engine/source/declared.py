@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import folded
+from batchpipe.sql.canonical import survives
+from batchpipe.sql.quoting import folded, quote_identifier
+from batchpipe.sql.type_tree import type_tree
 
 NUMBERED = re.compile(r"_\d+$")
 
@@ -86,9 +88,12 @@ def refuse_doubled(
         raise PipelineError.from_problems(problems)
 
 
-def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
-    """Return a problem for each column that the file names and the input does not have."""
-    pipeline = file.pipeline
+def column_problems(file: PipelineFile, types: Mapping[str, str]) -> list[Problem]:
+    """Return a problem for each column that the file names and the input does not have, or not in a fit type.
+
+    `types` are the types of the input's columns. The key and `include` are kept as text and read back.
+    """
+    pipeline, known = file.pipeline, list(types)
     named = (
         ("[input] key", pipeline.input.key),
         ("[output] include", pipeline.output.include),
@@ -102,6 +107,12 @@ def column_problems(file: PipelineFile, known: Sequence[str]) -> list[Problem]:
         near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"Did you mean {near[0]!r}?" if near else f"{listing}: {', '.join(known)}."
         problems.append(Problem(what=f"the input has no column {name!r}", where=file.where(toml_path), hint=hint))
+    for toml_path, names in named[:2]:
+        for name in dict.fromkeys(names):
+            if name in types and not survives(type_tree(types[name])):
+                what = f"{name} is {types[name]}: DuckDB cannot read the text of such a value back as the same value"
+                hint = f"Write CAST({quote_identifier(name)} AS VARCHAR) AS {quote_identifier(name)} in the query."
+                problems.append(Problem(what=what, where=file.where(toml_path), hint=hint))
     return problems
 
 

@@ -96,7 +96,7 @@ class Source:
 
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]:
         """Return a problem for each column that the file names and the input does not have."""
-        return column_problems(self.file, [each.name for each in columns])
+        return column_problems(self.file, {each.name: each.type for each in columns})
 
     def table(self, query: str, toml_path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
         """Return all rows of a small query of the file as dicts.
