@@ -174,7 +174,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.*",
     ),
-    "commands.results.*": (*SHELL, *SAID),
+    "commands.results.*": (*SHELL, *SAID, "engine.source.snapshot"),
     "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
     "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*", "engine.replay.*", "engine.waits.*"),
     "commands.plan.*": (
@@ -237,7 +237,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.docs.*": ("commands.call.*", "common.errors"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),
-    "commands.init": (*SAID, "common.errors", "scaffold"),
+    "commands.init": (*SAID, "common.errors", "project.settings", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),

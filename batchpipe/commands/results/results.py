@@ -18,7 +18,9 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.context import Context
+from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema import exact_json
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
@@ -181,9 +183,15 @@ def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | 
 
     Reads the output table.
     """
-    texts = joined(", ", (sql("{name}::VARCHAR", name=quote_identifier(name)) for name in output.key))
+    types = dict(output.columns)
+    keys = (
+        key_sql(canonical_text(quote_identifier(name), types[name], recipe) for name in output.key)
+        for recipe in RECIPES
+    )
     values = joined(", ", (_python_value(*each) for each in output.columns))
-    rows = session.rows(query("row_of_output", values=values, table=output.quoted, texts=texts), {"key": key})
+    rows = session.rows(
+        query("row_of_output", values=values, table=output.quoted, keys=joined(", ", keys)), {"key": key}
+    )
     if not rows:
         return None
     return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}

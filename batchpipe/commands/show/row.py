@@ -14,7 +14,7 @@ from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.plan.render import feedback_text, render_row, template_values
-from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys, written_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
@@ -84,6 +84,9 @@ def read_row(
             with context.database.reading(work) as session:
                 resolved = under_recorded_recipes(session, resolved)
                 snapshot = with_stored_keys(session, resolved, snapshot, temporary / "keyed.parquet")
+                columns = resolved.key_columns
+                every = [written_keys(session, resolved.names, json.loads(key), columns) for key in keys]
+                keys = [*keys, *(key for written in every for key in written)]
             for key in keys:
                 one = _one_row(work, snapshot, key, temporary / "row.parquet")
                 if one is not None:

@@ -17,6 +17,7 @@ from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, h
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.resolved.recorded_recipes import written_keys
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -54,6 +55,8 @@ def read_history(
     wanted = possible_keys(work, file, key)
     names = _names(file)
     with context.database.reading(work) as session:
+        for given in [json.loads(each) for each in wanted]:
+            wanted += [each for each in written_keys(session, names, given) if each not in wanted]
         known = [each for each in wanted if _is_known(session, names, each)]
     reading = read_row(context, work, file, params, known or wanted)
     chosen = known[0] if known else reading.key

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchpipe.decide.fingerprint import newest_recipe
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import (
     Gold,
@@ -24,6 +25,7 @@ from batchpipe.engine.gold.gold_rows import (
     truth_values,
 )
 from batchpipe.engine.gold.reviewed_gold import FromReview, fill_reviewed, names_sql, same_row_sql
+from batchpipe.engine.resolved.recorded_recipes import with_keys_of
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.evaluation.field_comparison import is_correct
 from batchpipe.pipeline.model import PipelineFile
@@ -86,10 +88,11 @@ def read_true_values(context: Context, work: Work, file: PipelineFile, columns: 
             return None
         with context.database.reading(work) as session:
             fill_reviewed(session, file.pipeline.names, columns, [each.name for each in fields])
+            keyed = _with_stored_keys(session, file, gold.snapshot) if gold.snapshot is not None else None
         values = joined("", (sql(", {name}", name=quote_identifier(each.name)) for each in fields))
         work.connection.execute(query("true_values_from_review", values=values))
-        if gold.snapshot is not None:
-            _take_gold(work, gold.snapshot, fields, by_name, file)
+        if keyed is not None:
+            _take_gold(work, keyed, fields, by_name, file)
     judged = tuple(each.name for each in known if each not in fields)
     return TrueValues(key=tuple(file.pipeline.input.key), fields=fields, judged=judged, columns=by_name)
 
@@ -101,6 +104,17 @@ def _read_gold(context: Context, file: PipelineFile, path: Path) -> Gold:
     over_gold = evaluated_file(file, gold=True)
     with context.source(over_gold, {}) as source:
         return read_gold(source, over_gold, path)
+
+
+def _with_stored_keys(session: Session, file: PipelineFile, snapshot: Snapshot) -> Snapshot:
+    """Return gold with its keys written as the ledger has them: gold may have them in another type than the input.
+
+    Reads `ledger.policies`, `ledger.requests`. Writes `work.stored_keys`.
+    """
+    by_name = {each.name: each for each in snapshot.columns}
+    key = [by_name[name] for name in file.pipeline.input.key]
+    path = snapshot.path.with_name("gold-keyed.parquet")
+    return with_keys_of(session, file.pipeline.names, key, snapshot, path, recipe=newest_recipe().number)
 
 
 def _take_gold(

@@ -16,7 +16,7 @@ import duckdb
 from batchpipe.common.errors import InputError, PipelineError, Problem
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, present_key_sql
 from batchpipe.engine.source.source import Source
 from batchpipe.evaluation.field_comparison import FieldComparison
 from batchpipe.pipeline.model import Eval, EvalField, Input, PipelineFile, Rerun
@@ -236,9 +236,21 @@ def _nothing_left(gold: Gold, file: PipelineFile) -> InputError:
 def _fill_truth(work: Work, snapshot: Snapshot, gold: Gold, given: Snapshot, prompt: Resolved) -> int:
     """Fill `work.truth` from `[eval] gold`, and return how many gold rows `given` lacks."""
     values = truth_values(work, snapshot, gold.fields, {each.name: each for each in prompt.columns}, prompt.file)
-    relations = {"gold": snapshot.relation, "rows": given.relation}
+    key = prompt.file.pipeline.input.key
+    relations = {
+        "gold": snapshot.relation,
+        "rows": given.relation,
+        "gold_key": _canonical_key(snapshot, key),
+        "row_key": _canonical_key(given, key),
+    }
     work.connection.execute(query("gold_truth", values=values, **relations))
     return _count(work, query("gold_missing", **relations))
+
+
+def _canonical_key(snapshot: Snapshot, key: Sequence[str]) -> Sql:
+    """Return SQL for the canonical text of a key over a snapshot: gold may have it in another type than the input."""
+    by_name = {each.name: each for each in snapshot.columns}
+    return present_key_sql(by_name[name] for name in key)
 
 
 def subset(work: Work, snapshot: Snapshot, keys: Sql, path: Path) -> Snapshot:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from batchpipe.decide.fingerprint import other_recipes
+from batchpipe.decide.fingerprint import newest_recipe, other_recipes
 from batchpipe.engine.answers.validation import validate_answers
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot, key_sql, texts_sql
+from batchpipe.engine.source.snapshot import Snapshot, canonical_text, key_sql, present_key_sql, texts_sql
 from batchpipe.schema.renames import renamed_document_sql
 from batchpipe.sql.quoting import Sql, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session
@@ -67,10 +67,12 @@ def _keyed(resolved: Resolved, snapshot: Snapshot, table: Sql) -> Sql:
 
     A key that the ledger has in another way than its columns write it is looked up in `snapshot`.
     """
-    texts = (sql("{key}::VARCHAR", key=quote_identifier(each.name)) for each in resolved.key_columns)
-    keyed, stored = query("rows_with_keys", key=key_sql(texts), table=table), Sql("key")
+    recipe = newest_recipe().number
+    columns = resolved.key_columns
+    present = key_sql(canonical_text(quote_identifier(each.name), each.type, recipe) for each in columns)
+    keyed, stored = query("rows_with_keys", key=present, table=table), Sql("key")
     if not snapshot.key_columns:
-        written = key_sql(each.text for each in resolved.key_columns)
+        written = present_key_sql(columns)
         keyed = query("rows_with_stored_keys_of_input", rows=keyed, key=written, input=snapshot.file)
         stored = Sql("coalesce(stored, key)")
     return sql("(SELECT row_number, _current, md5({stored})::UUID AS key_id FROM {keyed})", stored=stored, keyed=keyed)

@@ -29,7 +29,7 @@ from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.model_names import split_model
-from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
+from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
 from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
@@ -135,15 +135,13 @@ class RowTry:
         connection = self.work.connection
         relation, rows = self.snapshot.relation, {"rows": options.rows}
         if options.keys:
-            found = connection.execute(
-                f"SELECT key FROM {relation} WHERE key IN (SELECT unnest($1::VARCHAR[]))", [list(options.keys)]
-            ).fetchall()
-            known = {key for (key,) in found}
-            missing = [key for key in options.keys if key not in known]
+            with self.context.database.reading(self.work) as session:
+                given = keys_of_input(session, self.resolved, relation, options.keys)
+            missing = [key for key, there in given.items() if there is None]
             if missing:
                 hint = f"The rows of the input: batchpipe plan {self.resolved.name} --rows"
                 raise UsageError(f"there is no row {', '.join(missing)} in the input", where="KEY", hint=hint)
-            return list(dict.fromkeys(options.keys))
+            return list(dict.fromkeys(each for each in given.values() if each is not None))
         if options.where is None:
             return [key for (key,) in connection.execute(query("keys_by_hash", relation=relation), rows).fetchall()]
         with self.context.database.reading(self.work) as session:

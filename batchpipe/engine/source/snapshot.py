@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common import modes
-from batchpipe.decide.fingerprint import RECIPES
+from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
 
@@ -92,6 +92,11 @@ def key_sql(texts: Iterable[Sql]) -> Sql:
     return sql("json_array({texts})::VARCHAR", texts=joined(", ", texts))
 
 
+def present_key_sql(columns: Iterable[InputColumn]) -> Sql:
+    """Return SQL, over the snapshot, for the key as today's recipe writes it."""
+    return key_sql(each.canonical(newest_recipe().number) for each in columns)
+
+
 def texts_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL for the texts of `columns` as a VARCHAR list, over the snapshot."""
     return sql("[{text}]::VARCHAR[]", text=joined(", ", (each.text for each in columns)))
@@ -144,7 +149,7 @@ class Snapshot:
         if not self.key_columns:
             return self.file
         by_name = {each.name: each for each in self.columns}
-        key = key_sql(by_name[name].text for name in self.key_columns)
+        key = present_key_sql(by_name[name] for name in self.key_columns)
         return sql("(SELECT {key} AS key, * FROM {file})", key=key, file=self.file)
 
     @property

@@ -3,9 +3,9 @@
 -- name: gold_truth
 -- work.truth: One row is a gold row, with its true values.
 CREATE OR REPLACE TABLE work.truth AS
-SELECT md5(g.key)::UUID AS key_id, g.key{values}
+SELECT md5(s.key)::UUID AS key_id, s.key{values}
 FROM {gold} g
-WHERE g.key IN (SELECT key FROM {rows})
+JOIN (SELECT key, {row_key} AS same_key FROM {rows}) s ON s.same_key = {gold_key}
 
 -- name: gold_reviews
 -- work.gold_reviews: One row is a key that a person reviewed, with its values and the input that they hold for.
@@ -83,7 +83,7 @@ WHERE {same}
 ORDER BY work.draw_order(a.key_id), g._reviewed DESC
 
 -- name: gold_missing
-SELECT count(*) FROM {gold} WHERE key NOT IN (SELECT key FROM {rows})
+SELECT count(*) FROM {gold} WHERE {gold_key} NOT IN (SELECT {row_key} FROM {rows})
 
 -- name: gold_leave_out
 DELETE FROM work.truth

@@ -149,7 +149,8 @@ SELECT {columns} FROM {table} WHERE {condition} ORDER BY {order} {limit}
 SELECT count(*) FROM {table} WHERE {condition}
 
 -- name: row_of_output
-SELECT {values} FROM {table} WHERE to_json([{texts}])::VARCHAR = $key
+-- The key may be written by any recipe.
+SELECT {values} FROM {table} WHERE $key IN ({keys})
 
 -- name: paid
 -- One row per result that was, or may have been, paid for, with the decision for the row that led its request.
