@@ -12,6 +12,7 @@ from batchpipe.sql.types import INTEGERS as _BOUNDS
 INTEGERS = frozenset((*_BOUNDS, "BIGNUM"))
 TIMESTAMPS = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"))
 WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
+NANOSECONDS_WITH_ZONE = "TIMESTAMPTZ_NS"
 TIME_WITH_ZONE = "TIME WITH TIME ZONE"
 # Their text cannot be read back as what they were.
 _NOT_READABLE = frozenset(("UNION", "VARIANT", "TUPLE"))
@@ -67,7 +68,9 @@ def _of_text(text: Sql, tree: TypeTree) -> Sql:
     """Return SQL for the canonical text of a single value out of the text that DuckDB writes for it."""
     if tree.name in TIMESTAMPS:
         return sql("replace({text}, ' ', 'T')", text=text)
-    if tree.name == TIME_WITH_ZONE:
+    if tree.name == NANOSECONDS_WITH_ZONE:
+        text = sql("replace({text}, ' ', 'T')", text=text)
+    if tree.name in (TIME_WITH_ZONE, NANOSECONDS_WITH_ZONE):
         return sql(r"regexp_replace({text}, '([+-]\d\d)$', '\1:00')", text=text)
     return text
 

@@ -126,8 +126,8 @@ class TestDiff:
         row = next(
             row for row in typed("plan", "demo", "--diff", "--json").value["diff"]["rows"] if row["key"] == ["1"]
         )
-        assert row["before"]["user"] == "2026 2 2 0.5 1 True text number 1 Auf Deutsch."
-        assert row["after"]["user"] == "2026 2 2 0.5 1 True changed"
+        assert row["before"]["user"] == "2026 2 2 0.5 1 true text number 1 Auf Deutsch."
+        assert row["after"]["user"] == "2026 2 2 0.5 1 true changed"
 
     def test_each_reason_has_a_few_rows(self, typed: CommandLine, project: Project) -> None:
         rows = numbered(10, german=3)

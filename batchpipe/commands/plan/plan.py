@@ -26,6 +26,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.plan.too_long import TooLong
+from batchpipe.engine.plan.type_changes import TypeChange
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
@@ -123,6 +124,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks:
         value["to_take_in"] = unknown_object(found.unknown)
+    if found.type_changes:
+        value["type_changes"] = [asdict(each) for each in found.type_changes]
     if rows:
         value["due_rows"] = [{"key": json.loads(each.key), "reason": each.reason} for each in found.due_rows]
     if found.diff is not None:
@@ -162,10 +165,22 @@ def _notes(found: Preview, call: Call) -> list[str]:
         lines.append(
             f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")
         )
+    lines += [_type_change(each) for each in found.type_changes]
+    if found.unfit_keys is not None:
+        lines.append(safe(found.unfit_keys.text))
     if found.gate is not None:
         lines.append(f"a run stops at the gate: {safe(found.gate.what)}")
         lines.append(safe(found.gate.hint or ""))
     return lines
+
+
+def _type_change(change: TypeChange) -> str:
+    """Return what is said of a column whose type changed."""
+    due = "no row is due for it"
+    if change.due:
+        cost = f", {money(change.cost_usd)} of the expected cost"
+        due = f"{count(change.due, 'row')} with another value for it are due{cost}"
+    return f"{safe(change.column)} is {safe(change.now)} now and was {safe(change.before)}: {due}"
 
 
 def work_text(resolved: Resolved, plan: Plan) -> str:

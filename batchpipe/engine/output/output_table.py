@@ -13,6 +13,7 @@ from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.output.current import prompt_versions
 from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
+from batchpipe.engine.output.unfit_keys import fit_keys_sql, key_value_sql
 from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.schema.columns import takes_null, value_sql
@@ -189,7 +190,7 @@ def merge_output(session: Session, resolved: Resolved, keys: Sql | None, *, answ
         resolved,
         among,
         accepted=query("newest_accepted", pipelines=pipelines, among=among),
-        requests=query("newest_requests", pipelines=pipelines),
+        requests=query("newest_requests", pipelines=pipelines, fits=fit_keys_sql(resolved)),
         answered=query("stored_outputs", pipelines=pipelines),
     ):
         _merge(session, resolved, source, answered=answered)
@@ -341,12 +342,7 @@ def refresh_included(session: Session, resolved: Resolved, snapshot: Sql) -> Non
 def _values(resolved: Resolved) -> list[Sql]:
     """Return SQL for each column over the aliases of `output_source`."""
     keys = [
-        sql(
-            "CAST(json_extract_string(q.key, '$[{number}]') AS {type}) AS {name}",
-            number=number_sql(number),
-            type=type_sql(each.type),
-            name=quote_identifier(each.name),
-        )
+        sql("{value} AS {name}", value=key_value_sql(number, each), name=quote_identifier(each.name))
         for number, each in enumerate(resolved.key_columns)
     ]
     fields = [

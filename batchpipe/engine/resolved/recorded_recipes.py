@@ -25,12 +25,12 @@ from batchpipe.store.queries import query
 
 
 def under_recorded_recipes(session: Session, resolved: Resolved) -> Resolved:
-    """Return `resolved` with its prompt version and policy as the ledger knows them; new ones stay as they are.
+    """Return `resolved` with its prompt version, policy and key's types as the ledger knows them.
 
-    Reads `ledger.prompt_versions`, `ledger.policies`.
+    A new version and a new policy stay as they are. Reads `ledger.prompt_versions`, `ledger.policies`.
     """
-    if len(RECIPES) == 1:
-        return resolved
+    width = len(resolved.key_columns)
+    resolved = replace(resolved, key_types=tuple(recorded_key_types(session, resolved.names, width)))
     pipelines = quote_list(resolved.names)
     hashes = [resolved.version_under(recipe).prompt_version for recipe in RECIPES]
     found = session.rows(query("recorded_version_recipe", pipelines=pipelines), {"hashes": hashes})

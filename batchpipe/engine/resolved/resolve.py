@@ -60,7 +60,10 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order."""
+    """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order.
+
+    `key_types`: the types that its key had, with the recipes that wrote it, as far as the ledger was asked for them.
+    """
 
     file: PipelineFile
     rules: ProviderRules
@@ -83,6 +86,7 @@ class Resolved:
     policy: Mapping[str, Any]
     toml: str
     warnings: tuple[RuleProblem, ...]
+    key_types: tuple[tuple[tuple[str, ...] | None, int], ...] = ()
 
     def version_under(self, recipe: int) -> PromptVersion:
         """Return the prompt version as the recipe of that number identifies it."""

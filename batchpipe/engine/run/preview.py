@@ -16,6 +16,7 @@ from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
+from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
 from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
@@ -30,6 +31,7 @@ from batchpipe.engine.plan.prompt_diff import (
     make_prompt_diff,
     resolve_earlier,
 )
+from batchpipe.engine.plan.type_changes import TypeChange, type_changes
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -80,6 +82,8 @@ class Preview:
     gate: GateError | None = None  # at which a run stops
     edits: Sequence[LadderEdit] = ()
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
+    type_changes: Sequence[TypeChange] = ()
+    unfit_keys: UnfitKeys | None = None
 
     @property
     def requests(self) -> int:
@@ -125,7 +129,7 @@ def preview(
             shown = make_prompt_diff(
                 context.database,
                 work,
-                resolved,
+                found.resolved,
                 snapshot,
                 label=label,
                 before=before,
@@ -178,6 +182,7 @@ def _planned(
     plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
     with database.reading(work) as session:
         version, is_new = _version(session, resolved)
+        changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
         paused = session.one(query("paused", pipelines=quote_list([resolved.name])))[0]
@@ -204,6 +209,8 @@ def _planned(
         gate=gate or keys_gate(database, work, resolved, plan),
         edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
+        type_changes=changes,
+        unfit_keys=unfit,
     )
 
 

@@ -103,5 +103,7 @@ def _record(session: Session, context: Context, resolved: Resolved, run_id: str,
     record_version(session, resolved, run_id, context.git_commit())
     record_rename(session, resolved.file, run_id)
     repaired = ensure_output(session, resolved, run_id)
-    if repaired is not None:
-        tell(Event(kind="notice", level="warning", detail=repaired))
+    unfit = unfit_keys(session, resolved)
+    for said in (repaired, unfit.text if unfit is not None else None):
+        if said is not None:
+            tell(Event(kind="notice", level="warning", detail=said))

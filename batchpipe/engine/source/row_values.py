@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias
 
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text
-from batchpipe.sql.canonical import INTEGERS, TIME_WITH_ZONE, TIMESTAMPS, WITH_ZONE, survives
+from batchpipe.sql.canonical import INTEGERS, NANOSECONDS_WITH_ZONE, TIME_WITH_ZONE, TIMESTAMPS, WITH_ZONE, survives
 from batchpipe.sql.quoting import Sql, sql
 from batchpipe.sql.type_tree import TypeTree, type_tree
 from batchpipe.template.environment import CANONICAL_RECIPE, FIRST_RECIPE
@@ -19,8 +19,8 @@ from batchpipe.template.values import NanosecondTimestamp, printed_key
 Conversion: TypeAlias = Callable[[Any], Any]
 
 # Python has no value that holds all of these: templates get the text that DuckDB writes.
-_AS_TEXT = frozenset(("INTERVAL", "BIT", "ENUM", "UNION", "VARIANT", "GEOMETRY", "TUPLE", "TIME_NS", "TIMETZ_NS"))
-_TIMES = TIMESTAMPS | {WITH_ZONE, "DATE", "TIME", "TIME_NS", TIME_WITH_ZONE}
+_AS_TEXT = frozenset(("INTERVAL", "BIT", "ENUM", "UNION", "VARIANT", "GEOMETRY", "TUPLE", "TIME_NS"))
+_TIMES = TIMESTAMPS | {WITH_ZONE, NANOSECONDS_WITH_ZONE, "DATE", "TIME", "TIME_NS", TIME_WITH_ZONE}
 _PLAIN = INTEGERS - {"BIGNUM"} | {"VARCHAR", "BOOLEAN", "UUID", "BLOB", "DECIMAL"}
 _MOST_MICROSECOND_DIGITS = 6
 # A whole DOUBLE up to this bound is an int, as its canonical text is: 10.0 is written `10`.
@@ -168,7 +168,7 @@ def _of_timestamp(text: str) -> datetime | str:
 
 
 def _of_nanoseconds(text: str) -> datetime | str:
-    if len(text.partition(".")[2]) <= _MOST_MICROSECOND_DIGITS:
+    if len(text.partition(".")[2].partition("+")[0]) <= _MOST_MICROSECOND_DIGITS:
         return _of_timestamp(text)
     made = NanosecondTimestamp.fromisoformat(text)
     made.text = text.replace(" ", "T")
@@ -200,6 +200,7 @@ _SINGLE: dict[str, Conversion] = {
     TIME_WITH_ZONE: _of_time,
     **dict.fromkeys(TIMESTAMPS - {"TIMESTAMP_NS"}, _of_timestamp),
     "TIMESTAMP_NS": _of_nanoseconds,
+    NANOSECONDS_WITH_ZONE: _of_nanoseconds,
     WITH_ZONE: _of_timestamp,
     "BIGNUM": int,
     "JSON": json.loads,

@@ -40,12 +40,13 @@ WHERE pipeline IN ({pipelines}) AND state = 'accepted' {among}
 GROUP BY key_id
 
 -- name: newest_requests
+-- A key that the present types of its columns cannot hold has no place in the table.
 SELECT key_id, arg_max(q.key, q.seq) AS key, arg_max(q.include_values, q.seq) AS include_values,
     arg_max(q.include_columns, q.seq) AS include_columns,
     bool_or(q.leads AND q.custom_id = a.custom_id) AS leads
 FROM ledger.requests q
 JOIN accepted a USING (key_id)
-WHERE q.pipeline IN ({pipelines})
+WHERE q.pipeline IN ({pipelines}) AND ({fits})
 GROUP BY key_id
 
 -- name: stored_outputs
@@ -248,3 +249,10 @@ FROM work.verdicts
 SELECT key_id FROM ledger.decisions
 WHERE seq = {seq} AND state = 'accepted'
     AND custom_id NOT IN (SELECT custom_id FROM ledger.results WHERE seq = {seq} AND output IS NOT NULL)
+
+-- name: unfit_keys
+-- Answered keys that the present types of the key do not write, and one of them.
+SELECT count(DISTINCT q.key), min(q.key)
+FROM ledger.requests q
+WHERE q.pipeline IN ({pipelines}) AND NOT ({fits})
+    AND q.key_id IN (SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state IN ('accepted', 'kept'))

@@ -614,3 +614,26 @@ WHERE number = $start OR (alike AND so_far <= $params_bytes)
 
 -- name: deferred_until
 SELECT min(not_before) FROM work.plan WHERE reason = 'retry' AND not_before > $now
+
+-- name: past_types
+-- The types that columns had for the standing answers, and whether the newest policy has them so.
+WITH known AS (
+    SELECT columns, types, key_types, seq = max(seq) OVER () AS is_newest
+    FROM ledger.policies
+    WHERE pipeline IN ({pipelines}) AND policy_hash IN (SELECT policy_hash FROM work.standing_policies)
+),
+typed AS (
+    SELECT unnest(columns) AS name, unnest(types) AS type, is_newest FROM known
+    UNION ALL
+    SELECT unnest($key::VARCHAR[]), unnest(key_types), is_newest FROM known WHERE len(key_types) = len($key::VARCHAR[])
+)
+SELECT name, type, bool_or(is_newest) FROM typed GROUP BY name, type ORDER BY name, type
+
+-- name: due_by_type
+-- For each column and each type that it had: how many rows are due because their input is another one.
+SELECT c.name, c.type, count(DISTINCT s.key_id)
+FROM work.standing s
+JOIN (SELECT policy_hash, unnest(columns) AS name, unnest(types) AS type FROM ledger.policies WHERE pipeline IN ({pipelines})) c
+    USING (policy_hash)
+WHERE s.key_id IN (SELECT key_id FROM work.plan WHERE reason = 'input_changed')
+GROUP BY c.name, c.type
