@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from commandline import CommandLine
+from helpers.gold import report
 from projects import Project
 
 from batchpipe.decide.fingerprint import RECIPES
@@ -76,6 +78,13 @@ def write(
     types: dict[str, str] | None = None,
 ) -> None:
     project.pipeline(PIPELINE.format(query=query(rows, edited, types), key=key, prompt=prompt))
+
+
+@pytest.fixture
+def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    line = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    line.provide(project)
+    return line
 
 
 @pytest.fixture
@@ -182,3 +191,83 @@ def test_a_key_whose_type_changes_stays_the_same_key(project: Project) -> None:
     ]
     assert project.sql("SELECT id, _current FROM demo ORDER BY id") == [(1, True), (2, True), (3, True), (5.5, True)]
     assert project.plan().due == 0
+
+
+def test_a_request_in_flight_under_the_old_recipe_answers_a_row_that_asks_the_same(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompt is edited while the requests are in flight; rows of other keys ask what was asked before the edit."""
+    first_recipe(monkeypatch)
+    project.faults({"delay_seconds": 1e9})
+    write(project)
+    (outcome,) = project.outcomes(wait_seconds=0.2)
+    assert outcome.result.submitted == 5
+    second_recipe(monkeypatch)
+    more = query().replace("SELECT id,", "SELECT id + 100 * extra AS id,") + ", range(2) e(extra)"
+    project.pipeline(PIPELINE.format(query=more, key="id", prompt=PROMPT + "{% if amount > 99 %}!{% endif %}"))
+    plan = project.plan()
+    assert (plan.rows_by_reason["pending"], plan.due, plan.requests, plan.followers) == (5, 5, 0, 5)
+
+
+def test_an_evaluation_finds_the_answers_of_the_old_recipe(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both by the pipeline's rows and by its own; an edit that no row sees asks nobody again either."""
+    first_recipe(monkeypatch)
+    gold = "\n[eval]\ngold = \"SELECT id::VARCHAR AS id, 'bug' AS label FROM range(0, 7) t(id)\"\n"
+    text = PIPELINE.format(query=query(7), key="id", prompt=PROMPT) + gold
+    project.pipeline(PIPELINE.format(query=query(4), key="id", prompt=PROMPT) + gold)
+    assert project.run().submitted == 4
+    project.pipeline(text)
+    assert report(project)["gold"] == 7
+    assert project.requests_sent() == 7
+    second_recipe(monkeypatch)
+    assert report(project)["gold"] == 7
+    project.pipeline(text.replace('{{ at }}"', '{{ at }}{% if amount > 99 %}!{% endif %}"'))
+    assert report(project)["gold"] == 7
+    assert project.requests_sent() == 7
+
+
+def test_plan_names_a_changed_type_and_what_it_costs(typed: CommandLine, project: Project) -> None:
+    rows = "SELECT n AS id, {value} AS code FROM (VALUES (1, '10'), (2, '007'), (3, '30')) t(n, code)"
+    given = PIPELINE.replace("{prompt}", "{{{{ code }}}}").replace("{key}", "id")
+    project.pipeline(given.format(query=rows.format(value="code")))
+    assert project.run().submitted == 3
+    project.pipeline(given.format(query=rows.format(value="code::BIGINT")))
+    plan = typed("plan", "demo", "--json").value
+    [change] = plan["type_changes"]
+    assert change == {
+        "column": "code",
+        "before": "VARCHAR",
+        "now": "BIGINT",
+        "due": 1,  # 007 is 7 now
+        "cost_usd": plan["estimate"]["cost_usd"],
+    }
+    assert "code is BIGINT now and was VARCHAR: 1 row with another value" in typed("plan", "demo").out
+    assert project.run().submitted == 1
+    project.pipeline(given.format(query=rows.format(value="code::DOUBLE")))
+    assert "code is DOUBLE now and was BIGINT: no row is due for it" in typed("plan", "demo").out
+    assert project.run().submitted == 0
+    assert "type_changes" not in typed("plan", "demo", "--json").value
+
+
+def test_keys_that_the_keys_type_cannot_hold(typed: CommandLine, project: Project) -> None:
+    """A text key becomes a whole number: `A1` and `007` are no such key; their answers stay, and that is said."""
+    rows = "SELECT {key} AS id, 'text ' || id AS text FROM (SELECT unnest([{keys}]) AS id)"
+    given = PIPELINE.replace("{prompt}", "{{{{ text }}}}").replace("{key}", "id")
+    project.pipeline(given.format(query=rows.format(key="id", keys="'1', '2', '3', 'A1', '007'")))
+    assert project.run().submitted == 5
+    project.pipeline(given.format(query=rows.format(key="id::BIGINT", keys="'1', '2', '3'")))
+    said = 'id is BIGINT now, and 2 answered keys do not fit it, such as ["007"]: the output table leaves them out'
+    assert said in typed("plan", "demo").out
+    assert project.run().submitted == 0
+    assert any(said in each for each in project.said)
+    assert project.sql("SELECT id, _current FROM demo ORDER BY id") == [(1, True), (2, True), (3, True)]
+    shown = typed("show", "demo", "3.0", "--json")
+    assert (shown.code, shown.value["key"], shown.value["state"]) == (0, ["3"], "accepted")
+    assert typed("show", "demo", "A1", "--json").value["state"] == "accepted"
+    project.pipeline(given.format(query=rows.format(key="id::DECIMAL(9,1)", keys="'1', '2', '3', '5.5'")))
+    assert project.run().submitted == 1
+    project.pipeline(given.format(query=rows.format(key="id::BIGINT", keys="'1', '2', '3'")))
+    assert project.run().submitted == 0  # and 5.5 does not become 6
+    assert project.sql("SELECT id FROM demo ORDER BY id") == [(1,), (2,), (3,)]
+    [tried] = project.attempt(keys=['["2.00"]'])
+    assert (tried.key, tried.known) == (["2"], True)

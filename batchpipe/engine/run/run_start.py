@@ -12,6 +12,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.renames import Link, record_rename, rename_links
 from batchpipe.engine.output.output_table import ensure_output
+from batchpipe.engine.output.unfit_keys import unfit_keys
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate
 from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved

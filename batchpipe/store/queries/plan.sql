@@ -618,9 +618,9 @@ SELECT min(not_before) FROM work.plan WHERE reason = 'retry' AND not_before > $n
 -- name: past_types
 -- The types that columns had for the standing answers, and whether the newest policy has them so.
 WITH known AS (
-    SELECT columns, types, key_types, seq = max(seq) OVER () AS is_newest
-    FROM ledger.policies
-    WHERE pipeline IN ({pipelines}) AND policy_hash IN (SELECT policy_hash FROM work.standing_policies)
+    SELECT columns, types, key_types, is_newest
+    FROM (SELECT *, seq = max(seq) OVER () AS is_newest FROM ledger.policies WHERE pipeline IN ({pipelines}))
+    WHERE policy_hash IN (SELECT policy_hash FROM work.standing_policies)
 ),
 typed AS (
     SELECT unnest(columns) AS name, unnest(types) AS type, is_newest FROM known
