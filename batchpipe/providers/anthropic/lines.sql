@@ -106,9 +106,10 @@ SELECT
     message.stop_reason AS stop_reason,
     CASE
         WHEN result_type IS DISTINCT FROM 'succeeded' OR content IS NULL THEN NULL
-        WHEN len(tool_inputs) > 0 THEN CASE WHEN json_type(tool_inputs[1]) = 'VARCHAR'
-            THEN tool_inputs[1] ->> '$' ELSE CAST(tool_inputs[1] AS VARCHAR) END
-        ELSE array_to_string([block."text" FOR block IN content IF block.type = 'text'], '')
+        WHEN len(tool_inputs) = 0
+            THEN coalesce(array_to_string([block."text" FOR block IN content IF block.type = 'text'], ''), '')
+        WHEN json_type(tool_inputs[1]) = 'VARCHAR' THEN tool_inputs[1] ->> '$'
+        ELSE coalesce(CAST(tool_inputs[1] AS VARCHAR), '')
     END AS answer,
     CASE WHEN result_type = 'succeeded' THEN message.stop_details.category ELSE error_type END AS error_type,
     CASE
