@@ -176,12 +176,14 @@ class RefusedError(Exception):
 class UnavailableError(Exception):
     """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat.
 
-    `retry_after_seconds` (an hour at most) is how long the provider asks to wait, where it does.
+    `retry_after_seconds` (an hour at most) is how long the provider asks to wait, where it does. `status` is the HTTP
+    status, where there was a reply.
     """
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
 
 
 class ProviderRules(Protocol):

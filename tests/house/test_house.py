@@ -127,6 +127,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.source.*",
         "engine.waits.*",
     ),
+    "engine.calls.*": (
+        *STEPS,
+        "engine.batches.*",
+        "engine.context",
+        "engine.cost.*",
+        "engine.ledger.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
     "engine.replay.*": (
         *STEPS,
         "engine.batches.*",
@@ -139,6 +148,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *STEPS,
         "engine.answers.*",
         "engine.batches.*",
+        "engine.calls.*",
         "engine.context",
         "engine.cost.*",
         "engine.gold.*",

@@ -178,6 +178,7 @@ class Collector:
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
             book_unknown_costs(session, self.parts, self.prices, session.now.date())
+            self.parts.add_event(session, "call_ended", {"outcome": "answered"}, chunk_id=chunk_id)
 
     def _read_lines(self, paths: Sequence[Path]) -> None:
         """Fill `work.lines` from `paths`; the numbers of a tool's input keep their digits where columns have room."""

@@ -120,6 +120,19 @@ class RawFolder:
         names = (self.path / f"{chunk_id}{suffix}" for suffix in (RESULTS, COMPRESSED))
         return next((path for path in names if path.exists()), None)
 
+    def write_results(self, chunk_id: str, content: bytes) -> Path:
+        """Save the results of a chunk, and return their path."""
+        path = self.download(chunk_id)
+        part = _part(path)
+        with saving(path):
+            with open(part, "wb", opener=modes.opener) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            modes.replace(part, path)
+            flush_folder(self.path)
+        return path
+
     def compress(self, chunk_id: str) -> None:
         """Replace the plain file of results by a compressed one.
 

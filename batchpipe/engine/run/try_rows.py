@@ -12,17 +12,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.errors import GateError, PipelineError, ProviderError, UsageError
+from batchpipe.common.errors import PipelineError, ProviderError, UsageError
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import include_parts, refusal
+from batchpipe.engine.batches.submit import refusal
+from batchpipe.engine.calls.asker import Asker
+from batchpipe.engine.calls.intents import CallIntents
+from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import tightest
-from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, settings_text
-from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import render_row, template_values
@@ -31,8 +31,8 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, texts_sql
-from batchpipe.providers import Message, NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
+from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
 from batchpipe.schema import exact_json
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
@@ -40,6 +40,7 @@ from batchpipe.store.queries import query
 
 TIMEOUT_SECONDS = 600.0
 OFF_THE_LADDER = 0
+REFUSING = (429, 529)  # the statuses that say that a request was not processed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,23 +82,6 @@ class TriedRow:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TryRequest:
-    """Describes a row as it is sent.
-
-    `custom_id` is that of the known answer, or of the call to come. `chunk_id` is None where the answer is known.
-    """
-
-    key: str
-    rung: int
-    settings: RungSettings
-    message: Message
-    params: bytes
-    fingerprint: str
-    custom_id: str
-    chunk_id: str | None  # None where the answer is known
-
-
 @dataclass(slots=True, kw_only=True)
 class RowTry:
     """Tries rows of one pipeline. `work` is its working database; the output table is not touched."""
@@ -121,10 +105,24 @@ class RowTry:
             self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, path)
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
-        self._refuse_over_budget(requests)
-        self._commit_intents(requests)
+        with self.context.database.reading(self.work) as session:
+            self.run_id = session.new_id()
+            refuse_over_budget(session, self.context, self.resolved, requests, self.run_id)
+        asker = Asker(
+            context=self.context,
+            resolved=self.resolved,
+            snapshot=self.snapshot,
+            intents=self._intents,
+            git_commit=self.context.git_commit(),
+            call=self._call,
+        )
+        answered: dict[str, str] = {}
         for request in requests:
-            yield self._answered(request)
+            # A row that asks the same as an earlier one takes the answer that this one got.
+            same = replace(request, custom_id=answered.get(request.custom_id, request.custom_id))
+            asked, seconds, batch_id = asker.ask(same)
+            answered[request.custom_id] = asked.custom_id
+            yield self._in_batch(asked, batch_id) if batch_id is not None else self._answered(asked, seconds)
 
     def _keys(self, options: TryOptions) -> list[str]:
         """Return the keys of the rows to try.
@@ -164,7 +162,7 @@ class RowTry:
         by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
-    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> _TryRequest:
+    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> TryRequest:
         """Render the request of a row, and look for its answer among those that were bought before.
 
         Reads `ledger.requests`, `ledger.results`.
@@ -178,27 +176,22 @@ class RowTry:
             for recipe, each in RECIPES.items()
         }
         fingerprint = prints[resolved.version.recipe]
+        every = joined(", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values()))
         with self.context.database.reading(self.work) as session:
-            pipelines = quote_list(resolved.names)
             known = session.rows(
-                query(
-                    "answered_before",
-                    pipelines=pipelines,
-                    fingerprints=joined(
-                        ", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values())
-                    ),
-                ),
+                query("answered_before", pipelines=quote_list(resolved.names), fingerprints=every),
                 {"settings": settings_text(settings)},
             )
             chunk_id = session.new_id()
             database = session.one(query("database_id"))[0]
-        return _TryRequest(
+        return TryRequest(
             key=key,
             rung=rung,
             settings=settings,
             message=message,
             params=params,
             fingerprint=fingerprint,
+            fingerprints=every,
             custom_id=known[0][0] if known else f"{database or 'try'}-{chunk_id.replace('-', '')}",
             chunk_id=None if known else chunk_id,
         )
@@ -231,76 +224,30 @@ class RowTry:
             raise UsageError(f"the ladder has no rung {number}", where="--rung", hint=f"It has 1 to {len(rungs)}.")
         return number, rungs[number - 1]
 
-    def _refuse_over_budget(self, requests: Sequence[_TryRequest]) -> None:
-        """Raise GateError where the calls may cost more than what is left of a budget.
+    def _in_batch(self, request: TryRequest, batch_id: str) -> TriedRow:
+        """Return a row whose request is in flight with a batch: its answer comes with `run`."""
+        return TriedRow(
+            key=json.loads(request.key),
+            rung=request.rung,
+            model=request.settings.model,
+            system=request.message.system,
+            user=request.message.user,
+            known=True,
+            verdict="in_flight",
+            error=f"the batch {batch_id} has this request; `run` collects its answer",
+            answer=None,
+            output=None,
+            input_tokens=None,
+            output_tokens=None,
+            cost_usd=Decimal(0),
+            seconds=0.0,
+        )
 
-        Reads the ledger.
-        """
-        budget, context, names = self.resolved.file.pipeline.budget, self.context, self.resolved.names
-        most = Decimal(0)
-        for each in requests:
-            price = context.prices().price(self.resolved, each.settings, context.clock().date(), realtime=True)
-            if each.chunk_id is None or price is None:
-                continue
-            bytes_in = len(each.params) + OVERHEAD_TOKENS
-            most += max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps) * bytes_in
-            most += max(step.output for step in price.steps) * each.settings.max_tokens
-        with context.database.reading(self.work) as session:
-            run_id = session.new_id()
-            limit = tightest(budget, None, spent(session, names, run_id), load(session, names, run_id))
-        if limit is not None and most > limit.left_usd:
-            raise GateError(
-                f"{limit.name} of ${limit.allowed_usd}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and these "
-                f"{len(requests)} calls may cost ${most:.4f}",
-                where=self.resolved.name,
-                hint="Try fewer rows, or raise the budget.",
-            )
-
-    def _commit_intents(self, requests: Sequence[_TryRequest]) -> None:
-        """Record the prompt version, and each request that is about to be sent.
-
-        Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.requests`.
-        """
-        context, resolved = self.context, self.resolved
-        new = [each for each in requests if each.chunk_id is not None]
-        if not new:
-            return
-        git_commit = context.git_commit()
-        with context.database.writing(self.work, None) as session:
-            self.run_id = session.new_id()
-            record_version(session, resolved, self.run_id, git_commit)
-            statement = query(
-                "insert_try",
-                input_hash=input_hash_sql(resolved.hash_columns, resolved.policy_recipe),
-                **include_parts(resolved, self.snapshot),
-            )
-            for each in new:
-                values = {
-                    "pipeline": resolved.name,
-                    "custom_id": each.custom_id,
-                    "chunk_id": each.chunk_id,
-                    "run_id": self.run_id,
-                    "prompt_version": resolved.version.prompt_version,
-                    "policy_hash": resolved.policy_hash,
-                    "fingerprint": each.fingerprint,
-                    "rung": each.rung,
-                    "provider": resolved.rules.name,
-                    "model": each.settings.model,
-                    "settings": settings_text(each.settings),
-                    "max_tokens": each.settings.max_tokens,
-                    "bytes": len(each.params),
-                    "key": each.key,
-                    "now": session.now,
-                    "seq": session.seq,
-                }
-                session.execute(statement, values)
-
-    def _answered(self, request: _TryRequest) -> TriedRow:
-        """Call the provider where the answer is not known, and return the row with its answer.
+    def _answered(self, request: TryRequest, seconds: float) -> TriedRow:
+        """Return a row with its answer; `seconds` is how long our own call took.
 
         Reads `ledger.results`. Writes `work.answers`.
         """
-        seconds = self._call(request) if request.chunk_id is not None else 0.0
         with self.context.database.reading(self.work) as session:
             found = session.dictionaries(query("tried_result"), {"custom_id": request.custom_id})[0]
             session.execute(query("tried_answer"), {"custom_id": request.custom_id})
@@ -323,7 +270,7 @@ class RowTry:
             seconds=seconds,
         )
 
-    def _validated(self, request: _TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
+    def _validated(self, request: TryRequest, found: Mapping[str, Any]) -> tuple[str, str | None, Any]:
         """Return (verdict, error, output) of a result, by the present schema, checks and `accept` of its rung.
 
         Reads `work.answers`. Writes `work.to_validate`, `work.documents`, `work.validity`.
@@ -341,7 +288,7 @@ class RowTry:
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"
         return verdict, error, exact_json.loads(output) if output is not None else None
 
-    def _call(self, request: _TryRequest) -> float:
+    def _call(self, request: TryRequest) -> float:
         """Call the provider and record the result; return how many seconds the call took.
 
         Writes the file of the result, `ledger.results`, `ledger.prices`. Raises ProviderError where the provider
@@ -354,36 +301,47 @@ class RowTry:
         try:
             line = provider.answer(request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
         except RefusedError as error:
+            self._intents.end(str(request.chunk_id), "refused", error.message)
             if error.kind == "not_found":
                 what = f"the provider does not know {request.settings.model}: {error.message}"
                 raise ProviderError(what, where="--model", hint="Check the model's name, or `base_url`.") from error
             raise refusal(error, provider.key_hash) from error
         except (UnavailableError, NotSentError) as error:
+            refused = isinstance(error, UnavailableError) and error.status in REFUSING
+            outcome = "not_sent" if isinstance(error, NotSentError) else "refused" if refused else "lost"
+            self._intents.end(str(request.chunk_id), outcome, str(error))
             hint = "Try again; rows that were answered are kept and not sent again."
             raise ProviderError(f"the provider did not answer: {error}", where="provider", hint=hint) from error
         seconds = self.context.machine.monotonic() - began
-        path = self.folder / f"{request.chunk_id}.jsonl"
-        path.write_bytes(line)
-        self._collector().record_answer(str(request.chunk_id), path)
+        raw_folder = self._intents.raw_folder
+        path = raw_folder.write_results(str(request.chunk_id), line)
+        self._collector(raw_folder).record_answer(str(request.chunk_id), path)
+        raw_folder.compress(str(request.chunk_id))
         return seconds
 
-    def _collector(self) -> Collector:
+    @property
+    def _intents(self) -> CallIntents:
+        """Return what records the intents and the ends of calls."""
+        database = self.context.database
+        return CallIntents(resolved=self.resolved, database=database, work=self.work, run_id=self.run_id)
+
+    def _collector(self, raw_folder: RawFolder) -> Collector:
         """Return what records the results."""
         context = self.context
         parts = RunParts(
             resolved=self.resolved,
             database=context.database,
             work=self.work,
-            raw_folder=RawFolder(path=self.folder),
+            raw_folder=raw_folder,
             provider=lambda: context.provider(self.resolved.file),
             run_id=self.run_id,
         )
         return Collector(parts=parts, prices=context.prices(), poll_interval=0.0)
 
 
-def _sent_once(requests: Sequence[_TryRequest]) -> list[_TryRequest]:
+def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
     """Leave of requests that ask the same only the first to be sent; the others take its answer."""
-    first: dict[tuple[str, str], _TryRequest] = {}
+    first: dict[tuple[str, str], TryRequest] = {}
     found = []
     for each in requests:
         same = first.setdefault((each.fingerprint, settings_text(each.settings)), each)

@@ -144,7 +144,11 @@ def _redirected(error: anthropic.APIStatusError) -> str:
 
 
 def _unavailable(error: anthropic.APIStatusError, redact: Redact) -> UnavailableError:
-    return UnavailableError(redact(_message_of(error)), retry_after_seconds=retry_after_seconds(error.response.headers))
+    return UnavailableError(
+        redact(_message_of(error)),
+        retry_after_seconds=retry_after_seconds(error.response.headers),
+        status=error.status_code,
+    )
 
 
 @contextmanager

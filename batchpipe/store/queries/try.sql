@@ -27,6 +27,26 @@ WHERE q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerpr
 ORDER BY r.seq DESC
 LIMIT 1
 
+-- name: same_request
+-- The requests that ask the same from the same model with the same settings, those with an answer first.
+SELECT
+    q.custom_id, coalesce(a.answered, false) AS answered, b.batch_id, coalesce(b.is_open, false) AS in_batch,
+    CASE WHEN NOT coalesce(a.answered, false) THEN c.called_at END AS called_at
+FROM ledger.requests q
+LEFT JOIN (
+    SELECT DISTINCT chunk_id, custom_id, true AS answered FROM ledger.results
+    WHERE outcome = 'answered' AND answer IS NOT NULL
+) a USING (chunk_id, custom_id)
+LEFT JOIN ledger.batches b USING (chunk_id)
+LEFT JOIN (
+    SELECT chunk_id, max(recorded_at) AS called_at FROM ledger.events
+    WHERE kind = 'call_prepared'
+        AND chunk_id NOT IN (SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL)
+    GROUP BY chunk_id
+) c USING (chunk_id)
+WHERE q.leads AND q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings
+ORDER BY answered DESC, q.seq DESC
+
 -- name: tried_answer
 CREATE OR REPLACE TABLE work.answers AS
 SELECT custom_id, arg_max(answer, seq) AS answer FROM ledger.results WHERE custom_id = $custom_id GROUP BY custom_id

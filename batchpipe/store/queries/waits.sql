@@ -77,11 +77,17 @@ WHERE q.chunk_id = $chunk_id::UUID AND q.rung = $rung AND q.attempt = $attempt A
     )
 
 -- name: booked
--- The most that batches can have cost whose results are gone: they were paid for.
+-- The most that batches can have cost whose results are gone, and realtime calls without an answer: they were paid for.
 SELECT b.chunk_id, b.pipeline, b.run_id, b.max_usd, e.recorded_at
 FROM ledger.events e
 JOIN ledger.batches b USING (chunk_id)
 WHERE e.kind = 'batch_gone' OR (e.kind = 'chunk_abandoned' AND (e.data ->> 'batch_id') IS NOT NULL)
+UNION ALL
+SELECT chunk_id, pipeline, run_id, (data ->> 'max_usd')::DECIMAL(38, 15), recorded_at
+FROM ledger.events
+WHERE kind = 'call_prepared' AND chunk_id NOT IN (
+    SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND (data ->> 'outcome') <> 'lost' AND chunk_id IS NOT NULL
+)
 
 -- name: total_booked
 SELECT coalesce(sum(max_usd), 0)::DECIMAL(38, 15) FROM ({booked}) WHERE pipeline IN ({pipelines})

@@ -1,0 +1,67 @@
+"""A row as `try` asks it, and what its call can cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from batchpipe.common.errors import GateError
+from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import tightest
+from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
+from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.providers import Message, RungSettings
+from batchpipe.sql.quoting import Sql
+from batchpipe.store.database import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryRequest:
+    """Describes a row as it is sent.
+
+    `fingerprints` is SQL for those by every recipe. `custom_id` is that of the known answer, or of the call to come.
+    `chunk_id` is None where the answer is known.
+    """
+
+    key: str
+    rung: int
+    settings: RungSettings
+    message: Message
+    params: bytes
+    fingerprint: str
+    fingerprints: Sql
+    custom_id: str
+    chunk_id: str | None
+
+
+def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decimal | None:
+    """Return the most that the call of a request can cost; None where no price is known."""
+    price = context.prices().price(resolved, request.settings, context.clock().date(), realtime=True)
+    if price is None:
+        return None
+    bytes_in = len(request.params) + OVERHEAD_TOKENS
+    most_in = max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps)
+    return most_in * bytes_in + max(step.output for step in price.steps) * request.settings.max_tokens
+
+
+def refuse_over_budget(
+    session: Session, context: Context, resolved: Resolved, requests: Sequence[TryRequest], run_id: str
+) -> None:
+    """Raise GateError where the calls may cost more than what is left of a budget.
+
+    Reads the ledger.
+    """
+    asked = [each for each in requests if each.chunk_id is not None]
+    most = sum((most_usd(context, resolved, each) or Decimal(0) for each in asked), Decimal(0))
+    names = resolved.names
+    spent_so_far, busy = spent(session, names, run_id), load(session, names, run_id)
+    limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy)
+    if limit is not None and most > limit.left_usd:
+        raise GateError(
+            f"{limit.name} of ${limit.allowed_usd}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "
+            f"{'this call' if len(asked) == 1 else f'these {len(asked)} calls'} may cost ${most:.4f}",
+            where=resolved.name,
+            hint="Try fewer rows, or raise the budget.",
+        )
