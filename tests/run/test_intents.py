@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
+import pytest
+from calls import ask, spawn
 from projects import BASIC, Project, numbered
 
+from batchpipe.commands.report.report import report
+from batchpipe.common.errors import GateError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
@@ -80,6 +87,61 @@ def test_a_machine_that_slept_after_its_intent_posts_nothing(project: Project) -
     states = project.sql("SELECT state FROM ledger.batches ORDER BY prepared_at")
     assert states == [("not_sent",), ("collected",)]
     assert any("60 s have passed since it was prepared" in each for each in project.said)
+
+
+def messages(project: Project) -> int:
+    """Return how many realtime calls the provider has had."""
+    return sum(each["path"] == "/v1/messages" for each in project.log()["calls"])
+
+
+def test_four_tries_at_once_on_the_same_rows_make_one_call_for_each(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(5))
+    running = [spawn(project, "try", "demo", "--json") for _ in range(4)]
+    found = []
+    for each in running:
+        out, talk = each.communicate()
+        assert each.returncode == 0, talk
+        found.append(json.loads(out, parse_float=Decimal))
+    assert messages(project) == 5
+    assert sum(not row["known"] for value in found for row in value["rows"]) == 5
+    assert all(row["verdict"] == "accepted" for value in found for row in value["rows"])
+    assert sum(value["cost_usd"] for value in found) == project.sql("SELECT sum(cost_usd) FROM ledger.results")[0][0]
+    # A database that is lost finds these answers in the raw folder.
+    (project.root / "batchpipe.duckdb").unlink()
+    assert (project.run().submitted, messages(project)) == (0, 5)
+    assert project.sql("SELECT count(*), count(cost_usd) FROM ledger.results") == [(5, 5)]
+
+
+def test_a_lost_reply_of_a_try_is_in_the_report_and_in_the_budget(project: Project) -> None:
+    project.pipeline(BASIC + "[budget]\nmax_usd = 0.01\n")
+    project.rows(numbered(3))
+    project.faults({"calls": [{"call": "message", "fault": "accepted_then_reset", "times": 1}]})
+    with pytest.raises(ProviderError, match="did not answer"):
+        project.attempt(rows=1)
+    booked = ask(project, report, ["demo"], as_json=True).value["booked_usd"]
+    assert booked > 0
+    assert "brought no answer" in ask(project, report, ["demo"]).out
+    assert project.preview().spent_usd == booked
+    project.faults({"calls": [{"call": "message", "fault": "status:529", "times": 1}]})
+    with pytest.raises(ProviderError):
+        project.attempt(rows=1)  # a refusal costs nothing
+    assert project.preview().spent_usd == booked
+    project.faults({"calls": [{"call": "message", "fault": "accepted_then_reset", "times": 9}]})
+    while project.preview().spent_usd + booked <= Decimal("0.01"):
+        with suppress(ProviderError):
+            project.attempt(rows=1)
+    with pytest.raises(GateError, match=r"max_usd of \$0.01"):
+        project.attempt(rows=1)
+
+
+def test_a_row_in_flight_with_a_batch_is_not_asked_again_by_try(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.faults({"delay_seconds": 3600})
+    project.run(no_wait=True)
+    assert [each.verdict for each in project.attempt()] == ["in_flight", "in_flight"]
+    assert messages(project) == 0
 
 
 def _on(context: Any, machine: Any) -> Any:

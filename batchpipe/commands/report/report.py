@@ -22,6 +22,7 @@ from batchpipe.commands.report.estimate_accuracy import (
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object, quality_pairs, quality_parts
 from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
+from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
@@ -119,6 +120,7 @@ class InFlight:
 class Report:
     """The report of one pipeline. `rows_answered` have an accepted answer; the US dollars are per 1,000 of them.
 
+    `booked_usd`: the most that was paid for what brought no answer: batches whose results are gone, and lost calls.
     `reviewed`: how often people agreed with the answers that they reviewed. `quality`: how many answers are right.
     """
 
@@ -137,6 +139,7 @@ class Report:
     days: Sequence[DaySums]
     reviewed: Agreement
     caching: Sequence[CacheSavings]
+    booked_usd: Decimal = Decimal(0)
     quality: ReportQuality | None = None
 
 
@@ -204,6 +207,7 @@ def _read(session: Session, named: Named) -> Report:
         days=_days(session),
         reviewed=read_agreement(session, named.names),
         caching=read_cache_use(session, pipelines),
+        booked_usd=read_booked(session, named.names),
     )
 
 
@@ -268,11 +272,17 @@ def _with_shares(sums: Mapping[str, Any]) -> dict[str, Any]:
     return {**sums, **shares}
 
 
+def _booked_text(found: Report) -> str | None:
+    """Return what was paid for and brought no answer; None where there is no such thing."""
+    return f"{money(found.booked_usd)} at most, paid for what brought no answer" if found.booked_usd else None
+
+
 def _text(found: Report, again: str, terminal: bool) -> str:
     total = found.total
     if not total.requests:
         waiting = f", {count(found.in_flight.requests, 'request')} in flight" if found.in_flight.batches else ""
-        known = [pairs(quality_pairs(found.quality)), *quality_parts(found.quality, again, terminal)]
+        booked = pairs([("booked", _booked_text(found))])
+        known = [booked, pairs(quality_pairs(found.quality)), *quality_parts(found.quality, again, terminal)]
         return "\n".join([found.pipeline, f"  nothing was spent yet{waiting}", *(each for each in known if each)])
     parts = [found.pipeline, _summary(found)]
     parts.append(_sums_table("by rung", [(_rung_name(each), each.sums) for each in found.rungs], terminal))
@@ -310,6 +320,7 @@ def _summary(found: Report) -> str:
                 f"{expected_text(estimate)}, came to {money(estimate.actual_usd)}" if estimate else None,
             ),
             ("agreed", agreement_line(found.reviewed.total) if found.reviewed.total.n else None),
+            ("booked", _booked_text(found)),
             (
                 "unknown",
                 f"{count(total.unpriced, 'result')} not in these sums: the cost is unknown" if total.unpriced else None,

@@ -9,10 +9,11 @@ from typing import Any
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_parts
-from batchpipe.engine.calls.intents import CALL_SECONDS, CallIntents, Claim
+from batchpipe.engine.calls.intents import CallIntents, Claim
 from batchpipe.engine.calls.try_request import TryRequest, most_usd, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.ledger.events import CALL_SECONDS
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql
 from batchpipe.store.database import Session

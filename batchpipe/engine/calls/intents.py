@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.ledger.events import CALL_SECONDS, add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks
 from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
-
-# The time-out of a call, and a minute: after that nobody waits for its answer any more.
-CALL_SECONDS = 660.0
 
 # Who asks: we do; nobody has to, since there is an answer; another process does now; a batch in flight does.
 Standing = Literal["ours", "answered", "being_asked", "in_batch"]

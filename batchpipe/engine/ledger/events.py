@@ -15,6 +15,8 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 EVERY_KEY = Sql("")
+# The time-out of a realtime call, and a minute: after that nobody waits for its answer any more.
+CALL_SECONDS = 660.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,26 @@ def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatc
     """
     rows = session.dictionaries(query("open_of_families", families=_families(names)))
     return [_open_batch(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A realtime call without a recorded end."""
+
+    pipeline: str
+    chunk_id: str
+    run_id: str
+    model: str
+    recorded_at: datetime
+
+
+def open_calls(session: Session, names: Sequence[str]) -> list[OpenCall]:
+    """Return the calls of the pipelines called `names` and of their evaluations whose end is not recorded.
+
+    Reads `ledger.events`.
+    """
+    rows = session.dictionaries(query("calls_of_families", families=_families(names)))
+    return [OpenCall(**each) for each in rows]
 
 
 def every_open_batch(session: Session) -> list[OpenBatch]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES, other_recipes
 from batchpipe.engine.cost.estimate import fill_rung_settings
-from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
@@ -50,7 +51,8 @@ def compare_rows(
     """
     fill_standing(session, resolved)
     ways = fill_input(session, resolved, snapshot, options)
-    session.execute(query("pending", pipelines=quote_list(resolved.names)))
+    calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
+    session.execute(query("pending", pipelines=quote_list(resolved.names)), calls_since)
     fill_rung_settings(session, resolved)
     session.execute(query("tries", bought=_bought(resolved)))
     _fill_identities(session, resolved, ways)

@@ -12,7 +12,7 @@ from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, batches_of_families
+from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk
 from batchpipe.engine.ledger.renames import rename_links, with_history
@@ -89,8 +89,11 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
         replay = RawReplay(context=context, work=work, names=file.pipeline.names)
         unknown = replay.unknown(session)
         left = batches_of_families(session, replay.names)
-    saved = [each for each in left if replay.raw_folder.results(each.chunk_id) is not None]
-    if not (unknown.ours or unknown.asks or saved):
+        calls = open_calls(session, replay.names)
+    raw = RawFolder(path=context.database.folder / "raw")
+    saved = [each for each in left if raw.results(each.chunk_id) is not None]
+    answered = any(raw.results(each.chunk_id) is not None for each in calls)
+    if not (unknown.ours or unknown.asks or saved or answered):
         return
     try:
         with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
@@ -141,9 +144,23 @@ class RawRecorder:
             noted = saved is not None and saved.data_of("batch_ended") is not None
             if self._folder.results(each.chunk_id) is not None and (noted or unchecked):
                 self._collect(each, saved, found)
+        self._record_calls()
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
+
+    def _record_calls(self) -> None:
+        """Record the kept answers of realtime calls whose end is not recorded, as at the time of the call.
+
+        Reads `ledger.events`. Writes what `Collector.record_answer` writes.
+        """
+        with self.context.database.reading(self.work) as session:
+            calls = open_calls(session, self.resolved.names)
+        for each in calls:
+            path = self._folder.results(each.chunk_id)
+            if path is not None:
+                self._collector(self.resolved, each.run_id, each.recorded_at).record_answer(each.chunk_id, path)
+                self._folder.compress(each.chunk_id)
 
     @property
     def _folder(self) -> RawFolder:
@@ -155,21 +172,7 @@ class RawRecorder:
         came_at = (saved.time_of("batch_ended") if saved else None) or self.context.clock()
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        parts = RunParts(
-            resolved=resolved,
-            database=replace(self.context.database, clock=lambda: came_at),
-            work=self.work,
-            raw_folder=self._folder,
-            provider=_nobody,
-            run_id=batch.run_id,
-        )
-        collector = Collector(
-            parts=parts,
-            prices=self.context.prices(),
-            poll_interval=self.context.settings.poll_interval,
-            rebuilding=True,
-        )
-        collected = collector.collect(batch, _state(batch, saved))
+        collected = self._collector(resolved, batch.run_id, came_at).collect(batch, _state(batch, saved))
         if collected.foreign:
             found.damaged.append(batch.chunk_id)
             return
@@ -177,6 +180,23 @@ class RawRecorder:
         found.accepted += collected.accepted
         found.failed += collected.failed
         found.due_again += collected.due_again
+
+    def _collector(self, resolved: Resolved, run_id: str, came_at: datetime) -> Collector:
+        """Return what records results as they came at `came_at` (naive UTC), and asks no provider."""
+        parts = RunParts(
+            resolved=resolved,
+            database=replace(self.context.database, clock=lambda: came_at),
+            work=self.work,
+            raw_folder=self._folder,
+            provider=_nobody,
+            run_id=run_id,
+        )
+        return Collector(
+            parts=parts,
+            prices=self.context.prices(),
+            poll_interval=self.context.settings.poll_interval,
+            rebuilding=True,
+        )
 
     def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved:
         """Return the resolved pipeline; for the chunk of an evaluation, that evaluation's: one rung and no table.

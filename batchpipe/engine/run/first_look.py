@@ -15,7 +15,7 @@ from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, every_open_batch
+from batchpipe.engine.ledger.events import OpenBatch, OpenCall, batches_of_families, every_open_batch, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, saving
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
@@ -49,6 +49,7 @@ class FirstLook:
     states: dict[str, BatchState] = field(default_factory=dict)
     _unknown: UnknownChunks = field(default=NOTHING_UNKNOWN, init=False)
     _taken: bool = field(default=False, init=False)
+    _calls: Sequence[OpenCall] = field(default=(), init=False)
 
     @property
     def names(self) -> Sequence[str]:
@@ -61,6 +62,7 @@ class FirstLook:
             self.file = with_history(self.file, rename_links(session))
             self.paused = paused_pipeline(session, self.file.pipeline.name)
             self.open = batches_of_families(session, self.names)
+            self._calls = open_calls(session, self.names)
             self._unknown = self._replay.unknown(session)
 
     def take_in(self) -> None:
@@ -109,7 +111,8 @@ class FirstLook:
         Writes what `Collector.collect` writes.
         """
         folder = self._raw_folder
-        if self._taken or any(folder.results(each.chunk_id) for each in self.open if each.chunk_id not in self.states):
+        left = [*(each.chunk_id for each in self.open), *(each.chunk_id for each in self._calls)]
+        if self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states):
             RawRecorder(context=self.context, work=self.work, resolved=resolved).record()
 
     @contextmanager

@@ -91,7 +91,14 @@ CREATE OR REPLACE TABLE work.pending AS
 SELECT key_id, any_value(r.started) AS started
 FROM ledger.requests r
 WHERE r.pipeline IN ({pipelines})
-    AND r.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines}))
+    AND r.chunk_id IN (
+        SELECT chunk_id FROM ledger.batches WHERE is_open AND pipeline IN ({pipelines})
+        UNION ALL
+        -- A realtime call that `try` makes now.
+        SELECT chunk_id FROM ledger.events WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND chunk_id NOT IN (
+            SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
+        )
+    )
 GROUP BY key_id
 
 -- name: identities

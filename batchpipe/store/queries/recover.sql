@@ -83,7 +83,7 @@ WHERE kind = 'batch_collected' AND chunk_id::VARCHAR IN (SELECT unnest($chunk_id
 -- Of the chunks in the raw folders those that the ledger does not know.
 SELECT chunk_id FROM (SELECT unnest($chunk_ids::VARCHAR[]) AS chunk_id)
 WHERE TRY_CAST(chunk_id AS UUID) NOT IN (
-    SELECT chunk_id FROM ledger.events WHERE kind = 'chunk_prepared' AND chunk_id IS NOT NULL
+    SELECT chunk_id FROM ledger.events WHERE kind IN ('chunk_prepared', 'call_prepared') AND chunk_id IS NOT NULL
 )
 
 -- name: holds_pipeline

@@ -47,6 +47,14 @@ LEFT JOIN (
 WHERE q.leads AND q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings
 ORDER BY answered DESC, q.seq DESC
 
+-- name: calls_of_families
+SELECT pipeline, chunk_id::VARCHAR AS chunk_id, run_id::VARCHAR AS run_id, data ->> 'model' AS model, recorded_at
+FROM ledger.events
+WHERE kind = 'call_prepared' AND split_part(pipeline, ':', 1) IN ({families}) AND chunk_id NOT IN (
+    SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
+)
+ORDER BY seq
+
 -- name: tried_answer
 CREATE OR REPLACE TABLE work.answers AS
 SELECT custom_id, arg_max(answer, seq) AS answer FROM ledger.results WHERE custom_id = $custom_id GROUP BY custom_id
