@@ -9,9 +9,11 @@ import json
 import re
 from urllib.parse import quote, quote_plus
 
-# A shorter value is taken out only where it stands as a word of its own: else it would be found in half of all words.
+# A shorter value, and one that is a short word, is taken out only where it stands as a word of its own: else it would
+# be found in half of all words.
 SHORTEST_PART = 4
-# From this length on a value is taken out in any case of its letters, because servers' names come back in lower case.
+# From this length on a value is taken out within words too, and in any case of its letters, because servers' names come
+# back in lower case.
 SHORTEST_FOLDED = 8
 
 _shown: dict[str, str] = {}
@@ -64,6 +66,6 @@ def _forms(value: str) -> set[str]:
 
 
 def _pattern(form: str) -> re.Pattern[str]:
-    if len(form) < SHORTEST_PART:
+    if len(form) < SHORTEST_PART or (len(form) < SHORTEST_FOLDED and form.isalnum()):
         return re.compile(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])")
     return re.compile(re.escape(form), re.IGNORECASE if len(form) >= SHORTEST_FOLDED else 0)

@@ -56,7 +56,7 @@ def name_findings(names: Sequence[str], path: Path, taken: Mapping[str, str]) ->
             hint = f'Write "{name.lstrip("_") or "name"}": names that begin with _ are batchpipe\'s own columns.'
             yield (*path, name), f'the field name "{name}" begins with _', hint
         elif not name:
-            yield (*path, name), "a field has an empty name", "Give it a name."
+            yield (*path, name), "a field has an empty name", "Write its name: [output.fields.NAME]."
         if lower in seen:
             what = f'the field "{name}" differs from "{seen[lower]}" only in case'
             yield (*path, name), what, "Rename one of them: SQL does not tell such names apart."
@@ -150,7 +150,7 @@ def _keywords(field: Mapping[str, Any], types: list[str], path: Path) -> Iterato
         least, most = field.get(low), field.get(high)
         if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
             what = f"{low} = {least} is more than {high} = {most}: no value is valid"
-            yield (*path, low), what, "Exchange them."
+            yield (*path, low), what, f"Exchange them: {low} = {most}, {high} = {least}."
     for keyword in ("minLength", "maxLength", "minItems", "maxItems"):
         if isinstance(field.get(keyword), int) and field[keyword] < 0:
             yield (*path, keyword), f"{field[keyword]} is not a count", "Write a whole number from 0 up."
@@ -160,9 +160,9 @@ def _enum(field: Mapping[str, Any], types: list[str], path: Path) -> Iterator[Fi
     values = field.get("enum")
     here = (*path, "enum")
     if values in ([], {}):
-        yield here, "the enum has no values", "List the allowed values, or remove it."
+        yield here, "the enum has no values", 'List the allowed values: enum = ["a", "b"]; or remove it.'
     if "enum" in field and "const" in field:
-        yield (*path, "const"), "a field can have `enum` or `const`, not both", "Remove one of them."
+        yield (*path, "const"), "a field can have `enum` or `const`, not both", "Remove const, or enum."
     if isinstance(values, Mapping):
         is_query = set(values) == {"query"} and isinstance(values["query"], str)
         if not is_query and types and "string" not in types:
@@ -182,7 +182,12 @@ def _mistyped(values: Sequence[Any], types: list[str], path: Path) -> Iterator[F
     for value in values:
         if not any(_is_of(value, name) for name in types):
             shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
-            yield path, f"{shown} is not of type {' or '.join(types)}", "Correct the value or the type."
+            yield path, f"{shown} is not of type {' or '.join(types)}", _type_hint(value)
+
+
+def _type_hint(value: Any) -> str:
+    own = next((name for name in ("boolean", "integer", "number") if _is_of(value, name)), "string")
+    return f'Write type = "{own}", or a value of the type that is there.'
 
 
 def _is_of(value: Any, name: str) -> bool:

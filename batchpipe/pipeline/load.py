@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -151,6 +152,22 @@ def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...],
     return None
 
 
+def _json_hint(message: str, name: str) -> str:
+    """Return the edit that most likely mends a JSON file."""
+    for words, edit in (
+        ("property name", "Write the name in double quotes, and no comma before }"),
+        ("Expecting ',' delimiter", "Put a comma between two values, and close each bracket"),
+        ("Expecting ':' delimiter", "Put a colon between a name and its value"),
+        ("Extra data", "Keep one value in the file, and remove what follows it"),
+        ("Unterminated string", 'Close the text with "'),
+        ("Invalid control character", "Write a line break in a text as \\n"),
+    ):
+        if words in message:
+            return f"{edit}. To check the file: python -m json.tool {shlex.quote(name)}"
+    edit = "Write a value there: a text in double quotes, a number, true, false, null, [...] or {...}"
+    return f"{edit}. To check the file: python -m json.tool {shlex.quote(name)}"
+
+
 def _schema_content(
     output: Mapping[str, Any], source: Mapping[str, Any], root: Path, problems: ProblemList
 ) -> dict[str, Any] | None:
@@ -163,7 +180,7 @@ def _schema_content(
     try:
         content = json.loads(text)
     except ValueError as error:
-        problems.add(key, f"{name} is not JSON: {error}", "Correct the file.")
+        problems.add(key, f"{name} is not JSON: {error}", _json_hint(str(error), str(name)))
         return None
     properties = table(content, "properties")
     if not properties or table(content, "") or content.get("type", "object") != "object":

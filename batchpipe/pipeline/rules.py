@@ -95,7 +95,7 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 hint = f'Rename it: in templates "{name}" already has a meaning.'
                 yield (*path, key, name), f'"{name}" is a name that batchpipe uses itself', hint
             elif key == "queries" and name in names[0][1]:
-                hint = "Rename one of them."
+                hint = f"Rename one of them. Such as [prompt.queries] {name}_rows = ..."
                 yield (*path, key, name), f'"{name}" is also in [prompt.vars]', hint
 
 
@@ -107,7 +107,11 @@ def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Find
     if is_text:
         yield from _text_format(data, fields)
     elif fields and "schema_file" in data:
-        yield ("output", "schema_file"), "there is both schema_file and fields", "Keep one of them."
+        yield (
+            ("output", "schema_file"),
+            "there is both schema_file and fields",
+            "Keep one of them. Remove schema_file, or [output.fields].",
+        )
     elif not fields and "schema_file" not in data:
         hint = 'Add [output.fields.NAME] with a type, or schema_file, or format = "text".'
         yield ("output",), "the output has no fields", hint
@@ -207,7 +211,7 @@ def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:
 def _one_of(data: Mapping[str, Any], path: Path, inline: str, file: str) -> Iterator[Finding]:
     """Yield a mistake unless exactly one of the two keys is given, with a value that is not blank."""
     if inline in data and file in data:
-        yield (*path, file), f"there is both {inline} and {file}", "Keep one of them."
+        yield (*path, file), f"there is both {inline} and {file}", f"Keep one of them. Remove {inline}, or {file}."
     elif inline not in data and file not in data:
         yield path, f"there is neither {inline} nor {file}", f"Add {inline} = ... or {file} = ..."
     yield from _blank(data, path, (inline, file))

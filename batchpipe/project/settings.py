@@ -264,7 +264,8 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
     except ValueError as error:
-        raise UsageError(f"not valid TOML: {error}", where=path.name, hint="Correct the file.") from error
+        hint = 'Write strings in quotes (key = "text"), tables in [brackets], and commas between the items of a list.'
+        raise UsageError(f"not valid TOML: {error}", where=path.name, hint=hint) from error
 
 
 def _refuse_unknown(layer: Layer) -> None:

@@ -195,7 +195,9 @@ def _queried(
     where = f"[output.fields.{path}] enum"
     rows = enum_values[path]
     if not rows:
-        raise PipelineError("the enum's query returns no row", where=where, hint="It must return at least one value.")
+        raise PipelineError(
+            "the enum's query returns no row", where=where, hint="Remove its WHERE, or add rows to its table."
+        )
     if any(row[0] is None for row in rows):
         raise PipelineError(
             "the enum's query returns a NULL value", where=where, hint="Add WHERE ... IS NOT NULL to the query."
@@ -223,7 +225,9 @@ def _json_value(value: Any, declared: str | tuple[str, ...] | None, where: str) 
     if "string" in types:
         return str(value)
     what = f"the enum's query returns {value!r}, which is not of type {' or '.join(types)}"
-    raise PipelineError(what, where=where, hint="Correct the type of the field, or cast the value in the query.")
+    cast = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}.get(types[0], "VARCHAR")
+    hint = f'Write type = "{own}", or let the query return CAST(... AS {cast}).'
+    raise PipelineError(what, where=where, hint=hint)
 
 
 def _described(description: str | None, values: Sequence[Any] | None, meanings: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ _NOISE = re.compile(
     r"^  \w+ = |^Original Line: |^The search space used was|Candidates: |^Encoding: |^For more info, visit"
 )
 MOST_LINES = 12
+TRY_IT = "Try it in DuckDB from the project's folder, or look for a typing mistake."
 
 
 def duckdb_message(error: BaseException) -> str:
@@ -32,4 +33,12 @@ def query_hint(error: duckdb.Error) -> str:
             "Name the file's encoding in the query: read_csv('FILE', encoding = 'latin-1'), or 'utf-16'; "
             "or save the file as UTF-8."
         )
-    return "Try it in DuckDB from the project's folder, or look for a typing mistake."
+    suggested = re.search(r"(?:Did you mean:?|Candidate bindings:) (\"[^\"]+\")", text)
+    if suggested:
+        return f"Write {suggested[1]} in the query."
+    if "No files found" in text:
+        return "Correct the path: it starts at the project's root."
+    if isinstance(error, duckdb.ParserException):
+        near = re.search(r'at or near "([^"]+)"', text)
+        return f"DuckDB stopped at {near[1]}: look at what stands there and before it." if near else TRY_IT
+    return TRY_IT

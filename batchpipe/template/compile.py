@@ -15,6 +15,7 @@ from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Member
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
 from batchpipe.template.render import Place, Templates
+from batchpipe.template.syntax import syntax_hint
 
 PROMPTS = "prompts"
 
@@ -59,6 +60,13 @@ class _Sources:
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
 
 
+def _rename(name: str, first: str, second: str) -> str:
+    """Return the edit that gives one of two things called `name` another name."""
+    if first == "an input column":
+        return f"Rename the column in the query: SELECT {name} AS {name}_column."
+    return f"Rename {second if second.startswith('a ') else first} `{name}`: {name}_2 = ..."
+
+
 class _Compiler:
     """The reader of a pipeline's templates; it collects all mistakes before it raises an error."""
 
@@ -85,7 +93,7 @@ class _Compiler:
                 place = first_place if second_place == "[prompt]" else second_place
                 for name in sorted(names & others):
                     what = f"`{name}` is {first} and {second}: a template could not tell them apart"
-                    self.problem(what, self.where(f"{place} {name}"), "Rename one of them.")
+                    self.problem(what, self.where(f"{place} {name}"), _rename(name, first, second))
 
     def part(self, kind: str, file: str | None, text: str | None) -> str | None:
         """Read the template of `system` or `user`, from a file or inline. Returns its name; None if there is none."""
@@ -130,7 +138,7 @@ class _Compiler:
 
     def _syntax(self, error: jinja2.TemplateSyntaxError, name: str) -> None:
         place = self.sources.places[error.name or name].at(error.lineno)
-        self.problem(f"the template has a syntax error: {error.message}", place, "Correct the template.")
+        self.problem(f"the template has a syntax error: {error.message}", place, syntax_hint(str(error.message)))
 
     def usage(self, name: str, names: KnownNames) -> Usage:
         walker = Walker(self.environment, names, self.load)

@@ -298,7 +298,7 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             'key = "id"\nzzz = 1',
             "[input] zzz",
             'unknown key "zzz"',
-            "Remove it. Known keys here: query, query_file, key, setup, params, columns.",
+            "Remove it. Known keys here: query, query_file, key, setup, params, window, columns.",
         ),
         (
             'query = "SELECT 1 AS id"\n',

@@ -204,7 +204,7 @@ def test_variables_are_replaced_only_when_used(tmp_path: Path) -> None:
         settings.text("base_url", {})
     assert raised.value.what == "the environment variable HOST is not set"
     assert raised.value.where == "the setting base_url"
-    with pytest.raises(UsageError, match=r"cannot be called ledger\.duckdb"):
+    with pytest.raises(UsageError, match=r"cannot be called \$\{DATA\}\.duckdb"):
         settings_of(tmp_path, database="${DATA}.duckdb").database_path(tmp_path, {"DATA": "ledger"})
 
 

@@ -80,6 +80,8 @@ def test_a_setting_with_a_variable_shows_its_name_only(project: Project, call: C
 def test_values_are_taken_out_in_every_form() -> None:
     remember("p'w d%1", "${A}")
     remember("ab", "${SHORT}")
+    remember("data", "${WORD}")
+    assert redacted("the database at data/x, 'data'") == "the database at ${WORD}/x, '${WORD}'"
     remember("Gate.Example", "${HOST}")
     remember("first line\nsecond line", "${LINES}")
     assert redacted("x p'w d%1 y p''w d%1 z p%27w%20d%251") == "x ${A} y ${A} z ${A}"

@@ -179,7 +179,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         ("prompts/user.j2:4", "Did you mean `body`?"),
         ("prompts/user.j2:4", "Did you mean `label`?"),
         ("prompts/user.j2:4", "Did you mean `defined`?"),
-        ("prompts/broken.j2:2", "Correct the template."),
+        ("prompts/broken.j2:2", "Write a value there: {% if x %}, {% include 'x.md.j2' %}, {{ x }}."),
     }
     whats = " ".join(what for _, what, _ in found)
     assert "`now` would have another value each time" in whats

@@ -382,9 +382,8 @@ def _one_select(text: str, place: str) -> str:
     try:
         statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
-        raise PipelineError(
-            f"this is not SQL: {duckdb_message(error)}", where=place, hint="Write one SELECT."
-        ) from error
+        hint = f"Write one SELECT. {query_hint(error)}"
+        raise PipelineError(f"this is not SQL: {duckdb_message(error)}", where=place, hint=hint) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
         hint = "Write one SELECT. Statements that must run before it belong under [input] setup."
