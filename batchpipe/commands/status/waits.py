@@ -71,8 +71,9 @@ def read_booked(session: Session, names: Sequence[str]) -> Decimal:
 def wait_lines(waits: Sequence[Wait], name: str, suggest: Callable[[str], str]) -> list[str]:
     """Return a line for each wait, and the command that gives up what does not come back."""
     lines = [_line(each) for each in waits]
+    family = name.partition(":")[0]
     if any(each.give_up for each in waits):
-        lines.append(f"  To give up what does not come back: {suggest(f'recover {name} --abandon')}")
+        lines.append(f"  To give up what does not come back: {suggest(f'recover {family} --abandon')}")
     return lines
 
 

@@ -171,6 +171,8 @@ class BatchesInFlight:
             if session.seq != self._as_of:
                 self.open = open_batches(session, self.parts.resolved.names)
                 self._as_of = session.seq
+                if self.open:
+                    self.troubled.troubles.read(session)
 
     def after_submit(self) -> None:
         """Take in the batches that were submitted; the first look at them is in a poll interval."""

@@ -88,6 +88,11 @@ class Reconciler:
     troubles: TroubleBook
     account_url: Callable[[Provider], str]
 
+    @property
+    def _named(self) -> str:
+        """Return the name that commands know the pipeline by: for an evaluation that of the pipeline it evaluates."""
+        return self.parts.resolved.name.partition(":")[0]
+
     def mark_orphans(self) -> int:
         """Record that the outcome of chunks is unknown that a killed process was sending; return how many are held.
 
@@ -176,7 +181,7 @@ class Reconciler:
                 self.troubles.relieve(each.chunk, "account")
                 ours.append(each)
                 continue
-            question = ask_account(self.parts.resolved.name, str(each.intent), str(present))
+            question = ask_account(self._named, str(each.intent), str(present))
             self.troubles.meet(each.chunk, "account", question.what)
             questions[each.chunk.chunk_id] = question
         return ours, questions
@@ -190,7 +195,7 @@ class Reconciler:
         for each in held:
             trouble = self.troubles.meet(each, "list", message)
             if lasts(trouble.looks, trouble.since, now, UNREADABLE_WAITS * self.reconcile_wait):
-                questions[each.chunk_id] = ask_unlisted(self.parts.resolved.name, message)
+                questions[each.chunk_id] = ask_unlisted(self._named, message)
         return SearchResult(questions=questions, unavailable=message)
 
     def _findings(
@@ -252,8 +257,7 @@ class Reconciler:
         for orphan in orphans:
             candidates = sorted((each for each in unknown if orphan.may_fit(each)), key=orphan.likeness)
             if candidates and all(each.archived for each in candidates):
-                name = self.parts.resolved.name
-                questions[orphan.chunk.chunk_id] = ask_presumed_gone(name, candidates[0].batch_id)
+                questions[orphan.chunk.chunk_id] = ask_presumed_gone(self._named, candidates[0].batch_id)
         return questions
 
 

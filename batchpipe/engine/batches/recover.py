@@ -21,7 +21,8 @@ from batchpipe.engine.waits.gone import GoneResults, record_gone
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
-from batchpipe.store.database import Work
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 UNDECIDED = ("prepared", "held", "presumed")
@@ -173,8 +174,9 @@ class Recovery:
         Writes `ledger.events`, `ledger.decisions`, the raw folder.
         """
         with self.context.database.reading(self.work) as session:
-            found = open_batches(session, self.names)
-            troubles = read_troubles(session, self.names)
+            names = self._with_evaluations(session)
+            found = open_batches(session, names)
+            troubles = read_troubles(session, names)
         lost: list[tuple[OpenBatch, str, Mapping[str, Any]]] = []
         kept: list[tuple[OpenBatch, str]] = []
         for each in found:
@@ -263,8 +265,17 @@ class Recovery:
         Reads `ledger.batches`, `ledger.events`.
         """
         with self.context.database.reading(self.work) as session:
-            found = [each for each in open_batches(session, self.names) if each.state in UNDECIDED]
+            names = self._with_evaluations(session)
+            found = [each for each in open_batches(session, names) if each.state in UNDECIDED]
             return found, {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
+
+    def _with_evaluations(self, session: Session) -> list[str]:
+        """Return the pipeline's names, and those under which its evaluations have open batches.
+
+        Reads `ledger.batches`.
+        """
+        names = quote_list(self.names)
+        return [*self.names, *(name for (name,) in session.rows(query("open_evaluations", pipelines=names)))]
 
     def _record(self, decisions: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]]) -> None:
         """Record the decisions: (chunk, kind of event, data).
@@ -280,12 +291,12 @@ class Recovery:
             for each, kind, data in decisions:
                 if each.state == "prepared":
                     why = {"message": "the process ended before an answer was recorded"}
-                    add_event(session, self.name, "chunk_unknown", why, chunk_id=each.chunk_id)
+                    add_event(session, each.pipeline, "chunk_unknown", why, chunk_id=each.chunk_id)
                 if kind == "chunk_abandoned" and each.batch_id is not None:
                     gone = GoneResults(batch=each, kind=kind, data=data, why=f"the batch was given up: {data['why']}")
                     record_gone(session, self.file.pipeline, [gone], None)
                 else:
-                    add_event(session, self.name, kind, data, chunk_id=each.chunk_id)
+                    add_event(session, each.pipeline, kind, data, chunk_id=each.chunk_id)
             for each, kind, data in decisions:
                 self.raw_folder.note(each.chunk_id, kind, data, session.now)
 

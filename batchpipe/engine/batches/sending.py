@@ -56,7 +56,6 @@ class DueRequests:
     _reserves: Reserves | None = field(default=None, init=False)
     _said: NoRoom | None = field(default=None, init=False)
     _refused_since: datetime | None = field(default=None, init=False)
-    _lost_in_a_row: int = field(default=0, init=False)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -103,7 +102,6 @@ class DueRequests:
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
             if self._reserves is None and has_limit(self.submitter.parts.resolved.file.pipeline.budget, self.max_usd):
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
-            self._lost_in_a_row = session.one(query("lost_in_a_row", pipelines=names))[0]
             chooser = self._chooser(self._plan, cautious)
             found = chooser.choose(session)
         self.no_room = found.no_room
@@ -180,12 +178,19 @@ class DueRequests:
             raise ProviderError(f"the provider cannot be reached: {lost.message}", where="provider", hint=hint)
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
-        """Raise ProviderError where one submit after the other is lost, or is put off for a day."""
-        unknown = next((each for each in sent if each.outcome == "unknown"), None)
-        if unknown is not None and self._lost_in_a_row >= LOST_IN_A_ROW:
+        """Raise ProviderError where one submit after the other is lost, or is put off for a day.
+
+        Reads `ledger.events`.
+        """
+        unknown, lost = next((each for each in sent if each.outcome == "unknown"), None), 0
+        if unknown is not None:
+            parts = self.submitter.parts
+            with parts.reading() as session:
+                lost = session.one(query("lost_in_a_row", pipelines=quote_list(parts.resolved.names)))[0]
+        if unknown is not None and lost >= LOST_IN_A_ROW:
             raise ProviderError(
                 f"the outcome of this submit is not known either ({unknown.message}), and the last "
-                f"{self._lost_in_a_row} of unknown outcome have made no batch",
+                f"{lost} of unknown outcome have made no batch",
                 where="provider",
                 hint="Check `base_url` and what stands between you and the provider, then run the same command again.",
             )

@@ -23,8 +23,8 @@ CALL_SECONDS = 660.0
 class OpenBatch:
     """A chunk that is not closed yet, with its batch id where the id is known. Times are naive UTC."""
 
-    pipeline: str
     chunk_id: str
+    pipeline: str
     run_id: str
     batch_id: str | None
     state: str

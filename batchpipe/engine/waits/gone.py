@@ -31,7 +31,7 @@ def record_gone(session: Session, pipeline: Pipeline, gone: Sequence[GoneResults
     Reads `ledger.requests`. Writes `ledger.events`, `ledger.decisions`.
     """
     for each in gone:
-        add_event(session, pipeline.name, each.kind, each.data, run_id=run_id, chunk_id=each.batch.chunk_id)
+        add_event(session, each.batch.pipeline, each.kind, each.data, run_id=run_id, chunk_id=each.batch.chunk_id)
         _decide_rows(session, pipeline, each, run_id)
 
 
@@ -48,7 +48,8 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
         caps=tuple(None for _ in rungs),
     )
     chunk = {"chunk_id": gone.batch.chunk_id}
-    statement = query("decide_gone", pipelines=quote_list(pipeline.names))
+    own = gone.batch.pipeline
+    statement = query("decide_gone", pipelines=quote_list(pipeline.names if own in pipeline.names else [own]))
     for rung, attempt, transients, max_tokens, mask, has_earlier in session.rows(query("standings_of_chunk"), chunk):
         standing = Standing(
             rung=rung,

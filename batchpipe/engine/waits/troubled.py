@@ -50,6 +50,11 @@ class TroubledBatches:
     lost: bool = False
     _warned: set[str] = field(default_factory=set, init=False)
 
+    @property
+    def _named(self) -> str:
+        """Return the name that commands know the pipeline by: for an evaluation that of the pipeline it evaluates."""
+        return self.resolved.name.partition(":")[0]
+
     def look_anew(self) -> None:
         """Forget what is asked of a person: what is still to be asked is found again."""
         self.questions, self.asked_until = {}, None
@@ -59,13 +64,11 @@ class TroubledBatches:
 
         Writes `ledger.events`.
         """
-        self.wait_for(error)
-        self.tell(Event(kind="unavailable", level="warning", detail=str(error)))
+        self.tell(Event(kind="unavailable", level="warning", detail=str(error) + self.wait_for(error)))
         trouble, overdue = self.troubles.meet(batch, "unanswered", str(error)), self.is_overdue(batch, None)
         wait = UNREADABLE_WAITS * self.context.reconcile_wait
         if overdue or lasts(trouble.looks, trouble.since, self.context.clock(), wait):
-            name = self.resolved.name
-            self.questions[batch.chunk_id] = ask_unanswered(name, batch, str(error), overdue=overdue)
+            self.questions[batch.chunk_id] = ask_unanswered(self._named, batch, str(error), overdue=overdue)
 
     def answered(self, batch: OpenBatch, state: BatchState) -> None:
         """Take in what the provider says of `batch`: tell what a person should know, and ask where it never ends.
@@ -77,13 +80,15 @@ class TroubledBatches:
             self.record_event(batch, "batch_found", {})
         self.warn(batch, state)
         if not state.ended and not state.archived and self.is_overdue(batch, state):
-            self.questions[batch.chunk_id] = ask_overdue(self.resolved.name, batch)
+            self.questions[batch.chunk_id] = ask_overdue(self._named, batch)
 
-    def wait_for(self, error: UnavailableError) -> None:
-        """Look again only when the pause is over that the provider asks for."""
-        if error.retry_after_seconds is not None:
-            until = self.context.clock() + timedelta(seconds=error.retry_after_seconds)
-            self.asked_until = max(until, self.asked_until or until)
+    def wait_for(self, error: UnavailableError) -> str:
+        """Look again only when the pause is over that the provider asks for; return the words that say until when."""
+        if error.retry_after_seconds is None:
+            return ""
+        until = self.context.clock() + timedelta(seconds=error.retry_after_seconds)
+        self.asked_until = max(until, self.asked_until or until)
+        return f"; asked to wait until {self.asked_until:%H:%M:%S} UTC"
 
     def results_failed(self, batch: OpenBatch, state: BatchState, error: RefusedError | UnavailableError) -> None:
         """Take in that the results of `batch` cannot be had now: they are gone, or are asked for again.
@@ -91,18 +96,17 @@ class TroubledBatches:
         Writes `ledger.events`, `ledger.decisions`, the output table.
         """
         now, wait = self.context.clock(), self.context.reconcile_wait
-        if isinstance(error, UnavailableError):
-            self.wait_for(error)
+        until = self.wait_for(error) if isinstance(error, UnavailableError) else ""
         old = self._age(batch, state) >= self._kept_for
         if isinstance(error, RefusedError) and (state.archived or old):
             trouble = self.troubles.meet(batch, "gone", str(error))
             if lasts(trouble.looks, trouble.since, now, 0.0 if old else wait):
                 self._record_gone(batch, str(error), young=not old)
             return
-        self.tell(Event(kind="unavailable", level="warning", detail=str(error)))
+        self.tell(Event(kind="unavailable", level="warning", detail=str(error) + until))
         trouble = self.troubles.meet(batch, "unreadable", str(error))
         if lasts(trouble.looks, trouble.since, now, UNREADABLE_WAITS * wait):
-            self.questions[batch.chunk_id] = ask_unreadable(self.resolved.name, batch, str(error))
+            self.questions[batch.chunk_id] = ask_unreadable(self._named, batch, str(error))
 
     def foreign(self, batch: OpenBatch) -> None:
         """Take in that no result of the chunk's own batch is one that was asked for; where that lasts, ask a person.
@@ -111,7 +115,7 @@ class TroubledBatches:
         """
         trouble = self.troubles.meet(batch, "foreign", "none of its results was asked for with it")
         if lasts(trouble.looks, trouble.since, self.context.clock(), self.context.reconcile_wait):
-            self.questions[batch.chunk_id] = ask_foreign(self.resolved.name, batch)
+            self.questions[batch.chunk_id] = ask_foreign(self._named, batch)
 
     def _record_gone(self, batch: OpenBatch, message: str, *, young: bool) -> None:
         """Record that the results of `batch` are gone: they are paid for, and its rows have one attempt less.
@@ -122,7 +126,7 @@ class TroubledBatches:
         """
         resolved = self.resolved
         if batch.state == "presumed":
-            self.questions[batch.chunk_id] = ask_presumed_gone(resolved.name, str(batch.batch_id))
+            self.questions[batch.chunk_id] = ask_presumed_gone(self._named, str(batch.batch_id))
             return
         why = "the provider no longer has its results"
         gone = GoneResults(batch=batch, kind="batch_gone", data={"why": message, "young": young}, why=why)
@@ -135,7 +139,7 @@ class TroubledBatches:
                 if session.one(sql("SELECT count(*) FROM ({kept})", kept=kept))[0]:
                     merge_output(session, resolved, kept)
         if asks:
-            self.questions[batch.chunk_id] = ask_young_gone(resolved.name, batch, message)
+            self.questions[batch.chunk_id] = ask_young_gone(self._named, batch, message)
             return
         self.lost = True
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id, detail="" if young else "old"))
@@ -164,7 +168,7 @@ class TroubledBatches:
                 f"the batch {batch.batch_id} is not found: {error.message}",
                 where=f"workspace {batch.workspace or 'unknown'}, key {batch.key_hash}",
                 hint="Use the key of the workspace that made the batch; until then its rows stay pending. "
-                f"To give the batch up: batchpipe recover {self.resolved.name} --abandon",
+                f"To give the batch up: batchpipe recover {self._named} --abandon",
             ) from error
         self.tell(Event(kind="batch_not_found", level="warning", batch_id=batch.batch_id))
 

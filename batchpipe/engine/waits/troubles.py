@@ -62,6 +62,15 @@ class TroubleBook:
         """Return a session that writes to the database in one transaction; its commit bears the run's id."""
         return self.database.writing(self.work, self.run_id)
 
+    def read(self, session: Session) -> None:
+        """Read the troubles that were recorded, where they were not read yet.
+
+        Reads `ledger.events`.
+        """
+        if self._known is None:
+            found = read_troubles(session, self.names)
+            self._known = {(chunk_id, each.kind): each for chunk_id, troubles in found.items() for each in troubles}
+
     def meet(self, batch: OpenBatch, kind: TroubleKind, message: str) -> Trouble:
         """Count one more look at which the chunk of `batch` was in this trouble, and return the trouble.
 
@@ -94,8 +103,8 @@ class TroubleBook:
         """
         if self._known is None:
             with self.database.reading(self.work) as session:
-                found = read_troubles(session, self.names)
-            self._known = {(chunk_id, each.kind): each for chunk_id, troubles in found.items() for each in troubles}
+                self.read(session)
+        assert self._known is not None
         return self._known
 
     def _record(self, batch: OpenBatch, event: str, kind: str, message: str) -> None:

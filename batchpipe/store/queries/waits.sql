@@ -38,6 +38,11 @@ GROUP BY base_url, key_hash
 SELECT count(*) > 0 FROM ledger.events
 WHERE kind IN ('batch_gone', 'chunk_abandoned') AND pipeline IN ({pipelines}) AND (data ->> 'young') = 'true'
 
+-- name: open_evaluations
+SELECT DISTINCT pipeline FROM ledger.batches
+WHERE is_open AND pipeline NOT IN ({pipelines}) AND split_part(pipeline, ':', 1) IN ({pipelines})
+ORDER BY pipeline
+
 -- name: lost_in_a_row
 -- How many submits since the last one that was answered have turned out to have made no batch.
 SELECT count(*) FROM ledger.events
