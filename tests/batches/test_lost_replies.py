@@ -24,7 +24,7 @@ def begun(project: Project) -> Project:
 def finish(project: Project, faults: dict[str, Any]) -> None:
     """Run to the end; every row is accepted."""
     project.faults(faults)
-    (found,) = project.outcomes(wait_seconds=30.0)
+    (found,) = project.outcomes(wait_seconds=180.0)
     assert (found.error, found.result.status, found.result.rows["accepted"]) == (None, "done", 4)
 
 
@@ -67,7 +67,7 @@ def test_a_list_that_is_never_whole_asks_a_person(begun: Project) -> None:
     begun.settings["reconcile_wait"] = 0.05
     broken = {"call": "list", "fault": "changed", "after": 1, "times": 9999, "changes": {"has_more": None}}
     begun.faults({"calls": [NEVER_MADE, broken]})
-    (found,) = begun.outcomes(wait_seconds=30.0)
+    (found,) = begun.outcomes(wait_seconds=180.0)
     assert (found.error, found.result.status) == (None, "gate")
     assert "the list of batches cannot be read whole" in str(found.result.gate)
     finish(begun, {})

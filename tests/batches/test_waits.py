@@ -26,7 +26,7 @@ def begin(project: Project, text: str = BASIC, rows: int = 4) -> None:
 
 def outcome(project: Project, faults: dict[str, Any], **options: Any) -> RunOutcome:
     project.faults(faults)
-    (found,) = project.outcomes(wait_seconds=30.0, **options)
+    (found,) = project.outcomes(wait_seconds=180.0, **options)
     return found
 
 
@@ -214,7 +214,7 @@ def test_no_field_of_any_reply_can_end_a_run(project: Project) -> None:
     found = outcome(project, faults, no_wait=True)
     assert (found.error, found.result.status) == (None, "pending")
     project.faults({"calls": [*lists[:40], *polls], "delay_seconds": 2})
-    (found,) = project.outcomes(wait_seconds=30.0)
+    (found,) = project.outcomes(wait_seconds=180.0)
     assert (found.error, found.result.status, found.result.rows["accepted"]) == (None, "done", 4)
     assert project.requests_sent() == 4
 
@@ -224,7 +224,7 @@ def test_a_pause_that_cannot_be_is_no_pause(project: Project, value: str) -> Non
     begin(project)
     wait = {"call": "create", "fault": "status:429", "retry_after": value}
     project.faults({"calls": [wait]})
-    (found,) = project.outcomes(wait_seconds=1.0 if value == "1e400" else 30.0)
+    (found,) = project.outcomes(wait_seconds=1.0 if value == "1e400" else 180.0)
     expected = ("pending", 0) if value == "1e400" else ("done", 4)
     assert (found.error, found.result.status, found.result.rows["accepted"]) == (None, *expected)
     if value == "1e400":
