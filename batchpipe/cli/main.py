@@ -91,10 +91,10 @@ def understood(arguments: Sequence[str]) -> Task | int:
     """
     import typer
 
-    from batchpipe.cli.parser import PROGRAM, app
+    from batchpipe.cli.parser import parsed
 
     try:
-        found = app(args=hoisted(arguments), prog_name=PROGRAM, standalone_mode=False)
+        found = parsed(hoisted(arguments))
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except SystemExit as ended:  # what shell completion asks for ends so
@@ -103,9 +103,9 @@ def understood(arguments: Sequence[str]) -> Task | int:
         raise _usage_error(error) from error
     if found is None:
         with contextlib.redirect_stdout(sys.stderr):
-            app(args=["--help"], prog_name=PROGRAM, standalone_mode=False)
+            parsed(["--help"])
         raise UsageError("no command is given", where=COMMAND_LINE, hint="To begin: batchpipe init my_project")
-    return found if isinstance(found, Task) else int(found)
+    return found if isinstance(found, Task) else int(str(found))
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

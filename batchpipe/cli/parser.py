@@ -3,7 +3,23 @@
 Commands are imported when they run, so that `--help` loads nothing but the parser.
 """
 
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from typer.main import get_command
+
 from batchpipe.cli import begin, look, work
 from batchpipe.cli.app import PROGRAM, app
 
-__all__ = ["PROGRAM", "app", "begin", "look", "work"]
+__all__ = ["PROGRAM", "app", "begin", "look", "parsed", "work"]
+
+
+@cache
+def _command() -> Callable[..., object]:
+    """Return the parser, which is built once in a process."""
+    return get_command(app)
+
+
+def parsed(arguments: Sequence[str]) -> object:
+    """Return what the command that `arguments` name returns. Raises what typer raises for what is not known."""
+    return _command()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 from batchpipe.store.migration import empty_image
 
@@ -92,7 +93,12 @@ def _begin() -> None:
 
 
 def _play(seed: int, without: Sequence[str]) -> Played:
-    return play(seed, history(seed, without), _folder())
+    """Play a seed in a thread of its own, where a command sets no handlers of signals."""
+    ended: list[Played] = []
+    thread = Thread(target=lambda: ended.append(play(seed, history(seed, without), _folder())), daemon=True)
+    thread.start()
+    thread.join()
+    return ended[0]
 
 
 def _played(seeds: range, jobs: int, until: float | None, without: Sequence[str]) -> Iterator[Played]:

@@ -64,7 +64,7 @@ def _edit_check(project: Project, chance: random.Random) -> None:
 
 
 def _edit_type(project: Project, chance: random.Random) -> None:
-    project.score_column = chance.choice(("", "DECIMAL(4,2)", "FLOAT", "VARCHAR"))
+    project.score_column = chance.choice(("", "DECIMAL(4,2)", "FLOAT"))
 
 
 def _retype_key(project: Project, chance: random.Random) -> None:

@@ -72,6 +72,7 @@ type = "number"
 {column}{note}{check}{ladder}
 [chunking]
 max_requests = {self.max_requests}
+max_in_flight = 40
 [retry]
 attempts = {self.attempts}
 {pilot}{budget}"""
