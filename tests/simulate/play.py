@@ -148,6 +148,8 @@ class Play:
     def _hold(self, called: Called) -> None:
         self._first(rules.of_words(called))
         new = self.provider.look()
+        if called.killed:  # the reply of a realtime call was lost with the machine: it is booked, and asked again
+            self.licences.places |= {each.place for each in new if each.batch_id is None}
         self.world.counts["requests sold"] += len(new)
         self._first(rules.of_sales(new, self.provider.sales, self.project, self.licences))
         if called.words[0] != "run":
