@@ -175,7 +175,7 @@ def _rows(rows: Mapping[str, int]) -> str:
     states = rows_line(rows)
     due = f"{count(rows['due'])} due" if rows["due"] else ""
     listed = ", ".join(each for each in (states, due) if each)
-    removed = f"; {count(rows['removed'])} answered rows left it" if rows["removed"] else ""
+    removed = f"; {count(rows['removed'], 'answered row')} left it" if rows["removed"] else ""
     return f"{count(rows['input'])} in the input" + (f": {listed}" if listed else "") + removed
 
 

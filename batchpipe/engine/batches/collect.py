@@ -335,7 +335,9 @@ class Collector:
         Reads `work.received`, `work.prices`.
         """
         connection = self.parts.work.connection
-        warnings = [f"{count} {name} lines in the results" for name, count in faults.items() if count]
+        warnings = [
+            f"{count} {name} line{'' if count == 1 else 's'} in the results" for name, count in faults.items() if count
+        ]
         models = [model for (model,) in connection.execute(query("unpriced")).fetchall()]
         if models:
             warnings.append(

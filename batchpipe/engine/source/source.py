@@ -294,7 +294,8 @@ class Source:
                 (distinct,) = self._one(f"SELECT count(DISTINCT md5(key)::UUID) FROM {snapshot.relation}")
         place, shown = self.file.where("[input] key"), ", ".join(names)
         if nulls:
-            what = f"{nulls:,} of {total:,} rows have no {shown}"
+            have = "has" if nulls == 1 else "have"
+            what = f"{nulls:,} of {total:,} rows {have} no {shown}"
             hint = f"A key must not be null: add WHERE {names[0]} IS NOT NULL, or choose another key."
             raise InputError(what, where=place, hint=hint)
         if distinct < total:
@@ -303,7 +304,9 @@ class Source:
                 "ORDER BY count(*) DESC, key LIMIT 5"
             ).fetchall()
             listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
-            what = f"{shown} is not unique: {total - distinct:,} rows repeat a key, such as {listed}"
+            repeats = total - distinct
+            repeating = "1 row repeats" if repeats == 1 else f"{repeats:,} rows repeat"
+            what = f"{shown} is not unique: {repeating} a key, such as {listed}"
             hint = "Choose columns that differ in every row, or let the query give one row per key (GROUP BY, QUALIFY)."
             raise InputError(what, where=place, hint=hint)
         return int(total)
