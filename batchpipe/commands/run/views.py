@@ -100,7 +100,8 @@ class Watcher:
         with run.context.database.reading(run.work) as session:
             seen.rows = rows_by_state(session, Named(name=run.name, names=names))
             totals = session.dictionaries(query("run_totals", pipelines=quote_list(names)), {"run_id": run.run_id})
-        seen.cost_usd, seen.stale = totals[0]["cost_usd"], False
+        none_known = totals[0]["unpriced"] and totals[0]["unpriced"] == totals[0]["attempts"]
+        seen.cost_usd, seen.stale = None if none_known else totals[0]["cost_usd"], False
         seen.not_before = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
 
     def _of(self, pipeline: str) -> LastRead:

@@ -54,7 +54,7 @@ class CollectedBatch:
     """Holds what became of the rows of a collected batch.
 
     `stop` is the message that stops the run, where nothing else that it sends can succeed. `foreign` says that no line
-    of the results is ours. `cost_usd` is in US dollars.
+    of the results is ours. `cost_usd` is in US dollars, as far as it is known; None where nothing of it is.
     """
 
     accepted: int
@@ -64,7 +64,7 @@ class CollectedBatch:
     warnings: Sequence[str]
     stop: str | None
     foreign: bool = False
-    cost_usd: Decimal = Decimal(0)
+    cost_usd: Decimal | None = Decimal(0)
 
 
 EndedBatch = tuple[OpenBatch, BatchState]
@@ -261,7 +261,7 @@ class Collector:
                 return [NOTHING_NEW for _ in ended]
             self._insert(session)
             known = session.rows(query("cost_of_commit"), {"seq": session.seq})
-            costs = {chunk_id: usd for chunk_id, usd, _ in known}
+            costs = {chunk_id: None if unknown and not usd else usd for chunk_id, usd, unknown in known}
             if any(unknown for *_, unknown in known):
                 book_unknown_costs(session, self.parts, self.prices, made_on(*ended[0]))
             for batch, state in ended:

@@ -132,7 +132,7 @@ def end_event(ended: RunResult, error: BatchpipeError | None, gate: str | None) 
         level=level,
         requests=ended.submitted,
         rows=ended.rows,
-        cost_usd=ended.cost_usd,
+        cost_usd=ended.known_cost_usd,
         error_code=error.code if error is not None else "gate" if gate else None,
         detail=error.what if error is not None else gate or "",
     )
