@@ -258,13 +258,16 @@ class BatchesInFlight:
         """
         data = submitted_batch_data(state)
         ids = {"chunk_id": batch.chunk_id, "batch_id": batch.batch_id}
-        with self.parts.writing() as session:
+        with self.parts.reading() as session:
             certain = session.one(query("is_by_reply"), ids)[0]
-            if not certain:
-                loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
-                self.parts.add_event(session, "batch_foreign", data, chunk_id=loses)
-            for owner, chunk_id in session.rows(query("owners_of_lines"), {"batch_id": batch.batch_id}):
-                add_event(session, owner, "chunk_adopted", data, run_id=self.parts.run_id, chunk_id=chunk_id)
+            owners = session.rows(query("owners_of_lines"), {"batch_id": batch.batch_id})
+        if owners or not certain:
+            with self.parts.writing() as session:
+                if not certain:
+                    loses = batch.chunk_id if session.one(query("may_lose_batch"), ids)[0] else None
+                    self.parts.add_event(session, "batch_foreign", data, chunk_id=loses)
+                for owner, chunk_id in owners:
+                    add_event(session, owner, "chunk_adopted", data, run_id=self.parts.run_id, chunk_id=chunk_id)
         if certain:
             self.troubled.foreign(batch)
 

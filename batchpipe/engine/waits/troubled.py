@@ -130,19 +130,25 @@ class TroubledBatches:
             return
         why = "the provider no longer has its results"
         gone = GoneResults(batch=batch, kind="batch_gone", data={"why": message, "young": young}, why=why)
-        with self.troubles.writing() as session:
-            names = quote_list(resolved.names)
-            asks = young and not session.one(query("young_gone_before", pipelines=names))[0]
-            if not asks:
-                record_gone(session, resolved.file.pipeline, [gone], self.troubles.run_id)
-                kept = query("accepted_in_commit", seq=number_sql(session.seq))
-                if session.one(sql("SELECT count(*) FROM ({kept})", kept=kept))[0]:
-                    merge_output(session, resolved, kept)
-        if asks:
+        if young and not self._asked_before():
             self.questions[batch.chunk_id] = ask_young_gone(self._named, batch, message)
             return
+        with self.troubles.writing() as session:
+            record_gone(session, resolved.file.pipeline, [gone], self.troubles.run_id)
+            kept = query("accepted_in_commit", seq=number_sql(session.seq))
+            if session.one(sql("SELECT count(*) FROM ({kept})", kept=kept))[0]:
+                merge_output(session, resolved, kept)
         self.lost = True
         self.tell(Event(kind="batch_gone", level="warning", batch_id=batch.batch_id, detail="" if young else "old"))
+
+    def _asked_before(self) -> bool:
+        """Return whether a person has answered about results that were gone too early, in this pipeline.
+
+        Reads `ledger.events`.
+        """
+        with self.troubles.reading() as session:
+            names = quote_list(self.resolved.names)
+            return bool(session.one(query("young_gone_before", pipelines=names))[0])
 
     def record_missing(self, batch: OpenBatch, error: RefusedError) -> None:
         """Record that the provider does not find `batch`.

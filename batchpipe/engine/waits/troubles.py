@@ -58,6 +58,10 @@ class TroubleBook:
     run_id: str
     _known: dict[tuple[str, str], Trouble] | None = field(default=None, init=False)
 
+    def reading(self) -> AbstractContextManager[Session]:
+        """Return a session that reads the database; it is open for a moment."""
+        return self.database.reading(self.work)
+
     def writing(self) -> AbstractContextManager[Session]:
         """Return a session that writes to the database in one transaction; its commit bears the run's id."""
         return self.database.writing(self.work, self.run_id)
@@ -102,7 +106,7 @@ class TroubleBook:
         Reads `ledger.events`.
         """
         if self._known is None:
-            with self.database.reading(self.work) as session:
+            with self.reading() as session:
                 self.read(session)
         assert self._known is not None
         return self._known
