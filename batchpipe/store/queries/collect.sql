@@ -153,7 +153,7 @@ SELECT
         ELSE 'unaccepted'
     END AS checked_outcome
 FROM work.sent s
-JOIN work.received r USING (custom_id)
+JOIN work.received r USING (chunk_id, custom_id)
 LEFT JOIN work.all_validity j ON j.custom_id = s.custom_id AND j.key_id = s.key_id
 WHERE r.outcome NOT IN ('canceled', 'account') AND NOT ($uniform AND r.outcome = 'permanent')
 

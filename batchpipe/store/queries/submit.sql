@@ -2,7 +2,7 @@
 
 -- name: chunk
 -- The requests of chunks that are submitted together. A custom id has 96 bits of a hash: among ten billion ids two are the
--- same with a chance of one in a billion.
+-- same with a chance of one in a billion. The chunk is part of it, since a restored database can use a `send` again.
 -- work.chunk: One row is a row that goes up with a chosen chunk, with the identifier of its request.
 CREATE OR REPLACE TABLE work.chunk AS
 WITH parts AS (
@@ -19,7 +19,7 @@ picked AS (
 SELECT
     p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
     concat($database, '-', left(md5(concat(
-        d.fingerprint, ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', $pipeline, ' ', d.key
+        d.fingerprint, ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', p.chunk_id, ' ', $pipeline, ' ', d.key
     )), 24)) AS custom_id
 FROM picked p
 JOIN work.due d USING (key_id)

@@ -21,7 +21,7 @@ WHERE s.key = $key
 -- The newest answer of this pipeline to the same request, from the same model with the same settings.
 SELECT r.custom_id
 FROM ledger.requests q
-JOIN ledger.results r USING (custom_id)
+JOIN ledger.results r USING (chunk_id, custom_id)
 WHERE q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings AND q.leads
     AND r.outcome = 'answered' AND r.answer IS NOT NULL
 ORDER BY r.seq DESC
