@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -54,6 +54,7 @@ class DueRequests:
     _size_cap: int | None = field(default=None, init=False)
     _not_sent_since: datetime | None = field(default=None, init=False)
     _reserves: Reserves | None = field(default=None, init=False)
+    _waits_for: tuple[object, ...] = field(default=(), init=False)
     _said: NoRoom | None = field(default=None, init=False)
     _refused_since: datetime | None = field(default=None, init=False)
 
@@ -80,6 +81,8 @@ class DueRequests:
 
         Raises ProviderError for a refusal that no other chunk can escape.
         """
+        if self.no_room is not None and self._waits_for == self._room_changes(in_flight):
+            return
         self.no_room = self._reserves = None
         now = self.context.clock()
         if self.all_sent or self.overtaken or (self.wake_at is not None and now < self.wake_at):
@@ -88,6 +91,11 @@ class DueRequests:
         while self._send_next():
             pass
         in_flight.after_submit()
+        self._waits_for = self._room_changes(in_flight)
+
+    def _room_changes(self, in_flight: BatchesInFlight) -> tuple[object, ...]:
+        """Return what room in a budget depends on: the open chunks and the day."""
+        return (self.context.clock().date(), *(each.chunk_id for each in in_flight.open))
 
     def _send_next(self) -> bool:
         """Send the chunks that may go up together; return whether others may follow at once.
@@ -115,7 +123,21 @@ class DueRequests:
             self.tell(Event(kind="overtaken"))
             return False
         self._after(sent)
+        self._cut_rest_anew()
         return bool(sent) and self.wake_at is None and not cautious
+
+    def _cut_rest_anew(self) -> None:
+        """Cut what is left into chunks anew where a budget has cut one: its rest is no batch of its own.
+
+        Reads `work.to_send`.
+        """
+        plan = self._plan
+        if plan is None or self._reserves is None or len(self._pending) != 1:
+            return
+        first, stop = self._pending[0]
+        if stop == plan.requests and all(each.start != first for each in plan.chunks):
+            sent = [each for each in plan.chunks if each.start + each.count <= first]
+            self._plan = replace(plan, chunks=(*sent, *self.planner.chunks_from(first)))
 
     def _chooser(self, plan: Plan, cautious: bool) -> ChunkChooser:
         """Return what chooses the next chunks. With `cautious` it allows one small chunk at a time."""

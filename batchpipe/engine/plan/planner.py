@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
@@ -276,6 +275,21 @@ class Planner:
         ttls = {rung: ttl for rung in rungs if (ttl := marks.ttl(rung)) is not None}
         fill_ladder(session, self.resolved, self.prices, marks.by_rung, ttls)
 
+    def chunks_from(self, start: int) -> tuple[Chunk, ...]:
+        """Cut the requests of `work.to_send` from number `start` on into chunks.
+
+        Reads `work.to_send`.
+        """
+
+        def fit_from(place: int, most: int, most_bytes: int) -> tuple[int, int]:
+            """Return how many requests fit one body, and its bytes; `place` counts from `start`."""
+            return fit(self.work.connection, start + place, most, most_bytes)
+
+        total = self._count("SELECT count(*) FROM work.to_send") - start
+        return tuple(
+            replace(each, start=start + each.start) for each in partition(fit_from, self.limits(), total=total)
+        )
+
     def forget(self) -> None:
         """Drop the tables that the last plan was made of. Its requests can still be sent, but not estimated anew.
 
@@ -324,8 +338,7 @@ class Planner:
 
     def _chunks(self) -> tuple[Chunk, ...]:
         """Cut `work.to_send` into chunks."""
-        total = self._count("SELECT count(*) FROM work.to_send")
-        return tuple(partition(partial(fit, self.work.connection), self.limits(), total=total))
+        return self.chunks_from(0)
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         """Estimate what the requests of `work.to_send`, sent as `chunks`, will cost. Writes `work.ladder`.
