@@ -48,7 +48,8 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     if file.pipeline.renamed_from is not None:
         return None
     others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if EVALUATION not in name]
-    present = {each.name for each in declared_in(file.root, file.path)} if others else set()
+    beside = file.path.parent.glob("*.toml")
+    present = {each.name for each in declared_in(file.root, file.path, *beside)} if others else set()
     vanished = [name for name in others if name not in present and name not in resolved.names]
     return Doubt(vanished=vanished) if vanished else None
 
@@ -152,7 +153,8 @@ def _other_project(resolved: Resolved, rows: int, shared: int) -> GateError:
         "nothing was sent",
         where=resolved.file.where("name"),
         hint=f'If that is another project\'s, write another name = "..." in the file, or set another database. If it '
-        f"is this one, edited: batchpipe run {name} --approve",
+        f"is this one, edited: batchpipe run {name} --approve; for a query over the last days write window = "
+        "true under [input].",
     )
 
 
