@@ -114,13 +114,19 @@ class TestNothingElseIsSeen:
 
 
 class TestOffline:
-    def test_it_needs_no_source_and_runs_no_setup(self, project: Project, typed: CommandLine) -> None:
+    def test_it_needs_no_source_and_runs_no_setup(
+        self, project: Project, typed: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         text = DECLARED.replace(
             'key = "id"', 'key = "id"\nsetup = ["COPY (SELECT 1) TO \'touched.csv\'", "ATTACH \'${CRM}\' AS crm"]'
         )
         project.pipeline(text)
         assert typed("check", "demo").code == 2
+        assert not (project.root / "touched.csv").exists()
+        monkeypatch.setenv("CRM", "none/none.duckdb")
+        assert typed("check", "demo").code == 2
         (project.root / "touched.csv").unlink()
+        monkeypatch.delenv("CRM")
         found = typed("check", "demo", "--offline")
         assert (found.code, found.talk) == (0, "")
         assert found.out.startswith("pipelines/demo.toml: ok\n")
