@@ -119,12 +119,28 @@ def test_an_edit_carries_over_what_asks_the_same(answered: Project) -> None:
     write(answered, prompt=PROMPT + "{% if amount > 2 %}!{% endif %}")
     plan = answered.plan()
     assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["prompt_changed"]) == (3, 2)
+    [tried] = answered.attempt(keys=['["1"]'])
+    assert (tried.known, "T00:00:00+00:00" in tried.user) == (True, True)
     assert answered.run().submitted == 2
     versions = answered.sql("SELECT version, recipe FROM ledger.prompt_versions ORDER BY version")
     assert versions == [("v1", 1), ("v2", 2)]
     assert answered.plan().rows_by_reason["unchanged"] == 5
     write(answered)
     assert answered.plan().due == 0
+
+
+def test_a_template_that_the_old_recipe_could_not_render_is_no_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A HUGEINT was text then, and compares with numbers now."""
+    first_recipe(monkeypatch)
+    rows = "SELECT n AS id, n::HUGEINT AS big FROM range(0, 3) t(n)"
+    project.pipeline(PIPELINE.format(query=rows, key="id", prompt="{{ big }}"))
+    assert project.run().submitted == 3
+    second_recipe(monkeypatch)
+    project.pipeline(PIPELINE.format(query=rows, key="id", prompt="{{ big }}{% if big > 1 %}!{% endif %}"))
+    plan = project.plan()
+    assert (plan.rows_by_reason["carried_over"], plan.rows_by_reason["prompt_changed"]) == (2, 1)
 
 
 def test_a_changed_type_is_no_changed_value(answered: Project) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from batchpipe.common import modes
+from batchpipe.common.errors import TemplateError
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
@@ -185,6 +186,30 @@ def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
     ).fetchall()
 
 
+def _rendered_before(render: Callable[[Mapping[str, Any]], Message], row: Mapping[str, Any]) -> Message | None:
+    """Return a row's message as an older recipe printed it; None where it did not render then, and was never sent."""
+    try:
+        return render(row)
+    except TemplateError:
+        return None
+
+
+def fingerprints_by_recipe(
+    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, key: str
+) -> dict[int, str]:
+    """Return the fingerprint of the row called `key` under each recipe, as hex digits."""
+    found = {}
+    for number, recipe in RECIPES.items():
+        read = template_values(resolved, number)
+        chosen = f"SELECT {', '.join(['1', *read.select])} FROM {snapshot.relation} s WHERE s.key = $key"
+        row = connection.execute(chosen, {"key": key}).fetchone()
+        message = _rendered_before(resolved.templates.under(number).render, read.row(row[1:] if row else ()))
+        if message is not None:
+            fingerprint = recipe.fingerprinter(resolved.file.pipeline.output.format, resolved.visible_schema)
+            found[number] = fingerprint(message.system, message.user)
+    return found
+
+
 def _rendered(
     block: list[tuple[Any, ...]],
     read: Sequence[RowValues],
@@ -221,7 +246,10 @@ def _rendered(
         message = render(present.row(values[:width] if by_recipe else values))
         prints.append(fingerprint(message.system, message.user))
         if by_recipe:
-            earlier = ((each, render_older(row(values[part]))) for each, render_older, row, part in by_recipe)
+            earlier = (
+                (each, _rendered_before(render_older, row(values[part])) or message)
+                for each, render_older, row, part in by_recipe
+            )
             older.append(" ".join(each(then.system, then.user) for each, then in earlier))
         if error is not None:
             feedback = feedback_text(answer or "", error)

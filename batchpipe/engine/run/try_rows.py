@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import PipelineError, ProviderError, UsageError
-from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.run_parts import RunParts
@@ -25,7 +24,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.plan import PlanOptions
-from batchpipe.engine.plan.render import render_row, template_values
+from batchpipe.engine.plan.render import fingerprints_by_recipe, render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.model_names import split_model
@@ -170,11 +169,7 @@ class RowTry:
         rung, settings = self._rung(mask, options)
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
-        output_format = resolved.file.pipeline.output.format
-        prints = {
-            recipe: each.fingerprinter(output_format, resolved.visible_schema)(message.system, message.user)
-            for recipe, each in RECIPES.items()
-        }
+        prints = fingerprints_by_recipe(self.work.connection, resolved, self.snapshot, key)
         fingerprint = prints[resolved.version.recipe]
         every = joined(", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values()))
         with self.context.database.reading(self.work) as session:
