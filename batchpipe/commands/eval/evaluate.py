@@ -30,6 +30,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation, Wanted, prepare
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.resolved.model_names import split_model
+from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
 from batchpipe.engine.run.first_look import look_before_evaluation
@@ -160,13 +161,14 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
     Writes `ledger.prompt_versions`.
     """
     git_commit = context.git_commit()
-    ladder, names = evaluation.sides[0].ladder, quote_list(file.pipeline.names)
+    names = quote_list(file.pipeline.names)
     with context.database.writing(work, None) as session:
+        ladders = [under_recorded_recipes(session, each.ladder) for each in evaluation.sides]
         run_id = session.new_id()
-        record_prompt(session, replace(ladder, toml=dump(file.pipeline)), run_id, git_commit)
+        record_prompt(session, replace(ladders[0], toml=dump(file.pipeline)), run_id, git_commit)
         labels = []
-        for side in evaluation.sides:
-            version = {"prompt_version": side.ladder.version.prompt_version}
+        for side, ladder in zip(evaluation.sides, ladders, strict=True):
+            version = {"prompt_version": ladder.version.prompt_version}
             numbers = session.rows(query("version_number", pipelines=names), version)
             known = str(numbers[0][0]) if numbers else ""
             both = f"{side.label}, {known}" if known and side.label != known else side.label
