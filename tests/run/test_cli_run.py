@@ -28,6 +28,7 @@ FIELDS = [
     "batches",
     "attempts",
     "tokens",
+    "unpriced",
     "cost_usd",
     "realtime_usd",
     "error",
