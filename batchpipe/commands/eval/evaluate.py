@@ -156,19 +156,21 @@ def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequ
 
 
 def _record_versions(context: Context, work: Work, file: PipelineFile, evaluation: Evaluation) -> list[str]:
-    """Record the present prompt version, and return the names of both versions.
+    """Record the present prompt version, and return the names of both versions; each has its recorded identity.
 
     Writes `ledger.prompt_versions`.
     """
     git_commit = context.git_commit()
     names = quote_list(file.pipeline.names)
     with context.database.writing(work, None) as session:
-        ladders = [under_recorded_recipes(session, each.ladder) for each in evaluation.sides]
+        evaluation.sides = tuple(
+            replace(each, ladder=under_recorded_recipes(session, each.ladder)) for each in evaluation.sides
+        )
         run_id = session.new_id()
-        record_prompt(session, replace(ladders[0], toml=dump(file.pipeline)), run_id, git_commit)
+        record_prompt(session, replace(evaluation.sides[0].ladder, toml=dump(file.pipeline)), run_id, git_commit)
         labels = []
-        for side, ladder in zip(evaluation.sides, ladders, strict=True):
-            version = {"prompt_version": ladder.version.prompt_version}
+        for side in evaluation.sides:
+            version = {"prompt_version": side.ladder.version.prompt_version}
             numbers = session.rows(query("version_number", pipelines=names), version)
             known = str(numbers[0][0]) if numbers else ""
             both = f"{side.label}, {known}" if known and side.label != known else side.label
