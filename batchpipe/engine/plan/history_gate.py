@@ -60,12 +60,13 @@ def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt
     Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `snapshot`.
     """
     if not doubt.vanished:
-        rows, shared = _shared_keys(session, resolved.names, snapshot)
-        return _other_project(resolved, rows, shared) if shared * 2 < rows else None
+        rows, shared, known = _shared_keys(session, resolved.names, snapshot)
+        # A pilot or a limit has sent few of the rows: then most known keys are in the input, and it is the same one.
+        return _other_project(resolved, rows, shared) if shared * 2 < min(rows, known) else None
     links = rename_links(session)
     for name in doubt.vanished:
         names = earlier_names([name], links)
-        rows, shared = _shared_keys(session, names, snapshot)
+        rows, shared, _ = _shared_keys(session, names, snapshot)
         statement = query("history", pipelines=quote_list(names))
         same_prompt = session.one(statement, {"prompt_hashes": _prompt_hashes(resolved)})[1]
         if same_prompt or (rows and shared * 2 >= rows):
@@ -158,11 +159,13 @@ def _other_project(resolved: Resolved, rows: int, shared: int) -> GateError:
     )
 
 
-def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot) -> tuple[int, int]:
-    """Return how many rows the input has, and how many of their keys the pipelines called `names` know."""
+def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot) -> tuple[int, int, int]:
+    """Return how many rows the input has, how many of their keys the pipelines called `names` know, and how many keys
+    these know at all.
+    """
     relation: Sql = snapshot.relation
-    rows, shared = session.one(query("shared_keys", pipelines=quote_list(names), relation=relation))
-    return int(rows), int(shared)
+    rows, shared, known = session.one(query("shared_keys", pipelines=quote_list(names), relation=relation))
+    return int(rows), int(shared), int(known)
 
 
 def _prompt_hashes(resolved: Resolved) -> list[str]:

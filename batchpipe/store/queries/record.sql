@@ -213,7 +213,8 @@ WHERE pipeline NOT IN (SELECT data ->> 'renamed_from' FROM ledger.events WHERE k
 ORDER BY pipeline
 
 -- name: shared_keys
-SELECT count(*), count(*) FILTER (md5(key)::UUID IN (SELECT key_id FROM ledger.requests WHERE pipeline IN ({pipelines})))
+WITH known AS (SELECT DISTINCT key_id FROM ledger.requests WHERE pipeline IN ({pipelines}))
+SELECT count(*), count(*) FILTER (md5(key)::UUID IN (SELECT key_id FROM known)), (SELECT count(*) FROM known)
 FROM {relation}
 
 -- name: rename_links
