@@ -298,3 +298,18 @@ def test_a_null_is_not_an_empty_text(project: Project) -> None:
     expect(project, 1, new=1)
     duckdb.execute(copy.format(body="''"))
     expect(project, 0, carried_over=1)
+
+
+def test_a_row_that_waits_for_a_rung_which_left_the_ladder_keeps_its_answer(project: Project) -> None:
+    low = BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score >= 0.5"')
+    project.pipeline(low + '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 300\n')
+    project.rows(numbered(2))
+    said = {"match": "number 2", "output": {"label": "bug", "score": 0.1}}
+    project.faults({"requests": [said], "calls": [{"call": "create", "fault": "status:402", "after": 1}]})
+    (stopped,) = project.outcomes()
+    assert stopped.error is not None
+    assert project.requests_sent() == 2
+    project.pipeline()
+    assert project.run().submitted == 0
+    assert project.requests_sent() == 2
+    assert project.sql("SELECT label, _rung FROM demo WHERE id = 2 AND _current") == [("bug", 1)]

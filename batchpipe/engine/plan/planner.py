@@ -124,7 +124,7 @@ class Planner:
     def _match(self, snapshot: Snapshot, orders: Sequence[Order]) -> None:
         """Find the stored answers to the rendered requests, and those of them that today's checks have to validate.
 
-        Reads `work.candidates`, `work.rendered`, `work.tries`, `work.prints`, the ledger.
+        Reads `work.candidates`, `work.rendered`, `work.tries`, `work.prints`, `work.rung_settings`, the ledger.
         Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`; where older recipes have made
         fingerprints, `work.candidates` and `work.tries` get today's beside them.
         """

@@ -271,14 +271,27 @@ answered AS (
     JOIN library l USING (fingerprint)
     WHERE (w.redo IS NULL AND (NOT w.own OR w.state = 'kept'))
         OR (w.redo = 'fresh' AND l.started > $redo_seq AND l.custom_id IS DISTINCT FROM w.own_custom_id)
+),
+-- A row may wait for a rung that the ladder has no more: its valid answer from a lower rung is judged by today's ladder.
+waits_in_vain AS (
+    SELECT earlier_answer FROM work.candidates
+    WHERE state = 'escalated' AND earlier_answer IS NOT NULL AND (rungs >> (rung - 1)::UINTEGER) & 1 = 0
+),
+tried AS (
+    SELECT fingerprint, custom_id, seq, rung, false AS left_behind FROM work.tries
+    UNION ALL
+    SELECT q.fingerprint, q.custom_id, q.seq, l.rung, true
+    FROM ledger.requests q
+    JOIN work.rung_settings l USING (settings)
+    WHERE q.custom_id IN (SELECT earlier_answer FROM waits_in_vain)
 )
 SELECT * FROM answered
 UNION ALL
 -- The answer from the highest rung. If `accept` does not hold for it and no rung is above, it is kept for review.
 SELECT w.key_id, arg_max(t.custom_id, (t.rung, t.seq)), max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true
 FROM wanted w
-JOIN work.tries t USING (fingerprint)
-WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_seq)
+JOIN tried t USING (fingerprint)
+WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind)
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id
 
