@@ -25,6 +25,7 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
     path = folder / f"{pipeline}.lock"
     holder = folder / f"{pipeline}.holder.json"
     try:
+        modes.make_folder(folder, below=folder)
         with open(path, "ab", opener=modes.opener) as file:  # the lock keeps the mode of a file that is there
             lock = FileLock(path, mode=os.fstat(file.fileno()).st_mode & 0o777 | modes.PRIVATE_FILE)
         lock.acquire(timeout=0)
