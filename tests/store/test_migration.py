@@ -256,7 +256,7 @@ def test_samples_are_as_they_were_drawn(yesterday: Yesterday, typed: CommandLine
     path = yesterday.root / "pipelines" / "piloted.toml"
     path.write_text(path.read_text(encoding="utf-8").replace("{{ body }}", "Now: {{ body }}"), encoding="utf-8")
     before = yesterday.rows("SELECT max(seq) FROM ledger.commits")[0][0]
-    assert yesterday.run("piloted").status == "gate"
+    assert yesterday.run("piloted", pilot=8).status == "gate"
     second = yesterday.rows(
         "SELECT DISTINCT key FROM ledger.requests WHERE pipeline = 'piloted' AND seq > $1", [before]
     )
