@@ -20,7 +20,7 @@ from .world import World
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 FULL_BYTES = 2_048
 RAW = "/.batchpipe/raw/"
-DRAWN = re.compile(r"(?<=/work/)[^/]*-[a-z0-9_]{8}(?=/|$)")
+DRAWN = re.compile(r"(?<=/work/)[^/]*-[a-z0-9_]{8}(?=/|$)|(?<=/raw/)\.mended-[a-z0-9_]{8}(?=/)")
 
 Files = dict[str, bytes]
 
