@@ -103,7 +103,7 @@ def test_a_redo_that_was_withdrawn_half_way_sends_no_more(project: Project) -> N
     assert words(project) == {"redo": 6, "unchanged": 4}
     assert words(project, withdraw=(1,)) == {"unchanged": 10}
     printed = ask(project, status, ["demo"])
-    assert "open order 1: --redo 'all'" in printed.out
+    assert "open order 1: --redo all" in printed.out
     printed = ask(project, status, ["demo"], [1], as_json=True)
     assert printed.value["orders"] == []
     assert words(project) == {"unchanged": 10}
