@@ -246,7 +246,7 @@ def test_on_the_emulator_what_is_right_is_made_up(project: Project, capsys: pyte
     rows = gold_rows(10)
     project.rows(rows)
     project.rows(rows, "gold.csv")
-    assert main(["run", "demo", "--emulator"]) == 6
+    assert main(["run", "demo", "--emulator", "--pilot", "5"]) == 6
     assert "made up, as the emulator's answers are" in capsys.readouterr().out
     assert main(["run", "demo", "--emulator", "--approve"]) == 0
     project.pipeline(BASIC.replace("{{ body }}", "Label: {{ body }}") + GOLD)

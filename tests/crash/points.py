@@ -18,7 +18,7 @@ from batchpipe.providers.anthropic import download
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.store.database import Database
 
-CALLS = ("submit", "poll", "collect", "recent", "cancel")
+CALLS = ("submit", "poll", "collect", "list_batches", "account", "cancel")
 FILE_STEPS = ("replace", "unlink", "write_text")
 
 

@@ -207,7 +207,7 @@ def test_gold_with_keys_alone_and_a_list_that_is_judged(project: Project) -> Non
     judged = [
         {
             "model": OPUS,
-            "match": "Does <['2', 'true']> mean <['true', '2']>",
+            "match": 'Does <["2", "true"]> mean <["true", "2"]>',
             "output": {"correct": True, "reason": ""},
         },
         {"model": OPUS, "match": "Does <", "output": {"correct": False, "reason": "no"}},

@@ -22,6 +22,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.engine.quality.review import Desk
 from batchpipe.pipeline.load import load
+from batchpipe.store.migration import migrations
 
 MIGRATION_SECONDS = 60.0
 REVIEW_SECONDS = 8.0
@@ -132,14 +133,14 @@ def test_many_rows_are_migrated_and_not_one_is_due(
     time.sleep(3.0 if full_sweep else 0.9)
     begun.send_signal(signal.SIGKILL)
     begun.wait()
-    assert version(project) in ("1", "2")
+    assert version(project) in ("1", "2", "3")
     assert project.sql("SELECT count(*) FROM ledger.requests") == [(rows,)]
     typed = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
     typed.provide(project)
     start = time.process_time()
     assert typed("status", "demo", "--json").code == 0
     seconds = time.process_time() - start
-    assert version(project) == "2"
+    assert version(project) == str(len(migrations()))
     plan = typed("plan", "demo", "--json").value
     assert (plan["rows"]["unchanged"], plan["due"]) == (rows, 0)
     record_property("migration_seconds", seconds)

@@ -151,7 +151,7 @@ def test_killed_between_a_landed_post_and_its_reply(
         assert len(answered(project)) == len(usual)
 
 
-@pytest.mark.parametrize("step", ["before call recent", "after call recent", "within file part"])
+@pytest.mark.parametrize("step", ["before call list_batches", "after call list_batches", "within file part"])
 def test_killed_while_it_searches_for_what_it_sent(
     runner: Runner, uninterrupted: tuple[list[str], Counter[str]], tmp_path: Path, step: str
 ) -> None:

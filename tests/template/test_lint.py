@@ -411,7 +411,7 @@ class TestIgnoring:
 
     @pytest.mark.parametrize(
         ("code", "hint"),
-        [("P04", 'Write "P004".'), ("labels", 'Write "P001", "P002", ')],
+        [("P05", 'Write "P005".'), ("labels", 'Write "P001", "P002", ')],
     )
     def test_an_unknown_code_is_an_error(self, code: str, hint: str) -> None:
         text = f"""

@@ -136,7 +136,7 @@ def record_free_decisions(
             "policy_hash": resolved.policy_hash,
         }
         # Once the older names of fields have left the pipeline file, a stored answer has to be valid without them.
-        answer = Sql("d.output::VARCHAR" if resolved.answer_rules.renames else "r.answer")
+        answer = Sql("d.output::VARCHAR") if resolved.answer_rules.renames else Sql("r.answer")
         session.execute(query("record_validated_again", answer=answer), stamp)
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
