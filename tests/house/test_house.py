@@ -232,6 +232,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.batches.*",
         "engine.gold.*",
         "engine.ledger.*",
+        "engine.plan.history_gate",
         "engine.quality.*",
         "engine.resolved.*",
         "engine.run.*",

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from calls import ask
+from commandline import CommandLine
+from helpers.gold import GOLD
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.plan.plan import plan
 
 OTHER = BASIC.replace("{{ body }}", "Quite another task: {{ body }}")
+
+
+@pytest.fixture
+def typed(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    found = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    found.provide(project)
+    return found
 
 
 def renamed(project: Project, old: str, new: str, head: str) -> None:
@@ -68,6 +78,22 @@ def test_a_renamed_file_stops_at_a_gate_that_names_both_ways_out(project: Projec
     assert project.run("task").submitted == 4
     project.pipeline(BASIC, name="copy")
     assert "better has no file any more" in gate(project, "copy")
+
+
+def test_try_and_eval_buy_nothing_under_a_new_name_either(project: Project, typed: CommandLine) -> None:
+    rows = numbered(4)
+    project.rows(rows)
+    project.rows([{**each, "category": "bug"} for each in rows], "gold.csv")
+    project.pipeline(BASIC + GOLD)
+    project.run()
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline(BASIC + GOLD, name="better")
+    sent = project.requests_sent()
+    for command in (["try", "better", "--rows", "2"], ["eval", "better"]):
+        found = typed(*command)
+        assert found.code == 6, found
+        assert 'renamed_from = "demo"' in found.talk + found.out
+    assert project.requests_sent() == sent
 
 
 def test_a_pipeline_of_another_project_in_the_same_database_stops_before_its_table_is_changed(project: Project) -> None:

@@ -27,6 +27,7 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
+from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation, Wanted, prepare
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.resolved.model_names import split_model
@@ -158,7 +159,7 @@ def _against(context: Context, work: Work, file: PipelineFile, request: EvalRequ
 def _record_versions(context: Context, work: Work, file: PipelineFile, evaluation: Evaluation) -> list[str]:
     """Record the present prompt version, and return the names of both versions; each has its recorded identity.
 
-    Writes `ledger.prompt_versions`.
+    Writes `ledger.prompt_versions`. Raises GateError for a pipeline that looks like one that was renamed.
     """
     git_commit = context.git_commit()
     names = quote_list(file.pipeline.names)
@@ -166,6 +167,7 @@ def _record_versions(context: Context, work: Work, file: PipelineFile, evaluatio
         evaluation.sides = tuple(
             replace(each, ladder=under_recorded_recipes(session, each.ladder)) for each in evaluation.sides
         )
+        refuse_renamed(session, evaluation.sides[0].ladder, evaluation.rows.rows)
         run_id = session.new_id()
         record_prompt(session, replace(evaluation.sides[0].ladder, toml=dump(file.pipeline)), run_id, git_commit)
         labels = []

@@ -74,6 +74,18 @@ def history_gate(session: Session, resolved: Resolved, snapshot: Snapshot, doubt
     return None
 
 
+def refuse_renamed(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
+    """Raise the GateError of a pipeline that looks like a vanished one under a new name, before `try` or `eval` buys
+    what the older name has bought.
+
+    Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `ledger.events`, `snapshot`.
+    """
+    doubt = history_doubt(session, resolved)
+    gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None and doubt.vanished else None
+    if gate is not None:
+        raise gate
+
+
 def keys_gate(database: Database, work: Work, resolved: Resolved, plan: Plan) -> GateError | None:
     """Return the gate for an input that lost its keys: an empty one, or one whose new keys are to be paid for.
 

@@ -23,6 +23,7 @@ from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import settings_text
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import fingerprints_by_recipe, render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
@@ -95,13 +96,14 @@ class RowTry:
     def rows(self, options: TryOptions) -> Iterator[TriedRow]:
         """Yield each row as its answer comes.
 
-        Raises UsageError for an unknown key or rung, GateError where the calls do not fit a budget, ProviderError where
-        the provider refuses.
+        Raises UsageError for an unknown key or rung, GateError where the calls do not fit a budget or where the
+        pipeline looks like a renamed one, ProviderError where the provider refuses.
         """
         with self.context.database.reading(self.work) as session:
             self.resolved = under_recorded_recipes(session, self.resolved)
             path = self.folder / "keyed.parquet"
             self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, path)
+            refuse_renamed(session, self.resolved, self.snapshot)
         keys = self._keys(options)
         requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
         with self.context.database.reading(self.work) as session:
