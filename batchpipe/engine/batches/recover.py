@@ -16,7 +16,7 @@ from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
 from batchpipe.engine.waits.gone import GoneResults, record_gone
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
 from batchpipe.pipeline.model import PipelineFile
@@ -107,7 +107,7 @@ class Recovery:
     @property
     def raw_folder(self) -> RawFolder:
         """Return the raw folder, which is made where it is missing."""
-        return RawFolder(path=self.context.database.make_folder("raw"))
+        return raw_folder_of(self.context.database)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from batchpipe.engine.ledger.events import CALL_SECONDS, add_event
-from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks
+from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks, raw_folder_of
 from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list
@@ -40,7 +40,7 @@ class CallIntents:
     @property
     def raw_folder(self) -> RawFolder:
         """Return the raw folder, which keeps what is needed to record the answers again."""
-        return RawFolder(path=self.database.make_folder("raw"))
+        return raw_folder_of(self.database)
 
     def claim(
         self,

@@ -24,7 +24,7 @@ from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
-from batchpipe.store.database import Session
+from batchpipe.store.database import Database, Session
 from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
@@ -100,6 +100,11 @@ class RawSize:
 
     results: int
     bytes: int
+
+
+def raw_folder_of(database: Database) -> RawFolder:
+    """Return the raw folder of `database`, which is made where it is missing."""
+    return RawFolder(path=database.make_folder("raw"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

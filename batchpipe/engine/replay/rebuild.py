@@ -14,7 +14,7 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk
+from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
@@ -165,7 +165,7 @@ class RawRecorder:
     @property
     def _folder(self) -> RawFolder:
         """Return the raw folder of the database."""
-        return RawFolder(path=self.context.database.make_folder("raw"))
+        return raw_folder_of(self.context.database)
 
     def _collect(self, batch: OpenBatch, saved: SavedChunk | None, found: Rebuilt) -> None:
         """Record the kept results of a chunk, at the time at which they came."""

@@ -15,7 +15,7 @@ from batchpipe.common.errors import GateError, LockedError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, restore_requests
+from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -56,7 +56,7 @@ class RawReplay:
     @property
     def raw_folder(self) -> RawFolder:
         """Return the raw folder of the database, which is made where it is missing."""
-        return RawFolder(path=self.context.database.make_folder("raw"))
+        return raw_folder_of(self.context.database)
 
     @property
     def log(self) -> RawLog:

@@ -17,7 +17,7 @@ from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, OpenCall, batches_of_families, every_open_batch, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder, saving
+from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
@@ -139,7 +139,7 @@ class FirstLook:
 
     @property
     def _raw_folder(self) -> RawFolder:
-        return RawFolder(path=self.context.database.make_folder("raw"))
+        return raw_folder_of(self.context.database)
 
 
 def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> None:
@@ -151,7 +151,7 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
     take_in_all(context, work, file)
     with context.database.reading(work) as session:
         left = batches_of_families(session, file.pipeline.names)
-    folder = RawFolder(path=context.database.make_folder("raw"))
+    folder = raw_folder_of(context.database)
     evaluated = [
         each for each in left if each.pipeline not in file.pipeline.names and folder.results(each.chunk_id) is None
     ]

@@ -22,7 +22,7 @@ from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.raw_folder import raw_folder_of
 from batchpipe.engine.ledger.renames import linked_by, with_history
 from batchpipe.engine.plan.history_gate import keys_gate
 from batchpipe.engine.plan.orders import Order
@@ -187,7 +187,7 @@ class PipelineRun:
             resolved=self.resolved,
             database=database,
             work=self.work,
-            raw_folder=RawFolder(path=database.make_folder("raw")),
+            raw_folder=raw_folder_of(database),
             provider=self._provider,
             run_id=self.run_id,
             pool=context.machine.pool,
