@@ -32,7 +32,7 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
-SPEC = ("pipeline.files", "pipeline.model", "pipeline.load")
+SPEC = ("pipeline.evaluations", "pipeline.files", "pipeline.model", "pipeline.load")
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
 SHELL = (
     *PURE,

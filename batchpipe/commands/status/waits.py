@@ -11,6 +11,7 @@ from batchpipe.commands.printing.text import count, moment, money, safe
 from batchpipe.decide.waits import is_overdue, life
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -71,7 +72,7 @@ def read_booked(session: Session, names: Sequence[str]) -> Decimal:
 def wait_lines(waits: Sequence[Wait], name: str, suggest: Callable[[str], str]) -> list[str]:
     """Return a line for each wait, and the command that gives up what does not come back."""
     lines = [_line(each) for each in waits]
-    family = name.partition(":")[0]
+    family = evaluated_pipeline(name)
     if any(each.give_up for each in waits):
         lines.append(f"  To give up what does not come back: {suggest(f'recover {family} --abandon')}")
     return lines

@@ -19,6 +19,7 @@ from batchpipe.engine.ledger.events import OpenBatch, open_batches
 from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents, read_named_accounts
 from batchpipe.engine.waits.questions import Question, ask_account, ask_presumed_gone, ask_unlisted
 from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.providers import BatchList, BatchState, Provider, UnavailableError
 from batchpipe.store.queries import query
 
@@ -91,7 +92,7 @@ class Reconciler:
     @property
     def _named(self) -> str:
         """Return the name that commands know the pipeline by: for an evaluation that of the pipeline it evaluates."""
-        return self.parts.resolved.name.partition(":")[0]
+        return evaluated_pipeline(self.parts.resolved.name)
 
     def mark_orphans(self) -> int:
         """Record that the outcome of chunks is unknown that a killed process was sending; return how many are held.

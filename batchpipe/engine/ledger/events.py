@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.common.secrets import redacted
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -118,7 +119,7 @@ def _without_secrets(value: Any) -> Any:
 
 def _families(names: Sequence[str]) -> Sql:
     """Return the pipelines' names without the part that evaluations add: a budget covers the evaluations too."""
-    return quote_list([each.partition(":")[0] for each in names])
+    return quote_list([evaluated_pipeline(each) for each in names])
 
 
 def standing_reviews(session: Session, names: Sequence[str], among: Sql = EVERY_KEY) -> Sql:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.engine.ledger.raw_folder import ChunkHead, RawFolder, SavedChunk
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -81,14 +82,14 @@ class RawLog:
 
     def _sorted(self, session: Session, names: Sequence[str], found: Sequence[tuple[RawFolder, str]]) -> UnknownChunks:
         """Sort the unknown chunks by whose they are. Other pipelines' chunks are left to these."""
-        families = {each.partition(":")[0] for each in names}
+        families = {evaluated_pipeline(each) for each in names}
         holds, own, answer = session.one(query("holds_pipeline", families=quote_list(sorted(families))))
         ours: list[UnknownChunk] = []
         others: list[UnknownChunk] = []
         damaged: list[str] = []
         for folder, chunk_id in found:
             head = folder.head(chunk_id)
-            if head is None or head.pipeline.partition(":")[0] in families:
+            if head is None or evaluated_pipeline(head.pipeline) in families:
                 mine = head is None or self._is_ours(head, folder, own)
                 if head is not None and not mine and holds and answer is None:
                     continue  # most chunks of another database are left alone: their prompts are not read

@@ -17,12 +17,11 @@ from batchpipe.engine.output.ownership import output_place, split_name
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.files import declared_in
 from batchpipe.sql.quoting import Sql, folded, quote_list
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
-
-EVALUATION = ":"  # stands in the names of evaluations, which are no pipelines of a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
         return None if used or file.pipeline.input.window else Doubt(vanished=())
     if file.pipeline.renamed_from is not None:
         return None
-    others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if EVALUATION not in name]
+    others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if not is_evaluation(name)]
     beside = file.path.parent.glob("*.toml")
     present = {each.name for each in declared_in(file.root, file.path, *beside)} if others else set()
     vanished = [name for name in others if name not in present and name not in resolved.names]

@@ -19,6 +19,7 @@ from batchpipe.engine.source.snapshot import (
     key_sql,
     present_key_sql,
 )
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql, type_sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -53,7 +54,7 @@ def older_recipes(session: Session, resolved: Resolved) -> tuple[int, ...]:
     """
     if not other_recipes(resolved.version.recipe):
         return ()
-    families = quote_list(dict.fromkeys(each.partition(":")[0] for each in resolved.names))
+    families = quote_list(dict.fromkeys(evaluated_pipeline(each) for each in resolved.names))
     statement = query("recorded_recipes", families=families)
     rows = session.rows(statement, {"recipe": resolved.version.recipe})
     return tuple(recipe for (recipe,) in rows if recipe in RECIPES)

@@ -26,6 +26,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.run_start import paused_pipeline, read_input
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, Provider
 from batchpipe.store.database import Work
@@ -180,11 +181,11 @@ def save_without_files(
         return []
     with context.database.reading(work) as session:
         links = rename_links(session)
-        left = [each for each in every_open_batch(session) if each.pipeline.partition(":")[0] not in known]
+        left = [each for each in every_open_batch(session) if evaluated_pipeline(each.pipeline) not in known]
     meant = None if wanted is None else set(earlier_names(list(wanted), links))
     by_name: dict[str, list[OpenBatch]] = {}
     for each in left:
-        name = each.pipeline.partition(":")[0]
+        name = evaluated_pipeline(each.pipeline)
         if meant is None or name in meant:
             by_name.setdefault(name, []).append(each)
     folder = RawFolder(path=context.database.folder / "raw")

@@ -24,6 +24,7 @@ from batchpipe.engine.waits.questions import (
     ask_young_gone,
 )
 from batchpipe.engine.waits.troubles import TroubleBook
+from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.providers import BatchState, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import number_sql, quote_list, sql
 from batchpipe.store.queries import query
@@ -53,7 +54,7 @@ class TroubledBatches:
     @property
     def _named(self) -> str:
         """Return the name that commands know the pipeline by: for an evaluation that of the pipeline it evaluates."""
-        return self.resolved.name.partition(":")[0]
+        return evaluated_pipeline(self.resolved.name)
 
     def look_anew(self) -> None:
         """Forget what is asked of a person: what is still to be asked is found again."""
