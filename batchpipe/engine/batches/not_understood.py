@@ -10,6 +10,7 @@ from typing import Any
 
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, PriceBook
+from batchpipe.engine.cost.most import most_unmarked_usd
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.providers import RungSettings
 from batchpipe.sql.connection import Connection
@@ -95,6 +96,4 @@ def _most_usd(requests: Mapping[str, Any], parts: RunParts, prices: PriceBook, d
     if price is None:
         return None
     tokens_in = requests["bytes"] + OVERHEAD_TOKENS * requests["requests"]
-    most_in = max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps)
-    most_out = max(step.output for step in price.steps)
-    return most_in * Decimal(tokens_in) + most_out * Decimal(requests["max_tokens"])
+    return most_unmarked_usd(price, tokens_in, requests["max_tokens"])

@@ -10,6 +10,7 @@ from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import tightest
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
+from batchpipe.engine.cost.most import most_unmarked_usd
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import Message, RungSettings
@@ -41,9 +42,7 @@ def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decim
     price = context.prices().price(resolved, request.settings, context.clock().date(), realtime=True)
     if price is None:
         return None
-    bytes_in = len(request.params) + OVERHEAD_TOKENS
-    most_in = max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps)
-    return most_in * bytes_in + max(step.output for step in price.steps) * request.settings.max_tokens
+    return most_unmarked_usd(price, len(request.params) + OVERHEAD_TOKENS, request.settings.max_tokens)
 
 
 def refuse_over_budget(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.decide.caching import CacheTtl
-from batchpipe.engine.cost.pricing import PriceStep
+from batchpipe.engine.cost.pricing import Price, PriceStep
 
 NO_MARKS: Mapping[int, CacheTtl] = {}
 
@@ -34,6 +34,14 @@ def most_prices(steps: Sequence[PriceStep], ttl: CacheTtl | None) -> dict[str, A
     }
     until = steps[1].above_input_tokens if len(steps) > 1 else None
     return {**dearest, **small, "small_until": until, "plain_input_usd": first.input, **rates}
+
+
+def most_unmarked_usd(price: Price, tokens_in: int, tokens_out: int) -> Decimal:
+    """Return the most that so many tokens can cost, in US dollars, whatever is written to a cache and in whatever
+    tier.
+    """
+    most_in = max(max(step.input, step.cache_write_5m, step.cache_write_1h) for step in price.steps)
+    return most_in * tokens_in + max(step.output for step in price.steps) * tokens_out
 
 
 def _input(step: PriceStep, ttl: CacheTtl | None) -> Decimal:
