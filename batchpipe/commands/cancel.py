@@ -14,7 +14,7 @@ from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
+from batchpipe.engine.ledger.events import OpenBatch, add_event, is_paused, open_batches
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.replay.take_in import take_in_where_free
 from batchpipe.pipeline.model import PipelineFile
@@ -131,12 +131,11 @@ def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
     Writes `ledger.events`.
     """
     name = file.pipeline.name
-    statement = query("paused", pipelines=quote_list([name]))
     with context.database.reading(work) as session:
-        if session.one(statement)[0]:
+        if is_paused(session, name):
             return False
     with context.database.writing(work, None) as session:
-        if session.one(statement)[0]:
+        if is_paused(session, name):
             return False
         add_event(session, name, "paused", {"by": "cancel"})
     return True

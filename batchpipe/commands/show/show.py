@@ -16,7 +16,7 @@ from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, history_text, review_of
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.ledger.events import is_paused, standing_reviews
 from batchpipe.engine.resolved.recorded_recipes import written_keys
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -147,7 +147,7 @@ def _history(session: Session, file: PipelineFile, names: Sequence[str], key: st
         error=state.get("error"),
         output=row_of(session, output, key) if output else None,
         cost_usd=_cost(attempts),
-        paused=session.one(query("paused", pipelines=quote_list(names[:1])))[0],
+        paused=is_paused(session, names[0]),
         now=reading.row,
         problem=reading.problem,
         attempts=attempts,

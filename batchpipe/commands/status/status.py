@@ -20,7 +20,7 @@ from batchpipe.commands.printing.text import count, duration, moment, money, pai
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits, spent_text, wait_lines
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, open_batches, standing_reviews
+from batchpipe.engine.ledger.events import OpenBatch, is_paused, open_batches, standing_reviews
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
 from batchpipe.engine.replay.take_in import raw_log
@@ -215,7 +215,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     open_now = open_batches(session, named.names)
     return Status(
         pipeline=named.name,
-        paused=session.one(query("paused", pipelines=quote_list([named.name])))[0],
+        paused=is_paused(session, named.name),
         rows=rows_by_state(session, named),
         batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_now],
         orders=_orders(session, pipelines),

@@ -153,6 +153,14 @@ def batches_of_families(session: Session, names: Sequence[str]) -> list[OpenBatc
     return [_open_batch(row) for row in rows]
 
 
+def is_paused(session: Session, name: str) -> bool:
+    """Return whether `batchpipe cancel` paused the pipeline `name`.
+
+    Reads `ledger.events`.
+    """
+    return bool(session.one(query("paused", pipelines=quote_list([name])))[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCall:
     """A realtime call without a recorded end."""

@@ -15,7 +15,14 @@ from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, OpenCall, batches_of_families, every_open_batch, open_calls
+from batchpipe.engine.ledger.events import (
+    OpenBatch,
+    OpenCall,
+    batches_of_families,
+    every_open_batch,
+    is_paused,
+    open_calls,
+)
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
@@ -24,7 +31,7 @@ from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
 from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.run.run_start import paused_pipeline, read_input
+from batchpipe.engine.run.run_start import read_input
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.pipeline.model import PipelineFile
@@ -61,7 +68,7 @@ class FirstLook:
         """Read whether the pipeline is paused, what is open, and which raw chunks the ledger does not know."""
         with self.context.database.reading(self.work) as session:
             self.file = with_history(self.file, rename_links(session))
-            self.paused = paused_pipeline(session, self.file.pipeline.name)
+            self.paused = is_paused(session, self.file.pipeline.name)
             self.open = batches_of_families(session, self.names)
             self._calls = open_calls(session, self.names)
             self._unknown = self._replay.unknown(session)

@@ -20,7 +20,7 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.ledger.events import OpenBatch, is_paused
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import raw_folder_of
 from batchpipe.engine.ledger.renames import linked_by, with_history
@@ -39,7 +39,7 @@ from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
 from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
-from batchpipe.engine.run.run_start import is_paused, record_start, refuse_paused
+from batchpipe.engine.run.run_start import record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
@@ -118,7 +118,9 @@ class PipelineRun:
         if not self._begun:
             self._begin()
         resumes = self.options.resume and not self._looked
-        if is_paused(self.context.database, self.work, self.name) and not resumes:
+        with self.context.database.reading(self.work) as session:
+            paused = is_paused(session, self.name)
+        if paused and not resumes:
             refuse_paused(self.name)
         self._in_flight.look(force=not self._looked)
         self._looked = True

@@ -13,7 +13,7 @@ from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
-from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.ledger.events import is_paused, load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
@@ -185,7 +185,7 @@ def _planned(
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
-        paused = session.one(query("paused", pipelines=quote_list([resolved.name])))[0]
+        paused = is_paused(session, resolved.name)
         limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy)
         if limit is not None:
             estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)

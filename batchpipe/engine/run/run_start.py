@@ -19,26 +19,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Session, Work
-from batchpipe.store.queries import query
-
-
-def is_paused(database: Database, work: Work, name: str) -> bool:
-    """Return whether `batchpipe cancel` paused the pipeline `name`.
-
-    Reads `ledger.events`.
-    """
-    with database.reading(work) as session:
-        return paused_pipeline(session, name)
-
-
-def paused_pipeline(session: Session, name: str) -> bool:
-    """Return whether `batchpipe cancel` paused the pipeline `name`.
-
-    Reads `ledger.events`.
-    """
-    return bool(session.one(query("paused", pipelines=quote_list([name])))[0])
 
 
 def refuse_paused(name: str) -> NoReturn:
