@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from batchpipe.decide.fingerprint import newest_recipe, other_recipes
+from batchpipe.decide.fingerprint import newest_recipe
 from batchpipe.engine.answers.validation import validate_answers
 from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, canonical_text, key_sql, present_key_sql, texts_sql
 from batchpipe.schema.renames import renamed_document_sql
@@ -21,7 +22,7 @@ def refresh_output(session: Session, resolved: Resolved, snapshot: Snapshot, tab
     now stay as they are, unless `all_kept` were to be.
     Reads `work.input`, `work.compared`, `work.kept_judged`, the ledger, and `snapshot`. Writes the output table.
     """
-    hashes = [resolved.judge_hash, *(resolved.policy_under(each)[1] for each in other_recipes(resolved.policy_recipe))]
+    hashes = judge_hashes_by_every_recipe(resolved)
     statement = query(
         "refresh_current",
         table=table,
@@ -58,8 +59,7 @@ def judge_kept(session: Session, resolved: Resolved, snapshot: Snapshot, table: 
 
 def prompt_versions(resolved: Resolved) -> list[str]:
     """Return the identities of today's prompt version, by today's recipe and by every other one."""
-    recipes = other_recipes(resolved.version.recipe)
-    return [resolved.version.prompt_version, *(resolved.version_under(each).prompt_version for each in recipes)]
+    return [each.prompt_version for each in versions_by_every_recipe(resolved)]
 
 
 def _keyed(resolved: Resolved, snapshot: Snapshot, table: Sql) -> Sql:

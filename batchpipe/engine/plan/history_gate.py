@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import duckdb
 
 from batchpipe.common.errors import GateError
-from batchpipe.decide.fingerprint import other_recipes
 from batchpipe.engine.ledger.renames import earlier_names, rename_links
 from batchpipe.engine.output.ownership import output_place, split_name
 from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.recorded_recipes import versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import is_evaluation
@@ -181,5 +181,4 @@ def _shared_keys(session: Session, names: Sequence[str], snapshot: Snapshot) -> 
 
 def _prompt_hashes(resolved: Resolved) -> list[str]:
     """Return the hashes of today's prompt, by today's recipe and by every other one."""
-    recipes = other_recipes(resolved.version.recipe)
-    return [resolved.version.prompt_hash, *(resolved.version_under(each).prompt_hash for each in recipes)]
+    return [each.prompt_hash for each in versions_by_every_recipe(resolved)]

@@ -11,12 +11,13 @@ from datetime import timedelta
 
 import duckdb
 
-from batchpipe.decide.fingerprint import RECIPES, other_recipes
+from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.cost.estimate import fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.resolved.bind import rungs_sql
+from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
@@ -172,16 +173,12 @@ def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[Record
     Today's hashes by every recipe are looked for: the ledger has them as an older recipe made them.
     Reads `work.standing_policies`, `ledger.prompt_versions`, `ledger.policies`.
     """
-    versions = [
-        resolved.version,
-        *(resolved.version_under(recipe) for recipe in other_recipes(resolved.version.recipe)),
-    ]
-    other_hashes = [resolved.policy_under(recipe)[1] for recipe in other_recipes(resolved.policy_recipe)]
+    versions = versions_by_every_recipe(resolved)
     identities = {
         "prompt_versions": [each.prompt_version for each in versions],
         "visible_hashes": [each.visible_hash for each in (*versions, *resolved.versions_before_renames())],
         "schema_hashes": [each.schema_hash for each in versions],
-        "judge_hashes": [resolved.judge_hash, *other_hashes],
+        "judge_hashes": judge_hashes_by_every_recipe(resolved),
     }
     statement = query(
         "identities",

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe, other_recipes
-from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.resolve import PromptVersion, Resolved
 from batchpipe.engine.source.snapshot import (
     InputColumn,
     Snapshot,
@@ -45,6 +45,16 @@ def under_recorded_recipes(session: Session, resolved: Resolved) -> Resolved:
     recipe = found[0][0]
     policy_hash, judge_hash = resolved.policy_under(recipe)
     return replace(resolved, policy_recipe=recipe, policy_hash=policy_hash, judge_hash=judge_hash)
+
+
+def versions_by_every_recipe(resolved: Resolved) -> list[PromptVersion]:
+    """Return today's prompt version as every recipe identifies it, the recorded one first."""
+    return [resolved.version, *(resolved.version_under(each) for each in other_recipes(resolved.version.recipe))]
+
+
+def judge_hashes_by_every_recipe(resolved: Resolved) -> list[str]:
+    """Return the hash of today's judge as every recipe makes it, the recorded one first."""
+    return [resolved.judge_hash, *(resolved.policy_under(each)[1] for each in other_recipes(resolved.policy_recipe))]
 
 
 def older_recipes(session: Session, resolved: Resolved) -> tuple[int, ...]:
