@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.sql.quoting import quote_identifier, quote_literal
+from batchpipe.sql.quoting import quote_identifier, quote_literal, shown_table
 
 ALIAS = "source"
 SUFFIXES = (".duckdb", ".ddb", ".sqlite", ".sqlite3", ".db")
@@ -62,14 +62,9 @@ def table_of(session: duckdb.DuckDBPyConnection, path: Path, wanted: str | None)
         return named[0]
     if not tables:
         raise UsageError("the database has no table", where=str(path), hint="Name another file.")
-    listed = ", ".join(shown(*each) for each in tables)
+    listed = ", ".join(shown_table(*each) for each in tables)
     what = f"the database has several tables: {listed}" if wanted is None else f"there is no table {wanted}: {listed}"
-    raise UsageError(what, where=str(path), hint=f"Name one of them: --table {shown(*tables[0])}")
-
-
-def shown(schema: str, name: str) -> str:
-    """Return a table's name as a person types it."""
-    return name if schema == "main" else f"{schema}.{name}"
+    raise UsageError(what, where=str(path), hint=f"Name one of them: --table {shown_table(*tables[0])}")
 
 
 def relation(parts: Sequence[str]) -> str:

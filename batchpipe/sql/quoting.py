@@ -74,6 +74,17 @@ def quote_list(texts: Iterable[str]) -> Sql:
     return joined(", ", map(quote_literal, texts))
 
 
+def table_parts(name: str) -> tuple[str, str]:
+    """Return the schema and the name of a table that is written as `name` or `schema.name`."""
+    schema, _, table = name.rpartition(".")
+    return schema or "main", table
+
+
+def shown_table(schema: str, table: str) -> str:
+    """Return a table's name as a person types it: without the schema `main`."""
+    return table if schema == "main" else f"{schema}.{table}"
+
+
 def quote_table(name: str) -> Sql:
     """Return `schema.table` or `table` with each part quoted; no part may hold a dot."""
     return joined(".", (quote_identifier(part) for part in name.split(".")))

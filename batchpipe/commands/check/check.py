@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +15,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
 from batchpipe.commands.check.neighbours import neighbour_problems
 from batchpipe.commands.check.too_long import too_long_rows
+from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
@@ -60,7 +60,7 @@ def check(
     with call.context() as context:
         for path in selection.paths:
             if path in broken:
-                found.append(Checked(pipeline=path.stem, file=_shown(path, call), problems=broken[path]))
+                found.append(Checked(pipeline=path.stem, file=shown_path(path, call.root), problems=broken[path]))
                 continue
             file = by_path[path]
             one = check_file(context, file, given[file.pipeline.name], offline=offline)
@@ -180,10 +180,6 @@ def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:
     except PipelineError as error:
         return error.problems
     return ()
-
-
-def _shown(path: Path, call: Call) -> str:
-    return str(path.relative_to(call.root)) if path.is_relative_to(call.root) else str(path)
 
 
 def _object(found: Checked) -> dict[str, Any]:

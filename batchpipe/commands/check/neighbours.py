@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import Problem
 from batchpipe.pipeline.files import Declared
 from batchpipe.pipeline.model import PipelineFile
@@ -17,7 +18,7 @@ def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Itera
     for other in others:
         if _table(other.table) == table and other.name != file.pipeline.name:
             yield Problem(
-                what=f'the output table "{file.pipeline.table}" is also that of {_shown(other, file)}',
+                what=f'the output table "{file.pipeline.table}" is also that of {shown_path(other.path, file.root)}',
                 where=file.where("[output] table"),
                 hint='Give one of them another: table = "...". Names are compared without case.',
             )
@@ -25,7 +26,7 @@ def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Itera
     for other in others:
         if other.name == older:
             yield Problem(
-                what=f'renamed_from is "{older}", a pipeline that is still there: {_shown(other, file)}',
+                what=f'renamed_from is "{older}", a pipeline that is still there: {shown_path(other.path, file.root)}',
                 where=file.where("renamed_from"),
                 hint="Remove the older file, or remove renamed_from: two pipelines cannot go on with one history.",
             )
@@ -34,7 +35,3 @@ def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Itera
 def _table(name: str) -> str:
     """Return the table's two-part name as DuckDB compares it."""
     return folded(name if "." in name else f"main.{name}")
-
-
-def _shown(other: Declared, file: PipelineFile) -> str:
-    return str(other.path.relative_to(file.root)) if other.path.is_relative_to(file.root) else str(other.path)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 # Categories that a terminal may act on: controls, format (bidi), surrogates, separators of lines.
@@ -56,6 +57,11 @@ def moment(value: datetime | None) -> str:
 def share(part: float, whole: float) -> str:
     """Return a share as `87.5%`; empty where the whole is 0."""
     return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def shown_path(path: Path, folder: Path) -> str:
+    """Return `path` as a person would write it from `folder`."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def safe(text: object, *, lines: bool = False) -> str:

@@ -34,6 +34,7 @@ from batchpipe.sql.quoting import (
     quote_literal,
     quote_table,
     sql,
+    table_parts,
 )
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
@@ -82,7 +83,7 @@ class OutputTable:
     @property
     def quoted(self) -> Sql:
         """Return the table's two-part name, quoted."""
-        return quote_table(".".join(_split(self.name)))
+        return quote_table(".".join(table_parts(self.name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def results(
 def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
     """Return the output table of `file` as it is in the database; None where there is none, or it is not ours."""
     name = file.pipeline.table
-    schema, table_name = _split(name)
+    schema, table_name = table_parts(name)
     statement = query("columns_of_table", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     rows = session.rows(statement, {"schema": folded(schema), "table": folded(table_name)})
     columns = [(column, kind) for column, kind in rows]
@@ -362,8 +363,3 @@ def _written_whole(target: Path) -> Iterator[Path]:
         raise UsageError(what, where=str(target), hint="Name another.") from error
     finally:
         path.unlink(missing_ok=True)
-
-
-def _split(name: str) -> tuple[str, str]:
-    schema, _, table_name = name.rpartition(".")
-    return schema or "main", table_name

@@ -11,7 +11,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.exits import DONE, FAILED_ROWS, GATE, PENDING
 from batchpipe.commands.call.failure import failure
 from batchpipe.commands.plan.pilot import pilot_object, pilot_text
-from batchpipe.commands.printing.text import count, money, pairs, safe
+from batchpipe.commands.printing.text import count, money, pairs, safe, shown_path
 from batchpipe.commands.run.display import rows_line
 from batchpipe.common.hints import typed_again
 from batchpipe.engine.ledger.events import OpenBatch
@@ -195,8 +195,3 @@ def _next_steps(ended: Ended, call: Call) -> list[str]:
     if result.rows.get("accepted") and result.status == "done":
         steps.append(f"to see them: {call.suggest(f'results {name}')}")
     return steps
-
-
-def shown_path(path: Path, start: Path) -> str:
-    """Return `path` as a person would write it from `start`."""
-    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
-from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, table
+from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits, spent_text, wait_lines
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
@@ -136,9 +136,9 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -
         call.say(f"There is no pipeline yet. To make one: {call.suggest('new NAME')}")
     for number, each in enumerate(found):
         call.out(("\n" if number else "") + _text(each, now, call))
-    call.say(f"database: {_shown_path(path, call.start)}" + ("" if path.exists() else " (not made yet)"))
+    call.say(f"database: {shown_path(path, call.start)}" + ("" if path.exists() else " (not made yet)"))
     if folder.is_dir():
-        call.say(f"working folder: {_shown_path(folder, call.start)}, {_folder_line(folder)}")
+        call.say(f"working folder: {shown_path(folder, call.start)}, {_folder_line(folder)}")
     return 0
 
 
@@ -392,7 +392,3 @@ def _folder_line(folder: Path) -> str:
     parts = {name: folder_bytes(folder / name) for name in names}
     shown = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
     return f"{folder_bytes(folder):,} bytes" + (f" ({shown})" if shown else "")
-
-
-def _shown_path(path: Path, start: Path) -> str:
-    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import ADDED_COLUMNS
-from batchpipe.sql.quoting import Sql, folded, folded_sql, quote_literal, quote_table, sql
+from batchpipe.sql.quoting import Sql, folded, folded_sql, quote_literal, quote_table, shown_table, sql, table_parts
 from batchpipe.store.database import Session
 from batchpipe.store.output_marks import OutputMark, marked_comment, read_mark
 from batchpipe.store.queries import query
@@ -43,7 +43,7 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
 
     Reads `ledger.meta`. Raises PipelineError for a table or view that is not this pipeline's own.
     """
-    schema, name = split_name(resolved.table)
+    schema, name = table_parts(resolved.table)
     there = query("output_place", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     found = {"schema": folded(schema), "table": folded(name)}
     database, written, comment, columns = session.one(there, found)
@@ -69,12 +69,6 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
     ]
 
 
-def split_name(table: str) -> tuple[str, str]:
-    """Return the schema and the name of a table that is written as `name` or `schema.name`."""
-    schema, _, name = table.rpartition(".")
-    return schema or "main", name
-
-
 def _is_own(found: OutputMark | None, mark: OutputMark, resolved: Resolved) -> bool:
     """Return whether the mark that was found is of this database, and of this pipeline or one that it continues."""
     return found is not None and found.database == mark.database and found.pipeline in resolved.names
@@ -82,9 +76,9 @@ def _is_own(found: OutputMark | None, mark: OutputMark, resolved: Resolved) -> b
 
 def _not_own(place: OutputPlace, resolved: Resolved) -> PipelineError:
     """Return the error for a table or view that this pipeline did not make, with the ways out."""
-    shown = f"{place.schema}.{place.name}" if place.schema != "main" else place.name
     comment = quote_literal(marked_comment(place.comment, place.mark))
     own = sql("COMMENT ON TABLE {table} IS {comment}", table=place.quoted, comment=comment)
+    shown = shown_table(place.schema, place.name)
     return PipelineError(
         f"the database has a table {shown} that this pipeline did not make; it is not touched",
         where=resolved.file.where("[output] table"),
@@ -95,4 +89,4 @@ def _not_own(place: OutputPlace, resolved: Resolved) -> PipelineError:
 
 def output_table(resolved: Resolved) -> Sql:
     """Return the output table's two-part name, quoted."""
-    return quote_table(".".join(split_name(resolved.table)))
+    return quote_table(".".join(table_parts(resolved.table)))

@@ -15,7 +15,7 @@ import duckdb
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.ownership import table_columns
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_list
+from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_list, table_parts
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -95,4 +95,4 @@ def _columns(resolved: Resolved) -> Sql:
 
 def _name(resolved: Resolved) -> str:
     """Return the table's name as events bear it."""
-    return folded(resolved.table if "." in resolved.table else f"main.{resolved.table}")
+    return folded(".".join(table_parts(resolved.table)))

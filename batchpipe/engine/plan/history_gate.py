@@ -12,14 +12,14 @@ import duckdb
 
 from batchpipe.common.errors import GateError
 from batchpipe.engine.ledger.renames import earlier_names, rename_links
-from batchpipe.engine.output.ownership import output_place, split_name
+from batchpipe.engine.output.ownership import output_place
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.recorded_recipes import versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.files import declared_in
-from batchpipe.sql.quoting import Sql, folded, quote_list
+from batchpipe.sql.quoting import Sql, folded, quote_list, table_parts
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -143,7 +143,7 @@ def _reads_own_output(resolved: Resolved) -> bool:
         read = duckdb.get_table_names(resolved.file.query)
     except duckdb.Error:
         return False
-    return folded(split_name(resolved.table)[1]) in {folded(each) for each in read}
+    return folded(table_parts(resolved.table)[1]) in {folded(each) for each in read}
 
 
 def _renamed(resolved: Resolved, older: str, *, same_prompt: bool, rows: int, shared: int) -> GateError:
