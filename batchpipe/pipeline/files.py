@@ -36,7 +36,7 @@ def pipeline_files(folder: Path) -> list[Path]:
 
 def declared(path: Path) -> Declared:
     """Return what the file at `path` says of itself; mistakes in it are reported where it is loaded."""
-    data = _table(path)
+    data = toml_table(path)
     output = data.get("output")
     name, older = _text(data.get("name")) or path.stem, _text(data.get("renamed_from"))
     table = _text(output.get("table")) if isinstance(output, dict) else None
@@ -49,7 +49,8 @@ def declared_in(root: Path, *further: Path) -> Sequence[Declared]:
     return [declared(path) for path in paths]
 
 
-def _table(path: Path) -> dict[str, Any]:
+def toml_table(path: Path) -> dict[str, Any]:
+    """Return what a TOML file has; nothing where it cannot be read, since `load` reports what is wrong with it."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.overtaken import refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
 from batchpipe.providers import (
     Account,
     BatchState,
@@ -28,7 +28,7 @@ from batchpipe.providers import (
     RefusedError,
     UnknownOutcomeError,
 )
-from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.database import Session, streamed
 from batchpipe.store.queries import query
 
@@ -352,10 +352,5 @@ def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:
         "snapshot": snapshot.relation,
         "values": texts_sql(resolved.hash_columns),
         "include": texts_sql(resolved.include_columns),
-        "include_names": _names(resolved.include_columns),
+        "include_names": names_sql(resolved.include_columns),
     }
-
-
-def _names(columns: Sequence[InputColumn]) -> Sql:
-    """Return SQL for the list of the columns' names."""
-    return sql("[{names}]::VARCHAR[]", names=quote_list(each.name for each in columns))

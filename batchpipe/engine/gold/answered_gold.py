@@ -24,9 +24,9 @@ from batchpipe.engine.gold.gold_rows import (
     reviewed_fields,
     truth_values,
 )
-from batchpipe.engine.gold.reviewed_gold import FromReview, fill_reviewed, names_sql, same_row_sql
+from batchpipe.engine.gold.reviewed_gold import FromReview, fill_reviewed, same_row_sql
 from batchpipe.engine.resolved.recorded_recipes import with_keys_of
-from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
 from batchpipe.evaluation.field_comparison import is_correct
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column, value_sql

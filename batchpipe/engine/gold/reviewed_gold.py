@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.engine.ledger.events import standing_reviews
-from batchpipe.engine.source.snapshot import InputColumn, Snapshot, texts_sql
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot, names_sql, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql, type_sql
 from batchpipe.store.database import Session, Work
@@ -101,11 +101,6 @@ def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
     connection.execute(query("reviewed_truth", **parts))
     connection.execute("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)")
     connection.execute("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth")
-
-
-def names_sql(columns: Iterable[InputColumn]) -> Sql:
-    """Return SQL for the names of `columns` as a VARCHAR list."""
-    return sql("[{names}]::VARCHAR[]", names=quote_list(each.name for each in columns))
 
 
 def same_row_sql(names: Sql, texts: Sql, other_names: Sql, other_texts: Sql) -> Sql:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
+from batchpipe.pipeline.files import declared, toml_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 
@@ -96,7 +95,7 @@ def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own
         return folder / own
     for each in files:
         path = folder / each
-        if _toml(path).get("name", path.stem) in file.pipeline.names:
+        if declared(path).name in file.pipeline.names:
             return path
     hint = f"It was made later or under another name: git log --oneline -- {own}"
     raise UsageError(f"there is no pipeline {file.pipeline.name}", where=commit.label, hint=hint)
@@ -104,19 +103,11 @@ def _same_pipeline(file: PipelineFile, commit: Commit, files: Sequence[str], own
 
 def _named_files(path: Path) -> list[str]:
     """Return the other files that a pipeline file reads: its query and its schema."""
-    data = _toml(path)
+    data = toml_table(path)
     places = (("input", "query_file"), ("output", "schema_file"))
     tables = ((data.get(table), key) for table, key in places)
     found = [table.get(key) for table, key in tables if isinstance(table, dict)]
     return [each for each in found if isinstance(each, str)]
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file; none where it cannot be read, since `load` reports what is wrong with it."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _git(root: Path, *words: str) -> bytes | None:

@@ -12,7 +12,7 @@ import duckdb
 from batchpipe.common import modes
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.sql.conditions import INPUT_PREFIX
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql, trusted, type_sql
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -95,6 +95,11 @@ def key_sql(texts: Iterable[Sql]) -> Sql:
 def present_key_sql(columns: Iterable[InputColumn]) -> Sql:
     """Return SQL, over the snapshot, for the key as today's recipe writes it."""
     return key_sql(each.canonical(newest_recipe().number) for each in columns)
+
+
+def names_sql(columns: Iterable[InputColumn]) -> Sql:
+    """Return SQL for the names of `columns` as a VARCHAR list."""
+    return sql("[{names}]::VARCHAR[]", names=quote_list(each.name for each in columns))
 
 
 def texts_sql(columns: Iterable[InputColumn]) -> Sql:
