@@ -8,7 +8,7 @@ import pytest
 from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.plan.plan import MEANINGS
+from batchpipe.commands.plan.due_work import MEANINGS
 from batchpipe.engine.plan.plan import DUE_REASONS, REASONS
 
 

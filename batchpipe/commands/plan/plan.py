@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -11,55 +10,22 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.exits import DONE, GATE, worst
 from batchpipe.commands.call.failure import failure, failure_text
-from batchpipe.commands.call.options import PlanRequest, RowsRequest
+from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.plan.due_work import MEANINGS, rows_options, work_pairs, work_text
 from batchpipe.commands.plan.markdown import plan_markdown
-from batchpipe.commands.plan.pilot import held_object, held_text
+from batchpipe.commands.plan.pilot import held_object
 from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
-from batchpipe.commands.printing.caching import expected_cache_text
-from batchpipe.commands.printing.estimates import estimate_object, interval_text, rungs_text, time_text
+from batchpipe.commands.printing.estimates import estimate_object
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
-from batchpipe.commands.printing.text import count, money, pairs, safe, table
+from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
-from batchpipe.engine.plan.plan import REASONS, Plan
+from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
-from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.plan.type_changes import TypeChange
-from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import Preview, preview
-
-MEANINGS = {
-    "pending": "sent, the answer is not there yet",
-    "redo": "asked for by --redo or --retry-failed",
-    "new": "not answered yet",
-    "input_changed": "columns that the prompt or a condition uses have changed",
-    "schema_changed": "the output schema has changed",
-    "prompt_changed": "the prompt has changed for these rows",
-    "check_failed": "the answer fails a check or a bound as it is now",
-    "escalated": "go to the next model of the ladder",
-    "retry": "had no valid answer and are tried again",
-    "carried_over": "get the answer to an identical request: no cost",
-    "kept": "have changed, but keep their result: by --keep, [rerun] or a review",
-    "failed": "failed in the end; due again with --retry-failed",
-    "unchanged": "are answered, nothing that is asked of them has changed",
-}
-
-
-def rows_options(request: RowsRequest, params: Mapping[str, Any]) -> RunOptions:
-    """Return what `run` and `plan` alike ask of a pipeline whose input query takes `params`."""
-    return RunOptions(
-        params=params,
-        limit=request.limit,
-        where=request.where,
-        no_new=request.no_new,
-        redo=request.redo,
-        keep=request.keep,
-        retry_failed=request.retry_failed,
-        withdraw=request.withdraw,
-    )
 
 
 def plan(call: Call, request: PlanRequest) -> int:
@@ -90,7 +56,7 @@ def plan(call: Call, request: PlanRequest) -> int:
             codes.append(GATE if found.over or found.gate else DONE)
             objects.append(plan_object(found, rows=request.rows))
             if request.markdown:
-                call.out(plan_markdown(found, MEANINGS, _work_pairs(found.resolved, found.plan), _notes(found, call)))
+                call.out(plan_markdown(found, MEANINGS, work_pairs(found.resolved, found.plan), _notes(found, call)))
             elif not call.json:
                 call.out(("\n" if number else "") + plan_text(found, call, rows=request.rows))
     if call.json:
@@ -181,61 +147,6 @@ def _type_change(change: TypeChange) -> str:
         cost = f", {money(change.cost_usd)} of the expected cost"
         due = f"{count(change.due, 'row')} with another value for it are due{cost}"
     return f"{safe(change.column)} is {safe(change.now)} now and was {safe(change.before)}: {due}"
-
-
-def work_text(resolved: Resolved, plan: Plan) -> str:
-    """Return what is due and what it costs: the head of `run` and the body of `plan`."""
-    lines = ["  " + count(plan.input, "row") + " in the input" + (":" if plan.input else "")]
-    width = max((len(word) for word in REASONS if plan.rows_by_reason[word]), default=0)
-    digits = max((len(count(plan.rows_by_reason[word])) for word in REASONS), default=0)
-    for word in REASONS:
-        if number := plan.rows_by_reason[word]:
-            lines.append(f"    {count(number):>{digits}} {word:<{width}}  {MEANINGS[word]}")
-    if plan.removed and not resolved.file.pipeline.input.window:
-        lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")
-    if not plan.requests:
-        lines.append("  nothing to send" + (f": the pilot is {held_text(plan.held)}" if plan.held else ""))
-        return "\n".join(lines)
-    lines.append(pairs(_work_pairs(resolved, plan)))
-    return "\n".join(lines)
-
-
-def _work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
-    estimate, chunking = plan.estimate, resolved.file.pipeline.chunking
-    batches = plan.batches
-    shared = plan.due - plan.requests - plan.followers
-    saved = None
-    if estimate.realtime_usd is not None and estimate.cost_usd is not None:
-        saved = estimate.realtime_usd - estimate.cost_usd
-    requests = f"{count(plan.requests, 'request')} in {count(batches, 'batch', 'batches')}"
-    if batches > chunking.max_in_flight:
-        requests += f", {chunking.max_in_flight} at a time"
-    limited = plan.due > plan.requests + max(shared, 0)
-    return [
-        ("send", requests + ("; rows that ask the same are sent once" if shared > 0 and not limited else "")),
-        ("pilot", held_text(plan.held) if plan.held else ""),
-        ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
-        ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
-        ("rungs", rungs_text(estimate)),
-        ("too long", "; ".join(_too_long_text(each) for each in plan.too_long)),
-        ("cache", expected_cache_text(estimate.caching)),
-        (
-            "saved",
-            f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
-        ),
-        ("time", time_text(estimate, chunking)),
-    ]
-
-
-def _too_long_text(found: TooLong) -> str:
-    """Return what becomes of requests that are too long for a model."""
-    what = f"{count(found.requests, 'request')} with about {count(found.tokens)} tokens"
-    model = f"{found.model}, which takes {count(found.context)}"
-    goes = "no rung takes them: they will fail"
-    if found.goes_to is not None:
-        goes = f"{'they go' if found.certain else 'tried there at no cost, then they go'} to {found.goes_to}"
-        goes += f" for {money(found.cost_usd)}"
-    return f"{what} for {model}: {goes}"
 
 
 def _money_lines(found: Preview) -> list[str]:

@@ -19,7 +19,7 @@ from batchpipe.commands.call.exits import BUG, INTERRUPTED, worst
 from batchpipe.commands.call.failure import bug, write_bug_report
 from batchpipe.commands.call.options import RunRequest
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.plan.plan import rows_options
+from batchpipe.commands.plan.due_work import rows_options
 from batchpipe.commands.run.display import Display, Lines, live_view
 from batchpipe.commands.run.result import Ended, code_of, interrupted_text, result_object, result_text
 from batchpipe.commands.run.views import Watcher

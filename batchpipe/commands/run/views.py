@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.plan.plan import work_text
+from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import count, money
 from batchpipe.commands.run.display import BatchView, Display, RunView
 from batchpipe.commands.status.status import Named, rows_by_state
