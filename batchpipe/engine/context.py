@@ -58,6 +58,8 @@ class Context:
     machine: Machine = THIS_MACHINE
     ask: Callable[[str], bool] | None = None
     database: Database = field(init=False)
+    _project_database: Path = field(init=False)
+    _elsewhere: Path | None = field(default=None, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _providers: dict[str, Provider] = field(default_factory=dict, init=False)
     _accounts: dict[tuple[str, str], Account] = field(default_factory=dict, init=False)
@@ -79,8 +81,6 @@ class Context:
             chance=self.machine.chance,
             private_below=private_below,
         )
-
-    _project_database: Path = field(init=False)
 
     @property
     def default_provider(self) -> str:
@@ -114,8 +114,6 @@ class Context:
         if beside is None and self._elsewhere is None:
             self._elsewhere = Path(self._stack.enter_context(TemporaryDirectory(prefix="batchpipe-")))
         return beside or self._elsewhere
-
-    _elsewhere: Path | None = field(default=None, init=False)
 
     def _writable_folder(self, name: str) -> Path | None:
         """Make a folder below the working folder and return it; None where it cannot be made or written to."""

@@ -18,6 +18,9 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
 
+# More US dollars than any job costs: what a budget without a limit leaves.
+NO_LIMIT_USD = Decimal(10) ** 12
+
 
 def with_budget_waves(
     session: Session, resolved: Resolved, chunks: Sequence[Chunk], estimate: Estimate, limit: Limit, busy: Load
@@ -42,7 +45,7 @@ def with_budget_waves(
         bounded=busy.bounded,
     )
     held = count_waves([*now, *above], limits, reserves)
-    free = count_waves([*now, *above], replace(limits, left_usd=_MUCH, later_usd=_MUCH), Reserves())
+    free = count_waves([*now, *above], replace(limits, left_usd=NO_LIMIT_USD, later_usd=NO_LIMIT_USD), Reserves())
     more = [made - wanted for made, wanted in zip(held.waves, free.waves, strict=False)]
     return replace(
         estimate,
@@ -52,9 +55,6 @@ def with_budget_waves(
         limited_by=limit.name if held.stopped or any(each > 0 for each in more) else None,
         stopped=held.stopped,
     )
-
-
-_MUCH = Decimal(10) ** 12
 
 
 def _due_chunk(session: Session, chunk: Chunk, ladder: Mapping[int, Mapping[str, Any]]) -> ExpectedChunk:

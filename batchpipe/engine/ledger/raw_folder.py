@@ -74,6 +74,11 @@ class SavedChunk:
     policy: Mapping[str, Any]
     notes: Sequence[Note] = ()
 
+    @property
+    def requests(self) -> int:
+        """Return the number of the chunk's requests."""
+        return int(self.notes[0].data.get("requests") or 0)
+
     def data_of(self, *kinds: str) -> Mapping[str, Any] | None:
         """Return the data of the newest event of one of `kinds`; None where there is no such event."""
         return next((note.data for note in reversed(self.notes) if note.kind in kinds), None)

@@ -50,7 +50,7 @@ class UnknownChunks:
     @property
     def requests(self) -> int:
         """Return the number of requests in the chunks that a run takes in by itself."""
-        return sum(int(each.saved.notes[0].data.get("requests") or 0) for each in self.ours)
+        return sum(each.saved.requests for each in self.ours)
 
 
 NOTHING_UNKNOWN = UnknownChunks()

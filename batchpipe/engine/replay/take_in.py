@@ -146,7 +146,7 @@ class RawReplay:
             own.copy_chunk(chunk_id, chunk.folder)
         if self._restore(chunk.saved, own):
             taken.chunks += 1
-            taken.requests += int(chunk.saved.notes[0].data.get("requests") or 0)
+            taken.requests += chunk.saved.requests
 
     def _restore(self, saved: SavedChunk, folder: RawFolder | None) -> bool:
         """Record the events of a chunk that are missing, and with `folder` its requests; return whether any were.
@@ -230,7 +230,7 @@ def raw_log(context: Context) -> RawLog:
 def other_database(name: str, found: UnknownChunks) -> GateError:
     """Return the error that asks a person once about the chunks of another database."""
     files = ", ".join(sorted({each.saved.file for each in found.others}))
-    requests = sum(int(each.saved.notes[0].data.get("requests") or 0) for each in found.others)
+    requests = sum(each.saved.requests for each in found.others)
     what = (
         f"the raw folder has {requests:,} requests of {name} that the database {files} sent, and this database knows "
         "nothing of the pipeline"

@@ -89,9 +89,9 @@ def _nested(value: Sql, tree: TypeTree) -> tuple[Sql, Conversion | None]:
         return value, _conversion(tree)
     value = sql("CAST({value} AS {type})", value=value, type=carried.sql)
     doubles = carried.changed(lambda each: TypeTree("DOUBLE") if each.name == _FLOAT_TEXT else each)
-    return value if doubles == carried else sql("CAST({value} AS {type})", value=value, type=doubles.sql), _conversion(
-        tree
-    )
+    if doubles != carried:
+        value = sql("CAST({value} AS {type})", value=value, type=doubles.sql)
+    return value, _conversion(tree)
 
 
 # The type in which a FLOAT is carried before it becomes a double.
