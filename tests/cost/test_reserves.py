@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 from budgets.jobs import broken, played
-from checkout import DATA
+from helpers.banking import FIELDS, FOLDER, PROMPT, needs_banking
 from projects import Project
 
 from batchpipe.decide.reserve import LEAST_RESULTS, Most, SeenShares, bound_usd, chunk_risk, largest_mean
 
-FOLDER = DATA / "banking77"
-LADDER = """
+LADDER = (
+    """
 [input]
 query = '''
 SELECT * FROM (
@@ -23,24 +23,12 @@ SELECT * FROM (
 '''
 key = "question_id"
 
-[prompt]
-system_text = '''
-Say what the customer of a bank wants. The intents:
-{{% for intent in fields.intent.enum %}}
-- {{{{ intent }}}}
-{{%- endfor %}}
-'''
-user_text = "{{{{ text }}}}"
-
-[output.fields.intent]
-type = "string"
-enum = {{ query = "SELECT unnest(content::JSON::VARCHAR[]) FROM read_text('{folder}/categories.json')" }}
-
-[output.fields.confidence]
-type = "number"
-minimum = 0
-maximum = 1
-
+"""
+    + PROMPT
+    + """
+"""
+    + FIELDS
+    + """
 [[models]]
 model = "claude-haiku-4-5"
 max_tokens = 200
@@ -50,7 +38,7 @@ accept = "confidence >= 0.8"
 model = "claude-sonnet-4-6"
 max_tokens = 400
 """
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the data set banking77 in ../shared/data")
+)
 
 
 def most_of(requests: int, room_share: float = 0.1) -> Most:
@@ -111,7 +99,7 @@ def test_jobs_with_heavy_tails_keep_their_budgets(full_sweep: bool) -> None:
     assert all(not each.left for each in jobs if each.allowed_usd >= 4 * each.whole_usd and not each.most)
 
 
-@needs_data
+@needs_banking
 def test_a_budget_of_four_times_the_cost_makes_no_wave_and_a_tight_one_those_that_plan_says(
     project: Project, full_sweep: bool
 ) -> None:

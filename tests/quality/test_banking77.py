@@ -8,16 +8,16 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from checkout import DATA
+from helpers.banking import FIELDS, FOLDER, PROMPT, needs_banking
 
 from batchpipe.cli.main import main
 
-FOLDER = DATA / "banking77"
 QUESTIONS = 3080
 INTENTS = 77
 
 # Questions have no id, and some are asked twice: a row's number in the order of all that it holds is its key.
-PIPELINE = """
+PIPELINE = (
+    """
 [input]
 query = '''
 SELECT row_number() OVER (ORDER BY text, category) AS question_id, text, category
@@ -25,33 +25,22 @@ FROM read_csv('{folder}/test.csv', header = true)
 '''
 key = "question_id"
 
-[prompt]
-system_text = '''
-Say what the customer of a bank wants. The intents:
-{{% for intent in fields.intent.enum %}}
-- {{{{ intent }}}}
-{{%- endfor %}}
-'''
-user_text = "{{{{ text }}}}"
-
+"""
+    + PROMPT
+    + """
 [output]
 include = ["category"]
 
-[output.fields.intent]
-type = "string"
-enum = {{ query = "SELECT unnest(content::JSON::VARCHAR[]) FROM read_text('{folder}/categories.json')" }}
-
-[output.fields.confidence]
-type = "number"
-minimum = 0
-maximum = 1
-
+"""
+    + FIELDS
+    + """
 [[models]]
 model = "claude-haiku-4-5"
 max_tokens = 100
 """
+)
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the data set banking77 in ../shared/data")
+pytestmark = needs_banking
 
 
 def test_all_questions_run_through_the_emulator_and_a_second_run_submits_nothing(

@@ -11,18 +11,18 @@ from typing import Any
 
 import duckdb
 import pytest
-from checkout import DATA
+from helpers.banking import FIELDS, FOLDER, needs_banking
 
 from batchpipe.cli.main import main
 
-FOLDER = DATA / "banking77"
 QUESTIONS = 3080
 TARGET = 0.9
 
 # The share of questions that each model is to get right, and how sure it is of right and wrong answers.
 MODELS = {"claude-haiku-4-5": 0.8, "claude-sonnet-4-6": 0.9, "claude-opus-4-8": 0.96}
 
-PIPELINE = """
+PIPELINE = (
+    """
 [input]
 query = "SELECT 1 AS question_id, 'x' AS text WHERE error('the input was read')"
 key = "question_id"
@@ -31,15 +31,9 @@ key = "question_id"
 system_text = "Say what the customer of a bank wants."
 user_text = "#{{{{ question_id }}}}: {{{{ text }}}}"
 
-[output.fields.intent]
-type = "string"
-enum = {{ query = "SELECT unnest(content::JSON::VARCHAR[]) FROM read_text('{folder}/categories.json')" }}
-
-[output.fields.confidence]
-type = "number"
-minimum = 0
-maximum = 1
-
+"""
+    + FIELDS
+    + """
 [[models]]
 model = "claude-haiku-4-5"
 max_tokens = 100
@@ -61,8 +55,9 @@ FROM read_csv('{folder}/test.csv', header = true)
 '''
 expect = {{ intent = "category" }}
 """
+)
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="needs the data set banking77 in ../shared/data")
+pytestmark = needs_banking
 
 
 def answers() -> dict[tuple[str, int], dict[str, Any]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from decimal import Decimal
-from math import comb, exp, inf, log, sqrt
+from math import comb, inf, sqrt
 
 import pytest
+from helpers.confidences import confidence
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row, measure, single
@@ -36,9 +37,8 @@ def population(seed: int, accuracies: Sequence[float], *, knows: float, n: int =
         row: list[Answer] = []
         for accuracy, usd in zip(accuracies, USD_PER_ROW, strict=True):
             right = (ease if drawn.random() < 0.5 else drawn.random()) < accuracy
-            looks = knows * drawn.gauss(1 if right else -1, 1)
-            confidence = round(1 / (1 + exp(-(log(accuracy / (1 - accuracy)) + 2 * looks))), 3)
-            row.append(Answer(valid=True, correct=right, confidence=confidence, cost_usd=usd))
+            sure = confidence(drawn, right, accuracy, knows)
+            row.append(Answer(valid=True, correct=right, confidence=sure, cost_usd=usd))
         rows.append(row)
     return rows
 

@@ -14,12 +14,13 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from itertools import product
-from math import ceil, comb, exp, log
+from math import ceil, comb
 from xml.etree import ElementTree
 
 import duckdb
 import pytest
 from checkout import DATA
+from helpers.confidences import confidence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,9 +54,8 @@ def made_up(drawn: random.Random, right: Sequence[bool], accuracy: float, cost_u
     """
     answers = []
     for each in right:
-        looks = drawn.gauss(1 if each else -1, 1)
-        confidence = round(1 / (1 + exp(-(log(accuracy / (1 - accuracy)) + 2 * looks))), 3)
-        answers.append(Answer(valid=True, correct=each, confidence=confidence, cost_usd=cost_usd))
+        sure = confidence(drawn, each, accuracy)
+        answers.append(Answer(valid=True, correct=each, confidence=sure, cost_usd=cost_usd))
     return answers
 
 
