@@ -21,7 +21,7 @@ from batchpipe.commands.report.estimate_accuracy import (
 )
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object, quality_pairs, quality_parts
-from batchpipe.commands.status.status import Named, Run, chosen, last_runs, rows_by_state, with_ledger
+from batchpipe.commands.status.read import Named, Run, chosen, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement

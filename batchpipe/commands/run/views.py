@@ -11,7 +11,7 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import count, money
 from batchpipe.commands.run.display import BatchView, Display, RunView
-from batchpipe.commands.status.status import Named, rows_by_state
+from batchpipe.commands.status.read import Named, rows_by_state
 from batchpipe.common.logs import Event
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.plan.plan import Plan

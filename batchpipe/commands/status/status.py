@@ -5,117 +5,23 @@ The command reads only the ledger, not the input or the provider, so it works du
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from batchpipe.commands.call.call import Call, load_each
-from batchpipe.commands.printing.raw import unknown_lines, unknown_object
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.printing.raw import unknown_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
-from batchpipe.commands.status.waits import Wait, read_booked, read_waits, spent_text, wait_lines
+from batchpipe.commands.status.read import Named, OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
+from batchpipe.commands.status.waits import spent_text, wait_lines
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, is_paused, open_batches, standing_reviews
-from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize, folder_bytes
+from batchpipe.engine.ledger.raw_folder import folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
-from batchpipe.engine.replay.take_in import raw_log
-from batchpipe.pipeline.files import FOLDER, pipeline_files
-from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import Sql, quote_list
-from batchpipe.store.database import Session
-from batchpipe.store.queries import query
 
-LAST_RUNS = 5
-ROW_STATES = ("accepted", "review", "failed", "pending", "retry", "escalated", "kept", "new")
 AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A pipeline as the ledger knows it: `names` are its own name and the older one whose history it continues.
-
-    `file` is None where the file is gone or cannot be read.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    file: PipelineFile | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenChunk:
-    """An open chunk. `held_until`: when a chunk of unknown outcome counts as lost. Times are naive UTC."""
-
-    chunk_id: str
-    batch_id: str | None
-    state: str
-    rung: int
-    model: str
-    requests: int
-    max_usd: Decimal | None
-    prepared_at: datetime
-    submitted_at: datetime | None
-    expires_at: datetime | None
-    age_seconds: float
-    expires_in_seconds: float | None
-    held_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenOrder:
-    """An open order: what a person asked for that is not done yet. `selection` is the `--where` of the order."""
-
-    number: int
-    kind: str
-    argument: str
-    selection: str | None
-    recorded_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A call of `run`. `status` is "open" until its end is recorded. `results` and the money are what it collected."""
-
-    run_id: str
-    started_at: datetime
-    ended_at: datetime | None
-    status: str
-    message: str | None
-    submitted: int
-    results: int
-    cost_usd: Decimal | None
-    realtime_usd: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The state of one pipeline. `rows` counts keys by state; `review` is part of `accepted`.
-
-    `booked_usd` is the most that batches can have cost whose results are gone. `raw`: the number of result files, and
-    the bytes of all files that are kept of their chunks. `holder` names the process that holds the pipeline's lock.
-    `waits` says which requests wait for room in which budget, `troubles` what else is waited for. `to_take_in` says
-    what a run takes in from the raw folder.
-    """
-
-    pipeline: str
-    paused: bool
-    rows: Mapping[str, int]
-    batches: Sequence[OpenChunk]
-    orders: Sequence[OpenOrder]
-    runs: Sequence[Run]
-    cost_usd: Decimal | None
-    booked_usd: Decimal
-    unpriced: int
-    raw: Mapping[str, int]
-    holder: str | None
-    to_take_in: Mapping[str, Any]
-    troubles: Sequence[Wait]
-    waits: str | None = None
 
 
 def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
@@ -142,109 +48,6 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -
     return 0
 
 
-def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
-    """Return the pipelines that `arguments` name (all without any), and whether one was named by file or name.
-
-    A file that cannot be read is named by its stem, and a warning says what is wrong with it.
-    """
-    if not arguments and not pipeline_files(call.root / FOLDER):
-        return [], False
-    selection = call.select(arguments, all=not arguments)
-    files, problems = load_each(selection, call.root)
-    by_path = {file.path: file for file in files}
-    named: dict[str, Named] = {}
-    for path in selection.paths:
-        if path in by_path:
-            name, names = by_path[path].pipeline.name, tuple(by_path[path].pipeline.names)
-        else:
-            first = problems[path][0]
-            call.say(f"warning: {first.where}: {first.what}")
-            name, names = path.stem, (path.stem,)
-        named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
-    return list(named.values()), selection.single
-
-
-def with_ledger(session: Session, named: Sequence[Named]) -> list[Named]:
-    """Return `named`, and the pipelines that only the ledger knows."""
-    covered = {name for each in named for name in each.names}
-    others = [name for (name,) in session.rows(query("known_pipelines")) if name not in covered]
-    return [*named, *(Named(name=name, names=(name,)) for name in others)]
-
-
-def read_statuses(context: Context, named: Sequence[Named], *, everything: bool) -> list[Status]:
-    """Return the status of each pipeline, read in one session. `everything` adds those that only the ledger knows."""
-    database = context.database
-    work = context.work()
-    try:
-        with database.reading(work) as session:
-            chosen_ones = with_ledger(session, named) if everything else named
-            raw = RawFolder(path=database.folder / "raw").sizes()
-            return [_read(session, each, context, raw) for each in chosen_ones]
-    finally:
-        work.close()
-
-
-def rows_by_state(session: Session, named: Named) -> dict[str, int]:
-    """Return the number of keys in each state of `ROW_STATES`.
-
-    Reads `ledger.decisions`, `ledger.batches`, the valid reviews.
-    """
-    reviewed = standing_reviews(session, named.names)
-    statement = query("rows_by_state", pipelines=quote_list(named.names), reviewed=reviewed)
-    counts = dict.fromkeys(ROW_STATES, 0)
-    for state, review, number in session.rows(statement, {"pipeline": named.name}):
-        counts[state] = counts.get(state, 0) + number
-        counts["review"] += number if review else 0
-    return counts
-
-
-def last_runs(session: Session, named: Named, number: int) -> list[Run]:
-    """Return the newest `number` runs, newest first.
-
-    Reads `ledger.events`, `ledger.results`.
-    """
-    statement = query("last_runs", pipelines=quote_list(named.names))
-    return [Run(**each) for each in session.dictionaries(statement, {"count": number})]
-
-
-def _read(session: Session, named: Named, context: Context, raw: Mapping[str, RawSize]) -> Status:
-    pipelines = quote_list(named.names)
-    unknown = raw_log(context).unknown(session, named.names)
-    kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
-    cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
-    open_now = open_batches(session, named.names)
-    return Status(
-        pipeline=named.name,
-        paused=is_paused(session, named.name),
-        rows=rows_by_state(session, named),
-        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_now],
-        orders=_orders(session, pipelines),
-        runs=last_runs(session, named, LAST_RUNS),
-        cost_usd=cost,
-        booked_usd=read_booked(session, named.names),
-        unpriced=unpriced,
-        raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
-        waits=_waits(session, pipelines),
-        holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
-        to_take_in=unknown_object(unknown),
-        troubles=read_waits(session, named.names, open_now),
-    )
-
-
-def _waits(session: Session, pipelines: Sql) -> str | None:
-    """Return which requests wait for room in which budget; None where none do.
-
-    Reads `ledger.events`.
-    """
-    found = session.rows(query("budget_awaited", pipelines=pipelines))
-    return f"{count(found[0][0], 'request')} for room in {found[0][1]}" if found else None
-
-
-def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:
-    rows = session.dictionaries(query("open_orders", pipelines=pipelines))
-    return [OpenOrder(**{name: row[name] for name in OpenOrder.__dataclass_fields__}) for row in rows]
-
-
 def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) -> None:
     if len(named) != 1:
         hint = "Orders are numbered within a pipeline: batchpipe status PIPELINE --withdraw N"
@@ -255,35 +58,6 @@ def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) 
             withdraw_orders(session, named[0].names, numbers, None)
     finally:
         work.close()
-
-
-def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> OpenChunk:
-    begun = batch.created_at or batch.submitted_at or batch.prepared_at
-    left = (batch.expires_at - now).total_seconds() if batch.expires_at else None
-    held = batch.unknown_at + timedelta(seconds=reconcile_wait) if batch.unknown_at and batch.state == "held" else None
-    return OpenChunk(
-        chunk_id=batch.chunk_id,
-        batch_id=batch.batch_id,
-        state=batch.state,
-        rung=batch.rung,
-        model=batch.model,
-        requests=batch.requests,
-        max_usd=batch.max_usd,
-        prepared_at=batch.prepared_at,
-        submitted_at=batch.submitted_at,
-        expires_at=batch.expires_at,
-        age_seconds=(now - begun).total_seconds(),
-        expires_in_seconds=left,
-        held_until=held,
-    )
-
-
-def _holder(path: Path) -> str | None:
-    try:
-        holding = json.loads(path.read_text("utf-8"))
-        return f"process {holding['process']}, since {holding['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _text(found: Status, now: datetime, call: Call) -> str:
