@@ -28,8 +28,9 @@ from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.history_gate import refuse_renamed
-from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation, Wanted, prepare
+from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
+from batchpipe.engine.quality.prepare import Wanted, prepare
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved

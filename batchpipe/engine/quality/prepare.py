@@ -1,0 +1,153 @@
+"""Prepare an evaluation: the gold rows, the prompt versions that answer them, and the models of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.decide.fingerprint import as_number, digest
+from batchpipe.engine.context import Context
+from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.gold.gold_rows import (
+    Gold,
+    GoldInputs,
+    choose_rows,
+    evaluated_file,
+    read_gold,
+    reviewed_fields,
+)
+from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
+from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
+from batchpipe.engine.quality.judges import NAMING_RECIPE, SHOWN_HASH, FieldJudge, resolve_judges
+from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.model_names import split_model
+from batchpipe.engine.resolved.resolve import Resolved, resolve
+from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
+from batchpipe.engine.source.snapshot import InputColumn, Snapshot
+from batchpipe.engine.source.source import Source
+from batchpipe.pipeline.model import PipelineFile, Rung
+from batchpipe.store.database import Work
+
+# The sides of an evaluation and the judges of its fields.
+Both = tuple[tuple[EvaluatedPrompt, ...], tuple[FieldJudge, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The options of an evaluation. With `every` each rung answers every row, else only rows that climb; `models`
+    do too.
+    """
+
+    every: bool = False
+    models: Sequence[str] = ()
+    sample: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    against: tuple[str, RecordedVersion | Commit] | None = None
+
+
+def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
+    """Read gold, resolve each model and choose the rows. `[input]` is read only where gold lacks its columns.
+
+    Writes `work.truth`, `work.gold_reviews`. Raises PipelineError and InputError where gold cannot be used.
+    """
+    if file.pipeline.eval is None:
+        hint = f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
+        raise PipelineError("there is no [eval]", where=file.where(), hint=hint)
+    gold, given, both = _over_gold(context, file, wanted, folder)
+    if given is None:
+        over_input = evaluated_file(file, gold=False)
+        with context.source(over_input, wanted.params) as source:
+            columns = source.columns()
+            both = _resolve(context, source, columns, over_input, wanted, gold)
+            given = source.snapshot(folder / "input.parquet", columns)
+    sides, judges = both
+    prompts = [each.ladder for each in sides]
+    with context.database.reading(work) as session:
+        fill_reviewed(session, file.pipeline.names, prompts[0].columns, [each.name for each in gold.fields])
+    unseen = 0
+    if gold.whole:
+        read = [*prompts, *(each.resolved for each in judges)]
+        needed = {each.name for prompt in read for each in prompt.hash_columns} & {each.name for each in given.columns}
+        given, unseen = with_reviewed(work, given, file.pipeline.input.key, needed, folder / "whole.parquet")
+    rows = choose_rows(work, gold, given, prompts, folder / "rows.parquet", wanted.sample)
+    rows = replace(rows, unseen=unseen)
+    return Evaluation(context=context, work=work, folder=folder, gold=gold, rows=rows, sides=sides, judges=judges)
+
+
+def _resolve(
+    context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted, gold: Gold
+) -> Both:
+    """Resolve both prompt versions and the judges over the columns of the gold rows."""
+    sides = _sides(context, source, columns, file, wanted)
+    answered, provider = sides[0].ladder.columns, context.default_provider
+    return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
+
+
+def _over_gold(
+    context: Context, file: PipelineFile, wanted: Wanted, folder: Path
+) -> tuple[Gold, Snapshot | None, Both]:
+    """Read gold. Where it has the input's columns too, return its rows as the input, and what is resolved over it."""
+    nothing: Both = ((), ())
+    assert file.pipeline.eval is not None
+    if file.pipeline.eval.gold is None:
+        return Gold(snapshot=None, fields=reviewed_fields(file), whole=False), None, nothing
+    over_gold = evaluated_file(file, gold=True)
+    with context.source(over_gold, {}) as source:
+        gold = read_gold(source, over_gold, folder / "gold.parquet")
+        if not gold.whole or gold.snapshot is None:
+            return gold, None, nothing
+        return gold, gold.snapshot, _resolve(context, source, gold.snapshot.columns, over_gold, wanted, gold)
+
+
+def _sides(
+    context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
+) -> tuple[EvaluatedPrompt, ...]:
+    inputs = GoldInputs(source, columns)
+    sides = [_side(context, inputs, file, wanted, "", None)]
+    if wanted.against is not None:
+        label, version = wanted.against
+        sides.append(_side(context, inputs, file, wanted, label, version))
+    return tuple(sides)
+
+
+def _side(
+    context: Context,
+    inputs: GoldInputs,
+    file: PipelineFile,
+    wanted: Wanted,
+    label: str,
+    version: RecordedVersion | Commit | None,
+) -> EvaluatedPrompt:
+    def resolved(given: PipelineFile) -> Resolved:
+        if version is None:
+            return resolve(given, inputs, context.default_provider)
+        return resolve_version(version, given, inputs, context.default_provider)
+
+    rungs = file.pipeline.models
+    listed = {split_model(each.model, context.default_provider) for each in rungs}
+    asked = dict.fromkeys(wanted.models)
+    others = [each for each in asked if split_model(each, context.default_provider) not in listed]
+    models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]
+    contenders = []
+    for number, rung in enumerate(models, start=1):
+        alone = rung.model_copy(update={"accept": None, "when": None})
+        pipeline = file.pipeline.model_copy(update={"models": (alone,)})
+        own = _named(resolved(file.model_copy(update={"pipeline": pipeline})))
+        model = own.rungs[0].model
+        contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
+    return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
+
+
+def _named(resolved: Resolved) -> Resolved:
+    """Return `resolved` under the name of an evaluation of its prompt version and its one model."""
+    rung = resolved.rungs[0]
+    version = as_number(resolved.version_under(NAMING_RECIPE).prompt_version)
+    mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
+    name = f"{resolved.name}:eval:{model}:{mark}"
+    pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
+    return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))
