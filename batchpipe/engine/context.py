@@ -17,7 +17,7 @@ from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.decide.waits import clock_offset
-from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved, resolve

@@ -22,7 +22,7 @@ from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import submitted_batch_data
-from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import saving
 from batchpipe.engine.output.output_table import merge_collected

@@ -16,7 +16,7 @@ from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.estimate import PriceBook
+from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.waits.questions import Question
 from batchpipe.engine.waits.troubled import TroubledBatches

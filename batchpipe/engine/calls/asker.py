@@ -12,7 +12,7 @@ from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_p
 from batchpipe.engine.calls.intents import CallIntents, Claim
 from batchpipe.engine.calls.try_request import TryRequest, most_usd, refuse_over_budget
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import CALL_SECONDS
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql

@@ -8,34 +8,27 @@ At most, every byte is a token, every answer fills its room and every row climbs
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.decide.caching import CacheTtl, ExpectedCaching, count_primes
+from batchpipe.decide.caching import ExpectedCaching, count_primes
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.forecast import (
-    ENOUGH_RESULTS,
     DueGroup,
-    PastResults,
     RungForecast,
     RungUsd,
     TokenLine,
     deviation,
-    forecast_rung,
     further_waves,
     interval,
     reaches,
 )
-from batchpipe.engine.cost.most import NO_MARKS, most_prices
-from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
+from batchpipe.engine.cost.ladder import EXPECTED
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.providers import RungSettings
-from batchpipe.sql.quoting import Sql, joined, quote_list, sql
-from batchpipe.store.database import Session, quoted
+from batchpipe.sql.quoting import Sql
+from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 # The most tokens beyond one per byte: hidden prompts of tools and structured outputs.
@@ -43,31 +36,6 @@ OVERHEAD_TOKENS = 1_500
 # Most batches end within an hour, and none is worked on for more than 24
 # (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing).
 USUAL_SECONDS, LONGEST_SECONDS = 3_600.0, 86_400.0
-PLACES = Decimal("1E-15")
-# work.ladder: One row is a rung of the ladder, with its prices and the tokens that its requests are expected to use.
-LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
-    rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
-    input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15),
-    most_output_usd DECIMAL(20, 15), small_most_input_usd DECIMAL(20, 15), small_most_output_usd DECIMAL(20, 15),
-    small_until BIGINT, plain_input_usd DECIMAL(20, 15), write_5m_rate DOUBLE, write_1h_rate DOUBLE, read_rate DOUBLE,
-    realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15),
-    input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
-    input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
-    error DOUBLE, seen BIGINT)""")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceBook:
-    """The source of prices: the team's price file, else the built-in table, both multiplied by a factor."""
-
-    file: PriceFile | None = None
-    factor: Decimal = Decimal(1)
-
-    def price(self, resolved: Resolved, rung: RungSettings, day: date, *, realtime: bool = False) -> Price | None:
-        """Return the price of a rung on `day`, with the surcharge of its settings; None where no price is known."""
-        factor = self.factor * resolved.rules.price_factor(rung)
-        tier: Tier = "realtime" if realtime else "batch"
-        return unit_price(resolved.rules.name, rung.model, day, tier, file=self.file, price_factor=factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,129 +100,6 @@ NOTHING = Estimate(
     low_usd=Decimal(0),
     high_usd=Decimal(0),
 )
-
-
-def settings_text(rung: RungSettings) -> str:
-    """Return a rung's model and settings as text. `--redo model` and identical requests compare it; `max_tokens` is not
-    part of it.
-    """
-    return json.dumps({"model": rung.model, **rung.settings}, sort_keys=True, default=str)
-
-
-def fill_rung_settings(session: Session, resolved: Resolved) -> None:
-    """Fill a table of each model and its settings with its rung: the lowest, where two rungs differ only in
-    `max_tokens`.
-
-    Writes `work.rung_settings`.
-    """
-    # work.rung_settings: One row is a rung that is present, with its settings.
-    session.execute(Sql("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)"))
-    rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
-    for settings, number in rungs.items():
-        session.execute(Sql("INSERT INTO work.rung_settings VALUES ($1, $2)"), [settings, number])
-
-
-def fill_ladder(
-    session: Session,
-    resolved: Resolved,
-    prices: PriceBook,
-    marked: Collection[int] = (),
-    ttls: Mapping[int, CacheTtl] = NO_MARKS,
-) -> None:
-    """Fill a row per rung with its model, `max_tokens`, prices per token and the forecast for a request.
-
-    The input of the rungs in `marked` is priced without a cache: the effect of caching is computed for the queue. A
-    rung's requests can write a cache only where `ttls` has the lifetime that they are marked with. The table stays
-    empty where nothing was rendered: nothing will be sent, and no price is needed.
-    Reads `work.rendered`, `ledger.batches`, `ledger.results`, `ledger.requests`.
-    Writes `work.ladder`, `work.recent_batches`.
-    """
-    session.execute(LADDER)
-    if not session.one(Sql("SELECT count(*) FROM work.rendered"))[0]:
-        return
-    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
-    shown = _past_results(session, resolved)
-    everything = shown.get(None, {})
-    for number, rung in enumerate(resolved.rungs, start=1):
-        own = shown.get(settings_text(rung), {})
-        accept = resolved.file.pipeline.models[number - 1].accept
-        climbs = accept is not None and number < len(resolved.rungs)
-        day = session.now.date()
-        steps = _steps(prices.price(resolved, rung, day))
-        realtime = _steps(prices.price(resolved, rung, day, realtime=True))
-        values = _ladder_prices(steps, realtime, {} if number in marked else own)
-        values |= most_prices(steps, ttls.get(number))
-        usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
-        found = forecast_rung(_past_of(own), _past_of(everything), rung.max_tokens, climbs, usd)
-        values |= {"rung": number, "model": rung.model, "settings": settings_text(rung), "max_tokens": rung.max_tokens}
-        values |= {
-            "input_fixed": found.input.fixed,
-            "input_per_byte": found.input.per_byte,
-            "output_fixed": found.output.fixed,
-            "output_per_byte": found.output.per_byte,
-        }
-        values |= {name: getattr(found, name) for name in EXPECTED}
-        statement = sql(
-            "INSERT INTO work.ladder ({columns}) VALUES ({places})",
-            columns=quoted(*values),
-            places=joined(", ", [Sql("?")] * len(values)),
-        )
-        session.execute(statement, list(values.values()))
-
-
-EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
-
-
-def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:
-    """Return what earlier results showed, by settings, and under None for all settings together.
-
-    Reads the ledger. Writes `work.seen`.
-    """
-    fill_recent_results(session, resolved)
-    found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
-    return {each["settings"]: each for each in found}
-
-
-def fill_recent_results(session: Session, resolved: Resolved) -> None:
-    """Fill a table of the newest results.
-
-    Reads the ledger. Writes `work.seen`.
-    """
-    pipelines = quote_list(resolved.names)
-    identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
-    seq, every = session.one(query("recent_window", pipelines=pipelines))
-    session.execute(query("recent_results", pipelines=pipelines), identity | {"seq": seq, "every": every})
-
-
-def _past_of(shown: Mapping[str, Any]) -> PastResults:
-    """Return earlier results as values; `shown` may lack columns."""
-    found = {name: shown[name] for name in PastResults.__dataclass_fields__ if name in shown}
-    return PastResults(**found | {"present": bool(shown.get("present"))})
-
-
-def _ladder_prices(steps: Sequence[PriceStep], realtime: Sequence[PriceStep], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return US dollars per token. The input's price includes the effect of the cache in the rung's `own` results."""
-    factor = _cache_factor(steps[0], own) if steps else Decimal(1)
-    return {
-        "input_usd": (steps[0].input * factor).quantize(PLACES) if steps else None,
-        "output_usd": steps[0].output if steps else None,
-        "realtime_input_usd": (realtime[0].input * factor).quantize(PLACES) if realtime else None,
-        "realtime_output_usd": realtime[0].output if realtime else None,
-    }
-
-
-def _cache_factor(step: PriceStep, own: Mapping[str, Any]) -> Decimal:
-    """Return what the input of the `own` results cost by `step`, divided by its cost without a cache."""
-    if own.get("billed", 0) < ENOUGH_RESULTS or not step.input:
-        return Decimal(1)
-    kinds = (
-        (own["uncached_tokens"], step.input),
-        (own["cache_write_5m_tokens"], step.cache_write_5m),
-        (own["cache_write_1h_tokens"], step.cache_write_1h),
-        (own["cache_read_tokens"], step.cache_read),
-    )
-    tokens = sum(count for count, _ in kinds)
-    return sum((count * price for count, price in kinds), Decimal(0)) / (tokens * step.input) if tokens else Decimal(1)
 
 
 def estimate(
@@ -393,7 +238,3 @@ def _times(session: Session, requests: int, chunks: int) -> Times:
     """
     usual, high, batches = session.one(query("batch_seconds"), {"requests": requests / max(chunks, 1)})
     return Times(usual_seconds=usual, high_seconds=high, batches=batches) if batches else Times()
-
-
-def _steps(price: Price | None) -> tuple[PriceStep, ...]:
-    return price.steps if price is not None else ()

@@ -13,7 +13,8 @@ from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from batchpipe.decide.reserve import CLASS_WIDTH, LEAST_RESULTS, Most, SeenShares, bound_usd, chunk_risk
-from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, fill_recent_results
+from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
+from batchpipe.engine.cost.ladder import fill_recent_results
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql

@@ -21,7 +21,8 @@ from batchpipe.decide.caching import (
 )
 from batchpipe.decide.fingerprint import digest
 from batchpipe.decide.tokens import CACHED_BYTES_PER_TOKEN
-from batchpipe.engine.cost.estimate import PLACES, PriceBook, recent_times, settings_text
+from batchpipe.engine.cost.estimate import recent_times
+from batchpipe.engine.cost.ladder import PLACES, PriceBook, settings_text
 from batchpipe.engine.cost.pricing import PriceStep
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import quote_list

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.plan.orders import Order, make_order
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved

@@ -12,7 +12,7 @@ from typing import Literal
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
-from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, PriceBook, estimate, fill_ladder
+from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
+from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.orders import Order

@@ -12,7 +12,7 @@ from datetime import timedelta
 import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES
-from batchpipe.engine.cost.estimate import fill_rung_settings
+from batchpipe.engine.cost.ladder import fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import PlanOptions

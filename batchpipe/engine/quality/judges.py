@@ -20,7 +20,7 @@ from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, validate_documents
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.gold.gold_rows import GoldField
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hashes_sql

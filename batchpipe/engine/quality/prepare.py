@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.gold.gold_rows import (
     Gold,
     GoldInputs,

@@ -21,7 +21,7 @@ from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
 from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.estimate import settings_text
+from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.plan.plan import PlanOptions
