@@ -81,6 +81,14 @@ class AnswerArrays:
         lows = [float(values[place - 1]) if place else -inf for place in places]
         return (None, *(shortest_between(low, float(values[place])) for low, place in zip(lows, places, strict=True)))
 
+    def newest_correct(self, rungs: Sequence[int]) -> Any:
+        """Return an array by row: whether the newest valid answer of `rungs` is right, False where none is valid."""
+        np = numpy()
+        newest = np.zeros(self.n, dtype=bool)
+        for rung in rungs:
+            newest = np.where(self.valid[:, rung - 1], self.correct[:, rung - 1], newest)
+        return newest
+
     def accepted(self, rung: int, thresholds: Sequence[float | None]) -> Any:
         """Return an array of shape (threshold, row): whether the rung's answer to the row is accepted."""
         np = numpy()
@@ -133,10 +141,7 @@ def try_thresholds(
     thresholds.
     """
     np = numpy()
-    columns = [rung - 1 for rung in rungs]
-    newest = np.zeros(answers.n, dtype=bool)
-    for column in columns:
-        newest = np.where(answers.valid[:, column], answers.correct[:, column], newest)
+    columns, newest = [rung - 1 for rung in rungs], answers.newest_correct(rungs)
     hits, cost = newest[None, :].astype(float), answers.cost[:, columns[-1]][None, :]
     for place in reversed(range(len(columns) - 1)):
         column, accepted = columns[place], answers.accepted(rungs[place], thresholds[place])

@@ -81,10 +81,7 @@ def path_of(answers: AnswerArrays, rungs: tuple[int, ...]) -> Path:
     """Return the ladders of `rungs`, the most careful first; the last one accepts every valid answer."""
     np = numpy()
     thresholds = (*grid_of(answers), None)
-    last = rungs[-1] - 1
-    newest = np.zeros(answers.n, dtype=bool)
-    for rung in rungs:
-        newest = np.where(answers.valid[:, rung - 1], answers.correct[:, rung - 1], newest)
+    last, newest = rungs[-1] - 1, answers.newest_correct(rungs)
     shape = (len(thresholds), answers.n)
     right, paid, rising = np.zeros(shape), np.zeros(shape), np.ones(shape, dtype=bool)
     for rung in rungs[:-1]:
