@@ -24,9 +24,9 @@ from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import submitted_batch_data
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.ledger.raw_folder import saving
+from batchpipe.engine.ledger.raw_folder import RawFolder, saving
 from batchpipe.engine.output.output_table import merge_collected
-from batchpipe.providers import BatchState
+from batchpipe.providers import BatchState, Provider
 from batchpipe.schema.columns import has_exact_numbers
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
@@ -155,14 +155,7 @@ class Collector:
         Raises what the provider's `collect` raises.
         """
         if self.parts.raw_folder.results(batch.chunk_id) is None:
-            self._download(batch)
-
-    def _download(self, batch: OpenBatch) -> None:
-        """Download the raw results of `batch`, in the place of what is kept."""
-        assert batch.batch_id is not None
-        path = self.parts.raw_folder.download(batch.chunk_id)
-        with saving(path):
-            self.parts.provider().collect(batch.batch_id, path)
+            download_results(batch, self.parts.provider(), self.parts.raw_folder)
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result of a request that was answered at once; no row is decided by it.
@@ -212,7 +205,7 @@ class Collector:
         for attempt in range(looks):
             path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
-                self._download(batch)
+                download_results(batch, self.parts.provider(), self.parts.raw_folder)
                 path = self.parts.raw_folder.download(batch.chunk_id)
             self._fill_sent([self._ended_results(batch, state, path)])
             self._read_lines([path])
@@ -354,6 +347,17 @@ class Collector:
         Writes `ledger.events`.
         """
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
+
+
+def download_results(batch: OpenBatch, provider: Provider, folder: RawFolder) -> None:
+    """Download the raw results of `batch` into `folder`, in the place of what is kept.
+
+    Raises what the provider's `collect` raises, DatabaseError where the disk fails.
+    """
+    assert batch.batch_id is not None
+    path = folder.download(batch.chunk_id)
+    with saving(path):
+        provider.collect(batch.batch_id, path)
 
 
 def made_on(batch: OpenBatch, state: BatchState) -> date:

@@ -13,6 +13,7 @@ from functools import partial
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
+from batchpipe.engine.batches.collect import download_results
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import (
@@ -24,7 +25,7 @@ from batchpipe.engine.ledger.events import (
     open_calls,
 )
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
+from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
@@ -236,12 +237,5 @@ def save_ended(
     answers = zip(known, pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True)
     states = [(batch, state) for batch, state in answers if isinstance(state, BatchState)]
     ended = [batch for batch, state in states if state.ended and not state.archived]
-    pool([partial(_download, each, provider, folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
+    pool([partial(download_results, each, provider(), folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
     return {batch.chunk_id: state for batch, state in states}
-
-
-def _download(batch: OpenBatch, provider: Callable[[], Provider], folder: RawFolder) -> None:
-    """Download the raw results of one batch."""
-    path = folder.download(batch.chunk_id)
-    with saving(path):
-        provider().collect(str(batch.batch_id), path)
