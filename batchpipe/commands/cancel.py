@@ -189,7 +189,7 @@ def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -
     if refused.kind != "invalid":
         return _asked(batch, "failed", words)
     try:
-        ended = provider.poll(batch.batch_id).ended
+        ended = provider.poll(batch.batch_id).ended is not None
     except (RefusedError, NotSentError, UnavailableError):
         ended = False
     return _asked(batch, "ended") if ended else _asked(batch, "failed", words)

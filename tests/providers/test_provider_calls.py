@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from batchpipe.providers import (
     NotSentError,
     RefusedError,
     RungSettings,
+    Shipment,
     UnavailableError,
     UnknownOutcomeError,
 )
@@ -110,9 +111,14 @@ def scripted(*replies: bytes) -> Iterator[Scripted]:
         thread.join()
 
 
+def shipment(count: int, headers: Mapping[str, str] | None = None) -> Shipment:
+    rung = RungSettings(model="claude-haiku-4-5", max_tokens=100)
+    return Shipment(label="batchpipe-test", rung=rung, count=count, headers=headers or {})
+
+
 def submit(client: Calls, timeout_seconds: float = 2.0, **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.submit(b'{"requests":[]}', headers=named, timeout_seconds=timeout_seconds)
+    return client.submit(b'{"requests":[]}', shipment(1, named), input_id=None, timeout_seconds=timeout_seconds)
 
 
 CALLS: dict[str, Callable[[Calls, Path], Any]] = {
@@ -136,7 +142,7 @@ def test_a_submit_sends_the_bytes_once_and_believes_a_batch() -> None:
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["content-type"] == "application/json"
     assert "x-api-key" not in headers
-    assert (state.batch_id, state.ended, state.total) == ("msgbatch_1", False, 2)
+    assert (state.batch_id, state.ended, state.total) == ("msgbatch_1", None, 2)
     assert state.created_at == datetime(2026, 11, 22, 8, 0, 0, 500_000)  # noqa: DTZ001
     assert state.expires_at == datetime(2026, 11, 23, 8)  # noqa: DTZ001
     assert (state.request_id, state.workspace, state.organization) == ("req_1", "wrk", "org")
@@ -563,8 +569,8 @@ def ended(client: Calls, batch_id: str) -> Any:
 def test_the_way_of_a_batch_through_the_emulator(tmp_path: Path) -> None:
     with emulated(tmp_path) as emulator:
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
-        first = client.submit(requests(3), headers={}, timeout_seconds=5)
-        second = client.submit(requests(1), headers={}, timeout_seconds=5)
+        first = client.submit(requests(3), shipment(3), input_id=None, timeout_seconds=5)
+        second = client.submit(requests(1), shipment(1), input_id=None, timeout_seconds=5)
         assert (first.total, second.total) == (3, 1)
         assert ended(client, first.batch_id).counts["succeeded"] == 3
         client.collect(first.batch_id, tmp_path / "r.jsonl")
@@ -583,7 +589,7 @@ def test_a_batch_that_was_made_without_an_answer_is_made_once(tmp_path: Path, fa
     with emulated(tmp_path, {"calls": [{"call": "create", "fault": fault}]}) as emulator:
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
         with pytest.raises(UnknownOutcomeError):
-            client.submit(requests(2), headers={}, timeout_seconds=5)
+            client.submit(requests(2), shipment(2), input_id=None, timeout_seconds=5)
         (found,) = client.list_batches(everything).states
         assert found.total == 2
 
@@ -592,7 +598,7 @@ def test_a_batch_that_was_made_without_an_answer_is_made_once(tmp_path: Path, fa
 def test_results_cut_off_are_fetched_again(tmp_path: Path, fault: str) -> None:
     with emulated(tmp_path, {"calls": [{"call": "results", "fault": fault}]}) as emulator:
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
-        batch_id = client.submit(requests(3), headers={}, timeout_seconds=5).batch_id
+        batch_id = client.submit(requests(3), shipment(3), input_id=None, timeout_seconds=5).batch_id
         ended(client, batch_id)
         with pytest.raises(UnavailableError):
             client.collect(batch_id, tmp_path / "r.jsonl")
@@ -603,7 +609,7 @@ def test_results_cut_off_are_fetched_again(tmp_path: Path, fault: str) -> None:
 def test_cancel_in_the_emulator(tmp_path: Path) -> None:
     with emulated(tmp_path, {"delay_seconds": 60}) as emulator:
         client = provider({"ANTHROPIC_API_KEY": "k"}, base_url=emulator.base_url)
-        batch_id = client.submit(requests(3), headers={}, timeout_seconds=5).batch_id
+        batch_id = client.submit(requests(3), shipment(3), input_id=None, timeout_seconds=5).batch_id
         state = client.cancel(batch_id)
         assert state.batch_id == batch_id
         assert ended(client, batch_id).counts["canceled"] == 3

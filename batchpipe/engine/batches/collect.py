@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ class Collector:
 
     def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
-        return batch.chunk_id, batch.batch_id, state.ended_at or self.parts.database.clock(), path
+        return batch.chunk_id, batch.batch_id, _ended_at(state) or self.parts.database.clock(), path
 
     def _fill_sent(self, rows: Sequence[EndedResults]) -> None:
         """Fill `work.ended` with what is collected, and `work.sent` with the rows that were sent with it.
@@ -377,4 +377,9 @@ def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | No
 
 def ended_batch_data(state: BatchState) -> dict[str, Any]:
     """Return the data of the event that the results of a batch are kept."""
-    return {"counts": state.counts, "ended_at": state.ended_at, "batch_id": state.batch_id}
+    return {"counts": state.counts, "ended_at": _ended_at(state), "batch_id": state.batch_id}
+
+
+def _ended_at(state: BatchState) -> datetime | None:
+    """Return when a batch ended, as the provider says; None where it does not, or where the batch is under way."""
+    return state.ended.at if state.ended is not None else None

@@ -310,4 +310,6 @@ def held_until(batch: OpenBatch, reconcile_wait: float) -> datetime | None:
 
 def _candidate(state: BatchState) -> Candidate:
     """Return what a person is shown of a batch."""
-    return Candidate(batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended)
+    return Candidate(
+        batch_id=state.batch_id, requests=state.total, created_at=state.created_at, ended=state.ended is not None
+    )

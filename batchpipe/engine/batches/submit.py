@@ -26,6 +26,7 @@ from batchpipe.providers import (
     NotSentError,
     Provider,
     RefusedError,
+    Shipment,
     UnknownOutcomeError,
 )
 from batchpipe.sql.quoting import Sql, quote_literal, sql
@@ -236,14 +237,17 @@ class Submitter:
     ) -> Callable[[], BatchState]:
         """Return the call that sends a chunk; its body is put together here."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
-        headers = provider.batch_headers(self.parts.resolved.rungs[chunk.rung - 1])
+        rung = self.parts.resolved.rungs[chunk.rung - 1]
+        shipment = Shipment(
+            label=label_of(chunk_id), rung=rung, count=chunk.count, headers=provider.batch_headers(rung)
+        )
 
         def call() -> BatchState:
             """Post the body; return the batch that the provider made of it."""
             if age.seconds > INTENT_SECONDS:
                 raise TooLateError(f"more than {INTENT_SECONDS:.0f} s have passed since it was prepared")
             with telemetry.span("submit", self.parts.resolved.name, requests=chunk.count):
-                return provider.submit(body, headers=headers, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
+                return provider.submit(body, shipment, input_id=None, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
 
         return call
 
@@ -321,6 +325,11 @@ def _named_once(answers: Sequence[BatchState | Failure], open_ids: set[str | Non
         else each
         for each in answers
     ]
+
+
+def label_of(chunk_id: str) -> str:
+    """Return the label that a provider keeps with the batch of a chunk."""
+    return f"batchpipe-{chunk_id}"
 
 
 def submitted_batch_data(state: BatchState) -> dict[str, Any]:

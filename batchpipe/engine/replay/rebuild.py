@@ -21,7 +21,7 @@ from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState
+from batchpipe.providers import BatchState, Ended
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -224,12 +224,11 @@ def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:
     ended = (saved.data_of("batch_ended") if saved else None) or {}
     return BatchState(
         batch_id=batch.batch_id or "",
-        ended=True,
+        ended=Ended(at=_moment(ended.get("ended_at"))),
         total=batch.requests,
         counts=ended.get("counts") or {},
         created_at=batch.created_at or batch.prepared_at,
         expires_at=batch.expires_at,
-        ended_at=_moment(ended.get("ended_at")),
         archived=False,
     )
 

@@ -20,8 +20,10 @@ from batchpipe.common.secrets import redacted
 from batchpipe.providers import (
     BatchList,
     BatchState,
+    Ended,
     NotSentError,
     RefusedError,
+    Shipment,
     UnavailableError,
     UnknownOutcomeError,
 )
@@ -72,12 +74,11 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     unknown = None if state in _STATES else values.plain(str(state), _LONGEST_STATE)
     return BatchState(
         batch_id=found,
-        ended=state == "ended" or (unknown is not None and ended_at is not None),
+        ended=Ended(at=ended_at) if state == "ended" or (unknown is not None and ended_at is not None) else None,
         total=total,
         counts=known,
         created_at=values.moment(batch.get("created_at")),
         expires_at=values.moment(batch.get("expires_at")),
-        ended_at=ended_at,
         archived=values.moment(batch.get("archived_at")) is not None,
         unknown_state=unknown,
         request_id=values.header(headers, "request-id"),
@@ -133,9 +134,15 @@ class Calls(Rules):
     def key_hash(self) -> str:
         return hashlib.sha256(self._key.encode()).hexdigest()[:8]
 
-    def submit(self, body: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> BatchState:
+    def upload(self, body: bytes, shipment: Shipment, *, timeout_seconds: float) -> str | None:
+        return None
+
+    def discard(self, input_id: str) -> None:
+        pass
+
+    def submit(self, body: bytes, shipment: Shipment, *, input_id: str | None, timeout_seconds: float) -> BatchState:
         with failures.raise_as(failures.submit_error, self._redact):
-            response = self._post(_PATH, body=body, headers=headers, timeout_seconds=timeout_seconds)
+            response = self._post(_PATH, body=body, headers=shipment.headers, timeout_seconds=timeout_seconds)
         try:
             return batch_state(_json(response), response.headers)
         except NotABatchError as error:

@@ -1,0 +1,215 @@
+"""The values that pass between a provider and the rest: limits, messages, states of batches, accounts and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+OutcomeKind = Literal[
+    "answered",  # the model finished: text or tool input is there to validate
+    "truncated",  # stopped at max_tokens
+    "context_window",  # the context window was exceeded
+    "refused",  # the model declined
+    "expired",  # the batch ended before the request was processed
+    "canceled",  # canceled by us
+    "transient",  # the provider's own error; the same request may pass later
+    "permanent",  # the request is at fault: invalid_request_error
+    "account",  # credit, spend limit or permission: a person has to act
+    "unfinished",  # the model paused: a valid answer counts, anything else is not understood
+    "unknown",  # a type or shape that is not in the protocol
+]
+
+
+CacheTtl = Literal["5m", "1h"]
+CreateKind = Literal["label", "blind"]
+# What a request of an ended batch is that has no line in its results.
+WithoutLine = Literal["missing", "canceled", "expired", "not_taken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The provider's limits on one batch, and what it lets a search go by.
+
+    `results_seconds`: how long it keeps the results, from `created_at`. `create` says how a batch whose submit has no
+    known outcome is found: by the `label` that the provider keeps with it, or `blind`, by its size and custom ids.
+    `queued` is what the provider's queue counts; `max_batches` how many batches may be open at once, None for any
+    number.
+    """
+
+    max_requests: int
+    max_bytes: int
+    results_seconds: int
+    create: CreateKind = "blind"
+    queued: Literal["requests", "input_tokens"] = "requests"
+    max_batches: int | None = None
+
+
+class Message(NamedTuple):
+    """A rendered request as the model sees it, without the model and its settings.
+
+    `feedback` is what the model is told on a retry after an invalid answer; it is no part of the fingerprint. The class
+    is a tuple because one is made for every row.
+    """
+
+    system: str | None
+    user: str
+    feedback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungSettings:
+    """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings."""
+
+    model: str
+    max_tokens: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleProblem:
+    """A mistake in a rung or schema: the `key` of the TOML table, what is wrong, and what to write instead.
+
+    The provider would refuse an "error". A "warning" is printed and stops nothing: the model retires soon, or a setting
+    looks wrong.
+    """
+
+    key: str
+    what: str
+    hint: str
+    level: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipment:
+    """Describes one try to send one chunk: `count` requests of one rung, whose model has the provider's name.
+
+    `label` is the chunk's alone: at most 60 characters of `[a-z0-9-]`. `headers` are those of `batch_headers`.
+    """
+
+    label: str
+    rung: RungSettings
+    count: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Says how a batch ended. `at` is naive UTC, by the provider's clock; None where it does not say.
+
+    `has_results` says that there is something to download, and `without_line` what a request without a line in it is:
+    "not_taken" means that the provider never took it up, so that it cost nothing. A batch that the provider refused
+    only after it had been made has `refused`, as if the submit had been; `line` is the first line of its input that
+    the provider names, from 1.
+    """
+
+    at: datetime | None
+    has_results: bool = True
+    without_line: WithoutLine = "missing"
+    refused: RefusedError | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchState:
+    """A batch as the provider reports it. Times are naive UTC, by the provider's clock.
+
+    What the provider leaves out, or gives as no number or time that can be, is None. `answered_at` is when it replied.
+    `ended` is None while the batch is under way. `counts` are the provider's own, of which nothing is decided. `label`
+    and `input_id` are the label and the uploaded input that the provider keeps with the batch, `model` the model that
+    it names for the whole batch.
+    """
+
+    batch_id: str
+    ended: Ended | None
+    total: int | None
+    counts: Mapping[str, int]  # processing, succeeded, errored, canceled, expired
+    created_at: datetime | None
+    expires_at: datetime | None
+    archived: bool
+    organization: str | None = None  # response headers, where sent
+    workspace: str | None = None
+    request_id: str | None = None
+    answered_at: datetime | None = None
+    unknown_state: str | None = None  # the provider's word for a state that the protocol does not have
+    label: str | None = None
+    input_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchList:
+    """What was read of the provider's list of batches, and the account that the replies named.
+
+    `whole` says that every page was read, and every batch on it understood: only then a batch that is not in `states`
+    is not in the list. `answered_at` (naive UTC) is the provider's clock at the first reply.
+    """
+
+    states: Sequence[BatchState]
+    whole: bool
+    organization: str | None = None
+    workspace: str | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Holds what a provider's replies say of the account of a key, and how far its clock is ahead of ours.
+
+    What they do not say is None.
+    """
+
+    organization: str | None = None
+    workspace: str | None = None
+    clock_offset_seconds: float | None = None
+
+
+class UnknownOutcomeError(Exception):
+    """The outcome of a submit is not known: it may have made a batch.
+
+    Its requests are not sent again before the list of batches was searched.
+    """
+
+
+class NotSentError(Exception):
+    """No connection was made (unknown name, refused, TLS error): nothing was sent."""
+
+
+class RefusedError(Exception):
+    """A clear refusal in the provider's own words.
+
+    `status` is the HTTP status; `kind` is what to do: "too_large", "invalid", "rate_limit", "queue_full",
+    "account" (credit, spend limit, permission, key), "not_found", "no_batch_endpoint". `retry_after_seconds` (an hour
+    at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock at the reply; None where it said
+    neither.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        kind: str,
+        retry_after_seconds: float | None = None,
+        answered_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.kind = kind
+        self.retry_after_seconds = retry_after_seconds
+        self.answered_at = answered_at
+
+
+class UnavailableError(Exception):
+    """A poll, list, cancel or download failed for now (5xx, time-out, reset, 408, 409, 429). It is safe to repeat.
+
+    `retry_after_seconds` (an hour at most) is how long the provider asks to wait, where it does. `status` is the HTTP
+    status, where there was a reply.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.status = status
