@@ -59,7 +59,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "pipeline.*": ("common.errors", "common.secrets", "sql.types"),
     "project.*": ("common.errors", "pipeline.files", "pipeline.model", "pipeline.variables"),
     # schema and prompt
-    "providers": ("common.errors", "sql.quoting"),
+    "providers.values": (),
+    "providers.interface": ("providers.values", "sql.quoting"),
+    "providers": ("common.errors", "providers.interface", "providers.values"),
     "providers.anthropic.*": (
         "common.durable",
         "common.errors",
