@@ -296,7 +296,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "duckdb": ("sql.conditions", "sql.interrupting", "sql.messages", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
-    "httpx2": ("common.machine", "providers", "providers.anthropic.*"),
+    "httpx2": ("common.machine", "providers.interface", "providers.anthropic.*"),
     "jinja2": ("template.*", "scaffold.drafts"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
     "markdown_it": ("commands.docs.html",),
