@@ -14,8 +14,8 @@ from typing import Any
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan import planner as plan
 from batchpipe.engine.source.source import Source
-from batchpipe.providers.anthropic import download
 from batchpipe.providers.anthropic.calls import Calls
+from batchpipe.providers.shared import download
 from batchpipe.store.database import Database
 
 CALLS = ("submit", "poll", "collect", "list_batches", "account", "cancel")

@@ -13,8 +13,10 @@ import httpx2
 import pytest
 
 from batchpipe.decide.waits import LOOKS, clock_offset, is_overdue, lasts, life
-from batchpipe.providers.anthropic import failures, values
-from batchpipe.providers.anthropic.calls import NotABatchError, batch_state
+from batchpipe.providers.anthropic import failures
+from batchpipe.providers.anthropic.calls import batch_state
+from batchpipe.providers.shared import values
+from batchpipe.providers.shared.http import NotUnderstoodError
 
 BATCH: dict[str, Any] = {
     "id": "msgbatch_1",
@@ -49,7 +51,7 @@ def test_a_batch_is_one_where_it_has_an_id_whatever_else_it_holds() -> None:
                 assert getattr(state, name, None) in (None, values.moment(BATCH[name]))
     for value in ODD:
         for odd in (value, {**BATCH, "id": value} if value not in ("soon", *TIMES) else {}):
-            with pytest.raises(NotABatchError):
+            with pytest.raises(NotUnderstoodError):
                 batch_state(odd, {})
 
 

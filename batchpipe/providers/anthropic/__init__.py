@@ -7,13 +7,12 @@ It writes no table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from batchpipe.common.errors import CredentialsError
 from batchpipe.providers.anthropic.calls import Calls
 from batchpipe.providers.anthropic.rules import Rules
+from batchpipe.providers.shared.credentials import checked_key, checked_url
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,24 +42,8 @@ def provider(
     HTTP requests; None is the network. Raises CredentialsError
     without a key, or for a key or URL that cannot be part of a request.
     """
-    name = "ANTHROPIC_API_KEY" if credentials.get("ANTHROPIC_API_KEY") else "ANTHROPIC_AUTH_TOKEN"
-    key = (credentials.get(name) or "").strip()
-    if not key:
-        raise CredentialsError(
-            "there is no key for the provider anthropic",
-            where="ANTHROPIC_API_KEY",
-            hint="Set ANTHROPIC_API_KEY in the environment or in .env; `--emulator` needs none.",
-        )
-    if not re.fullmatch(r"[!-~]+", key):
-        raise CredentialsError(
-            f"{name} holds characters that a header cannot hold", where=name, hint="Copy the key again."
-        )
-    url = base_url or credentials.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
-    if not re.fullmatch(r"https?://[^/\s?#@]+[^\s?#@]*", url):
-        raise CredentialsError(
-            "ANTHROPIC_BASE_URL, or the base URL given, is not a URL",
-            where="ANTHROPIC_BASE_URL",
-            hint="Write it like https://gateway.example/path",
-        )
+    name = next((each for each in KEY_VARIABLES if credentials.get(each)), KEY_VARIABLE)
+    key = checked_key(credentials.get(name), name=name, provider=RULES.name)
+    url = checked_url(base_url or credentials.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL, name=BASE_URL_VARIABLE)
     bearer = auth_header == "bearer" or name == "ANTHROPIC_AUTH_TOKEN"
     return Calls(key=key, base_url=url, timeout_seconds=timeout_seconds, bearer=bearer, transport=transport)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import hashlib
-import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,9 +25,11 @@ from batchpipe.providers import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from batchpipe.providers.anthropic import download, failures, values
+from batchpipe.providers.anthropic import failures
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
+from batchpipe.providers.shared import download, values
+from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
 
 if TYPE_CHECKING:
     import anthropic
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _MESSAGES = "/v1/messages"
 _PATH = f"{_MESSAGES}/batches"
-_CONNECT_SECONDS = 15.0
 _PAGE = 100
 _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 # A list of more pages has no end.
@@ -46,29 +45,17 @@ _STATES = ("in_progress", "canceling", "ended")
 _LONGEST_STATE = 40
 
 
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Return the authorities that TLS trusts, read once per process: reading them takes as long as some runs."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
-
-
 class _Account(TypedDict):
     organization: str | None
     workspace: str | None
     answered_at: datetime | None
 
 
-class NotABatchError(ValueError):
-    """The body of a response is not a batch as the protocol describes it."""
-
-
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
-    """Return the batch that the API's JSON describes. Raises NotABatchError for a value without the id of a batch."""
+    """Return the batch that the API describes. Raises NotUnderstoodError for a value without the id of a batch."""
     found = values.batch_id(batch.get("id")) if isinstance(batch, dict) else None
     if found is None:
-        raise NotABatchError("the answer is no batch with an id")
+        raise NotUnderstoodError("the answer is no batch with an id")
     known, total = values.counts(batch.get("request_counts"))
     state, ended_at = batch.get("processing_status"), values.moment(batch.get("ended_at"))
     unknown = None if state in _STATES else values.plain(str(state), _LONGEST_STATE)
@@ -93,14 +80,6 @@ def _account(headers: Mapping[str, str]) -> _Account:
         "workspace": values.header(headers, "anthropic-workspace-id"),
         "answered_at": values.http_date(headers.get("date")),
     }
-
-
-def _json(response: httpx2.Response) -> Any:
-    try:
-        return orjson.loads(response.content)
-    except orjson.JSONDecodeError as error:
-        shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
-        raise NotABatchError(f"the answer is not JSON: {shown!r}") from error
 
 
 class Calls(Rules):
@@ -144,8 +123,8 @@ class Calls(Rules):
         with failures.raise_as(failures.submit_error, self._redact):
             response = self._post(_PATH, body=body, headers=shipment.headers, timeout_seconds=timeout_seconds)
         try:
-            return batch_state(_json(response), response.headers)
-        except NotABatchError as error:
+            return batch_state(parsed(response), response.headers)
+        except NotUnderstoodError as error:
             raise UnknownOutcomeError(self._redact(f"HTTP {response.status_code}, but {error}")) from error
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
@@ -229,15 +208,15 @@ class Calls(Rules):
         Raises UnavailableError for what is no page.
         """
         try:
-            page = _json(response)
-        except NotABatchError as error:
+            page = parsed(response)
+        except NotUnderstoodError as error:
             raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
         data = page.get("data") if isinstance(page, dict) else None
         if not isinstance(data, list):
             raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
         states = []
         for each in data:
-            with suppress(NotABatchError):
+            with suppress(NotUnderstoodError):
                 states.append(batch_state(each, response.headers))
         more = page.get("has_more")
         following = values.batch_id(page.get("last_id")) or (states[-1].batch_id if states else "")
@@ -247,8 +226,8 @@ class Calls(Rules):
         with failures.raise_as(failures.repeatable_error, self._redact):
             response = call()
         try:
-            state = batch_state(_json(response), response.headers)
-        except NotABatchError as error:
+            state = batch_state(parsed(response), response.headers)
+        except NotUnderstoodError as error:
             raise UnavailableError(self._redact(str(error))) from error
         if state.batch_id != batch_id:
             raise UnavailableError(self._redact(f"the answer is about another batch, {state.batch_id}"))
@@ -282,7 +261,7 @@ class Calls(Rules):
             http_client=anthropic.DefaultHttpxClient(
                 follow_redirects=False,
                 limits=httpx2.Limits(max_keepalive_connections=0),
-                verify=_trusted(),
+                verify=trusted_authorities(),
                 transport=self._transport,
             ),
         )
@@ -290,7 +269,7 @@ class Calls(Rules):
     def _options(self, timeout_seconds: float, headers: Mapping[str, str]) -> dict[str, Any]:
         import httpx2
 
-        connect = min(timeout_seconds, _CONNECT_SECONDS)
+        connect = min(timeout_seconds, CONNECT_SECONDS)
         return {
             "headers": dict(headers),
             "max_retries": 0,

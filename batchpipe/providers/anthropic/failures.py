@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
-from batchpipe.providers.anthropic.values import header, http_date, plain, retry_after_seconds
+from batchpipe.providers.shared.http import never_sent
+from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
 
 if TYPE_CHECKING:
     import anthropic
@@ -69,15 +70,6 @@ def refused(error: anthropic.APIStatusError, redact: Redact, *, kind: str | None
         kind=kind or _kind(error),
         retry_after_seconds=retry_after_seconds(error.response.headers),
         answered_at=http_date(error.response.headers.get("date")),
-    )
-
-
-def never_sent(error: BaseException | None) -> bool:
-    """Return whether no connection was made: unknown name, connection refused, TLS error, or no free connection."""
-    import httpx2
-
-    return isinstance(
-        error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.UnsupportedProtocol
     )
 
 

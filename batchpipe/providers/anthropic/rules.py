@@ -8,22 +8,15 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import orjson
-
 from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
-from batchpipe.providers.anthropic.mending import DAMAGED, mended_lines
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
+from batchpipe.providers.shared.lines import count, source, sql_text
+from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.sql.quoting import Sql, trusted
 
-
-def _sql_text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-# The parts of a line that are read, as DuckDB's JSON structure; a list has the structure of its elements.
-# A count is read as JSON: a text, or a number that no count can be, is told from a count then.
+# The parts of a line that are read, as DuckDB's JSON structure.
 _LINE: dict[str, Any] = {
     "custom_id": "VARCHAR",
     "result": {
@@ -55,18 +48,6 @@ _LINE: dict[str, Any] = {
         },
     },
 }
-_READ_TYPED = (
-    "SELECT filename, NULL::VARCHAR AS line, NULL::VARCHAR AS damaged, custom_id, result "
-    "FROM read_ndjson($paths, columns = {{{columns}}}, "
-    "filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size)"
-)
-_READ_TEXT = (
-    "SELECT filename, line, parsed.{damaged} AS damaged, parsed.custom_id AS custom_id, parsed.result AS result FROM ("
-    "SELECT filename, json AS line, json_transform(json, {structure}) AS parsed FROM read_ndjson_objects("
-    "$paths, filename = true, ignore_errors = true, maximum_object_size = $maximum_object_size))"
-)
-# A count of more digits than this is none that a request can have.
-_COUNT_DIGITS = 8
 # The SQL of each count: where it stands, and whether a line may leave it out.
 _COUNTS = {
     "input_tokens": ("usage.input_tokens", False),
@@ -80,52 +61,36 @@ _COUNTS = {
 }
 
 
-def _type(structure: Any) -> str:
-    """Return the SQL type of a JSON structure."""
-    if isinstance(structure, str):
-        return structure
-    if isinstance(structure, list):
-        return f"{_type(structure[0])}[]"
-    fields = ", ".join(f'"{name}" {_type(each)}' for name, each in structure.items())
-    return f"STRUCT({fields})"
-
-
-def _source(*, text: bool) -> str:
-    if text:
-        structure = {**_LINE, DAMAGED: "VARCHAR"}
-        return _READ_TEXT.format(structure=_sql_text(orjson.dumps(structure).decode()), damaged=DAMAGED)
-    columns = ", ".join(f"{name}: {_sql_text(_type(each))}" for name, each in _LINE.items())
-    return _READ_TYPED.format(columns=columns)
-
-
-def _count(place: str, optional: bool) -> str:
-    """Return the SQL of a count as BIGINT: NULL for what is no count, and for one that is missing though it may not."""
-    count = (
-        f"CASE WHEN length({place}) <= {_COUNT_DIGITS} AND NOT contains({place}, '.') "
-        f"THEN CAST(TRY_CAST(CAST({place} AS VARCHAR) AS UINTEGER) AS BIGINT) END"
-    )
-    return f"CASE WHEN {place} IS NULL OR {place} = 'null' THEN 0 ELSE {count} END" if optional else count
-
-
 @cache
 def _lines_sql(*, text: bool) -> Sql:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
     account, prices, known = model_data()["account"], model_data()["prices"], model_data()["known"]
     values = {
-        "lines": _source(text=text),
-        "account_types": ", ".join(map(_sql_text, account["types"])),
-        "account_codes": ", ".join(map(_sql_text, account["codes"])),
-        "account_messages": _sql_text(account["messages"]),
-        "too_long_messages": _sql_text(model_data()["too_long"]["messages"]),
-        "regional_geo": ", ".join(map(_sql_text, prices["regional_geo"])),
+        "lines": source(_LINE, text=text),
+        "account_types": ", ".join(map(sql_text, account["types"])),
+        "account_codes": ", ".join(map(sql_text, account["codes"])),
+        "account_messages": sql_text(account["messages"]),
+        "too_long_messages": sql_text(model_data()["too_long"]["messages"]),
+        "regional_geo": ", ".join(map(sql_text, prices["regional_geo"])),
         "regional_factor": prices["regional_factor"],
-        "known_blocks": ", ".join(map(_sql_text, known["blocks"])),
-        "known_stop_reasons": ", ".join(map(_sql_text, known["stop_reasons"])),
-        **{name: _count(*each) for name, each in _COUNTS.items()},
+        "known_blocks": ", ".join(map(sql_text, known["blocks"])),
+        "known_stop_reasons": ", ".join(map(sql_text, known["stop_reasons"])),
+        **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
     for name, value in values.items():
         sql = sql.replace("{" + name + "}", value)
     return trusted(sql)
+
+
+def _with_exact_inputs(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the line with the input of each tool call as the text of its JSON."""
+    content = line.get("result") or {}
+    for name in ("message", "content"):
+        content = content.get(name) or {} if isinstance(content, dict) else {}
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and isinstance(block.get("input"), dict):
+            block["input"] = written(block["input"]).decode().rstrip("\n")
+    return line
 
 
 class Rules:
@@ -189,4 +154,4 @@ class Rules:
         return _lines_sql(text=text)
 
     def mended_lines(self, lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[bytes]:
-        return mended_lines(lines, exact_inputs=exact_inputs)
+        return mended_lines(lines, _with_exact_inputs if exact_inputs else None)

@@ -22,15 +22,17 @@ _MOST_PIECES = 1_000
 _BLANK = " \t\r\n\x00" + _BYTE_ORDER_MARK
 
 
-def mended_lines(lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[bytes]:
+def mended_lines(
+    lines: Iterable[bytes], change: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> Iterator[bytes]:
     """Yield `lines` of results as DuckDB can read them, each with its line break.
 
-    A line that cannot be read comes as an object that has its text under `DAMAGED`. With `exact_inputs` the input of a
-    tool call comes as the text of its JSON, which keeps every digit of its numbers.
+    A line that cannot be read comes as an object that has its text under `DAMAGED`. `change` is what a protocol does to
+    each line; a number in it is a text that is written as it was (`written`).
     """
     pieces: list[str] = []
     for raw in lines:
-        if not pieces and not exact_inputs and _is_strict(raw):
+        if not pieces and change is None and _is_strict(raw):
             yield raw.strip() + b"\n"
             continue
         text = raw.decode("utf-8", "replace").rstrip("\n")
@@ -52,7 +54,7 @@ def mended_lines(lines: Iterable[bytes], *, exact_inputs: bool) -> Iterator[byte
             pieces = []
         for each in found or ():
             try:
-                yield _written(_with_exact_inputs(each) if exact_inputs else each)
+                yield written(each if change is None else change(each))
             except RecursionError:
                 yield raw.strip() + b"\n" if _is_strict(raw) else _damaged(text)
     yield from map(_damaged, pieces)
@@ -93,23 +95,12 @@ def _no_number(word: str) -> None:
     """Return null for NaN and Infinity, which are no JSON."""
 
 
-def _with_exact_inputs(line: dict[str, Any]) -> dict[str, Any]:
-    """Return the line with the input of each tool call as the text of its JSON."""
-    content = line.get("result") or {}
-    for name in ("message", "content"):
-        content = content.get(name) or {} if isinstance(content, dict) else {}
-    for block in content if isinstance(content, list) else ():
-        if isinstance(block, dict) and isinstance(block.get("input"), dict):
-            block["input"] = _written(block["input"]).decode().rstrip("\n")
-    return line
-
-
 def _damaged(text: str) -> bytes:
     """Return a line that holds `text`, which is no JSON."""
-    return _written({"custom_id": None, "result": None, DAMAGED: text})
+    return written({"custom_id": None, DAMAGED: text})
 
 
-def _written(value: Any) -> bytes:
+def written(value: Any) -> bytes:
     """Return `value` as a line of JSON, with its numbers as they were."""
     parts: list[str] = []
     _write(value, parts.append)
