@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import RESULTS, Notebook, kept, least, noted, parser, tried
 from benchmarks.measure import ProgramError
-from benchmarks.picture import BOTTOM, HEIGHT, LABEL_GAP, TOP, picture, spread
+from benchmarks.picture import picture
 from benchmarks.results import FLOOR, LOOP, PROGRAMS, Cost, Part, Profile, Result, Taken, read, taken_now, write
 from benchmarks.tables import PAGE, PICTURE, growths, profile_lines, redrawn, section
 from checkout import ROOT, copy_examples, python
+
+from batchpipe.charts.lines import BOTTOM, HEIGHT, LABEL_GAP, TOP
+from batchpipe.charts.scales import spread
 
 SHOWN = (ROOT / PAGE).read_text(encoding="utf-8")
 TAKEN = Taken(
@@ -184,7 +187,7 @@ def test_growth_is_taken_between_the_numbers_of_rows_that_are_meant() -> None:
 
 def test_labels_never_overlap_and_stay_inside() -> None:
     for places in ([100.0], [100.0, 101.0, 102.0, 300.0], [415.0, 416.0, 417.0], [72.0, 72.0, 90.0, 95.0, 130.0]):
-        found = spread(places)
+        found = spread(places, LABEL_GAP, TOP, HEIGHT - BOTTOM)
         assert len(found) == len(places)
         assert all(later - earlier >= LABEL_GAP for earlier, later in pairwise(found))
         assert found[0] >= TOP

@@ -55,6 +55,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "sql.*": ("common.errors", "common.secrets"),
     "decide.*": ("sql.canonical",),
     "evaluation.*": ("common.errors",),
+    "charts.*": ("evaluation.*",),
     # the pipeline file, the settings, and which files are meant
     "pipeline.*": ("common.errors", "common.secrets", "sql.types"),
     "project.*": ("common.errors", "pipeline.files", "pipeline.model", "pipeline.variables"),
@@ -223,6 +224,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.eval.*": (
         *SHELL,
         *SAID,
+        "charts.*",
         "commands.run.*",
         "commands.show.*",
         "engine.batches.*",

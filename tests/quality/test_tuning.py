@@ -24,10 +24,10 @@ from helpers.confidences import confidence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.field_comparison import FieldComparison, is_correct
 from batchpipe.evaluation.ladder_cost import Answer, Climb, Ladder, Row, climb, measure, single
-from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.promise import allowed_wrong, breach_chance, wrong_limit
 from batchpipe.evaluation.search import AnswerArrays, count_right, grid, shortest_between, try_thresholds
 from batchpipe.evaluation.tuning import Tuning, accept_condition, halves, tune_by_half
@@ -381,7 +381,7 @@ def test_the_picture_stands_alone_and_shows_all() -> None:
     rows, keys = banking()
     found = tune_by_half(rows, keys, target=TARGET)
     models = ["small <b>", 'mid "&" dle', "large\x1b[31m"]
-    picture = curve_svg(found, models, "Tickets & <script>")
+    picture = tuning_curve(found, models, "Tickets & <script>").file
     tree = ElementTree.fromstring(picture)
     words = [each.text or "" for each in tree.iter("{http://www.w3.org/2000/svg}text")]
     assert "Tickets & <script>" in words
@@ -400,4 +400,4 @@ def test_a_picture_of_ladders_that_cost_nothing_and_fall_short() -> None:
     rows = [(replace(NO, cost_usd=Decimal(0)), replace(NO, cost_usd=Decimal(0))) for _ in range(30)]
     found = tune_by_half(rows, keys_of(rows), target=1.0)
     assert found.measured.usd_per_1000_correct is None
-    assert "the most accurate" in curve_svg(found, ["one", "two"], "t")
+    assert "the most accurate" in tuning_curve(found, ["one", "two"], "t").file

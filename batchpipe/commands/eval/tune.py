@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.quality import Outcome
@@ -19,7 +20,6 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
-from batchpipe.evaluation.plot import curve_svg
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.tuning import RISK, Tuning, accept_condition, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
@@ -214,7 +214,7 @@ def write_plot(found: Tuned, path: Path) -> None:
     """
     models = [each.model for each in found.file.pipeline.models]
     try:
-        path.write_text(curve_svg(found.tuning, models, found.file.pipeline.name), encoding="utf-8")
+        path.write_text(tuning_curve(found.tuning, models, found.file.pipeline.name).file, encoding="utf-8")
     except OSError as error:
         what = f"the picture cannot be written: {error.strerror}"
         raise UsageError(what, where=str(path), hint="Choose another file: --plot out.svg") from error
