@@ -16,6 +16,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.providers.interface import Encoder, Provider, ProviderModule, ProviderRules
 from batchpipe.providers.values import (
     Account,
+    AuthHeader,
     BatchList,
     BatchState,
     CacheTtl,
@@ -28,6 +29,7 @@ from batchpipe.providers.values import (
     RefusedError,
     RuleProblem,
     RungSettings,
+    SentSchema,
     Shipment,
     UnavailableError,
     UnknownOutcomeError,
@@ -36,8 +38,10 @@ from batchpipe.providers.values import (
 
 __all__ = [
     "DEFAULT_PROVIDER",
+    "MODEL_NAMES",
     "REGISTRY",
     "Account",
+    "AuthHeader",
     "BatchList",
     "BatchState",
     "CacheTtl",
@@ -54,6 +58,7 @@ __all__ = [
     "RefusedError",
     "RuleProblem",
     "RungSettings",
+    "SentSchema",
     "Shipment",
     "UnavailableError",
     "UnknownOutcomeError",
@@ -63,6 +68,8 @@ __all__ = [
 
 REGISTRY: Mapping[str, str] = {"anthropic": "batchpipe.providers.anthropic"}
 DEFAULT_PROVIDER = "anthropic"
+# How the names of each built-in provider's models begin, as a regular expression.
+MODEL_NAMES: Mapping[str, str] = {"anthropic": "claude-"}
 
 
 def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchpipe.providers.values import (
+    AuthHeader,
     BatchList,
     BatchState,
     CacheTtl,
@@ -15,6 +16,7 @@ from batchpipe.providers.values import (
     Message,
     RuleProblem,
     RungSettings,
+    SentSchema,
     Shipment,
 )
 from batchpipe.sql.quoting import Sql
@@ -28,12 +30,16 @@ class ProviderRules(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in `REGISTRY`, in `provider:model` and in the price table."""
+        """The name of the protocol in `REGISTRY`, which is that of the built-in provider too."""
         ...
 
     @property
     def limits(self) -> Limits:
         """The limits on one batch."""
+        ...
+
+    def schema(self, full: Mapping[str, Any]) -> SentSchema:
+        """Return the form of a full output schema that is sent, and what of the schema the protocol cannot take."""
         ...
 
     def problems(
@@ -202,6 +208,11 @@ class ProviderModule(Protocol):
     BASE_URL_VARIABLE: str  # the environment variable of the base URL
     DEFAULT_BASE_URL: str  # the provider's own address
     VARIABLES: tuple[str, ...]  # every environment variable that the provider reads
+    PRICED_AS: str  # the provider's name in the price table
+
+    def rules(self, endpoint: str | None = None) -> ProviderRules:
+        """Return the rules for requests to `endpoint`; `RULES` are those of the usual endpoint, None."""
+        ...
 
     def provider(
         self,
@@ -209,11 +220,16 @@ class ProviderModule(Protocol):
         *,
         base_url: str | None,
         timeout_seconds: float = 600,
+        auth_header: AuthHeader | None = None,
+        headers: Mapping[str, str] | None = None,
+        endpoint: str | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> Provider:
         """Return the provider with its calls. Raises CredentialsError without a key.
 
-        `credentials` are the values of the provider's own environment variables, by name. `transport` carries the
-        HTTP requests; None is the network.
+        `credentials` are the values of the provider's own environment variables, by name; a key of a provider's table
+        stands under KEY_VARIABLE. `auth_header` is how the key is sent, None as the provider itself takes it. `headers`
+        are sent with every call. `endpoint` is the path that requests are for, None the usual one. `transport` carries
+        the HTTP requests; None is the network.
         """
         ...

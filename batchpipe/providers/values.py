@@ -24,6 +24,8 @@ OutcomeKind = Literal[
 
 CacheTtl = Literal["5m", "1h"]
 CreateKind = Literal["label", "blind"]
+# How a key is sent: as `Authorization: Bearer KEY`, or as a header of that name.
+AuthHeader = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 # What a request of an ended batch is that has no line in its results.
 WithoutLine = Literal["missing", "canceled", "expired", "not_taken"]
 
@@ -60,11 +62,22 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungSettings:
-    """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings."""
+    """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings.
+
+    `provider` is the name of the configured provider that is asked. A gateway may call a model by a name of its own:
+    `model` then is that name in what is sent, and `known_as` the usual one, by which facts and prices go.
+    """
 
     model: str
     max_tokens: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    provider: str = ""
+    known_as: str | None = None
+
+    @property
+    def usual_name(self) -> str:
+        """Return the name of the model by which its facts are known."""
+        return self.known_as or self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,20 @@ class RuleProblem:
     what: str
     hint: str
     level: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentSchema:
+    """The form of an output schema that a protocol takes.
+
+    `problems` are (JSON path, what, hint) for everything that it cannot express. `nulls_are_absent` says that optional
+    fields are sent as required ones that may be null: a null then means that the field is absent, which validation
+    takes it for wherever the full schema does not allow a null.
+    """
+
+    schema: Mapping[str, Any]
+    problems: Sequence[tuple[str, str, str]] = ()
+    nulls_are_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

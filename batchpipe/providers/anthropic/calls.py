@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ import orjson
 
 from batchpipe.common.secrets import redacted
 from batchpipe.providers import (
+    AuthHeader,
     BatchList,
     BatchState,
     Ended,
@@ -91,13 +93,15 @@ class Calls(Rules):
         key: str,
         base_url: str,
         timeout_seconds: float,
-        bearer: bool,
+        auth_header: AuthHeader = "bearer",
+        headers: Mapping[str, str] = MappingProxyType({}),
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._key = key
         self._base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
-        self._bearer = bearer
+        self._auth_header = auth_header
+        self._headers = headers
         self._transport = transport
         self._making = threading.Lock()
         self._made: anthropic.Anthropic | None = None
@@ -249,8 +253,9 @@ class Calls(Rules):
         # of a second.
         gc.freeze()
         headers: dict[str, Any] = {"anthropic-version": model_data()["versions"]["default"]}
-        if not self._bearer:
-            headers |= {"x-api-key": self._key, "authorization": anthropic.omit}
+        if self._auth_header != "bearer":
+            headers |= {self._auth_header: self._key, "authorization": anthropic.omit}
+        headers |= self._headers
         # No connection is kept open, because calls are a minute apart: if the server closed it in the meantime, the
         # outcome of the next submit would be unknown.
         return anthropic.Anthropic(

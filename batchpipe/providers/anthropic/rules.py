@@ -8,12 +8,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings
+from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
 from batchpipe.providers.shared.lines import count, source, sql_text
 from batchpipe.providers.shared.mending import mended_lines, written
+from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.sql.quoting import Sql, trusted
 
 # The parts of a line that are read, as DuckDB's JSON structure.
@@ -102,6 +103,9 @@ class Rules:
     def limits(self) -> Limits:
         return Limits(**model_data()["limits"])
 
+    def schema(self, full: Mapping[str, Any]) -> SentSchema:
+        return SentSchema(schema=sent_schema(full), problems=schema_problems(full))
+
     def problems(
         self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None
     ) -> Sequence[RuleProblem]:
@@ -143,7 +147,7 @@ class Rules:
         return Decimal(prices["regional_factor"] if regional else 1)
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:
-        model = find_model(rung.model)
+        model = find_model(rung.usual_name)
         needed = encoding.long_output_from(model.max_output, model.long_output, rung.max_tokens)
         return encoding.batch_headers(rung, long_output=needed)
 

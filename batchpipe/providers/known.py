@@ -1,0 +1,116 @@
+"""Which providers a model's name may name: the built-in ones and those of the settings, and what each one speaks."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.providers import DEFAULT_PROVIDER, MODEL_NAMES, REGISTRY, get_provider_module
+from batchpipe.providers.interface import ProviderModule, ProviderRules
+from batchpipe.providers.values import Limits, RungSettings
+
+Mode = Literal["batch", "realtime"]
+
+# The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.
+_WHOLE_MODEL = re.compile(r"[a-z][a-z0-9.]*-[a-z0-9.-]+")
+_FINE_TUNED = "ft"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownProvider:
+    """A provider that a model may name: `protocol` is how it is spoken to.
+
+    `models` has the provider's own names of models, by the usual names. `limits` are those that replace the
+    protocol's. `own_address` says that it is the built-in provider at the address of its own, so that its list of
+    models is known.
+    """
+
+    name: str
+    protocol: str
+    endpoint: str | None = None
+    mode: Mode | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    concurrency: int | None = None
+    own_address: bool = True
+
+    @property
+    def module(self) -> ProviderModule:
+        """Return the module of the protocol, which is imported now."""
+        return get_provider_module(self.protocol)
+
+    @property
+    def rules(self) -> ProviderRules:
+        """Return the rules for what is sent to this provider."""
+        return self.module.rules(self.endpoint)
+
+    @property
+    def batch_limits(self) -> Limits:
+        """Return the limits on one batch: the protocol's, as far as the settings name no other."""
+        own: dict[str, Any] = {key: value for key, value in self.limits.items() if key != "max_queued_tokens"}
+        return replace(self.rules.limits, **own)
+
+    def named(self, rung: RungSettings) -> RungSettings:
+        """Return `rung` with the provider's own name of the model."""
+        name = self.models.get(rung.model)
+        return rung if name is None else replace(rung, model=name, known_as=rung.model)
+
+    def usual_name(self, model: str) -> str:
+        """Return the usual name of a model that the provider calls `model`."""
+        return next((usual for usual, own in self.models.items() if own == model), model)
+
+
+def built_in(name: str) -> KnownProvider:
+    """Return the built-in provider `name` as it is without settings."""
+    return KnownProvider(name=name, protocol=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownProviders:
+    """All providers that a model may name, and the `default` of models without a prefix."""
+
+    default: str = DEFAULT_PROVIDER
+    by_name: Mapping[str, KnownProvider] = field(default_factory=lambda: {name: built_in(name) for name in REGISTRY})
+
+    def split(self, model: str) -> tuple[str, str]:
+        """Split `provider:model` into its two parts. A model without a prefix belongs to the default provider.
+
+        A colon may belong to the model's name, as in `ft:base:team` or `name-v1:0`. What stands before it is a provider
+        where it is a known one, or was meant to be: it is written almost like one, or stands before the name of a whole
+        model.
+        """
+        provider, separator, name = model.partition(":")
+        if not separator:
+            return self.default, model
+        if provider in self.by_name:
+            return provider, name
+        meant = difflib.get_close_matches(provider, self.by_name, 1, 0.75) or _WHOLE_MODEL.fullmatch(name)
+        return (provider, name) if meant and provider != _FINE_TUNED else (self.default, model)
+
+    def of(self, name: str, *, where: str = "provider") -> KnownProvider:
+        """Return the provider `name`. Raises PipelineError at `where` for one that is not known."""
+        found = self.by_name.get(name)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name, self.by_name, 1, 0.6)
+        known = ", ".join(sorted(self.by_name))
+        hint = f"Did you mean `{near[0]}`?" if near else f"Known providers: {known}."
+        hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
+        hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
+        raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
+
+    def full_name(self, rung: RungSettings) -> str:
+        """Return the name of a rung's model as a pipeline file may have it: with a prefix where one is needed."""
+        plain = rung.provider in ("", self.default) and self.split(rung.model)[1] == rung.model
+        return rung.model if plain else f"{rung.provider or self.default}:{rung.model}"
+
+    def owner(self, provider: KnownProvider, model: str) -> str | None:
+        """Return the other built-in provider whose model `model` is by its name, where `provider` cannot have it."""
+        if not provider.own_address or re.match(MODEL_NAMES[provider.protocol], model):
+            return None
+        owners = [name for name in REGISTRY if name != provider.protocol and re.match(MODEL_NAMES[name], model)]
+        return next(iter(owners), None)
