@@ -10,6 +10,7 @@ from batchpipe.emulator.anthropic.batches import Batches, Page
 from batchpipe.emulator.anthropic.models import find_model, model_info, model_page
 from batchpipe.emulator.anthropic.params import NEW_VERSION, OLD_VERSION, Call
 from batchpipe.emulator.anthropic.processing import Worker
+from batchpipe.emulator.anthropic.streams import event_stream
 from batchpipe.emulator.control import Control
 from batchpipe.emulator.service.damage import damage, edited, refusal, replacement
 from batchpipe.emulator.service.errors import ApiError
@@ -157,6 +158,8 @@ class Routes:
         if answer.error is not None:
             status, kind, message = answer.error
             raise ApiError(status, message, kind=kind)
+        if params.get("stream") and answer.message is not None:
+            return Reply(200, event_stream(answer.message), "text/event-stream; charset=utf-8")
         return json_reply(200, answer.message)
 
     def _models(self, request: Request, asked: RecognizedCall) -> Reply:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchpipe.providers.values import (
+    Answer,
     AuthHeader,
     BatchList,
     BatchState,
@@ -153,10 +154,11 @@ class Provider(ProviderRules, Protocol):
         """Delete what `upload` has named, where the protocol has such a step. Raises the errors of `poll`."""
         ...
 
-    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         """Make one realtime call, sent once. Returns its answer as the line that a results file has for `custom_id`.
 
-        Raises the errors of `poll`, and RefusedError if the request itself is at fault.
+        Where the answer may be long it is streamed. Raises the errors of `poll`, and RefusedError with a `line` if the
+        request itself is at fault. An UnavailableError without the status 429 or 529 may have been paid for.
         """
         ...
 

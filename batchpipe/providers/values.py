@@ -28,6 +28,8 @@ CreateKind = Literal["label", "blind"]
 AuthHeader = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 # What a request of an ended batch is that has no line in its results.
 WithoutLine = Literal["missing", "canceled", "expired", "not_taken"]
+# How requests are asked: many in one batch, or each by a realtime call.
+Mode = Literal["batch", "realtime"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class RungSettings:
 
     `provider` is the name of the configured provider that is asked. A gateway may call a model by a name of its own:
     `model` then is that name in what is sent, and `known_as` the usual one, by which facts and prices go.
+    `mode` says how its requests are asked. It is no part of what a request is: both modes share answers.
     """
 
     model: str
@@ -73,6 +76,7 @@ class RungSettings:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provider: str = ""
     known_as: str | None = None
+    mode: Mode = "batch"
 
     @property
     def usual_name(self) -> str:
@@ -181,6 +185,26 @@ class BatchList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateRoom:
+    """Says what a reply to a realtime call says of the provider's limits; None where it says nothing.
+
+    `requests` and `tokens` are left, the fewest of all kinds, until the limits are whole again in `seconds`.
+    """
+
+    requests: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Holds the answer to a realtime call as the `line` that a results file has for it, with its line break."""
+
+    line: bytes
+    room: RateRoom = RateRoom()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Holds what a provider's replies say of the account of a key, and how far its clock is ahead of ours.
 
@@ -209,7 +233,7 @@ class RefusedError(Exception):
     `status` is the HTTP status; `kind` is what to do: "too_large", "invalid", "rate_limit", "queue_full",
     "account" (credit, spend limit, permission, key), "not_found", "no_batch_endpoint". `retry_after_seconds` (an hour
     at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock at the reply; None where it said
-    neither.
+    neither. `line`: of a realtime call that is refused for what it asks, the line that a results file has for it.
     """
 
     def __init__(
@@ -220,6 +244,7 @@ class RefusedError(Exception):
         kind: str,
         retry_after_seconds: float | None = None,
         answered_at: datetime | None = None,
+        line: bytes | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -227,6 +252,7 @@ class RefusedError(Exception):
         self.kind = kind
         self.retry_after_seconds = retry_after_seconds
         self.answered_at = answered_at
+        self.line = line
 
 
 class UnavailableError(Exception):

@@ -112,7 +112,7 @@ def _check_keys(params: JsonObject, call: Call) -> None:
     for name in ("model", "max_tokens", "messages"):
         if name not in params:
             raise ParamsError(f"{name}: Field required")
-    if params.get("stream"):
+    if call.batch and params.get("stream"):
         raise ParamsError("stream: streaming is not supported here")
     if call.batch and "speed" in params:
         raise ParamsError("speed: Extra inputs are not permitted")

@@ -296,7 +296,9 @@ class RowTry:
         headers = provider.batch_headers(request.settings)
         began = self.context.machine.monotonic()
         try:
-            line = provider.answer(request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
+            answer = provider.answer(
+                request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS
+            )
         except RefusedError as error:
             self._intents.end(str(request.chunk_id), "refused", error.message)
             if error.kind == "not_found":
@@ -311,7 +313,7 @@ class RowTry:
             raise ProviderError(f"the provider did not answer: {error}", where="provider", hint=hint) from error
         seconds = self.context.machine.monotonic() - began
         raw_folder = self._intents.raw_folder
-        path = raw_folder.write_results(str(request.chunk_id), line)
+        path = raw_folder.write_results(str(request.chunk_id), answer.line)
         self._collector(raw_folder).record_answer(str(request.chunk_id), path)
         raw_folder.compress(str(request.chunk_id))
         return seconds

@@ -6,8 +6,9 @@ import gc
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -17,6 +18,7 @@ import orjson
 
 from batchpipe.common.secrets import redacted
 from batchpipe.providers import (
+    Answer,
     AuthHeader,
     BatchList,
     BatchState,
@@ -27,7 +29,7 @@ from batchpipe.providers import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from batchpipe.providers.anthropic import failures
+from batchpipe.providers.anthropic import failures, realtime
 from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared import download, values
@@ -131,16 +133,28 @@ class Calls(Rules):
         except NotUnderstoodError as error:
             raise UnknownOutcomeError(self._redact(f"HTTP {response.status_code}, but {error}")) from error
 
-    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
-        with failures.raise_as(failures.repeatable_error, self._redact):
-            response = self._post(_MESSAGES, body=params, headers=headers, timeout_seconds=timeout_seconds)
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        stream = realtime.is_streamed(params)
+        body = realtime.streamed(params) if stream else params
+        with failures.raise_as(partial(failures.call_error, custom_id), self._redact):
+            response = self._post(_MESSAGES, body=body, headers=headers, timeout_seconds=timeout_seconds, stream=stream)
+            with closing(response):
+                content = self._streamed_message(response) if stream else response.content
         # The message stays as it came: it may hold what is no strict JSON, and numbers of many digits.
-        message = b" ".join(response.content.splitlines()).strip(_BLANK)
+        message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
-            shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
+            shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
             raise UnavailableError(self._redact(f"the answer is not JSON: {shown!r}"))
         head = orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded"}})
-        return head.removesuffix(b"}}") + b',"message":' + message + b"}}\n"
+        line = head.removesuffix(b"}}") + b',"message":' + message + b"}}\n"
+        return Answer(line=line, room=realtime.room_of(response.headers))
+
+    def _streamed_message(self, response: httpx2.Response) -> bytes:
+        """Return the message that a stream makes. Raises UnavailableError."""
+        try:
+            return realtime.message_of(response.iter_lines())
+        except UnavailableError as error:
+            raise UnavailableError(self._redact(str(error)), status=error.status) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(lambda: self._get(self._path(batch_id)), batch_id)
@@ -281,12 +295,23 @@ class Calls(Rules):
             "timeout": httpx2.Timeout(timeout_seconds, connect=connect),
         }
 
-    def _post(self, path: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> httpx2.Response:
+    def _post(
+        self, path: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float, stream: bool = False
+    ) -> httpx2.Response:
         import httpx2
 
         options: Any = self._options(timeout_seconds, headers)
         if "anthropic-beta" in headers:
             options["params"] = {"beta": "true"}
+        if stream:
+            import anthropic
+
+            kind = anthropic.Stream[Any]
+            answer: Any = self._client.post(
+                path, cast_to=httpx2.Response, content=body, options=options, stream=True, stream_cls=kind
+            )
+            response: httpx2.Response = answer
+            return response
         return self._client.post(path, cast_to=httpx2.Response, content=body or None, options=options)
 
     def _get(

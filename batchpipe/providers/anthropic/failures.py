@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UnknownOutcomeError
 from batchpipe.providers.anthropic.models import model_data
+from batchpipe.providers.anthropic.realtime import error_line
 from batchpipe.providers.shared.http import never_sent
 from batchpipe.providers.shared.values import header, http_date, plain, retry_after_seconds
 
@@ -108,6 +109,18 @@ def repeatable_error(error: Exception, redact: Redact) -> RefusedError | NotSent
     if isinstance(error, anthropic.APIConnectionError) and never_sent(error.__cause__):
         return NotSentError(redact(_message(error)))
     return UnavailableError(redact(_message(error)))
+
+
+def call_error(custom_id: str, error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
+    """Return the error that a failed realtime call is: with a line of results where the request is at fault."""
+    import anthropic
+
+    found = repeatable_error(error, redact)
+    if not isinstance(found, RefusedError) or not isinstance(error, anthropic.APIStatusError):
+        return found
+    if found.kind == "too_large" or (found.kind == "invalid" and _error_body(error) is not None):
+        found.line = error_line(custom_id, error.response.content)
+    return found
 
 
 def list_error(error: Exception, redact: Redact) -> RefusedError | NotSentError | UnavailableError:
