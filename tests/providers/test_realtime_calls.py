@@ -21,9 +21,10 @@ START = {"type": "message_start", "message": {"model": "m", "content": [], "stop
 def ask(client: Calls, wanted: dict[str, Any]) -> dict[str, Any]:
     headers = {"anthropic-version": "2026-10-21"}
     answer = client.answer("r-1", json.dumps(wanted).encode(), headers=headers, timeout_seconds=20)
-    found: dict[str, Any] = json.loads(answer.line)
+    found = json.loads(answer.line)
     assert found["custom_id"] == "r-1"
-    return found["result"]
+    result: dict[str, Any] = found["result"]
+    return result
 
 
 def lines(*events: dict[str, Any]) -> list[str]:
@@ -59,16 +60,23 @@ def test_a_streamed_answer_is_the_plain_one(tmp_path: Path) -> None:
 
 def test_a_stream_keeps_what_a_tool_was_given_as_it_came() -> None:
     block = {"type": "tool_use", "id": "t", "name": "answer", "input": {}}
-    deltas = [
+    deltas: list[dict[str, Any]] = [
         {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": part}}
         for part in ('{"amount": 123456789012', "345678.910}")
     ]
-    end = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}
-    whole = [START, {"type": "content_block_start", "index": 0, "content_block": block}, *deltas, end]
+    end: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}
+    whole: list[dict[str, Any]] = [
+        START,
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *deltas,
+        end,
+    ]
     found = message_of(["", ": a comment", "data: no json", *lines(*whole, {"type": "message_stop"})])
     assert b"123456789012345678.910" in found
     assert json.loads(found)["usage"] == {"input_tokens": 3, "output_tokens": 9}
-    half = [{"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a'}}]
+    half: list[dict[str, Any]] = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a'}}
+    ]
     cut = message_of(lines(START, {"type": "content_block_start", "index": 0, "content_block": block}, *half, end,
                            {"type": "message_stop"}))  # fmt: skip
     assert json.loads(cut)["content"][0]["input"] == '{"a'
