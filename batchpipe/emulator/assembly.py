@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.emulator.anthropic.answering import Answerer
-from batchpipe.emulator.anthropic.answers import read_answers
-from batchpipe.emulator.anthropic.batches import Batches
-from batchpipe.emulator.anthropic.processing import Worker
+from batchpipe.emulator.answering.answers import read_answers
+from batchpipe.emulator.anthropic.models import find_model
+from batchpipe.emulator.anthropic.routes import AnthropicService
 from batchpipe.emulator.control import Control
 from batchpipe.emulator.routes import Routes
 from batchpipe.emulator.service.faults import read_rules
+from batchpipe.emulator.service.protocol import ProtocolService
+from batchpipe.emulator.service.rulebook import Rulebook
 from batchpipe.emulator.service.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of one emulator. `routes` answers requests, `control` holds the rules in force."""
+    """The parts of one emulator. `routes` answers requests, `rulebook` holds the rules in force."""
 
     store: Store
-    control: Control
+    rulebook: Rulebook
     routes: Routes
 
 
@@ -44,16 +45,21 @@ def assemble(
     With `private` new files are for their owner alone.
     Raises EmulatorError for a file or folder that cannot be used.
     """
-    book = None if answers is None else read_answers(answers)
+    book = None if answers is None else read_answers(answers, _unknown)
     rules = None if faults is None else read_rules(faults)
     store = Store(folder, clock, chance, private=private)
     try:
-        worker = Worker(store, Answerer(seed, book))
-        batches = Batches(store, worker, delay_seconds)
-        control = Control(store, batches)
+        rulebook = Rulebook(store)
         if rules is not None:
-            control.use_rules(rules, keep_counts=True)
-        return Service(store, control, Routes(batches, worker, control))
+            rulebook.use_rules(rules, keep_counts=True)
+        # Paths do not collide. The last protocol answers what no other one takes.
+        protocols: Sequence[ProtocolService] = (AnthropicService(store, rulebook, seed, book, delay_seconds),)
+        return Service(store, rulebook, Routes(store, rulebook, Control(store, rulebook, protocols), protocols))
     except BaseException:
         store.close()
         raise
+
+
+def _unknown(model: str) -> bool:
+    """Return whether no protocol can have a model of this name: a mistake in the name of one that is listed."""
+    return model.startswith("claude") and find_model(model) is None

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpipe.emulator import Emulator, EmulatorError
-from batchpipe.emulator.service.patterns import string_matching
-from batchpipe.emulator.service.values import Draw, compile_schema
+from batchpipe.emulator.answering.patterns import string_matching
+from batchpipe.emulator.answering.values import Draw, compile_schema
 
 __all__ = ["desk"]
 

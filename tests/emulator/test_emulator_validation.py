@@ -7,10 +7,10 @@ from helpers.emulator_desk import SCHEMA, Desk, desk, params, request, structure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchpipe.emulator.answering.outcomes import Outcomes
+from batchpipe.emulator.answering.promptcache import PromptCache
 from batchpipe.emulator.anthropic.answering import Answerer
-from batchpipe.emulator.anthropic.outcomes import Outcomes
 from batchpipe.emulator.anthropic.params import Call
-from batchpipe.emulator.anthropic.promptcache import PromptCache
 
 __all__ = ["desk"]
 OLD = {"anthropic-version": "2023-06-01"}

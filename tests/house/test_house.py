@@ -73,7 +73,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # the outside world
     "store.*": ("common.errors", "common.machine", "common.modes", "sql.connection", "sql.quoting"),
     "emulator.service.*": (),
-    "emulator.anthropic.*": ("emulator.service.*",),
+    "emulator.answering.*": ("emulator.service.*",),
+    "emulator.anthropic.*": ("emulator.answering.*", "emulator.service.*"),
     "emulator.*": (),
     # the steps of a run, each standing on those above it
     "engine": (),

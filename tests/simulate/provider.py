@@ -93,7 +93,7 @@ class Provider:
 
     def rules(self, rules: Mapping[str, Any]) -> None:
         """Put rules for what goes wrong in force."""
-        self.service.control.use_rules(orjson.dumps(rules), keep_counts=False)
+        self.service.rulebook.use_rules(orjson.dumps(rules), keep_counts=False)
 
     def stranger(self, requests: int) -> None:
         """Let somebody else make a batch in the same workspace."""

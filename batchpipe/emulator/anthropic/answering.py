@@ -7,20 +7,44 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.anthropic.answers import AnswerBook
-from batchpipe.emulator.anthropic.messages import Texts, read_texts
-from batchpipe.emulator.anthropic.outcomes import ERRORS, Outcomes, break_schema
+from batchpipe.emulator.answering.answers import AnswerBook
+from batchpipe.emulator.answering.outcomes import Outcomes, break_schema
+from batchpipe.emulator.answering.promptcache import NO_CACHE, CacheUse, PromptCache
+from batchpipe.emulator.answering.prompts import prompt_schema
+from batchpipe.emulator.answering.texts import Texts
+from batchpipe.emulator.answering.values import Draw, MakeValue, compile_schema
+from batchpipe.emulator.anthropic.messages import read_texts
+from batchpipe.emulator.anthropic.models import Model, names_of
 from batchpipe.emulator.anthropic.params import AnswerPlan, Call, ParamsError, make_plan
-from batchpipe.emulator.anthropic.promptcache import NO_CACHE, CacheUse, PromptCache
-from batchpipe.emulator.anthropic.prompts import prompt_schema
 from batchpipe.emulator.service.faults import RequestRule
 from batchpipe.emulator.service.jsontypes import JsonObject, is_object
-from batchpipe.emulator.service.values import Draw, MakeValue, compile_schema
 
 _PLANS_KEPT = 500
 _phrase = compile_schema({"type": "string"})
 _TEXT_KEYS = ("messages", "system")
+ERRORS = {
+    "errored_invalid": (
+        400,
+        "invalid_request_error",
+        "messages.0.content: the emulator was told to refuse this",
+    ),
+    "errored_credit": (
+        400,
+        "invalid_request_error",
+        "Your credit balance is too low to access the Anthropic API. "
+        "Please go to Plans & Billing to upgrade or purchase credits.",
+    ),
+    "errored_overloaded": (529, "overloaded_error", "Overloaded"),
+    "errored_api": (500, "api_error", "Internal server error"),
+    "errored_rate_limit": (429, "rate_limit_error", "Number of request tokens has exceeded your rate limit"),
+    "errored_permission": (
+        403,
+        "permission_error",
+        "Your API key does not have permission to use the specified resource",
+    ),
+}
 MISSING = "(missing)"
+_CACHE_SECONDS = {"5m": 300, "1h": 3600}
 _UNANSWERED = ("expired", "canceled", "unknown_type")
 
 
@@ -78,7 +102,7 @@ class Answerer:
         except ParamsError as problem:
             status = 404 if problem.kind == "not_found_error" else 400
             return Answer("errored", error=(status, problem.kind, problem.message))
-        rule = outcomes.choose(plan.model, texts)
+        rule = outcomes.choose(names_of(plan.model), texts)
         outcome = None if rule is None else rule.outcome
         if outcome in ERRORS:
             return Answer("errored", error=ERRORS[outcome])
@@ -90,16 +114,16 @@ class Answerer:
             _apply(outcome, draft, plan)
         output_tokens = min(plan.max_tokens, plan.model.context_tokens - tokens)
         _fit(draft, plan, output_tokens)
-        use = NO_CACHE
-        if texts.cache_ttl is not None:
-            use = cache.use(plan.model, texts.cached, texts.cache_ttl, tokens, draw)
+        use = _cache_use(cache, plan.model, texts, tokens, draw)
         thinking = (
             0 if plan.thinking is None or draft.empty else min(draw.below(48), output_tokens - (draft.tokens or 0))
         )
         message = _message(plan, draft, unique, outcome)
         _add_thinking(message, plan, thinking)
         tier = "batch" if call.batch and outcome != "not_batch_tier" else "standard"
-        message["usage"] = _usage(plan, tokens, (draft.tokens or 0) + max(0, thinking), thinking, use, tier)
+        message["usage"] = _usage(
+            plan, tokens, (draft.tokens or 0) + max(0, thinking), thinking, use, texts.cache_ttl, tier
+        )
         return Answer("succeeded", message=_changed(message, rule))
 
     def _plan(self, key: tuple[Call, bytes], params: JsonObject) -> AnswerPlan:
@@ -123,7 +147,7 @@ class Answerer:
         given: Any = None
         if rule is not None and rule.outcome == "output":
             given = rule.output
-        elif self._book is not None and (line := self._book.find(plan.model, texts)) is not None:
+        elif self._book is not None and (line := self._book.find(names_of(plan.model), texts)) is not None:
             given = line.output
         broken = None if rule is None else rule.outcome
         if given is not None:
@@ -141,6 +165,16 @@ class Answerer:
         if make is None:
             make = self._makes[key] = compile_schema(schema)
         return make
+
+
+def _cache_use(cache: PromptCache, model: Model, texts: Texts, total: int, draw: Draw) -> CacheUse:
+    """Return the cached tokens of a request of `total` input tokens; a prefix that is too short is not cached."""
+    if texts.cache_ttl is None:
+        return NO_CACHE
+    tokens = min(int(len(texts.cached.encode()) * model.token_factor) // 4, total - 1)
+    if tokens < model.cached_from_tokens:
+        return NO_CACHE
+    return cache.use(model.id, texts.cached, _CACHE_SECONDS[texts.cache_ttl], tokens, draw)
 
 
 def _compile_text(text: bytes) -> MakeValue:
@@ -250,14 +284,16 @@ def _add_thinking(message: JsonObject, plan: AnswerPlan, tokens: int) -> None:
     message["content"].insert(0, block)
 
 
-def _usage(plan: AnswerPlan, tokens: int, output: int, thinking: int, use: CacheUse, tier: str) -> JsonObject:
+def _usage(
+    plan: AnswerPlan, tokens: int, output: int, thinking: int, use: CacheUse, ttl: str | None, tier: str
+) -> JsonObject:
     return {
         "input_tokens": tokens - use.read - use.written,
         "cache_creation_input_tokens": use.written,
         "cache_read_input_tokens": use.read,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": use.written if use.ttl == "5m" else 0,
-            "ephemeral_1h_input_tokens": use.written if use.ttl == "1h" else 0,
+            "ephemeral_5m_input_tokens": use.written if ttl == "5m" else 0,
+            "ephemeral_1h_input_tokens": use.written if ttl == "1h" else 0,
         },
         "output_tokens": output,
         "output_tokens_details": {"thinking_tokens": max(0, thinking)},

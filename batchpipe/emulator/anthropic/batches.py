@@ -1,7 +1,6 @@
 """The batches of the service: how they are made, retrieved, listed, canceled, deleted, and how they end."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from batchpipe.emulator.anthropic.bodies import keep_requests
 from batchpipe.emulator.anthropic.processing import WorkedBatch, Worker
@@ -9,6 +8,7 @@ from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import Rules
 from batchpipe.emulator.service.jsontypes import JsonObject
 from batchpipe.emulator.service.store import Batch, Store
+from batchpipe.emulator.service.times import timestamp
 from batchpipe.emulator.service.wire import Request
 
 DAY = 86_400
@@ -233,8 +233,3 @@ class Batches:
 
 def _expires_at(batch: Batch) -> float:
     return batch.created_at + DAY
-
-
-def timestamp(at: float | None, offset: float = 0.0) -> str | None:
-    """Return a time as RFC 3339 in UTC, on a clock that is `offset` seconds ahead."""
-    return None if at is None else datetime.fromtimestamp(at + offset, UTC).isoformat().replace("+00:00", "Z")

@@ -10,8 +10,8 @@ import orjson
 
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.jsontypes import is_list, is_object
+from batchpipe.emulator.service.pieces import PIECE_BYTES
 
-PIECE_BYTES = 1_000_000
 _HEAD = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
 _TAIL = re.compile(rb"\]\s*\}\s*\Z")
 # Within a JSON string the quotes would be escaped, so that this text is always between two objects of a list.
@@ -112,19 +112,3 @@ def _check(place: int, request: object, seen: set[str]) -> None:
     if len(request) != 2:
         extra = next(name for name in request if name not in ("custom_id", "params"))
         raise ApiError(400, f"{here}.{extra}: Extra inputs are not permitted")
-
-
-def line_pieces(path: Path) -> list[tuple[int, int]]:
-    """Return (offset, length) of pieces of a file; each has whole lines, about a megabyte or a thousand of them."""
-    pieces: list[tuple[int, int]] = []
-    start = length = lines = 0
-    with path.open("rb") as file:
-        for line in file:
-            length += len(line)
-            lines += 1
-            if length >= PIECE_BYTES or lines >= 1000:
-                pieces.append((start, length))
-                start, length, lines = start + length, 0, 0
-    if length:
-        pieces.append((start, length))
-    return pieces

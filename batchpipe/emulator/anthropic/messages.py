@@ -1,8 +1,8 @@
 """The service's rules on `messages` and `system`, and the texts in them."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.anthropic.params import NEW_VERSION, AnswerPlan, ParamsError, cache_ttl
 from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, word_set
 
@@ -14,23 +14,6 @@ _BLOCKS = word_set(
     "text_editor_code_execution_tool_result tool_search_tool_result container_upload"
 )
 _TEXT_KEYS = frozenset(("type", "text", "cache_control", "citations"))
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The texts of one request.
-
-    `last`: the last user message. `other`: the system prompt and the user messages before it. `own`: the text that
-    tells the row from others, and that stays the same when a retry adds turns or text blocks: the first text of the
-    first message without a cache mark at its end. `cached`: everything before the last cache mark. `cache_ttl`: the
-    lifetime of that mark, or None.
-    """
-
-    last: str
-    other: str
-    own: str
-    cached: str = ""
-    cache_ttl: str | None = None
 
 
 def read_texts(params: JsonObject, plan: AnswerPlan) -> Texts:

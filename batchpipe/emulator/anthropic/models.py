@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.jsontypes import JsonObject
@@ -174,3 +175,9 @@ def model_page(limit: int, after_id: str | None, before_id: str | None) -> JsonO
         "first_id": page[0].id if page else None,
         "last_id": page[-1].id if page else None,
     }
+
+
+@cache
+def names_of(model: Model) -> tuple[str, ...]:
+    """Return the id of a model, and the short names that stand for it."""
+    return (model.id, *(short for short, name in _ALIASES.items() if name == model.id))

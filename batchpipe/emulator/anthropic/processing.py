@@ -1,20 +1,18 @@
 """Processing of a batch: its requests are read from their file, and the answers are written to the results file."""
 
 import random
-import sqlite3
 from dataclasses import dataclass, field
 from hashlib import md5
 
 import orjson
 
+from batchpipe.emulator.answering.carried import CarriedState, carried_state
 from batchpipe.emulator.anthropic.answering import Answer, Answerer
-from batchpipe.emulator.anthropic.bodies import line_pieces
-from batchpipe.emulator.anthropic.outcomes import Outcomes
 from batchpipe.emulator.anthropic.params import Call
-from batchpipe.emulator.anthropic.promptcache import PromptCache
 from batchpipe.emulator.service.errors import error_envelope
 from batchpipe.emulator.service.faults import Rules
 from batchpipe.emulator.service.jsontypes import JsonObject
+from batchpipe.emulator.service.pieces import line_pieces, share_of, unordered
 from batchpipe.emulator.service.store import Batch, Store
 
 
@@ -27,19 +25,6 @@ class Counts:
     def add(self, kind: str) -> None:
         """Count a request that ended as `kind`."""
         self.by_kind["succeeded" if kind == "unknown" else kind] += 1
-
-
-@dataclass
-class CarriedState:
-    """The state that one batch or call takes over from earlier ones and leaves to later ones."""
-
-    outcomes: Outcomes
-    cache: PromptCache
-
-    def save(self, connection: sqlite3.Connection) -> None:
-        """Save the state, in the transaction that records the end of the work: else a kill could count it twice."""
-        connection.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self.outcomes.changed.items()))
-        connection.executemany("INSERT OR REPLACE INTO prompt_cache VALUES (?, ?)", list(self.cache.written.items()))
 
 
 @dataclass
@@ -70,7 +55,7 @@ class Worker:
         # The provider promises no order of lines. With a shuffle, a client that relies on an order fails every time.
         shuffle = random.Random(batch.requests)
         shuffle.shuffle(pieces)
-        state = self._state(rules)
+        state = carried_state(self._store, rules)
         with (
             self._store.body_path(batch.id).open("rb") as body,
             part.open("wb") as results,
@@ -81,7 +66,7 @@ class Worker:
                 for line in body.read(length).splitlines():
                     request: JsonObject = orjson.loads(line)
                     custom_id: str = request["custom_id"]
-                    if finished >= 1 or (finished > 0 and _share_of(custom_id) < finished):
+                    if finished >= 1 or (finished > 0 and share_of(custom_id) < finished):
                         answer = self._answerer.answer(
                             request["params"], call, batch.id + custom_id, state.outcomes, state.cache
                         )
@@ -89,39 +74,18 @@ class Worker:
                         answer = Answer(otherwise)
                     counts.add(answer.kind)
                     lines.append(_result_line(batch.id, custom_id, answer))
-                results.writelines(_unordered(lines, shuffle))
+                results.writelines(unordered(lines, shuffle))
         self._store.put(part, target)
         return WorkedBatch(counts, state)
 
     def single(self, params: JsonObject, call: Call, unique: str, rules: Rules) -> Answer:
         """Answer one realtime call."""
         with self._store.processing():
-            state = self._state(rules)
+            state = carried_state(self._store, rules)
             answer = self._answerer.answer(params, call, unique, state.outcomes, state.cache)
             with self._store.transaction() as connection:
                 state.save(connection)
         return answer
-
-    def _state(self, rules: Rules) -> CarriedState:
-        counters = {str(name): int(seen) for name, seen in self._store.query("SELECT * FROM counters")}
-        now = self._store.now()
-        entries = {
-            str(prefix): float(expires_at)
-            for prefix, expires_at in self._store.query("SELECT * FROM prompt_cache WHERE expires_at > ?", (now,))
-        }
-        return CarriedState(Outcomes(rules.requests, counters), PromptCache(entries, now, rules.cache_hits))
-
-
-def _share_of(custom_id: str) -> float:
-    return int.from_bytes(md5(custom_id.encode()).digest()[:4]) / 0x100000000
-
-
-def _unordered(lines: list[bytes], shuffle: random.Random) -> list[bytes]:
-    before = list(lines)
-    shuffle.shuffle(lines)
-    if lines == before:
-        lines.reverse()
-    return lines
 
 
 def _result_line(batch_id: str, custom_id: str, answer: Answer) -> bytes:

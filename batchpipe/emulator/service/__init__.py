@@ -1,6 +1,6 @@
-"""What every emulated protocol shares: memory, faults, damage to replies, and values for a schema.
+"""What every emulated protocol shares: memory, rules, faults, and damage to replies.
 
-Input: rules of faults, a folder to keep things in, a JSON schema.
-Output: stored batches and bodies, spoiled replies, values that satisfy the schema.
+Input: rules of faults, a folder to keep things in.
+Output: stored batches and bodies, spoiled replies.
 It writes no table of the project: its memory is one SQLite file and a folder.
 """

@@ -1,23 +1,36 @@
 """Replies that go wrong: refusals, replies lost on the way, and results with broken lines."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import orjson
 
-from batchpipe.emulator.service.errors import ApiError
 from batchpipe.emulator.service.faults import CallRule
-from batchpipe.emulator.service.jsontypes import is_list, is_object
+from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object
 from batchpipe.emulator.service.wire import Reply, html_reply, json_reply
 
 _GONE = object()
 
 
-def refusal(fault: CallRule, request_id: str) -> Reply | None:
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a protocol says things. `error` makes an error body of status, message, code and request id.
+
+    `batches_path`: where its batches are. `id_name`: the member of a result line with the id of its request.
+    `failed` turns a result line into one whose request failed.
+    """
+
+    error: Callable[[int, str, str | None, str], JsonObject]
+    batches_path: str
+    id_name: str
+    failed: Callable[[JsonObject], JsonObject]
+
+
+def refusal(fault: CallRule, request_id: str, wording: Wording) -> Reply | None:
     """Return the reply to a call that the fault refuses unread; None if the call has to be handled."""
     kind, _, number = fault.fault.partition(":")
     if kind == "status":
-        reply = _error(fault, int(number), request_id)
+        reply = _error(fault, int(number), request_id, wording)
     elif kind == "status_html":
         reply = html_reply(int(number))
     elif kind == "reset":
@@ -27,7 +40,7 @@ def refusal(fault: CallRule, request_id: str) -> Reply | None:
     elif kind == "html":
         reply = html_reply(200)
     elif kind == "redirect":
-        reply = _redirect(fault)
+        reply = _redirect(fault, wording)
     else:
         return None
     reply.fault = fault.fault
@@ -38,7 +51,7 @@ def refusal(fault: CallRule, request_id: str) -> Reply | None:
     return reply
 
 
-def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
+def replacement(fault: CallRule, reply: Reply, request_id: str, wording: Wording) -> Reply:
     """Return what the fault sends in place of the reply to a call that was handled."""
     kind, _, number = fault.fault.partition(":")
     changed = reply
@@ -50,7 +63,7 @@ def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
     if kind == "accepted_then_reset":
         changed = Reply(0, framing="reset")
     elif kind == "accepted_then_status":
-        changed = _error(fault, int(number), request_id)
+        changed = _error(fault, int(number), request_id, wording)
     elif kind == "accepted_then_status_html":
         changed = html_reply(int(number))
     elif kind == "accepted_then_empty":
@@ -58,7 +71,7 @@ def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
     elif kind == "accepted_then_html":
         changed = html_reply(200)
     elif kind == "accepted_then_redirect":
-        changed = _redirect(fault)
+        changed = _redirect(fault, wording)
     elif kind == "changed":
         changed = _changed(reply, fault)
     elif kind in ("accepted_late", "late"):
@@ -67,9 +80,9 @@ def replacement(fault: CallRule, reply: Reply, request_id: str) -> Reply:
     return changed
 
 
-def _error(fault: CallRule, status: int, request_id: str) -> Reply:
+def _error(fault: CallRule, status: int, request_id: str, wording: Wording) -> Reply:
     message = fault.message or f"The emulator was told to answer {status}."
-    return json_reply(status, ApiError(status, message, error_code=fault.error_code).body(request_id))
+    return json_reply(status, wording.error(status, message, fault.error_code, request_id))
 
 
 def _other_host(reply: Reply, host: str) -> Reply:
@@ -89,8 +102,8 @@ def edited(edits: Sequence[tuple[bytes, bytes]], reply: Reply) -> Reply:
     return Reply(200, body, reply.content_type, framing="length")
 
 
-def _redirect(fault: CallRule) -> Reply:
-    return Reply(307, headers={"location": f"{fault.host.rstrip('/')}/v1/messages/batches"})
+def _redirect(fault: CallRule, wording: Wording) -> Reply:
+    return Reply(307, headers={"location": f"{fault.host.rstrip('/')}{wording.batches_path}"})
 
 
 def _changed(reply: Reply, fault: CallRule) -> Reply:
@@ -116,7 +129,7 @@ def _change(found: object, path: list[str], value: object) -> None:
         found[name] = value
 
 
-def damage(fault: str, reply: Reply) -> Reply:
+def damage(fault: str, reply: Reply, wording: Wording) -> Reply:
     """Return a reply with results whose lines are cut off, doubled, missing, foreign or broken."""
     assert reply.file is not None
     lines = reply.file.read_bytes().splitlines(keepends=True)
@@ -131,11 +144,11 @@ def damage(fault: str, reply: Reply) -> Reply:
     elif fault == "doubled_line":
         lines.insert(middle, lines[-1])
     elif fault == "differing_double":
-        lines.insert(0, _differing(lines[-1]))
+        lines.insert(0, _written(wording.failed(orjson.loads(lines[-1]))))
     elif fault == "foreign_line":
-        lines.insert(middle, _renamed(lines[0]))
+        lines.insert(middle, _renamed(lines[0], wording))
     elif fault == "foreign_lines":
-        lines = [_renamed(line, f"somebody-elses-row-{place}") for place, line in enumerate(lines)]
+        lines = [_renamed(line, wording, f"somebody-elses-row-{place}") for place, line in enumerate(lines)]
     elif fault == "no_lines":
         lines = []
     elif fault == "missing_line":
@@ -149,17 +162,9 @@ def damage(fault: str, reply: Reply) -> Reply:
     return Reply(200, b"".join(lines), reply.content_type, framing=framing)
 
 
-def _differing(line: bytes) -> bytes:
-    found = orjson.loads(line)
-    message = "the emulator was told to send this line twice"
-    found["result"] = {
-        "type": "errored",
-        "error": {"type": "error", "error": {"type": "api_error", "message": message}, "request_id": None},
-    }
-    return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+def _written(line: JsonObject) -> bytes:
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _renamed(line: bytes, custom_id: str = "somebody-elses-row") -> bytes:
-    found = orjson.loads(line)
-    found["custom_id"] = custom_id
-    return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+def _renamed(line: bytes, wording: Wording, custom_id: str = "somebody-elses-row") -> bytes:
+    return _written({**orjson.loads(line), wording.id_name: custom_id})

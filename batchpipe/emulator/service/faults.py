@@ -18,7 +18,8 @@ OUTCOMES = word_set(
     "out_of_range extra_field missing_field enum_case empty_content split_text unknown_type not_batch_tier "
     "output message"
 )
-CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message", "models")
+CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message", "models", "upload", "files")
+PROTOCOLS = ("anthropic", "openai", "gemini")
 
 MAX_REQUESTS = 100_000
 MAX_BYTES = 256_000_000
@@ -69,7 +70,7 @@ class RequestRule:
 
 @dataclass(frozen=True, slots=True)
 class CallRule:
-    """A fault for `times` calls of one kind, after `after` calls without it.
+    """A fault for `times` calls of one kind, after `after` calls without it; of `protocol` alone where it is given.
 
     `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
     `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte. The
@@ -79,6 +80,7 @@ class CallRule:
 
     call: str
     fault: str
+    protocol: str | None = None
     times: int = 1
     after: int = 0
     seconds: float = 0.0
@@ -251,6 +253,9 @@ class _Reader:
             raise self.error(f"{place}.fault", f"unknown fault {fault!r}; known are {', '.join(known)}")
         if _ONLY_FOR.get(fault, call) != call:
             raise self.error(f"{place}.fault", f"{fault} is a fault of the call {_ONLY_FOR[fault]!r}")
+        protocol = rule.get("protocol")
+        if protocol is not None and protocol not in PROTOCOLS:
+            raise self.error(f"{place}.protocol", f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
         times = self.whole(f"{place}.times", rule.get("times"))
         answer = self.text(f"{place}.answer", rule.get("answer")) or _LANDED_LATER_ANSWER
         if answer != "reset" and not _STATUS.fullmatch(answer):
@@ -262,6 +267,7 @@ class _Reader:
         return CallRule(
             call=call,
             fault=fault,
+            protocol=protocol,
             times=1 if times is None else times,
             after=self.whole(f"{place}.after", rule.get("after")) or 0,
             seconds=self.number(f"{place}.seconds", rule.get("seconds")) or 0.0,

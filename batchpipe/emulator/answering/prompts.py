@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import orjson
 
-from batchpipe.emulator.anthropic.messages import Texts
+from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object
 
 _TAGGED = re.compile(r"<(schema|json_schema|output_schema)>\s*(.*?)\s*</\1>", re.DOTALL)

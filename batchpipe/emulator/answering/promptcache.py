@@ -1,27 +1,22 @@
 """Prompt caching, as the usage of a message shows it: which request writes a prefix, and which reads it.
 
 Nearly all requests read a prefix that an earlier batch or call left in the cache, and each use renews it. The requests
-of one batch run side by side: if the cache did not hold the prefix before, every one of them writes it. A prefix with
-fewer tokens than the model caches is neither written nor read.
+of one batch run side by side: if the cache did not hold the prefix before, every one of them writes it.
 """
 
 from dataclasses import dataclass
 from hashlib import md5
 
-from batchpipe.emulator.anthropic.models import Model
+from batchpipe.emulator.answering.values import Draw
 from batchpipe.emulator.service.faults import CACHE_HITS
-from batchpipe.emulator.service.values import Draw
-
-_SECONDS = {"5m": 300, "1h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """The tokens of one request that were read from the cache, or written to it with the lifetime `ttl`."""
+    """The tokens of one request that were read from the cache, or written to it."""
 
     read: int = 0
     written: int = 0
-    ttl: str = ""
 
 
 NO_CACHE = CacheUse()
@@ -39,12 +34,9 @@ class PromptCache:
         self._hits = round(hits * 100)
         self.written: dict[str, float] = {}
 
-    def use(self, model: Model, prefix: str, ttl: str, total: int, draw: Draw) -> CacheUse:
-        """Return the cached tokens of a request of `total` input tokens that begins with `prefix`."""
-        tokens = min(int(len(prefix.encode()) * model.token_factor) // 4, total - 1)
-        if tokens < model.cached_from_tokens:
-            return NO_CACHE
-        key = md5(f"{model.id}\n{prefix}".encode()).hexdigest()
+    def use(self, model: str, prefix: str, seconds: float, tokens: int, draw: Draw) -> CacheUse:
+        """Return the cached tokens of a request whose prefix has `tokens`, and which keeps it for `seconds`."""
+        key = md5(f"{model}\n{prefix}".encode()).hexdigest()
         hit = self._before.get(key, 0) > self._now and draw.below(100) < self._hits
-        self.written[key] = self._now + _SECONDS[ttl]
-        return CacheUse(read=tokens) if hit else CacheUse(written=tokens, ttl=ttl)
+        self.written[key] = self._now + seconds
+        return CacheUse(read=tokens) if hit else CacheUse(written=tokens)

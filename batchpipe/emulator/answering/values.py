@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from batchpipe.emulator.answering.patterns import string_matching
 from batchpipe.emulator.service.jsontypes import JsonObject, is_integer, is_list, is_number, is_object, word_set
-from batchpipe.emulator.service.patterns import string_matching
 
 _MASK = (1 << 64) - 1
 _DEEPEST = 12

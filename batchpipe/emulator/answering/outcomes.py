@@ -1,35 +1,13 @@
 """The choice of requests that a rule makes go wrong, and the answers that break their schema."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import md5
 from typing import Any
 
-from batchpipe.emulator.anthropic.messages import Texts
-from batchpipe.emulator.anthropic.models import Model, find_model
+from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.service.faults import RequestRule
 from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_number, is_object
 
-ERRORS = {
-    "errored_invalid": (
-        400,
-        "invalid_request_error",
-        "messages.0.content: the emulator was told to refuse this",
-    ),
-    "errored_credit": (
-        400,
-        "invalid_request_error",
-        "Your credit balance is too low to access the Anthropic API. "
-        "Please go to Plans & Billing to upgrade or purchase credits.",
-    ),
-    "errored_overloaded": (529, "overloaded_error", "Overloaded"),
-    "errored_api": (500, "api_error", "Internal server error"),
-    "errored_rate_limit": (429, "rate_limit_error", "Number of request tokens has exceeded your rate limit"),
-    "errored_permission": (
-        403,
-        "permission_error",
-        "Your API key does not have permission to use the specified resource",
-    ),
-}
 _BROKEN_SCHEMAS = ("wrong_enum", "enum_case", "out_of_range", "extra_field", "missing_field")
 
 
@@ -41,14 +19,17 @@ class Outcomes:
         self.counters = counters
         self.changed: dict[str, int] = {}
 
-    def choose(self, model: Model, texts: Texts) -> RequestRule | None:
-        """Return the first rule that applies to this request. Every rule whose conditions hold counts it."""
+    def choose(self, names: Collection[str], texts: Texts) -> RequestRule | None:
+        """Return the first rule that applies to a request for the model of these names.
+
+        Every rule whose conditions hold counts it.
+        """
         if not self.rules:
             return None
         chosen: RequestRule | None = None
         content = md5(texts.own.encode()).hexdigest()
         for place, rule in enumerate(self.rules):
-            if not _applies(rule, model, texts) or not _in_share(rule, place, content):
+            if not _applies(rule, names, texts) or not _in_share(rule, place, content):
                 continue
             if rule.times is not None:
                 name = f"request:{place}" + (f":{content}" if rule.per == "content" else "")
@@ -60,11 +41,9 @@ class Outcomes:
         return chosen
 
 
-def _applies(rule: RequestRule, model: Model, texts: Texts) -> bool:
-    if rule.model is not None:
-        known = find_model(rule.model)
-        if rule.model != model.id and (known is None or known.id != model.id):
-            return False
+def _applies(rule: RequestRule, names: Collection[str], texts: Texts) -> bool:
+    if rule.model is not None and rule.model not in names:
+        return False
     return rule.match is None or rule.match in texts.last or rule.match in texts.other
 
 

@@ -4,8 +4,9 @@ A line answers a request if it has no model or the model of the request, and if 
 prompt or a user message. A match in the last user message wins over one elsewhere; among several the first line wins.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,17 +14,17 @@ from typing import Any
 
 import orjson
 
-from batchpipe.emulator.anthropic.messages import Texts
-from batchpipe.emulator.anthropic.models import Model, find_model
+from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.service.errors import EmulatorError
 from batchpipe.emulator.service.jsontypes import is_object
 
 _SIZES = (10, 5, 3)
+_PREFIX = re.compile(r"^(anthropic|openai|gemini):")
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
-    """One line of the file; `model` is the id of a model, `output` an object or a string."""
+    """One line of the file; `model` is a name of a model, `output` an object or a string."""
 
     match: str
     model: str | None
@@ -66,12 +67,12 @@ class AnswerBook:
                 candidates.extend(index[piece])
         return tuple(place for place in sorted(candidates) if self.lines[place].match in text)
 
-    def find(self, model: Model, texts: Texts) -> AnswerLine | None:
-        """Return the line that answers this request; None if there is none."""
+    def find(self, names: Collection[str], texts: Texts) -> AnswerLine | None:
+        """Return the line that answers a request for the model of these names; None if there is none."""
         for places in (self._found(texts.last), self._found_elsewhere(texts.other)):
             for place in places:
                 line = self.lines[place]
-                if line.model is None or line.model == model.id:
+                if line.model is None or line.model in names:
                     return line
         return None
 
@@ -80,17 +81,24 @@ def _pieces_of(text: str, size: int) -> set[str]:
     return {text[start : start + size] for start in range(len(text) - size + 1)}
 
 
-def read_answers(path: Path) -> AnswerBook:
-    """Return the answers in a file. Raises EmulatorError that names the file and the line."""
+def read_answers(path: Path, unknown: Callable[[str], bool]) -> AnswerBook:
+    """Return the answers in a file; `unknown` says of the name of a model that no protocol can have it.
+
+    Raises EmulatorError that names the file and the line.
+    """
     try:
         text = path.read_bytes()
     except OSError as problem:
         raise EmulatorError(f"{path}: {problem.strerror}") from problem
-    lines = [_line(f"{path}:{number}", line) for number, line in enumerate(text.split(b"\n"), start=1) if line.strip()]
+    lines = [
+        _line(f"{path}:{number}", line, unknown)
+        for number, line in enumerate(text.split(b"\n"), start=1)
+        if line.strip()
+    ]
     return AnswerBook(lines)
 
 
-def _line(where: str, text: bytes) -> AnswerLine:
+def _line(where: str, text: bytes, unknown: Callable[[str], bool]) -> AnswerLine:
     try:
         found: object = orjson.loads(text)
     except orjson.JSONDecodeError as problem:
@@ -109,7 +117,7 @@ def _line(where: str, text: bytes) -> AnswerLine:
         return AnswerLine(match, None, output)
     if not isinstance(model, str):
         raise EmulatorError(f"{where}: 'model' must be a string")
-    known = find_model(model)
-    if known is None:
+    name = _PREFIX.sub("", model)
+    if unknown(name):
         raise EmulatorError(f"{where}: unknown model {model!r}")
-    return AnswerLine(match, known.id, output)
+    return AnswerLine(match, name, output)
