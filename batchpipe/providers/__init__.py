@@ -72,10 +72,13 @@ __all__ = [
     "get_provider_module",
 ]
 
-REGISTRY: Mapping[str, str] = {"anthropic": "batchpipe.providers.anthropic"}
+REGISTRY: Mapping[str, str] = {
+    "anthropic": "batchpipe.providers.anthropic",
+    "gemini": "batchpipe.providers.gemini",
+}
 DEFAULT_PROVIDER = "anthropic"
 # How the names of each built-in provider's models begin, as a regular expression.
-MODEL_NAMES: Mapping[str, str] = {"anthropic": "claude-"}
+MODEL_NAMES: Mapping[str, str] = {"anthropic": "claude-", "gemini": "(models/)?(gemini|gemma|learnlm)-"}
 
 
 def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule:

@@ -35,10 +35,14 @@ Role = Literal["create", "repeatable", "list"]
 
 
 class ErrorBody(NamedTuple):
-    """Holds what a protocol's own error JSON says: its message, and the kind of `RefusedError` that it is."""
+    """Holds what a protocol's own error JSON says: its message, and the kind of `RefusedError` that it is.
+
+    `retry_after_seconds` is how long it asks to wait, where the body says so and no header.
+    """
 
     message: str
     kind: str
+    retry_after_seconds: float | None = None
 
 
 class ErrorReader(NamedTuple):
@@ -285,13 +289,18 @@ class Client:
             message or self._message(response),
             status=response.status_code,
             kind=kind,
-            retry_after_seconds=retry_after_seconds(response.headers),
+            retry_after_seconds=self._retry_after_seconds(response),
             answered_at=http_date(response.headers.get("date")),
         )
+
+    def _retry_after_seconds(self, response: httpx2.Response) -> float | None:
+        found = retry_after_seconds(response.headers)
+        body = self._body(response) if found is None else None
+        return found if body is None else body.retry_after_seconds
 
     def _unavailable(self, response: httpx2.Response) -> UnavailableError:
         return UnavailableError(
             self._message(response),
-            retry_after_seconds=retry_after_seconds(response.headers),
+            retry_after_seconds=self._retry_after_seconds(response),
             status=response.status_code,
         )

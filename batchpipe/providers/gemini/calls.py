@@ -1,0 +1,312 @@
+"""The calls of this provider: uploads, batches, downloads, realtime answers. Each is sent once.
+
+The version v1beta stands in the path, since the provider documents batches there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from batchpipe.providers import (
+    BatchList,
+    BatchState,
+    NotSentError,
+    RefusedError,
+    Shipment,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from batchpipe.providers.gemini.encoding import split_model
+from batchpipe.providers.gemini.failures import ERRORS
+from batchpipe.providers.gemini.rules import Rules
+from batchpipe.providers.gemini.states import BATCH, FILE, batch_state, results_file
+from batchpipe.providers.shared import download, values
+from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
+
+if TYPE_CHECKING:
+    import httpx2
+
+_VERSION = "v1beta"
+_LINES = "application/jsonl"
+_PAGE = 100
+# A list of more pages has no end.
+_MOST_PAGES = 10_000
+_MOST_NAME = 40
+_BLANK = b" \t\r\n\x00\xef\xbb\xbf"
+
+
+def file_name(label: str) -> str:
+    """Return the name of the file that a label's chunk is uploaded as: `files/` and at most 40 of `[a-z0-9-]`."""
+    if len(label) <= _MOST_NAME:
+        return f"files/{label.strip('-')}"
+    return f"files/{label[:7]}-{hashlib.md5(label.encode()).hexdigest()}".replace("--", "-")
+
+
+class Calls(Rules):
+    """This provider, bound to a base URL and a key. Several threads may call at once."""
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._client = Client(
+            key=key,
+            base_url=base_url,
+            headers=headers,
+            errors=ERRORS,
+            timeout_seconds=timeout_seconds,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url} key {self.key_hash}>"
+
+    @property
+    def base_url(self) -> str:
+        return self._client.base_url
+
+    @property
+    def key_hash(self) -> str:
+        return self._client.key_hash
+
+    def close(self) -> None:
+        """Close the connections. A later call opens new ones."""
+        self._client.close()
+
+    def upload(self, body: bytes, shipment: Shipment, *, timeout_seconds: float) -> str | None:
+        """Upload the lines of a chunk under a name of ours; return the name of the file.
+
+        A file of that name is an earlier try of the same chunk. It is taken where it is whole, else it is made anew.
+        """
+        name = file_name(shipment.label)
+        try:
+            return self._upload(body, name, shipment.label, timeout_seconds)
+        except UnavailableError as error:
+            if error.status != 409:
+                raise
+        if self._is_whole(name, body):
+            return name
+        self.discard(name)
+        return self._upload(body, name, shipment.label, timeout_seconds)
+
+    def _upload(self, body: bytes, name: str, label: str, timeout_seconds: float) -> str:
+        """Upload `body` in the two steps of a resumable upload: a start, which names an address, and the bytes."""
+        started = self._client.call(
+            "POST",
+            f"/upload/{_VERSION}/files",
+            headers={
+                "x-goog-upload-protocol": "resumable",
+                "x-goog-upload-command": "start",
+                "x-goog-upload-header-content-length": str(len(body)),
+                "x-goog-upload-header-content-type": _LINES,
+            },
+            json={"file": {"name": name, "displayName": label, "mimeType": _LINES}},
+        )
+        response = self._client.call(
+            "POST",
+            self._address(started.headers.get("x-goog-upload-url", "")),
+            timeout_seconds=timeout_seconds,
+            headers={"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"},
+            content=body,
+        )
+        file = self._file(response)
+        if file.get("state") == "FAILED":
+            raise UnavailableError("the provider could not take in the uploaded file")
+        found = file.get("name")
+        if not isinstance(found, str) or not FILE.fullmatch(found):
+            raise UnavailableError("the upload was answered without the name of a file")
+        return found
+
+    def _address(self, url: str) -> str:
+        """Return the address of an upload at the base URL's host, which alone is sent the key."""
+        try:
+            place = urlsplit(url)
+        except ValueError:
+            place = urlsplit("")
+        if not place.path.startswith("/"):
+            raise UnavailableError("the start of the upload was answered without an address")
+        ours = urlsplit(self.base_url)
+        return f"{ours.scheme}://{ours.netloc}{place.path}" + (f"?{place.query}" if place.query else "")
+
+    def _file(self, response: httpx2.Response) -> Mapping[str, Any]:
+        """Return the file that a reply describes, alone or as its member `file`."""
+        found = self._parsed(response)
+        inner = found.get("file") if isinstance(found, dict) else None
+        file = inner if isinstance(inner, dict) else found
+        return file if isinstance(file, dict) else {}
+
+    def _is_whole(self, name: str, body: bytes) -> bool:
+        """Return whether the file `name` holds `body`. Its hash comes as base64, of the digest or of its digits."""
+        file = self._file(self._client.call("GET", f"/{_VERSION}/{name}"))
+        digest = hashlib.sha256(body)
+        known = {
+            base64.b64encode(digest.digest()).decode(),
+            base64.b64encode(digest.hexdigest().encode()).decode(),
+            digest.hexdigest(),
+        }
+        return file.get("state") == "ACTIVE" and file.get("sha256Hash") in known
+
+    def submit(self, body: bytes, shipment: Shipment, *, input_id: str | None, timeout_seconds: float) -> BatchState:
+        """Make a batch of the uploaded file `input_id`, under the shipment's label."""
+        if input_id is None:
+            raise NotSentError("no file was uploaded, and a batch is made of one")
+        try:
+            response = self._client.call(
+                "POST",
+                self._of_model(shipment.rung.model, "batchGenerateContent"),
+                role="create",
+                timeout_seconds=timeout_seconds,
+                json={"batch": {"displayName": shipment.label, "inputConfig": {"fileName": input_id}}},
+            )
+        except RefusedError as error:
+            # A model that is not there is answered like an endpoint that is not there, in other words.
+            if error.kind == "no_batch_endpoint" and "models/" in error.message:
+                error.kind = "not_found"
+            raise
+        try:
+            return batch_state(parsed(response), response.headers)
+        except NotUnderstoodError as error:
+            message = self._client.redact(f"HTTP {response.status_code}, but {error}")
+            raise UnknownOutcomeError(message) from error
+
+    def discard(self, input_id: str) -> None:
+        if not FILE.fullmatch(input_id):
+            raise RefusedError("this is not the name of a file", status=404, kind="not_found")
+        self._client.call("DELETE", f"/{_VERSION}/{input_id}")
+
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
+        model, request = split_model(params)
+        response = self._client.call(
+            "POST",
+            self._of_model(model, "generateContent"),
+            timeout_seconds=timeout_seconds,
+            headers={**headers, "content-type": "application/json"},
+            content=request,
+        )
+        # The answer stays as it came: it may hold what is no strict JSON, and numbers of many digits.
+        message = b" ".join(response.content.splitlines()).strip(_BLANK)
+        if not message.startswith(b"{"):
+            shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
+            raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
+        return b'{"key":%s,"response":%s}\n' % (orjson.dumps(custom_id), message)
+
+    def poll(self, batch_id: str) -> BatchState:
+        return self._state(batch_id)[0]
+
+    def cancel(self, batch_id: str) -> BatchState:
+        """Ask the provider to cancel a batch. Its reply is empty, so that the batch is asked for afterwards."""
+        self._client.call("POST", self._path(batch_id) + ":cancel", json={})
+        return self.poll(batch_id)
+
+    def collect(self, batch_id: str, path: Path) -> None:
+        name = results_file(self._state(batch_id)[1])
+        if name is None:
+            raise UnavailableError("the batch has no results yet")
+        response = self._client.call(
+            "GET",
+            f"/download/{_VERSION}/{name}:download",
+            params={"alt": "media"},
+            headers={"accept-encoding": download.ENCODINGS},
+            stream=True,
+        )
+        try:
+            download.save(response, path)
+        finally:
+            response.close()
+
+    def list_batches(self, enough: Callable[[Sequence[BatchState]], bool]) -> BatchList:
+        return self._list(enough, _PAGE)
+
+    def account(self) -> BatchList:
+        return self._list(lambda states: True, 1)
+
+    def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
+        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+
+        A list that repeats itself, or that has no end, is not whole.
+        """
+        found: dict[str, BatchState] = {}
+        answered_at = None
+        whole, following = True, ""
+        for page in range(_MOST_PAGES):
+            params = {"pageSize": str(limit), **({"pageToken": following} if following else {})}
+            try:
+                response = self._client.call("GET", f"/{_VERSION}/batches", role="list", params=params)
+                states, following, understood = self._page(response)
+            except (UnavailableError, NotSentError, RefusedError):
+                if not page:
+                    raise
+                return BatchList(states=list(found.values()), whole=False, answered_at=answered_at)
+            answered_at = answered_at or values.http_date(response.headers.get("date"))
+            fresh = [each for each in states if each.batch_id not in found]
+            found |= {each.batch_id: each for each in fresh}
+            whole = whole and understood
+            if not following or enough(list(found.values())):
+                return BatchList(states=list(found.values()), whole=whole and not following, answered_at=answered_at)
+            # A page may be empty before the last one; one that has only batches that were read already leads nowhere.
+            if states and not fresh:
+                break
+        return BatchList(states=list(found.values()), whole=False, answered_at=answered_at)
+
+    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str, bool]:
+        """Return the batches of one page of the list, the token of the next page ("": none), and whether all of the
+        page was understood.
+
+        The list of nobody's batches is an empty object. Raises UnavailableError for what is no page.
+        """
+        try:
+            page = parsed(response)
+        except NotUnderstoodError as error:
+            raise UnavailableError(self._client.redact(f"the list of batches cannot be read: {error}")) from error
+        operations = page.get("operations", []) if isinstance(page, dict) else None
+        if not isinstance(operations, list) or set(page) - {"operations", "nextPageToken", "unreachable"}:
+            raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
+        states = []
+        for each in operations:
+            with suppress(NotUnderstoodError):
+                states.append(batch_state(each, response.headers))
+        following = page.get("nextPageToken", "")
+        understood = isinstance(following, str) and not page.get("unreachable")
+        return states, following if isinstance(following, str) else "", understood and len(states) == len(operations)
+
+    def _state(self, batch_id: str) -> tuple[BatchState, Any]:
+        """Return a batch, and the operation that describes it."""
+        response = self._client.call("GET", self._path(batch_id))
+        operation = self._parsed(response)
+        try:
+            state = batch_state(operation, response.headers)
+        except NotUnderstoodError as error:
+            raise UnavailableError(self._client.redact(str(error))) from error
+        if state.batch_id != batch_id:
+            raise UnavailableError(self._client.redact(f"the answer is about another batch, {state.batch_id}"))
+        return state, operation
+
+    def _parsed(self, response: httpx2.Response) -> Any:
+        try:
+            return parsed(response)
+        except NotUnderstoodError as error:
+            raise UnavailableError(self._client.redact(str(error))) from error
+
+    @staticmethod
+    def _path(batch_id: str) -> str:
+        if not BATCH.fullmatch(batch_id):
+            raise RefusedError(f"{batch_id!r} is not the name of a batch", status=404, kind="not_found")
+        return f"/{_VERSION}/{batch_id}"
+
+    @staticmethod
+    def _of_model(model: str, method: str) -> str:
+        name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        return f"/{_VERSION}/{quote(name, safe='/')}:{method}"

@@ -1,0 +1,108 @@
+"""What the provider's own error JSON means: `{"error": {"code", "message", "status", "details"}}`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batchpipe.providers import RefusedError
+from batchpipe.providers.gemini.models import model_data
+from batchpipe.providers.shared.http import ErrorBody, ErrorReader
+from batchpipe.providers.shared.values import plain
+
+_LONGEST_WAIT_SECONDS = 3600.0
+_RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+_LINE = re.compile(r"(?i)\bline:? #?(\d{1,9})\b")
+_NAMES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 16: "UNAUTHENTICATED"}
+# The HTTP statuses that stand for a code of google.rpc.Code.
+_STATUSES = {3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 16: 401}
+
+
+def read(status: int, body: Any) -> ErrorBody | None:
+    """Return what an error body of the provider says; None for a body of anybody else.
+
+    A streamed call wraps it in a list.
+    """
+    whole = body[0] if isinstance(body, list) and len(body) == 1 else body
+    error = whole.get("error") if isinstance(whole, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    if not isinstance(error.get("code"), int) and not isinstance(error.get("status"), str):
+        return None
+    return ErrorBody(
+        message=error["message"] or str(error.get("status")),
+        kind=_kind(status, error),
+        retry_after_seconds=_retry_after_seconds(error),
+    )
+
+
+ERRORS = ErrorReader(read, request_id_header="x-goog-request-id")
+
+
+def late_refusal(error: Any) -> tuple[RefusedError, int | None] | None:
+    """Return the refusal that the error of a failed batch is, and the first line of the input that it names.
+
+    None where the error says nothing that a person or a smaller batch could mend: it then was the provider's own.
+    """
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code")
+    number = code if isinstance(code, int) and not isinstance(code, bool) else 0
+    named = error.get("status")
+    status = named if isinstance(named, str) else _NAMES.get(number, "")
+    http = _STATUSES.get(number, number)
+    message = plain(str(error.get("message") or status or "the provider gave no reason"))
+    kind = _kind(http, {**error, "status": status})
+    if kind == "invalid" and status != "INVALID_ARGUMENT" and http != 400:
+        return None
+    if kind == "rate_limit":
+        kind = "queue_full"
+    found = _LINE.search(message)
+    refused = RefusedError(
+        message, status=http if http >= 400 else 400, kind=kind, retry_after_seconds=_retry_after_seconds(error)
+    )
+    return refused, int(found[1]) or None if found else None
+
+
+def _kind(http_status: int, error: Mapping[str, Any]) -> str:
+    """Return the kind of a refusal, by its status, else its name, else the text of its message."""
+    message, name = str(error.get("message") or ""), str(error.get("status") or "")
+    account = model_data()["account"]
+    if http_status in (401, 402, 403) or name in account["statuses"] or re.search(account["messages"], message):
+        return "account"
+    if http_status == 413:
+        return "too_large"
+    if http_status == 404 or name == "NOT_FOUND":
+        return "not_found"
+    if http_status == 429 or name == "RESOURCE_EXHAUSTED":
+        quotas = " ".join([message, *_quotas(error)])
+        return "rate_limit" if re.search(model_data()["rate"]["messages"], quotas) else "queue_full"
+    return "invalid"
+
+
+def _details(error: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the details of an error whose type ends with `kind`."""
+    details = error.get("details")
+    for each in details if isinstance(details, list) else ():
+        if isinstance(each, dict) and str(each.get("@type", "")).endswith(kind):
+            yield each
+
+
+def _quotas(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the quotas that were exceeded."""
+    for each in _details(error, "google.rpc.QuotaFailure"):
+        violations = each.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict):
+                yield f"{violation.get('quotaId', '')} {violation.get('quotaMetric', '')}"
+
+
+def _retry_after_seconds(error: Mapping[str, Any]) -> float | None:
+    """Return the seconds that the provider asks to wait, an hour at most; None where it does not."""
+    for each in _details(error, "google.rpc.RetryInfo"):
+        found = _RETRY_DELAY.fullmatch(str(each.get("retryDelay", "")))
+        if found is not None and math.isfinite(float(found[1])):
+            return min(float(found[1]), _LONGEST_WAIT_SECONDS)
+    return None
