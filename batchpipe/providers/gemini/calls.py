@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from batchpipe.providers import (
+    Answer,
     BatchList,
     BatchState,
     NotSentError,
@@ -24,6 +26,7 @@ from batchpipe.providers import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from batchpipe.providers.gemini import realtime
 from batchpipe.providers.gemini.encoding import split_model
 from batchpipe.providers.gemini.failures import ERRORS
 from batchpipe.providers.gemini.rules import Rules
@@ -187,21 +190,39 @@ class Calls(Rules):
             raise RefusedError("this is not the name of a file", status=404, kind="not_found")
         self._client.call("DELETE", f"/{_VERSION}/{input_id}")
 
-    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
+    def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         model, request = split_model(params)
+        stream = realtime.is_streamed(request)
         response = self._client.call(
             "POST",
-            self._of_model(model, "generateContent"),
+            self._of_model(model, "streamGenerateContent" if stream else "generateContent"),
             timeout_seconds=timeout_seconds,
+            stream=stream,
             headers={**headers, "content-type": "application/json"},
+            params={"alt": "sse"} if stream else {},
             content=request,
+            refused_line=partial(realtime.error_line, custom_id),
         )
+        with closing(response):
+            content = self._streamed(response) if stream else response.content
         # The answer stays as it came: it may hold what is no strict JSON, and numbers of many digits.
-        message = b" ".join(response.content.splitlines()).strip(_BLANK)
+        message = b" ".join(content.splitlines()).strip(_BLANK)
         if not message.startswith(b"{"):
-            shown = values.plain(response.content[:400].decode("utf-8", "replace"), 100)
+            shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
             raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
-        return b'{"key":%s,"response":%s}\n' % (orjson.dumps(custom_id), message)
+        return Answer(line=b'{"key":%s,"response":%s}\n' % (orjson.dumps(custom_id), message))
+
+    def _streamed(self, response: httpx2.Response) -> bytes:
+        """Return the response that a stream makes. Raises UnavailableError."""
+        import httpx2
+
+        try:
+            return realtime.response_of(response.iter_lines())
+        except UnavailableError as error:
+            raise UnavailableError(self._client.redact(str(error)), status=error.status) from None
+        except (httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
+            message = f"the stream of the answer broke off ({type(error).__name__}: {error})"
+            raise UnavailableError(self._client.redact(values.plain(message))) from None
 
     def poll(self, batch_id: str) -> BatchState:
         return self._state(batch_id)[0]

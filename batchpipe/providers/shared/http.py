@@ -130,15 +130,17 @@ class Client:
         timeout_seconds: float | None = None,
         stream: bool = False,
         headers: Mapping[str, str] | None = None,
+        refused_line: Callable[[int, bytes], bytes] | None = None,
         **what: Any,
     ) -> httpx2.Response:
         """Make one call, sent once, and return its successful reply; a stream is closed by the caller.
 
         `path` stands below the base URL; a whole URL has to have its scheme, host and port. `what` are the arguments of
-        httpx2 for the query and the body (`params`, `content`, `json`, `data`, `files`). For the role "create" it
+        httpx2 for the query and the body (`params`, `content`, `json`, `data`, `files`). `refused_line` makes, of the
+        status and the body, the line of a realtime call that is refused for what it asks. For the role "create" it
         raises RefusedError, NotSentError or UnknownOutcomeError, else RefusedError, NotSentError or UnavailableError.
         """
-        with self._raised_as(role):
+        with self._raised_as(role, refused_line):
             client = self._client
             request = client.build_request(
                 method,
@@ -203,7 +205,7 @@ class Client:
         return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
     @contextmanager
-    def _raised_as(self, role: Role) -> Iterator[None]:
+    def _raised_as(self, role: Role, refused_line: Callable[[int, bytes], bytes] | None = None) -> Iterator[None]:
         """Raise one of our errors in place of one of the transport, of a reply that is no success, or of one that a
         character set, a length or a body that cannot be makes the library raise.
 
@@ -216,7 +218,10 @@ class Client:
             yield
         except (_StatusError, httpx2.HTTPError, *odd_reply) as error:
             shows_key = self.redact(str(error)) != str(error)
-            raise self._translated(error, role) from (None if shows_key else error)
+            found = self._translated(error, role)
+            if refused_line is not None and isinstance(found, RefusedError) and isinstance(error, _StatusError):
+                found.line = self._line(error.response, found.kind, refused_line)
+            raise found from (None if shows_key else error)
 
     def _translated(self, error: Exception, role: Role) -> Exception:
         if not isinstance(error, _StatusError):
@@ -241,6 +246,12 @@ class Client:
         if 400 <= status < 500:
             return self._refused(response, self._kind(status, body))
         return self._unavailable(response)
+
+    def _line(self, response: httpx2.Response, kind: str, refused_line: Callable[[int, bytes], bytes]) -> bytes | None:
+        """Return the line of a refused request where the request is at fault, by the provider's own words."""
+        if kind == "too_large" or (kind == "invalid" and self._body(response) is not None):
+            return refused_line(response.status_code, response.content)
+        return None
 
     def _create_error(self, response: httpx2.Response, body: ErrorBody | None) -> Exception:
         """Return the error that a failed create is.

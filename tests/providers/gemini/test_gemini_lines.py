@@ -131,7 +131,7 @@ def test_responses_without_an_answer(tmp_path: Path) -> None:
     assert [row["cost_known"] for row in rows] == [True, True, True, True, False]
 
 
-ERRORS = [
+ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"error": {"code": 3, "message": "Invalid value"}}, "permanent"),
     ({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "Invalid value"}}, "permanent"),
     ({"error": {"status": "INVALID_ARGUMENT", "message": "Invalid value"}}, "permanent"),

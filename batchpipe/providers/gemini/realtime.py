@@ -1,0 +1,85 @@
+"""Realtime calls of this provider: when they are streamed, and the response that a stream makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from batchpipe.providers import UnavailableError
+from batchpipe.providers.shared import values
+
+# A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between, and Gemini 4
+# writes no more than 32,768 tokens into an answer that is not streamed.
+STREAMED_FROM_TOKENS = 8_192
+# The parts of a candidate that stand in the last piece of a stream alone.
+_AT_THE_END = ("finishReason", "finishMessage", "safetyRatings", "citationMetadata", "tokenCount", "avgLogprobs")
+
+
+def is_streamed(request: bytes) -> bool:
+    """Return whether the answer to this request may be so long that it is streamed."""
+    config = orjson.loads(request).get("generationConfig")
+    most = config.get("maxOutputTokens") if isinstance(config, dict) else None
+    return isinstance(most, int) and most >= STREAMED_FROM_TOKENS
+
+
+def response_of(lines: Iterable[str]) -> bytes:
+    """Return the response that the lines of a stream of server-sent events make, as JSON.
+
+    Each event is a response with a piece of the content; the counts of the last one are those of the whole. Raises
+    UnavailableError where the stream breaks off before a candidate has ended, or holds an error; with its status where
+    nothing was answered.
+    Source: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent
+    """
+    whole: dict[str, Any] = {}
+    candidate: dict[str, Any] = {}
+    parts: list[Any] = []
+    for event in _events(lines):
+        if isinstance(event.get("error"), dict):
+            raise _error(event["error"], begun=bool(whole))
+        whole.update({name: each for name, each in event.items() if name != "candidates"})
+        candidates = event.get("candidates")
+        piece = candidates[0] if isinstance(candidates, list) and candidates else None
+        if isinstance(piece, dict):
+            content = piece.get("content")
+            found = content.get("parts") if isinstance(content, dict) else None
+            parts += found if isinstance(found, list) else []
+            candidate.update({name: each for name, each in piece.items() if name in _AT_THE_END})
+            candidate["content"] = {"role": "model", "parts": parts}
+    blocked = isinstance(whole.get("promptFeedback"), dict) and not candidate
+    if not blocked and "finishReason" not in candidate:
+        raise UnavailableError("the stream of the answer broke off")
+    return orjson.dumps({**({"candidates": [candidate]} if candidate else {}), **whole})
+
+
+def _events(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
+    """Yield the data of the events of a stream; what is no JSON object is left out."""
+    for line in lines:
+        if line.startswith("data:"):
+            try:
+                found = orjson.loads(line[5:])
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(found, dict):
+                yield found
+
+
+def _error(error: Mapping[str, Any], *, begun: bool) -> UnavailableError:
+    """Return the error that a stream holds. Once the answer had begun it may have been paid for."""
+    code = error.get("code")
+    message = values.plain(f"{error.get('status') or code}: {error.get('message') or 'in the stream of the answer'}")
+    known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
+    return UnavailableError(message, status=code if known and not begun else None)
+
+
+def error_line(custom_id: str, status: int, body: bytes) -> bytes:
+    """Return the line that a results file has for a request that was refused with the error `body`."""
+    try:
+        found: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    error = found.get("error") if isinstance(found, dict) else None
+    if not isinstance(error, dict):
+        error = {"code": status, "message": "refused without a reason"}
+    return orjson.dumps({"key": custom_id, "error": error}) + b"\n"
