@@ -22,6 +22,8 @@ from batchpipe.cli.shared_options import (
     Params,
     Pipeline,
     Pipelines,
+    Precision,
+    Recall,
     Risk,
     Tune,
     Wait,
@@ -127,6 +129,8 @@ def evaluate(
     target: Annotated[
         float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
     ] = None,
+    precision: Precision = None,
+    recall: Recall = None,
     risk: Risk = None,
     held_out: HeldOut = False,
     plot: Annotated[
@@ -152,6 +156,8 @@ def evaluate(
         max_drop=max_drop,
         tune=tune,
         target=target,
+        precision=precision or [],
+        recall=recall or [],
         risk=risk,
         held_out=held_out,
         plot=plot,

@@ -88,6 +88,22 @@ FailUnder: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than version V: v3, a hash or a git ref.")
 ]
+Precision: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="FIELD=VALUE:X",
+        help="With --tune: at least the share X of the answers with this value must be right.",
+    ),
+]
+Recall: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recall",
+        metavar="FIELD=VALUE:X",
+        help="With --tune: at least the share X of the rows with this true value must be found.",
+    ),
+]
 Risk: TypeAlias = Annotated[
     float | None,
     typer.Option("--risk", metavar="X", help="The share of promises by --tune that may be broken. Default: 0.05."),

@@ -15,13 +15,15 @@ class Answer:
     """The answer of one rung to one row, after all attempts.
 
     `valid` is False if the model refused or no attempt gave a valid answer. `confidence` is None if the answer has
-    none; such an answer satisfies no threshold. `cost_usd` is the cost of all attempts.
+    none; such an answer satisfies no threshold. `cost_usd` is the cost of all attempts. `has` says of each promised
+    value whether the answer gives it.
     """
 
     valid: bool
     correct: bool
     confidence: float | None
     cost_usd: Decimal
+    has: tuple[bool, ...] = ()
 
 
 # One gold row: its answer on each rung of the pipeline, in order; None for a rung whose `when` excludes the row.
@@ -33,11 +35,17 @@ class Ladder:
     """The rungs that are used, numbered from 1 in the pipeline's order, each with its threshold.
 
     `accepts` has one threshold for each rung used: an answer with `confidence >= threshold` is accepted; None accepts
-    every valid answer. The threshold of the last rung decides only which answers are marked for review.
+    every valid answer. The threshold of the last rung decides only which answers are marked for review. `for_values`,
+    where it is given, has the thresholds for answers with a promised value; `accepts` then has those for the others.
     """
 
     rungs: tuple[int, ...]
     accepts: tuple[float | None, ...]
+    for_values: tuple[float | None, ...] | None = None
+
+    def thresholds(self, answer: Answer) -> tuple[float | None, ...]:
+        """Return the thresholds that an answer is held against on each rung."""
+        return self.for_values if self.for_values is not None and any(answer.has) else self.accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +84,14 @@ def climb(row: Row, ladder: Ladder) -> Climb:
     kept: Answer | None = None
     standing: int | None = None
     accepted, paid = False, Decimal(0)
-    for rung, threshold in zip(ladder.rungs, ladder.accepts, strict=True):
+    for place, rung in enumerate(ladder.rungs):
         answer = row[rung - 1]
         if answer is None:
             continue
         paid += answer.cost_usd
         if answer.valid:
-            kept, standing, accepted = answer, rung, _accepts(threshold, answer.confidence)
+            kept, standing = answer, rung
+            accepted = _accepts(ladder.thresholds(answer)[place], answer.confidence)
             if accepted:
                 break
     correct = kept is not None and kept.correct

@@ -55,6 +55,7 @@ class AnswerArrays:
         confidence = np.array([[_known(each) for each in row] for row in rows])
         self.confidence = np.where(self.valid, confidence, -inf)
         self.cost = np.array([[0.0 if each is None else _units(each) for each in row] for row in rows])
+        self.has = _promised_values(rows)
 
     def subset(self, places: Sequence[int]) -> AnswerArrays:
         """Return the answers to the rows at `places`."""
@@ -62,6 +63,7 @@ class AnswerArrays:
         fewer.n = len(places)
         fewer.valid, fewer.correct = self.valid[list(places)], self.correct[list(places)]
         fewer.confidence, fewer.cost = self.confidence[list(places)], self.cost[list(places)]
+        fewer.has = self.has[list(places)]
         return fewer
 
     def thresholds(self, rung: int, most: int) -> tuple[float | None, ...]:
@@ -89,11 +91,27 @@ class AnswerArrays:
             newest = np.where(self.valid[:, rung - 1], self.correct[:, rung - 1], newest)
         return newest
 
+    def newest_has(self, rungs: Sequence[int]) -> Any:
+        """Return an array of shape (row, promised value): whether the newest valid answer of `rungs` gives it."""
+        np = numpy()
+        newest = np.zeros(self.has[:, 0].shape, dtype=bool)
+        for rung in rungs:
+            newest = np.where(self.valid[:, rung - 1, None], self.has[:, rung - 1], newest)
+        return newest
+
     def accepted(self, rung: int, thresholds: Sequence[float | None]) -> Any:
         """Return an array of shape (threshold, row): whether the rung's answer to the row is accepted."""
         np = numpy()
         valid, confidence = self.valid[:, rung - 1], self.confidence[:, rung - 1]
         return np.array([valid if each is None else valid & (confidence >= each) for each in thresholds])
+
+
+def _promised_values(rows: Sequence[Row]) -> Any:
+    """Return an array of shape (row, rung, promised value): whether the answer is valid and gives the value."""
+    width = next((len(each.has) for row in rows for each in row if each is not None), 0)
+    nothing = (False,) * width
+    marks = [[each.has if each is not None and each.valid else nothing for each in row] for row in rows]
+    return numpy().array(marks, dtype=bool).reshape(len(rows), len(rows[0]), width)
 
 
 def _known(answer: Answer | None) -> float:

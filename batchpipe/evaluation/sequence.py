@@ -15,12 +15,20 @@ and nothing about models or confidences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, inf, isfinite, sqrt
-from typing import Any
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal
 
+from batchpipe.evaluation.claims import (
+    Claim,
+    ClaimResult,
+    PromisedValues,
+    claim_result,
+    critical_counts,
+    lower_bound,
+)
 from batchpipe.evaluation.ladder_cost import Ladder, Row, measure, single
-from batchpipe.evaluation.library import numpy, scipy_stats
+from batchpipe.evaluation.library import numpy
 from batchpipe.evaluation.search import AnswerArrays, choices, shortest_between
 from batchpipe.evaluation.tuning import POINTS, RISK, Tuning, cheapest_single, check_gold, curve_on
 
@@ -29,69 +37,187 @@ MAIN_WEIGHT = 0.7
 # Thresholds for confidences from 0 to 1, denser where sure models put most of their answers.
 FINE = (0.9999, 0.9995, 0.999, 0.9975, 0.995, 0.9925)
 GRID = (1.0, *FINE, *(place / 100 for place in range(99, -1, -1)))
-POWER = 0.8  # the chance with which the number of labels that is asked for is enough
+
+# How the two thresholds of a path's ladders fall: together, one after the other, or one of them accepts all answers.
+Shape = Literal["same", "values first", "others first", "values free", "others free"]
+Thresholds = tuple[float | None, ...]
+NO_VALUES = PromisedValues()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """The ladders of one choice of rungs from the most careful one on, with their right rows and their cost in units.
+    """The ladders of one choice of rungs from the most careful one on.
 
-    `hits` and `cost` are arrays with one number per ladder.
+    The arrays have one number per ladder: right rows, cost in units, and for each promised value, in the second
+    dimension, the answers that give it (`answered`) and those of them that are right (`found`).
+    `share`: the path's part of the risk.
     """
 
     ladders: Sequence[Ladder]
     hits: Any
     cost: Any
+    answered: Any
+    found: Any
+    share: float = 1.0
 
 
-def tune_by_all(rows: Sequence[Row], *, target: float, risk: float = RISK, points: int = POINTS) -> Tuning:
+def tune_by_all(
+    rows: Sequence[Row],
+    *,
+    target: float | None,
+    risk: float = RISK,
+    points: int = POINTS,
+    values: PromisedValues = NO_VALUES,
+) -> Tuning:
     """Return the cheapest ladder that is promised to reach `target` on rows to come, tested with all gold rows.
 
-    `risk`: the greatest chance, over samples of gold rows, that a promise is given and does not hold. Raises
-    UsageError for fewer than 20 rows, or for a target or a risk that is out of range.
+    `risk`: the greatest chance, over samples of gold rows, that a promise is given and does not hold. `values` are the
+    claims about values, which hold together with `target`; without a target (None) they are all that is promised.
+    Raises UsageError for fewer than 20 rows, or for a target or a risk that is out of range.
     """
     check_gold(len(rows), target, risk)
     answers = AnswerArrays(rows)
-    paths = [path_of(answers, rungs) for rungs in choices(answers.rungs) if len(rungs) > 1]
-    start = _start(answers, rows)
-    passed = _passed(start, paths, len(rows), target, risk)
-    best = min(passed, key=lambda each: each[1])[0] if passed else start.ladders[0]
-    found = measure(rows, best)
+    claims = Claims(answers, target, values)
+    start = replace(_start(answers, rows, claims), share=1.0)
+    chosen = [rungs for rungs in choices(answers.rungs) if len(rungs) > 1]
+    paths = [
+        path_of(answers, rungs, claims, shape, share / len(claims.shapes))
+        for rungs, share in zip(chosen, _shares(chosen), strict=True)
+        for shape in claims.shapes
+    ]
+    passed = _passed(start, paths, claims, risk)
+    best = min(passed, key=lambda each: each[1]) if passed else (start, (0.0, 0.0), 0)
+    path, _, place = best
+    ladder = path.ladders[place]
+    found = measure(rows, ladder)
     singles = tuple(measure(rows, single(rung)) for rung in range(1, answers.rungs + 1))
-    promised = target if passed else lower_bound(found.accuracy.hits, len(rows), risk)
-    more = None if passed else labels_needed(found.accuracy.value, target, risk)
+    results = claims.results(path, place, risk, given=bool(passed))
+    promised = target if passed else lower_bound(found.accuracy.hits, len(rows), risk) if target is not None else None
+    wanted = [each.gold_rows for each in results if each.low < each.claim.target]
+    known = [each for each in wanted if each is not None]
+    more = None if passed or len(known) < len(wanted) else max(known, default=None)
     return Tuning(
         target=target,
         risk=risk,
         held_out=False,
         reached=bool(passed),
-        ladder=best,
+        ladder=ladder,
         tuned_on=found,
         measured=found,
         promised=promised,
         labels=more,
-        guarantee=_guarantee(len(rows), target, risk, None if passed else promised, more),
+        guarantee=guarantee(len(rows), results, risk, more),
         curve=curve_on(rows, rows, points),
         singles=singles,
         cheapest_single=cheapest_single(singles, target),
+        claims=results,
     )
 
 
-def path_of(answers: AnswerArrays, rungs: tuple[int, ...]) -> Path:
+class Claims:
+    """The claims that a ladder is tested for, and what is counted for each of them.
+
+    `shapes` are the kinds of paths whose ladders are tested. A claim about a value makes a second threshold useful: to
+    accept every answer with the value costs no recall, and to accept every other answer costs no precision.
+    """
+
+    def __init__(self, answers: AnswerArrays, target: float | None, values: PromisedValues) -> None:
+        np = numpy()
+        self.n = answers.n
+        self.claims = (*(() if target is None else (Claim(kind="accuracy", target=target),)), *values.claims)
+        self.first = len(self.claims) - len(values.claims)
+        self.truths = np.array(values.truths, dtype=bool).reshape(len(values.claims), answers.n)
+        kinds = {each.kind for each in self.claims}
+        if kinds == {"recall"}:
+            self.shapes: tuple[Shape, ...] = ("values free",)
+        elif kinds == {"precision"}:
+            self.shapes = ("others free",)
+        else:
+            self.shapes = ("same", "values first", "others first") if values.claims else ("same",)
+
+    def counted(self, path: Path, number: int) -> tuple[Any, Any]:
+        """Return for each ladder of the path the rows that count for a claim, and the right ones among them."""
+        np, kind = numpy(), self.claims[number].kind
+        if kind == "accuracy":
+            return np.full(len(path.ladders), self.n), path.hits
+        place = number - self.first
+        if kind == "precision":
+            return path.answered[:, place], path.found[:, place]
+        return np.full(len(path.ladders), self.truths[place].sum()), path.found[:, place]
+
+    def passes(self, path: Path, risk: float) -> Any:
+        """Return an array that says of each ladder whether every claim passes the exact test at the path's risk."""
+        np = numpy()
+        kept = np.ones(len(path.ladders), dtype=bool)
+        for number, claim in enumerate(self.claims):
+            n, hits = self.counted(path, number)
+            kept &= hits >= critical_counts(n, claim.target, risk * path.share)
+        return kept
+
+    def results(self, path: Path, place: int, risk: float, *, given: bool) -> tuple[ClaimResult, ...]:
+        """Return what is known of each claim for one ladder of the path."""
+        found = []
+        for number, claim in enumerate(self.claims):
+            n, hits = self.counted(path, number)
+            found.append(claim_result(claim, int(hits[place]), int(n[place]), self.n, risk, given=given))
+        return tuple(found)
+
+
+def path_of(
+    answers: AnswerArrays, rungs: tuple[int, ...], claims: Claims | None = None, shape: Shape = "same", share: float = 1
+) -> Path:
     """Return the ladders of `rungs`, the most careful first; the last one accepts every valid answer."""
     np = numpy()
-    thresholds = (*grid_of(answers), None)
-    last, newest = rungs[-1] - 1, answers.newest_correct(rungs)
-    shape = (len(thresholds), answers.n)
-    right, paid, rising = np.zeros(shape), np.zeros(shape), np.ones(shape, dtype=bool)
+    claims = claims or Claims(answers, 1.0, NO_VALUES)
+    for_values, others = pairs_of(shape, (*grid_of(answers), None))
+    truth = claims.truths.T
+    rising = np.ones((len(others), answers.n), dtype=bool)
+    hits, cost = np.zeros(len(others)), np.zeros(len(others))
+    counted = np.zeros((2, len(others), truth.shape[1]))
+
+    def keep(kept: Any, correct: Any, has: Any) -> None:
+        counted[0] += kept @ has.astype(float)
+        counted[1] += kept @ (has & truth).astype(float)
+        hits[:] += kept @ correct.astype(float)
+
     for rung in rungs[:-1]:
-        accepted = rising & answers.accepted(rung, thresholds)
-        paid += rising * answers.cost[:, rung - 1]
-        right += accepted & answers.correct[:, rung - 1]
+        accepted = answers.accepted(rung, others)
+        if for_values is not others:
+            named = answers.has[:, rung - 1].any(axis=1)
+            accepted = np.where(named, answers.accepted(rung, for_values), accepted)
+        accepted &= rising
+        cost += rising @ answers.cost[:, rung - 1]
+        keep(accepted, answers.correct[:, rung - 1], answers.has[:, rung - 1])
         rising &= ~accepted
-    ladders = [Ladder(rungs=rungs, accepts=(*(each,) * (len(rungs) - 1), None)) for each in thresholds]
-    hits = np.rint((right + rising * newest).sum(axis=1)).astype(int)
-    return Path(ladders=ladders, hits=hits, cost=(paid + rising * answers.cost[:, last]).sum(axis=1))
+    cost += rising @ answers.cost[:, rungs[-1] - 1]
+    keep(rising, answers.newest_correct(rungs), answers.newest_has(rungs))
+    two = for_values is not others
+    ladders = [
+        Ladder(
+            rungs=rungs,
+            accepts=(*(other,) * (len(rungs) - 1), None),
+            for_values=(*(value,) * (len(rungs) - 1), None) if two else None,
+        )
+        for value, other in zip(for_values, others, strict=True)
+    ]
+    answered, found = np.rint(counted).astype(int)
+    return Path(ladders=ladders, hits=np.rint(hits).astype(int), cost=cost, answered=answered, found=found, share=share)
+
+
+def pairs_of(shape: Shape, grid: Thresholds) -> tuple[Thresholds, Thresholds]:
+    """Return the thresholds of a path for answers with a promised value, and those for the others, from the most
+    careful pair on. Both are one and the same object where they do not differ.
+    """
+    top = grid[0]
+    if shape == "values free":
+        return (None,) * len(grid), grid
+    if shape == "others free":
+        return grid, (None,) * len(grid)
+    if shape == "values first":
+        return (*grid, *(None,) * (len(grid) - 1)), (*(top,) * len(grid), *grid[1:])
+    if shape == "others first":
+        return (*(top,) * len(grid), *grid[1:]), (*grid, *(None,) * (len(grid) - 1))
+    return grid, grid
 
 
 def grid_of(answers: AnswerArrays) -> tuple[float, ...]:
@@ -109,91 +235,63 @@ def grid_of(answers: AnswerArrays) -> tuple[float, ...]:
     return tuple(shortest_between(low, float(high)) for low, high in zip(lows, values, strict=True))[::-1]
 
 
-def critical_hits(n: int, target: float, risk: float) -> int:
-    """Return the fewest right rows of `n` with which the exact binomial test passes: P(X >= hits) <= risk if the
-    accuracy is `target`; n + 1 if no number of right rows is enough.
-    """
-    stats = scipy_stats()
-    hits = int(stats.binom.isf(risk, n, target)) + 1
-    while hits > 0 and stats.binom.sf(hits - 2, n, target) <= risk:
-        hits -= 1
-    while hits <= n and stats.binom.sf(hits - 1, n, target) > risk:
-        hits += 1
-    return hits
-
-
-def lower_bound(hits: int, n: int, risk: float) -> float:
-    """Return the lower limit of Clopper and Pearson (Biometrika 26, 1934) of a share, one-sided at `risk`."""
-    return float(scipy_stats().beta.ppf(risk, hits, n - hits + 1)) if hits else 0.0
-
-
-def labels_needed(accuracy: float, target: float, risk: float) -> int | None:
-    """Return about how many gold rows a promise of `target` needs, if the ladder is right on the share `accuracy`.
-
-    None if no number is enough. The formula is that of the size of a sample for one share by the normal approximation
-    (Fleiss, "Statistical Methods for Rates and Proportions", 1981), with a chance of `POWER`.
-    """
-    if not target < min(accuracy, 1.0) or not isfinite(accuracy):
-        return None
-    stats = scipy_stats()
-    by_risk, by_power = float(stats.norm.isf(risk)), float(stats.norm.isf(1 - POWER))
-    spread = by_risk * sqrt(target * (1 - target)) + by_power * sqrt(accuracy * (1 - accuracy))
-    return ceil((spread / (accuracy - target)) ** 2)
-
-
-def _start(answers: AnswerArrays, rows: Sequence[Row]) -> Path:
+def _start(answers: AnswerArrays, rows: Sequence[Row], claims: Claims) -> Path:
     """Return the one ladder that all paths begin near: the last rung alone, or all rungs where it may not answer all
     rows.
     """
     everywhere = all(row[-1] is not None for row in rows)
     rungs = (answers.rungs,) if everywhere or answers.rungs == 1 else tuple(range(1, answers.rungs + 1))
-    whole = path_of(answers, rungs)
-    return Path(ladders=whole.ladders[:1], hits=whole.hits[:1], cost=whole.cost[:1])
+    whole = path_of(answers, rungs, claims)
+    first = {name: getattr(whole, name)[:1] for name in ("ladders", "hits", "cost", "answered", "found")}
+    return Path(**first)
 
 
 def _passed(
-    start: Path, paths: Sequence[Path], n: int, target: float, risk: float
-) -> list[tuple[Ladder, tuple[float, float]]]:
-    """Return the ladders that passed, each with its cost and with minus its right rows, which decide at equal cost."""
+    start: Path, paths: Sequence[Path], claims: Claims, risk: float
+) -> list[tuple[Path, tuple[float, float], int]]:
+    """Return the ladders that passed as path and place, each with its cost and with minus its right rows, which decide
+    at equal cost.
+    """
     np = numpy()
-    if start.hits[0] < critical_hits(n, target, risk):
+    if not claims.passes(start, risk)[0]:
         return []
-    passed = [(start.ladders[0], (float(start.cost[0]), float(-start.hits[0])))]
-    for path, share in zip(paths, _shares(paths), strict=True):
-        short = np.flatnonzero(path.hits < critical_hits(n, target, risk * share))
+    passed = [(start, (float(start.cost[0]), float(-start.hits[0])), 0)]
+    for path in paths:
+        short = np.flatnonzero(~claims.passes(path, risk))
         until = int(short[0]) if short.size else len(path.ladders)
-        passed += [(path.ladders[place], (float(path.cost[place]), float(-path.hits[place]))) for place in range(until)]
+        passed += [(path, (float(path.cost[place]), float(-path.hits[place])), place) for place in range(until)]
     return passed
 
 
-def _shares(paths: Sequence[Path]) -> list[float]:
-    """Return each path's share of the risk. The path from the first to the last rung has the largest."""
-    if len(paths) == 1:
+def _shares(chosen: Sequence[tuple[int, ...]]) -> list[float]:
+    """Return the share of the risk for each choice of rungs. That of the first and the last rung has the largest."""
+    if len(chosen) == 1:
         return [1.0]
-    ends = [(path.ladders[0].rungs[0], path.ladders[0].rungs[-1]) for path in paths]
-    longest = max(ends, key=lambda each: each[1] - each[0], default=(0, 0))
-    main = [len(path.ladders[0].rungs) == 2 and each == longest for path, each in zip(paths, ends, strict=True)]
-    return [MAIN_WEIGHT if each else (1 - MAIN_WEIGHT) / (len(paths) - 1) for each in main]
+    longest = max((rungs[-1] - rungs[0] for rungs in chosen), default=0)
+    main = [len(rungs) == 2 and rungs[1] - rungs[0] == longest for rungs in chosen]
+    return [MAIN_WEIGHT if each else (1 - MAIN_WEIGHT) / (len(chosen) - 1) for each in main]
 
 
-def _guarantee(n: int, target: float, risk: float, short: float | None, labels: int | None) -> str:
-    """Return the promise in words, with the method and its assumptions.
-
-    `short` is the accuracy that can be promised if it is below `target`, else None; `labels` is how many gold rows a
-    promise would need.
-    """
+def guarantee(n: int, results: Sequence[ClaimResult], risk: float, labels: int | None) -> str:
+    """Return the promise in words, with the method and its assumptions; `labels` is how many gold rows would do."""
+    given = all(each.given for each in results)
     seldom = f"Over samples of gold rows at most 1 in {1 / risk:.3g} such promises is broken."
-    if short is None:
-        said = f"The ladder is promised to be right on at least {target:.1%} of the rows to come. {seldom}"
+    if len(results) > 1:
+        seldom = f"Over samples of gold rows, one of these promises or more is broken in at most 1 of {1 / risk:.3g}."
+    if given:
+        said = f"The ladder is promised {_joined([_said(each, each.claim.target) for each in results])}. {seldom}"
     else:
+        missed = [f"{each.claim.target:.1%}{_of(each.claim)}" for each in results if each.low < each.claim.target]
+        best = [_said(each, each.low) for each in results]
+        alone = " (each taken alone)" if len(results) > 1 else ""
         said = (
-            f"No ladder passed for {target:.1%}. The most careful one is promised to be right on at least {short:.1%} "
-            f"of the rows to come. {seldom} "
+            f"No ladder passed for {_joined(missed)}. The most careful one can be promised {_joined(best)}{alone}. "
+            f"{seldom} "
         )
         said += (
-            f"If it is as accurate as on these rows, about {labels:,} gold rows are enough for {target:.1%}."
-            if labels is not None
-            else f"It was right on too few rows: more gold rows alone do not bring the promise of {target:.1%}."
+            f"If it is as good as on these rows, about {labels:,} gold rows are enough: {labels - n:,} more."
+            if labels is not None and labels > n
+            else "It was right on too few rows: more gold rows alone do not bring the promise."
         )
     return (
         f"All {n:,} gold rows tested the ladders, which were ordered before a gold value was seen. {said} The gold "
@@ -201,3 +299,22 @@ def _guarantee(n: int, target: float, risk: float, short: float | None, labels: 
         "sequence (Angelopoulos et al., arXiv:2110.01052) and the exact binomial test; it assumes nothing about models "
         "or confidences. What holds for the rest of this table is what --held-out promises."
     )
+
+
+def _said(result: ClaimResult, share: float) -> str:
+    claim = result.claim
+    if claim.kind == "accuracy":
+        return f"to be right on at least {share:.1%} of the rows to come"
+    if claim.kind == "precision":
+        return (
+            f"to be right on at least {share:.1%} of the rows to come that it answers with {claim.field}={claim.value}"
+        )
+    return f"to find at least {share:.1%} of the rows to come whose true value is {claim.field}={claim.value}"
+
+
+def _of(claim: Claim) -> str:
+    return f" {claim.words}" if claim.field else ""
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join((", ".join(parts[:-1]), parts[-1])) if len(parts) > 2 else " and ".join(parts)

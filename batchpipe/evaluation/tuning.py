@@ -18,6 +18,7 @@ from hashlib import md5
 from math import inf, sqrt
 
 from batchpipe.common.errors import UsageError
+from batchpipe.evaluation.claims import ClaimResult
 from batchpipe.evaluation.ladder_cost import Ladder, LadderResult, Row, measure, single
 from batchpipe.evaluation.promise import allowed_wrong, wrong_limit
 from batchpipe.evaluation.search import AnswerArrays, best_of, count_right, frontier, try_all_ladders
@@ -56,21 +57,23 @@ class Tuning:
     not reached. `labels`: about how many gold rows would be enough for the target, if that is known. `guarantee`: the
     promise in words. `curve`: ladders from the cheapest to the most accurate. `singles`: each rung alone, on the
     measured rows. `cheapest_single`: the one of them that reaches the target there with the lowest cost per right row.
+    `claims`: what is promised, one by one. `target` and `promised` are None where only values are promised.
     """
 
-    target: float
+    target: float | None
     risk: float
     held_out: bool
     reached: bool
     ladder: Ladder
     tuned_on: LadderResult
     measured: LadderResult
-    promised: float
+    promised: float | None
     labels: int | None
     guarantee: str
     curve: tuple[CurvePoint, ...]
     singles: tuple[LadderResult, ...]
     cheapest_single: LadderResult | None
+    claims: tuple[ClaimResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +85,14 @@ class TestedLadder:
     cost: float
 
 
-def check_gold(n: int, target: float, risk: float) -> None:
+def check_gold(n: int, target: float | None, risk: float) -> None:
     """Raise UsageError for fewer than 20 gold rows, or for a target or a risk that is out of range."""
     if n < FEWEST_ROWS:
         what = f"tuning needs at least {FEWEST_ROWS} gold rows, and there are {n}"
         raise UsageError(
             what, where="--tune", hint="Add gold rows: with a few hundred a promise is possible, with 1,000 a good one."
         )
-    if not 0 < target <= 1:
+    if target is not None and not 0 < target <= 1:
         what = f"the target must be above 0 and at most 1, and it is {target}"
         raise UsageError(what, where="--target", hint="Write the share of rows that must be right: --target 0.9")
     if not 0 < risk < 1:
@@ -183,8 +186,10 @@ def curve_on(tuning: Sequence[Row], other: Sequence[Row], points: int) -> tuple[
     )
 
 
-def cheapest_single(singles: Sequence[LadderResult], target: float) -> LadderResult | None:
+def cheapest_single(singles: Sequence[LadderResult], target: float | None) -> LadderResult | None:
     """Return the rung that alone reaches `target` at the lowest cost per right row, None if no rung does."""
+    if target is None:
+        return None
     reaching = [
         (each.usd_per_1000_correct, place)
         for place, each in enumerate(singles)

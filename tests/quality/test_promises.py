@@ -14,9 +14,10 @@ import pytest
 from helpers.confidences import confidence
 
 from batchpipe.common.errors import UsageError
+from batchpipe.evaluation.claims import critical_hits, labels_needed, lower_bound
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row, measure, single
 from batchpipe.evaluation.search import AnswerArrays
-from batchpipe.evaluation.sequence import GRID, critical_hits, labels_needed, lower_bound, path_of, tune_by_all
+from batchpipe.evaluation.sequence import GRID, path_of, tune_by_all
 from batchpipe.evaluation.tuning import tune_by_half
 
 RISK = 0.05
@@ -148,6 +149,7 @@ def test_too_few_labels_are_told_with_how_many_would_do() -> None:
     rows = population(4, (0.78, 0.85, 0.914), knows=0.7, n=60)
     found = tune_by_all(rows, target=0.9, points=0)
     assert not found.reached
+    assert found.promised is not None
     assert found.promised < 0.9
     needed = labels_needed(0.914, 0.88, 0.05)
     assert needed is not None

@@ -143,6 +143,7 @@ def test_a_target_that_no_ladder_reaches_is_said_and_the_best_there_is_is_given(
     rows, keys = banking()
     found = tune_by_half(rows, keys, target=0.995)
     assert not found.reached
+    assert found.promised is not None
     assert found.promised < 0.995
     assert found.cheapest_single is None
     assert "None passed for 99.5%" in found.guarantee
@@ -155,6 +156,7 @@ def test_few_rows_promise_little() -> None:
     rows, keys = banking()
     found = tune_by_half(rows[:40], keys[:40], target=TARGET)
     assert not found.reached
+    assert found.promised is not None
     assert found.promised < TARGET
 
 

@@ -150,6 +150,8 @@ class EvalRequest:
     history: bool = False
     tune: bool = False
     target: float | None = None
+    precision: Sequence[str] = ()
+    recall: Sequence[str] = ()
     risk: float | None = None
     held_out: bool = False
     plot: str | None = None

@@ -18,7 +18,8 @@ from batchpipe.commands.eval.history import history, remember
 from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
-from batchpipe.commands.eval.tune import Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.tune import Known, Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.value_claims import refuse_tuning, value_claims
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import count
@@ -27,6 +28,7 @@ from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
+from batchpipe.engine.gold.random_rows import picked_keys
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
@@ -94,13 +96,14 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         with context.temporary_folder("eval-") as folder:
             evaluation = prepare(context, work, file, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
+            claims = value_claims(request, evaluation.gold.fields, evaluation.sides[0].ladder)
             labels = _record_versions(context, work, file, evaluation)
             waiting, judged = _answer(call, request, context, evaluation)
             found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
+            known = _known(evaluation, found[0]) if request.tune and not waiting else None
         tuned = None
-        if request.tune and not waiting:
-            right = {each.rung: each.right_by_key for each in found[0].models if each.rung is not None}
-            tuned = tune_ladder(context, file, params, found[0].by_rung, right, found[0].masks, promise_of(request))
+        if known is not None:
+            tuned = tune_ladder(context, file, params, known, promise_of(request, claims))
         if not waiting and not made_up and request.sample is None:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
@@ -113,6 +116,19 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     return PENDING if waiting else FAILED_ROWS if below else DONE
 
 
+def _known(evaluation: Evaluation, numbers: PromptNumbers) -> Known:
+    """Return what is known of the gold rows for tuning."""
+    key = evaluation.sides[0].ladder.file.pipeline.input.key
+    return Known(
+        by_rung=numbers.by_rung,
+        right={each.rung: each.right_by_key for each in numbers.models if each.rung is not None},
+        masks=numbers.masks,
+        truths=evaluation.truths(),
+        picked=picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
+        columns=evaluation.sides[0].ladder.columns,
+    )
+
+
 def _refuse(request: EvalRequest, *, made_up: bool) -> None:
     """Check options that do not go together.
 
@@ -123,10 +139,7 @@ def _refuse(request: EvalRequest, *, made_up: bool) -> None:
         raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
     if request.wait is not None and request.no_wait:
         raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
-    given = (request.target, request.risk, request.plot)
-    if not request.tune and (request.held_out or any(each is not None for each in given)):
-        what = "--target, --risk, --held-out and --plot go with --tune"
-        raise UsageError(what, where=COMMAND_LINE, hint="Add --tune.")
+    refuse_tuning(request)
     if request.max_drop is not None and request.against is None:
         raise UsageError(
             "--max-drop without --against", where=COMMAND_LINE, hint="Name the version to compare with: --against V."

@@ -14,15 +14,18 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.quality import Outcome
 from batchpipe.commands.eval.report import interval
+from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
 from batchpipe.commands.printing.text import count, money, table
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
+from batchpipe.evaluation.claims import Claim, ClaimResult
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.sequence import tune_by_all
-from batchpipe.evaluation.tuning import RISK, Tuning, accept_condition, tune_by_half
+from batchpipe.evaluation.tuning import RISK, Tuning, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.schema.columns import Column
 
 DEFAULT_TARGET = 0.9
 
@@ -30,88 +33,113 @@ DEFAULT_TARGET = 0.9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
     """A tuned ladder of `file`. `accepts` has the condition of each rung that is used, None for a rung that accepts
-    all.
+    all. `left_out` gold rows were reviewed because they looked doubtful, and promise nothing.
 
     `redo_usd` is the cost of `run --redo accept` with this ladder; None where it cannot be known here.
     """
 
     file: PipelineFile
     tuning: Tuning
+    left_out: int
     accepts: Mapping[int, str | None]
     redo_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What is to be promised: that the share `target` is right, of rows to come or of the held-out half.
+    """What is to be promised: that the share `target` is right, of rows to come or of the held-out half, and `claims`
+    about values.
 
-    `risk`: the greatest chance that a promise is given and does not hold.
+    `target` is None where only values are promised. `risk`: the greatest chance that a promise is given and does not
+    hold.
     """
 
-    target: float
+    target: float | None
     risk: float
     held_out: bool
+    claims: tuple[Claim, ...] = ()
 
 
-def promise_of(request: EvalRequest) -> Promise:
-    """Return what the options ask to promise."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of the gold rows: the answers of each rung, which of them are right, the rungs that a row may use,
+    and the true values. `picked` are the rows that promise nothing.
+    """
+
+    by_rung: Mapping[int, Sequence[Outcome]]
+    right: Mapping[int, Mapping[str, bool]]
+    masks: Mapping[str, int]
+    truths: Mapping[str, Mapping[str, Any]]
+    picked: frozenset[str]
+    columns: Sequence[Column]
+
+
+def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
+    """Return what the options ask to promise: without `--target` the default accuracy, or the claims about values
+    alone.
+    """
+    target = request.target
+    if target is None and not claims:
+        target = DEFAULT_TARGET
     return Promise(
-        target=DEFAULT_TARGET if request.target is None else request.target,
-        risk=RISK if request.risk is None else request.risk,
-        held_out=request.held_out,
+        target=target, risk=RISK if request.risk is None else request.risk, held_out=request.held_out, claims=claims
     )
 
 
 def tune_ladder(
-    context: Context,
-    file: PipelineFile,
-    params: Mapping[str, Any],
-    by_rung: Mapping[int, Sequence[Outcome]],
-    right: Mapping[int, Mapping[str, bool]],
-    masks: Mapping[str, int],
-    wanted: Promise,
+    context: Context, file: PipelineFile, params: Mapping[str, Any], known: Known, wanted: Promise
 ) -> Tuned:
-    """Find the thresholds for the ladder from what each rung answered; `right` says which answers are right.
+    """Find the thresholds for the ladder from what each rung answered.
 
     Raises UsageError where a price or every confidence is missing.
     """
     confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
-    answers = {number: {each.key: each for each in outcomes} for number, outcomes in by_rung.items()}
-    if any(each.unpriced for outcomes in by_rung.values() for each in outcomes):
+    answers = {number: {each.key: each for each in outcomes} for number, outcomes in known.by_rung.items()}
+    if any(each.unpriced for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
         raise UsageError("no price is known for a model of the ladder", where="--tune", hint=hint)
-    if all(each.confidence is None for outcomes in by_rung.values() for each in outcomes):
+    if all(each.confidence is None for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Name the field or an SQL expression: confidence = "..." under [eval].'
         raise UsageError(f"no answer has a {confidence}", where=file.where("[eval] confidence"), hint=hint)
-    keys = list(masks)
+    keys = [key for key in known.masks if key not in known.picked]
     rows: list[Row] = [
         [
-            _answer(answers[number].get(key), right.get(number, {}).get(key, False), masks[key], number)
+            _answer(
+                answers[number].get(key),
+                known.right.get(number, {}).get(key, False),
+                known.masks[key],
+                number,
+                wanted.claims,
+            )
             for number in sorted(answers)
         ]
         for key in keys
     ]
     if wanted.held_out:
+        assert wanted.target is not None
         tuning = tune_by_half(rows, keys, target=wanted.target, risk=wanted.risk)
     else:
-        tuning = tune_by_all(rows, target=wanted.target, risk=wanted.risk)
-    accepts = _accepts(tuning.ladder, confidence)
-    return Tuned(file=file, tuning=tuning, accepts=accepts, redo_usd=_redo_usd(context, file, params, accepts))
+        values = promised_values(wanted.claims, keys, known.truths)
+        tuning = tune_by_all(rows, target=wanted.target, risk=wanted.risk, values=values)
+    accepts = ladder_accepts(tuning.ladder, wanted.claims, confidence, known.columns)
+    redo_usd = _redo_usd(context, file, params, accepts)
+    left_out = len(known.masks) - len(keys)
+    return Tuned(file=file, tuning=tuning, left_out=left_out, accepts=accepts, redo_usd=redo_usd)
 
 
-def _answer(given: Outcome | None, correct: bool, mask: int, number: int) -> Answer | None:
+def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]) -> Answer | None:
     if not mask >> (number - 1) & 1:
         return None
+    has = has_values(claims, given.answer if given is not None else None)
     if given is None:
-        return Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(0))
-    return Answer(valid=given.answer is not None, correct=correct, confidence=given.confidence, cost_usd=given.cost_usd)
-
-
-def _accepts(ladder: Ladder, confidence: str) -> dict[int, str | None]:
-    return {
-        rung: None if threshold is None else accept_condition(threshold, confidence)
-        for rung, threshold in zip(ladder.rungs, ladder.accepts, strict=True)
-    }
+        return Answer(valid=False, correct=False, confidence=None, cost_usd=Decimal(0), has=has)
+    return Answer(
+        valid=given.answer is not None,
+        correct=correct,
+        confidence=given.confidence,
+        cost_usd=given.cost_usd,
+        has=has,
+    )
 
 
 def _redo_usd(
@@ -150,13 +178,31 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
             "accuracy": found.tuning.promised,
             "gold_rows_needed": found.tuning.labels,
         },
+        "promises": [_claim_object(each) for each in found.tuning.claims],
+        "left_out_of_promise": found.left_out,
+    }
+
+
+def _claim_object(result: ClaimResult) -> dict[str, Any]:
+    claim, counted = result.claim, result.counted
+    return {
+        "of": claim.kind,
+        "field": claim.field or None,
+        "value": claim.value or None,
+        "target": claim.target,
+        "given": result.given,
+        "n": counted.n if counted is not None else 0,
+        "hits": counted.hits if counted is not None else 0,
+        "low": result.low,
+        "gold_rows_needed": result.gold_rows,
+        "gold_rows_missing": result.missing,
     }
 
 
 def tuned_text(found: Tuned, call: Call) -> str:
     """Return the ladder, its quality, what is promised, the lines to paste, and the curve."""
     tuning, name = found.tuning, found.file.pipeline.name
-    target = f"{tuning.target:.1%}"
+    target = _target(tuning)
     title = (
         f"Tuned for {target}" if tuning.reached else f"No ladder can be promised to reach {target}; the best there is"
     )
@@ -175,7 +221,9 @@ def tuned_text(found: Tuned, call: Call) -> str:
     parts = [
         f"{title}\n{expected}",
         table(header, lines, terminal=call.terminal, right=(2, 3)),
+        *_claims(tuning, call),
         tuning.guarantee,
+        *_left_out(found),
         f"To paste:\n\n{tuned_toml(found)}",
         f"It is applied to rows already answered by: {apply}\nIts cost: {redo}",
         f"Cost against accuracy, {where}\n"
@@ -190,6 +238,39 @@ def tuned_text(found: Tuned, call: Call) -> str:
         ),
     ]
     return "\n\n".join(parts)
+
+
+def _target(tuning: Tuning) -> str:
+    parts = [
+        f"{each.claim.target:.1%}{f' {each.claim.words}' if each.claim.field else ''}" for each in tuning.claims
+    ] or [f"{tuning.target:.1%}"]
+    return " and ".join(parts)
+
+
+def _claims(tuning: Tuning, call: Call) -> list[str]:
+    """Return the table of what is promised, where it is about values; nothing for the accuracy alone."""
+    if not any(each.claim.field for each in tuning.claims):
+        return []
+    lines = [
+        [
+            each.claim.words,
+            f"{each.claim.target:.1%}",
+            count(each.counted.n) if each.counted is not None else "0",
+            interval(each.counted) if each.counted is not None else None,
+            f"{each.low:.1%}",
+            count(each.missing) if each.missing is not None else None,
+        ]
+        for each in tuning.claims
+    ]
+    header = ("promise", "target", "rows that count", "of them right", "at least", "gold rows missing")
+    return [table(header, lines, terminal=call.terminal, right=(1, 2, 4, 5))]
+
+
+def _left_out(found: Tuned) -> list[str]:
+    if not found.left_out:
+        return []
+    why = "were reviewed because they looked doubtful, and promise nothing of other rows"
+    return [f"{count(found.left_out, 'gold row')} left out of the promise: they {why}."]
 
 
 def tuned_toml(found: Tuned) -> str:

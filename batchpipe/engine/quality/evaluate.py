@@ -167,6 +167,13 @@ class Evaluation:
         """Return by the key of each row of `work.truth` its mask from `work.masks`: the rungs that it may use."""
         return dict(self.work.connection.execute(query("answered_masks")).fetchall())
 
+    def truths(self) -> dict[str, dict[str, Any]]:
+        """Return the true values of each row of `work.truth`, by the row's key and the field."""
+        names = [each.name for each in self.gold.fields]
+        columns = joined(", ", map(quote_identifier, names))
+        found = self.work.connection.execute(sql("SELECT key, {columns} FROM work.truth", columns=columns)).fetchall()
+        return {row[0]: dict(zip(names, row[1:], strict=True)) for row in found}
+
     def _type(self, side: EvaluatedPrompt, name: str) -> str:
         return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
 

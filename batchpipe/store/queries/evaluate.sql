@@ -85,6 +85,16 @@ ORDER BY work.draw_order(a.key_id), g._reviewed DESC
 -- name: gold_missing
 SELECT count(*) FROM {gold} WHERE {gold_key} NOT IN (SELECT {row_key} FROM {rows})
 
+-- name: gold_keys
+SELECT {gold_key} FROM {gold}
+
+-- name: picked_keys
+SELECT s.key
+FROM (SELECT key, {row_key} AS same_key FROM {rows}) s
+JOIN work.truth t ON t.key = s.key
+JOIN work.reviewed_truth r ON r.key_id = t.key_id
+WHERE NOT list_contains(r._chosen, 'sample') AND s.same_key NOT IN ({known})
+
 -- name: gold_leave_out
 DELETE FROM work.truth
 WHERE key IN (

@@ -1,0 +1,224 @@
+"""Tests of promises for one value of a field: precision and recall, alone and together.
+
+`pytest tests/quality/test_value_promises.py --full-sweep` draws 2,000 samples of gold rows for each case.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from helpers.confidences import confidence
+from helpers.gold import GOLD, HAIKU, LADDER, SONNET, answer_by, gold_rows, run_eval, wrong
+from projects import Project
+
+from batchpipe.common.errors import UsageError
+from batchpipe.evaluation.claims import Claim, PromisedValues, critical_counts, critical_hits, read_claim
+from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row, measure
+from batchpipe.evaluation.sequence import tune_by_all
+from batchpipe.evaluation.statistics import proportion
+
+RISK = 0.05
+USD = (Decimal("0.00025"), Decimal("0.00124"))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A row with its true value, and what each model says; value 0 is the promised one."""
+
+    truth: int
+    said: tuple[int, ...]
+    sure: tuple[float, ...]
+
+    def row(self, claims: Sequence[Claim]) -> Row:
+        return [
+            Answer(
+                valid=said >= 0,
+                correct=said == self.truth,
+                confidence=sure,
+                cost_usd=usd,
+                has=(said == 0,) * len(claims),
+            )
+            for said, sure, usd in zip(self.said, self.sure, USD, strict=True)
+        ]
+
+
+def labelled(
+    seed: int, share: float, accuracies: Sequence[float], n: int = 4_000, failing: float = 0.0
+) -> list[Labelled]:
+    drawn, rows = random.Random(seed), []
+    for _ in range(n):
+        truth = 0 if drawn.random() < share else drawn.randint(1, 4)
+        ease, said, sure = drawn.random(), [], []
+        for accuracy in accuracies:
+            right = (ease if drawn.random() < 0.5 else drawn.random()) < accuracy
+            answer = truth if right else drawn.choice([each for each in range(5) if each != truth])
+            said.append(-1 if drawn.random() < failing else answer)
+            sure.append(confidence(drawn, right, accuracy, 0.7))
+        rows.append(Labelled(truth, tuple(said), tuple(sure)))
+    return rows
+
+
+def kept(row: Labelled, ladder: Ladder) -> int:
+    """Return what the ladder says of a row, worked out apart from the code that tunes; -1 if it fails."""
+    newest = -1
+    for place, rung in enumerate(ladder.rungs):
+        said = row.said[rung - 1]
+        if said < 0:
+            continue
+        newest = said
+        thresholds = ladder.for_values if ladder.for_values is not None and said == 0 else ladder.accepts
+        threshold = thresholds[place]
+        if threshold is None or row.sure[rung - 1] >= threshold:
+            break
+    return newest
+
+
+def share_of(rows: Sequence[Labelled], ladder: Ladder, claim: Claim) -> float:
+    pairs = [(row.truth, kept(row, ladder)) for row in rows]
+    if claim.kind == "accuracy":
+        return sum(truth == said for truth, said in pairs) / len(pairs)
+    counted = [pair for pair in pairs if pair[0 if claim.kind == "recall" else 1] == 0]
+    return sum(truth == said for truth, said in counted) / len(counted)
+
+
+def claim(kind: Any, target: float) -> Claim:
+    return Claim(kind=kind, field="label", value="complaint", target=target)
+
+
+CASES = {
+    "recall": (None, (claim("recall", 0.88),), 0.3, 0.0),
+    "precision": (None, (claim("precision", 0.80),), 0.2, 0.02),
+    "both and accuracy": (0.87, (claim("recall", 0.88), claim("precision", 0.75)), 0.3, 0.0),
+    "a rare value": (None, (claim("recall", 0.90),), 0.04, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_promises_for_a_value_are_seldom_broken(full_sweep: bool, case: str) -> None:
+    target, claims, share, failing = CASES[case]
+    rows = labelled(7, share, (0.85, 0.95), failing=failing)
+    every = (*(() if target is None else (Claim(kind="accuracy", target=target),)), *claims)
+    number, drawn, given, broken = 2_000 if full_sweep else 40, random.Random(case), 0, 0
+    known: dict[Ladder, bool] = {}
+    for _ in range(number):
+        some = drawn.sample(rows, 500)
+        values = PromisedValues(claims=claims, truths=tuple([row.truth == 0 for row in some] for _ in claims))
+        found = tune_by_all([row.row(claims) for row in some], target=target, points=0, values=values)
+        if found.reached:
+            given += 1
+            if found.ladder not in known:
+                known[found.ladder] = any(share_of(rows, found.ladder, each) < each.target for each in every)
+            broken += known[found.ladder]
+    assert broken / number <= RISK + 2 * sqrt(RISK * (1 - RISK) / number)
+    if case != "a rare value":
+        assert given / number > 0.5
+
+
+def test_the_figures_of_each_claim_are_those_of_the_chosen_ladder() -> None:
+    rows = labelled(3, 0.3, (0.85, 0.95), n=900, failing=0.05)
+    claims = (claim("recall", 0.8), claim("precision", 0.7))
+    values = PromisedValues(claims=claims, truths=tuple([row.truth == 0 for row in rows] for _ in claims))
+    for target in (None, 0.8):
+        found = tune_by_all([row.row(claims) for row in rows], target=target, points=0, values=values)
+        assert found.reached
+        assert measure([row.row(claims) for row in rows], found.ladder).accuracy.hits == sum(
+            kept(row, found.ladder) == row.truth for row in rows
+        )
+        for each in found.claims:
+            assert each.counted is not None
+            assert each.counted.value == pytest.approx(share_of(rows, found.ladder, each.claim))
+            assert each.low >= each.claim.target
+    # A failed row is a miss in the recall and no part of the precision.
+    failed = [Labelled(0, (-1, -1), (0.9, 0.9)) for _ in range(100)] + [Labelled(0, (0, 0), (0.9, 0.9))] * 100
+    values = PromisedValues(claims=claims, truths=([True] * 200, [True] * 200))
+    found = tune_by_all([row.row(claims) for row in failed], target=None, points=0, values=values)
+    recall, precision = found.claims
+    assert (recall.counted, precision.counted) == (proportion(100, 200), proportion(100, 100))
+
+
+def test_as_many_truths_are_needed_as_the_binomial_test_says() -> None:
+    assert [critical_hits(n, 0.98, RISK) <= n for n in (148, 149)] == [False, True]
+    assert [critical_hits(n, 0.98, RISK) <= n - 1 for n in (235, 236)] == [False, True]
+    sizes = [0, 1, 5, 30, 148, 149, 1000]
+    assert list(critical_counts(np.array(sizes), 0.98, RISK)) == [critical_hits(n, 0.98, RISK) for n in sizes]
+    perfect = [Labelled(0, (0, 0), (0.9, 0.9))] * 140 + [Labelled(1, (1, 1), (0.9, 0.9))] * 140
+    claims = (claim("recall", 0.98),)
+    values = PromisedValues(claims=claims, truths=([row.truth == 0 for row in perfect],))
+    found = tune_by_all([row.row(claims) for row in perfect], target=None, points=0, values=values)
+    assert not found.reached
+    assert (found.labels, found.claims[0].missing) == (298, 18)
+    assert "18 more" in found.guarantee
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("label=complaint:0.95", ("label", "complaint", 0.95)),
+        ("kind=a=b:c:1", ("kind", "a=b:c", 1.0)),
+        ("label=:0.5", ("label", "", 0.5)),
+    ],
+)
+def test_a_promise_is_read_as_it_is_written(text: str, expected: tuple[str, str, float]) -> None:
+    found = read_claim("recall", text)
+    assert (found.field, found.value, found.target) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "label", "label=x", "label:0.9", "label=x:much", "label=x:0", "label=x:1.1", "a=b:nan"]
+)
+def test_what_is_no_promise_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_claim("precision", text)
+    assert "--precision label=complaint:0.95" in str(caught.value.hint)
+
+
+def test_eval_promises_for_a_value_and_writes_both_thresholds(project: Project, tmp_path: Path) -> None:
+    rows = gold_rows(300)
+    project.pipeline(LADDER + GOLD)
+    project.rows(rows, "gold.csv")
+    lines = []
+    for model, often in ((HAIKU, 4), (SONNET, 100_000)):
+        for row in rows:
+            good = row["id"] % often != 1
+            sure = 0.95 if good else 0.4
+            output = {"label": row["category"] if good else wrong(row["category"]), "score": sure}
+            lines.append({"model": model, "match": row["body"], "output": output})
+    answer_by(project, lines)
+    asked: dict[str, Any] = {"tune": True, "recall": ["label=bug:0.95"], "precision": ["label=bug:0.9"], "target": 0.9}
+    printed = run_eval(project, **asked)
+    found = json.loads(printed.out)
+    assert printed.code == 0, printed.talk
+    assert [(each["of"], each["field"], each["value"], each["given"]) for each in found["promises"]] == [
+        ("accuracy", None, None, True),
+        ("precision", "label", "bug", True),
+        ("recall", "label", "bug", True),
+    ]
+    text = run_eval(project, as_json=False, **asked).out
+    assert "recall of label=bug" in text
+    only = json.loads(run_eval(project, tune=True, recall=["label=bug:0.95"]).out)
+    accept = only["tuned"][0]["accept"]
+    assert only["promise"]["target"] is None
+    assert [each["of"] for each in only["promises"]] == ["recall"]
+    assert accept.startswith("CASE WHEN label = 'bug' THEN true ELSE score >= ")
+    assert duckdb.execute(f"SELECT {accept} FROM (SELECT 'bug' AS label, 0.1 AS score)").fetchone() == (True,)
+    assert duckdb.execute(f"SELECT {accept} FROM (SELECT 'other' AS label, 0.1 AS score)").fetchone() == (False,)
+    for options, words in (
+        ({"recall": ["label=bgu:0.9"]}, "Did you mean 'bug'"),
+        ({"recall": ["labell=bug:0.9"]}, "Did you mean 'label'"),
+        ({"recall": ["label=bug:0.9"], "held_out": True}, "Leave out --held-out"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            run_eval(project, tune=True, **options)
+        assert words in str(caught.value.hint)
+    with pytest.raises(UsageError, match="go with --tune"):
+        run_eval(project, precision=["label=bug:0.9"])
