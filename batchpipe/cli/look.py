@@ -14,17 +14,21 @@ from batchpipe.cli.shared_options import (
     EvalMaxUsd,
     EvalModels,
     FailUnder,
+    GoldSample,
     HeldOut,
     History,
     Json,
     MaxDrop,
     NoWait,
+    OtherModels,
     Params,
     Pipeline,
     Pipelines,
+    Plot,
     Precision,
     Recall,
     Risk,
+    Target,
     Tune,
     Wait,
     Where,
@@ -116,26 +120,18 @@ def evaluate(
     context: typer.Context,
     pipeline: Pipeline,
     models: EvalModels = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", metavar="X", help="Let this model answer too, on the ladder or not.")
-    ] = None,
-    sample: Annotated[
-        int | None, typer.Option("--sample", min=1, metavar="N", help="Take only N of the gold rows.")
-    ] = None,
+    model: OtherModels = None,
+    sample: GoldSample = None,
     fail_under: FailUnder = None,
     against: Against = None,
     max_drop: MaxDrop = None,
     tune: Tune = False,
-    target: Annotated[
-        float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
-    ] = None,
+    target: Target = None,
     precision: Precision = None,
     recall: Recall = None,
     risk: Risk = None,
     held_out: HeldOut = False,
-    plot: Annotated[
-        str | None, typer.Option("--plot", metavar="FILE", help="Draw cost and accuracy into this SVG file.")
-    ] = None,
+    plot: Plot = None,
     history: History = False,
     no_wait: NoWait = False,
     wait: Wait = None,

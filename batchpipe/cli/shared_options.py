@@ -76,6 +76,18 @@ Wait: TypeAlias = Annotated[
     str | None, typer.Option("--wait", metavar="TIME", help="Wait at most this long: 45m, 2h or 90s.")
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")]
+OtherModels: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--model", metavar="X", help="Let this model answer too, on the ladder or not.")
+]
+GoldSample: TypeAlias = Annotated[
+    int | None, typer.Option("--sample", min=1, metavar="N", help="Take only N of the gold rows.")
+]
+Target: TypeAlias = Annotated[
+    float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
+]
+Plot: TypeAlias = Annotated[
+    str | None, typer.Option("--plot", metavar="FILE", help="Draw cost and accuracy into this SVG file.")
+]
 EvalModels: TypeAlias = Annotated[
     str | None, typer.Option("--models", metavar="all", help="Let every rung answer every gold row.")
 ]
