@@ -64,6 +64,9 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     ),
     "budget_awaited": lambda event: event.detail,
     "budget_passed": lambda event: event.detail,
+    "batch_refused": lambda event: (
+        f"the provider refused {event.batch_id} after all, and nothing of it was paid: {event.detail}"
+    ),
     "submit_lost": lambda event: "a submit whose outcome was unknown made no batch; its rows are due again",
     "overtaken": lambda event: "somebody else has asked for some of these rows since the plan; planning anew",
     "too_late": lambda event: (

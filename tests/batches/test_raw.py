@@ -153,7 +153,7 @@ def test_a_batch_id_that_was_not_recorded_is_known_from_the_raw_folder(
     project.pipeline()
     project.rows(numbered(6))
     with monkeypatch.context() as patched:
-        patched.setattr("batchpipe.engine.batches.run_parts.add_event", killed)
+        patched.setattr("batchpipe.engine.exchange.run_parts.add_event", killed)
         with pytest.raises(KilledError):
             project.run()
     assert project.sql("SELECT state FROM ledger.batches") == [("prepared",)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,19 @@ from batchpipe.engine.batches.not_understood import (
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
-from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import submitted_batch_data
 from batchpipe.engine.cost.ladder import PriceBook
+from batchpipe.engine.exchange.downloads import (
+    WITHOUT_LINE,
+    download_results,
+    ended_at,
+    ended_batch_data,
+    without_line,
+)
+from batchpipe.engine.exchange.records import submitted_batch_data
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
-from batchpipe.engine.ledger.raw_folder import RawFolder, saving
 from batchpipe.engine.output.output_table import merge_collected
-from batchpipe.providers import BatchState, Provider
+from batchpipe.providers import BatchState, WithoutLine
 from batchpipe.schema.columns import has_exact_numbers
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
@@ -149,13 +155,13 @@ class Collector:
             for (chunk_id,) in done:
                 self.parts.raw_folder.compress(chunk_id)
 
-    def save(self, batch: OpenBatch) -> None:
+    def save(self, batch: OpenBatch, state: BatchState) -> None:
         """Keep the raw results of `batch`, where they are not kept yet.
 
         Raises what the provider's `collect` raises.
         """
         if self.parts.raw_folder.results(batch.chunk_id) is None:
-            download_results(batch, self.parts.provider(), self.parts.raw_folder)
+            download_results(batch, state, self.parts.provider(), self.parts.raw_folder)
 
     def record_answer(self, chunk_id: str, path: Path) -> None:
         """Record the result of a request that was answered at once; no row is decided by it.
@@ -182,7 +188,7 @@ class Collector:
 
     def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
-        return batch.chunk_id, batch.batch_id, _ended_at(state) or self.parts.database.clock(), path
+        return batch.chunk_id, batch.batch_id, ended_at(state) or self.parts.database.clock(), path
 
     def _fill_sent(self, rows: Sequence[EndedResults]) -> None:
         """Fill `work.ended` with what is collected, and `work.sent` with the rows that were sent with it.
@@ -205,7 +211,7 @@ class Collector:
         for attempt in range(looks):
             path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
-                download_results(batch, self.parts.provider(), self.parts.raw_folder)
+                download_results(batch, state, self.parts.provider(), self.parts.raw_folder)
                 path = self.parts.raw_folder.download(batch.chunk_id)
             self._fill_sent([self._ended_results(batch, state, path)])
             self._read_lines([path])
@@ -217,15 +223,17 @@ class Collector:
             if not self.rebuilding:
                 self.parts.raw_folder.download(batch.chunk_id).unlink()
             return None
-        self._choose_lines()
-        return faults
+        self._choose_lines(without_line(state))
+        return faults if without_line(state) == "missing" else {**faults, "missing": 0}
 
-    def _choose_lines(self) -> None:
+    def _choose_lines(self, word: WithoutLine = "missing") -> None:
         """Fill `work.received` with one line for each request, where the results have more lines or fewer.
+
+        A request without a line is what `word` says.
 
         Reads `work.lines`, `work.sent`. Writes `work.chosen_lines`, `work.received`.
         """
-        self.parts.work.connection.execute(query("chosen_lines"))
+        self.parts.work.connection.execute(query("chosen_lines"), WITHOUT_LINE[word]._asdict())
         self.parts.work.connection.execute(query("received_chosen"))
 
     def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
@@ -349,17 +357,6 @@ class Collector:
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
 
-def download_results(batch: OpenBatch, provider: Provider, folder: RawFolder) -> None:
-    """Download the raw results of `batch` into `folder`, in the place of what is kept.
-
-    Raises what the provider's `collect` raises, DatabaseError where the disk fails.
-    """
-    assert batch.batch_id is not None
-    path = folder.download(batch.chunk_id)
-    with saving(path):
-        provider.collect(batch.batch_id, path)
-
-
 def made_on(batch: OpenBatch, state: BatchState) -> date:
     """Return the day on which a batch was made: as the provider says, where it is near the day of the intent."""
     created_at = state.created_at or batch.prepared_at
@@ -373,13 +370,3 @@ def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | No
     if uniform is not None:
         return f"all {uniform[1]:,} requests of a batch failed with the same error: {uniform[0]}"
     return None
-
-
-def ended_batch_data(state: BatchState) -> dict[str, Any]:
-    """Return the data of the event that the results of a batch are kept."""
-    return {"counts": state.counts, "ended_at": _ended_at(state), "batch_id": state.batch_id}
-
-
-def _ended_at(state: BatchState) -> datetime | None:
-    """Return when a batch ended, as the provider says; None where it does not, or where the batch is under way."""
-    return state.ended.at if state.ended is not None else None

@@ -13,10 +13,13 @@ from batchpipe.common.errors import ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, made_on
 from batchpipe.engine.batches.reconcile import Reconciler
-from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import PriceBook
+from batchpipe.engine.exchange.downloads import can_be_saved
+from batchpipe.engine.exchange.late_refusals import LateRefusals
+from batchpipe.engine.exchange.records import refusal, submitted_batch_data
+from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.engine.exchange.uploads import discard_inputs
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.waits.questions import Question
 from batchpipe.engine.waits.troubled import TroubledBatches
@@ -45,6 +48,7 @@ class BatchesInFlight:
     collector: Collector
     reconciler: Reconciler
     troubled: TroubledBatches
+    late: LateRefusals
     context: Context
     tell: Tell
     open: Sequence[OpenBatch] = ()
@@ -87,10 +91,13 @@ class BatchesInFlight:
         if self.open:
             try:
                 self._collect_what_ended()
+                discard_inputs(self.parts, self.parts.provider())
                 self._unreachable_since = None
             except NotSentError as error:
                 self._stop_if_unreachable(error, now)
             self.refresh()
+        if self.late.stop is not None:
+            raise refusal(self.late.stop, self.parts.provider().key_hash)
         self.next_look = max(self._look_after(now), self.troubled.asked_until or now) if self.open else None
         self.compare_anew = self.compare_anew or self.troubled.lost
         self.troubled.lost = False
@@ -104,14 +111,26 @@ class BatchesInFlight:
         self.troubled.look_anew()
         self._search_orphans()
         known = [each for each in self.open if each.batch_id is not None]
-        ended = [(batch, state) for batch in known if (state := self._ask_about(batch)) is not None]
+        answered = [(batch, state) for batch in known if (state := self._ask_about(batch)) is not None]
+        ended = [each for each in answered if not self._was_refused(*each)]
         self._save(ended)
         for group in _groups([each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]):
             self._collect(group)
 
+    def _was_refused(self, batch: OpenBatch, state: BatchState) -> bool:
+        """Return whether the provider refused a batch after it had made it; its rows are due again then.
+
+        Writes what `LateRefusals.record` writes.
+        """
+        if not self.late.record(batch, state, [each.chunk_id for each in self.open]):
+            return False
+        self.compare_anew = True
+        self.tell(Event(kind="batch_refused", level="warning", batch_id=batch.batch_id, detail=_why(state)))
+        return True
+
     def _save(self, ended: Sequence[EndedBatch]) -> None:
         """Download the results of `ended` batches that are not kept yet, several at once."""
-        calls = [partial(self.collector.save, batch) for batch, _ in ended]
+        calls = [partial(self.collector.save, batch, state) for batch, state in ended]
         answers = self.context.machine.pool(calls, DOWNLOADS_AT_ONCE, FAILURES)
         for (batch, state), answer in zip(ended, answers, strict=True):
             if answer is not None:
@@ -142,8 +161,9 @@ class BatchesInFlight:
             if batch.batch_id is None or self.parts.raw_folder.results(batch.chunk_id) is not None:
                 continue
             with suppress(*FAILURES):
-                if self.parts.provider().poll(batch.batch_id).ended:
-                    self.collector.save(batch)
+                state = self.parts.provider().poll(batch.batch_id)
+                if can_be_saved(state):
+                    self.collector.save(batch, state)
 
     def _ask_about(self, batch: OpenBatch) -> BatchState | None:
         """Return the state of `batch` where its results can be asked for; None where not, or not now.
@@ -298,6 +318,7 @@ def look_after_batches(
         troubled=TroubledBatches(
             resolved=resolved, provider=parts.provider, context=context, troubles=troubles, tell=tell
         ),
+        late=LateRefusals(parts=parts, poll_interval=context.settings.poll_interval),
         context=context,
         tell=tell,
         seen=seen,
@@ -324,6 +345,11 @@ def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
             group = []
     if group:
         yield group
+
+
+def _why(state: BatchState) -> str:
+    """Return the provider's reason for the refusal of a batch."""
+    return str(state.ended.refused) if state.ended is not None and state.ended.refused is not None else ""
 
 
 def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:

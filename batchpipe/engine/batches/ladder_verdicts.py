@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from batchpipe.decide.verdict import LadderPolicy, Standing, decide
-from batchpipe.engine.batches.run_parts import RunParts
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.store.queries import query
 

@@ -14,6 +14,7 @@ from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_rang
 from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
+from batchpipe.engine.exchange.late_refusals import SmallerChunks
 from batchpipe.engine.ledger.events import load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
@@ -108,9 +109,9 @@ class ChunkChooser:
     """Chooses chunks among the due requests of `plan`.
 
     `pending` are the ranges of numbers of `work.to_send` that are still to be sent, `rungs` the range of each rung.
-    `most` bounds a chunk after one was refused for its size. `cautious` allows one small chunk at a time. `reserves` is
-    what a budget holds for requests; it is None where money is not limited. `was_cut` says that the budget has cut a
-    chunk in this run.
+    `most` bounds a chunk after one was refused for its size, `smaller` after one was refused late. `cautious` allows
+    one small chunk at a time. `reserves` is what a budget holds for requests; it is None where money is not limited.
+    `was_cut` says that the budget has cut a chunk in this run.
     """
 
     resolved: Resolved
@@ -123,6 +124,7 @@ class ChunkChooser:
     most: int | None
     cautious: bool
     reserves: Reserves | None
+    smaller: SmallerChunks
     was_cut: bool = False
 
     def choose(self, session: Session, taken: Collection[int] = ()) -> ChosenChunks:
@@ -154,7 +156,7 @@ class ChunkChooser:
                 if rung not in current:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
-                sizes = {*taken, *(each.count for each in chunks)}
+                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind else set()
                 whole = min(self._whole(start), caching.most)
                 if (busy.requests or chunks) and not is_worth_sending(left.requests, whole):
                     break  # more of them fit once what is queued has ended
@@ -188,6 +190,11 @@ class ChunkChooser:
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
 
+    @property
+    def _is_blind(self) -> bool:
+        """Return whether a lost batch is found by its size, so that no two open chunks have one size."""
+        return self.resolved.rules.limits.create == "blind"
+
     def _is_known(self, rung: int) -> bool:
         """Return whether there are enough results of `rung` to say what its requests cost."""
         return self.reserves is not None and self.reserves.knows(rung)
@@ -195,7 +202,7 @@ class ChunkChooser:
     def _whole(self, start: int) -> int:
         """Return how many requests from `start` on are a whole chunk."""
         counts = (self._end(start) - start, self.most, FIRST_AFTER_STOP if self.cautious else None)
-        return min(each for each in counts if each is not None)
+        return self.smaller.whole(start, min(each for each in counts if each is not None))
 
     def _fitting(
         self,

@@ -8,10 +8,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.most import most_unmarked_usd
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.providers import RungSettings
 from batchpipe.sql.connection import Connection

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
-from batchpipe.engine.batches.run_parts import RunParts
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.resolved.resolve import answer_rules_of
 from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.queries import query

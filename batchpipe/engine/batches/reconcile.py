@@ -1,8 +1,8 @@
 """Search for the batches of submits whose outcome is not known. Nothing is sent again before that.
 
-A batch carries no label of ours. Its size and the time at which it was made tell whose it may be; the custom ids of its
-results decide. The list is believed only whole, from the account that the chunk was sent with, and by the provider's
-clock.
+Where the provider keeps a label with a batch, or names its input, that decides at once. Else the size of a batch and
+the time at which it was made tell whose it may be; the custom ids of its results decide. The list is believed only
+whole, from the account that the chunk was sent with, and by the provider's clock.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
+from batchpipe.engine.exchange.records import label_of, submitted_batch_data
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, open_batches
 from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents, read_named_accounts
 from batchpipe.engine.waits.questions import Question, ask_account, ask_presumed_gone, ask_unlisted
@@ -54,6 +55,12 @@ class Orphan:
     intent: Intent
     first: datetime
     last: datetime
+    input_id: str | None = None
+
+    def is_named_by(self, state: BatchState) -> bool:
+        """Return whether `state` bears the label of this chunk, or names its input."""
+        of_input = self.input_id is not None and state.input_id == self.input_id
+        return state.label == label_of(self.chunk.chunk_id) or of_input
 
     def fits(self, state: BatchState) -> bool:
         """Return whether `state` is of this chunk's size, and was made while the submit may have been under way."""
@@ -136,22 +143,29 @@ class Reconciler:
             presumed = session.rows(query("presumed_batches"))
             named = read_named_accounts(session)
             intents = read_intents(session, held, named)
+            inputs = dict(session.rows(query("uploaded_input"), {"chunk_ids": [each.chunk_id for each in held]}))
         provider, asked_at = self.parts.provider(), self.parts.database.clock()
         taken = {each.batch_id for each in found if each.state == "presumed"}
-        orphans = [_orphan(each, intents[each.chunk_id], None) for each in held]
+        labelled = provider.limits.create == "label"
+        orphans = [_orphan(each, intents[each.chunk_id], None, inputs.get(each.chunk_id)) for each in held]
         try:
-            listed = provider.list_batches(lambda states: _all_fit(orphans, states, decided | taken))
+            listed = provider.list_batches(
+                lambda states: _all_named(orphans, states) if labelled else _all_fit(orphans, states, decided | taken)
+            )
         except UnavailableError as error:
             return self._unlisted(held, str(error))
         now = self.parts.database.clock()
         offset = clock_offset(asked_at, now, listed.answered_at)
-        orphans = [_orphan(each, intents[each.chunk_id], offset) for each in held]
+        orphans = [_orphan(each, intents[each.chunk_id], offset, inputs.get(each.chunk_id)) for each in held]
         ours, questions = self._of_this_account(provider, orphans, listed, named)
         unknown = [each for each in listed.states if each.batch_id not in decided]
         open_sizes = {size for batch_id, size in presumed if batch_id not in decided}
-        findings = self._findings(ours, unknown, taken, open_sizes if listed.whole else None, now)
+        if labelled:
+            findings = self._named_findings(ours, listed, now)
+        else:
+            findings = self._findings(ours, unknown, taken, open_sizes if listed.whole else None, now)
         self._record(findings, now)
-        questions |= self._ask_about_gone(ours, unknown)
+        questions |= {} if labelled else self._ask_about_gone(ours, unknown)
         unlisted = SearchResult()
         if not listed.whole:
             settled = {chunk.chunk_id for chunk, _, _ in findings}
@@ -232,13 +246,37 @@ class Reconciler:
                 continue
             if candidates or open_sizes is None or chunk.requests in open_sizes:
                 continue
-            self.troubles.relieve(chunk, "list")
-            looks = self.troubles.meet(
-                chunk, "not_listed", "the list of batches has none that may be the chunk's"
-            ).looks
-            if waited and looks >= LOOKS:
+            if self._is_missing(chunk, now):
                 findings.append((chunk, "chunk_not_found", {"listed": len(unknown)}))
         return findings
+
+    def _named_findings(self, orphans: Sequence[Orphan], listed: BatchList, now: datetime) -> list[Finding]:
+        """Return the events to record where a batch bears its chunk's label: the label decides at once, and alone.
+
+        That there is none is believed only of a whole list, after the wait, and when it was seen several times.
+        Writes `ledger.events`.
+        """
+        findings: list[Finding] = []
+        for orphan in orphans:
+            chunk = orphan.chunk
+            assert chunk.unknown_at is not None
+            own = next((each for each in listed.states if orphan.is_named_by(each)), None)
+            if own is not None:
+                findings.append((chunk, "chunk_adopted", submitted_batch_data(own)))
+            elif listed.whole and self._is_missing(chunk, now):
+                findings.append((chunk, "chunk_not_found", {"listed": len(listed.states)}))
+        return findings
+
+    def _is_missing(self, chunk: OpenBatch, now: datetime) -> bool:
+        """Return whether a chunk's batch was missing in the whole list often and long enough to be believed.
+
+        Writes `ledger.events`.
+        """
+        assert chunk.unknown_at is not None
+        self.troubles.relieve(chunk, "list")
+        what = "the list of batches has none that may be the chunk's"
+        looks = self.troubles.meet(chunk, "not_listed", what).looks
+        return looks >= LOOKS and now - chunk.unknown_at >= timedelta(seconds=self.reconcile_wait)
 
     def _record(self, findings: Sequence[Finding], now: datetime) -> None:
         """Record the findings in the ledger, then in the raw folder.
@@ -267,7 +305,7 @@ def presumed_batch_data(state: BatchState) -> dict[str, Any]:
     return {"batch_id": state.batch_id, "created_at": state.created_at, "expires_at": state.expires_at}
 
 
-def _orphan(chunk: OpenBatch, intent: Intent, offset_seconds: float | None) -> Orphan:
+def _orphan(chunk: OpenBatch, intent: Intent, offset_seconds: float | None, input_id: str | None) -> Orphan:
     """Return an orphan with the times between which its batch was made, by the provider's clock.
 
     That is from 5 minutes before the intent to 5 minutes after the end of the submit and its time-out. The offset of
@@ -277,7 +315,13 @@ def _orphan(chunk: OpenBatch, intent: Intent, offset_seconds: float | None) -> O
     known = intent.clock_offset_seconds
     ahead = timedelta(seconds=(offset_seconds or 0.0) if known is None else known)
     latest = chunk.unknown_at + timedelta(seconds=SUBMIT_TIMEOUT_SECONDS) + SKEW
-    return Orphan(chunk=chunk, intent=intent, first=chunk.prepared_at - SKEW + ahead, last=latest + ahead)
+    first = chunk.prepared_at - SKEW + ahead
+    return Orphan(chunk=chunk, intent=intent, first=first, last=latest + ahead, input_id=input_id)
+
+
+def _all_named(orphans: Sequence[Orphan], states: Sequence[BatchState]) -> bool:
+    """Return whether each orphan has a batch that bears its label or names its input."""
+    return all(any(orphan.is_named_by(each) for each in states) for orphan in orphans)
 
 
 def _all_fit(orphans: Sequence[Orphan], states: Sequence[BatchState], known: Collection[str | None]) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
 from batchpipe.engine.batches.reconcile import NEAR
-from batchpipe.engine.batches.submit import refusal, submitted_batch_data
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.records import refusal, submitted_batch_data
 from batchpipe.engine.ledger.events import OpenBatch, add_event, open_batches
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
@@ -80,6 +80,7 @@ class _Fate:
 
 
 _COLLECTABLE = _Fate(why="its results can be collected", alive=True)
+_REFUSED = _Fate(why="the provider has refused it: the next run records that, and nothing was paid", alive=True)
 _PROCESSED = _Fate(why="it is being processed", alive=True)
 
 
@@ -201,6 +202,8 @@ class Recovery:
             return _Fate(why=f"the provider cannot be asked about it: {error}", alive=answers)
         if state is None:
             return _Fate(why="the provider does not find its batch")
+        if state.ended is not None and state.ended.refused is not None:
+            return _REFUSED
         if state.ended or state.archived or self.raw_folder.results(batch.chunk_id) is not None:
             return self._fate_of_results(batch, state, troubles)
         return _Fate(why="it has not ended, although it should have") if overdue else _PROCESSED

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

@@ -17,11 +17,13 @@ from batchpipe.engine.batches.submit import SentChunk, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.reserves import Reserves, read_reserves
+from batchpipe.engine.exchange.late_refusals import SmallerChunks, read_smaller_chunks
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
@@ -57,6 +59,9 @@ class DueRequests:
     _waits_for: tuple[object, ...] = field(default=(), init=False)
     _said: NoRoom | None = field(default=None, init=False)
     _refused_since: datetime | None = field(default=None, init=False)
+    _refused_late_since: datetime | None = field(default=None, init=False)
+    _accepted: int = field(default=0, init=False)
+    _smaller: SmallerChunks | None = field(default=None, init=False)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -64,6 +69,7 @@ class DueRequests:
         Reads `work.to_send`. Writes `work.sends`.
         """
         self._plan, self.no_room, self._reserves, self.overtaken = plan, None, None, False
+        self._smaller = None
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
             "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
@@ -85,6 +91,7 @@ class DueRequests:
             return
         self.no_room = self._reserves = None
         now = self.context.clock()
+        self._take_late_refusals(in_flight, now)
         if self.all_sent or self.overtaken or (self.wake_at is not None and now < self.wake_at):
             return
         self.wake_at = None
@@ -92,6 +99,21 @@ class DueRequests:
             pass
         in_flight.after_submit()
         self._waits_for = self._room_changes(in_flight)
+
+    def _take_late_refusals(self, in_flight: BatchesInFlight, now: datetime) -> None:
+        """Wait where the provider refused a batch afterwards because its queue was full.
+
+        Raises ProviderError where that goes on for a day without a result.
+        """
+        until, refused = in_flight.late.take()
+        if in_flight.accepted != self._accepted:
+            self._accepted, self._refused_late_since = in_flight.accepted, None
+        if until is None:
+            return
+        self._refused_late_since = self._refused_late_since or now
+        self.wake_at = until if self.wake_at is None else max(self.wake_at, until)
+        if now - self._refused_late_since >= LONGEST_REFUSAL:
+            raise _refused_for_long(self._refused_late_since, str(refused[-1][1]))
 
     def _room_changes(self, in_flight: BatchesInFlight) -> tuple[object, ...]:
         """Return what room in a budget depends on: the open chunks and the day."""
@@ -110,6 +132,8 @@ class DueRequests:
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
             if self._reserves is None and has_limit(self.submitter.parts.resolved.file.pipeline.budget, self.max_usd):
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
+            if self._smaller is None:
+                self._smaller = self._read_smaller_chunks(session)
             chooser = self._chooser(self._plan, cautious)
             found = chooser.choose(session)
         self.no_room = found.no_room
@@ -150,10 +174,21 @@ class DueRequests:
             pending=tuple(self._pending),
             rungs=self._rungs,
             most=self._size_cap,
+            smaller=self._smaller or SmallerChunks(),
             cautious=cautious,
             reserves=self._reserves,
             was_cut=self._said is not None,
         )
+
+    def _read_smaller_chunks(self, session: Session) -> SmallerChunks:
+        """Return how chunks are cut after late refusals; without a protocol that has them nothing is read.
+
+        Reads what `read_smaller_chunks` reads.
+        """
+        resolved = self.submitter.parts.resolved
+        if resolved.rules.limits.create == "blind":
+            return SmallerChunks()
+        return read_smaller_chunks(session, resolved.names)
 
     @property
     def gate(self) -> str | None:
@@ -218,11 +253,7 @@ class DueRequests:
             )
         since, waits = self._refused_since, next((each for each in sent if each.outcome == "wait"), None)
         if waits is not None and since is not None and self.context.clock() - since >= LONGEST_REFUSAL:
-            raise ProviderError(
-                f"the provider has asked to wait since {since:%Y-%m-%d %H:%M} UTC: {waits.message}",
-                where="provider",
-                hint="Ask the provider about the limits of this key. The next run goes on from here.",
-            )
+            raise _refused_for_long(since, waits.message)
 
     def _is_done(self, sent: SentChunk) -> bool:
         """Return whether the requests of a chunk are no longer to be sent; tell its outcome."""
@@ -272,3 +303,12 @@ class DueRequests:
         self._size_cap = None
         self.tell(Event(kind="request_refused", level="warning", detail=sent.message))
         return True
+
+
+def _refused_for_long(since: datetime, message: str) -> ProviderError:
+    """Return the error that ends a run which the provider has refused since `since`."""
+    return ProviderError(
+        f"the provider has asked to wait since {since:%Y-%m-%d %H:%M} UTC: {message}",
+        where="provider",
+        hint="Ask the provider about the limits of this key. The next run goes on from here.",
+    )

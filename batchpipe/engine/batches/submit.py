@@ -12,11 +12,13 @@ from typing import Any, Literal
 from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
+from batchpipe.engine.exchange.records import fail_single, label_of, refusal, refusal_data, submitted_batch_data
+from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.engine.exchange.uploads import Post, upload_inputs
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
-from batchpipe.engine.plan.overtaken import refuse_overtaken
+from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
@@ -124,9 +126,11 @@ class Submitter:
             return []
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
-        calls = [self._post(provider, plan, chunk_id, chunk, cache_marks, age) for chunk_id, chunk in chunks.items()]
+        posts = {
+            chunk_id: self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()
+        }
         self.parts.work.connection.execute("DROP TABLE work.chunk")
-        answers = self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES)
+        answers = self._make_batches(provider, plan, posts, age)
         outcomes = [
             self._outcome(chunk_id, chunk, answer)
             for (chunk_id, chunk), answer in zip(chunks.items(), _named_once(answers, open_ids), strict=True)
@@ -134,22 +138,48 @@ class Submitter:
         self._record(outcomes)
         return [each.sent for each in outcomes]
 
+    def _make_batches(
+        self, provider: Provider, plan: Plan, posts: Mapping[str, Post], age: IntentAge
+    ) -> list[BatchState | Failure]:
+        """Upload the bodies where the protocol wants it, and make a batch of each; return the answers in their order.
+
+        Writes `ledger.events`, the raw folder.
+        """
+        uploaded = upload_inputs(self.parts, provider, posts)
+        late = self._commit_uploads(plan, uploaded.inputs, age) if uploaded.inputs else None
+        failed: Mapping[str, Failure] = dict.fromkeys(posts, late) if late is not None else uploaded.failed
+        sent = [chunk_id for chunk_id in posts if chunk_id not in failed]
+        calls = [self._create(provider, posts[each], uploaded.inputs.get(each), age) for each in sent]
+        answers = dict(zip(sent, self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES), strict=True)) if calls else {}
+        return [failed[each] if each in failed else answers[each] for each in posts]
+
+    def _commit_uploads(self, plan: Plan, inputs: Mapping[str, str], age: IntentAge) -> TooLateError | None:
+        """Commit what the batches will name, before they are made. An upload may take long: the intent begins anew.
+
+        Return why no batch is made, where somebody else has asked for the same meanwhile.
+        Writes `ledger.events`, the raw folder.
+        """
+        with self.parts.writing() as session:
+            age.begin()
+            for chunk_id, input_id in inputs.items():
+                self.parts.add_event(session, "chunk_uploaded", {"input_id": input_id}, chunk_id=chunk_id)
+            try:
+                refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
+                overtaken = None
+            except PlanOvertakenError:
+                overtaken = TooLateError("somebody else has asked for the same while it was uploaded")
+            now = session.now
+        for chunk_id, input_id in inputs.items():
+            self.parts.raw_folder.note(chunk_id, "chunk_uploaded", {"input_id": input_id}, now)
+        return overtaken
+
     def fail_single(self, chunk_id: str, message: str) -> None:
         """Record that the rows of a request failed that the provider refuses alone, with the provider's message.
 
         Writes `ledger.decisions`.
         """
         with self.parts.writing() as session:
-            session.execute(
-                query("fail_chunk"),
-                {
-                    "chunk_id": chunk_id,
-                    "error": message,
-                    "run_id": self.parts.run_id,
-                    "now": session.now,
-                    "seq": session.seq,
-                },
-            )
+            fail_single(session, chunk_id, message, self.parts.run_id)
 
     def _commit_intents(
         self,
@@ -173,7 +203,7 @@ class Submitter:
             age.begin()
             refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
             open_now = session.rows(query("open_sizes"), whose)
-            chosen = choose(session, {size for size, _ in open_now})
+            chosen = choose(session, {size for size, _ in open_now} if provider.limits.create == "blind" else ())
             if not chosen:
                 return {}, set()
             drawn = sorted(session.new_id() for _ in chosen)
@@ -233,21 +263,25 @@ class Submitter:
         chunk_id: str,
         chunk: NextChunk,
         cache_marks: CacheMarks,
-        age: IntentAge,
-    ) -> Callable[[], BatchState]:
-        """Return the call that sends a chunk; its body is put together here."""
+    ) -> Post:
+        """Return what is sent of a chunk; its body is put together here."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
         rung = self.parts.resolved.rungs[chunk.rung - 1]
-        shipment = Shipment(
-            label=label_of(chunk_id), rung=rung, count=chunk.count, headers=provider.batch_headers(rung)
-        )
+        headers = provider.batch_headers(rung)
+        shipment = Shipment(label=label_of(chunk_id), rung=rung, count=chunk.count, headers=headers)
+        return Post(body=body, shipment=shipment)
+
+    def _create(self, provider: Provider, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:
+        """Return the call that makes the batch of a chunk."""
 
         def call() -> BatchState:
             """Post the body; return the batch that the provider made of it."""
             if age.seconds > INTENT_SECONDS:
                 raise TooLateError(f"more than {INTENT_SECONDS:.0f} s have passed since it was prepared")
-            with telemetry.span("submit", self.parts.resolved.name, requests=chunk.count):
-                return provider.submit(body, shipment, input_id=None, timeout_seconds=SUBMIT_TIMEOUT_SECONDS)
+            with telemetry.span("submit", self.parts.resolved.name, requests=post.shipment.count):
+                return provider.submit(
+                    post.body, post.shipment, input_id=input_id, timeout_seconds=SUBMIT_TIMEOUT_SECONDS
+                )
 
         return call
 
@@ -258,6 +292,8 @@ class Submitter:
         """
         rendered = sql("read_parquet({plan})", plan=quote_literal(str(plan.rendered)))
         statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
+        if provider.limits.create == "label":
+            statement = query("chunk_params_in_order", params=statement)
         rows = streamed(self.parts.work.connection.execute(statement))
         if unmarked:
             return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
@@ -269,12 +305,7 @@ class Submitter:
         if isinstance(answer, BatchState):
             return SubmitOutcome(kind="chunk_submitted", data=submitted_batch_data(answer), sent=sent)
         if isinstance(answer, RefusedError):
-            data = {
-                "status": answer.status,
-                "kind": answer.kind,
-                "message": answer.message,
-                "retry_after_seconds": answer.retry_after_seconds,
-            }
+            data = refusal_data(answer)
             return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
         message = str(answer)
         data = {"message": message}
@@ -325,34 +356,6 @@ def _named_once(answers: Sequence[BatchState | Failure], open_ids: set[str | Non
         else each
         for each in answers
     ]
-
-
-def label_of(chunk_id: str) -> str:
-    """Return the label that a provider keeps with the batch of a chunk."""
-    return f"batchpipe-{chunk_id}"
-
-
-def submitted_batch_data(state: BatchState) -> dict[str, Any]:
-    """Return the data of the event that a batch is known by its id."""
-    return {
-        "batch_id": state.batch_id,
-        "created_at": state.created_at,
-        "expires_at": state.expires_at,
-        "organization": state.organization,
-        "workspace": state.workspace,
-        "request_id": state.request_id,
-    }
-
-
-def refusal(error: RefusedError, key_hash: str) -> ProviderError:
-    """Return the error that stops the run, with the provider's message and the next step."""
-    hints = {
-        "account": f"Correct the account or the key ({key_hash}), then run the same command again: nothing is lost.",
-        "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
-        "not_found": "Check `base_url` and the workspace of the key.",
-    }
-    hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
-    return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
 
 
 def include_parts(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:

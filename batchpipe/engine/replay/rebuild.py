@@ -10,8 +10,9 @@ from batchpipe.common.errors import InternalError, LockedError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.downloads import noted_end
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk, raw_folder_of
@@ -21,7 +22,7 @@ from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState, Ended
+from batchpipe.providers import BatchState
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -224,18 +225,13 @@ def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:
     ended = (saved.data_of("batch_ended") if saved else None) or {}
     return BatchState(
         batch_id=batch.batch_id or "",
-        ended=Ended(at=_moment(ended.get("ended_at"))),
+        ended=noted_end(ended),
         total=batch.requests,
         counts=ended.get("counts") or {},
         created_at=batch.created_at or batch.prepared_at,
         expires_at=batch.expires_at,
         archived=False,
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    """Return the time that `text` names in ISO 8601; None for None."""
-    return datetime.fromisoformat(text) if text else None
 
 
 def _nobody() -> NoReturn:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.source.source import Source
 from batchpipe.engine.source.statements import Step, run_steps, steps_of
 from batchpipe.pipeline.model import PipelineFile

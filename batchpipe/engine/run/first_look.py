@@ -13,9 +13,9 @@ from functools import partial
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
-from batchpipe.engine.batches.collect import download_results
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.downloads import can_be_saved, download_results
 from batchpipe.engine.ledger.events import (
     OpenBatch,
     OpenCall,
@@ -236,6 +236,6 @@ def save_ended(
     calls = [partial(provider().poll, str(each.batch_id)) for each in known]
     answers = zip(known, pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True)
     states = [(batch, state) for batch, state in answers if isinstance(state, BatchState)]
-    ended = [batch for batch, state in states if state.ended and not state.archived]
-    pool([partial(download_results, each, provider(), folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
+    ended = [(batch, state) for batch, state in states if can_be_saved(state)]
+    pool([partial(download_results, *each, provider(), folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
     return {batch.chunk_id: state for batch, state in states}

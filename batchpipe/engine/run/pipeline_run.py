@@ -16,10 +16,10 @@ from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, Pr
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import raw_folder_of

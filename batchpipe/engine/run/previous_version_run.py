@@ -9,10 +9,10 @@ from decimal import Decimal
 from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight
-from batchpipe.engine.batches.run_parts import RunParts
 from batchpipe.engine.batches.sending import DueRequests
 from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.run.previous_version import is_asked_for, make_planner, previous, unanswered

@@ -15,13 +15,13 @@ from typing import Any
 from batchpipe.common.errors import PipelineError, ProviderError, UsageError
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
-from batchpipe.engine.batches.run_parts import RunParts
-from batchpipe.engine.batches.submit import refusal
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
 from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
+from batchpipe.engine.exchange.records import refusal
+from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.plan.plan import PlanOptions

@@ -74,7 +74,8 @@ SELECT
 CREATE OR REPLACE VIEW work.received AS SELECT * FROM work.lines
 
 -- name: chosen_lines
--- work.chosen_lines: One row is a request that leads, with the line that counts for it or the outcome `missing`.
+-- work.chosen_lines: One row is a request that leads, with the line that counts for it, or the
+-- outcome of a request without a line.
 CREATE OR REPLACE TABLE work.chosen_lines AS
 SELECT * EXCLUDE (line_number)
 FROM (
@@ -84,7 +85,8 @@ FROM (
 )
 WHERE place = 1
 UNION ALL BY NAME
-SELECT DISTINCT chunk_id, custom_id, 'missing' AS outcome, true AS billed, false AS cost_known
+SELECT DISTINCT chunk_id, custom_id, $outcome AS outcome, $billed AS billed, $cost_known AS cost_known,
+    $error_message AS error_message
 FROM work.sent
 WHERE leads AND custom_id NOT IN (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)
 

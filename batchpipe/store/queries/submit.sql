@@ -58,6 +58,52 @@ WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
 
+-- name: chunk_params_in_order
+-- The same in the order of the custom ids, by which the line that a provider names tells the request.
+SELECT custom_id, params FROM ({params}) ORDER BY custom_id
+
+-- name: request_of_line
+SELECT custom_id FROM ledger.requests WHERE chunk_id = $chunk_id::UUID AND leads ORDER BY custom_id LIMIT 1 OFFSET $before
+
+-- name: uploaded_input
+-- The newest input that was uploaded for each of the chunks.
+SELECT chunk_id::VARCHAR, arg_max(data ->> 'input_id', seq) FROM ledger.events
+WHERE kind = 'chunk_uploaded' AND chunk_id::VARCHAR IN (SELECT unnest($chunk_ids))
+GROUP BY chunk_id
+
+-- name: inputs_left
+-- The uploaded inputs of closed chunks that are not deleted yet.
+SELECT u.chunk_id::VARCHAR, u.data ->> 'input_id'
+FROM ledger.events u
+WHERE u.kind = 'chunk_uploaded' AND u.pipeline IN ({pipelines})
+    AND u.chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE is_open)
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger.events d
+        WHERE d.kind = 'input_discarded' AND d.chunk_id = u.chunk_id AND (d.data ->> 'input_id') = (u.data ->> 'input_id')
+    )
+
+-- name: refused_late
+-- The chunks that were refused late and held a due request last: how many requests they had, the number of the request
+-- that the refusal names, and how often one of their rows was refused so.
+WITH asked AS (
+    SELECT s.number, q.key_id, q.chunk_id, q.custom_id, q.seq,
+        row_number() OVER (PARTITION BY q.key_id ORDER BY q.seq DESC) AS place
+    FROM work.to_send s
+    JOIN ledger.requests q USING (key_id)
+    WHERE q.pipeline IN ({pipelines})
+),
+refused AS (
+    SELECT a.*, (e.data ->> 'requests')::INTEGER AS requests, e.data ->> 'custom_id' AS named
+    FROM asked a
+    JOIN ledger.events e USING (chunk_id)
+    WHERE e.kind = 'chunk_refused' AND (e.data ->> 'smaller') = 'true'
+)
+SELECT any_value(requests) AS requests, any_value(named) AS named, max(number) FILTER (custom_id = named) AS number,
+    max((SELECT count(*) FROM refused o WHERE o.key_id = r.key_id)) AS times
+FROM refused r
+WHERE place = 1
+GROUP BY chunk_id
+
 -- name: open_sizes
 SELECT requests, batch_id FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
 

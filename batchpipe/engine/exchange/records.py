@@ -1,0 +1,57 @@
+"""What is recorded of a provider's reply to a submit, and the label by which its batch is found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchpipe.common.errors import ProviderError
+from batchpipe.providers import BatchState, RefusedError
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+def label_of(chunk_id: str) -> str:
+    """Return the label that a provider keeps with the batch of a chunk."""
+    return f"batchpipe-{chunk_id}"
+
+
+def submitted_batch_data(state: BatchState) -> dict[str, Any]:
+    """Return the data of the event that a batch is known by its id."""
+    return {
+        "batch_id": state.batch_id,
+        "created_at": state.created_at,
+        "expires_at": state.expires_at,
+        "organization": state.organization,
+        "workspace": state.workspace,
+        "request_id": state.request_id,
+    }
+
+
+def refusal_data(error: RefusedError) -> dict[str, Any]:
+    """Return the data of the event that the provider refused a chunk."""
+    return {
+        "status": error.status,
+        "kind": error.kind,
+        "message": error.message,
+        "retry_after_seconds": error.retry_after_seconds,
+    }
+
+
+def refusal(error: RefusedError, key_hash: str) -> ProviderError:
+    """Return the error that stops the run, with the provider's message and the next step."""
+    hints = {
+        "account": f"Correct the account or the key ({key_hash}), then run the same command again: nothing is lost.",
+        "no_batch_endpoint": "This base URL has no batch endpoint: set another `base_url`.",
+        "not_found": "Check `base_url` and the workspace of the key.",
+    }
+    hint = hints.get(error.kind, "Run the same command again; nothing is lost.")
+    return ProviderError(f"the provider refuses ({error.status}): {error.message}", where="provider", hint=hint)
+
+
+def fail_single(session: Session, chunk_id: str, message: str, run_id: str) -> None:
+    """Record that the rows of a chunk of one request failed, with the provider's message.
+
+    Reads `ledger.requests`. Writes `ledger.decisions`.
+    """
+    values = {"chunk_id": chunk_id, "error": message, "run_id": run_id, "now": session.now, "seq": session.seq}
+    session.execute(query("fail_chunk"), values)
