@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from batchpipe.common import modes
+from batchpipe.common.durable import flush_folder
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import RawFolder, saving
 from batchpipe.providers import BatchState, Ended, OutcomeKind, Provider, WithoutLine
@@ -38,7 +40,9 @@ def download_results(batch: OpenBatch, state: BatchState, provider: Provider, fo
     path = folder.download(batch.chunk_id)
     with saving(path):
         if state.ended is not None and not state.ended.has_results and not state.archived:
-            folder.write_empty(batch.chunk_id)
+            with open(path, "wb", opener=modes.opener):
+                pass
+            flush_folder(path.parent)
         else:
             provider.collect(batch.batch_id, path)
 

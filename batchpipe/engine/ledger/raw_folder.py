@@ -164,16 +164,6 @@ class RawFolder:
         except OSError:
             part.unlink(missing_ok=True)
 
-    def write_empty(self, chunk_id: str) -> None:
-        """Save that a batch ended without results, as a file of no line."""
-        path = self.download(chunk_id)
-        part = _part(path)
-        part.write_bytes(b"")
-        _flush(part)
-        modes.settle(part)
-        modes.replace(part, path)
-        flush_folder(self.path)
-
     def uncompressed(self) -> list[str]:
         """Return the ids of the chunks whose results are not compressed yet."""
         return [path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}")]
