@@ -16,7 +16,7 @@ from commandline import CommandLine
 from projects import Project, numbered
 
 from batchpipe.commands.printing.caching import came_to_text, expected_cache_text
-from batchpipe.commands.report.report import Report, read_reports
+from batchpipe.commands.report.read import Report, read_reports
 from batchpipe.commands.status.read import Named
 from batchpipe.decide.caching import (
     CacheHits,

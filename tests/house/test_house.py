@@ -48,6 +48,7 @@ SHELL = (
     "store.*",
 )
 SAID = ("commands.call.*", "commands.printing.*")
+DRAWN = ("charts.*", "html.*")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # values and rules that everything stands on
     "": (),
@@ -180,6 +181,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # a command is a query, then a printer
     "commands": (),
     "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "engine.ledger.*", "pipeline.model", "store.*"),
+    "html.*": ("", "charts.*", "commands.printing.text", "common.errors"),
     "commands.call.*": (*SHELL, "commands.printing.*"),
     "commands.check.*": (
         *SHELL,
@@ -192,7 +194,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.results.*": (*SHELL, *SAID, "engine.source.snapshot"),
     "commands.review.*": (*SHELL, *SAID, "engine.gold.*", "engine.quality.*"),
-    "commands.status.*": (*SHELL, *SAID, "engine.ledger.*", "engine.plan.*", "engine.replay.*", "engine.waits.*"),
+    "commands.status.*": (
+        *SHELL,
+        *SAID,
+        *DRAWN,
+        "engine.ledger.*",
+        "engine.plan.*",
+        "engine.replay.*",
+        "engine.waits.*",
+    ),
     "commands.plan.*": (
         *SHELL,
         *SAID,
@@ -205,6 +215,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.show.*": (
         *SHELL,
         *SAID,
+        *DRAWN,
         "commands.results.*",
         "engine.ledger.*",
         "engine.plan.*",
@@ -215,6 +226,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.diff.*": (
         *SHELL,
         *SAID,
+        *DRAWN,
         "commands.plan.*",
         "engine.gold.*",
         "engine.quality.*",
@@ -233,7 +245,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.eval.*": (
         *SHELL,
         *SAID,
-        "charts.*",
+        *DRAWN,
         "commands.run.*",
         "commands.show.*",
         "engine.batches.*",
@@ -248,6 +260,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.report.*": (
         *SHELL,
         *SAID,
+        *DRAWN,
         "commands.eval.*",
         "commands.status.*",
         "engine.gold.*",
@@ -308,8 +321,9 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
         "providers.anthropic.*",
         "providers.gemini.*",
     ),
-    "jinja2": ("template.*", "scaffold.drafts"),
+    "jinja2": ("template.*", "scaffold.drafts", "html.render"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
+    "markupsafe": ("html.render",),
     "markdown_it": ("commands.docs.html",),
     "numpy": ("evaluation.library",),
     "opentelemetry": ("common.telemetry",),
@@ -530,7 +544,7 @@ def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     wanted = (*project["dependencies"], *project["optional-dependencies"]["eval"])
     declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted}
     # pydantic-settings, the SDK and scipy choose their versions
-    brought_by_others = {"dotenv", "httpx2", "markdown_it", "numpy", "opentelemetry"}
+    brought_by_others = {"dotenv", "httpx2", "markdown_it", "markupsafe", "numpy", "opentelemetry"}
     assert declared == set(MAY_USE) - brought_by_others
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from commandline import CommandLine
 from helpers.reviewed import correct, desk_of
 from projects import BASIC, Project, numbered
 
-from batchpipe.commands.review.screen import Progress, RowScreen, screen
+from batchpipe.commands.review.screen import Progress, RowScreen, said_meanwhile, screen
 from batchpipe.commands.review.walk import Walk
+from batchpipe.engine.gold.agreement import read_agreement
 from batchpipe.engine.quality.review import RowReview
+from batchpipe.engine.quality.withdrawals import withdraw
 
 TWO = f'{BASIC}\n[review]\nwhere = "true"\n'
 
@@ -133,3 +137,54 @@ def test_two_who_record_at_once_are_not_mixed(project: Project) -> None:
         assert first.meanwhile[0].reviewed_by == "bo"
         shown = RowScreen(row=row, draft=row.document, columns=first.shown_columns)
         assert screen(shown, Progress(pipeline="demo", rows=1), first.forms, os.terminal_size((80, 30)))
+
+
+def test_a_word_that_is_taken_back_leaves_the_one_before_it(project: Project) -> None:
+    project.pipeline(TWO)
+    project.rows(numbered(2))
+    project.run()
+    label, changed = other_label(project, 1)
+    correct(project, {1: {"label": changed}}, person="bo")
+    correct(project, {1: {"label": label}}, person="ada")
+    shown = "SELECT label, _reviewed_by FROM demo WHERE id = 1"
+    assert project.sql(shown) == [(label, "ada")]
+    with desk_of(project, person="bo") as desk:
+        take_back = partial(withdraw, desk.context, desk.work, desk.resolved, ['["1"]', '["2"]'])
+        assert take_back("bo") == {}
+        assert [each.document["label"] for each in take_back("ada").values()] == [label]
+        assert project.sql(shown) == [(changed, "bo")]
+        assert list(take_back("bo")) == ['["1"]']
+        assert take_back("bo") == {}
+    assert project.sql(shown) == [(label, None)]
+    verdicts = project.sql("SELECT verdict, reviewed_by, withdraws IS NOT NULL FROM ledger.reviews ORDER BY seq")
+    assert verdicts == [
+        ("corrected", "bo", False),
+        ("accepted", "ada", False),
+        ("withdrawn", "ada", True),
+        ("withdrawn", "bo", True),
+    ]
+    with desk_of(project) as desk:
+        # The row is to be reviewed again, and the words of before are nothing new to who opens the desk now.
+        assert [row.key for row in desk.all_rows()] == ['["1"]', '["2"]']
+        assert desk.record([RowReview(number=0, document=desk.row(0).document, accepted=True)]) == []
+    context = project.context()
+    with closing(context), closing(context.work()) as work, context.database.reading(work) as session:
+        assert read_agreement(session, ["demo"]).total.n == 1
+
+
+def test_who_reviews_a_row_is_told_that_a_word_was_taken_back_meanwhile(project: Project) -> None:
+    project.pipeline(TWO)
+    project.rows(numbered(1))
+    project.run()
+    _, changed = other_label(project, 1)
+    with desk_of(project, person="ada") as desk:
+        correct(project, {1: {"label": changed}}, person="bo")
+        with desk_of(project, "again", person="bo") as other:
+            assert list(withdraw(other.context, other.work, other.resolved, ['["1"]'], "bo")) == ['["1"]']
+        row = desk.row(0)
+        review = RowReview(number=0, document=row.document, accepted=True, reviewed_by="cy")
+        assert desk.record([review]) == [0]
+        assert said_meanwhile(desk.meanwhile[0], row.answer) == "bo took back a review of it meanwhile"
+        desk.saw(0, desk.meanwhile[0].seq, "cy")
+        assert desk.record([review]) == []
+    assert project.sql("SELECT _reviewed_by FROM demo") == [("cy",)]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +20,14 @@ from batchpipe.commands.diff.pages import (
     row_counts,
     title,
 )
+from batchpipe.commands.diff.read import Asking, read_diff
 from batchpipe.commands.plan.prompt_diff import block, key_text
-from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
-from batchpipe.common.errors import BatchpipeError, UsageError
-from batchpipe.engine.context import Context
-from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
-from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange, diff_answers, side_columns
-from batchpipe.engine.resolved.commits import Commit
-from batchpipe.engine.resolved.prompt_text import text_of_resolved
-from batchpipe.engine.resolved.versions import (
-    KnownVersion,
-    find_version,
-    known_versions,
-    past_columns,
-    read_version,
-    resolve_version,
-)
-from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_list
-from batchpipe.store.database import Work
-from batchpipe.store.queries import query
+from batchpipe.common.errors import UsageError
+from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange
 
 SHOWN_VALUE = 200
 HTML_ENDINGS = (".html", ".htm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LedgerContents:
-    """What the ledger has to compare: versions, oldest first, those of them with answers, models, and past input
-    columns.
-    """
-
-    versions: Sequence[KnownVersion]
-    answered: Sequence[KnownVersion]
-    models: Sequence[str]
-    past: Mapping[str, str]
 
 
 def diff(call: Call, request: DiffRequest) -> int:
@@ -70,7 +41,7 @@ def diff(call: Call, request: DiffRequest) -> int:
     file = call.one_pipeline(request.pipeline, "diff NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
-        found = read_diff(context, file, request, params, call)
+        found = read_diff(context, file, request, params, Asking(suggest=call.suggest, say=call.say))
     hints = _hints(found, call)
     if page is not None:
         _write(page, diff_html(found, hints))
@@ -82,122 +53,6 @@ def diff(call: Call, request: DiffRequest) -> int:
     elif page is None:
         call.out(diff_text(found, hints, call))
     return 0
-
-
-def read_diff(
-    context: Context, file: PipelineFile, request: DiffRequest, params: Mapping[str, Any], call: Call
-) -> AnswerDiff:
-    """Return the diff that `request` asks for."""
-    names = file.pipeline.names
-    work = context.work()
-    try:
-        known = _read_ledger(context, work, names)
-        _check_models(known, request)
-        before, after = _versions(known, file, request, call)
-        sides = [
-            _side(context, work, file, known, params, version, model)
-            for version, model in ((before, request.from_model), (after, request.to_model))
-        ]
-        if sides[0].known == sides[1].known and sides[0].known and sides[0].model == sides[1].model:
-            what = f"both sides are {sides[0].label}"
-            raise UsageError(what, where="--from, --to", hint="Name two versions, or --from-model and --to-model.")
-        gold = _gold(context, work, file, sides[1], call)
-        with context.database.reading(work) as session:
-            return diff_answers(session, names, sides[0], sides[1], rows=request.rows, gold=gold)
-    finally:
-        work.close()
-
-
-def _gold(context: Context, work: Work, file: PipelineFile, after: DiffSide, call: Call) -> TrueValues | None:
-    """Return the true values of the rows; None, after a message, where gold cannot be read."""
-    if file.pipeline.eval is not None and call.settings.emulator and context.emulator_answers(file) is None:
-        call.say(MADE_UP)
-    try:
-        return read_true_values(context, work, file, tuple(side_columns(after).values()))
-    except BatchpipeError as error:
-        call.say(f"Not compared with gold: {error}")
-        return None
-
-
-def _read_ledger(context: Context, work: Work, names: Sequence[str]) -> _LedgerContents:
-    """Read which versions, models and past input columns the ledger has."""
-    pipelines = quote_list(names)
-    with context.database.reading(work) as session:
-        versions = known_versions(session, names)
-        answered = {each for (each,) in session.rows(query("answered_versions", pipelines=pipelines))}
-        models = [each for (each,) in session.rows(query("answering_models", pipelines=pipelines))]
-        past = past_columns(session, names)
-    with_answers = [each for each in versions if each.prompt_version in answered]
-    return _LedgerContents(versions=versions, answered=with_answers, models=models, past=past)
-
-
-def _check_models(known: _LedgerContents, request: DiffRequest) -> None:
-    for model, where in ((request.from_model, "--from-model"), (request.to_model, "--to-model")):
-        if model is not None and model not in known.models:
-            listed = ", ".join(known.models) or "none yet"
-            raise UsageError(
-                f"no answer comes from a model {model!r}", where=where, hint=f"Models that answered: {listed}."
-            )
-
-
-def _versions(
-    known: _LedgerContents, file: PipelineFile, request: DiffRequest, call: Call
-) -> tuple[KnownVersion | Commit, KnownVersion | Commit]:
-    """Return the two versions: those that are named, else the newest with answers and the one before it.
-
-    Where only models are named, both are the newest version.
-    """
-    name = file.pipeline.name
-    asked = ((request.from_version, "--from"), (request.to_version, "--to"))
-    before, after = (find_version(known.versions, file.root, each, where=at) if each else None for each, at in asked)
-    if not known.answered and (before is None or after is None):
-        hint = f"To get some: {call.suggest(f'run {name}')}"
-        raise UsageError(f"{name} has no answers yet: there is nothing to compare", where=name, hint=hint)
-    after = after or known.answered[-1]
-    if before is None and (request.from_model or request.to_model):
-        before = after
-    if before is None:
-        earlier = [each for each in known.answered if _is_before(each, after, known)]
-        if not earlier:
-            label = after.version if isinstance(after, KnownVersion) else after.label
-            what = f"no version before {label} has answers: there is nothing to compare with"
-            see, run = call.suggest(f"plan {name} --diff"), call.suggest(f"run {name}")
-            hint = f"Edit the prompt, see what that changes ({see}), then get the answers: {run}"
-            raise UsageError(what, where=name, hint=hint)
-        before = earlier[-1]
-    return before, after
-
-
-def _is_before(version: KnownVersion, after: KnownVersion | Commit, known: _LedgerContents) -> bool:
-    """Return whether `version` is older than `after`. A commit that never ran is newer than any version that ran."""
-    return not isinstance(after, KnownVersion) or known.versions.index(version) < known.versions.index(after)
-
-
-def _side(
-    context: Context,
-    work: Work,
-    file: PipelineFile,
-    known: _LedgerContents,
-    params: Mapping[str, Any],
-    version: KnownVersion | Commit,
-    model: str | None,
-) -> DiffSide:
-    """Return one side: a version of the ledger, or a commit that is resolved for it."""
-    if isinstance(version, Commit):
-        with context.source(file, params) as source:
-            resolved = resolve_version(version, file, source, context.default_provider, past=known.past)
-        same = [each for each in known.versions if each.prompt_version == resolved.version.prompt_version]
-        return DiffSide(
-            text=text_of_resolved(resolved, f"{version.label}, {same[0].version}" if same else version.label),
-            full_schema=resolved.full_schema,
-            known=same[0] if same else None,
-            model=model,
-            examples=resolved.version.queries,
-        )
-    with context.database.reading(work) as session:
-        recorded = read_version(session, file.pipeline.names, version)
-    examples = recorded.identity.queries
-    return DiffSide(text=recorded.text, full_schema=recorded.full_schema, known=version, model=model, examples=examples)
 
 
 def _page(call: Call, given: str | None) -> Path | None:

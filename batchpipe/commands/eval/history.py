@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +17,7 @@ from batchpipe.commands.printing.text import count, moment, money, table
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt
-from batchpipe.evaluation.statistics import proportion
+from batchpipe.evaluation.statistics import Proportion, proportion
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
@@ -57,51 +59,87 @@ def remember(
         add_event(session, file.pipeline.name, "evaluated", data)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastEvaluation:
+    """The newest evaluation of a prompt version: `right` of the answers to gold rows, `reviewed` of them from review.
+
+    `usd_per_1000` is None where a price was not known.
+    """
+
+    version: str
+    evaluated_at: datetime
+    model: str
+    right: Proportion
+    reviewed: int
+    usd_per_1000: Decimal | None
+
+
+def read_history(context: Context, names: Sequence[str]) -> list[PastEvaluation]:
+    """Return the newest evaluation of each prompt version of the pipelines called `names`, oldest version first.
+
+    Reads `ledger.events`.
+    """
+    statement = query("evaluations", pipelines=quote_list(names))
+    with closing(context.work()) as work, context.database.reading(work) as session:
+        found = [(json.loads(data), at) for data, at in session.rows(statement)]
+    return [_past(data, at) for data, at in found]
+
+
+def history_object(found: Sequence[PastEvaluation]) -> list[dict[str, Any]]:
+    """Return the list of `eval --history --json`."""
+    return [
+        {
+            "prompt_version": each.version,
+            "evaluated_at": each.evaluated_at,
+            "model": each.model,
+            "n": each.right.n,
+            "gold_from_review": each.reviewed,
+            "accuracy": each.right.value,
+            "ci95": [each.right.low, each.right.high],
+            "usd_per_1000": each.usd_per_1000,
+        }
+        for each in found
+    ]
+
+
 def history(call: Call, file: PipelineFile) -> int:
     """Print the newest evaluation of each prompt version. Nothing is sent."""
-    statement = query("evaluations", pipelines=quote_list(file.pipeline.names))
-    with call.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
-        found = [(json.loads(data), at) for data, at in session.rows(statement)]
-    lines = []
-    for each, at in found:
-        share = proportion(each["hits"], each["n"])
-        cost = None if each["cost_usd"] is None else Decimal(each["cost_usd"])
-        lines.append((each, at, share, None if cost is None else cost * 1000 / share.n))
+    with call.context() as context:
+        found = read_history(context, file.pipeline.names)
     if call.json:
-        call.out(
-            [
-                {
-                    "prompt_version": each["version"],
-                    "evaluated_at": at,
-                    "model": each["model"],
-                    "n": share.n,
-                    "gold_from_review": each.get("reviewed", 0),
-                    "accuracy": share.value,
-                    "ci95": [share.low, share.high],
-                    "usd_per_1000": usd,
-                }
-                for each, at, share, usd in lines
-            ]
-        )
+        call.out(history_object(found))
         return 0
-    if not lines:
+    if not found:
         call.say(f"No evaluation yet. To make one: {call.suggest(f'eval {file.pipeline.name}')}")
         return 0
     rows = [
         [
-            each["version"],
-            moment(at),
-            each["model"],
-            _rows(share.n, each.get("reviewed", 0)),
-            interval(share),
-            money(usd),
+            each.version,
+            moment(each.evaluated_at),
+            each.model,
+            gold_rows(each.right.n, each.reviewed),
+            interval(each.right),
+            money(each.usd_per_1000),
         ]
-        for each, at, share, usd in lines
+        for each in found
     ]
     header = ("version", "evaluated", "ladder", "n", "right", "per 1,000")
     call.out(table(header, rows, terminal=call.terminal, right=(3, 5)))
     return 0
 
 
-def _rows(n: int, reviewed: int) -> str:
+def _past(data: Mapping[str, Any], at: datetime) -> PastEvaluation:
+    cost, share = data["cost_usd"], proportion(data["hits"], data["n"])
+    return PastEvaluation(
+        version=data["version"],
+        evaluated_at=at,
+        model=data["model"],
+        right=share,
+        reviewed=data.get("reviewed", 0),
+        usd_per_1000=None if cost is None else Decimal(cost) * 1000 / share.n,
+    )
+
+
+def gold_rows(n: int, reviewed: int) -> str:
+    """Return the number of gold rows, and of those that come from review."""
     return f"{count(n)}, {count(reviewed)} reviewed" if reviewed else count(n)

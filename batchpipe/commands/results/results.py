@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,20 @@ import duckdb
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, shortened, table
+from batchpipe.commands.results.rows import TAKEN, Filters, TakenRows, python_rows, rows_object, take_rows
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
-from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.context import Context
-from batchpipe.engine.source.snapshot import canonical_text, key_sql
-from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
-from batchpipe.schema import exact_json
-from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, bind_condition, parse_condition
 from batchpipe.sql.quoting import (
-    Sql,
-    folded,
-    folded_sql,
-    joined,
-    number_sql,
     quote_identifier,
     quote_literal,
-    quote_table,
-    sql,
-    table_parts,
 )
-from batchpipe.store.database import Session, Work, streamed
-from batchpipe.store.queries import query
+from batchpipe.store.database import Work
 
 SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
 BLOCK_BYTES = 1 << 20
-TAKEN = Sql("work.taken")
 FORMATS: Mapping[str, str] = {
     ".csv": "FORMAT csv, HEADER true",
     ".parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -55,44 +40,6 @@ FORMATS: Mapping[str, str] = {
 # A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
 NESTED = re.compile(r"\[\d*\]$|^(STRUCT|MAP|UNION)\(")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which rows: those for which a condition is true, current ones, ones to review, the first `limit`."""
-
-    where: str | None = None
-    current: bool = False
-    review: bool = False
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputTable:
-    """A pipeline's output table: `columns` are names and DuckDB types in order."""
-
-    name: str
-    columns: Sequence[tuple[str, str]]
-    key: Sequence[str]
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the columns, in order."""
-        return [name for name, _ in self.columns]
-
-    @property
-    def quoted(self) -> Sql:
-        """Return the table's two-part name, quoted."""
-        return quote_table(".".join(table_parts(self.name)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenRows:
-    """The rows that were copied out of the database into `work.taken`: `rows` of the `matching` ones."""
-
-    output: OutputTable
-    rows: int
-    matching: int
 
 
 def results(
@@ -132,72 +79,6 @@ def results(
     return 0
 
 
-def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
-    """Return the output table of `file` as it is in the database; None where there is none, or it is not ours."""
-    name = file.pipeline.table
-    schema, table_name = table_parts(name)
-    statement = query("columns_of_table", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
-    rows = session.rows(statement, {"schema": folded(schema), "table": folded(table_name)})
-    columns = [(column, kind) for column, kind in rows]
-    names = {folded(column) for column, _ in columns}
-    if not names.issuperset(map(folded, (*dict(ADDED_COLUMNS), *file.pipeline.input.key))):
-        return None
-    return OutputTable(name=name, columns=columns, key=file.pipeline.input.key)
-
-
-def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRows:
-    """Copy the rows that `filters` select, ordered by key, so that the database can be closed.
-
-    Reads the output table. Writes `work.taken`. Raises UsageError where there is no table yet, and PipelineError for a
-    condition that cannot be used.
-    """
-    output = find_output(session, file)
-    if output is None:
-        hint = f"To make it: batchpipe run {file.pipeline.name}"
-        raise UsageError("there are no results yet", where=f"the table {file.pipeline.table}", hint=hint)
-    source, condition = output.quoted, _condition(session, output, filters)
-    if filters.where is not None:
-        source = sql("(SELECT *, {prefixed} FROM {table})", prefixed=_prefixed(output), table=output.quoted)
-    matching = session.one(query("count_rows", table=source, condition=condition))[0]
-    statement = query(
-        "take_rows",
-        columns=joined(", ", (quote_identifier(name) for name in output.names)),
-        table=source,
-        condition=condition,
-        order=joined(", ", (quote_identifier(name) for name in output.key)),
-        limit=sql("LIMIT {limit}", limit=number_sql(int(filters.limit))) if filters.limit is not None else Sql(""),
-    )
-    session.execute(statement)
-    return TakenRows(
-        output=output, matching=matching, rows=session.one(sql("SELECT count(*) FROM {taken}", taken=TAKEN))[0]
-    )
-
-
-def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of `work.taken` as Python values. A time with a zone is naive UTC."""
-    values = ", ".join(_python_value(*each) for each in output.columns)
-    yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
-
-
-def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | None:
-    """Return the row of `key` (a JSON list of texts) by column; None where the table has no such row.
-
-    Reads the output table.
-    """
-    types = dict(output.columns)
-    keys = (
-        key_sql(canonical_text(quote_identifier(name), types[name], recipe) for name in output.key)
-        for recipe in RECIPES
-    )
-    values = joined(", ", (_python_value(*each) for each in output.columns))
-    rows = session.rows(
-        query("row_of_output", values=values, table=output.quoted, keys=joined(", ", keys)), {"key": key}
-    )
-    if not rows:
-        return None
-    return {name: _json_value(value, kind) for (name, kind), value in zip(output.columns, rows[0], strict=True)}
-
-
 def save(work: Work, taken: TakenRows, target: Path) -> None:
     """Write `work.taken` to `target`, whole or not at all.
 
@@ -234,37 +115,6 @@ def _cells(taken: TakenRows, ending: str) -> str:
     return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
 
 
-def _condition(session: Session, output: OutputTable, filters: Filters) -> Sql:
-    """Return the filters as one SQL condition over the table and the columns of `_prefixed`."""
-    parts = [Sql("_current")] if filters.current else []
-    parts += [Sql("_review")] if filters.review else []
-    if filters.where is not None:
-        types = dict(output.columns)
-        parsed = parse_condition(session.connection, filters.where, fields=types, columns=types, where="--where")
-        bind_condition(session.connection, parsed, field_types=types, column_types=types, where="--where")
-        parts.append(parsed.truth)
-    return joined(" AND ", parts) if parts else Sql("true")
-
-
-def _prefixed(output: OutputTable) -> Sql:
-    """Return SQL for the columns under the names that a condition reads."""
-    return joined(
-        ", ",
-        (
-            sql("{name} AS {prefixed}", name=quote_identifier(name), prefixed=quote_identifier(prefix + name))
-            for prefix in (OUTPUT_PREFIX, INPUT_PREFIX)
-            for name in output.names
-        ),
-    )
-
-
-def _python_value(name: str, kind: str) -> Sql:
-    column = quote_identifier(name)
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return sql("CAST({column} AS TIMESTAMP)", column=column)
-    return sql("CAST({column} AS VARCHAR)", column=column) if "WITH TIME ZONE" in kind else column
-
-
 def _is_text(kind: str) -> bool:
     """Return whether a column of this type is text in a flat file."""
     return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
@@ -284,17 +134,11 @@ def _cell(name: str, kind: str, ending: str) -> str:
 
 
 def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, context: Context) -> None:
-    rows = python_rows(work, taken.output)
     if call.json:
-        columns = taken.output.columns
-        listed = [
-            {name: _json_value(value, kind) for (name, kind), value in zip(columns, row, strict=True)} for row in rows
-        ]
-        shown = {"pipeline": pipeline, "table": taken.output.name, "matching": taken.matching, "rows": listed}
-        call.out(shown)
+        call.out(rows_object(pipeline, work, taken))
         return
     if call.terminal:
-        found = list(rows)
+        found = list(python_rows(work, taken.output))
         chosen = [
             number
             for number, name in enumerate(taken.output.names)
@@ -317,10 +161,6 @@ def _csv_blocks(taken: TakenRows, work: Work, folder: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", newline="") as file:
         while lines := file.readlines(BLOCK_BYTES):
             yield "".join(lines).removesuffix("\n")
-
-
-def _json_value(value: Any, kind: str) -> Any:
-    return exact_json.loads(value) if kind == "JSON" and value is not None else value
 
 
 def _shown(value: Any) -> str | None:

@@ -13,6 +13,7 @@ from batchpipe.commands.call.options import ReviewRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.agreement import agreement_line, agreement_object, agreement_text
 from batchpipe.commands.printing.text import count
+from batchpipe.commands.review.desk import open_desk
 from batchpipe.commands.review.screen import Progress, said_meanwhile
 from batchpipe.commands.review.sheet import read_sheet, validate_sheet, write_sheet
 from batchpipe.commands.review.terminal import is_terminal, opened
@@ -117,18 +118,11 @@ def _desk(
 ) -> Iterator[Desk]:
     """Open the rows of a pipeline under review. `silent` stops messages that would write over the screen."""
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
-    with call.context(say=(lambda text: None) if silent else None) as context:
-        work = context.work()
-        try:
-            with context.temporary_folder("review-") as folder:
-                with context.source(file, params) as source:
-                    resolved = context.resolve(file, source)
-                    snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
-                desk = Desk(context=context, work=work, resolved=resolved, snapshot=snapshot)
-                desk.choose(which)
-                yield desk
-        finally:
-            work.close()
+    with (
+        call.context(say=(lambda text: None) if silent else None) as context,
+        open_desk(context, file, params, which) as desk,
+    ):
+        yield desk
 
 
 def _told(call: Call, file: PipelineFile) -> Any:

@@ -86,6 +86,8 @@ def value_text(value: Any) -> str:
 
 def said_meanwhile(other: OtherReview, answer: Mapping[str, Any]) -> str:
     """Return what another session said of a row: `bo corrected it meanwhile (label → bug)`."""
+    if other.verdict == "withdrawn":
+        return f"{safe(other.reviewed_by)} took back a review of it meanwhile"
     return f"{safe(other.reviewed_by)} {changes(answer, other.document)} meanwhile"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import safe, shortened
-from batchpipe.commands.results.results import find_output, row_of
+from batchpipe.commands.results.rows import find_output, row_of
 from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, history_text, review_of
 from batchpipe.common.errors import UsageError

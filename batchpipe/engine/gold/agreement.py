@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 
+from batchpipe.engine.ledger.events import not_withdrawn
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -72,7 +73,8 @@ def read_agreement(session: Session, names: Sequence[str]) -> Agreement:
 
     Reads `ledger.reviews`.
     """
-    rows = session.rows(query("agreement", pipelines=quote_list(names)))
+    statement = query("agreement", pipelines=quote_list(names), not_withdrawn=not_withdrawn(names))
+    rows = session.rows(statement)
     by_kind: dict[str, list[Agreed]] = {"all": [], "chosen": [], "field": [], "person": []}
     for kind, name, n, agreed in rows:
         by_kind[kind].append(Agreed(name=name, n=n, agreed=agreed))

@@ -132,7 +132,12 @@ def standing_reviews(session: Session, names: Sequence[str], among: Sql = EVERY_
     pipelines = quote_list(names)
     if not session.one(query("any_reviews", pipelines=pipelines))[0]:
         return query("no_reviews")
-    return query("reviewed_values", pipelines=pipelines, among=among)
+    return query("reviewed_values", pipelines=pipelines, among=among, not_withdrawn=not_withdrawn(names))
+
+
+def not_withdrawn(names: Sequence[str]) -> Sql:
+    """Return SQL for whether nobody took back the word `h` of `ledger.reviews`, and it takes nothing back."""
+    return query("not_withdrawn", pipelines=quote_list(names))
 
 
 def open_batches(session: Session, names: Sequence[str]) -> list[OpenBatch]:

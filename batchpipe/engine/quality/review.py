@@ -60,20 +60,28 @@ class ReviewRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReview:
-    """A person's review of row `number`: the document as it should be, and whether that is the model's own."""
+    """A person's review of row `number`: the document as it should be, and whether that is the model's own.
+
+    `reviewed_by` is None for the person who runs the call.
+    """
 
     number: int
     document: Mapping[str, Any]
     accepted: bool
+    reviewed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherReview:
-    """What another session said of row `number` after this one had chosen its rows. `seq` is its commit."""
+    """What another session said of row `number` after this one had chosen its rows. `seq` is its commit.
+
+    With the verdict "withdrawn" the person took back what he had said.
+    """
 
     number: int
     seq: int
     reviewed_by: str
+    verdict: str
     document: Mapping[str, Any]
 
 
@@ -91,7 +99,7 @@ class Desk:
     snapshot: Snapshot
     rows: int = 0
     meanwhile: dict[int, OtherReview] = field(default_factory=dict, init=False)
-    _seen: dict[int, int] = field(default_factory=dict, init=False)
+    _seen: dict[tuple[int, str | None], int] = field(default_factory=dict, init=False)
 
     @property
     def shown_columns(self) -> list[str]:
@@ -102,7 +110,11 @@ class Desk:
 
     def overrule(self, number: int) -> None:
         """Let the next record of row `number` stand above what another session said, which the person has seen."""
-        self._seen[number] = self.meanwhile.pop(number).seq
+        self.saw(number, self.meanwhile.pop(number).seq)
+
+    def saw(self, number: int, seq: int, person: str | None = None) -> None:
+        """Note that a person has seen what was said of row `number` until the commit `seq`."""
+        self._seen[number, person] = max(seq, self._seen.get((number, person), 0))
 
     @property
     def forms(self) -> list[FieldForm]:
@@ -208,6 +220,7 @@ class Desk:
                 "number": arrow().array([each.number for each in verdicts], arrow().int64()),
                 "verdict": ["accepted" if each.accepted else "corrected" for each in verdicts],
                 "after": [exact_json.dumps(each.document) for each in verdicts],
+                "reviewed_by": arrow().array([each.reviewed_by for each in verdicts], arrow().string()),
             }
         )
         self.work.connection.register("verdicts_block", table)
@@ -219,7 +232,7 @@ class Desk:
             overtaken = [number for (number,) in session.rows(query("overtaken", pipelines=names))]
             if overtaken:
                 return overtaken
-            self.meanwhile = self._said_meanwhile(session, names)
+            self.meanwhile = self._said_meanwhile(session, names, verdicts)
             if self.meanwhile:
                 return list(self.meanwhile)
             stamp = {
@@ -232,17 +245,21 @@ class Desk:
             keys = Sql("SELECT key_id FROM work.review WHERE number IN (SELECT number FROM work.new_reviews)")
             with writing_output(session, self.resolved, None):
                 merge_output(session, self.resolved, keys, answered=False)
-            self._seen |= {each.number: session.seq for each in verdicts}
+            for each in verdicts:
+                self.saw(each.number, session.seq, each.reviewed_by)
         return []
 
-    def _said_meanwhile(self, session: Session, names: Sql) -> dict[int, OtherReview]:
+    def _said_meanwhile(self, session: Session, names: Sql, verdicts: Sequence[RowReview]) -> dict[int, OtherReview]:
         """Return what other sessions said of the rows that are to be recorded, and that this one has not seen.
 
         Reads `work.review`, `work.new_reviews`, `ledger.reviews`.
         """
         found = session.dictionaries(query("reviewed_meanwhile", pipelines=names))
         others = [OtherReview(**{**each, "document": exact_json.loads(each["document"])}) for each in found]
-        return {each.number: each for each in others if each.seq > self._seen.get(each.number, 0)}
+        people = {each.number: each.reviewed_by for each in verdicts}
+        return {
+            each.number: each for each in others if each.seq > self._seen.get((each.number, people[each.number]), 0)
+        }
 
     def _where(self, condition: Condition | None) -> Sql:
         """Return SQL for the key_id of the answers for which `condition` is true."""

@@ -6,9 +6,16 @@ SELECT count(*) > 0 FROM ledger.reviews WHERE pipeline IN ({pipelines})
 -- name: no_reviews
 SELECT * FROM ledger.reviews WHERE false
 
+-- name: not_withdrawn
+-- True for a word `h` that nobody has taken back, and that takes nothing back.
+h.verdict <> 'withdrawn' AND NOT EXISTS (
+    SELECT 1 FROM ledger.reviews t
+    WHERE t.key_id = h.key_id AND t.withdraws = h.seq AND t.pipeline IN ({pipelines})
+)
+
 -- name: reviewed_values
 -- One row per key: the newest review that was made of the same input as the standing answer, compared over the columns
--- that both used. Few rows are reviewed, and only these are looked up.
+-- that both used, and that was not taken back. Few rows are reviewed, and only these are looked up.
 SELECT DISTINCT ON (h.key_id) h.*
 FROM ledger.reviews h
 JOIN (
@@ -26,7 +33,7 @@ JOIN (
 ) n ON n.key_id = h.key_id
 JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p
     ON p.policy_hash = n.policy_hash
-WHERE h.pipeline IN ({pipelines}) AND len(list_filter(
+WHERE h.pipeline IN ({pipelines}) AND {not_withdrawn} AND len(list_filter(
     h.input_columns,
     lambda name: list_contains(p.columns, name)
         AND n.input_values[list_position(p.columns, name)]
@@ -98,7 +105,7 @@ answered AS (
 SELECT
     c.*,
     p.columns AS input_columns, q.input_values, r.model, v.version,
-    r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(h.seq, 0) AS reviewed_seq
+    r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(n.seq, 0) AS reviewed_seq
 FROM chosen c
 JOIN asked q USING (key_id)
 JOIN (SELECT DISTINCT policy_hash, columns FROM ledger.policies WHERE pipeline IN ({pipelines})) p USING (policy_hash)
@@ -106,6 +113,8 @@ JOIN answered r USING (custom_id)
 LEFT JOIN (SELECT DISTINCT prompt_version, version FROM ledger.prompt_versions WHERE pipeline IN ({pipelines})) v
     USING (prompt_version)
 LEFT JOIN ({reviewed}) h ON h.key_id = c.key_id
+LEFT JOIN (SELECT key_id, max(seq) AS seq FROM ledger.reviews WHERE pipeline IN ({pipelines}) GROUP BY key_id) n
+    ON n.key_id = c.key_id
 
 -- name: review_rows
 -- Answers whose row is in the input, with the reason why a person should see them, and whether their input is the same.
@@ -159,8 +168,8 @@ WHERE a.custom_id IS DISTINCT FROM w.custom_id
 ORDER BY v.number
 
 -- name: reviewed_meanwhile
--- The newest review of each row that was recorded after the rows were chosen.
-SELECT v.number, h.seq, h.reviewed_by, h.after::VARCHAR AS document
+-- The newest word about each row that was recorded after the rows were chosen.
+SELECT v.number, h.seq, h.reviewed_by, h.verdict, h.after::VARCHAR AS document
 FROM work.new_reviews v
 JOIN work.review w USING (number)
 JOIN ledger.reviews h ON h.key_id = w.key_id AND h.seq > w.reviewed_seq
@@ -172,10 +181,28 @@ ORDER BY v.number
 INSERT INTO ledger.reviews BY NAME
 SELECT
     $pipeline AS pipeline, w.key_id, w.key, w.input_hash, w.prompt_version, w.custom_id, w.input_columns, w.input_values,
-    v.verdict, w.answer AS before, v.after::JSON AS after, w.chosen, $reviewed_by AS reviewed_by, NULL::UUID AS run_id,
-    $now AS recorded_at, $seq AS seq
+    v.verdict, w.answer AS before, v.after::JSON AS after, w.chosen,
+    coalesce(v.reviewed_by, $reviewed_by) AS reviewed_by, NULL::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.new_reviews v
 JOIN work.review w USING (number)
+
+-- name: newest_words
+-- The newest word about each of these keys that was not taken back.
+SELECT DISTINCT ON (h.key_id)
+    h.key, h.seq, h.reviewed_by, h.custom_id, h.verdict, h.before::VARCHAR AS before, h.after::VARCHAR AS document
+FROM ledger.reviews h
+WHERE h.pipeline IN ({pipelines}) AND h.key_id IN (SELECT md5(unnest($keys::VARCHAR[]))::UUID) AND {not_withdrawn}
+ORDER BY h.key_id, h.seq DESC
+
+-- name: insert_withdrawals
+INSERT INTO ledger.reviews BY NAME
+SELECT
+    $pipeline AS pipeline, h.key_id, h.key, h.input_hash, h.prompt_version, h.custom_id, h.input_columns, h.input_values,
+    'withdrawn' AS verdict, h.before, h.before AS after, h.chosen, h.reviewed_by, NULL::UUID AS run_id,
+    $now AS recorded_at, $seq AS seq, h.seq AS withdraws
+FROM ledger.reviews h
+JOIN (SELECT unnest($keys::VARCHAR[]) AS key, unnest($seqs::BIGINT[]) AS seq) d ON d.key = h.key AND d.seq = h.seq
+WHERE h.pipeline IN ({pipelines})
 
 -- name: row_reviews
 SELECT
@@ -186,11 +213,11 @@ WHERE h.key_id = md5($key)::UUID AND h.pipeline IN ({pipelines})
 ORDER BY h.seq
 
 -- name: agreement
--- The newest review of each answer; each field and each reason of an answer counts once.
+-- The newest review of each answer that was not taken back; each field and each reason of an answer counts once.
 WITH said AS (
     SELECT DISTINCT ON (key_id, custom_id) verdict = 'accepted' AS agreed, before, after, chosen, reviewed_by
-    FROM ledger.reviews
-    WHERE pipeline IN ({pipelines})
+    FROM ledger.reviews h
+    WHERE pipeline IN ({pipelines}) AND {not_withdrawn}
     ORDER BY key_id, custom_id, seq DESC
 ),
 fields AS (

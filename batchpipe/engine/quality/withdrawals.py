@@ -1,0 +1,74 @@
+"""Take back reviews: a withdrawal is a word of its own, after which the word before it stands again.
+
+A person takes back only his own word, and only the newest one about a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import not_withdrawn
+from batchpipe.engine.output.output_table import merge_output, writing_output
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.schema import exact_json
+from batchpipe.sql.quoting import quote_list, sql
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """The newest word about a row that was not taken back. `before` is the model's document, `document` the person's.
+
+    `seq` is its commit, `custom_id` the request whose answer it is about.
+    """
+
+    key: str
+    seq: int
+    reviewed_by: str
+    custom_id: str
+    verdict: str
+    before: Any
+    document: Any
+
+
+def newest_words(session: Session, names: Sequence[str], keys: Sequence[str]) -> dict[str, Word]:
+    """Return the newest word about each of `keys` (JSON lists of texts) that was not taken back.
+
+    Reads `ledger.reviews`.
+    """
+    statement = query("newest_words", pipelines=quote_list(names), not_withdrawn=not_withdrawn(names))
+    rows = session.dictionaries(statement, {"keys": list(keys)})
+    found = [
+        Word(**{**row, "before": exact_json.loads(row["before"]), "document": exact_json.loads(row["document"])})
+        for row in rows
+    ]
+    return {each.key: each for each in found}
+
+
+def withdraw(context: Context, work: Work, resolved: Resolved, keys: Sequence[str], person: str) -> dict[str, Word]:
+    """Take back the person's newest word about each of `keys`, in one commit; return the words that were taken back.
+
+    A row whose newest word is of somebody else, or that has none, is left as it is.
+    Reads `ledger.reviews`. Writes `ledger.reviews`, the output table.
+    """
+    with context.database.writing(work, None) as session:
+        known = newest_words(session, resolved.names, keys)
+        own = {key: word for key, word in known.items() if word.reviewed_by == person}
+        if not own:
+            return {}
+        stamp = {
+            "pipeline": resolved.name,
+            "now": session.now,
+            "seq": session.seq,
+            "keys": list(own),
+            "seqs": [word.seq for word in own.values()],
+        }
+        session.execute(query("insert_withdrawals", pipelines=quote_list(resolved.names)), stamp)
+        keys = sql("SELECT md5(key)::UUID AS key_id FROM (SELECT unnest([{keys}]) AS key)", keys=quote_list(own))
+        with writing_output(session, resolved, None):
+            merge_output(session, resolved, keys, answered=False)
+    return own
