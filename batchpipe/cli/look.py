@@ -17,6 +17,7 @@ from batchpipe.cli.shared_options import (
     GoldSample,
     HeldOut,
     History,
+    Html,
     Json,
     MaxDrop,
     NoWait,
@@ -33,6 +34,7 @@ from batchpipe.cli.shared_options import (
     Wait,
     Where,
     Withdraw,
+    WithRows,
     Yes,
 )
 from batchpipe.commands.call.options import DiffRequest, EvalRequest, ReviewRequest, Task
@@ -62,6 +64,8 @@ def show(
     key: Annotated[
         list[str], typer.Argument(metavar="KEY", help="The row's key. For a key of several columns, give each value.")
     ],
+    html: Html = None,
+    with_rows: WithRows = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
@@ -70,7 +74,7 @@ def show(
     def act(call: Call) -> int:
         from batchpipe.commands.show.show import show as command
 
-        return command(call, pipeline, key, params or [])
+        return command(call, pipeline, key, params or [], html=html, with_rows=with_rows)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=[pipeline])
 
@@ -104,13 +108,19 @@ def results(
 
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
-def report(context: typer.Context, pipelines: Pipelines = None, as_json: Json = False) -> Task:
+def report(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    html: Html = None,
+    with_rows: WithRows = False,
+    as_json: Json = False,
+) -> Task:
     """Report cost, savings, tokens, valid answers by rung, and how good the estimates were."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.report.report import report as command
 
-        return command(call, pipelines or [])
+        return command(call, pipelines or [], html=html, with_rows=with_rows)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 
@@ -132,6 +142,8 @@ def evaluate(
     risk: Risk = None,
     held_out: HeldOut = False,
     plot: Plot = None,
+    html: Html = None,
+    with_rows: WithRows = False,
     history: History = False,
     no_wait: NoWait = False,
     wait: Wait = None,
@@ -157,6 +169,8 @@ def evaluate(
         risk=risk,
         held_out=held_out,
         plot=plot,
+        html=html,
+        with_rows=with_rows,
         history=history,
         no_wait=no_wait,
         wait=wait,
@@ -197,9 +211,8 @@ def diff(
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many changed rows to show.")] = 10,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write an HTML page that needs no other file.")
-    ] = None,
+    html: Html = None,
+    with_rows: WithRows = False,
     params: Params = None,
     as_json: Json = False,
 ) -> Task:
@@ -213,6 +226,7 @@ def diff(
         rows=rows,
         markdown=markdown,
         html=html,
+        with_rows=with_rows,
         params=params or [],
     )
 

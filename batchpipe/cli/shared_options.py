@@ -24,6 +24,12 @@ def pipeline_names(incomplete: str) -> list[str]:
     return []
 
 
+Html: TypeAlias = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write an HTML page that needs no other file.")
+]
+WithRows: TypeAlias = Annotated[
+    bool, typer.Option("--with-rows", help="Put the texts of the rows into the HTML page, too.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout, and nothing else.")]
 Pipelines: TypeAlias = Annotated[
     list[str] | None,

@@ -13,8 +13,8 @@ from batchpipe.charts.chart import Chart
 class Cell:
     """A text in a table. `href` makes a link of it, `state` puts a dot of that colour before it.
 
-    `below` stands under it. `tone` is good, bad or soft. `chart` stands in place of the text. `pill` makes a button of a
-    link.
+    `below` stands under it. `tone` is good, bad or soft. `chart` stands in place of the text. `pill` makes a
+    button of a link.
     """
 
     text: str

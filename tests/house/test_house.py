@@ -262,6 +262,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *SAID,
         *DRAWN,
         "commands.eval.*",
+        "commands.results.*",
         "commands.status.*",
         "engine.gold.*",
         "engine.resolved.*",

@@ -130,6 +130,7 @@ class DiffRequest:
     rows: int = 10
     markdown: bool = False
     html: str | None = None
+    with_rows: bool = False
     params: Sequence[str] = field(default=())
 
 
@@ -155,6 +156,8 @@ class EvalRequest:
     risk: float | None = None
     held_out: bool = False
     plot: str | None = None
+    html: str | None = None
+    with_rows: bool = False
     max_usd: str | None = None
     yes: bool = False
     params: Sequence[str] = field(default=())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.call.call import Call
@@ -12,9 +11,9 @@ from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.diff.gold import HEADER as GOLD_HEADER
 from batchpipe.commands.diff.gold import gold_lines, gold_notes, gold_object, gold_title
+from batchpipe.commands.diff.html import LEFT_OUT, diff_sections
 from batchpipe.commands.diff.pages import (
     NOTHING,
-    diff_html,
     diff_markdown,
     field_words,
     row_counts,
@@ -25,9 +24,10 @@ from batchpipe.commands.plan.prompt_diff import block, key_text
 from batchpipe.commands.printing.text import count, moment, pairs, safe, shortened, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, FieldChange
+from batchpipe.html.links import NO_LINKS
+from batchpipe.html.render import one_file, report_path, write_report
 
 SHOWN_VALUE = 200
-HTML_ENDINGS = (".html", ".htm")
 
 
 def diff(call: Call, request: DiffRequest) -> int:
@@ -37,14 +37,17 @@ def diff(call: Call, request: DiffRequest) -> int:
     """
     if request.markdown and call.json:
         raise UsageError("--markdown and --json exclude each other", where="the command line", hint="Give one of them.")
-    page = _page(call, request.html)
+    page = report_path(call.path(request.html), request.html) if request.html is not None else None
     file = call.one_pipeline(request.pipeline, "diff NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
     with call.context() as context:
         found = read_diff(context, file, request, params, Asking(suggest=call.suggest, say=call.say))
     hints = _hints(found, call)
     if page is not None:
-        _write(page, diff_html(found, hints))
+        sections = diff_sections(found, hints, NO_LINKS, with_rows=request.with_rows)
+        notes = [] if request.with_rows or not found.rows else [LEFT_OUT]
+        name = f"batchpipe diff: {title(found)}"
+        write_report(page, one_file(name, [(name, sections)], notes, moment(call.machine.clock())))
         call.say(f"written to {page}")
     if call.json:
         call.out(diff_object(found))
@@ -53,30 +56,6 @@ def diff(call: Call, request: DiffRequest) -> int:
     elif page is None:
         call.out(diff_text(found, hints, call))
     return 0
-
-
-def _page(call: Call, given: str | None) -> Path | None:
-    """Return the path of the HTML page; None where none is wanted.
-
-    Raises UsageError for another ending, and for a folder that does not exist.
-    """
-    if given is None:
-        return None
-    path = call.path(given)
-    if path.suffix.lower() not in HTML_ENDINGS:
-        hint = f"Such as: --html {path.stem or 'diff'}.html"
-        raise UsageError("the page needs a name that ends in .html", where=f"--html {given}", hint=hint)
-    if not path.parent.is_dir():
-        raise UsageError("there is no such folder", where=f"--html {given}", hint=f"Make it: mkdir -p {path.parent}")
-    return path
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        what = f"the page cannot be written: {error.strerror}"
-        raise UsageError(what, where=str(path), hint="Name another file.") from error
 
 
 def _hints(found: AnswerDiff, call: Call) -> list[str]:

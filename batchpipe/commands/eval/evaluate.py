@@ -15,6 +15,7 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.eval.choices import choices_object
 from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
 from batchpipe.commands.eval.history import history, remember
+from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
@@ -22,7 +23,7 @@ from batchpipe.commands.eval.tune import Known, Tuned, promise_of, tune_ladder, 
 from batchpipe.commands.eval.value_claims import refuse_tuning, value_claims
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
-from batchpipe.commands.printing.text import count
+from batchpipe.commands.printing.text import count, moment
 from batchpipe.commands.run.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError, UsageError
@@ -43,6 +44,7 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.evaluation.library import scipy_stats
+from batchpipe.html.render import report_path, write_report
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import get_provider_module
@@ -76,8 +78,9 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     """
     file = call.one_pipeline(request.pipeline, "eval NAME")
     params = typed_params([file], split_params(request.params))[file.pipeline.name]
+    page = report_path(call.path(request.html), request.html) if request.html is not None else None
     if request.history:
-        return history(call, file)
+        return history(call, file, page)
     scipy_stats()  # what the report needs is found missing before anything is sent
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:
@@ -109,6 +112,9 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             more = {"reviewed": reviewed} | found[0].choices
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
     report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
+    if page is not None and not waiting:
+        write_report(page, eval_file(report, tuned, moment(call.machine.clock()), with_rows=request.with_rows))
+        call.say(f"written to {page}")
     if tuned is not None and request.plot is not None:
         write_plot(tuned, call.path(request.plot))
     _print(call, request, report, tuned, waiting=waiting)

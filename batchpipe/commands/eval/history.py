@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from batchpipe.charts.points import Point, Words, points
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.eval.quality import Quality
 from batchpipe.commands.eval.report import interval
@@ -18,6 +20,8 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt
 from batchpipe.evaluation.statistics import Proportion, proportion
+from batchpipe.html.blocks import Block, Picture, Section, Table, Text
+from batchpipe.html.render import one_file, write_report
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
@@ -57,6 +61,9 @@ def remember(
         return
     with context.database.writing(work, None) as session:
         add_event(session, file.pipeline.name, "evaluated", data)
+
+
+HEADER = ("version", "evaluated", "ladder", "n", "right", "per 1,000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +109,19 @@ def history_object(found: Sequence[PastEvaluation]) -> list[dict[str, Any]]:
     ]
 
 
-def history(call: Call, file: PipelineFile) -> int:
-    """Print the newest evaluation of each prompt version. Nothing is sent."""
+def history(call: Call, file: PipelineFile, page: Path | None = None) -> int:
+    """Print the newest evaluation of each prompt version, or write it to an HTML page. Nothing is sent."""
     with call.context() as context:
         found = read_history(context, file.pipeline.names)
+    if page is not None:
+        title = f"batchpipe eval: {file.pipeline.name}"
+        sections = [Section(title="Evaluations by prompt version", blocks=history_blocks(found))]
+        write_report(page, one_file(title, [(title, sections)], [], moment(call.machine.clock())))
+        call.say(f"written to {page}")
     if call.json:
         call.out(history_object(found))
+        return 0
+    if page is not None:
         return 0
     if not found:
         call.say(f"No evaluation yet. To make one: {call.suggest(f'eval {file.pipeline.name}')}")
@@ -123,9 +137,38 @@ def history(call: Call, file: PipelineFile) -> int:
         ]
         for each in found
     ]
-    header = ("version", "evaluated", "ladder", "n", "right", "per 1,000")
-    call.out(table(header, rows, terminal=call.terminal, right=(3, 5)))
+    call.out(table(HEADER, rows, terminal=call.terminal, right=(3, 5)))
     return 0
+
+
+def history_blocks(found: Sequence[PastEvaluation]) -> list[Block]:
+    """Return the evaluations as a chart of cost and accuracy, and as a table."""
+    rows: list[Sequence[Text]] = [
+        [
+            each.version,
+            moment(each.evaluated_at),
+            each.model,
+            gold_rows(each.right.n, each.reviewed),
+            interval(each.right),
+            money(each.usd_per_1000),
+        ]
+        for each in found
+    ]
+    places = [
+        Point(
+            name=each.version,
+            x=float(each.usd_per_1000),
+            y=each.right.value,
+            low=each.right.low,
+            high=each.right.high,
+            colour="amber" if each is found[-1] else "blue",
+            strong=each is found[-1],
+        )
+        for each in found
+        if each.usd_per_1000 is not None
+    ]
+    table = Table(title="evaluations", header=HEADER, rows=rows, right=(3, 5), empty="No evaluation yet.")
+    return [*([Picture(chart=points(Words(title="Prompt versions"), places))] if places else []), table]
 
 
 def _past(data: Mapping[str, Any], at: datetime) -> PastEvaluation:

@@ -57,25 +57,25 @@ def interval(share: Proportion | Mean) -> str:
 def report_text(report: EvalReport, *, terminal: bool) -> str:
     """Return the report for a person. Each number has its n and its interval."""
     parts = [f"{report.pipeline} {report.version}: {count(report.gold, 'gold row')}"]
-    shown = _shown(report)
-    parts.append(table(HEADER, [_line(each) for each in shown], terminal=terminal, right=RIGHT))
-    fields = _field_lines(shown)
+    shown = shown_models(report)
+    parts.append(table(HEADER, [quality_line(each) for each in shown], terminal=terminal, right=RIGHT))
+    fields = field_lines(shown)
     if fields:
         parts.append(table(("model", "field", "right", "macro-F1"), fields, terminal=terminal))
     if report.ladder is not None:
-        confused = _confused(report.ladder)
+        confused = confused_lines(report.ladder)
         if confused:
             header = ("field", "gold", "answered", "rows", "of gold")
             parts.append("What the ladder confuses most\n" + table(header, confused, terminal=terminal, right=(3, 4)))
     if report.judged:
         parts += _judges(report, terminal)
     parts += [_calibration(each, terminal) for each in report.models if each.calibration is not None]
-    parts += _errors(report, shown)
+    parts += error_costs(report, shown)
     if report.against is not None:
-        parts.append(pairs(_against(report.against)))
+        parts.append(pairs(against_pairs(report.against)))
         for title, keys in (("fixed", report.against.fixed), ("broken", report.against.broken)):
             if keys:
-                lines = table(("key", "gold", "before", "now"), _rows(report, keys), terminal=terminal)
+                lines = table(("key", "gold", "before", "now"), changed_rows(report, keys), terminal=terminal)
                 parts.append(f"{count(len(keys), 'row')} {title}\n{lines}")
     parts += [*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)]
     return "\n\n".join(parts)
@@ -86,25 +86,26 @@ def report_markdown(report: EvalReport) -> str:
     verdict = "not good enough" if report.shortfalls else "good enough"
     parts = [f"### batchpipe eval: {code(report.pipeline)} ({code(report.version)}), {verdict}"]
     parts += [f"- {code(each)}" for each in report.shortfalls]
-    shown = _shown(report)
+    shown = shown_models(report)
     lines = [
-        [code(cell) if place == 0 else str(cell or "") for place, cell in enumerate(_line(each))] for each in shown
+        [code(cell) if place == 0 else str(cell or "") for place, cell in enumerate(quality_line(each))]
+        for each in shown
     ]
     parts.append(markdown_table(HEADER, lines, right=RIGHT))
     if report.judged:
         lines = [[code(field), code(models), *numbers] for field, models, *numbers in judge_lines(report.judged)]
         parts.append(markdown_table(JUDGES, lines, right=JUDGES_RIGHT))
     if report.against is not None:
-        parts.append(markdown_table(("", ""), [[name, code(value)] for name, value in _against(report.against)]))
+        parts.append(markdown_table(("", ""), [[name, code(value)] for name, value in against_pairs(report.against)]))
         for title, keys in (("fixed", report.against.fixed), ("broken", report.against.broken)):
             if keys:
-                rows = table(("key", "gold", "before", "now"), _rows(report, keys))
+                rows = table(("key", "gold", "before", "now"), changed_rows(report, keys))
                 parts.append(details([f"{count(len(keys), 'row')} {title}"], fence(rows)))
     parts += [f"- {code(each)}" for each in report.notes]
     return safe("\n\n".join(parts), lines=True) + "\n"
 
 
-def _shown(report: EvalReport) -> list[Quality]:
+def shown_models(report: EvalReport) -> list[Quality]:
     """Return the models, then the ladder where it has several rungs."""
     ladder = report.ladder
     return [*report.models, *([ladder] if ladder is not None and SEVERAL in ladder.model else [])]
@@ -114,7 +115,8 @@ def _name(found: Quality) -> str:
     return f"ladder: {found.model}" if SEVERAL in found.model and found.rung is None else found.model
 
 
-def _line(found: Quality) -> list[object]:
+def quality_line(found: Quality) -> list[object]:
+    """Return the cells of a model in the table `HEADER`."""
     scores = [each.macro_f1 for each in found.fields.values() if each.macro_f1 is not None]
     return [
         _name(found),
@@ -128,7 +130,7 @@ def _line(found: Quality) -> list[object]:
     ]
 
 
-def _field_lines(shown: Sequence[Quality]) -> list[list[object]]:
+def field_lines(shown: Sequence[Quality]) -> list[list[object]]:
     """Return a line for each model and field, where there are several fields or a mean to show."""
     lines: list[list[object]] = []
     for each in shown:
@@ -140,7 +142,8 @@ def _field_lines(shown: Sequence[Quality]) -> list[list[object]]:
     return lines
 
 
-def _confused(ladder: Quality) -> list[list[object]]:
+def confused_lines(ladder: Quality) -> list[list[object]]:
+    """Return what the ladder answered in place of which true value, and how often."""
     return [
         [name, each.gold, "no answer" if each.answer is None else each.answer, count(each.n), count(each.gold_n)]
         for name, field in ladder.fields.items()
@@ -176,7 +179,7 @@ def _calibration(found: Quality, terminal: bool) -> str:
     return f"{title}\n{table(('confidence', 'n', 'mean', 'right'), rows, terminal=terminal, right=(1, 2))}"
 
 
-def _errors(report: EvalReport, shown: Sequence[Quality]) -> list[str]:
+def error_costs(report: EvalReport, shown: Sequence[Quality]) -> list[str]:
     """Return what 1,000 rows cost with each model and the ladder, wrong rows included, the cheapest first."""
     price = report.error_usd
     whole = [each for each in shown if each.right.n == report.gold and each.usd_per_1000 is not None]
@@ -193,7 +196,8 @@ def _errors(report: EvalReport, shown: Sequence[Quality]) -> list[str]:
     return [f"With {money(price)} for a wrong row, 1,000 rows cost\n{lines}"]
 
 
-def _against(found: Versus) -> list[tuple[str, object]]:
+def against_pairs(found: Versus) -> list[tuple[str, object]]:
+    """Return how a version compares with the one before it."""
     return [
         ("against", found.label),
         ("before", f"{interval(found.before.right)}, n = {count(found.before.right.n)}"),
@@ -206,7 +210,8 @@ def _against(found: Versus) -> list[tuple[str, object]]:
     ]
 
 
-def _rows(report: EvalReport, keys: Sequence[str]) -> list[list[object]]:
+def changed_rows(report: EvalReport, keys: Sequence[str]) -> list[list[object]]:
+    """Return the first rows of `keys`: key, gold, the answer before and the answer now."""
     rows: list[list[object]] = []
     for key in keys[:SHOWN_ROWS]:
         now, before = report.ladder_rows[key], report.before_rows[key]

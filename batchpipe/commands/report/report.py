@@ -9,24 +9,51 @@ from batchpipe.commands.printing.agreement import agreement_line
 from batchpipe.commands.printing.caching import came_to_text
 from batchpipe.commands.printing.text import count, moment, money, pairs, share, table
 from batchpipe.commands.report.estimate_accuracy import estimates_table, expected_text
+from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import DaySums, Report, RungSums, Sums, VersionSums, read_reports, report_object
+from batchpipe.commands.report.rows import LEFT_OUT, rows_section
 from batchpipe.commands.report.rungs import quality_pairs, quality_parts
 from batchpipe.commands.report.words import booked_text, tokens_text
-from batchpipe.commands.status.read import Run, chosen
+from batchpipe.commands.status.read import Named, Run, chosen
+from batchpipe.engine.context import Context
+from batchpipe.html.links import NO_LINKS
+from batchpipe.html.render import one_file, report_path, write_report
 
 
-def report(call: Call, arguments: Sequence[str]) -> int:
-    """Print the reports; without `arguments` those of every pipeline of the project and of the ledger."""
+def report(call: Call, arguments: Sequence[str], *, html: str | None = None, with_rows: bool = False) -> int:
+    """Print the reports; without `arguments` those of every pipeline of the project and of the ledger.
+
+    With `html` they are written to that file; rows are only there `with_rows`.
+    """
+    page = report_path(call.path(html), html) if html is not None else None
     named, single = chosen(call, arguments)
     with call.context() as context:
         reports = read_reports(context, named, everything=not arguments)
+        if page is not None:
+            write_report(page, _file(call, context, reports, named, with_rows=with_rows))
+            call.say(f"written to {page}")
     if call.json:
         call.emit([report_object(each) for each in reports], single)
         return 0
-    for number, each in enumerate(reports):
+    for number, each in enumerate(reports if page is None else ()):
         again = call.suggest(f"eval {each.pipeline} --models all")
         call.out(("\n" if number else "") + _text(each, again, call.terminal))
     return 0
+
+
+def _file(call: Call, context: Context, reports: Sequence[Report], named: Sequence[Named], *, with_rows: bool) -> str:
+    """Return the reports as one file."""
+    files = {each.name: each.file for each in named}
+    parts = []
+    for each in reports:
+        file, again = files.get(each.pipeline), call.suggest(f"eval {each.pipeline} --models all")
+        sections = report_sections(each, file, NO_LINKS, again)
+        if with_rows and file is not None:
+            sections.append(rows_section(context, file))
+        parts.append((each.pipeline, sections))
+    notes = [] if with_rows else [LEFT_OUT]
+    title = f"batchpipe report: {', '.join(each.pipeline for each in reports) or 'nothing yet'}"
+    return one_file(title, parts, notes, moment(call.machine.clock()))
 
 
 def _text(found: Report, again: str, terminal: bool) -> str:

@@ -175,7 +175,7 @@ def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
             return f"now\n  the input could not be read: {_block(history.problem, indent='  ').lstrip()}"
         return "now\n  it is not in the input any more; its answer is kept"
     now = history.now
-    lines = [f"now\n  {_coming(history, now)}"]
+    lines = [f"now\n  {coming_text(history, now)}"]
     if history.paused:
         lines.append(f"  the pipeline is paused; to go on: {suggest(f'run {history.pipeline} --resume')}")
     lines.append("  input")
@@ -186,7 +186,7 @@ def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
     return "\n".join(lines)
 
 
-def _coming(history: RowHistory, now: RowNow) -> str:
+def coming_text(history: RowHistory, now: RowNow) -> str:
     """Return what the next run would do with the row, and why."""
     if now.due is None:
         waits = history.decisions[-1].not_before if history.decisions else None
@@ -208,9 +208,9 @@ def _coming(history: RowHistory, now: RowNow) -> str:
 def _attempt(number: int, each: Attempt) -> str:
     head = f"request {number}: rung {each.rung}, {safe(each.model)}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
-    tokens = _tokens(each)
+    tokens = tokens_text(each)
     lines = [
-        ("outcome", _outcome(each)),
+        ("outcome", outcome_text(each)),
         ("error", _cut(error) if error else None),
         ("shares", f"the answer of {_key(each.shares_with)}: no cost" if each.shares_with else None),
         (
@@ -239,7 +239,8 @@ def _is_shared(each: Attempt) -> bool:
     return each.leads and each.followers > 0
 
 
-def _outcome(each: Attempt) -> str:
+def outcome_text(each: Attempt) -> str:
+    """Return how a request ended, and what that led to."""
     if each.outcome is None:
         state = (each.batch_state or "unknown").replace("_", " ")
         return f"none yet, batch {state}" if each.is_open else f"none: batch {state}"
@@ -249,7 +250,8 @@ def _outcome(each: Attempt) -> str:
     return f"{each.outcome}{stop}{kind}{led}"
 
 
-def _tokens(each: Attempt) -> str | None:
+def tokens_text(each: Attempt) -> str | None:
+    """Return the tokens of a request by kind; None where it has no result of its own."""
     if each.outcome is None or not each.leads:
         return None
     named = (

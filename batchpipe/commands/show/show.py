@@ -10,14 +10,16 @@ from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.printing.text import safe, shortened
+from batchpipe.commands.printing.text import moment, safe, shortened
 from batchpipe.commands.results.rows import find_output, row_of
+from batchpipe.commands.show.html import LEFT_OUT, history_sections
 from batchpipe.commands.show.row import Reading, read_row
 from batchpipe.commands.show.row_history import Attempt, Decision, RowHistory, history_text, review_of
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import is_paused, standing_reviews
 from batchpipe.engine.resolved.recorded_recipes import written_keys
+from batchpipe.html.render import one_file, report_path, write_report
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -27,12 +29,22 @@ SHOWN_KEY = 80
 NEAR_KEYS = 3
 
 
-def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = ()) -> int:
+def show(
+    call: Call,
+    pipeline: str,
+    key: Sequence[str],
+    params: Sequence[str] = (),
+    *,
+    html: str | None = None,
+    with_rows: bool = False,
+) -> int:
     """Print the history of the row called `key`: a text for each key column, or one JSON list of them all.
 
-    `params` are `NAME=VALUE` of the input query.
+    `params` are `NAME=VALUE` of the input query. With `html` it is written to that file; the row's texts are only there
+    `with_rows`.
     Raises UsageError for an unknown key, with the nearest ones.
     """
+    page = report_path(call.path(html), html) if html is not None else None
     file = call.one_pipeline(pipeline, "show NAME KEY")
     values = typed_params([file], split_params(params))[file.pipeline.name]
     with call.context() as context:
@@ -41,7 +53,15 @@ def show(call: Call, pipeline: str, key: Sequence[str], params: Sequence[str] = 
             found = read_history(context, work, file, key, values)
         finally:
             work.close()
-    call.out(asdict(found) if call.json else history_text(found, call.suggest))
+    if page is not None:
+        title, notes = f"{found.pipeline} {found.shown_key}", [] if with_rows else [LEFT_OUT]
+        sections = history_sections(found, call.suggest, with_rows=with_rows)
+        write_report(page, one_file(title, [(title, sections)], notes, moment(call.machine.clock())))
+        call.say(f"written to {page}")
+    if call.json:
+        call.out(asdict(found))
+    elif page is None:
+        call.out(history_text(found, call.suggest))
     return 0
 
 

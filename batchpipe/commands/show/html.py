@@ -1,0 +1,137 @@
+"""Show the story of a row in HTML: input, standing answer and prompt; every attempt, decision and review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.show.row_history import (
+    Attempt,
+    Decision,
+    RecordedReview,
+    RowHistory,
+    coming_text,
+    outcome_text,
+    tokens_text,
+)
+from batchpipe.html.blocks import Block, Cell, Code, Entry, Fold, Pairs, Section, Sentences, Text, Timeline
+from batchpipe.schema import exact_json
+
+COLOURS = {"accepted": "green", "escalated": "purple", "retry": "pink", "failed": "red", "pending": "blue"}
+LEFT_OUT = "The row's input and prompt are left out: add --with-rows to have them in the file."
+
+
+def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_rows: bool) -> list[Section]:
+    """Return the sections of a row's story. Only `with_rows` shows its input and its prompt."""
+    left: list[Block] = [Pairs(found=_state(found))]
+    sections = [Section(title="Standing", blocks=left, half=True)]
+    if found.output is not None:
+        left.append(Pairs(found=[(name, _value(value)) for name, value in found.output.items()]))
+    if found.now is None:
+        problem = f"The input could not be read: {found.problem}" if found.problem else None
+        left.append(Sentences(found=[problem or "The row is not in the input any more; its answer is kept."]))
+    else:
+        left.append(Pairs(found=[("next run", coming_text(found, found.now))]))
+        if found.paused:
+            left.append(
+                Sentences(found=[f"The pipeline is paused; to go on: {suggest(f'run {found.pipeline} --resume')}"])
+            )
+    entries = [*map(_attempt, found.attempts), *map(_decision, _lone(found)), *map(_review, found.reviews)]
+    ordered = [entry for _, entry in sorted(entries, key=lambda each: each[0])]
+    told: list[Block] = [Timeline(found=ordered)] if ordered else [Sentences(found=["Nothing yet."], tone="soft")]
+    sections.append(Section(title="What happened", blocks=told, half=True))
+    if with_rows and found.now is not None:
+        inputs = [(name, value if value is not None else "") for name, value in found.now.input.items()]
+        sections.insert(0, Section(title="Input", blocks=[Pairs(found=inputs)], half=True))
+        prompts: Sequence[tuple[str, str | None]] = (
+            ("system", found.now.system),
+            ("user", found.now.user),
+            ("after the last answer", found.now.feedback),
+        )
+        folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in prompts if text]
+        sections.append(Section(title="The prompt as it would be sent now", blocks=folds))
+    return sections
+
+
+def _state(found: RowHistory) -> list[tuple[str, Text]]:
+    words = {"new": "not answered yet"}.get(found.state, found.state) + (", for review" if found.review else "")
+    colour = "amber" if found.review else COLOURS.get(found.state, "grey")
+    pairs: list[tuple[str, Text]] = [("state", Cell(text=words, state=colour))]
+    if found.error:
+        pairs.append(("error", Cell(text=found.error, tone="bad")))
+    if found.attempts:
+        pairs.append(("cost", f"{money(found.cost_usd)} in {count(len(found.attempts), 'request')}"))
+    return pairs
+
+
+def _attempt(found: Attempt) -> tuple[datetime, Entry]:
+    version = f"{found.prompt_version} · " if found.prompt_version else ""
+    error = found.verdict_error or found.error
+    blocks: list[Block] = [Code(text=found.answer)] if found.answer is not None else []
+    blocks += [Sentences(found=[error], tone="bad")] if error else []
+    cost = money(found.cost_usd) if found.outcome is not None else None
+    pairs: list[tuple[str, str | None]] = [
+        ("outcome", outcome_text(found)),
+        ("tokens", tokens_text(found)),
+        ("cost", cost),
+        ("shares", f"the answer of {', '.join(found.shares_with)}" if found.shares_with else None),
+    ]
+    blocks.append(Pairs(found=[(name, words) for name, words in pairs if words]))
+    ids = [("batch", found.batch_id), ("custom id", found.custom_id), ("answered by", found.answered_by)]
+    blocks.append(Fold(title="ids", blocks=[Pairs(found=[(name, words) for name, words in ids if words])]))
+    colour = "amber" if found.review else COLOURS.get(found.verdict or "", "blue" if found.is_open else "grey")
+    at = found.submitted_at or found.prepared_at
+    title = f"{version}rung {found.rung} · {found.model}"
+    words = f"try {found.attempt}, because {found.reason}"
+    return at, Entry(title=title, words=words, at=_second(at), colour=colour, blocks=blocks)
+
+
+def _lone(found: RowHistory) -> list[Decision]:
+    """Return the decisions that no result of an attempt led to."""
+    collected = {each.collected_at for each in found.attempts}
+    return [each for each in found.decisions if each.recorded_at not in collected]
+
+
+def _decision(found: Decision) -> tuple[datetime, Entry]:
+    blocks: list[Block] = [Sentences(found=[found.error], tone="bad")] if found.error else []
+    words = f"{found.reason}, rung {found.rung}"
+    colour = COLOURS.get(found.state, "grey")
+    return found.recorded_at, Entry(
+        title=found.state, words=words, at=_second(found.recorded_at), colour=colour, blocks=blocks
+    )
+
+
+def _review(found: RecordedReview) -> tuple[datetime, Entry]:
+    title = {
+        "accepted": f"{found.reviewed_by} accepted it",
+        "withdrawn": f"{found.reviewed_by} took back the review",
+    }.get(found.verdict, f"{found.reviewed_by} corrected it")
+    blocks: list[Block] = []
+    changes = _changes(found.before, found.after)
+    if changes:
+        blocks.append(Pairs(found=changes))
+    words = "it stands" if found.stands else ""
+    return found.recorded_at, Entry(
+        title=title, words=words, at=_second(found.recorded_at), colour="ink", blocks=blocks
+    )
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Text]]:
+    names = [each for each in {**before, **after} if before.get(each) != after.get(each)]
+    return [(name, f"{_value(before.get(name))} → {_value(after.get(name))}") for name in names]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return _second(value)
+    return (
+        value if isinstance(value, str) else exact_json.dumps(value) if isinstance(value, list | dict) else str(value)
+    )
+
+
+def _second(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC"
