@@ -10,7 +10,7 @@ from batchpipe.charts.scales import Scale, linear
 
 WIDTH, HEIGHT = 620, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 30
-LABEL_WIDTH = 58
+LABEL_WIDTH, WIDEST = 58, 48
 PARTS = ("blue", "purple", "amber", "green", "pink", "grey")
 
 
@@ -45,7 +45,8 @@ def columns(
         forms.append(text(LEFT - 8, scale.at(tick) + 4, axis(tick), "fill-soft", "end"))
     for number, each in enumerate(found):
         left = LEFT + number * room
-        forms += _pile(scale, each, names, left + room * 0.15, room * 0.7, cell)
+        width = min(room * 0.7, WIDEST)
+        forms += _pile(scale, each, names, left + (room - width) / 2, width, cell)
         if number % every == 0:
             forms.append(text(round(left + room / 2, 1), HEIGHT - 10, each.name, "fill-soft", "middle"))
     several = len(names) > 1

@@ -107,6 +107,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """The title of the blocks that follow it in a section."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """A text as it is: a prompt, an answer."""
 
@@ -228,6 +236,7 @@ Block: TypeAlias = (
     | Pairs
     | Sentences
     | Command
+    | Heading
     | Code
     | Diff
     | Rungs

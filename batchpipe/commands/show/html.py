@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.show.row import RowNow
 from batchpipe.commands.show.row_history import (
     Attempt,
     Decision,
@@ -16,7 +17,7 @@ from batchpipe.commands.show.row_history import (
     outcome_text,
     tokens_text,
 )
-from batchpipe.html.blocks import Block, Cell, Code, Entry, Fold, Pairs, Section, Sentences, Text, Timeline
+from batchpipe.html.blocks import Block, Cell, Code, Entry, Fold, Heading, Pairs, Section, Sentences, Text, Timeline
 from batchpipe.schema import exact_json
 
 COLOURS = {"accepted": "green", "escalated": "purple", "retry": "pink", "failed": "red", "pending": "blue"}
@@ -26,33 +27,36 @@ LEFT_OUT = "The row's input and prompt are left out: add --with-rows to have the
 def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_rows: bool) -> list[Section]:
     """Return the sections of a row's story. Only `with_rows` shows its input and its prompt."""
     left: list[Block] = [Pairs(found=_state(found))]
-    sections = [Section(title="Standing", blocks=left, half=True)]
+    if with_rows and found.now is not None:
+        inputs: list[tuple[str, Text]] = [(name, value or "") for name, value in found.now.input.items()]
+        left += [Heading(text="Input"), Pairs(found=inputs)]
     if found.output is not None:
+        left.append(Heading(text="Answer that stands"))
         left.append(Pairs(found=[(name, _value(value)) for name, value in found.output.items()]))
     if found.now is None:
         problem = f"The input could not be read: {found.problem}" if found.problem else None
         left.append(Sentences(found=[problem or "The row is not in the input any more; its answer is kept."]))
     else:
-        left.append(Pairs(found=[("next run", coming_text(found, found.now))]))
+        left += [Heading(text="Next run"), Sentences(found=[coming_text(found, found.now)])]
         if found.paused:
             left.append(
                 Sentences(found=[f"The pipeline is paused; to go on: {suggest(f'run {found.pipeline} --resume')}"])
             )
+    left += _prompt(found.now) if with_rows and found.now is not None else []
     entries = [*map(_attempt, found.attempts), *map(_decision, _lone(found)), *map(_review, found.reviews)]
     ordered = [entry for _, entry in sorted(entries, key=lambda each: each[0])]
     told: list[Block] = [Timeline(found=ordered)] if ordered else [Sentences(found=["Nothing yet."], tone="soft")]
-    sections.append(Section(title="What happened", blocks=told, half=True))
-    if with_rows and found.now is not None:
-        inputs = [(name, value if value is not None else "") for name, value in found.now.input.items()]
-        sections.insert(0, Section(title="Input", blocks=[Pairs(found=inputs)], half=True))
-        prompts: Sequence[tuple[str, str | None]] = (
-            ("system", found.now.system),
-            ("user", found.now.user),
-            ("after the last answer", found.now.feedback),
-        )
-        folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in prompts if text]
-        sections.append(Section(title="The prompt as it would be sent now", blocks=folds))
-    return sections
+    return [
+        Section(title="Row", blocks=left, half=True),
+        Section(title="What happened", blocks=told, half=True),
+    ]
+
+
+def _prompt(now: RowNow) -> list[Block]:
+    """Return the prompt as it would be sent now, folded."""
+    prompts = (("system", now.system), ("user", now.user), ("after the last answer", now.feedback))
+    folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in prompts if text]
+    return [Fold(title="The prompt as it would be sent now", blocks=folds)]
 
 
 def _state(found: RowHistory) -> list[tuple[str, Text]]:
