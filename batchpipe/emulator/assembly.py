@@ -12,6 +12,8 @@ from batchpipe.emulator.answering.answers import read_answers
 from batchpipe.emulator.anthropic.models import find_model
 from batchpipe.emulator.anthropic.routes import AnthropicService
 from batchpipe.emulator.control import Control
+from batchpipe.emulator.gemini.models import find_model as find_gemini_model
+from batchpipe.emulator.gemini.routes import GeminiService
 from batchpipe.emulator.routes import Routes
 from batchpipe.emulator.service.faults import read_rules
 from batchpipe.emulator.service.protocol import ProtocolService
@@ -53,7 +55,10 @@ def assemble(
         if rules is not None:
             rulebook.use_rules(rules, keep_counts=True)
         # Paths do not collide. The last protocol answers what no other one takes.
-        protocols: Sequence[ProtocolService] = (AnthropicService(store, rulebook, seed, book, delay_seconds),)
+        protocols: Sequence[ProtocolService] = (
+            GeminiService(store, rulebook, seed, book, delay_seconds),
+            AnthropicService(store, rulebook, seed, book, delay_seconds),
+        )
         return Service(store, rulebook, Routes(store, rulebook, Control(store, rulebook, protocols), protocols))
     except BaseException:
         store.close()
@@ -62,4 +67,6 @@ def assemble(
 
 def _unknown(model: str) -> bool:
     """Return whether no protocol can have a model of this name: a mistake in the name of one that is listed."""
-    return model.startswith("claude") and find_model(model) is None
+    return (model.startswith("claude") and find_model(model) is None) or (
+        model.startswith("gemini") and find_gemini_model(model) is None
+    )

@@ -76,6 +76,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "store.*": ("common.errors", "common.machine", "common.modes", "sql.connection", "sql.quoting"),
     "emulator.service.*": (),
     "emulator.answering.*": ("emulator.service.*",),
+    "emulator.gemini.*": ("emulator.answering.*", "emulator.service.*"),
     "emulator.anthropic.*": ("emulator.answering.*", "emulator.service.*"),
     "emulator.*": (),
     # the steps of a run, each standing on those above it

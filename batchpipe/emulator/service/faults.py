@@ -35,6 +35,10 @@ LIST_ORDERS = ("newest", "oldest", "shuffled")
 _ONLY_FOR = {
     "landed_later": "create",
     "earlier_id": "create",
+    "fails_late": "create",
+    "output_late": "create",
+    "partial": "create",
+    "counts_lie": "create",
     "list_lag": "list",
     "results_url_other_host": "retrieve",
     **dict.fromkeys(
@@ -107,6 +111,8 @@ class Rules:
     requests: tuple[RequestRule, ...] = ()
     calls: tuple[CallRule, ...] = ()
     max_queued: int | None = None
+    max_queued_tokens: int | None = None
+    max_batches: int | None = None
     max_requests: int = MAX_REQUESTS
     max_bytes: int = MAX_BYTES
     delay_seconds: float | None = None
@@ -154,6 +160,8 @@ def parse_rules(text: bytes, where: str) -> Rules:
             for place, rule in enumerate(reader.rules("calls", found.get("calls", [])))
         ),
         max_queued=reader.whole("max_queued", found.get("max_queued")),
+        max_queued_tokens=reader.whole("max_queued_tokens", found.get("max_queued_tokens")),
+        max_batches=reader.whole("max_batches", found.get("max_batches")),
         max_requests=reader.whole("max_requests", found.get("max_requests")) or MAX_REQUESTS,
         max_bytes=reader.whole("max_bytes", found.get("max_bytes")) or MAX_BYTES,
         delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),

@@ -37,7 +37,7 @@ def response_of(lines: Iterable[str]) -> bytes:
     parts: list[Any] = []
     for event in _events(lines):
         if isinstance(event.get("error"), dict):
-            raise _error(event["error"], begun=bool(whole))
+            raise _error(event["error"], begun=bool(whole or candidate))
         whole.update({name: each for name, each in event.items() if name != "candidates"})
         candidates = event.get("candidates")
         piece = candidates[0] if isinstance(candidates, list) and candidates else None
