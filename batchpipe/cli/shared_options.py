@@ -106,6 +106,18 @@ FailUnder: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than version V: v3, a hash or a git ref.")
 ]
+AsGoodAs: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--as-good-as",
+        metavar="MODEL",
+        help="With --tune: promise agreement with this model, on rows that it and every rung answer; needs no gold.",
+    ),
+]
+Labels: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--labels", metavar="N", help="With --as-good-as: how many rows are answered for it. Default: 400."),
+]
 Precision: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -27,6 +27,7 @@ from batchpipe.evaluation.claims import (
     critical_counts,
     lower_bound,
 )
+from batchpipe.evaluation.guarantee import guarantee
 from batchpipe.evaluation.ladder_cost import Ladder, Row, measure, single
 from batchpipe.evaluation.library import numpy
 from batchpipe.evaluation.search import AnswerArrays, choices, shortest_between
@@ -270,51 +271,3 @@ def _shares(chosen: Sequence[tuple[int, ...]]) -> list[float]:
     longest = max((rungs[-1] - rungs[0] for rungs in chosen), default=0)
     main = [len(rungs) == 2 and rungs[1] - rungs[0] == longest for rungs in chosen]
     return [MAIN_WEIGHT if each else (1 - MAIN_WEIGHT) / (len(chosen) - 1) for each in main]
-
-
-def guarantee(n: int, results: Sequence[ClaimResult], risk: float, labels: int | None) -> str:
-    """Return the promise in words, with the method and its assumptions; `labels` is how many gold rows would do."""
-    given = all(each.given for each in results)
-    seldom = f"Over samples of gold rows at most 1 in {1 / risk:.3g} such promises is broken."
-    if len(results) > 1:
-        seldom = f"Over samples of gold rows, one of these promises or more is broken in at most 1 of {1 / risk:.3g}."
-    if given:
-        said = f"The ladder is promised {_joined([_said(each, each.claim.target) for each in results])}. {seldom}"
-    else:
-        missed = [f"{each.claim.target:.1%}{_of(each.claim)}" for each in results if each.low < each.claim.target]
-        best = [_said(each, each.low) for each in results]
-        alone = " (each taken alone)" if len(results) > 1 else ""
-        said = (
-            f"No ladder passed for {_joined(missed)}. The most careful one can be promised {_joined(best)}{alone}. "
-            f"{seldom} "
-        )
-        said += (
-            f"If it is as good as on these rows, about {labels:,} gold rows are enough: {labels - n:,} more."
-            if labels is not None and labels > n
-            else "It was right on too few rows: more gold rows alone do not bring the promise."
-        )
-    return (
-        f"All {n:,} gold rows tested the ladders, which were ordered before a gold value was seen. {said} The gold "
-        "rows must be a random sample of the rows to come, which nobody picked. Method: Learn then Test with a fixed "
-        "sequence (Angelopoulos et al., arXiv:2110.01052) and the exact binomial test; it assumes nothing about models "
-        "or confidences. What holds for the rest of this table is what --held-out promises."
-    )
-
-
-def _said(result: ClaimResult, share: float) -> str:
-    claim = result.claim
-    if claim.kind == "accuracy":
-        return f"to be right on at least {share:.1%} of the rows to come"
-    if claim.kind == "precision":
-        return (
-            f"to be right on at least {share:.1%} of the rows to come that it answers with {claim.field}={claim.value}"
-        )
-    return f"to find at least {share:.1%} of the rows to come whose true value is {claim.field}={claim.value}"
-
-
-def _of(claim: Claim) -> str:
-    return f" {claim.words}" if claim.field else ""
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " and ".join((", ".join(parts[:-1]), parts[-1])) if len(parts) > 2 else " and ".join(parts)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 SEPARATOR = ":"
 
+# The second part of such a name: an evaluation with gold, and one whose rows were bought to be compared with a model.
+EVALUATION = "eval"
+BOUGHT = "bought"
+
 
 def evaluated_pipeline(name: str) -> str:
     """Return the name that commands know a pipeline by: for an evaluation that of the pipeline it evaluates."""

@@ -151,6 +151,8 @@ class EvalRequest:
     history: bool = False
     tune: bool = False
     target: float | None = None
+    as_good_as: str | None = None
+    labels: int | None = None
     precision: Sequence[str] = ()
     recall: Sequence[str] = ()
     risk: float | None = None

@@ -12,28 +12,31 @@ from batchpipe.commands.call.call import WAIT_SECONDS, Call
 from batchpipe.commands.call.exits import DONE, FAILED_ROWS, PENDING
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.eval.agreement import LABELS, agreement_notes, prepare_rows
 from batchpipe.commands.eval.choices import choices_object
 from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
 from batchpipe.commands.eval.history import history, remember
 from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judge_notes, judges_object
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
+from batchpipe.commands.eval.refusals import EVERY, refuse
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
 from batchpipe.commands.eval.tune import Known, Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
-from batchpipe.commands.eval.value_claims import refuse_tuning, value_claims
+from batchpipe.commands.eval.value_claims import value_claims
 from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
 from batchpipe.commands.printing.markdown import fence
 from batchpipe.commands.printing.text import count, moment
-from batchpipe.commands.run.run import COMMAND_LINE, PATIENCE_SECONDS, dollars, run_display, wait_seconds
+from batchpipe.commands.run.run import PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.views import Watcher
-from batchpipe.common.errors import GateError, UsageError
+from batchpipe.common.errors import GateError
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.random_rows import picked_keys
 from batchpipe.engine.plan.history_gate import refuse_renamed
+from batchpipe.engine.quality.agreement import take_as_true
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
-from batchpipe.engine.quality.prepare import Wanted, prepare
+from batchpipe.engine.quality.prepare import Wanted
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
@@ -52,14 +55,13 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
-EVERY = "all"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptNumbers:
     """The numbers of one prompt version; `ladder` is None where no row has a final result.
 
-    `choices` are the ladders that leave rungs out, as they are recorded.
+    `choices` are the ladders that leave rungs out, as they are recorded. `unanswered` are the keys of rows that the
+    model whose answers count as true did not answer.
     """
 
     label: str
@@ -69,6 +71,7 @@ class PromptNumbers:
     by_rung: dict[int, list[Outcome]]
     masks: dict[str, int]
     choices: dict[str, Any]
+    unanswered: frozenset[str]
 
 
 def evaluate(call: Call, request: EvalRequest) -> int:
@@ -85,8 +88,8 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     patience = WAIT_SECONDS if request.no_wait else PATIENCE_SECONDS
     with call.context(patience) as context, closing(context.work()) as work:
         made_up = call.settings.emulator and context.emulator_answers(file) is None
-        _refuse(request, made_up=made_up)
-        for each in request.model:
+        refuse(request, made_up=made_up)
+        for each in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
             get_provider_module(split_model(each, context.default_provider)[0], where="--model")
         look_before_evaluation(context, work, file)
         wanted = Wanted(
@@ -97,7 +100,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             against=_against(context, work, file, request),
         )
         with context.temporary_folder("eval-") as folder:
-            evaluation = prepare(context, work, file, wanted, folder)
+            evaluation = prepare_rows(context, work, file, request, wanted, folder)
             bars = read_bars(request.fail_under, [each.name for each in evaluation.gold.fields])
             claims = value_claims(request, evaluation.gold.fields, evaluation.sides[0].ladder)
             labels = _record_versions(context, work, file, evaluation)
@@ -107,7 +110,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         tuned = None
         if known is not None:
             tuned = tune_ladder(context, file, params, known, promise_of(request, claims))
-        if not waiting and not made_up and request.sample is None:
+        if not waiting and not made_up and request.sample is None and request.as_good_as is None:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
@@ -125,36 +128,21 @@ def evaluate(call: Call, request: EvalRequest) -> int:
 def _known(evaluation: Evaluation, numbers: PromptNumbers) -> Known:
     """Return what is known of the gold rows for tuning."""
     key = evaluation.sides[0].ladder.file.pipeline.input.key
+    failed = numbers.unanswered
     return Known(
         by_rung=numbers.by_rung,
-        right={each.rung: each.right_by_key for each in numbers.models if each.rung is not None},
+        right={
+            each.rung: {key: right and key not in failed for key, right in each.right_by_key.items()}
+            for each in numbers.models
+            if each.rung is not None
+        },
         masks=numbers.masks,
         truths=evaluation.truths(),
-        picked=picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
+        picked=frozenset()
+        if evaluation.top is not None
+        else picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
         columns=evaluation.sides[0].ladder.columns,
     )
-
-
-def _refuse(request: EvalRequest, *, made_up: bool) -> None:
-    """Check options that do not go together.
-
-    Raises UsageError.
-    """
-    if request.models not in (None, EVERY):
-        hint = "Write --models all, or name one model with --model."
-        raise UsageError(f"--models {request.models} is not known", where=COMMAND_LINE, hint=hint)
-    if request.wait is not None and request.no_wait:
-        raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
-    refuse_tuning(request)
-    if request.max_drop is not None and request.against is None:
-        raise UsageError(
-            "--max-drop without --against", where=COMMAND_LINE, hint="Name the version to compare with: --against V."
-        )
-    if request.fail_under and made_up:
-        hint = "Give the emulator a file of answers: --answers FILE."
-        raise UsageError(
-            "the emulator's answers are made up, so --fail-under means nothing", where="--fail-under", hint=hint
-        )
 
 
 def _every(request: EvalRequest) -> bool:
@@ -295,6 +283,7 @@ def _pipeline_run(
 def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
     """Compute the numbers of one prompt version."""
     evaluation.read(side)
+    unanswered = take_as_true(evaluation) if evaluation.top is not None else frozenset[str]()
     rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
     models = []
     for each in side.contenders:
@@ -312,6 +301,7 @@ def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Promp
         },
         masks=masks,
         choices=choices_object(rows, [each for each in models if each is not None], masks, rungs),
+        unanswered=unanswered,
     )
 
 
@@ -345,6 +335,9 @@ def _report(
     if failed:
         notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
     notes += judge_notes(judged)
+    if request.as_good_as is not None:
+        asked = LABELS if request.labels is None else request.labels
+        notes += agreement_notes(request.as_good_as, asked, rows.rows.rows, len(now.unanswered))
     if made_up:
         notes.append("The numbers are made up, because the emulator's answers are: nothing was measured.")
     return EvalReport(
@@ -371,6 +364,9 @@ def _print(call: Call, request: EvalRequest, report: EvalReport, tuned: Tuned | 
         call.out(_object(report) | (tuned_object(tuned) if tuned is not None else {}))
         for each in (*report.notes, *(f"Not good enough: {each}." for each in report.shortfalls)):
             call.say(each)
+    elif tuned is not None and request.as_good_as is not None:
+        shown = "\n\n".join((tuned_text(tuned, call), *report.notes))
+        call.out(fence(shown) if request.markdown else shown)
     elif not waiting:
         text = report_markdown(report) if request.markdown else report_text(report, terminal=call.terminal)
         shown = tuned_text(tuned, call) if tuned is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
 from batchpipe.evaluation.claims import Claim, ClaimResult
+from batchpipe.evaluation.guarantee import guarantee
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.tuning import RISK, Tuning, tune_by_half
@@ -28,6 +29,7 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 
 DEFAULT_TARGET = 0.9
+RIGHT_COLUMNS = ("right", "per 1,000", "per 1,000 right")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Tuned:
     left_out: int
     accepts: Mapping[int, str | None]
     redo_usd: Decimal | None
+    top: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,14 @@ class Promise:
     about values.
 
     `target` is None where only values are promised. `risk`: the greatest chance that a promise is given and does not
-    hold.
+    hold. `top` is the model that the ladder is to agree with, None where it is to be right.
     """
 
     target: float | None
     risk: float
     held_out: bool
     claims: tuple[Claim, ...] = ()
+    top: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,11 @@ def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
     if target is None and not claims:
         target = DEFAULT_TARGET
     return Promise(
-        target=target, risk=RISK if request.risk is None else request.risk, held_out=request.held_out, claims=claims
+        target=target,
+        risk=RISK if request.risk is None else request.risk,
+        held_out=request.held_out,
+        claims=claims,
+        top=request.as_good_as,
     )
 
 
@@ -121,10 +129,13 @@ def tune_ladder(
     else:
         values = promised_values(wanted.claims, keys, known.truths)
         tuning = tune_by_all(rows, target=wanted.target, risk=wanted.risk, values=values)
+        if wanted.top is not None:
+            words = guarantee(len(rows), tuning.claims, wanted.risk, tuning.labels, wanted.top)
+            tuning = replace(tuning, guarantee=words)
     accepts = ladder_accepts(tuning.ladder, wanted.claims, confidence, known.columns)
     redo_usd = _redo_usd(context, file, params, accepts)
     left_out = len(known.masks) - len(keys)
-    return Tuned(file=file, tuning=tuning, left_out=left_out, accepts=accepts, redo_usd=redo_usd)
+    return Tuned(file=file, tuning=tuning, left_out=left_out, accepts=accepts, redo_usd=redo_usd, top=wanted.top)
 
 
 def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]) -> Answer | None:
@@ -172,6 +183,7 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
         },
         "promise": {
             "of": "held_out" if found.tuning.held_out else "rows_to_come",
+            "as_good_as": found.top,
             "target": found.tuning.target,
             "risk": found.tuning.risk,
             "given": found.tuning.reached,
@@ -202,18 +214,22 @@ def _claim_object(result: ClaimResult) -> dict[str, Any]:
 def tuned_text(found: Tuned, call: Call) -> str:
     """Return the ladder, its quality, what is promised, the lines to paste, and the curve."""
     tuning, name = found.tuning, found.file.pipeline.name
-    target = _target(tuning)
+    target = _target(tuning) + (f" agreement with {found.top}" if found.top else "")
     title = (
         f"Tuned for {target}" if tuning.reached else f"No ladder can be promised to reach {target}; the best there is"
     )
     held = tuning.measured
-    expected = (
-        f"On the {count(held.accuracy.n)} {'rows that did not choose it' if tuning.held_out else 'gold rows'}: "
-        f"{interval(held.accuracy)} right, {_costs(held)}"
-    )
-    where = "on the other half" if tuning.held_out else "on all gold rows"
+    rows = "rows that did not choose it" if tuning.held_out else "rows" if found.top else "gold rows"
+    right = f"agree with {found.top}" if found.top else "right"
+    expected = f"On the {count(held.accuracy.n)} {rows}: {interval(held.accuracy)} {right}, {_costs(held)}"
+    where = "on the other half" if tuning.held_out else "on all rows" if found.top else "on all gold rows"
     lines = [*_singles(found), ["ladder", interval(held.accuracy), *_prices(held)]]
-    header = (where, "right", "per 1,000", "per 1,000 right")
+    header = (
+        where,
+        "agrees" if found.top else "right",
+        "per 1,000",
+        f"per 1,000 {'agreeing' if found.top else 'right'}",
+    )
     apply = call.suggest(f"run {name} --redo accept")
     redo = (
         f"about {money(found.redo_usd)}" if found.redo_usd is not None else call.suggest(f"plan {name} --redo accept")
@@ -228,7 +244,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
         f"It is applied to rows already answered by: {apply}\nIts cost: {redo}",
         f"Cost against accuracy, {where}\n"
         + table(
-            ("accept", "right", "per 1,000", "per 1,000 right"),
+            ("accept", *header[1:]),
             [
                 [_shown(each.measured.ladder), interval(each.measured.accuracy), *_prices(each.measured)]
                 for each in tuning.curve

@@ -20,25 +20,6 @@ from batchpipe.sql.quoting import quote_identifier, quote_literal
 LISTED = 10
 
 
-def refuse_tuning(request: EvalRequest) -> None:
-    """Check the options of `--tune`, and read what they promise.
-
-    Raises UsageError for options that do not go together, or a promise that cannot be read.
-    """
-    given = (request.target, request.risk, request.plot)
-    promised = (*request.precision, *request.recall)
-    if not request.tune and (request.held_out or promised or any(each is not None for each in given)):
-        what = "--target, --precision, --recall, --risk, --held-out and --plot go with --tune"
-        raise UsageError(what, where="the command line", hint="Add --tune.")
-    if request.held_out and promised:
-        what = "--precision and --recall promise for rows to come, and --held-out for the rest of this table"
-        raise UsageError(what, where="the command line", hint="Leave out --held-out.")
-    for each in request.precision:
-        read_claim("precision", each)
-    for each in request.recall:
-        read_claim("recall", each)
-
-
 def value_claims(request: EvalRequest, fields: Sequence[GoldField], ladder: Resolved) -> tuple[Claim, ...]:
     """Return the claims of `--precision` and `--recall`, each once.
 

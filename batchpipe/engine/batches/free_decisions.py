@@ -14,6 +14,7 @@ from batchpipe.engine.output.ownership import output_place, output_table
 from batchpipe.engine.output.written import last_written
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
+from batchpipe.engine.plan.row_comparison import bought_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
@@ -137,7 +138,9 @@ def record_free_decisions(
         }
         # Once the older names of fields have left the pipeline file, a stored answer has to be valid without them.
         answer = Sql("d.output::VARCHAR") if resolved.answer_rules.renames else Sql("r.answer")
-        session.execute(query("record_validated_again", answer=answer), stamp)
+        bought = bought_sql(resolved, Sql("r.pipeline"))
+        own = {"pipeline": resolved.name}
+        session.execute(query("record_validated_again", answer=answer, bought=bought), stamp | own)
         session.execute(query("record_decisions", pipelines=names), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts), stamp | ids)

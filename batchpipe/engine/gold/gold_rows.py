@@ -207,7 +207,7 @@ def choose_rows(
     shown = 0
     for prompt in prompts:
         for rows in prompt.version.queries.values():
-            shown += _leave_out(work, given, prompt, rows)
+            shown += leave_out(work, given, prompt, rows)
     if sample is not None:
         connection.execute(query("gold_sample"), {"rows": sample})
     if not _count(work, "SELECT count(*) FROM work.truth"):
@@ -298,7 +298,7 @@ def _refuse_strange(
             raise InputError(what, where=file.where("[eval] gold"), hint=hint)
 
 
-def _leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:
+def leave_out(work: Work, given: Snapshot, prompt: Resolved, rows: Sequence[Mapping[str, Any]]) -> int:
     """Delete the rows that a query of the prompt shows from `work.truth`, and return how many.
 
     A row is shown where an example has the same values in every column that the example and the prompt's row share.

@@ -20,7 +20,8 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql
+from batchpipe.pipeline.evaluations import BOUGHT, SEPARATOR
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -159,12 +160,26 @@ def _binds(session: Session, statement: Sql) -> bool:
 def _bought(resolved: Resolved) -> Sql:
     """Return SQL for the requests whose answers are taken wherever a rung asks the same.
 
-    For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`.
+    For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`, and those of
+    rows that were bought to compare the ladder with a model.
     """
     evaluated = resolved.file.evaluates
     if evaluated:
         return sql("q.leads AND split_part(q.pipeline, ':', 1) IN ({evaluated})", evaluated=quote_list(evaluated))
-    return sql("q.reason = 'try' AND q.pipeline IN ({names})", names=quote_list(resolved.names))
+    return sql(
+        "(q.reason = 'try' AND q.pipeline IN ({names}) OR q.leads AND {bought})",
+        names=quote_list(resolved.names),
+        bought=bought_sql(resolved, Sql("q.pipeline")),
+    )
+
+
+def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
+    """Return SQL for whether `pipeline` is a name under which rows were bought for this pipeline's runs to take."""
+    if not resolved.has_output:
+        return Sql("false")
+    names = (quote_literal(SEPARATOR.join((each, BOUGHT, ""))) for each in resolved.names)
+    tests = (sql("starts_with({pipeline}, {name})", pipeline=pipeline, name=name) for name in names)
+    return sql("({tests})", tests=joined(" OR ", tests))
 
 
 def _fill_identities(session: Session, resolved: Resolved, ways: Sequence[RecordedInput]) -> None:

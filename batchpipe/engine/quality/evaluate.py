@@ -74,7 +74,10 @@ class AnsweredRow:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """Gold rows with the models that answer them. `work` is the working database, `folder` a folder of its own."""
+    """Gold rows with the models that answer them. `work` is the working database, `folder` a folder of its own.
+
+    `top` is the number of the contender whose answers are taken as true, None where gold says what is true.
+    """
 
     context: Context
     work: Work
@@ -83,6 +86,7 @@ class Evaluation:
     rows: GoldRows
     sides: tuple[EvaluatedPrompt, ...]
     judges: tuple[FieldJudge, ...]
+    top: int | None = None
 
     def prepared(self, side: EvaluatedPrompt, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
         """Return what a run of `contender` needs: all gold rows, or those that climb to it; None where no row does.

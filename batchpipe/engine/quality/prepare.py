@@ -29,6 +29,7 @@ from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
+from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
 from batchpipe.pipeline.model import PipelineFile, Rung
 from batchpipe.store.database import Work
 
@@ -39,7 +40,8 @@ Both = tuple[tuple[EvaluatedPrompt, ...], tuple[FieldJudge, ...]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """The options of an evaluation. With `every` each rung answers every row, else only rows that climb; `models`
-    do too.
+    do too. `kind` stands in the names of the evaluation's pipelines: `eval`, or `bought` for rows that later runs may
+    take the answers to.
     """
 
     every: bool = False
@@ -47,6 +49,7 @@ class Wanted:
     sample: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[str, RecordedVersion | Commit] | None = None
+    kind: str = EVALUATION
 
 
 def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, folder: Path) -> Evaluation:
@@ -82,7 +85,7 @@ def _resolve(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted, gold: Gold
 ) -> Both:
     """Resolve both prompt versions and the judges over the columns of the gold rows."""
-    sides = _sides(context, source, columns, file, wanted)
+    sides = sides_over(context, source, columns, file, wanted)
     answered, provider = sides[0].ladder.columns, context.default_provider
     return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
 
@@ -103,9 +106,10 @@ def _over_gold(
         return gold, gold.snapshot, _resolve(context, source, gold.snapshot.columns, over_gold, wanted, gold)
 
 
-def _sides(
+def sides_over(
     context: Context, source: Source, columns: tuple[InputColumn, ...], file: PipelineFile, wanted: Wanted
 ) -> tuple[EvaluatedPrompt, ...]:
+    """Resolve the prompt versions that are evaluated, each with its models, over the columns of the rows."""
     inputs = GoldInputs(source, columns)
     sides = [_side(context, inputs, file, wanted, "", None)]
     if wanted.against is not None:
@@ -136,18 +140,18 @@ def _side(
     for number, rung in enumerate(models, start=1):
         alone = rung.model_copy(update={"accept": None, "when": None})
         pipeline = file.pipeline.model_copy(update={"models": (alone,)})
-        own = _named(resolved(file.model_copy(update={"pipeline": pipeline})))
+        own = _named(wanted.kind, resolved(file.model_copy(update={"pipeline": pipeline})))
         model = own.rungs[0].model
         contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
     return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
 
 
-def _named(resolved: Resolved) -> Resolved:
+def _named(kind: str, resolved: Resolved) -> Resolved:
     """Return `resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
     version = as_number(resolved.version_under(NAMING_RECIPE).prompt_version)
     mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
-    name = f"{resolved.name}:eval:{model}:{mark}"
+    name = SEPARATOR.join((resolved.name, kind, model, mark))
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

@@ -85,6 +85,25 @@ ORDER BY work.draw_order(a.key_id), g._reviewed DESC
 -- name: gold_missing
 SELECT count(*) FROM {gold} WHERE {gold_key} NOT IN (SELECT {row_key} FROM {rows})
 
+-- name: rows_without_truth
+CREATE OR REPLACE TABLE work.truth AS SELECT md5(key)::UUID AS key_id, key{values} FROM {rows}
+
+-- name: truth_of_model
+CREATE OR REPLACE TABLE work.truth AS
+SELECT t.key_id, t.key{values}
+FROM work.truth t LEFT JOIN (SELECT * FROM work.answered WHERE number = $number AND valid) a USING (key_id)
+
+-- name: not_answered_by_model
+SELECT key FROM work.truth WHERE key_id NOT IN (SELECT key_id FROM work.answered WHERE number = $number AND valid)
+
+-- name: keys_of_truth
+SELECT key_id::VARCHAR FROM work.truth
+
+-- name: bought_keys
+-- The keys of rows that were bought to compare the ladder with a model.
+SELECT DISTINCT unnest((data->'$.keys')::VARCHAR[]) FROM ledger.events
+WHERE kind = 'rows_bought' AND pipeline IN ({pipelines})
+
 -- name: gold_keys
 SELECT {gold_key} FROM {gold}
 

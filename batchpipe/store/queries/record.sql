@@ -33,9 +33,11 @@ WHERE p.reason IN ('carried_over', 'unchanged', 'kept', 'failed')
     AND NOT (p.reason = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
 
 -- name: record_validated_again
+-- An answer that was bought under another name stands under the pipeline's own from now on.
 INSERT INTO ledger.results BY NAME
 SELECT
     r.* REPLACE (
+        CASE WHEN {bought} THEN $pipeline ELSE r.pipeline END AS pipeline,
         {answer} AS answer, d.output AS output, NULL AS error, 0 AS input_tokens, 0 AS cache_write_5m_tokens, 0 AS cache_write_1h_tokens,
         0 AS cache_read_tokens, 0 AS output_tokens, 0 AS thinking_tokens, 0 AS web_searches, 0 AS cost_usd,
         0 AS realtime_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
@@ -45,7 +47,7 @@ FROM (
     ORDER BY custom_id, seq DESC
 ) r
 JOIN (SELECT * FROM work.documents_of_revalidated UNION SELECT * FROM work.documents_of_validity) d USING (custom_id)
-WHERE d.output IS DISTINCT FROM r.output
+WHERE d.output IS DISTINCT FROM r.output OR {bought}
 
 -- name: record_followers
 INSERT INTO ledger.requests BY NAME
