@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -158,33 +159,8 @@ def evaluate(
     as_json: Json = False,
 ) -> Task:
     """Measure quality with gold rows, by model and for the ladder. It can stop CI."""
-    request = EvalRequest(
-        pipeline=pipeline,
-        models=models,
-        model=model or [],
-        sample=sample,
-        fail_under=fail_under or [],
-        against=against,
-        max_drop=max_drop,
-        tune=tune,
-        target=target,
-        as_good_as=as_good_as,
-        labels=labels,
-        precision=precision or [],
-        recall=recall or [],
-        risk=risk,
-        held_out=held_out,
-        plot=plot,
-        html=html,
-        with_rows=with_rows,
-        history=history,
-        no_wait=no_wait,
-        wait=wait,
-        max_usd=max_usd,
-        yes=yes,
-        markdown=markdown,
-        params=params or [],
-    )
+    given = {each.name: context.params[each.name] for each in fields(EvalRequest)}
+    request = EvalRequest(**{name: value for name, value in given.items() if value is not None})
 
     def act(call: Call) -> int:
         from batchpipe.commands.eval.evaluate import evaluate as command
