@@ -10,13 +10,14 @@ import orjson
 
 from batchpipe.emulator.gemini.errors import GoogleError
 from batchpipe.emulator.gemini.tables import File, Tables
-from batchpipe.emulator.service.jsontypes import JsonObject, is_object
+from batchpipe.emulator.service.jsontypes import JsonObject, is_object, word_set
 from batchpipe.emulator.service.times import timestamp
 from batchpipe.emulator.service.wire import Reply, Request, json_reply
 
 LIFE_SECONDS = 48 * 3_600.0
 _NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _MOST_BYTES = 2_000_000_000
+_ASKED = word_set("name displayName display_name mimeType mime_type sizeBytes size_bytes source")
 
 
 class Files:
@@ -40,7 +41,7 @@ class Files:
             raise GoogleError(400, "The file is too large, or its size is not said.")
         body: object = orjson.loads(request.body.read_bytes()) if request.body is not None else {}
         file = body.get("file", {}) if is_object(body) else None
-        if not is_object(file) or set(file) - {"name", "displayName", "display_name", "mimeType", "mime_type"}:
+        if not is_object(file) or set(file) - _ASKED:
             raise GoogleError(400, "Invalid JSON payload received: expected a file.")
         name = str(file.get("name") or f"files/{self._store.draw(12)}")
         if not _NAME.fullmatch(name):

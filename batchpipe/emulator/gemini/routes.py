@@ -30,7 +30,7 @@ _ROUTES = (
     ("cancel", "POST", re.compile(r"/v1beta/(batches/[^/:]+):cancel")),
     ("retrieve", "GET", re.compile(r"/v1beta/(batches/[^/:]+)")),
     ("delete", "DELETE", re.compile(r"/v1beta/(batches/[^/:]+)")),
-    ("results", "GET", re.compile(r"/download/v1beta/(files/[^/:]+):download")),
+    ("results", "GET", re.compile(r"(?:/download)?/v1beta/(files/[^/:]+):download")),
     ("files", "GET", re.compile(r"/v1beta/files")),
     ("files", "GET", re.compile(r"/v1beta/(files/[^/:]+)")),
     ("files", "DELETE", re.compile(r"/v1beta/(files/[^/:]+)")),
@@ -164,7 +164,9 @@ class GeminiService:
         fault = None if finishing else self._rulebook.due_fault(self.name, call, rules)
         if fault is not None and (refused := refusal(fault, "", WORDING)) is not None:
             return refused
-        asked = RecognizedCall(call, target, _workspace(request), rules, fault, base_url)
+        # The address of an upload's bytes is secret, so that it needs no key.
+        workspace = "" if finishing else _workspace(request)
+        asked = RecognizedCall(call, target, workspace, rules, fault, base_url)
         reply = self._calls[call](request, asked)
         return reply if fault is None else replacement(fault, reply, "", WORDING)
 
