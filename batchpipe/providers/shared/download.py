@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
-from batchpipe.providers import UnavailableError
+from batchpipe.providers import NotSentError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,31 +55,71 @@ def _begins_as_lines(head: bytes) -> bool:
     return head.lstrip(_BLANK).startswith(b"{") or any(line.lstrip(_BLANK)[:2] == b'{"' for line in head.split(b"\n"))
 
 
+class Source(NamedTuple):
+    """Holds the response that a file comes from, and its size in bytes where that is known by other ways."""
+
+    response: httpx2.Response
+    size: int | None = None
+
+
+def has_an_end(response: httpx2.Response) -> bool:
+    """Return whether a body that breaks off is told from one that ends: by its length, its chunks or its encoding."""
+    headers = response.headers
+    return (
+        "content-length" in headers
+        or "chunked" in headers.get("transfer-encoding", "").lower()
+        or headers.get("content-encoding", "").strip().lower() == "gzip"
+    )
+
+
 def save(response: httpx2.Response, path: Path) -> None:
     """Write the body of `response` to `path`, which appears only when the body is whole and on the disk.
 
     Raises UnavailableError for a body that is short, cut off, empty, or no JSON lines; OSError for the disk.
     """
+    save_files((lambda: Source(response),), path)
+
+
+def save_files(sources: Iterable[Callable[[], Source]], path: Path) -> None:
+    """Write the bodies of `sources` to `path`, one after the other, which appears only when all are whole.
+
+    Each is called when its turn has come. Raises what `save` raises, and the errors of a source.
+    """
     import httpx2
 
     part = path.with_name(path.name + ".part")
-    head = b""
     try:
         with open(part, "wb", opener=modes.opener) as file:
-            for chunk in _plain(response):
-                head = head if len(head) >= _HEAD_BYTES else head + chunk
-                file.write(chunk)
+            last = b""
+            for source in sources:
+                found = source()
+                try:
+                    file.write(b"\n" if last not in (b"", b"\n") else b"")
+                    last = _append(found, file)
+                finally:
+                    found.response.close()
             file.flush()
             os.fsync(file.fileno())
     except (httpx2.HTTPError, httpx2.StreamError, zlib.error) as error:
         part.unlink(missing_ok=True)
         raise UnavailableError(f"the download broke off ({type(error).__name__}: {error})") from error
-    except UnavailableError:
+    except (UnavailableError, NotSentError, RefusedError):
         part.unlink(missing_ok=True)
         raise
-    if not _begins_as_lines(head):
-        part.unlink(missing_ok=True)
-        what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
-        raise UnavailableError(what)
     part.replace(path)
     flush_folder(path.parent)
+
+
+def _append(source: Source, file: IO[bytes]) -> bytes:
+    """Write one body, and return its last byte. Raises UnavailableError for one that is not whole."""
+    head, last, size = b"", b"", 0
+    for chunk in _plain(source.response):
+        head = head if len(head) >= _HEAD_BYTES else head + chunk
+        last, size = chunk[-1:] or last, size + len(chunk)
+        file.write(chunk)
+    if source.size is not None and size != source.size:
+        raise UnavailableError(f"the download broke off: {size} of {source.size} bytes")
+    if not _begins_as_lines(head):
+        what = "the response holds no JSON lines in place of the results; it is empty, or the page of a proxy"
+        raise UnavailableError(what)
+    return last

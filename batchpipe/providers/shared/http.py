@@ -140,7 +140,7 @@ class Client:
         status and the body, the line of a realtime call that is refused for what it asks. For the role "create" it
         raises RefusedError, NotSentError or UnknownOutcomeError, else RefusedError, NotSentError or UnavailableError.
         """
-        with self._raised_as(role, refused_line):
+        with self.translated(role, refused_line):
             client = self._client
             request = client.build_request(
                 method,
@@ -205,7 +205,9 @@ class Client:
         return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
     @contextmanager
-    def _raised_as(self, role: Role, refused_line: Callable[[int, bytes], bytes] | None = None) -> Iterator[None]:
+    def translated(
+        self, role: Role = "repeatable", refused_line: Callable[[int, bytes], bytes] | None = None
+    ) -> Iterator[None]:
         """Raise one of our errors in place of one of the transport, of a reply that is no success, or of one that a
         character set, a length or a body that cannot be makes the library raise.
 

@@ -1,0 +1,51 @@
+"""Answers in the background: a call gives the id of a response at once, which is asked for until it has ended."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from batchpipe.providers import NotSentError, RefusedError, UnavailableError
+from batchpipe.providers.shared.http import Client
+
+_OPEN = ("queued", "in_progress")
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+def answered_in_background(client: Client, path: str, content: bytes, timeout_seconds: float) -> bytes:
+    """Return the body of a response that `content` says has begun, when it has ended; it is deleted at the provider.
+
+    Raises UnavailableError when it has not ended in `timeout_seconds`: it is cancelled then.
+    """
+    end, pause = time.monotonic() + timeout_seconds, _FIRST_PAUSE_SECONDS
+    body = _body(content)
+    place = f"{path}/{quote(str(body.get('id')), safe='')}"
+    while body.get("status") in _OPEN:
+        if time.monotonic() + pause > end:
+            with suppress(RefusedError, UnavailableError, NotSentError):
+                client.call("POST", f"{place}/cancel")
+            raise UnavailableError("the answer did not come in time")
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        with suppress(UnavailableError, NotSentError):
+            content = client.call("GET", place).content
+            body = _body(content)
+    # What cannot be deleted is deleted by the provider after 30 days.
+    with suppress(RefusedError, UnavailableError, NotSentError):
+        client.call("DELETE", place)
+    return content
+
+
+def _body(content: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise UnavailableError("the answer is not JSON") from error
+    if not isinstance(found, dict) or not isinstance(found.get("id"), str):
+        raise UnavailableError("the answer is no response with an id")
+    return found

@@ -1,0 +1,82 @@
+"""Error bodies of this provider, and what a batch says that failed whole: the kinds of refusal that they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from batchpipe.providers import RefusedError
+from batchpipe.providers.openai.models import model_data
+from batchpipe.providers.shared.http import ErrorBody, ErrorReader
+from batchpipe.providers.shared.values import plain
+
+
+def error_body(status: int, body: Any) -> ErrorBody | None:
+    """Return what the provider's own error JSON says; None for any other body."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    code, kind = error.get("code"), error.get("type")
+    message = error["message"] or str(code or kind or "an error without a message")
+    shown = f"{message} ({code})" if isinstance(code, str) and code not in message else message
+    return ErrorBody(message=shown, kind=_kind(status, code, kind, message))
+
+
+ERRORS = ErrorReader(read=error_body, request_id_header="x-request-id")
+
+
+def _kind(status: int, code: Any, kind: Any, message: str) -> str:
+    words = model_data()["errors"]
+    if code in words["account"] or kind in words["account"] or re.search(words["account_messages"], message):
+        return "account"
+    if status == 429:
+        return "queue_full" if re.search(model_data()["queue"]["messages"], message) else "rate_limit"
+    return "invalid"
+
+
+def late_refusal(errors: Any) -> tuple[RefusedError, int | None]:
+    """Return the refusal that the errors of a batch are which failed whole, and the line of the input that they name.
+
+    A code that is not known means that the input is at fault: nothing of it was run, and nothing was paid.
+    """
+    data = errors.get("data") if isinstance(errors, dict) else None
+    found = [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
+    lines = [each["line"] for each in found if _is_line(each.get("line"))]
+    first = found[0] if found else {}
+    code = first.get("code")
+    message = plain(str(first.get("message") or code or "the batch failed without a reason"))
+    shown = f"{message} ({code})" if isinstance(code, str) and code not in message else message
+    if len(found) > 1:
+        shown += f", and {len(found) - 1} more"
+    return RefusedError(plain(shown), status=400, kind=_late_kind(code, message)), min(lines, default=None)
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000_000
+
+
+def _late_kind(code: Any, message: str) -> str:
+    """Return the kind of a late refusal by its stable code, else by the text of its message."""
+    late: Mapping[str, list[str]] = model_data()["late"]
+    for kind, codes in late.items():
+        if code in codes:
+            return kind
+    if code in ("rate_limit_exceeded", "server_error", "internal_error"):
+        return "rate_limit"
+    if re.search(model_data()["queue"]["messages"], message):
+        return "queue_full"
+    return _kind(400, code, None, message)
+
+
+def error_line(custom_id: str, status: int, body: bytes) -> bytes:
+    """Return the line that a results file has for a realtime call that was refused with the error `body`."""
+    try:
+        error: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        error = {"error": {"type": "invalid_request_error", "message": "refused without a reason", "code": None}}
+    response = {"status_code": status, "request_id": None, "body": error}
+    line = {"id": "realtime", "custom_id": custom_id, "response": response, "error": None}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,75 @@
+"""What is known of the provider's models, read from `models.toml`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_FINE_TUNED = re.compile(r"^ft:([^:]+):")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """What a model takes. None means that nothing is known, so that nothing is refused.
+
+    `context` and `max_output` are in tokens. `efforts`: the efforts that it takes; none where it does not reason.
+    `default_effort`: how it reasons without the setting. `paid_writes`: tokens that are written to the cache cost more
+    than others, and a request says what is written. `chat_tools`: when chat completions take tools ("never", "effort
+    none"). `responses_only`: there are no chat completions of it.
+    """
+
+    name: str = ""
+    context: int | None = None
+    max_output: int | None = None
+    efforts: tuple[str, ...] | None = None
+    default_effort: str | None = None
+    paid_writes: bool | None = None
+    chat_tools: str = ""
+    responses_only: bool = False
+
+
+@cache
+def model_data() -> Mapping[str, Any]:
+    """Return the whole of `models.toml`."""
+    return tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text("utf-8"))
+
+
+@cache
+def _by_model() -> Mapping[str, KnownModel]:
+    found = {}
+    for generation in model_data()["generations"]:
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in generation.items()
+        }
+        models = values.pop("models")
+        found.update(dict.fromkeys(models, KnownModel(**{"paid_writes": False, **values})))
+    return found
+
+
+def alias(model: str) -> str:
+    """Return the model's name without the date of a snapshot; of a fine-tuned model, the name of its base."""
+    tuned = _FINE_TUNED.match(model)
+    return _SNAPSHOT_DATE.sub("", tuned[1] if tuned else model)
+
+
+def find_model(model: str) -> KnownModel:
+    """Return what is known of `model`; for a model that is not listed that is nothing."""
+    return _by_model().get(alias(model), KnownModel())
+
+
+def listed_models() -> tuple[str, ...]:
+    """Return the names of all models in `models.toml`."""
+    return tuple(_by_model())
+
+
+def retires(model: str) -> date | None:
+    """Return the day of the shutdown of a model that will be shut down, or was; None for any other model."""
+    found = model_data()["retires"].get(alias(model))
+    return found if isinstance(found, date) else None
