@@ -14,6 +14,7 @@ from batchpipe.emulator.anthropic.routes import AnthropicService
 from batchpipe.emulator.control import Control
 from batchpipe.emulator.gemini.models import find_model as find_gemini_model
 from batchpipe.emulator.gemini.routes import GeminiService
+from batchpipe.emulator.openai.routes import OpenAIService
 from batchpipe.emulator.routes import Routes
 from batchpipe.emulator.service.faults import read_rules
 from batchpipe.emulator.service.protocol import ProtocolService
@@ -57,6 +58,7 @@ def assemble(
         # Paths do not collide. The last protocol answers what no other one takes.
         protocols: Sequence[ProtocolService] = (
             GeminiService(store, rulebook, seed, book, delay_seconds),
+            OpenAIService(store, rulebook, seed, book, delay_seconds),
             AnthropicService(store, rulebook, seed, book, delay_seconds),
         )
         return Service(store, rulebook, Routes(store, rulebook, Control(store, rulebook, protocols), protocols))

@@ -75,10 +75,15 @@ __all__ = [
 REGISTRY: Mapping[str, str] = {
     "anthropic": "batchpipe.providers.anthropic",
     "gemini": "batchpipe.providers.gemini",
+    "openai": "batchpipe.providers.openai",
 }
 DEFAULT_PROVIDER = "anthropic"
 # How the names of each built-in provider's models begin, as a regular expression.
-MODEL_NAMES: Mapping[str, str] = {"anthropic": "claude-", "gemini": "(models/)?(gemini|gemma|learnlm)-"}
+MODEL_NAMES: Mapping[str, str] = {
+    "anthropic": "claude-",
+    "gemini": "(models/)?(gemini|gemma|learnlm)-",
+    "openai": "(ft:)?(gpt-|o[0-9])",
+}
 
 
 def get_provider_module(name: str, *, where: str = "provider") -> ProviderModule:

@@ -16,7 +16,7 @@ OUTCOMES = word_set(
     "errored_invalid errored_credit errored_overloaded errored_api errored_rate_limit errored_permission "
     "expired canceled refused refused_midway truncated context_window pause_turn invalid_json wrong_enum "
     "out_of_range extra_field missing_field enum_case empty_content split_text unknown_type not_batch_tier "
-    "output message"
+    "commentary status_0 failed_body output message"
 )
 CALLS = ("create", "retrieve", "list", "results", "cancel", "delete", "message", "models", "upload", "files")
 PROTOCOLS = ("anthropic", "openai", "gemini")
@@ -77,7 +77,8 @@ class CallRule:
     """A fault for `times` calls of one kind, after `after` calls without it; of `protocol` alone where it is given.
 
     `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
-    `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte. The
+    The fault "fails_late" lets a batch fail with `error_code` and `message`, at `line` of its input; after
+    "output_late" it names no results for `seconds` after its end. `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte. The
     fault "changed" sets the fields of `changes` in the reply, and takes away those of `removes`; a field is named like
     `request_counts.processing`, or `data.*.id` for all members of a list.
     """
@@ -91,6 +92,7 @@ class CallRule:
     retry_after: float | str | None = None
     error_code: str | None = None
     message: str | None = None
+    line: int | None = None
     answer: str = _LANDED_LATER_ANSWER
     host: str = _OTHER_HOST
     edits: tuple[tuple[bytes, bytes], ...] = ()
@@ -102,6 +104,8 @@ class CallRule:
 class Rules:
     """All rules in force, and the limits of the service.
 
+    `max_queued_tokens`: the input tokens of a model that may wait. `validating_seconds`: how long a new batch is
+    checked; where a protocol has these.
     `finished_before_cancel`, `finished_before_expiry`: the share of a batch that is answered before. `cache_hits`: the
     share of requests that find a prefix which an earlier batch left in the cache. `never_ends`: batches neither end nor
     expire. `results_kept_seconds`: how long results are kept. `clock_offset_seconds`: how far the clock that replies
@@ -113,6 +117,7 @@ class Rules:
     max_queued: int | None = None
     max_queued_tokens: int | None = None
     max_batches: int | None = None
+    validating_seconds: float = 0.0
     max_requests: int = MAX_REQUESTS
     max_bytes: int = MAX_BYTES
     delay_seconds: float | None = None
@@ -162,6 +167,7 @@ def parse_rules(text: bytes, where: str) -> Rules:
         max_queued=reader.whole("max_queued", found.get("max_queued")),
         max_queued_tokens=reader.whole("max_queued_tokens", found.get("max_queued_tokens")),
         max_batches=reader.whole("max_batches", found.get("max_batches")),
+        validating_seconds=reader.number("validating_seconds", found.get("validating_seconds")) or 0.0,
         max_requests=reader.whole("max_requests", found.get("max_requests")) or MAX_REQUESTS,
         max_bytes=reader.whole("max_bytes", found.get("max_bytes")) or MAX_BYTES,
         delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),
@@ -282,6 +288,7 @@ class _Reader:
             retry_after=wait if isinstance(wait, str) else self.number(f"{place}.retry_after", wait),
             error_code=self.text(f"{place}.error_code", rule.get("error_code")),
             message=self.text(f"{place}.message", rule.get("message")),
+            line=self.whole(f"{place}.line", rule.get("line")),
             answer=answer,
             host=self.text(f"{place}.host", rule.get("host")) or _OTHER_HOST,
             edits=tuple(self.edit(f"{place}.edits", each) for each in rule.get("edits", [])),
