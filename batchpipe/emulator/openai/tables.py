@@ -19,7 +19,8 @@ _TABLES = (
     "workspace TEXT NOT NULL, created_at REAL NOT NULL, endpoint TEXT NOT NULL, input_file_id TEXT NOT NULL, "
     "metadata TEXT NOT NULL, output_life REAL NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL, "
     "model TEXT, errors TEXT, fault TEXT, fault_seconds REAL NOT NULL, "
-    "stranger INTEGER NOT NULL, looks INTEGER NOT NULL DEFAULT 0, cancel_initiated_at REAL, ended_at REAL, end_state TEXT, completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, "
+    "stranger INTEGER NOT NULL, looks INTEGER NOT NULL DEFAULT 0, cancel_initiated_at REAL, ended_at REAL, "
+    "end_state TEXT, completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, "
     "output_file_id TEXT, error_file_id TEXT)",
     "CREATE TABLE IF NOT EXISTS openai_responses (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, body TEXT NOT NULL, "
     "ready_at REAL NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0)",

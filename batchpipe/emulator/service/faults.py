@@ -78,9 +78,10 @@ class CallRule:
 
     `seconds` is the delay: in real time for a late answer, in the emulator's time for landed_later and list_lag.
     The fault "fails_late" lets a batch fail with `error_code` and `message`, at `line` of its input; after
-    "output_late" it names no results for `seconds` after its end. `edits` are for results_edited: what stands in the results, and what takes its place, each character a byte. The
-    fault "changed" sets the fields of `changes` in the reply, and takes away those of `removes`; a field is named like
-    `request_counts.processing`, or `data.*.id` for all members of a list.
+    "output_late" a batch names no results for `seconds` after its end. `edits` are for results_edited: what stands in
+    the results, and what takes its place, each character a byte. The fault "changed" sets the fields of `changes` in
+    the reply, and takes away those of `removes`; a field is named like `request_counts.processing`, or `data.*.id` for
+    all members of a list.
     """
 
     call: str
