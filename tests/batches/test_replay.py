@@ -224,3 +224,28 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_taken_in(project: Project) 
         assert any(each.name.partition(".")[0] in text and "cannot be read" in text for text in project.said)
     facts = json.loads(next(raw.glob("*-*.json")).read_text())
     assert facts["file"] == "batchpipe.duckdb"
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_file_renamed_in_silence_beside_an_older_database_buys_nothing_again(
+    project: Project, restored: bool
+) -> None:
+    backup = project.root / "backup"
+    project.pipeline(BASIC.replace("{{ body }}", "Something else: {{ body }}"), name="other")
+    project.rows(numbered(12))
+    project.run("other")
+    shutil.copy(database(project), backup)
+    project.pipeline()
+    project.run()
+    sent = project.requests_sent()
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline(name="renamed")
+    database(project).unlink()
+    if restored:
+        shutil.copy(backup, database(project))
+    stopped = project.run("renamed")
+    assert (stopped.status, stopped.submitted, project.requests_sent()) == ("gate", 0, sent)
+    assert "demo has no file any more, and renamed, which is new, has its prompt" in str(stopped.gate)
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="renamed")
+    result = project.run("renamed")
+    assert (result.submitted, result.rows["accepted"], project.requests_sent()) == (0, 12, sent)

@@ -33,7 +33,8 @@ class UnknownChunks:
     """The chunks of one pipeline that the ledger does not know, in the order in which they were prepared.
 
     `others` are of another database that is still there. `damaged` are the ids of chunks that cannot be read.
-    `holds`: the ledger has requests of the pipeline. `answer` is what a person once said about `others`.
+    `holds`: the ledger has requests of the pipeline. `answer` is what a person once said about `others`. `elsewhere`
+    names other pipelines whose chunks are of this database, and unknown to it as well.
     """
 
     ours: Sequence[UnknownChunk] = ()
@@ -41,6 +42,7 @@ class UnknownChunks:
     damaged: Sequence[str] = ()
     holds: bool = True
     answer: str | None = None
+    elsewhere: frozenset[str] = frozenset()
 
     @property
     def asks(self) -> bool:
@@ -87,23 +89,27 @@ class RawLog:
         ours: list[UnknownChunk] = []
         others: list[UnknownChunk] = []
         damaged: list[str] = []
+        elsewhere: set[str] = set()
         for folder, chunk_id in found:
             head = folder.head(chunk_id)
-            if head is None or evaluated_pipeline(head.pipeline) in families:
-                mine = head is None or self._is_ours(head, folder, own)
-                if head is not None and not mine and holds and answer is None:
-                    continue  # most chunks of another database are left alone: their prompts are not read
-                saved = folder.saved_chunk(chunk_id)
-                if saved is None or not folder.requests(chunk_id).is_file():
-                    damaged += [chunk_id] if mine else []
-                elif _is_emulated(saved) == self.emulated:
-                    (ours if mine else others).append(UnknownChunk(saved=saved, folder=folder))
+            if head is not None and evaluated_pipeline(head.pipeline) not in families:
+                elsewhere |= {evaluated_pipeline(head.pipeline)} if self._is_ours(head, folder, own) else set()
+                continue
+            mine = head is None or self._is_ours(head, folder, own)
+            if head is not None and not mine and holds and answer is None:
+                continue  # most chunks of another database are left alone: their prompts are not read
+            saved = folder.saved_chunk(chunk_id)
+            if saved is None or not folder.requests(chunk_id).is_file():
+                damaged += [chunk_id] if mine else []
+            elif _is_emulated(saved) == self.emulated:
+                (ours if mine else others).append(UnknownChunk(saved=saved, folder=folder))
         return UnknownChunks(
             ours=sorted(ours, key=_prepared),
             others=sorted(others, key=_prepared),
             damaged=damaged,
             holds=holds,
             answer=answer,
+            elsewhere=frozenset(elsewhere),
         )
 
     def _is_ours(self, head: ChunkHead, folder: RawFolder, own: str) -> bool:

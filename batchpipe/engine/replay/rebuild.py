@@ -18,7 +18,7 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.output.output_table import ensure_output
-from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
+from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile
@@ -94,6 +94,7 @@ def take_in_all(context: Context, work: Work, file: PipelineFile) -> None:
     raw = RawFolder(path=context.database.folder / "raw")
     saved = [each for each in left if raw.results(each.chunk_id) is not None]
     answered = any(raw.results(each.chunk_id) is not None for each in calls)
+    take_in_vanished(context, work, file, unknown)
     if not (unknown.ours or unknown.asks or saved or answered):
         return
     try:

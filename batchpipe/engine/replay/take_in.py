@@ -17,6 +17,8 @@ from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, raw_folder_of, restore_requests
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
+from batchpipe.pipeline.files import declared_in
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -207,6 +209,19 @@ def take_in_where_free(context: Context, work: Work, names: Sequence[str]) -> No
     except LockedError:
         return
     context.say(taken_in_text(taken))
+
+
+def take_in_vanished(context: Context, work: Work, file: PipelineFile, found: UnknownChunks) -> None:
+    """Take in the unknown chunks of pipelines that have no file any more, where the ledger knows nothing of `file`'s.
+
+    Its file may be one of theirs under a new name, and the gate that says so goes by the ledger.
+    Writes the ledger, the raw folder.
+    """
+    if found.holds or not found.elsewhere:
+        return
+    present = {each.name for each in declared_in(file.root, file.path, *file.path.parent.glob("*.toml"))}
+    for name in sorted(found.elsewhere - present):
+        take_in_where_free(context, work, [name])
 
 
 def taken_in_text(taken: TakenIn) -> str:

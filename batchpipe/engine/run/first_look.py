@@ -29,7 +29,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
-from batchpipe.engine.replay.take_in import RawReplay, taken_in_text
+from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.run_start import read_input
@@ -79,6 +79,7 @@ class FirstLook:
 
         Writes the ledger. Raises GateError where a person has to decide about another database's chunks.
         """
+        take_in_vanished(self.context, self.work, self.file, self._unknown)
         taken = self._replay.take_in(self._unknown)
         noted = bool(self.open) and self._replay.late_notes(self.open)
         for chunk_id in taken.damaged:
