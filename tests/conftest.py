@@ -47,7 +47,10 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the machine's own keys, settings and colours from the environment of a test."""
     for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "BATCHPIPE_", "OPENAI_")) or name in ("FORCE_COLOR", "NO_COLOR"):
+        if name.startswith(("ANTHROPIC_", "BATCHPIPE_", "GEMINI_", "GOOGLE_", "OPENAI_")) or name in (
+            "FORCE_COLOR",
+            "NO_COLOR",
+        ):
             monkeypatch.delenv(name)
 
 

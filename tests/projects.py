@@ -77,7 +77,12 @@ class Project:
         (self.root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def context(self) -> Context:
-        environment = {"ANTHROPIC_API_KEY": "test-key", "ANTHROPIC_BASE_URL": self.emulator.base_url}
+        environment = {
+            "ANTHROPIC_API_KEY": "test-key",
+            "ANTHROPIC_BASE_URL": self.emulator.base_url,
+            "GEMINI_API_KEY": "test-key",
+            "GOOGLE_GEMINI_BASE_URL": self.emulator.base_url,
+        }
         settings = load_settings(self.root, environment={}, command_line=self.settings)
         return Context(
             root=self.root, settings=settings, environment=environment, say=self.said.append, wait_seconds=5.0
