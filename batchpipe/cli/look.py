@@ -61,6 +61,23 @@ def status(
 
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
+def graph(
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    svg: Annotated[bool, typer.Option("--svg", help="Print the picture as SVG.")] = False,
+    as_json: Json = False,
+) -> Task:
+    """Draw which pipelines read the output tables of which others."""
+
+    def act(call: Call) -> int:
+        from batchpipe.commands.graph import graph as command
+
+        return command(call, pipelines or [], svg=svg)
+
+    return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
+
+
+@app.command(rich_help_panel=LOOK, epilog=EPILOG)
 def show(
     context: typer.Context,
     pipeline: Pipeline,

@@ -44,6 +44,13 @@ Pipeline: TypeAlias = Annotated[
     ),
 ]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="Take every pipeline of the project.")]
+WithUpstream: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--with-upstream",
+        help="Take the pipelines too whose tables these ones read. Other options hold for the named ones only.",
+    ),
+]
 Params: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Give the value of $NAME in the input query."),

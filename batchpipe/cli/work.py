@@ -25,6 +25,7 @@ from batchpipe.cli.shared_options import (
     Wait,
     Where,
     Withdraw,
+    WithUpstream,
     Yes,
 )
 from batchpipe.commands.call.options import PlanRequest, RunRequest, Task, TryRequest
@@ -59,6 +60,7 @@ def plan(
     context: typer.Context,
     pipelines: Pipelines = None,
     every: All = False,
+    with_upstream: WithUpstream = False,
     redo: Redo = None,
     keep: Keep = None,
     where: Where = None,
@@ -87,6 +89,7 @@ def plan(
     request = PlanRequest(
         pipelines=pipelines or [],
         all=every,
+        with_upstream=with_upstream,
         redo=redo,
         keep=keep,
         where=where,
@@ -146,6 +149,7 @@ def run(
     context: typer.Context,
     pipelines: Pipelines = None,
     every: All = False,
+    with_upstream: WithUpstream = False,
     no_wait: NoWait = False,
     wait: Wait = None,
     pending_ok: Annotated[
@@ -174,6 +178,7 @@ def run(
     request = RunRequest(
         pipelines=pipelines or [],
         all=every,
+        with_upstream=with_upstream,
         no_wait=no_wait,
         wait=wait,
         pending_ok=pending_ok,

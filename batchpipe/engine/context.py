@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from batchpipe.chain.chain import Chain, Upstream
 from batchpipe.common import modes
-from batchpipe.common.errors import DatabaseError, ProviderError
+from batchpipe.common.errors import DatabaseError, PipelineError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.decide.waits import clock_offset
@@ -21,7 +23,8 @@ from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.pricing import read_prices
 from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved, resolve
-from batchpipe.engine.source.source import Source, SourceDatabases, open_source
+from batchpipe.engine.source.source import Source, SourceDatabases, aliases_of, open_source
+from batchpipe.engine.source.upstream import UpstreamTable, declared_columns
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings, credentials, place_of
@@ -46,7 +49,8 @@ EMULATOR_RECONCILE_SECONDS = 2.0
 class Context:
     """The surroundings of one call. `environment` is read once from the process; `say` writes to the person.
 
-    `ask` puts a question to a person at the terminal; None where nobody can be asked.
+    `ask` puts a question to a person at the terminal; None where nobody can be asked. `expected_rows` are the files
+    that stand in for output tables whose answers a plan only expects, by pipeline.
     """
 
     root: Path
@@ -58,6 +62,9 @@ class Context:
     machine: Machine = THIS_MACHINE
     ask: Callable[[str], bool] | None = None
     database: Database = field(init=False)
+    chain: Chain = field(init=False)
+    expected_rows: dict[str, Path] = field(default_factory=dict, init=False)
+    _input_types: dict[Path, dict[str, str]] = field(default_factory=dict, init=False)
     _project_database: Path = field(init=False)
     _elsewhere: Path | None = field(default=None, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
@@ -68,6 +75,7 @@ class Context:
         modes.share(self.settings.shared)
         path = self.settings.database_path(self.root, self.environment)
         self._project_database = path
+        self.chain = Chain(root=self.root, catalogs=aliases_of((path, path)))
         private_below = None
         if self.settings.emulator:
             private_below = path.parent / ".batchpipe"
@@ -132,13 +140,49 @@ class Context:
     @contextmanager
     def source(self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Iterator[Source]:
         """Open a session over the input of `file`; with `offline` without any source or database."""
-        paths = [self.database.path]
-        if self.settings.emulator:
-            paths.append(self._project_database)
-        databases = SourceDatabases(paths=() if offline else tuple(paths), wait_seconds=self.wait_seconds)
-        spill = self._spill()
-        with open_source(file, databases, self.environment, params, spill=spill, offline=offline) as source:
+        reads = self.chain.reads(file)
+        with open_source(
+            file,
+            SourceDatabases(paths=self._databases, wait_seconds=self.wait_seconds),
+            self.environment,
+            params,
+            spill=self._spill(),
+            upstream=[self._upstream_table(each, offline=offline) for each in reads.upstream],
+            only_upstream=reads.only_upstream,
+            offline=offline,
+        ) as source:
             yield source
+
+    @property
+    def _databases(self) -> tuple[Path, ...]:
+        """Return the databases that the input may read: the call's own, and beside the emulator's the project's."""
+        return (self.database.path, *([self._project_database] if self.settings.emulator else []))
+
+    def _upstream_table(self, upstream: Upstream, *, offline: bool) -> UpstreamTable:
+        """Return what the SQL of another pipeline sees of an output table."""
+        return UpstreamTable(
+            pipeline=upstream.name,
+            table=upstream.table,
+            columns=partial(self._declared_columns, upstream, offline=offline),
+            rows=self.expected_rows.get(upstream.name),
+        )
+
+    def _declared_columns(self, upstream: Upstream, *, offline: bool) -> list[tuple[str, str]]:
+        """Return the columns of an output table as its pipeline declares them, also where the table is not there yet.
+
+        The types of its key are those of its input, which is asked for them; offline, an undeclared one is text.
+        Raises PipelineError for a file with mistakes.
+        """
+        file = upstream.file
+        if file is None:
+            raise PipelineError.from_problems(upstream.problems)
+        types: dict[str, str] = dict(file.pipeline.input.columns)
+        if not types and file.path in self._input_types:
+            types = self._input_types[file.path]
+        elif not types and not (offline and not self.chain.reads(file).only_upstream):
+            with self.source(file, {}, offline=offline) as source:
+                types = self._input_types[file.path] = {each.name: each.type for each in source.columns()}
+        return declared_columns(file, types)
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:
         """Resolve `file` against `source`."""

@@ -126,6 +126,13 @@ RULES = (
         "`5.5` becomes 6 where the sample has whole numbers only",
         mend="give the column's type: `read_csv('FILE', types = {'amount': 'DECIMAL(18,2)'})`",
     ),
+    Rule(
+        code=Code.P015,
+        name="hidden-tables",
+        finds="a statement that may read output tables of other pipelines and does not show it: a PIVOT, `query()`, "
+        "`query_table()`",
+        mend="name the pipelines: `[input] after_pipelines = [...]`; an empty list says that it reads none",
+    ),
 )
 
 

@@ -22,3 +22,4 @@ class Code(StrEnum):
     P012 = "P012"
     P013 = "P013"
     P014 = "P014"
+    P015 = "P015"

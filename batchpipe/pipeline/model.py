@@ -69,6 +69,15 @@ class Input(Frozen):
         default_factory=dict,
         description="Columns and their DuckDB types. The query must return them; any other column is ignored.",
     )
+    after_pipelines: Names | None = Field(
+        default=None,
+        description="Pipelines whose output tables the SQL reads, where it hides them: a PIVOT, `query_table()`.",
+    )
+    upstream: Literal["complete", "reviewed", "any"] = Field(
+        default="complete",
+        description='What is waited for in the pipelines that the SQL reads: `"complete"`, until none of their rows is '
+        'due or in flight; `"reviewed"`, until a person has reviewed them too; `"any"`, nothing.',
+    )
 
 
 class Prompt(Frozen):

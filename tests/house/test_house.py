@@ -81,6 +81,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "emulator.anthropic.*": ("emulator.answering.*", "emulator.service.*"),
     "emulator.openai.*": ("emulator.answering.*", "emulator.service.*"),
     "emulator.*": (),
+    # pipelines that read each other
+    "chain.*": ("common.errors", "pipeline.*", "sql.*"),
     # the steps of a run, each standing on those above it
     "engine": (),
     "engine.source.*": STEPS,
@@ -89,7 +91,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
     "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
-    "engine.context": (*STEPS, "emulator", "engine.cost.*", "engine.resolved.*", "engine.source.*", "project.*"),
+    "engine.context": (
+        *STEPS,
+        "chain.*",
+        "emulator",
+        "engine.cost.*",
+        "engine.resolved.*",
+        "engine.source.*",
+        "project.*",
+    ),
     "engine.gold.*": (*STEPS, "engine.context", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
     "engine.waits.*": (
         *STEPS,
@@ -153,6 +163,16 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
     ),
+    "engine.upstream.*": (
+        *STEPS,
+        "chain.*",
+        "engine.context",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
     "engine.run.*": (
         *STEPS,
         "engine.answers.*",
@@ -168,6 +188,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.replay.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.upstream.*",
         "engine.waits.*",
     ),
     # files to start from
@@ -214,6 +235,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.plan.*",
         "engine.resolved.*",
         "engine.run.*",
+        "engine.upstream.*",
     ),
     "commands.show.*": (
         *SHELL,
@@ -272,6 +294,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "commands.docs.*": ("commands.call.*", "common.errors"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),
+    "commands.graph": (*SHELL, *SAID),
     "commands.init": (*SAID, "common.errors", "project.settings", "scaffold"),
     "commands.new": (*SAID, "common.errors", "scaffold"),
     "commands.schema": (*SAID, "pipeline.reference"),
@@ -288,6 +311,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.docs.*",
         "commands.emulator",
         "commands.eval.*",
+        "commands.graph",
         "commands.init",
         "commands.new",
         "commands.plan.*",
@@ -315,7 +339,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.conditions", "sql.interrupting", "sql.messages", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (

@@ -65,6 +65,7 @@ class RowsRequest:
     retry_failed: bool = False
     withdraw: Sequence[int] = ()
     params: Sequence[str] = ()
+    with_upstream: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,13 +65,22 @@ def check(
             file = by_path[path]
             one = check_file(context, file, given[file.pipeline.name], offline=offline)
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
-            problems += neighbour_problems(file, project)
+            problems += [*_circle(context, file), *neighbour_problems(file, project)]
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
         call.emit([_object(each) for each in found], selection.single)
     else:
         call.out("\n".join(_text(each) for each in found))
     return WRONG if any(each.problems for each in found) else DONE
+
+
+def _circle(context: Context, file: PipelineFile) -> Sequence[Problem]:
+    """Return what is wrong with the order of the pipelines that `file` reads."""
+    try:
+        context.chain.ordered([file])
+    except PipelineError as error:
+        return [each for each in error.problems if "circle" in each.what]
+    return ()
 
 
 def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Checked:

@@ -110,6 +110,7 @@ def _subject(
             Code.P011: list(_unknown_prices(context, resolved)),
             Code.P012: [Finding(what=each.what, where=each.where, hint=each.hint) for each in source.unread],
             Code.P013: list(too_long),
+            Code.P015: list(_hidden_tables(context, file)),
             Code.P014: [] if offline else list(_rounded_values(resolved, source)),
         },
     )
@@ -121,6 +122,15 @@ def _changing_query(file: PipelineFile, source: Source) -> Iterator[Finding]:
         hint = "Two runs may see different rows; add an ORDER BY or a parameter, if that is not meant."
         what = f"the query is not deterministic: {why}"
         yield Finding(what=what, where=file.where("[input] query"), hint=hint)
+
+
+def _hidden_tables(context: Context, file: PipelineFile) -> Iterator[Finding]:
+    """Yield a finding for each statement that may read output tables of other pipelines without saying so."""
+    for where, why in context.chain.reads(file).hides:
+        hint = (
+            "Name the pipelines whose tables it reads: after_pipelines = [...] under [input]; [] where it reads none."
+        )
+        yield Finding(what=f"it is not known whose tables are read: {why}", where=where, hint=hint)
 
 
 def _rounded_values(resolved: Resolved, source: Source) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from batchpipe.commands.call.exits import DONE, GATE, worst
 from batchpipe.commands.call.failure import failure, failure_text
 from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.call.params import split_params, typed_params
+from batchpipe.commands.plan.chained import ChainPlanner, waiting_object, waiting_text
 from batchpipe.commands.plan.due_work import MEANINGS, rows_options, work_pairs, work_text
 from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object
@@ -19,13 +20,14 @@ from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows
 from batchpipe.commands.printing.estimates import estimate_object
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
-from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.budget import Limit, periods
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.plan.type_changes import TypeChange
-from batchpipe.engine.run.preview import Preview, preview
+from batchpipe.engine.run.options import RunOptions
+from batchpipe.engine.run.preview import Preview
 
 
 def plan(call: Call, request: PlanRequest) -> int:
@@ -40,25 +42,35 @@ def plan(call: Call, request: PlanRequest) -> int:
     )
     params = typed_params(files, split_params(request.params))
     codes, objects = [], []
-    with call.context() as context:
-        for number, file in enumerate(files):
-            options = rows_options(request, params[file.pipeline.name])
-            try:
-                found = preview(context, file, options, due_rows=request.rows, diff=diff)
-            except BatchpipeError as error:
+    with call.context() as context, context.temporary_folder("expected-") as folder:
+        chosen = context.chain.with_upstream(files) if request.with_upstream else context.chain.ordered(files)
+        options = {file.pipeline.name: RunOptions() for file in chosen}
+        options |= {file.pipeline.name: rows_options(request, params[file.pipeline.name]) for file in files}
+        single = single and len(chosen) == 1
+        planner = ChainPlanner(context=context, folder=folder, due_rows=request.rows, diff=diff)
+        for number, each in enumerate(planner.plans(chosen, options)):
+            if each.error is not None:
                 if single or call.interrupted():
-                    raise
-                codes.append(error.exit_code)
-                objects.append({"pipeline": file.pipeline.name, "error": failure(error)})
+                    raise each.error
+                codes.append(each.error.exit_code)
+                objects.append({"pipeline": each.file.pipeline.name, "error": failure(each.error)})
                 if not call.json:
-                    call.say(failure_text(error))
+                    call.say(failure_text(each.error))
                 continue
-            codes.append(GATE if found.over or found.gate else DONE)
-            objects.append(plan_object(found, rows=request.rows))
+            found = each.found
+            assert found is not None
+            codes.append(GATE if found.over or found.gate or each.stops else DONE)
+            whole = plan_object(found, rows=request.rows)
+            objects.append(waiting_object(each, whole) if each.waits_for else whole)
             if request.markdown:
-                call.out(plan_markdown(found, MEANINGS, work_pairs(found.resolved, found.plan), _notes(found, call)))
+                notes = [
+                    *([waiting_text(each, call).splitlines()[0].strip()] if each.waits_for else []),
+                    *_notes(found, call),
+                ]
+                call.out(plan_markdown(found, MEANINGS, work_pairs(found.resolved, found.plan), notes))
             elif not call.json:
-                call.out(("\n" if number else "") + plan_text(found, call, rows=request.rows))
+                work = waiting_text(each, call) if each.waits_for else work_text(found.resolved, found.plan)
+                call.out(("\n" if number else "") + plan_text(found, call, work, rows=request.rows))
     if call.json:
         call.emit(objects, single)
     return worst(codes)
@@ -99,10 +111,10 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     return value
 
 
-def plan_text(found: Preview, call: Call, *, rows: bool = False) -> str:
-    """Return a plan for people, with its notes."""
+def plan_text(found: Preview, call: Call, work: str, *, rows: bool = False) -> str:
+    """Return a plan for people, with its notes; `work` is what it says of the rows and their cost."""
     new = ", new" if found.version_is_new else ""
-    lines = [f"{found.resolved.name} (prompt {found.version}{new})", work_text(found.resolved, found.plan)]
+    lines = [f"{found.resolved.name} (prompt {found.version}{new})", work]
     lines += [f"  {each}" for each in _notes(found, call)]
     if found.diff is not None:
         lines.append(diff_text(found.diff))

@@ -67,7 +67,9 @@ def result_object(ended: Ended, call: Call) -> dict[str, Any]:
     if error is None and call.interrupted():
         hint = f"Run the same command again: {call.command}"
         error = {"code": "interrupted", "message": "interrupted", "where": result.pipeline, "hint": hint}
-    pilot = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
+    further: dict[str, Any] = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
+    if result.waits_for:
+        further["waits_for"] = list(result.waits_for)
     return {
         "pipeline": result.pipeline,
         "run_id": result.run_id or None,
@@ -83,7 +85,7 @@ def result_object(ended: Ended, call: Call) -> dict[str, Any]:
         "cost_usd": result.known_cost_usd,
         "realtime_usd": result.realtime_usd,
         "error": error,
-        **pilot,
+        **further,
     }
 
 
@@ -130,6 +132,8 @@ def _headline(ended: Ended, call: Call) -> str:
         return "interrupted"
     if result.status == "gate":
         return f"stopped: {safe(result.gate or '')}"
+    if result.waits_for:
+        return f"not begun: it waits for {safe(', '.join(result.waits_for))}"
     if result.status == "pending":
         waiting = result.rows.get("pending", 0)
         due = result.rows.get("due", 0)

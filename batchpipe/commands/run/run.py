@@ -68,25 +68,46 @@ def run(call: Call, request: RunRequest) -> int:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", detail=text))) as context:
             context.ask = watcher.ask if call.talks_to_person else None
-            runs = [
-                PipelineRun(
-                    context=context,
-                    file=file,
-                    options=_options(request, params[file.pipeline.name], max_usd),
-                    tell=watcher.tell,
-                    confirm=watcher.confirm,
-                )
-                for file in files
-            ]
+            runs = _runs(context, watcher, files, request, params, max_usd)
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
     by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
-    ended = [by_path[path] for path in selection.paths]
-    _print(call, ended, selection.single, database)
+    ended = [by_path[path] for path in dict.fromkeys([*(each.file.path for each in runs), *selection.paths])]
+    _print(call, ended, selection.single and len(ended) == 1, database)
     if call.interrupted():
         call.say(interrupted_text(ended, call))
         return INTERRUPTED
     return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
+
+
+def _runs(
+    context: Context,
+    watcher: Watcher,
+    files: Sequence[PipelineFile],
+    request: RunRequest,
+    params: Mapping[str, Mapping[str, Any]],
+    max_usd: Decimal | None,
+) -> list[PipelineRun]:
+    """Return the runs of `files`, each after those whose tables it reads, and with `--with-upstream` these too.
+
+    The options about rows hold for the named pipelines only. Raises PipelineError for pipelines that read each other in
+    a circle.
+    """
+    chain = context.chain
+    chosen = chain.with_upstream(files) if request.with_upstream else chain.ordered(files)
+    named = {file.path for file in files}
+    runs: dict[Path, PipelineRun] = {}
+    for file in chosen:
+        options = _options(request, params[file.pipeline.name], max_usd) if file.path in named else None
+        runs[file.path] = PipelineRun(
+            context=context,
+            file=file,
+            options=options or RunOptions(max_usd=max_usd, no_wait=request.no_wait),
+            tell=watcher.tell,
+            confirm=watcher.confirm,
+            after=[runs[each.path] for each in chain.reads(file).upstream if each.path in runs],
+        )
+    return list(runs.values())
 
 
 def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: float | None, watcher: Watcher) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.plan.due_work import work_text
-from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.printing.text import count, money, safe
 from batchpipe.commands.run.display import BatchView, Display, RunView
 from batchpipe.commands.status.read import Named, rows_by_state
 from batchpipe.common.logs import Event
@@ -112,7 +112,8 @@ def _step(run: PipelineRun) -> str:
     if run.finished:
         return "finished"
     if run.plan is None:
-        return "reading the input"
+        before = [each.name for each in run.after if not each.finished]
+        return f"waiting for {safe(', '.join(before))}" if before else "reading the input"
     return f"waiting for {count(len(run.open), 'batch', 'batches')}" if run.open else "working"
 
 

@@ -45,6 +45,12 @@ class PlanOptions:
     sample: PilotSample | None = None
     unanswered: Sequence[str] | None = None
 
+    @property
+    def limited_by(self) -> str | None:
+        """Return the option that leaves rows out of the plan; None where none does."""
+        given = {"--where": self.where is not None, "--limit": self.limit is not None, "--no-new": self.no_new}
+        return next((option for option, is_given in given.items() if is_given), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

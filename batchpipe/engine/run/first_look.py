@@ -6,7 +6,7 @@ A broken source, a doubled key or a mistake in a prompt then leave no paid resul
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,6 +22,7 @@ from batchpipe.engine.ledger.events import (
     batches_of_families,
     every_open_batch,
     is_paused,
+    open_batches,
     open_calls,
 )
 from batchpipe.engine.ledger.locks import pipeline_lock
@@ -176,6 +177,27 @@ class LeftOpen:
     pipeline: str
     batches: int
     saved: int
+
+
+def save_while_waiting(
+    context: Context, file: PipelineFile, provider: Callable[[], Provider], tell: Tell
+) -> Sequence[OpenBatch]:
+    """Save the results of the pipeline's own batches that have ended, and return what is open.
+
+    Its input cannot be read yet: the next run that reads it records them.
+    Reads `ledger.batches`. Writes the raw folder.
+    """
+    if not context.database.path.exists():
+        return ()
+    with closing(context.work()) as work:
+        with context.database.reading(work) as session:
+            left = open_batches(session, file.pipeline.names)
+        if left:
+            with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
+                first = FirstLook(context=context, work=work, file=file, provider=provider, tell=tell)
+                first.read()
+                first.save()
+        return left
 
 
 def save_without_files(

@@ -31,16 +31,17 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
-from batchpipe.engine.run.first_look import FirstLook
+from batchpipe.engine.run.ending import sum_up
+from batchpipe.engine.run.first_look import FirstLook, save_while_waiting
 from batchpipe.engine.run.next_step import RunState, next_step
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.run.passed_limits import record_passed_limits
 from batchpipe.engine.run.pilot import PilotGate
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.previous_version_run import PreviousVersionRun, begin_previous_version_run
-from batchpipe.engine.run.result import RunEnd, RunResult, close_run, end_event, result_of
+from batchpipe.engine.run.result import RunResult, end_event
 from batchpipe.engine.run.run_start import record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.engine.upstream.wait import wait_for_upstream
 from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState, Provider
@@ -54,8 +55,9 @@ class PipelineRun:
     """Is a pipeline on its way through a run.
 
     `tell` is called with each event. `confirm` may refuse the first plan. `prepared` is a resolved pipeline and its
-    rows: then nothing is read, as an evaluation brings its own. `wake_at` (naive UTC) is when the next step is to be
-    taken; None is at once.
+    rows: then nothing is read, as an evaluation brings its own. `after` are the runs of the same call that end first,
+    since this one reads their tables; `waits_for` are pipelines that were not complete then. `wake_at` (naive UTC) is
+    when the next step is to be taken; None is at once.
     """
 
     context: Context
@@ -64,12 +66,14 @@ class PipelineRun:
     tell: Callable[[str, Event], None]
     confirm: Callable[[Resolved, Plan], bool]
     prepared: tuple[Resolved, Snapshot] | None = None
+    after: Sequence[PipelineRun] = ()
     run_id: str = ""
     plan: Plan | None = None
     finished: bool = False
     interrupted: bool = False
     gate: str | None = None
     gate_hint: str | None = None
+    waits_for: Sequence[str] = ()
     result: RunResult | None = None
     error: BatchpipeError | None = None
     open: Sequence[OpenBatch] = ()
@@ -80,7 +84,7 @@ class PipelineRun:
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _first_plan: Plan | None = field(default=None, init=False)
     _orders: Sequence[Order] = field(default=(), init=False)
-    _planner: Planner = field(init=False)
+    planner: Planner = field(init=False)
     _in_flight: BatchesInFlight = field(init=False)
     _due_requests: DueRequests = field(init=False)
     _began_at_commit: int = field(default=0, init=False)
@@ -90,6 +94,7 @@ class PipelineRun:
     summary: PilotSummary | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
+    _ended: bool = field(default=False, init=False)
     _span: telemetry.OpenSpan | None = field(default=None, init=False)
 
     @property
@@ -97,7 +102,7 @@ class PipelineRun:
         """Return the pipeline's name."""
         return self.file.pipeline.name
 
-    def _tell(self, event: Event) -> None:
+    def announce(self, event: Event) -> None:
         """Count the event, and tell it with the run's id."""
         telemetry.count_event(self.name, event)
         self.tell(self.name, event.of_run(self.run_id))
@@ -116,6 +121,8 @@ class PipelineRun:
     def _advance(self) -> None:
         """Take one step: begin, look at what is in flight, plan, submit, and choose the next step."""
         if not self._begun:
+            if self._waits():
+                return
             self._begin()
         resumes = self.options.resume and not self._looked
         with self.context.database.reading(self.work) as session:
@@ -139,6 +146,19 @@ class PipelineRun:
             self.open = self._in_flight.open
             self._take_next_step()
 
+    def _waits(self) -> bool:
+        """Return whether the run ends at once, because a pipeline that it reads has requests in flight.
+
+        Raises GateError where one of them has rows that are due or wait for a person.
+        """
+        found = wait_for_upstream(self.context, self.file, self.announce) if self.prepared is None else None
+        if found is not None:
+            self.waits_for, self.finished = found.pipelines, True
+            self.open = save_while_waiting(self.context, self.file, self._provider, self.announce)
+            if found.gate is not None:
+                raise found.gate
+        return self.finished
+
     def _begin(self) -> None:
         """Take the pipeline's lock, record the run, read the input, and make what the steps need.
 
@@ -151,14 +171,14 @@ class PipelineRun:
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
-        first = FirstLook(context=context, work=self.work, file=self.file, provider=self._provider, tell=self._tell)
+        first = FirstLook(context=context, work=self.work, file=self.file, provider=self._provider, tell=self.announce)
         first.read()
         if first.paused and not self.options.resume:
             first.save()
             refuse_paused(self.name)
         self.run_id, self._began_at_commit, links = record_start(database, self.work, self.name, resumes=first.paused)
         self.file = with_history(self.file, links)
-        self._tell(Event(kind="run_started"))
+        self.announce(Event(kind="run_started"))
         if self.prepared is not None:
             self.resolved, self.snapshot = self.prepared
             with database.writing(self.work, self.run_id) as session:
@@ -168,7 +188,7 @@ class PipelineRun:
             self.resolved, self.snapshot = first.read_input(self.run_id, self.options)
             self.open = first.open
         self._prepare_steps(first.states)
-        self._planner.linked = linked_by(self.resolved.names, links)
+        self.planner.linked = linked_by(self.resolved.names, links)
 
     def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
         """Record the orders, and make the planner, the pilot's gate, and what submits, collects and reconciles.
@@ -184,7 +204,7 @@ class PipelineRun:
             )
         prices = context.prices()
         folder = database.make_folder("work", self.name)
-        self._planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
+        self.planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
         parts = self._parts = RunParts(
             resolved=self.resolved,
             database=database,
@@ -195,19 +215,19 @@ class PipelineRun:
             pool=context.machine.pool,
             monotonic=context.machine.monotonic,
         )
-        self._in_flight = look_after_batches(parts, context, prices, self._tell, seen)
+        self._in_flight = look_after_batches(parts, context, prices, self.announce, seen)
         database.while_waiting.append(self._in_flight.save_ended)
         self._stack.callback(database.while_waiting.remove, self._in_flight.save_ended)
         self._pilot = PilotGate(
-            resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self._tell
+            resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self.announce
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
         self._due_requests = DueRequests(
             submitter=Submitter(parts=parts, account_url=context.account_url, account=context.account),
-            planner=self._planner,
+            planner=self.planner,
             context=context,
             max_usd=self.options.max_usd,
-            tell=self._tell,
+            tell=self.announce,
         )
 
     def _send(self) -> None:
@@ -248,7 +268,7 @@ class PipelineRun:
 
         Raises GateError where the input lost its keys without `--approve`, or where the person does not confirm.
         """
-        plan = self._planner.plan(self.snapshot, self._orders, options)
+        plan = self.planner.plan(self.snapshot, self._orders, options)
         if self._first_plan is None:
             self._first_plan = plan
             gate = None
@@ -262,14 +282,14 @@ class PipelineRun:
         database, orders = self.context.database, self._orders
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
         if repaired is not None:
-            self._tell(Event(kind="notice", level="warning", detail=repaired))
+            self.announce(Event(kind="notice", level="warning", detail=repaired))
         if plan.held is None:
-            self._planner.forget()
+            self.planner.forget()
         self._due_requests.load(plan)
         if self._pilot_holds and self._previous_run is None:
             options, stack = self.options.plan, self._stack
             self._previous_run = begin_previous_version_run(
-                self.context, stack, self.snapshot, options, self._parts, self._tell, self.options.max_usd
+                self.context, stack, self.snapshot, options, self._parts, self.announce, self.options.max_usd
             )
 
     @property
@@ -319,7 +339,7 @@ class PipelineRun:
 
     def _end_pilot(self) -> None:
         """Close the gate now that the pilot has come back, unless it opens by itself; then all is planned anew."""
-        self.summary = self._pilot.close(self._planner, self.options.plan)
+        self.summary = self._pilot.close(self.planner, self.options.plan)
         if self.summary is None:
             self.plan, self.wake_at = None, None
             return
@@ -341,52 +361,33 @@ class PipelineRun:
         return moment
 
     def end(self) -> None:
-        """Record the end of the run, sum it up, and release the lock.
+        """Record the end of the run, sum it up, and release the lock: once, however often it is called.
 
         A database that cannot be written to becomes the run's error.
         """
+        if self._ended:
+            return
+        self._ended = True
         try:
             self.result = self._sum_up()
         except DatabaseError as error:
             self.error = self.error or error
         finally:
-            self._tell(end_event(self.ended(), self.error, self.gate))
+            self.announce(end_event(self.ended(), self.error, self.gate))
             self._stack.close()
 
     def ended(self) -> RunResult:
         """Return what the run came to, or what little is known of it where its end could not be summed up."""
-        return self.result or RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
+        if self.result is not None:
+            return self.result
+        return RunResult.begun_only(self.name, self.run_id, self.gate, self.error, self.waits_for)
 
     def _sum_up(self) -> RunResult:
         """Return the result of the run, and record its end.
 
         Writes `ledger.events`.
         """
-        if self._first_plan is None:
-            if self.run_id:
-                database = self.context.database
-                status = "gate" if self.gate else "interrupted" if self.interrupted else "error"
-                close_run(database, self.work, self.name, self.run_id, status, self.error, 0, self.gate)
-            return RunResult.begun_only(self.name, self.run_id, self.gate, self.error)
-        due_requests = [
-            self._due_requests,
-            *([self._previous_run.due_requests] if self._previous_run is not None else []),
-        ]
-        end = RunEnd(
-            run_id=self.run_id,
-            since=self._began_at_commit,
-            snapshot=self.snapshot,
-            first=self._first_plan,
-            options=self.options.plan,
-            submitted=sum(each.submitted for each in due_requests),
-            batches=sum(each.batches for each in due_requests),
-            gate=self.gate,
-            error=self.error,
-        )
-        database = self.context.database
-        for limit in record_passed_limits(database, self.work, self.resolved, self.run_id, self.options.max_usd):
-            self._tell(Event(kind="budget_passed", level="warning", detail=limit.passed_text))
-        result = result_of(database, self.work, self.resolved, self._planner, end)
-        status = "interrupted" if self.interrupted and not end.submitted else result.status
-        close_run(database, self.work, self.name, self.run_id, status, self.error, result.submitted, result.gate)
-        return result
+        previous = self._previous_run
+        due_requests = [] if self._first_plan is None else [self._due_requests]
+        due_requests += [] if previous is None else [previous.due_requests]
+        return sum_up(self, self._first_plan, due_requests, self._began_at_commit)

@@ -40,6 +40,7 @@ from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.engine.upstream.expected import write_expected_rows
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
@@ -109,9 +110,11 @@ def preview(
     *,
     due_rows: bool = False,
     diff: PromptDiffOptions = NO_PROMPT_DIFF,
+    expected: Path | None = None,
 ) -> Preview:
     """Return what `run` with `options` would do with `file` now, or if the prompt were `diff.to_version`.
 
+    `expected` is the file that gets the rows of the output table as they are expected to be then.
     Raises PipelineError and InputError as `run` does, UsageError for a version that there is not.
     """
     work = context.work()
@@ -123,6 +126,9 @@ def preview(
         with context.temporary_folder("plan-") as folder:
             resolved, snapshot, before = _read_input(context, file, options, folder, named)
             found = _planned(context, work, resolved, snapshot, options, folder, due_rows)
+            if expected is not None:
+                with context.database.reading(work) as session:
+                    write_expected_rows(session, found.resolved, found.plan.snapshot, expected)
             if not diff.wanted:
                 return found
             label = named.after.label if named.after else "now" if found.version_is_new else found.version

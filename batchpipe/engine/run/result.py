@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Database, Work
 from batchpipe.store.queries import query
 
+NOTHING_SAID: Mapping[str, Any] = {}
 Status = Literal["done", "failed_rows", "pending", "gate", "error"]
 
 
@@ -29,7 +30,8 @@ class RunResult:
     """Is the object of `run --json`.
 
     Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests. Costs are US dollars.
-    `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it.
+    `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it. `waits_for` are the pipelines
+    that have to be complete first.
     """
 
     pipeline: str
@@ -46,6 +48,7 @@ class RunResult:
     unpriced: int = 0
     cost_usd: Decimal = Decimal(0)
     realtime_usd: Decimal = Decimal(0)
+    waits_for: Sequence[str] = ()
 
     @property
     def known_cost_usd(self) -> Decimal | None:
@@ -53,15 +56,23 @@ class RunResult:
         return None if self.unpriced and self.unpriced == self.attempts else self.cost_usd
 
     @classmethod
-    def begun_only(cls, pipeline: str, run_id: str, gate: str | None, error: BatchpipeError | None) -> RunResult:
-        """Return the result of a run that did not come to a plan."""
+    def begun_only(
+        cls,
+        pipeline: str,
+        run_id: str,
+        gate: str | None,
+        error: BatchpipeError | None,
+        waits_for: Sequence[str] = (),
+    ) -> RunResult:
+        """Return the result of a run that did not come to a plan: it was stopped, or it waits for other pipelines."""
         return cls(
             pipeline=pipeline,
             run_id=run_id,
             prompt_version=None,
-            status="gate" if gate else "error",
+            status="gate" if gate else "pending" if waits_for and error is None else "error",
             gate=gate,
             error=error,
+            waits_for=waits_for,
         )
 
 
@@ -147,12 +158,13 @@ def close_run(
     error: BatchpipeError | None,
     submitted: int,
     gate: str | None = None,
+    left: Mapping[str, Any] = NOTHING_SAID,
 ) -> None:
-    """Record that the run has ended, and what stopped it.
+    """Record that the run has ended, and what stopped it; `left` says what the end of it means for other pipelines.
 
     Writes `ledger.events`.
     """
-    data: dict[str, Any] = {"status": status, "submitted": submitted}
+    data: dict[str, Any] = {"status": status, "submitted": submitted, **left}
     if error is not None or gate is not None:
         data["message"] = error.what if error is not None else gate
     with database.writing(work, run_id) as session:

@@ -45,9 +45,10 @@ def run_pipelines(
             ending.callback(run.end)
         try:
             while active := [run for run in runs if not run.finished]:
-                for run in active:
+                for run in (each for each in active if may_step(each)):
                     if run.wake_at is None or context.clock() >= run.wake_at:
                         _step(run)
+                        _end_for_others(run, runs)
                 show(runs)
                 if deadline is not None and context.clock() >= deadline:
                     break
@@ -59,6 +60,17 @@ def run_pipelines(
                 run.interrupted = stopped and not run.finished
             raise
     return [RunOutcome(result=run.ended(), error=run.error) for run in runs]
+
+
+def may_step(run: PipelineRun) -> bool:
+    """Return whether all runs of this call have finished whose tables `run` reads."""
+    return all(each.finished for each in run.after)
+
+
+def _end_for_others(run: PipelineRun, runs: Sequence[PipelineRun]) -> None:
+    """Record the end of a run that others of this call wait for: they ask the ledger whether it is complete."""
+    if run.finished and any(run is before for each in runs for before in each.after):
+        run.end()
 
 
 def _step(run: PipelineRun) -> None:
@@ -86,7 +98,7 @@ def _pause(
     sleep: Callable[[float], None],
 ) -> None:
     """Sleep until the first run wants to go on, at most a second, so that the display stays alive."""
-    active = [run for run in runs if not run.finished]
+    active = [run for run in runs if not run.finished and may_step(run)]
     if not active or any(run.wake_at is None for run in active):
         return
     now = context.clock()

@@ -18,7 +18,8 @@ from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
-from batchpipe.engine.source.statements import run_steps, steps_of
+from batchpipe.engine.source.statements import limits_without_order, one_select, run_steps, steps_of
+from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.interrupting import stop_at_interrupt
 from batchpipe.sql.messages import duckdb_message, query_hint
@@ -65,15 +66,20 @@ class Source:
         databases: SourceDatabases,
         params: Mapping[str, Any],
         *,
+        upstream: Sequence[UpstreamTable] = (),
+        only_upstream: bool = False,
         offline: bool = False,
     ) -> None:
         self.file = file
         self.connection = connection
         self.unread: list[Problem] = []
         self._offline = offline
+        self._only_upstream = only_upstream
+        self._upstream = UpstreamViews(connection=connection, tables=upstream) if upstream else None
         self._databases = databases
         self._attached = False
         self._aliases: list[str] = []
+        self._shown: list[str] = []
         self._held: list[threading.RLock] = []
         self._query = _input_query(file)
         self._params = self._chosen_params(params)
@@ -84,10 +90,11 @@ class Source:
         Raises PipelineError for a query that fails, or that does not give what is declared.
         """
         declared = declared_types(self.file, self.connection)
-        if self._offline and not declared:
+        described = not self._offline or (not declared and self._only_upstream)
+        if not described and not declared:
             raise undeclared(self.file)
         given = declared
-        if not self._offline:
+        if described:
             rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
             given = {row[0]: row[1] for row in rows}
             refuse_doubled(self.file, self.connection, (self._query, self._params), given)
@@ -117,7 +124,7 @@ class Source:
             return []
 
     def _table(self, query: str, toml_path: str, limit: int) -> list[dict[str, Any]]:
-        statement = _one_select(query, self.file.where(toml_path))
+        statement = one_select(query, self.file.where(toml_path))
         self._run(f"SELECT * FROM ({statement}\n) LIMIT {limit + 1}", None, self.file.where(toml_path), fetch=False)
         names = [each[0] for each in self.connection.description or ()]
         rows = self.connection.fetchall()
@@ -150,7 +157,7 @@ class Source:
         volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
         if volatile:
             return f"it calls {', '.join(volatile)}()"
-        return "it has a LIMIT without an ORDER BY" if _limits_without_order(json.loads(tree)) else None
+        return "it has a LIMIT without an ORDER BY" if limits_without_order(json.loads(tree)) else None
 
     def attach_databases(self) -> None:
         """Attach the project's databases read-only and search their tables. `close` and `release_databases` let them
@@ -159,21 +166,28 @@ class Source:
         if self._attached:
             return
         self._attached = True
-        for number, path in enumerate(self._databases.paths):
-            if not path.exists():
+        self._shown = aliases_of(self._databases.paths)
+        for alias, path in zip(tuple(self._shown), self._databases.paths, strict=True):
+            if self._offline or not path.exists():
+                self._shown = [each for each in self._shown if each != alias or self._upstream is not None]
                 continue
-            alias = path.stem if number == 0 else f"{path.stem}_project"
             lock = opening(path)
             lock.acquire()
             self._held.append(lock)
-            attach(self.connection, path, alias, read_only=True, wait_seconds=self._databases.wait_seconds)
-            self._aliases.append(alias)
-        searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._aliases)]
+            attached = self._upstream.hidden(alias) if self._upstream is not None else alias
+            attach(self.connection, path, attached, read_only=True, wait_seconds=self._databases.wait_seconds)
+            self._aliases.append(attached)
+        if self._upstream is not None:
+            self._upstream.aliases = self._shown
+            self._upstream.show()
+        searched = ["memory.main", *(f"{quote_identifier(each)}.main" for each in self._shown)]
         self.connection.execute(f"SET search_path = {quote_literal(','.join(searched))}")
 
     def release_databases(self) -> None:
         """Detach the project's databases and drop the stand-in, so that the output table can be written."""
         self.connection.execute("SET search_path = 'memory.main'")
+        if self._upstream is not None:
+            self._upstream.release()
         for alias in self._aliases:
             self.connection.execute(f"DETACH {quote_identifier(alias)}")
         self._aliases.clear()
@@ -213,24 +227,33 @@ class Source:
         path = [
             "memory.main",
             "memory.stand_in",
-            *(f"{quote_identifier(each)}.main" for each in self._aliases),
+            *(f"{quote_identifier(each)}.main" for each in self._shown),
         ]
         self.connection.execute("CREATE SCHEMA IF NOT EXISTS stand_in")
         self.connection.execute(f"SET search_path = {quote_literal(','.join(path))}")
 
     def _run(self, statement: str, params: Any, place: str, *, fetch: bool = True) -> list[tuple[Any, ...]]:
         """Run a statement of the user. Where a table is not found, attach the project's databases and try again."""
-        for mend in (self.attach_databases, self._stand_in):
+        if self._upstream is not None:
+            self.attach_databases()
+        for mend in (self.attach_databases, self._declare_upstream, self._stand_in):
             try:
                 return self._fetched(statement, params, fetch)
             except duckdb.CatalogException:
                 mend()
+            except duckdb.BinderException as error:
+                if not self._declare_upstream():
+                    raise self._failed(error, place) from error
             except duckdb.Error as error:
                 raise self._failed(error, place) from error
         try:
             return self._fetched(statement, params, fetch)
         except duckdb.Error as error:
             raise self._failed(error, place) from error
+
+    def _declare_upstream(self) -> bool:
+        """Give the upstream tables all columns that their files declare; return whether that is anything new."""
+        return self._upstream is not None and self._upstream.declare()
 
     def _fetched(self, statement: str, params: Any, fetch: bool) -> list[tuple[Any, ...]]:
         """Run a statement; where the memory is too small, run it again without the limit of this module."""
@@ -324,6 +347,11 @@ class Source:
         return self.connection.execute(statement).fetchall()[0]
 
 
+def aliases_of(paths: Sequence[Path]) -> list[str]:
+    """Return the names by which SQL calls the databases at `paths`: the file's, and one of its own for a second."""
+    return [path.stem if number == 0 else f"{path.stem}_project" for number, path in enumerate(paths)]
+
+
 @contextmanager
 def open_source(
     file: PipelineFile,
@@ -332,10 +360,14 @@ def open_source(
     params: Mapping[str, Any],
     *,
     spill: Path | None = None,
+    upstream: Sequence[UpstreamTable] = (),
+    only_upstream: bool = False,
     offline: bool = False,
 ) -> Iterator[Source]:
     """Open a session over the input: `setup` has run, relative paths start at the project root, times are UTC.
 
+    `upstream` are the tables of other pipelines that the file's SQL reads; `only_upstream` says that the input query
+    reads nothing else, so that its columns are known without a source too.
     With `offline` no source is opened: `setup` does not run, and the declared columns stand for the query's columns.
     """
     connection = duckdb.connect(":memory:")
@@ -348,7 +380,9 @@ def open_source(
     if spill is not None:
         connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
     try:
-        source = Source(file, connection, databases, params, offline=offline)
+        source = Source(
+            file, connection, databases, params, upstream=upstream, only_upstream=only_upstream, offline=offline
+        )
     except BaseException:
         connection.close()
         raise
@@ -360,35 +394,6 @@ def open_source(
         source.close()
 
 
-def _limits_without_order(node: Any) -> bool:
-    """Return whether any SELECT in a syntax tree has a LIMIT and no ORDER BY."""
-    if isinstance(node, list):
-        return any(_limits_without_order(each) for each in node)
-    if not isinstance(node, dict):
-        return False
-    kinds = {each.get("type") for each in node.get("modifiers") or ()}
-    if "LIMIT_MODIFIER" in kinds and "ORDER_MODIFIER" not in kinds:
-        return True
-    return any(_limits_without_order(each) for each in node.values())
-
-
 def _input_query(file: PipelineFile) -> str:
     given = file.pipeline.input
-    return _one_select(file.query, given.query_file or file.where("[input] query"))
-
-
-def _one_select(text: str, place: str) -> str:
-    """Return `text` as one SELECT without its final `;`.
-
-    Raises PipelineError where the text is anything else.
-    """
-    try:
-        statements = duckdb.extract_statements(text)
-    except duckdb.Error as error:
-        hint = f"Write one SELECT. {query_hint(error)}"
-        raise PipelineError(f"this is not SQL: {duckdb_message(error)}", where=place, hint=hint) from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        kinds = ", ".join(each.type.name for each in statements) or "nothing"
-        hint = "Write one SELECT. Statements that must run before it belong under [input] setup."
-        raise PipelineError(f"this must be one SELECT, but it is {kinds}", where=place, hint=hint)
-    return statements[0].query.strip().rstrip(";")
+    return one_select(file.query, given.query_file or file.where("[input] query"))

@@ -1,4 +1,4 @@
-"""Run the statements of `[input] setup` and `[output] after`, one at a time."""
+"""Run the statements of `[input] setup` and `[output] after`, one at a time, and look at the form of a SELECT."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import duckdb
 
@@ -14,7 +15,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.common.secrets import redacted
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.messages import duckdb_message
+from batchpipe.sql.messages import duckdb_message, query_hint
 
 # Statements whose effect ends with the session.
 _OF_SESSION = {
@@ -101,3 +102,32 @@ def _steps(text: str, place: str, environment: Mapping[str, str], seen: Counter[
             opens=opens,
             closes=transaction and not opens,
         )
+
+
+def one_select(text: str, place: str) -> str:
+    """Return `text` as one SELECT without its final `;`.
+
+    Raises PipelineError where the text is anything else.
+    """
+    try:
+        statements = duckdb.extract_statements(text)
+    except duckdb.Error as error:
+        hint = f"Write one SELECT. {query_hint(error)}"
+        raise PipelineError(f"this is not SQL: {duckdb_message(error)}", where=place, hint=hint) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(each.type.name for each in statements) or "nothing"
+        hint = "Write one SELECT. Statements that must run before it belong under [input] setup."
+        raise PipelineError(f"this must be one SELECT, but it is {kinds}", where=place, hint=hint)
+    return statements[0].query.strip().rstrip(";")
+
+
+def limits_without_order(node: Any) -> bool:
+    """Return whether any SELECT in a syntax tree has a LIMIT and no ORDER BY."""
+    if isinstance(node, list):
+        return any(limits_without_order(each) for each in node)
+    if not isinstance(node, dict):
+        return False
+    kinds = {each.get("type") for each in node.get("modifiers") or ()}
+    if "LIMIT_MODIFIER" in kinds and "ORDER_MODIFIER" not in kinds:
+        return True
+    return any(limits_without_order(each) for each in node.values())

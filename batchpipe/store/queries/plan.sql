@@ -594,6 +594,21 @@ SELECT reason, sum(rows)::BIGINT FROM (
     SELECT 'unchanged', (SELECT count(*) FROM work.input) - (SELECT count(*) FROM work.compared)
 ) GROUP BY reason
 
+-- name: expected_rows
+-- The rows of the output table once all that is due is answered. A row of the input that is in neither table is unchanged.
+WITH reasons AS (
+    SELECT position, reason FROM work.compared WHERE reason <> 'candidate'
+    UNION ALL
+    SELECT position, reason FROM work.plan
+),
+standing AS (
+    SELECT s.*, coalesce(r.reason, 'unchanged') AS reason, coalesce(r.reason IN ({due}), false) AS is_due
+    FROM {snapshot} s LEFT JOIN reasons r USING (position)
+)
+SELECT {columns}
+FROM standing s {table}
+WHERE s.reason <> 'failed'
+
 -- name: vanished
 -- Every key of the input that is not unchanged is in `compared` once; the unchanged keys are known and have answers.
 SELECT

@@ -265,3 +265,36 @@ WHERE a.key_id IN (SELECT key_id FROM work.true_values)
 
 -- name: standing_by_rung
 SELECT rung, model, count(*) AS rows FROM work.answers_that_stand GROUP BY ALL ORDER BY ALL
+
+-- name: last_look_of_run
+-- The newest beginning or end of a run.
+SELECT kind, data::VARCHAR, seq FROM ledger.events
+WHERE kind IN ('run_started', 'run_ended') AND pipeline IN ({pipelines})
+ORDER BY seq DESC, kind LIMIT 1
+
+-- name: undone_since
+-- The keys that were decided to be asked again after the end of the last run, as `recover` does.
+SELECT count(*) FROM (
+    SELECT key_id, arg_max(state, seq) AS state, max(seq) AS seq
+    FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id
+)
+WHERE state IN ('retry', 'escalated') AND seq > $seq
+
+-- name: decided_since_run
+-- Whether rows of the pipelines that are read were decided after the newest run of the others began.
+SELECT coalesce(max(seq), 0) > (
+    SELECT coalesce(max(seq), 0) FROM ledger.events WHERE kind = 'run_started' AND pipeline IN ({own})
+)
+FROM ledger.decisions WHERE pipeline IN ({read})
+
+-- name: failed_keys
+SELECT any_value(key) FROM ledger.row_state
+WHERE pipeline IN ({pipelines}) AND state = 'failed'
+GROUP BY key_id ORDER BY 1 LIMIT $count
+
+-- name: rows_to_review
+SELECT count(*) FROM (
+    SELECT key_id, arg_max(state, seq) AS state, arg_max(review, seq) AS review
+    FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id
+)
+WHERE review AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed}))

@@ -77,3 +77,8 @@ LEFT JOIN (
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq
 ) p ON p.policy_hash = q.policy_hash
 ORDER BY m.reason, m.key
+
+-- name: tables_of_database
+SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = $database
+UNION ALL
+SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = $database AND NOT internal

@@ -1,0 +1,260 @@
+"""Read out of the SQL of pipeline files which pipelines read the output tables of which others."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.pipeline.files import FOLDER, Declared, declared, pipeline_files
+from batchpipe.pipeline.load import load
+from batchpipe.pipeline.model import EnumQuery, OutputField, PipelineFile, Prompt
+from batchpipe.sql.quoting import folded, table_parts
+from batchpipe.sql.tables_read import TableName, TablesRead, tables_read
+
+# The names that a TOML file may give to a pipeline or to a table. A file without a match needs no parser.
+_NAMED = re.compile(r"""\b(?:name|table)["']?\s*=\s*["']+([^"'\n]+)""")
+_HIDING = re.compile(
+    r"\b(?:un)?pivot\b|\bpivot_(?:wider|longer)\b|\bquery(?:_table)?\s*\(|\ball_rows\s*\(", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A pipeline whose output table another one reads. `file` is None where its file has mistakes: `problems`."""
+
+    name: str
+    table: str
+    path: Path
+    file: PipelineFile | None
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What a pipeline reads of the others. `hides` are the places whose statements may read more, with the reason.
+
+    `only_upstream`: its input query reads nothing but output tables of other pipelines.
+    """
+
+    upstream: tuple[Upstream, ...] = ()
+    hides: tuple[tuple[str, str], ...] = ()
+    only_upstream: bool = False
+
+
+NOTHING = Reads()
+
+
+@dataclass(slots=True, kw_only=True)
+class Chain:
+    """Knows the pipelines of the project at `root`. `catalogs` are the names that SQL may call its databases by."""
+
+    root: Path
+    catalogs: Collection[str]
+    _paths: list[Path] | None = field(default=None, init=False)
+    _declared: dict[Path, Declared] = field(default_factory=dict, init=False)
+    _upstream: dict[Path, Upstream] = field(default_factory=dict, init=False)
+    _reads: dict[tuple[Any, ...], Reads] = field(default_factory=dict, init=False)
+
+    def know(self, files: Iterable[PipelineFile]) -> None:
+        """Take files that are loaded already, so that they are not read again."""
+        for file in files:
+            pipeline = file.pipeline
+            self._upstream[file.path] = Upstream(
+                name=pipeline.name, table=pipeline.table, path=file.path, file=file, problems=()
+            )
+
+    def reads(self, file: PipelineFile) -> Reads:
+        """Return which other pipelines of the project `file` reads.
+
+        Raises PipelineError where `after_pipelines` names a pipeline that there is not.
+        """
+        texts = _statements(file)
+        key = (file.path, file.pipeline.input.after_pipelines, tuple(texts))
+        if key not in self._reads:
+            self._reads[key] = self._read(file, texts)
+        return self._reads[key]
+
+    def ordered(self, files: Sequence[PipelineFile]) -> list[PipelineFile]:
+        """Return `files` in an order in which each comes after those that it reads, directly or through others.
+
+        Raises PipelineError for pipelines that read each other in a circle.
+        """
+        given = {file.path: file for file in files}
+        self.know(files)
+        done: dict[Path, PipelineFile] = {}
+        for file in files:
+            self._visit(file, (), done)
+        return [file for path, file in done.items() if path in given]
+
+    def with_upstream(self, files: Sequence[PipelineFile]) -> list[PipelineFile]:
+        """Return `files` and all that they read, directly or through others, in order.
+
+        Raises PipelineError for a circle, and with the mistakes of a file that is read.
+        """
+        self.know(files)
+        done: dict[Path, PipelineFile] = {}
+        for file in files:
+            self._visit(file, (), done)
+        broken = [each for each in self._upstream.values() if each.problems]
+        if broken:
+            raise PipelineError.from_problems([one for each in broken for one in each.problems])
+        return list(done.values())
+
+    def _visit(self, file: PipelineFile, above: tuple[PipelineFile, ...], done: dict[Path, PipelineFile]) -> None:
+        """Put `file` into `done` after all that it reads; `above` are the pipelines that lead to it."""
+        if file.path in done:
+            return
+        if any(each.path == file.path for each in above):
+            raise _circle([*above[[each.path for each in above].index(file.path) :], file])
+        for each in self.reads(file).upstream:
+            if each.file is not None:
+                self._visit(each.file, (*above, file), done)
+        done[file.path] = file
+
+    def _read(self, file: PipelineFile, texts: Mapping[str, str]) -> Reads:
+        others = [path for path in self._files() if path != file.path]
+        after = file.pipeline.input.after_pipelines or ()
+        if not others and not after:
+            return NOTHING
+        joined = folded("\n".join(texts.values()))
+        hiding = _HIDING.search(joined) is not None
+        named = others if after else [path for path in others if hiding or self._may_be_named(path, joined)]
+        if not named and not after:
+            return NOTHING
+        candidates = [each for each in map(self._one_declared, named) if each.name not in file.pipeline.names]
+        return self._found(file, texts, candidates, after)
+
+    def _found(
+        self, file: PipelineFile, texts: Mapping[str, str], candidates: Sequence[Declared], after: Sequence[str]
+    ) -> Reads:
+        """Return those of `candidates` whose tables the statements read, or that `after_pipelines` names."""
+        connection = duckdb.connect(":memory:")
+        try:
+            read = {place: tables_read(connection, text) for place, text in texts.items()}
+        finally:
+            connection.close()
+        upstream: dict[Path, None] = {}
+        for found in read.values():
+            for each in candidates:
+                if any(self._is(name, each.table) for name in _names(found)):
+                    upstream[each.path] = None
+        for name in after:
+            upstream[self._by_name(file, candidates, name).path] = None
+        hides = [(file.where(place), found.hides) for place, found in read.items() if found.hides]
+        query = next(iter(read.values()))
+        known = [each.table for each in candidates if each.path in upstream]
+        return Reads(
+            upstream=tuple(self._loaded(path) for path in upstream),
+            hides=tuple(hides) if file.pipeline.input.after_pipelines is None else (),
+            only_upstream=query.only_tables
+            and all(any(self._is(name, table) for table in known) for name in query.tables),
+        )
+
+    def _is(self, name: TableName, table: str) -> bool:
+        """Return whether `name`, as SQL writes it, is the output table `table`."""
+        schema, own = (folded(each) for each in table_parts(table))
+        *before, written = (folded(each) for each in name.parts)
+        catalogs = {folded(each) for each in self.catalogs}
+        if written != own:
+            return False
+        if len(before) == 2:
+            return before[0] in catalogs and before[1] == schema
+        if len(before) == 1:
+            return before[0] == schema or (before[0] in catalogs and schema == "main")
+        return schema == "main"
+
+    def _by_name(self, file: PipelineFile, candidates: Sequence[Declared], name: str) -> Declared:
+        found = next((each for each in candidates if each.name == name), None)
+        if found is not None:
+            return found
+        known = [each.name for each in candidates]
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"Did you mean {near[0]!r}?" if near else f"The other pipelines are: {', '.join(known) or 'none'}."
+        what = (
+            "a pipeline cannot come after itself" if name in file.pipeline.names else f"there is no pipeline {name!r}"
+        )
+        raise PipelineError(what, where=file.where("[input] after_pipelines"), hint=hint)
+
+    def _files(self) -> list[Path]:
+        if self._paths is None:
+            folder = self.root / FOLDER
+            self._paths = [path.absolute() for path in pipeline_files(folder)] if folder.is_dir() else []
+        return list(dict.fromkeys([*self._paths, *self._upstream]))
+
+    def _may_be_named(self, path: Path, statements: str) -> bool:
+        """Return whether the file at `path` may be of a pipeline whose table `statements`, in lower case, names."""
+        known = self._upstream.get(path)
+        if known is not None:
+            return folded(table_parts(known.table)[1]) in statements
+        if folded(path.stem) in statements:
+            return True
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError):
+            return False
+        return any(folded(table_parts(each)[1]) in statements for each in _NAMED.findall(text))
+
+    def _one_declared(self, path: Path) -> Declared:
+        if path not in self._declared:
+            known = self._upstream.get(path)
+            self._declared[path] = (
+                Declared(path=path, name=known.name, table=known.table) if known is not None else declared(path)
+            )
+        return self._declared[path]
+
+    def _loaded(self, path: Path) -> Upstream:
+        if path not in self._upstream:
+            said = self._one_declared(path)
+            try:
+                file = load(path, self.root)
+            except PipelineError as error:
+                self._upstream[path] = Upstream(
+                    name=said.name, table=said.table, path=path, file=None, problems=error.problems
+                )
+            else:
+                self.know([file])
+        return self._upstream[path]
+
+
+def _circle(files: Sequence[PipelineFile]) -> PipelineError:
+    names = " -> ".join(file.pipeline.name for file in files)
+    first = files[0]
+    return PipelineError(
+        f"these pipelines read each other in a circle: {names}",
+        where=first.where("[input] query"),
+        hint="Each needs the answers of the next one first: let one of them read another table. To see who reads "
+        "whom: batchpipe graph",
+    )
+
+
+def _names(read: TablesRead) -> list[TableName]:
+    return [*read.tables, *(TableName(tuple(each.split("."))) for each in read.all_rows)]
+
+
+def _statements(file: PipelineFile) -> dict[str, str]:
+    """Return the SELECT statements of a file by their TOML path, the input query first."""
+    pipeline = file.pipeline
+    found = {"[input] query": file.query}
+    prompts: list[Prompt] = [pipeline.prompt]
+    if pipeline.eval is not None:
+        if pipeline.eval.gold is not None and re.search(r"\s", pipeline.eval.gold.strip()):
+            found["[eval] gold"] = pipeline.eval.gold
+        prompts += [each.prompt for each in pipeline.eval.fields.values() if each.prompt is not None]
+    for prompt in prompts:
+        found |= {f"[prompt.queries] {name}": text for name, text in prompt.queries.items()}
+    for name, each in pipeline.output.fields.items():
+        found |= {f"[output.fields.{name}] enum": text for text in _enum_queries(each)}
+    return found
+
+
+def _enum_queries(each: OutputField) -> list[str]:
+    found = [each.enum.query] if isinstance(each.enum, EnumQuery) else []
+    below = [*(each.fields or {}).values(), *([each.items] if each.items is not None else [])]
+    return [*found, *(text for one in below for text in _enum_queries(one))]

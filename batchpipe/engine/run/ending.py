@@ -1,0 +1,80 @@
+"""End a run: sum it up, say that a budget was passed, and record the end for other pipelines and later runs.
+
+A budget is passed where batches cost more than the bound that was reserved for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batchpipe.common.logs import Event
+from batchpipe.engine.batches.sending import DueRequests
+from batchpipe.engine.cost.budget import Limit, has_limit, limits
+from batchpipe.engine.ledger.events import add_event, load, spent
+from batchpipe.engine.plan.plan import Plan
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.run.result import RunEnd, RunResult, close_run, result_of
+from batchpipe.engine.upstream.completeness import end_of
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Database, Work
+from batchpipe.store.queries import query
+
+if TYPE_CHECKING:
+    from batchpipe.engine.run.pipeline_run import PipelineRun
+
+
+def record_passed_limits(
+    database: Database, work: Work, resolved: Resolved, run_id: str, max_usd: Decimal | None
+) -> Sequence[Limit]:
+    """Return the limits of which more was spent than they allow, where that was not said before; record them.
+
+    Reads the ledger. Writes `ledger.events`.
+    """
+    budget, names = resolved.file.pipeline.budget, resolved.names
+    if not has_limit(budget, max_usd):
+        return ()
+    with database.reading(work) as session:
+        money = spent(session, names, run_id)
+        passed = [each for each in limits(budget, max_usd, money, load(session, names, run_id)) if each.passed_usd]
+        said = set(session.rows(query("budget_passed", pipelines=quote_list(names)))) if passed else set()
+    found = [each for each in passed if (each.name, each.spent_usd) not in said]
+    if not found:
+        return ()
+    with database.writing(work, run_id) as session:
+        for each in found:
+            data = {"limit": each.name, "allowed_usd": each.allowed_usd, "spent_usd": each.spent_usd}
+            add_event(session, resolved.name, "budget_passed", data, run_id=run_id)
+    return found
+
+
+def sum_up(run: PipelineRun, first: Plan | None, due_requests: Sequence[DueRequests], since: int) -> RunResult:
+    """Return the result of `run`, and record its end. `first` is its first plan, `since` the commit that began it.
+
+    Writes `ledger.events`.
+    """
+    database = run.context.database
+    if first is None:
+        if run.run_id:
+            status = "gate" if run.gate else "interrupted" if run.interrupted else "error"
+            close_run(database, run.work, run.name, run.run_id, status, run.error, 0, run.gate)
+        return RunResult.begun_only(run.name, run.run_id, run.gate, run.error, run.waits_for)
+    end = RunEnd(
+        run_id=run.run_id,
+        since=since,
+        snapshot=run.snapshot,
+        first=first,
+        options=run.options.plan,
+        submitted=sum(each.submitted for each in due_requests),
+        batches=sum(each.batches for each in due_requests),
+        gate=run.gate,
+        error=run.error,
+    )
+    for limit in record_passed_limits(database, run.work, run.resolved, run.run_id, run.options.max_usd):
+        run.announce(Event(kind="budget_passed", level="warning", detail=limit.passed_text))
+    result = result_of(database, run.work, run.resolved, run.planner, end)
+    status = "interrupted" if run.interrupted and not end.submitted else result.status
+    left = end_of(run.resolved, result.status, result.rows, end.options.limited_by)
+    close_run(database, run.work, run.name, run.run_id, status, run.error, result.submitted, result.gate, left)
+    return result

@@ -1,0 +1,183 @@
+"""Show the SQL of a pipeline the output tables of others: under its name a table stands for its current rows.
+
+The database is attached under a hidden name; views with the names that SQL writes stand before it. `all_rows('a')`
+gives all rows of the table `a`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
+from batchpipe.schema.build import full_schema
+from batchpipe.schema.columns import output_columns
+from batchpipe.sql.quoting import (
+    Sql,
+    folded,
+    folded_sql,
+    joined,
+    quote_identifier,
+    quote_literal,
+    sql,
+    table_parts,
+    type_sql,
+)
+from batchpipe.store.queries import query
+
+HIDDEN = "store of {alias}"
+ALL = "all rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTable:
+    """An output table of another pipeline: `name` or `schema.name`.
+
+    `columns` gives its columns with their types, as its file declares them; it is asked where the database has no such
+    table, or an older one. `rows` is a Parquet file that stands in for the table, as a plan expects it.
+    """
+
+    pipeline: str
+    table: str
+    columns: Callable[[], Sequence[tuple[str, str]]]
+    rows: Path | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UpstreamViews:
+    """The views of a session over upstream tables.
+
+    `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
+    other.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    tables: Sequence[UpstreamTable]
+    aliases: list[str] = field(default_factory=list)
+    declared: bool = False
+    _made: list[str] = field(default_factory=list, init=False)
+
+    def hidden(self, alias: str) -> str:
+        """Return the name under which the database that SQL calls `alias` is attached."""
+        return HIDDEN.format(alias=alias)
+
+    def show(self) -> None:
+        """Make the views over what is attached: of upstream tables the current rows, of all other tables all."""
+        run = self.connection.execute
+        for alias in self.aliases:
+            run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
+            shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
+            for schema, name in self._there(alias):
+                if folded(f"{schema}.{name}") not in shown:
+                    rows = _dotted(self.hidden(alias), schema, name)
+                    self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
+        run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
+        for each in self.tables:
+            self._show_table(each)
+        written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
+        place = sql("{schema} || {written} || '\"'", schema=quote_literal(f'memory."{ALL}"."'), written=written)
+        run(f"CREATE OR REPLACE MACRO memory.main.all_rows(written) AS TABLE SELECT * FROM query_table({place})")
+
+    def release(self) -> None:
+        """Drop the views, so that the databases can be let go of."""
+        run = self.connection.execute
+        for view in self._made:
+            run(f"DROP VIEW IF EXISTS {view}")
+        self._made.clear()
+        run("DROP MACRO TABLE IF EXISTS memory.main.all_rows")
+        run(f"DROP SCHEMA IF EXISTS memory.{quote_identifier(ALL)} CASCADE")
+        for alias in self.aliases:
+            run(f"DETACH DATABASE IF EXISTS {quote_identifier(alias)}")
+
+    def declare(self) -> bool:
+        """Give the views all columns that the upstream files declare; return whether that is anything new."""
+        if self.declared:
+            return False
+        self.declared = True
+        for each in self.tables:
+            self._show_table(each)
+        return True
+
+    def _show_table(self, table: UpstreamTable) -> None:
+        """Make the views of one upstream table, under each name that SQL may write, and the one of all its rows."""
+        schema, name = _two_parts(table)
+        places = [alias for alias in self.aliases if self._has(alias, schema, name)]
+        rows = self._rows(table, places[0] if places else None)
+        current = sql("SELECT * FROM ({rows}) WHERE _current", rows=rows)
+        everywhere = Sql("main") if schema == "main" else quote_identifier(schema)
+        self._view(
+            sql("memory.{schema}.{name}", schema=everywhere, name=quote_identifier(name)), schema, "memory", current
+        )
+        for alias in self.aliases:
+            self._view(_dotted(alias, schema, name), schema, alias, current)
+        before = ["", *(f"{alias}." for alias in self.aliases)]
+        for written in (each + way for each in before for way in _ways(schema, name)):
+            self._view(_dotted("memory", ALL, folded(written)), ALL, "memory", rows)
+
+    def _rows(self, table: UpstreamTable, alias: str | None) -> Sql:
+        """Return SQL for all rows of an upstream table: what is expected, what is there, or nothing in its columns."""
+        schema, name = _two_parts(table)
+        if table.rows is not None:
+            return sql("SELECT * FROM read_parquet({path})", path=quote_literal(str(table.rows)))
+        there = _dotted(self.hidden(alias), schema, name) if alias is not None else None
+        if there is not None and not self.declared:
+            return sql("SELECT * FROM {there}", there=there)
+        known = set()
+        if there is not None:
+            described = self.connection.execute(f"DESCRIBE SELECT * FROM {there}").fetchall()
+            known = {folded(row[0]) for row in described}
+        missing = [
+            sql("NULL::{kind} AS {name}", kind=type_sql(kind), name=quote_identifier(column))
+            for column, kind in table.columns()
+            if folded(column) not in known
+        ]
+        if there is None:
+            return sql("SELECT {columns} WHERE false", columns=joined(", ", missing))
+        return sql("SELECT {columns} FROM {there}", columns=joined(", ", [Sql("*"), *missing]), there=there)
+
+    def _there(self, alias: str) -> Sequence[tuple[str, str]]:
+        """Return the schema and the name of each table and view of a database."""
+        rows = self.connection.execute(query("tables_of_database"), {"database": self.hidden(alias)}).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def _has(self, alias: str, schema: str, name: str) -> bool:
+        wanted = folded(f"{schema}.{name}")
+        return any(folded(f"{each}.{table}") == wanted for each, table in self._there(alias))
+
+    def _view(self, view: Sql, schema: str, catalog: str, rows: Sql) -> None:
+        of = sql("{catalog}.{schema}", catalog=quote_identifier(catalog), schema=quote_identifier(schema))
+        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {of}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS {rows}")
+        if catalog == "memory":
+            self._made.append(view)
+
+
+def _two_parts(table: UpstreamTable) -> tuple[str, str]:
+    return table_parts(table.table)
+
+
+def _ways(schema: str, name: str) -> list[str]:
+    """Return the ways to write a table's name within its database."""
+    return [f"{schema}.{name}", *([name] if schema == "main" else [])]
+
+
+def _dotted(*parts: str) -> Sql:
+    return joined(".", (quote_identifier(each) for each in parts))
+
+
+def declared_columns(file: PipelineFile, types: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the columns of a pipeline's output table with their types, as its file declares them.
+
+    `types` are those of its input's columns, as far as they are known; others are texts.
+    """
+    output = file.pipeline.output
+    fields = output_columns(full_schema(output, None, file.schema_content), output)
+    return [
+        *((name, types.get(name, "VARCHAR")) for name in file.pipeline.input.key),
+        *((each.name, each.type) for each in fields),
+        *((name, types.get(name, "VARCHAR")) for name in output.include),
+        *ADDED_COLUMNS,
+    ]
