@@ -14,7 +14,7 @@ import duckdb
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.files import FOLDER, Declared, declared, pipeline_files
 from batchpipe.pipeline.load import load
-from batchpipe.pipeline.model import EnumQuery, OutputField, PipelineFile, Prompt
+from batchpipe.pipeline.model import Budget, EnumQuery, OutputField, PipelineFile, Prompt
 from batchpipe.sql.quoting import folded, table_parts
 from batchpipe.sql.tables_read import TableName, TablesRead, tables_read
 
@@ -40,10 +40,13 @@ class Upstream:
 class Reads:
     """What a pipeline reads of the others. `hides` are the places whose statements may read more, with the reason.
 
+    `views` are the pipelines whose tables SQL sees by their current rows: those that are read, and those that a
+    statement which hides its tables may mean.
     `only_upstream`: its input query reads nothing but output tables of other pipelines.
     """
 
     upstream: tuple[Upstream, ...] = ()
+    views: tuple[Upstream, ...] = ()
     hides: tuple[tuple[str, str], ...] = ()
     only_upstream: bool = False
 
@@ -53,10 +56,14 @@ NOTHING = Reads()
 
 @dataclass(slots=True, kw_only=True)
 class Chain:
-    """Knows the pipelines of the project at `root`. `catalogs` are the names that SQL may call its databases by."""
+    """Knows the pipelines of the project at `root`. `catalogs` are the names that SQL may call its databases by.
+
+    `budget` is what all pipelines of the project may spend together.
+    """
 
     root: Path
     catalogs: Collection[str]
+    budget: Budget
     _paths: list[Path] | None = field(default=None, init=False)
     _declared: dict[Path, Declared] = field(default_factory=dict, init=False)
     _upstream: dict[Path, Upstream] = field(default_factory=dict, init=False)
@@ -147,11 +154,17 @@ class Chain:
                     upstream[each.path] = None
         for name in after:
             upstream[self._by_name(file, candidates, name).path] = None
+        meant = dict(upstream)
+        for each in candidates:
+            word = re.compile(rf"\b{re.escape(folded(table_parts(each.table)[1]))}\b")
+            if any(found.hides and word.search(folded(texts[place])) for place, found in read.items()):
+                meant[each.path] = None
         hides = [(file.where(place), found.hides) for place, found in read.items() if found.hides]
         query = next(iter(read.values()))
         known = [each.table for each in candidates if each.path in upstream]
         return Reads(
             upstream=tuple(self._loaded(path) for path in upstream),
+            views=tuple(self._loaded(path) for path in meant),
             hides=tuple(hides) if file.pipeline.input.after_pipelines is None else (),
             only_upstream=query.only_tables
             and all(any(self._is(name, table) for table in known) for name in query.tables),
@@ -213,7 +226,7 @@ class Chain:
         if path not in self._upstream:
             said = self._one_declared(path)
             try:
-                file = load(path, self.root)
+                file = load(path, self.root, self.budget)
             except PipelineError as error:
                 self._upstream[path] = Upstream(
                     name=said.name, table=said.table, path=path, file=None, problems=error.problems
@@ -224,8 +237,11 @@ class Chain:
 
 
 def _circle(files: Sequence[PipelineFile]) -> PipelineError:
-    names = " -> ".join(file.pipeline.name for file in files)
-    first = files[0]
+    """Return the error for a circle, which begins and ends with one file. It is told from the first name on."""
+    around = list(files[:-1])
+    begin = around.index(min(around, key=lambda file: file.pipeline.name))
+    first, *others = around[begin:] + around[:begin]
+    names = " -> ".join(file.pipeline.name for file in (first, *others, first))
     return PipelineError(
         f"these pipelines read each other in a circle: {names}",
         where=first.where("[input] query"),

@@ -103,7 +103,7 @@ def _drawing(reads: Mapping[str, Sequence[str]], tables: Mapping[str, str]) -> s
             )
     for name, (x, y) in places.items():
         parts.append(
-            f'<rect x="{x}" y="{y}" width="{widths[levels[name]]}" height="{HEIGHT}" rx="6" fill="#eef2ff" stroke="#445"/>'
+            f'<rect x="{x}" y="{y}" width="{widths[levels[name]]}" height="{HEIGHT}" rx="6" fill="#eef" stroke="#445"/>'
             f'<text x="{x + 12}" y="{y + 19}" fill="#112" font-weight="bold">{escape(name)}</text>'
             f'<text x="{x + 12}" y="{y + 35}" fill="#556">{escape(tables[name])}</text>'
         )

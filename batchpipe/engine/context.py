@@ -75,7 +75,7 @@ class Context:
         modes.share(self.settings.shared)
         path = self.settings.database_path(self.root, self.environment)
         self._project_database = path
-        self.chain = Chain(root=self.root, catalogs=aliases_of((path, path)))
+        self.chain = Chain(root=self.root, catalogs=aliases_of((path, path)), budget=self.settings.budget)
         private_below = None
         if self.settings.emulator:
             private_below = path.parent / ".batchpipe"
@@ -147,7 +147,7 @@ class Context:
             self.environment,
             params,
             spill=self._spill(),
-            upstream=[self._upstream_table(each, offline=offline) for each in reads.upstream],
+            upstream=[self._upstream_table(each, offline=offline) for each in reads.views],
             only_upstream=reads.only_upstream,
             offline=offline,
         ) as source:
@@ -180,6 +180,7 @@ class Context:
         if not types and file.path in self._input_types:
             types = self._input_types[file.path]
         elif not types and not (offline and not self.chain.reads(file).only_upstream):
+            self.chain.ordered([file])  # in a circle each asks for the columns of the next one without end
             with self.source(file, {}, offline=offline) as source:
                 types = self._input_types[file.path] = {each.name: each.type for each in source.columns()}
         return declared_columns(file, types)

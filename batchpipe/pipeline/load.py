@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline import rules
 from batchpipe.pipeline.field_rules import name_findings, table
-from batchpipe.pipeline.model import Pipeline, PipelineFile
+from batchpipe.pipeline.model import Budget, Pipeline, PipelineFile
 from batchpipe.pipeline.places import find_lines, shown_path
 from batchpipe.pipeline.problems import ProblemList
 from batchpipe.pipeline.variables import expand_variables
@@ -25,9 +25,10 @@ from batchpipe.pipeline.variables import expand_variables
 __all__ = ["dump", "expand_variables", "load", "parse"]
 
 
-def load(path: Path, root: Path) -> PipelineFile:
+def load(path: Path, root: Path, project_budget: Budget | None = None) -> PipelineFile:
     """Read the pipeline file at `path`; paths in it are relative to `root`.
 
+    `project_budget` is what all pipelines of the project may spend together.
     Raises PipelineError with every mistake found. Templates and SQL are not checked here.
     """
     shown = _shown(path, root)
@@ -45,6 +46,7 @@ def load(path: Path, root: Path) -> PipelineFile:
         query=pipeline.input.query or query or "",
         schema_content=content,
         lines=lines,
+        project_budget=project_budget or Budget(),
     )
 
 

@@ -373,7 +373,8 @@ class PipelineFile(Frozen):
     `query`: the text of the input query, whether the pipeline file or a `query_file` holds it. `schema_content`: the
     parsed `schema_file`. `lines`: the line of each key, by its path as people write it. `evaluates`: for a pipeline
     that was made for an evaluation, which has no output table, the names of the pipeline that it evaluates.
-    `section`: the table that holds a judge's prompt and models, such as `eval.fields.summary`.
+    `section`: the table that holds a judge's prompt and models, such as `eval.fields.summary`. `project_budget`: what
+    all pipelines of the project may spend together.
     """
 
     pipeline: Pipeline
@@ -384,6 +385,7 @@ class PipelineFile(Frozen):
     lines: Mapping[str, int] = Field(default_factory=dict, repr=False)
     evaluates: tuple[str, ...] = ()
     section: str = ""
+    project_budget: Budget = Budget()
 
     def where(self, toml_path: str = "") -> str:
         """Return the place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchpipe.common.errors import UsageError
+from batchpipe.pipeline.model import Budget
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.trust import Place, is_tracked
 
@@ -35,6 +36,16 @@ POLL_SECONDS = 60.0
 
 def _poll_seconds(earlier: dict[str, Any]) -> float:
     return EMULATOR_POLL_SECONDS if earlier.get("emulator") else POLL_SECONDS
+
+
+def _table(value: Any) -> Any:
+    """Return a text, as a variable has it, as the table that it is in TOML: `{ max_usd = 5 }`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}", parse_float=Decimal)["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError("write a table of TOML: { max_usd = 5 }") from error
 
 
 class Settings(BaseSettings):
@@ -68,6 +79,10 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", description="Format of log lines.")
     price_factor: Decimal = Field(default=Decimal(1), gt=0, description="Factor on every price.")
     prices: Path | None = Field(default=None, description="File of prices that replace the built-in ones.")
+    budget: Annotated[Budget, BeforeValidator(_table)] = Field(
+        default_factory=Budget,
+        description="Table with the keys of `[budget]`: what all pipelines of the project may spend together.",
+    )
 
     def text(self, key: str, environment: Mapping[str, str]) -> str | None:
         """Return the setting `key` as text with `${NAME}` replaced; None if it is not set.

@@ -210,6 +210,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.check.*": (
         *SHELL,
         *SAID,
+        "engine.cost.budget",
         "engine.gold.*",
         "engine.plan.*",
         "engine.quality.*",
@@ -247,6 +248,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.run.*",
         "engine.source.*",
+        "engine.upstream.*",
     ),
     "commands.diff.*": (
         *SHELL,

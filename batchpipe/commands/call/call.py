@@ -19,11 +19,12 @@ from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import redacted
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.load import load
-from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.model import Budget, PipelineFile
 from batchpipe.project.project import Selection, find_pipelines, refuse_same_names
 from batchpipe.project.settings import Settings
 
 WAIT_SECONDS = 30.0
+NO_BUDGET = Budget()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,7 @@ class Call(Talk):
         Raises PipelineError with the problems of every file.
         """
         selection = self.select(arguments, all=all or not arguments)
-        files, problems = load_each(selection, self.root)
+        files, problems = load_each(selection, self.root, self.settings.budget)
         if problems:
             raise PipelineError.from_problems([each for found in problems.values() for each in found])
         refuse_same_names(files)
@@ -167,13 +168,18 @@ class Call(Talk):
         return f"batchpipe {words}" + (f" {self.options}" if self.options else "")
 
 
-def load_each(selection: Selection, root: Path) -> tuple[list[PipelineFile], dict[Path, Sequence[Problem]]]:
-    """Return the files of `selection` that can be read, and the problems of the others."""
+def load_each(
+    selection: Selection, root: Path, budget: Budget = NO_BUDGET
+) -> tuple[list[PipelineFile], dict[Path, Sequence[Problem]]]:
+    """Return the files of `selection` that can be read, and the problems of the others.
+
+    `budget` is what all pipelines of the project may spend together.
+    """
     files: list[PipelineFile] = []
     problems: dict[Path, Sequence[Problem]] = {}
     for path in selection.paths:
         try:
-            files.append(load(path, root))
+            files.append(load(path, root, budget))
         except PipelineError as error:
             problems[path] = error.problems
     return files, problems

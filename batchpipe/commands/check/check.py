@@ -51,7 +51,7 @@ def check(
     With `offline` no source is opened: the declared columns stand for the query's columns.
     """
     selection = call.select(arguments, all=all or not arguments)
-    files, broken = load_each(selection, call.root)
+    files, broken = load_each(selection, call.root, call.settings.budget)
     given = typed_params(files, split_params(params))
     twice = _same_names(files)
     project = declared_in(call.root, *selection.paths)
@@ -65,7 +65,8 @@ def check(
             file = by_path[path]
             one = check_file(context, file, given[file.pipeline.name], offline=offline)
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
-            problems += [*_circle(context, file), *neighbour_problems(file, project)]
+            problems += [each for each in _circle(context, file) if each not in problems]
+            problems += neighbour_problems(file, project)
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
         call.emit([_object(each) for each in found], selection.single)

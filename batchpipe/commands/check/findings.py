@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from batchpipe.common.errors import BatchpipeError, Problem
 from batchpipe.engine.context import Context
+from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.csv_look import rounded_columns
 from batchpipe.engine.source.source import Source
@@ -65,9 +66,8 @@ def models_without_price(context: Context, resolved: Resolved) -> list[str]:
 
 
 def has_budget(file: PipelineFile) -> bool:
-    """Return whether the file sets any budget."""
-    budget = file.pipeline.budget
-    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
+    """Return whether the file or the project sets any budget."""
+    return has_limit(file, None)
 
 
 def _subject(

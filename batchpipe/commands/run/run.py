@@ -156,7 +156,7 @@ def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> 
 
 def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
     """Return the files to run. A file that cannot be read does not stop the others, unless it is the only one."""
-    files, problems = load_each(selection, call.root)
+    files, problems = load_each(selection, call.root, call.settings.budget)
     refuse_same_names(files)
     broken = {}
     for path, found in problems.items():

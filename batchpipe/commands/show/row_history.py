@@ -9,9 +9,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.commands.printing.text import moment, money, pairs, safe
+from batchpipe.commands.printing.text import count, moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
 from batchpipe.common.hints import typed_again
+from batchpipe.engine.upstream.made_of import MadeOf
 from batchpipe.schema import exact_json
 
 SHOWN_CHARACTERS = 4_000
@@ -119,7 +120,7 @@ class RecordedReview:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowHistory:
     """Everything that is known of one row. `now` is None where the row left the input, or `problem` kept the input
-    unread.
+    unread. `made_of` are the rows of other pipelines that its input is made of.
     """
 
     pipeline: str
@@ -137,6 +138,7 @@ class RowHistory:
     attempts: Sequence[Attempt]
     decisions: Sequence[Decision]
     reviews: Sequence[RecordedReview]
+    made_of: Sequence[MadeOf] = ()
 
 
 def review_of(row: Mapping[str, Any]) -> RecordedReview:
@@ -180,10 +182,20 @@ def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
         lines.append(f"  the pipeline is paused; to go on: {suggest(f'run {history.pipeline} --resume')}")
     lines.append("  input")
     lines.append(pairs([(safe(name), _cut(value)) for name, value in now.input.items() if value], indent="    "))
+    lines += [f"  made of {_made_of(each)}" for each in history.made_of]
     for title, text in (("system", now.system), ("user", now.user), ("after the last answer", now.feedback)):
         if text:
             lines.append(f"  {title}\n{_block(text)}")
     return "\n".join(lines)
+
+
+def _made_of(found: MadeOf) -> str:
+    """Return the rows of an upstream pipeline, by their keys."""
+    if found.rows is None:
+        return f"rows of {found.pipeline}; its query does not show of which"
+    keys = ", ".join(safe(" ".join(str(each) for each in key)) for key in found.keys)
+    more = f" and {found.rows - len(found.keys):,} more" if found.rows > len(found.keys) else ""
+    return f"{count(found.rows, 'row')} of {found.pipeline}" + (f": {keys}{more}" if keys else "")
 
 
 def coming_text(history: RowHistory, now: RowNow) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import is_paused, standing_reviews
 from batchpipe.engine.resolved.recorded_recipes import written_keys
+from batchpipe.engine.upstream.made_of import made_of
 from batchpipe.html.render import one_file, report_path, write_report
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
@@ -80,10 +81,11 @@ def read_history(
         known = [each for each in wanted if _is_known(session, names, each)]
     reading = read_row(context, work, file, params, known or wanted)
     chosen = known[0] if known else reading.key
+    made = made_of(context, file, params, json.loads(reading.key)) if reading.row is not None and reading.key else ()
     with context.database.reading(work) as session:
         if chosen is None:
             raise _unknown(session, file, names, wanted[0], reading)
-        return _history(session, file, names, chosen, reading)
+        return replace(_history(session, file, names, chosen, reading), made_of=made)
 
 
 def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[str]:

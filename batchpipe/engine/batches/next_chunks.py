@@ -12,7 +12,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
 from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_ranges
 from batchpipe.decide.reserve import largest_fitting
-from batchpipe.engine.cost.budget import Limit, tightest
+from batchpipe.engine.cost.budget import Limit, project_limits, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
 from batchpipe.engine.ledger.events import load, spent
@@ -140,7 +140,8 @@ class ChunkChooser:
         # What was ever spent is a sum over all results. It is not asked for where no budget limits it.
         limit = None
         if self.reserves is not None:
-            limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy)
+            further = project_limits(session, self.resolved.file, self.run_id)
+            limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy, further)
         left = LimitsLeft(
             batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS_AT_ONCE),
             requests=pipeline.chunking.max_queued - busy.requests,

@@ -130,7 +130,7 @@ class DueRequests:
             # After a batch whose requests all failed with one error, only a few requests are sent at first.
             names = quote_list(self.submitter.parts.resolved.names)
             cautious = bool(session.one(query("stopped_by_batch", pipelines=names))[0])
-            if self._reserves is None and has_limit(self.submitter.parts.resolved.file.pipeline.budget, self.max_usd):
+            if self._reserves is None and has_limit(self.submitter.parts.resolved.file, self.max_usd):
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
             if self._smaller is None:
                 self._smaller = self._read_smaller_chunks(session)

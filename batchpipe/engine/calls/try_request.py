@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import tightest
+from batchpipe.engine.cost.budget import project_limits, tightest
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
 from batchpipe.engine.cost.most import most_unmarked_usd
 from batchpipe.engine.ledger.events import load, spent
@@ -56,7 +56,8 @@ def refuse_over_budget(
     most = sum((most_usd(context, resolved, each) or Decimal(0) for each in asked), Decimal(0))
     names = resolved.names
     spent_so_far, busy = spent(session, names, run_id), load(session, names, run_id)
-    limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy)
+    further = project_limits(session, resolved.file, run_id)
+    limit = tightest(resolved.file.pipeline.budget, None, spent_so_far, busy, further)
     if limit is not None and most > limit.left_usd:
         raise GateError(
             f"{limit.name} of ${limit.allowed_usd}: ${max(limit.left_usd, Decimal(0)):.4f} is left, and "

@@ -7,15 +7,17 @@ midnight. So a day keeps its limit, whether a batch counts on the day it was sen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 from typing import Literal
 
-from batchpipe.engine.ledger.events import Load, Spent
-from batchpipe.pipeline.model import Budget
+from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_all
+from batchpipe.pipeline.model import Budget, PipelineFile
+from batchpipe.store.database import Session
 
+OWN, OF_PROJECT = "[budget]", "[tool.batchpipe.budget]"
 Period = Literal["ever", "day", "month", "run"]
 
 
@@ -43,7 +45,8 @@ class Limit:
     def passed_text(self) -> str:
         """Return the message that more was spent than is allowed."""
         more = f"${self.spent_usd:.4f} was spent, ${self.passed_usd:.4f} more than allowed"
-        return f'{self.name} of ${self.allowed_usd} is passed: {more}; reserve = "most" under [budget] never passes'
+        table = OF_PROJECT if self.name.startswith(OF_PROJECT) else OWN
+        return f'{self.name} of ${self.allowed_usd} is passed: {more}; reserve = "most" under {table} never passes'
 
     @property
     def expected_usd(self) -> Decimal:
@@ -56,15 +59,15 @@ class Limit:
         return self.allowed_usd - self.spent_usd - self.left_usd
 
 
-def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Iterator[Limit]:
-    """Yield each limit that is set, with what is left of it."""
+def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load, table: str = OWN) -> Iterator[Limit]:
+    """Yield each limit that is set, with what is left of it. `table` is where `budget` is written."""
     most = budget.reserve == "most"
     held, expected = load.max_usd if most else load.reserved_usd, load.expected_usd
     of_run = load.max_usd_of_run if most else load.reserved_usd_of_run
     found: tuple[tuple[str, Period, Decimal | None, Decimal, Decimal, Decimal], ...] = (
-        ("[budget] max_usd", "ever", budget.max_usd, spent.ever, held, expected),
-        ("[budget] max_usd_per_day", "day", budget.max_usd_per_day, spent.today, held, expected),
-        ("[budget] max_usd_per_month", "month", budget.max_usd_per_month, spent.this_month, held, expected),
+        (f"{table} max_usd", "ever", budget.max_usd, spent.ever, held, expected),
+        (f"{table} max_usd_per_day", "day", budget.max_usd_per_day, spent.today, held, expected),
+        (f"{table} max_usd_per_month", "month", budget.max_usd_per_month, spent.this_month, held, expected),
         ("--max-usd", "run", max_usd, spent.by_run, of_run, of_run),
     )
     for name, period, allowed, paid, at_most, likely in found:
@@ -80,14 +83,32 @@ def limits(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) ->
             )
 
 
-def has_limit(budget: Budget, max_usd: Decimal | None) -> bool:
-    """Return whether any limit is set."""
-    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month, max_usd))
+def project_limits(session: Session, file: PipelineFile, run_id: str) -> tuple[Limit, ...]:
+    """Return the limits of all pipelines of the project together; nothing is read where none is set.
+
+    Reads the ledger.
+    """
+    budget = file.project_budget
+    if not _is_set(budget):
+        return ()
+    return tuple(limits(budget, None, spent_by_all(session, run_id), load_of_all(session, run_id), OF_PROJECT))
 
 
-def tightest(budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load) -> Limit | None:
-    """Return the limit that has the least left; None where no limit is set."""
-    return min(limits(budget, max_usd, spent, load), key=lambda each: each.left_usd, default=None)
+def has_limit(file: PipelineFile, max_usd: Decimal | None) -> bool:
+    """Return whether any limit is set: by the pipeline, by the project, or by `max_usd` for this call."""
+    return max_usd is not None or _is_set(file.pipeline.budget) or _is_set(file.project_budget)
+
+
+def _is_set(budget: Budget) -> bool:
+    return any(each is not None for each in (budget.max_usd, budget.max_usd_per_day, budget.max_usd_per_month))
+
+
+def tightest(
+    budget: Budget, max_usd: Decimal | None, spent: Spent, load: Load, further: Sequence[Limit] = ()
+) -> Limit | None:
+    """Return the limit that has the least left, `further` ones included; None where no limit is set."""
+    every = (*limits(budget, max_usd, spent, load), *further)
+    return min(every, key=lambda each: each.left_usd, default=None)
 
 
 def periods(limit: Limit, cost_usd: Decimal) -> int | None:

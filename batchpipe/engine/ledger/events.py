@@ -204,7 +204,16 @@ def load(session: Session, names: Sequence[str], run_id: str) -> Load:
 
     Reads the ledger.
     """
-    statement = query("open_load", pipelines=quote_list(names), families=_families(names))
+    return _load(session, quote_list(names), _families(names), run_id)
+
+
+def load_of_all(session: Session, run_id: str) -> Load:
+    """Return the open batches and requests of all pipelines, and what the batches can cost. Reads the ledger."""
+    return _load(session, query("every_pipeline"), query("every_family"), run_id)
+
+
+def _load(session: Session, pipelines: Sql, families: Sql, run_id: str) -> Load:
+    statement = query("open_load", pipelines=pipelines, families=families)
     return Load(**session.dictionaries(statement, {"run_id": run_id})[0])
 
 
@@ -213,7 +222,16 @@ def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
 
     Reads the ledger.
     """
+    return _spent(session, _families(names), run_id)
+
+
+def spent_by_all(session: Session, run_id: str) -> Spent:
+    """Return what all pipelines have spent so far, those too whose files are gone. Reads the ledger."""
+    return _spent(session, query("every_family"), run_id)
+
+
+def _spent(session: Session, families: Sql, run_id: str) -> Spent:
     day = session.now.replace(hour=0, minute=0, second=0, microsecond=0)
     parameters = {"run_id": run_id, "day": day, "month": day.replace(day=1)}
-    row = session.one(query("spent", families=_families(names), booked=query("booked")), parameters)
+    row = session.one(query("spent", families=families, booked=query("booked")), parameters)
     return Spent(ever=row[0], by_run=row[1], today=row[2], this_month=row[3])

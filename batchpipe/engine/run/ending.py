@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.sending import DueRequests
-from batchpipe.engine.cost.budget import Limit, has_limit, limits
+from batchpipe.engine.cost.budget import Limit, has_limit, limits, project_limits
 from batchpipe.engine.ledger.events import add_event, load, spent
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
@@ -33,11 +33,12 @@ def record_passed_limits(
     Reads the ledger. Writes `ledger.events`.
     """
     budget, names = resolved.file.pipeline.budget, resolved.names
-    if not has_limit(budget, max_usd):
+    if not has_limit(resolved.file, max_usd):
         return ()
     with database.reading(work) as session:
         money = spent(session, names, run_id)
-        passed = [each for each in limits(budget, max_usd, money, load(session, names, run_id)) if each.passed_usd]
+        own = limits(budget, max_usd, money, load(session, names, run_id))
+        passed = [each for each in (*own, *project_limits(session, resolved.file, run_id)) if each.passed_usd]
         said = set(session.rows(query("budget_passed", pipelines=quote_list(names)))) if passed else set()
     found = [each for each in passed if (each.name, each.spent_usd) not in said]
     if not found:

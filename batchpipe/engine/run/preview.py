@@ -11,7 +11,7 @@ from pathlib import Path
 from batchpipe.common import modes
 from batchpipe.common.errors import GateError
 from batchpipe.engine.context import Context
-from batchpipe.engine.cost.budget import Limit, limits, tightest
+from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
 from batchpipe.engine.ledger.events import is_paused, load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
@@ -192,7 +192,8 @@ def _planned(
         busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
         paused = is_paused(session, resolved.name)
-        limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy)
+        further = project_limits(session, resolved.file, NO_RUN)
+        limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
         if limit is not None:
             estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
             plan = replace(plan, estimate=estimate)
@@ -205,7 +206,7 @@ def _planned(
         version=version,
         version_is_new=is_new,
         open_orders=recorded,
-        limits=tuple(limits(resolved.file.pipeline.budget, None, money, busy)),
+        limits=(*limits(resolved.file.pipeline.budget, None, money, busy), *further),
         spent_usd=money.ever,
         in_flight_usd=busy.max_usd,
         batches_in_flight=busy.batches,

@@ -81,8 +81,8 @@ class Source:
         self._aliases: list[str] = []
         self._shown: list[str] = []
         self._held: list[threading.RLock] = []
-        self._query = _input_query(file)
-        self._params = self._chosen_params(params)
+        self.query = _input_query(file)
+        self.params = self._chosen_params(params)
 
     def columns(self) -> tuple[InputColumn, ...]:
         """Return the columns of the input query without reading rows; only the declared ones where some are declared.
@@ -95,9 +95,9 @@ class Source:
             raise undeclared(self.file)
         given = declared
         if described:
-            rows = self._run(f"DESCRIBE SELECT * FROM ({self._query}\n)", self._params, self._query_place())
+            rows = self._run(f"DESCRIBE SELECT * FROM ({self.query}\n)", self.params, self._query_place())
             given = {row[0]: row[1] for row in rows}
-            refuse_doubled(self.file, self.connection, (self._query, self._params), given)
+            refuse_doubled(self.file, self.connection, (self.query, self.params), given)
             hold_to(self.file, declared, given)
         return tuple(input_column(name, kind) for name, kind in given.items() if name in (declared or given))
 
@@ -141,18 +141,18 @@ class Source:
         path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
         stored = ", ".join(each.stored_as(quote_identifier(each.name)) for each in by_name.values())
-        select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self._query}\n)"
+        select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self.query}\n)"
         # A dictionary of texts that are all different costs more than it saves.
         options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
         copy = f"COPY ({select}) TO {quote_literal(str(path))} ({options})"
-        self._run(copy, self._params, self._query_place())
+        self._run(copy, self.params, self._query_place())
         modes.settle(path)
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
         return replace(snapshot, rows=self._check_keys(snapshot))
 
     def non_deterministic(self) -> str | None:
         """Return why two readings of the query may differ, as far as its syntax shows; None where nothing was found."""
-        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self._query)})", None, self._query_place())[0][0]
+        tree = self._run(f"SELECT json_serialize_sql({quote_literal(self.query)})", None, self._query_place())[0][0]
         called = set(re.findall(r'"function_name":\s*"([a-z_]+)"', tree))
         volatile = sorted(called & {"random", "now", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "current_date"})
         if volatile:
@@ -293,7 +293,7 @@ class Source:
                     f"there is no parameter {name!r}", where=self.file.where("[input] params"), hint=hint
                 )
         known.update(params)
-        named = {str(each) for each in duckdb.extract_statements(self._query)[0].named_parameters}
+        named = {str(each) for each in duckdb.extract_statements(self.query)[0].named_parameters}
         for name in sorted(named - set(known)):
             what = f"the query uses ${name}, which has no value"
             hint = f'Add it to params: {name} = "...", or give --param {name}=...'

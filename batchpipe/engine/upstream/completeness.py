@@ -83,17 +83,18 @@ def completeness(session: Session, upstream: Upstream, chain: Chain, *, reviewed
         requests = sum(each.requests for each in batches)
         what = f"{requests:,} request{'s are' if requests > 1 else ' is'} in flight"
         return _waits(name, "in_flight", what, f"To collect them: batchpipe run {name}")
+    above = _above(session, upstream.file, chain)
+    if above is not None and above.wait == "in_flight":
+        return above
     if is_paused(session, name):
         return _waits(name, "due", "it is paused by `batchpipe cancel`", f"To go on: batchpipe run {name} --resume")
     if kind is None:
         return _waits(name, "due", "it was never run", going_on)
-    why = _left(kind, data) or _changed(upstream.file, data)
     again = session.one(query("undone_since", pipelines=quote_list(names)), {"seq": seq})[0]
-    if not why and again:
-        why = f"{again:,} of its rows {'are' if again > 1 else 'is'} to be tried again"
+    why = _left(kind, data) or _changed(upstream.file, data)
+    why = why or (f"{again:,} of its rows {'are' if again > 1 else 'is'} to be tried again" if again else "")
     if why:
         return _waits(name, "due", why, going_on)
-    above = _above(session, upstream.file, chain)
     if above is not None:
         return above
     if reviewed:

@@ -171,6 +171,12 @@ SELECT
     (SELECT count(*) FROM reserves WHERE family IN ({families}) AND reserve_usd < most_usd) AS bounded
 FROM busy
 
+-- name: every_pipeline
+SELECT DISTINCT pipeline FROM ledger.events
+
+-- name: every_family
+SELECT DISTINCT split_part(pipeline, ':', 1) FROM ledger.events
+
 -- name: spent
 -- What results cost, a result of unknown cost and a batch whose results are gone at the most that they can have cost.
 SELECT

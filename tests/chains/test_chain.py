@@ -1,0 +1,170 @@
+"""Pipelines that read each other, through the command line and the built-in emulator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from commandline import CommandLine, Typed
+from helpers.chains import CLASSIFY, EXTRACT, SUMMARY, TICKETS, write_chain, write_tickets
+
+
+class Chained:
+    """The command line in a project of a chain, with the emulator and its answers."""
+
+    def __init__(self, root: Path, line: CommandLine) -> None:
+        self.root = root
+        self.line = line
+
+    def __call__(self, *arguments: str) -> Typed:
+        answers = ("--answers", str(self.root / "answers.jsonl"))
+        return self.line("-C", str(self.root), *arguments, "--emulator", *answers)
+
+    def run(self, *arguments: str) -> dict[str, dict[str, Any]]:
+        """Run, and return the objects by pipeline."""
+        found = json.loads(self("run", *arguments, "--json").out)
+        return {each["pipeline"]: each for each in (found if isinstance(found, list) else [found])}
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        path = self.root / ".batchpipe" / "emulator" / "batchpipe.duckdb"
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def chained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Chained:
+    monkeypatch.setenv("BATCHPIPE_POLL_INTERVAL", "0.02")
+    write_chain(tmp_path)
+    return Chained(tmp_path, CommandLine(monkeypatch=monkeypatch, capsys=capsys))
+
+
+def sent(found: dict[str, dict[str, Any]]) -> dict[str, int]:
+    return {name: each["submitted"] for name, each in found.items()}
+
+
+def test_a_chain_from_nothing_then_one_edit_and_what_left(chained: Chained) -> None:
+    before = json.loads(chained("plan", "summary", "extract", "classify", "--json").out)
+    assert [each["pipeline"] for each in before] == ["classify", "extract", "summary"]
+    first, second, third = before
+    assert (first["due"], "waits_for" in first) == (4, False)
+    for each, upstream in ((second, "classify"), (third, "extract")):
+        assert each["waits_for"] == [upstream]
+        counts = [each["due"], each["requests"], each["batches"], *each["rows"].values()]
+        assert set(counts) == {None}
+        assert each["estimate"]["due"] >= 1
+        assert each["estimate"]["cost_usd"] > 0
+    # `extract` alone never reads the source of `classify`, which was never run.
+    alone = chained("run", "extract", "--json")
+    assert alone.code == 6
+    assert alone.value["waits_for"] == ["classify"]
+    assert "it was never run" in alone.value["gate"]
+    assert "--with-upstream" in chained("run", "extract").out
+
+    assert sent(chained.run("--all")) == {"classify": 4, "extract": 3, "summary": 2}
+    assert sent(chained.run("summary", "--with-upstream")) == {"classify": 0, "extract": 0, "summary": 0}
+    assert sent(chained.run("summary")) == {"summary": 0}
+
+    # One row is edited: each level sends exactly what follows from it, and the plan says so beforehand.
+    edited = [*TICKETS[:3], {**TICKETS[3], "body": "refund three, please"}]
+    write_tickets(chained.root, edited)
+    planned = json.loads(chained("plan", "--all", "--json").out)
+    assert [(each["due"], each["estimate"].get("due")) for each in planned] == [(1, None), (None, 1), (None, 1)]
+    assert sent(chained.run("--all")) == {"classify": 1, "extract": 1, "summary": 1}
+
+    # A deleted row, and one that is answered no more, never reach what reads the table; `all_rows` still has them.
+    write_tickets(chained.root, [*edited[1:3], {**edited[3], "body": "bad"}])
+    (chained.root / "pipelines" / "every.toml").write_text(
+        SUMMARY.replace("FROM main.Extract GROUP", "FROM all_rows('EXTRACT') GROUP"), encoding="utf-8"
+    )
+    found = chained.run("--all")
+    assert (found["classify"]["status"], found["classify"]["rows"]["failed"]) == ("failed_rows", 1)
+    assert found["summary"]["rows"] | {"input": 1, "removed": 1} == found["summary"]["rows"]
+    assert chained.sql("SELECT customer FROM summary WHERE _current") == [("ann",)]
+    assert chained.sql("SELECT count(*) FROM every") == [(2,)]
+    shown = json.loads(chained("show", "summary", "ann", "--json").out)
+    assert shown["made_of"] == [{"pipeline": "extract", "rows": 1, "keys": [["3"]]}]
+    again = chained("run", "extract")
+    assert again.code == 0
+    assert "classify has no answer for 1 row, which are not in its table: 4" in again.talk
+
+
+def test_a_pipeline_waits_for_what_is_in_flight_limited_or_paused(chained: Chained) -> None:
+    found = chained.run("--all", "--no-wait")
+    assert [each["status"] for each in found.values()] == ["pending"] * 3
+    assert [each.get("waits_for") for each in found.values()] == [None, ["classify"], ["extract"]]
+    waiting = chained("run", "extract", "--json")
+    assert (waiting.code, waiting.value["waits_for"], waiting.value["gate"]) == (5, ["classify"], None)
+    assert chained("run", "extract", "--pending-ok").code == 0
+    chained.run("classify")
+
+    write_tickets(
+        chained.root,
+        [*TICKETS, {"id": "5", "customer": "dan", "body": "refund"}, {**TICKETS[0], "id": "6", "body": "refund six"}],
+    )
+    assert sent(chained.run("extract", "--with-upstream", "--limit", "1")) == {"classify": 2, "extract": 1}
+    limited = chained("run", "classify", "extract", "--redo", "all", "--limit", "1", "--json")
+    assert limited.code == 6
+    assert "limited by --limit" in limited.value[1]["gate"]
+    selected = chained("run", "classify", "extract", "--where", "id < '3'", "--json")
+    assert "limited by --where" in selected.value[1]["gate"]
+    chained("cancel", "classify")
+    assert "paused" in chained("run", "extract").out
+    chained("run", "classify", "--resume")
+    assert chained("run", "extract").code == 0
+    # An edited file is due, whether or not a run has looked at its rows.
+    path = chained.root / "pipelines" / "classify.toml"
+    path.write_text(CLASSIFY.replace("Label:", "Label this:"), encoding="utf-8")
+    assert "changed since its last run" in chained("run", "extract").out
+    path.write_text("nothing", encoding="utf-8")
+    assert "its file has mistakes" in chained("run", "extract").out
+    # What takes what there is waits for nothing.
+    (chained.root / "pipelines" / "extract.toml").write_text(
+        EXTRACT.replace("key =", 'upstream = "any"\nkey =', 1), encoding="utf-8"
+    )
+    assert chained("run", "extract").code == 0
+
+
+def test_files_are_checked_on_an_empty_database_and_circles_are_named(chained: Chained) -> None:
+    hidden = SUMMARY.replace("main.Extract GROUP", "query_table('extract') GROUP")
+    seeded = EXTRACT.replace("body FROM classify", "body FROM batchpipe.main.CLASSIFY")
+    write_chain(chained.root, hidden=hidden, seeded=seeded)
+    for arguments in (("--all",), ("summary", "--offline")):
+        checked = chained("check", *arguments)
+        assert checked.code == 0, checked.out
+    found = json.loads(chained("check", "hidden", "--json").out)
+    assert [each["code"] for each in found["warnings"]] == ["P015"]
+    named = hidden.replace("key =", 'after_pipelines = ["extract"]\nkey =', 1)
+    write_chain(chained.root, hidden=named, seeded=seeded)
+    assert json.loads(chained("check", "hidden", "--json").out)["warnings"] == []
+    graph = {each["pipeline"]: each["reads"] for each in json.loads(chained("graph", "--json").out)}
+    assert graph == {
+        "classify": [],
+        "extract": ["classify"],
+        "summary": ["extract"],
+        "hidden": ["extract"],
+        "seeded": ["classify"],
+    }
+    assert "summary   reads extract" in chained("graph").out
+    svg = chained("graph", "--svg").out
+    assert svg.startswith("<svg")
+    assert svg.count("marker-end") == 4
+    write_chain(chained.root, hidden=named.replace('["extract"]', '["extrakt"]'))
+    wrong = chained("check", "hidden")
+    assert (wrong.code, "Did you mean 'extract'?" in wrong.out) == (2, True)
+    (chained.root / "pipelines" / "hidden.toml").unlink()
+    (chained.root / "pipelines" / "seeded.toml").unlink()
+
+    where = "WHERE customer NOT IN (FROM summary SELECT customer)"
+    circle = CLASSIFY.replace('all_varchar = true)"', f'all_varchar = true) {where}"')
+    write_chain(chained.root, classify=circle)
+    for command in ("run", "plan"):
+        refused = chained(command, "--all")
+        assert refused.code == 2
+        assert "in a circle: classify -> summary -> extract -> classify" in refused.talk
+    assert chained("check", "--all").out.count("in a circle") == 3
+    write_chain(chained.root, extract=EXTRACT.replace("FROM classify", "FROM classified"))
+    nobody = chained("check", "extract")
+    assert (nobody.code, "classified" in nobody.out) == (2, True)
