@@ -200,14 +200,14 @@ class Batches:
         """Answer a share of the requests and record the end. Without an answer there is no file of results."""
         target = self._store.results_path(batch.name.partition("/")[2])
         worked = None
+        if finished > 0 and self._tables.file(batch.file_name) is None:
+            self._record_failure(batch, {"error_code": "NOT_FOUND", "message": "The input file was not found."})
+            return
         if finished > 0:
             try:
                 worked = self._worker.work(batch, self._files.path(batch.file_name), target, rules, finished)
             except BadLineError as problem:
                 self._record_failure(batch, {"error_code": "INVALID_ARGUMENT", "message": str(problem)})
-                return
-            except FileNotFoundError:
-                self._record_failure(batch, {"error_code": "NOT_FOUND", "message": "The input file was not found."})
                 return
         file = self._output(batch, target.read_bytes()) if worked is not None else None
         self._record(batch, state, ended_at, worked, file)
@@ -259,7 +259,10 @@ class Batches:
 
 
 def _fault_data(fault: CallRule) -> JsonObject:
-    return {"seconds": fault.seconds, "error_code": fault.error_code, "message": fault.message}
+    message = fault.message
+    if fault.line is not None:
+        message = f"{message or 'The request is not valid'} (line {fault.line})"
+    return {"seconds": fault.seconds, "error_code": fault.error_code, "message": message}
 
 
 def _asked(asked: object) -> tuple[str, str]:

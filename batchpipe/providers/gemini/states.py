@@ -15,6 +15,7 @@ from batchpipe.providers.shared.http import NotUnderstoodError
 BATCH = re.compile(r"batches/[A-Za-z0-9_-]{1,190}")
 FILE = re.compile(r"files/[A-Za-z0-9_-]{1,190}")
 _PREFIX = re.compile(r"^(BATCH|JOB)_STATE_")
+_INPUT_GONE = re.compile(r"(?i)\bfiles?\b")
 _RUNNING = ("UNSPECIFIED", "QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 _DONE = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _LONGEST_STATE = 40
@@ -63,19 +64,23 @@ def batch_state(operation: Any, headers: Mapping[str, str]) -> BatchState:
 
 
 def _ended(operation: Mapping[str, Any], word: str, answered_at: datetime | None) -> Ended | None:
-    """Return how a batch ended; None while it is under way.
+    """Return how a batch ended; None while it is under way, or while results that it promises are not there yet.
 
-    An operation of a state that is not in the protocol has ended where it is `done`.
+    A batch that succeeded promises results, and so does any other whose counts name an answer. An operation of a state
+    that is not in the protocol has ended where it is `done`.
     """
     metadata, error = _object(operation, "metadata"), operation.get("error")
     done = operation.get("done") is True
     has_results = results_file(operation) is not None
     at = values.moment(metadata.get("endTime")) or (values.moment(metadata.get("updateTime")) if done else None)
-    if word in ("SUCCEEDED", "PARTIALLY_SUCCEEDED") or (word not in _DONE and done and not error):
-        if has_results:
-            return Ended(at=at)
+    known, _ = _counts(metadata.get("batchStats"))
+    succeeded = word in ("SUCCEEDED", "PARTIALLY_SUCCEEDED") or (word not in _DONE and done and not error)
+    if (succeeded or known.get("succeeded") or known.get("errored")) and not has_results:
         late = at is not None and answered_at is not None and answered_at - at > _RESULTS_LATE
-        return Ended(at=at, has_results=False) if late else None
+        if not late:
+            return None
+    if succeeded:
+        return Ended(at=at, has_results=has_results)
     if word == "CANCELLED":
         return Ended(at=at, has_results=has_results, without_line="canceled")
     if word == "EXPIRED":
@@ -86,11 +91,19 @@ def _ended(operation: Mapping[str, Any], word: str, answered_at: datetime | None
 
 
 def _failed(at: datetime | None, error: Any, *, has_results: bool) -> Ended:
-    """Return how a failed batch ended. One without results whose error is no fault of ours has lost its requests."""
-    found = None if has_results else late_refusal(error)
+    """Return how a failed batch ended.
+
+    Its requests were not taken up where its input is at fault, or had gone before the batch began: a file lives for 48
+    hours. After an error of the provider they are missing.
+    """
+    if has_results:
+        return Ended(at=at)
+    found = late_refusal(error)
     if found is None:
-        return Ended(at=at, has_results=has_results)
+        return Ended(at=at, has_results=False)
     refused, line = found
+    if refused.kind == "not_found" and _INPUT_GONE.search(refused.message):
+        return Ended(at=at, has_results=False, without_line="not_taken")
     return Ended(at=at, has_results=False, without_line="not_taken", refused=refused, line=line)
 
 

@@ -116,7 +116,9 @@ def test_a_batch_that_fails_late_is_refused_as_if_the_create_had_been(service: S
     told = [
         ("RESOURCE_EXHAUSTED", "Too many enqueued tokens", "queue_full", "not_taken", None),
         ("INVALID_ARGUMENT", "Bad request in line 3", "invalid", "not_taken", 3),
+        ("NOT_FOUND", "The model is not found", "not_found", "not_taken", None),
         ("PERMISSION_DENIED", "No billing", "account", "not_taken", None),
+        ("NOT_FOUND", "The input file files/x was not found", None, "not_taken", None),
         ("INTERNAL", "Internal error", None, "missing", None),
     ]
     for code, message, kind, without_line, line in told:
@@ -171,6 +173,15 @@ def test_expired_and_cancelled_batches(service: Service, tmp_path: Path) -> None
     assert state.ended is not None
     assert (state.ended.has_results, state.ended.without_line) == (True, "canceled")
     assert 0 < len(service.lines(partly.batch_id, tmp_path)) < 30
+    # Counts that promise results are waited for: what was answered is paid.
+    late = {"call": "create", "fault": "output_late", "seconds": 90}
+    service.faults(late, finished_before_cancel=0.5, delay_seconds=DAY)
+    partly = service.send(30)
+    assert service.calls.cancel(partly.batch_id).ended is None
+    service.control("clock", {"advance_seconds": 91})
+    ended = service.calls.poll(partly.batch_id).ended
+    assert ended is not None
+    assert (ended.has_results, ended.without_line) == (True, "canceled")
 
 
 def test_a_full_queue_is_refused_at_the_create(service: Service) -> None:
