@@ -103,13 +103,11 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
         if not fresh:
             break
         say(f"canceling {count(len(fresh), 'batch', 'batches')} of {file.pipeline.name}")
-        try:
-            provider = context.provider(file)
-        except ProviderError as problem:
-            error = problem
-            done |= {each.chunk_id: _asked(each, "failed", problem.what) for each in fresh}
-            break
-        done |= _cancel_each(context, work, file, provider, fresh)
+        askable, unaskable = _askable(context, file, fresh)
+        done |= {each.chunk_id: _asked(each, "failed", problem.what) for each, problem in unaskable}
+        error = error or next((problem for _, problem in unaskable), None)
+        if askable:
+            done |= _cancel_each(context, work, file, askable)
     batches, _ = _in_flight(context, work, names)
     unsure = sum(each.state not in (*CANCELABLE, "ended") for each in batches)
     return Canceled(
@@ -119,6 +117,21 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
         unsure=unsure,
         error=error or _failure(file.pipeline.name, list(done.values())),
     )
+
+
+def _askable(
+    context: Context, file: PipelineFile, batches: Sequence[OpenBatch]
+) -> tuple[list[tuple[OpenBatch, Provider]], list[tuple[OpenBatch, ProviderError]]]:
+    """Return `batches` with the provider that each was sent to, and those that nobody can be asked about, with why."""
+    providers = context.providers_of(file)
+    askable: list[tuple[OpenBatch, Provider]] = []
+    unaskable: list[tuple[OpenBatch, ProviderError]] = []
+    for each in batches:
+        try:
+            askable.append((each, providers.of(each)))
+        except ProviderError as problem:
+            unaskable.append((each, problem))
+    return askable, unaskable
 
 
 def _names(file: PipelineFile) -> list[str]:
@@ -152,15 +165,15 @@ def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list
 
 
 def _cancel_each(
-    context: Context, work: Work, file: PipelineFile, provider: Provider, batches: Sequence[OpenBatch]
+    context: Context, work: Work, file: PipelineFile, batches: Sequence[tuple[OpenBatch, Provider]]
 ) -> dict[str, Asked]:
     """Ask for the end of each batch. All intents are recorded first; no session is open during a call.
 
     Writes `ledger.events`.
     """
-    _record(context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each in batches])
+    _record(context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each, _ in batches])
     done: dict[str, Asked] = {}
-    for each in batches:
+    for each, provider in batches:
         asked = _ask(provider, each)
         kind = "cancel_failed" if asked.outcome == "failed" else "cancel_answered"
         data = {"batch_id": asked.batch_id, "outcome": asked.outcome, "message": asked.message}

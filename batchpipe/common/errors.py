@@ -98,6 +98,12 @@ class ProviderError(BatchpipeError):
     code = "provider"
 
 
+class NoProviderError(ProviderError):
+    """No provider of the settings has the protocol and the address that a batch was sent to."""
+
+    code = "no_provider"
+
+
 class CredentialsError(ProviderError):
     """There is no API key, or the provider refuses the key."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,27 +16,19 @@ from batchpipe.chain.chain import Chain, Upstream
 from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, PipelineError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
-from batchpipe.common.secrets import redacted, remember
 from batchpipe.decide.waits import clock_offset
+from batchpipe.engine.access.configured import known_providers, price_book
+from batchpipe.engine.access.making import Access, shown_url
+from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.cost.ladder import PriceBook
-from batchpipe.engine.cost.pricing import read_prices
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.source import Source, SourceDatabases, aliases_of, open_source
 from batchpipe.engine.source.upstream import UpstreamTable, declared_columns
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
-from batchpipe.project.settings import Settings, credentials, place_of
-from batchpipe.project.trust import Place, Sending, Trust, address_of, is_whole_address
-from batchpipe.providers import (
-    REGISTRY,
-    Account,
-    NotSentError,
-    Provider,
-    ProviderModule,
-    UnavailableError,
-    get_provider_module,
-)
+from batchpipe.project.settings import Settings
+from batchpipe.providers import Account, NotSentError, Provider, UnavailableError
+from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
 from batchpipe.store.disk import disk_error
 
@@ -45,7 +36,7 @@ EMULATOR_KEY = "emulator"
 EMULATOR_RECONCILE_SECONDS = 2.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Context:
     """The surroundings of one call. `environment` is read once from the process; `say` writes to the person.
 
@@ -68,7 +59,9 @@ class Context:
     _project_database: Path = field(init=False)
     _elsewhere: Path | None = field(default=None, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
-    _providers: dict[str, Provider] = field(default_factory=dict, init=False)
+    _made: dict[str, Provider] = field(default_factory=dict, init=False)
+    _emulators: dict[str, str] = field(default_factory=dict, init=False)
+    _emulated_providers: dict[tuple[str, str], Provider] = field(default_factory=dict, init=False)
     _accounts: dict[tuple[str, str], Account] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -90,10 +83,10 @@ class Context:
             private_below=private_below,
         )
 
-    @property
-    def default_provider(self) -> str:
-        """Return the provider that a model without a prefix belongs to."""
-        return self.settings.provider or next(iter(REGISTRY))
+    @cached_property
+    def providers(self) -> KnownProviders:
+        """Return the providers that a model may name. Raises UsageError for a wrong table in the settings."""
+        return known_providers(self.settings)
 
     @property
     def reconcile_wait(self) -> float:
@@ -106,9 +99,8 @@ class Context:
         return self.settings.reconcile_wait
 
     def prices(self) -> PriceBook:
-        """Return the price file of the settings, or else the built-in price table."""
-        path = self.settings.path("prices", self.root, self.environment)
-        return PriceBook(file=read_prices(path) if path else None, factor=self.settings.price_factor)
+        """Return where the prices of each provider come from."""
+        return price_book(self.settings, self.root, self.environment)
 
     def work(self) -> Work:
         """Open a working DuckDB that spills beside the database, or elsewhere where that cannot be written."""
@@ -187,37 +179,62 @@ class Context:
 
     def resolve(self, file: PipelineFile, source: Source) -> Resolved:
         """Resolve `file` against `source`."""
-        return resolve(file, source, self.default_provider)
+        return resolve(file, source, self.providers)
 
-    def provider(self, file: PipelineFile) -> Provider:
-        """Return the provider of a pipeline. It is made at its first use; with `--emulator` it runs inside this
+    def providers_of(self, file: PipelineFile) -> PipelineProviders:
+        """Return the providers of a pipeline, each made at its first use; with `--emulator` they run inside this
         process.
         """
-        name, _ = split_model(file.pipeline.models[0].model, self.default_provider)
-        if not self.settings.emulator:
-            return self.provider_named(name)
-        shared = next(iter(file.evaluates), file.pipeline.name)
-        if shared not in self._providers:
-            module = get_provider_module(name)
-            key = {module.KEY_VARIABLE: EMULATOR_KEY}
-            self._providers[shared] = module.provider(key, base_url=self._start_emulator(file))
-        return self._providers[shared]
+        return PipelineProviders(
+            known=self.providers,
+            make=partial(self._emulated, file) if self.settings.emulator else self.provider_named,
+            url=self._emulated_url if self.settings.emulator else self._url,
+        )
+
+    def providers_without_file(self) -> PipelineProviders:
+        """Return the providers of pipelines that have no file any more; no emulator."""
+        return PipelineProviders(known=self.providers, make=self.provider_named, url=self._url)
+
+    def _url(self, name: str) -> str:
+        """Return the address of the provider called `name` as it is recorded with a batch."""
+        return self._access.url(self.providers.of(name))
 
     def provider_named(self, name: str) -> Provider:
         """Return the provider called `name`, which is made at its first use; no emulator."""
-        if name not in self._providers:
-            self._providers[name] = self._make_provider(name)
-        return self._providers[name]
+        if name not in self._made:
+            self._made[name] = self._access.make(self.providers.of(name))
+        return self._made[name]
+
+    def _emulated(self, file: PipelineFile, name: str) -> Provider:
+        """Return the provider called `name` as the emulator of a pipeline plays it."""
+        shared = next(iter(file.evaluates), file.pipeline.name)
+        if (shared, name) not in self._emulated_providers:
+            if shared not in self._emulators:
+                self._emulators[shared] = self._start_emulator(file)
+            provider = self.providers.of(name)
+            self._emulated_providers[shared, name] = self._access.emulated(
+                provider, self._emulators[shared], EMULATOR_KEY
+            )
+        return self._emulated_providers[shared, name]
+
+    def _emulated_url(self, name: str) -> str:
+        """Return the address of every emulated provider: the port of an emulator means nothing."""
+        return EMULATOR_KEY
+
+    @property
+    def _access(self) -> Access:
+        """Return what makes providers with their keys and addresses."""
+        return Access(
+            settings=self.settings,
+            root=self.root,
+            environment=self.environment,
+            ask=self.ask,
+            transport=self.machine.transport,
+        )
 
     def account_url(self, provider: Provider) -> str:
-        """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing.
-
-        A URL that holds a value of `${NAME}` is named without it, and by a hash that tells it from others.
-        """
-        if self.settings.emulator:
-            return EMULATOR_KEY
-        url, shown = provider.base_url, redacted(provider.base_url)
-        return url if shown == url else f"{shown} ({hashlib.sha256(url.encode()).hexdigest()[:8]})"
+        """Return what names the account beside the key: the base URL. The built-in emulator's port means nothing."""
+        return EMULATOR_KEY if self.settings.emulator else shown_url(provider.base_url)
 
     def account(self, provider: Provider) -> Account:
         """Return the account of the provider's key, and the offset of its clock, asked once in a call.
@@ -237,35 +254,6 @@ class Context:
                 clock_offset_seconds=clock_offset(before, self.clock(), found.answered_at),
             )
         return self._accounts[key]
-
-    def _make_provider(self, name: str) -> Provider:
-        module = get_provider_module(name)
-        found = credentials(self.environment, self.root, module.VARIABLES)
-        base_url = self.settings.text("base_url", self.environment)
-        secrets = {name: secret.get_secret_value() for name, secret in found.items()}
-        for name in module.KEY_VARIABLES:
-            remember(secrets.get(name, ""), "${" + name + "}")
-        provider = module.provider(secrets, base_url=base_url, transport=self.machine.transport)
-        self._require_trust(module, provider, next(name for name in module.KEY_VARIABLES if name in found))
-        return provider
-
-    def _require_trust(self, module: ProviderModule, provider: Provider, key: str) -> None:
-        """Check that the key in the variable `key` may be sent to the provider's address.
-
-        Raises CredentialsError.
-        """
-        root, environment, url = self.root, self.environment, self.settings.base_url
-        place: Place | None
-        if url is not None:
-            of_setting = is_whole_address(url, environment) or url == environment.get("BATCHPIPE_BASE_URL")
-            place = "environment" if of_setting else place_of(root, environment, "BATCHPIPE_BASE_URL") or "repository"
-        else:
-            place = place_of(root, environment, module.BASE_URL_VARIABLE)
-        if address_of(provider.base_url) == address_of(module.DEFAULT_BASE_URL):
-            place = "provider"
-        key_place = place_of(root, environment, key) or "repository"
-        sending = Sending(variable=key, key_place=key_place, url=provider.base_url, url_place=place or "provider")
-        Trust(environment=environment, ask=self.ask).require(sending)
 
     def _start_emulator(self, file: PipelineFile) -> str:
         """Start an emulator for one pipeline with its own answers, and return its URL. All emulators share one folder

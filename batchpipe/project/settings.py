@@ -3,6 +3,7 @@
 A setting is taken from the first of these that has it: the command line, `BATCHPIPE_*` variables, the `.env` of the
 project root, `[tool.batchpipe.env.NAME]`, `[tool.batchpipe]`, the defaults. The two tables are in `batchpipe.toml` or
 in `pyproject.toml`; `batchpipe.toml` may have the keys at its top level instead, with `[env.NAME]` beside them.
+The tables of `providers` are merged key by key.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import Budget
 from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.provider_tables import (
+    PROVIDERS,
+    SEPARATOR,
+    ProviderTable,
+    merged_tables,
+    refuse_unknown_keys,
+    tables_of_variables,
+)
 from batchpipe.project.trust import Place, is_tracked
 
 PREFIX = "BATCHPIPE_"
@@ -82,6 +91,9 @@ class Settings(BaseSettings):
     budget: Annotated[Budget, BeforeValidator(_table)] = Field(
         default_factory=Budget,
         description="Table with the keys of `[budget]`: what all pipelines of the project may spend together.",
+    )
+    providers: Mapping[str, ProviderTable] = Field(
+        default_factory=dict, description="A table for each provider beside the built-in ones, or instead of them."
     )
 
     def text(self, key: str, environment: Mapping[str, str]) -> str | None:
@@ -168,7 +180,7 @@ def load_settings(
     A value of None in `command_line` counts as not given; `env` is the value of `--env`. Raises UsageError, with its
     place, for an unknown key or a bad value.
     """
-    layers = _layers(root, environment, command_line or {}, env)
+    layers = _with_merged_providers(_layers(root, environment, command_line or {}, env))
     for layer in layers:
         _refuse_unknown(layer)
 
@@ -216,6 +228,32 @@ def _layers(
         Layer(".env", _prefixed(_dotenv(root)), PREFIX),
         *_file_layers(root, env),
     ]
+
+
+def _with_merged_providers(layers: Sequence[Layer]) -> list[Layer]:
+    """Return `layers` without their provider tables, below a layer of the tables that these make together.
+
+    Raises UsageError for a table that is none, or has a key that there is not.
+    """
+    tables = []
+    for layer in layers:
+        if layer.prefix:
+            given: Any = tables_of_variables(layer.values)
+        else:
+            given = layer.values.get(PROVIDERS, {})
+            refuse_unknown_keys(given, f"{layer.name} {PROVIDERS}")
+        tables.append(given)
+    found = merged_tables(tables)
+    if not found:
+        return list(layers)
+    left = [
+        replace(
+            layer,
+            values={key: value for key, value in layer.values.items() if key.partition(SEPARATOR)[0] != PROVIDERS},
+        )
+        for layer in layers
+    ]
+    return [Layer("the settings", {PROVIDERS: found}), *left]
 
 
 def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
@@ -299,6 +337,10 @@ def _bad_value(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0])
     layer = next((each for each in layers if key in each.values), layers[-1])
+    if key == PROVIDERS:
+        place = ".".join(str(each) for each in first["loc"] if isinstance(each, int) or "[" not in str(each))
+        what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
+        return UsageError(what, where=layer.where(place), hint=f"{first['msg']}.")
     value = layer.values.get(key)
     what = f"{repr(value) if isinstance(value, str) else value} is not valid"
     about = Settings.model_fields[key].description

@@ -36,6 +36,7 @@ class KnownProvider:
     models: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     concurrency: int | None = None
+    keep_results_days: int | None = None
     own_address: bool = True
 
     @property
@@ -71,10 +72,14 @@ def built_in(name: str) -> KnownProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownProviders:
-    """All providers that a model may name, and the `default` of models without a prefix."""
+    """All providers that a model may name, and the `default` of models without a prefix.
+
+    `short_forms` are the settings that are meant for the default provider alone.
+    """
 
     default: str = DEFAULT_PROVIDER
     by_name: Mapping[str, KnownProvider] = field(default_factory=lambda: {name: built_in(name) for name in REGISTRY})
+    short_forms: tuple[str, ...] = ()
 
     def split(self, model: str) -> tuple[str, str]:
         """Split `provider:model` into its two parts. A model without a prefix belongs to the default provider.
@@ -92,8 +97,16 @@ class KnownProviders:
         return (provider, name) if meant and provider != _FINE_TUNED else (self.default, model)
 
     def of(self, name: str, *, where: str = "provider") -> KnownProvider:
-        """Return the provider `name`. Raises PipelineError at `where` for one that is not known."""
+        """Return the provider `name`.
+
+        Raises PipelineError at `where` for one that is not known, and for another than the default one while the
+        settings have a key that is meant for that one alone.
+        """
         found = self.by_name.get(name)
+        if found is not None and name != self.default and self.short_forms:
+            key = self.short_forms[0]
+            hint = f"Write {key} under [tool.batchpipe.providers.{self.default}]."
+            raise PipelineError(f"the setting `{key}` does not say which provider it is for", where=where, hint=hint)
         if found is not None:
             return found
         near = difflib.get_close_matches(name, self.by_name, 1, 0.6)
@@ -102,6 +115,17 @@ class KnownProviders:
         hint += f" If `{name}:` begins the model's name, write the provider before it: {self.default}:{name}:..."
         hint += f" To add a provider: [tool.batchpipe.providers.{name}] in pyproject.toml."
         raise PipelineError(f"there is no provider `{name}`", where=where, hint=hint)
+
+    def recorded(self, name: str, protocol: str, endpoint: str | None) -> KnownProvider:
+        """Return the provider that had the name `name` and spoke `protocol` when something was sent to it."""
+        found = self.by_name.get(name)
+        if found is None or found.protocol != protocol:
+            return KnownProvider(name=name, protocol=protocol, endpoint=endpoint, own_address=False)
+        return found if found.endpoint == endpoint else replace(found, endpoint=endpoint)
+
+    def labelled(self, name: str) -> KnownProvider | None:
+        """Return the provider that has this name now; None where none has."""
+        return self.by_name.get(name)
 
     def full_name(self, rung: RungSettings) -> str:
         """Return the name of a rung's model as a pipeline file may have it: with a prefix where one is needed."""

@@ -33,7 +33,7 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
 SPEC = ("pipeline.evaluations", "pipeline.files", "pipeline.model", "pipeline.load")
-STEPS = (*PURE, *SPEC, "", "common.*", "providers", "store.*")
+STEPS = (*PURE, *SPEC, "", "common.*", "providers", "providers.known", "store.*")
 SHELL = (
     *PURE,
     "",
@@ -45,6 +45,7 @@ SHELL = (
     "pipeline.*",
     "project.*",
     "providers",
+    "providers.known",
     "store.*",
 )
 SAID = ("commands.call.*", "commands.printing.*")
@@ -91,10 +92,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
     "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
+    "engine.access.*": (*STEPS, "engine.cost.*", "engine.ledger.*", "pipeline.variables", "project.*"),
     "engine.context": (
         *STEPS,
         "chain.*",
         "emulator",
+        "engine.access.*",
         "engine.cost.*",
         "engine.resolved.*",
         "engine.source.*",
@@ -109,7 +112,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
     ),
-    "engine.exchange.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
+    "engine.exchange.*": (*STEPS, "engine.access.*", "engine.ledger.*", "engine.resolved.*"),
     "engine.plan.*": (
         *STEPS,
         "engine.answers.*",
@@ -133,6 +136,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "engine.batches.*": (
         *STEPS,
+        "engine.access.*",
         "engine.answers.*",
         "engine.context",
         "engine.cost.*",
@@ -156,6 +160,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "engine.replay.*": (
         *STEPS,
+        "engine.access.*",
         "engine.batches.*",
         "engine.context",
         "engine.exchange.*",
@@ -175,6 +180,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "engine.run.*": (
         *STEPS,
+        "engine.access.*",
         "engine.answers.*",
         "engine.batches.*",
         "engine.calls.*",
@@ -346,6 +352,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (
         "common.machine",
+        "engine.access.making",
         "providers.interface",
         "providers.shared.*",
         "providers.anthropic.*",
@@ -362,6 +369,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
         "decide.fingerprint",
         "schema.exact_json",
         "schema.validate",
+        "schema.visible",
         "providers.shared.*",
         "providers.anthropic.*",
         "providers.gemini.*",
@@ -369,7 +377,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
         "emulator.*",
     ),
     "pyarrow": ("engine.*", "store.arrow"),
-    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.settings"),
+    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.provider_tables", "project.settings"),
     "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library",),

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.providers import RuleProblem, RungSettings, get_provider_module
 from batchpipe.providers.anthropic import RULES
 from batchpipe.providers.anthropic.encoding import SAMPLING
 from batchpipe.providers.anthropic.lint import REFUSED, SETTINGS
 from batchpipe.providers.anthropic.models import find_model, listed_models, model_data
+from batchpipe.providers.known import KnownProviders
 
 OLD = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5-20251001")
 MIDDLE = ("claude-opus-4-6", "claude-sonnet-4-6")
@@ -230,6 +230,7 @@ def test_every_setting_is_encoded_or_a_header() -> None:
 
 
 def test_a_colon_belongs_to_the_model_unless_a_provider_stands_before_it() -> None:
+    known = KnownProviders(default="mine")
     for name in (
         "ft:gpt-4o-mini:acme::abc",
         "anthropic.claude-3-haiku-20240307-v1:0",
@@ -237,10 +238,10 @@ def test_a_colon_belongs_to_the_model_unless_a_provider_stands_before_it() -> No
         "x:latest",
         "ft:a-b",
     ):
-        assert split_model(name, "mine") == ("mine", name)
-    assert split_model("anthropic:ft:a-b", "mine") == ("anthropic", "ft:a-b")
+        assert known.split(name) == ("mine", name)
+    assert known.split("anthropic:ft:a-b") == ("anthropic", "ft:a-b")
     for name in ("nosuch:claude-x", "antropic:claude-haiku-4-5", "anthropc:x"):
-        assert ":".join(split_model(name, "mine")) == name
+        assert ":".join(known.split(name)) == name
 
 
 def test_providers_are_found_by_name() -> None:

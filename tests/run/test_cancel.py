@@ -111,7 +111,7 @@ def test_a_batch_that_ended_meanwhile_is_no_failure(project: Project) -> None:
     project.faults({"delay_seconds": 0})
     context = project.context()
     ((batch_id,),) = project.sql("SELECT batch_id FROM ledger.batches")
-    provider = context.provider(project.pipeline())
+    provider = context.providers_of(project.pipeline()).named("anthropic")
     for _ in range(50):
         if provider.poll(batch_id).ended:
             break

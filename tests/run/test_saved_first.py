@@ -23,7 +23,7 @@ def in_flight(project: Project, name: str = "demo") -> None:
     file = project.pipeline(name=name)
     project.rows(numbered(4))
     project.run(name, no_wait=True)
-    provider = project.context().provider(file)
+    provider = project.context().providers_of(file).named("anthropic")
     while not all(provider.poll(batch_id).ended for batch_id in project.log()["batches"]):
         time.sleep(0.02)
 

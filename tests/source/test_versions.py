@@ -82,7 +82,7 @@ def resolved_as(project: Project, name: str, *, for_plan: bool = False) -> Resol
             version = read_version(session, ["demo"], found) if isinstance(found, KnownVersion) else found
             past = None if for_plan else past_columns(session, ["demo"])
         with context.source(file, {}) as source:
-            return resolve_version(version, file, source, context.default_provider, past=past)
+            return resolve_version(version, file, source, context.providers, past=past)
     finally:
         work.close()
         context.close()
@@ -274,7 +274,7 @@ def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path
             ),
             [name],
         )
-    resolved = resolve_version(recorded, file, KnownInputs(work.connection, ()), context.default_provider, past=past)
+    resolved = resolve_version(recorded, file, KnownInputs(work.connection, ()), context.providers, past=past)
     fingerprint = fingerprinter(file.pipeline.output.format, resolved.visible_schema)
     assert rows
     for columns, types, texts, sent in rows:

@@ -113,7 +113,7 @@ def _judges(
     context: Context, file: PipelineFile, params: Mapping[str, Any], resolved: Resolved
 ) -> tuple[FieldJudge, ...]:
     """Return the judges of `[eval]`, resolved over gold, or over the input where gold lacks its columns."""
-    provider = context.default_provider
+    provider = context.providers
     if file.pipeline.eval is None or file.pipeline.eval.gold is None:
         fields = reviewed_fields(file)
     else:

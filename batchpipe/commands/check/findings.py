@@ -102,7 +102,7 @@ def _subject(
         input_usd=step.input if step is not None else None,
         cache_read_usd=step.cache_read if step is not None else None,
         head=templates.static_head,
-        cached_from=resolved.rules.cached_from_tokens(resolved.rungs[0].model),
+        cached_from=resolved.rules_of(resolved.rungs[0]).cached_from_tokens(resolved.rungs[0].model),
         known={
             Code.P008: list(_changing_query(file, source)),
             Code.P009: list(_model_settings(resolved)),

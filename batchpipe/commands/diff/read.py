@@ -149,7 +149,7 @@ def _side(
     """Return one side: a version of the ledger, or a commit that is resolved for it."""
     if isinstance(version, Commit):
         with context.source(file, params) as source:
-            resolved = resolve_version(version, file, source, context.default_provider, past=known.past)
+            resolved = resolve_version(version, file, source, context.providers, past=known.past)
         same = [each for each in known.versions if each.prompt_version == resolved.version.prompt_version]
         return DiffSide(
             text=text_of_resolved(resolved, f"{version.label}, {same[0].version}" if same else version.label),

@@ -37,7 +37,6 @@ from batchpipe.engine.quality.agreement import take_as_true
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.quality.prepare import Wanted
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownVersion, find_version, known_versions, read_version
@@ -50,7 +49,6 @@ from batchpipe.evaluation.library import scipy_stats
 from batchpipe.html.render import report_path, write_report
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import get_provider_module
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -90,7 +88,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
         made_up = call.settings.emulator and context.emulator_answers(file) is None
         refuse(request, made_up=made_up)
         for each in (*request.model, *([request.as_good_as] if request.as_good_as else [])):
-            get_provider_module(split_model(each, context.default_provider)[0], where="--model")
+            context.providers.of(context.providers.split(each)[0], where="--model")
         look_before_evaluation(context, work, file)
         wanted = Wanted(
             every=_every(request),

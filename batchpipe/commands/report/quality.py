@@ -20,9 +20,9 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.engine.gold.answered_gold import GradedAnswer, grade_answers, read_true_values, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.versions import known_versions, read_version
 from batchpipe.pipeline.model import Output, PipelineFile
+from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.columns import output_columns
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
@@ -140,7 +140,7 @@ def read_quality(
         except BatchpipeError as error:
             problem = str(error)
         with context.database.reading(work) as session:
-            evaluated = _evaluated(session, named, file, error_usd)
+            evaluated = _evaluated(session, named, file, error_usd, context.providers)
     right = _agreed("", found) if found else None
     per_correct, ends = _per_correct(usd_per_1000, right)
     return ReportQuality(
@@ -205,7 +205,9 @@ def _per_correct(
     return (usd_per_1000 * right.n / right.agreed).quantize(PLACES), ((usd_per_1000 / high).quantize(PLACES), most)
 
 
-def _evaluated(session: Session, named: Named, file: PipelineFile, error_usd: Decimal | None) -> Evaluated | None:
+def _evaluated(
+    session: Session, named: Named, file: PipelineFile, error_usd: Decimal | None, providers: KnownProviders
+) -> Evaluated | None:
     """Return the newest evaluation that is recorded; None where there is none.
 
     Reads `ledger.events`.
@@ -214,7 +216,7 @@ def _evaluated(session: Session, named: Named, file: PipelineFile, error_usd: De
     if not found:
         return None
     data, at = json.loads(found[0][0]), found[0][1]
-    models = SEVERAL.join(split_model(each.model, "")[1] for each in file.pipeline.models)
+    models = SEVERAL.join(providers.split(each.model)[1] for each in file.pipeline.models)
     right = Agreed(name=data["model"], n=data["n"], agreed=data["hits"])
     cost = None if data["cost_usd"] is None else Decimal(data["cost_usd"])
     return Evaluated(

@@ -33,6 +33,7 @@ from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.output.output_table import merge_collected
 from batchpipe.providers import BatchState, WithoutLine
+from batchpipe.providers.known import KnownProvider
 from batchpipe.schema.columns import has_exact_numbers
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
@@ -115,7 +116,7 @@ class Collector:
             return None
         self._fill_sent([self._ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.parts.work.connection
-        self._read_lines(paths)
+        self._read_lines(paths, ended[0][0])
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
@@ -136,7 +137,7 @@ class Collector:
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
         validate_received(self.parts)
-        fill_result_prices(self.parts, self.prices, made_on(*ended[0]))
+        fill_result_prices(self.parts, self.prices, self.parts.providers.known_of(ended[0][0]), made_on(*ended[0]))
         collected = self._record(ended, faults)
         self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
@@ -161,30 +162,34 @@ class Collector:
         Raises what the provider's `collect` raises.
         """
         if self.parts.raw_folder.results(batch.chunk_id) is None:
-            download_results(batch, state, self.parts.provider(), self.parts.raw_folder)
+            download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
 
-    def record_answer(self, chunk_id: str, path: Path) -> None:
-        """Record the result of a request that was answered at once; no row is decided by it.
+    def record_answer(self, chunk_id: str, path: Path, provider: KnownProvider) -> None:
+        """Record the result of a request that `provider` answered at once; no row is decided by it.
 
         `path` is a file with the one line of the result.
         Writes `ledger.results`, `ledger.prices`.
         """
         self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
-        self._read_lines([path])
+        read_lines(self.parts.work, provider.rules, [path], exact_inputs=self._has_exact_inputs())
         self._choose_lines()
         validate_received(self.parts)
-        fill_result_prices(self.parts, self.prices, self.parts.database.clock().date())
+        fill_result_prices(self.parts, self.prices, provider, self.parts.database.clock().date())
         with self.parts.writing() as session:
             insert_results(session, self._stamp(session))
             book_unknown_costs(session, self.parts, self.prices, session.now.date())
             self.parts.add_event(session, "call_ended", {"outcome": "answered"}, chunk_id=chunk_id)
 
-    def _read_lines(self, paths: Sequence[Path]) -> None:
-        """Fill `work.lines` from `paths`; the numbers of a tool's input keep their digits where columns have room."""
+    def _read_lines(self, paths: Sequence[Path], batch: OpenBatch) -> None:
+        """Fill `work.lines` from `paths`, as the provider of `batch` writes lines."""
+        rules = self.parts.providers.known_of(batch).rules
+        read_lines(self.parts.work, rules, paths, exact_inputs=self._has_exact_inputs())
+
+    def _has_exact_inputs(self) -> bool:
+        """Return whether the numbers of a tool's input keep their digits: where columns have room for them."""
         resolved = self.parts.resolved
         tool = resolved.file.pipeline.output.format == "tool"
-        exact = tool and any(has_exact_numbers(each.shape) for each in resolved.columns)
-        read_lines(self.parts.work, resolved.rules, paths, exact_inputs=exact)
+        return tool and any(has_exact_numbers(each.shape) for each in resolved.columns)
 
     def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
@@ -211,10 +216,10 @@ class Collector:
         for attempt in range(looks):
             path = self.parts.raw_folder.results(batch.chunk_id)
             if attempt or path is None:
-                download_results(batch, state, self.parts.provider(), self.parts.raw_folder)
+                download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
                 path = self.parts.raw_folder.download(batch.chunk_id)
             self._fill_sent([self._ended_results(batch, state, path)])
-            self._read_lines([path])
+            self._read_lines([path], batch)
             faults, ours = line_faults(self.parts.work.connection)
             if not any(faults.values()):
                 self.parts.work.connection.execute(query("received"))

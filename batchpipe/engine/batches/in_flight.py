@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from batchpipe.common import telemetry
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, made_on
 from batchpipe.engine.batches.reconcile import Reconciler
@@ -42,7 +42,7 @@ class BatchesInFlight:
     `due_again` says that results made rows due again; `compare_anew` that all rows are to be compared with the ledger
     again, since a chunk was lost or an earlier run's results came. `stop` is the message that stops the run.
     `next_look` is the time of the next poll, naive UTC. `seen` has what the provider has just said of batches, by
-    chunk: they are not asked about again.
+    chunk: they are not asked about again. `unaskable` has the error of each chunk that no provider can be asked about.
     """
 
     collector: Collector
@@ -59,6 +59,7 @@ class BatchesInFlight:
     accepted: int = 0
     failed: int = 0
     seen: dict[str, BatchState] = field(default_factory=dict)
+    unaskable: dict[str, ProviderError] = field(default_factory=dict, init=False)
     _orphans_marked: bool = field(default=False, init=False)
     _unreachable_since: datetime | None = field(default=None, init=False)
     _saved_at: datetime | None = field(default=None, init=False)
@@ -91,13 +92,13 @@ class BatchesInFlight:
         if self.open:
             try:
                 self._collect_what_ended()
-                discard_inputs(self.parts, self.parts.provider())
+                discard_inputs(self.parts, self.open)
                 self._unreachable_since = None
             except NotSentError as error:
                 self._stop_if_unreachable(error, now)
             self.refresh()
         if self.late.stop is not None:
-            raise refusal(self.late.stop, self.parts.provider().key_hash)
+            raise refusal(self.late.stop, self.late.stopped_with)
         self.next_look = max(self._look_after(now), self.troubled.asked_until or now) if self.open else None
         self.compare_anew = self.compare_anew or self.troubled.lost
         self.troubled.lost = False
@@ -109,8 +110,9 @@ class BatchesInFlight:
         database.
         """
         self.troubled.look_anew()
+        self._find_unaskable()
         self._search_orphans()
-        known = [each for each in self.open if each.batch_id is not None]
+        known = [each for each in self.open if each.batch_id is not None and each.chunk_id not in self.unaskable]
         answered = [(batch, state) for batch in known if (state := self._ask_about(batch)) is not None]
         ended = [each for each in answered if not self._was_refused(*each)]
         self._save(ended)
@@ -128,6 +130,15 @@ class BatchesInFlight:
         self.tell(Event(kind="batch_refused", level="warning", batch_id=batch.batch_id, detail=_why(state)))
         return True
 
+    def _find_unaskable(self) -> None:
+        """Find the open batches that no provider of the settings can be asked about: their rows stay pending."""
+        self.unaskable = {}
+        for each in self.open:
+            try:
+                self.parts.providers.of(each)
+            except (NoProviderError, CredentialsError) as error:
+                self.unaskable[each.chunk_id] = error
+
     def _save(self, ended: Sequence[EndedBatch]) -> None:
         """Download the results of `ended` batches that are not kept yet, several at once."""
         calls = [partial(self.collector.save, batch, state) for batch, state in ended]
@@ -144,7 +155,7 @@ class BatchesInFlight:
         if isinstance(error, NotSentError):
             raise error
         if isinstance(error, RefusedError) and error.kind == "account":
-            raise refusal(error, self.parts.provider().key_hash) from error
+            raise refusal(error, self.parts.providers.of(batch).key_hash) from error
         self.troubled.results_failed(batch, state, error)
 
     def save_ended(self) -> None:
@@ -158,10 +169,12 @@ class BatchesInFlight:
             return
         self._saved_at = now
         for batch in self.open:
-            if batch.batch_id is None or self.parts.raw_folder.results(batch.chunk_id) is not None:
+            if batch.batch_id is None or batch.chunk_id in self.unaskable:
+                continue
+            if self.parts.raw_folder.results(batch.chunk_id) is not None:
                 continue
             with suppress(*FAILURES):
-                state = self.parts.provider().poll(batch.batch_id)
+                state = self.parts.providers.of(batch).poll(batch.batch_id)
                 if can_be_saved(state):
                     self.collector.save(batch, state)
 
@@ -176,7 +189,7 @@ class BatchesInFlight:
             self.troubled.unanswered(batch, error)
         except RefusedError as error:
             if error.kind != "not_found":
-                raise refusal(error, self.parts.provider().key_hash) from error
+                raise refusal(error, self.parts.providers.of(batch).key_hash) from error
             self.troubled.record_missing(batch, error)
         return None
 
@@ -205,14 +218,11 @@ class BatchesInFlight:
     def _search_orphans(self) -> None:
         """Search the provider's list for the batches of chunks whose submit had no known outcome.
 
-        Raises ProviderError where the provider refuses.
+        Raises ProviderError where a provider refuses.
         """
         if not any(each.state == "held" for each in self.open):
             return
-        try:
-            found = self.reconciler.search()
-        except RefusedError as error:
-            raise refusal(error, self.parts.provider().key_hash) from error
+        found = self.reconciler.search()
         self.troubled.questions |= found.questions
         if found.unavailable is not None:
             self.tell(Event(kind="unavailable", level="warning", detail=found.unavailable))
@@ -229,7 +239,7 @@ class BatchesInFlight:
         with telemetry.span("poll", self.parts.resolved.name, batch_id=batch.batch_id):
             known = self.seen.pop(batch.chunk_id, None)
             same = known is not None and known.batch_id == batch.batch_id
-            state = known if known is not None and same else self.parts.provider().poll(batch.batch_id)
+            state = known if known is not None and same else self.parts.providers.of(batch).poll(batch.batch_id)
         self.troubled.answered(batch, state)
         return state if state.ended or state.archived else None
 
@@ -316,7 +326,7 @@ def look_after_batches(
             parts=parts, reconcile_wait=context.reconcile_wait, troubles=troubles, account_url=context.account_url
         ),
         troubled=TroubledBatches(
-            resolved=resolved, provider=parts.provider, context=context, troubles=troubles, tell=tell
+            resolved=resolved, provider=parts.providers.of, context=context, troubles=troubles, tell=tell
         ),
         late=LateRefusals(parts=parts, poll_interval=context.settings.poll_interval),
         context=context,
@@ -326,17 +336,16 @@ def look_after_batches(
 
 
 def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
-    """Yield groups of batches that may be collected together: of one day, and at most `MOST_TOGETHER` requests.
+    """Yield groups of batches that may be collected together: of one day and provider, and at most `MOST_TOGETHER`
+    requests.
 
     A batch that is presumed or archived is alone in its group.
     """
     group: list[EndedBatch] = []
     for batch, state in ended:
         alone = batch.state == "presumed" or state.archived
-        same_day = not group or made_on(*group[0]) == made_on(batch, state)
-        if group and (
-            alone or not same_day or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER
-        ):
+        alike = not group or (made_on(*group[0]) == made_on(batch, state) and _sent_to(group[0][0]) == _sent_to(batch))
+        if group and (alone or not alike or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER):
             yield group
             group = []
         group.append((batch, state))
@@ -350,6 +359,11 @@ def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
 def _why(state: BatchState) -> str:
     """Return the provider's reason for the refusal of a batch."""
     return str(state.ended.refused) if state.ended is not None and state.ended.refused is not None else ""
+
+
+def _sent_to(batch: OpenBatch) -> tuple[str, str, str | None]:
+    """Return what the lines of a batch are read and priced by."""
+    return batch.provider, batch.protocol, batch.endpoint
 
 
 def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:

@@ -66,6 +66,6 @@ def _ladder_policy(resolved: Resolved) -> LadderPolicy:
         attempts=retry.attempts,
         transient=retry.transient,
         max_tokens=tuple(each.max_tokens for each in resolved.rungs),
-        caps=tuple(resolved.rules.max_output_tokens(each.model) for each in resolved.rungs),
-        contexts=tuple(resolved.rules.context_tokens(each.model) for each in resolved.rungs),
+        caps=tuple(resolved.rules_of(each).max_output_tokens(each.model) for each in resolved.rungs),
+        contexts=tuple(resolved.rules_of(each).context_tokens(each.model) for each in resolved.rungs),
     )

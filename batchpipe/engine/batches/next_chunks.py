@@ -157,7 +157,7 @@ class ChunkChooser:
                 if rung not in current:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
-                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind else set()
+                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind(rung) else set()
                 whole = min(self._whole(start), caching.most)
                 if (busy.requests or chunks) and not is_worth_sending(left.requests, whole):
                     break  # more of them fit once what is queued has ended
@@ -191,10 +191,9 @@ class ChunkChooser:
         chunk = next(each for each in self.plan.chunks if each.start + each.count > start)
         return min(chunk.start + chunk.count, next(stop for first, stop in self.pending if first <= start < stop))
 
-    @property
-    def _is_blind(self) -> bool:
+    def _is_blind(self, rung: int) -> bool:
         """Return whether a lost batch is found by its size, so that no two open chunks have one size."""
-        return self.resolved.rules.limits.create == "blind"
+        return self.resolved.rules_of(self.resolved.rungs[rung - 1]).limits.create == "blind"
 
     def _is_known(self, rung: int) -> bool:
         """Return whether there are enough results of `rung` to say what its requests cost."""

@@ -13,7 +13,7 @@ from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.most import most_unmarked_usd
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.providers import RungSettings
+from batchpipe.providers import DEFAULT_PROVIDER, RungSettings
 from batchpipe.sql.connection import Connection
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -92,8 +92,10 @@ def _most_usd(requests: Mapping[str, Any], parts: RunParts, prices: PriceBook, d
     """Return the most that requests with one model and settings can have cost; None where no price is known."""
     settings = json.loads(requests["settings"])
     model = settings.pop("model", requests["model"])
+    settings.pop("provider", None)
     rung = RungSettings(model=model, max_tokens=requests["max_tokens"], settings=settings)
-    price = prices.price(parts.resolved, rung, day, realtime=requests["realtime"])
+    provider = parts.providers.known.labelled(requests["provider"] or DEFAULT_PROVIDER)
+    price = prices.price_at(provider, rung, day, realtime=requests["realtime"]) if provider is not None else None
     if price is None:
         return None
     tokens_in = requests["bytes"] + OVERHEAD_TOKENS * requests["requests"]

@@ -14,14 +14,14 @@ from typing import Any
 
 from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
-from batchpipe.engine.exchange.records import label_of, submitted_batch_data
+from batchpipe.engine.exchange.records import label_of, refusal, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, open_batches
 from batchpipe.engine.waits.accounts import Intent, NamedAccounts, read_intents, read_named_accounts
 from batchpipe.engine.waits.questions import Question, ask_account, ask_presumed_gone, ask_unlisted
 from batchpipe.engine.waits.troubles import TroubleBook
 from batchpipe.pipeline.evaluations import evaluated_pipeline
-from batchpipe.providers import BatchList, BatchState, Provider, UnavailableError
+from batchpipe.providers import BatchList, BatchState, Provider, RefusedError, UnavailableError
 from batchpipe.store.queries import query
 
 SKEW = timedelta(minutes=5)
@@ -129,14 +129,35 @@ class Reconciler:
         return "chunk_unknown", {"message": "the process ended before an answer was recorded"}
 
     def search(self) -> SearchResult:
-        """Look for the orphans' batches in the provider's list, and record what was found.
+        """Look for the orphans' batches in the lists of their providers, and record what was found.
+
+        Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises NotSentError of the
+        provider, ProviderError where it refuses.
+        """
+        result = SearchResult()
+        with self.parts.reading() as session:
+            held = [each for each in open_batches(session, self.parts.resolved.names) if each.state == "held"]
+        for provider, orphans in self.parts.providers.groups(held):
+            try:
+                found = self._search_at(provider, {each.chunk_id for each in orphans})
+            except RefusedError as error:
+                raise refusal(error, provider.key_hash) from error
+            result = SearchResult(
+                changed=result.changed or found.changed,
+                questions={**result.questions, **found.questions},
+                unavailable=result.unavailable or found.unavailable,
+            )
+        return result
+
+    def _search_at(self, provider: Provider, wanted: Collection[str]) -> SearchResult:
+        """Look for the batches of the chunks `wanted` in the list of `provider`, and record what was found.
 
         Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`, the raw folder. Raises NotSentError and
         RefusedError of the provider.
         """
         with self.parts.reading() as session:
             found = open_batches(session, self.parts.resolved.names)
-            held = [each for each in found if each.state == "held"]
+            held = [each for each in found if each.state == "held" and each.chunk_id in wanted]
             if not held:
                 return SearchResult()
             decided = {batch_id for (batch_id,) in session.rows(query("decided_batch_ids"))}
@@ -144,7 +165,7 @@ class Reconciler:
             named = read_named_accounts(session)
             intents = read_intents(session, held, named)
             inputs = dict(session.rows(query("uploaded_input"), {"chunk_ids": [each.chunk_id for each in held]}))
-        provider, asked_at = self.parts.provider(), self.parts.database.clock()
+        asked_at = self.parts.database.clock()
         taken = {each.batch_id for each in found if each.state == "presumed"}
         labelled = provider.limits.create == "label"
         orphans = [_orphan(each, intents[each.chunk_id], None, inputs.get(each.chunk_id)) for each in held]

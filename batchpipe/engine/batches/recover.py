@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.common.errors import ProviderError, UsageError
+from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError, UsageError
 from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
+from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.reconcile import NEAR
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.records import refusal, submitted_batch_data
@@ -20,7 +21,7 @@ from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, saving
 from batchpipe.engine.waits.gone import GoneResults, record_gone
 from batchpipe.engine.waits.troubles import Trouble, read_troubles
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState, NotSentError, RefusedError, UnavailableError
+from batchpipe.providers import BatchState, NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
@@ -126,17 +127,25 @@ class Recovery:
         if not chunks:
             return UndecidedChunks(chunks=(), candidates=None)
         since = min(each.prepared_at for each in chunks) - NEAR
-        try:
-            listed = self.context.provider(self.file).list_batches(lambda states: False).states
-        except RefusedError as error:
-            raise refusal(error, self.context.provider(self.file).key_hash) from error
-        except (NotSentError, UnavailableError) as error:
-            hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
+        listed = [each for provider, _ in self._providers.groups(chunks) for each in self._listed(provider)]
         known |= {each.batch_id for each in chunks if each.batch_id is not None}
         near = [each for each in listed if each.created_at is None or each.created_at >= since]
         candidates = [_candidate(each) for each in near if each.batch_id not in known]
         return UndecidedChunks(chunks=chunks, candidates=candidates)
+
+    def _listed(self, provider: Provider) -> Sequence[BatchState]:
+        """Return the list of batches of `provider`. Raises ProviderError where it cannot be read."""
+        try:
+            return provider.list_batches(lambda states: False).states
+        except RefusedError as error:
+            raise refusal(error, provider.key_hash) from error
+        except (NotSentError, UnavailableError) as error:
+            hint = "Check the network and `base_url`, then run the same command again."
+            raise ProviderError(f"the list of batches cannot be read: {error}", where=self.name, hint=hint) from error
+
+    @property
+    def _providers(self) -> PipelineProviders:
+        return self.context.providers_of(self.file)
 
     def adopt(self, batch_id: str) -> OpenBatch:
         """Take the batch for the held chunk of its size, and return the chunk.
@@ -153,8 +162,8 @@ class Recovery:
         if batch_id in known and not presumed:
             hint = f"See the batches whose owner is not known: batchpipe recover {self.name}"
             raise UsageError(f"the batch {batch_id} is known already", where=self.name, hint=hint)
-        state = self._poll(batch_id)
-        fitting = presumed or [each for each in chunks if state.total in (None, each.requests)]
+        state, askable = self._poll(batch_id, presumed or chunks)
+        fitting = presumed or [each for each in askable if state.total in (None, each.requests)]
         if not fitting or state.total not in (None, fitting[0].requests):
             sizes = ", ".join(f"{each.requests:,}" for each in chunks)
             what = f"the batch {batch_id} has {state.total or 0:,} requests, the held chunks have {sizes}"
@@ -196,7 +205,11 @@ class Recovery:
             return _Fate(why="its batch was not found")
         overdue = is_overdue(self.context.clock() - batch.prepared_at, life(batch.created_at, batch.expires_at))
         try:
-            state = self._poll_patiently(batch.batch_id)
+            provider = self._providers.of(batch)
+        except (NoProviderError, CredentialsError) as error:
+            return _Fate(why=error.what, alive=not overdue)
+        try:
+            state = self._poll_patiently(provider, batch.batch_id)
         except (NotSentError, UnavailableError, RefusedError) as error:
             answers = isinstance(error, RefusedError) or not overdue
             return _Fate(why=f"the provider cannot be asked about it: {error}", alive=answers)
@@ -221,9 +234,9 @@ class Recovery:
         path = self.raw_folder.download(batch.chunk_id)
         try:
             with saving(path):
-                self.context.provider(self.file).collect(state.batch_id, path)
+                self._providers.of(batch).collect(state.batch_id, path)
         except (NotSentError, UnavailableError, RefusedError) as error:
-            limits = self.context.provider(self.file).limits
+            limits = self._providers.known_of(batch).rules.limits
             age = (state.answered_at or now) - (state.created_at or batch.prepared_at)
             if state.archived and isinstance(error, RefusedError):
                 return _Fate(why="its results are gone", young=age.total_seconds() < limits.results_seconds)
@@ -234,12 +247,12 @@ class Recovery:
             return _Fate(why=f"its results cannot be read: {error}", alive=not long)
         return _COLLECTABLE
 
-    def _poll_patiently(self, batch_id: str) -> BatchState | None:
+    def _poll_patiently(self, provider: Provider, batch_id: str) -> BatchState | None:
         """Return the state of a batch; None where the provider does not find it, when asked again as well."""
         pause = min(self.context.settings.poll_interval, LONGEST_PAUSE_SECONDS)
         for look in range(LOOKS):
             try:
-                return self.context.provider(self.file).poll(batch_id)
+                return provider.poll(batch_id)
             except RefusedError as error:
                 if error.kind != "not_found":
                     raise
@@ -247,20 +260,28 @@ class Recovery:
                 self.context.database.sleep(pause)
         return None
 
-    def _poll(self, batch_id: str) -> BatchState:
-        """Return the state of a batch. Raises ProviderError where it is not found or cannot be asked for."""
-        provider = self.context.provider(self.file)
-        try:
-            return provider.poll(batch_id)
-        except RefusedError as error:
-            if error.kind != "not_found":
-                raise refusal(error, provider.key_hash) from error
-            what = f"the provider does not find the batch {batch_id}: {error.message}"
-            hint = f"See the batches that there are: batchpipe recover {self.name}"
-            raise ProviderError(what, where=self.name, hint=hint) from error
-        except (NotSentError, UnavailableError) as error:
-            hint = "Check the network and `base_url`, then run the same command again."
-            raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
+    def _poll(self, batch_id: str, chunks: Sequence[OpenBatch]) -> tuple[BatchState, Sequence[OpenBatch]]:
+        """Return the state of a batch, and those of `chunks` that were sent to the provider that has it.
+
+        Raises ProviderError where no provider of them finds it or can be asked.
+        """
+        refused: RefusedError | None = None
+        groups = self._providers.groups(chunks)
+        for provider, sent_there in groups:
+            try:
+                return provider.poll(batch_id), sent_there
+            except RefusedError as error:
+                if error.kind != "not_found" and len(groups) == 1:
+                    raise refusal(error, provider.key_hash) from error
+                refused = error
+            except (NotSentError, UnavailableError) as error:
+                hint = "Check the network and `base_url`, then run the same command again."
+                raise ProviderError(f"the provider cannot be asked: {error}", where=self.name, hint=hint) from error
+        if refused is None:
+            self._providers.of(chunks[0])  # raises what the settings lack
+        what = f"the provider does not find the batch {batch_id}: {refused.message if refused else ''}"
+        hint = f"See the batches that there are: batchpipe recover {self.name}"
+        raise ProviderError(what, where=self.name, hint=hint) from refused
 
     def _undecided(self) -> tuple[list[OpenBatch], set[str]]:
         """Return the chunks of unknown outcome, and the ids of the batches whose owner is known.

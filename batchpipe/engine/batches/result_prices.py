@@ -7,8 +7,9 @@ from datetime import date
 from typing import Any
 
 from batchpipe.engine.cost.ladder import PriceBook
-from batchpipe.engine.cost.pricing import ALL_INPUT, prices_table
+from batchpipe.engine.cost.pricing import ALL_INPUT
 from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -22,20 +23,15 @@ _COST = (
 )
 
 
-def fill_result_prices(parts: RunParts, prices: PriceBook, day: date) -> None:
+def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date) -> None:
     """Fill `work.prices` with the unit prices of the models that answered, as they were on `day`.
 
-    `day` is the day on which the batch was made. Prices are US dollars.
+    All were sent to `provider`. `day` is the day on which the batch was made. Prices are US dollars.
     Reads `work.received`. Writes `work.prices`.
     """
     connection = parts.work.connection
-    models = [
-        (parts.resolved.rules.name, model)
-        for (model,) in connection.execute(
-            "SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL"
-        ).fetchall()
-    ]
-    rows = prices_table(models, [day], file=prices.file, price_factor=prices.factor)
+    found = connection.execute("SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL").fetchall()
+    rows = prices.rows(provider, [model for (model,) in found], day)
     money = "DECIMAL(20, 15)"
     connection.execute(
         # work.prices: One row is the price of a model in a tier, from a day and a number of input tokens on.

@@ -141,7 +141,8 @@ class DueRequests:
             self._say_what_waits()
             return False
         try:
-            sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks)
+            rungs = {each.rung for each in found.chunks}
+            sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs)
         except PlanOvertakenError as error:
             self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
             self.tell(Event(kind="overtaken"))
@@ -186,7 +187,7 @@ class DueRequests:
         Reads what `read_smaller_chunks` reads.
         """
         resolved = self.submitter.parts.resolved
-        if resolved.rules.limits.create == "blind":
+        if all(resolved.rules_of(each).limits.create == "blind" for each in resolved.rungs):
             return SmallerChunks()
         return read_smaller_chunks(session, resolved.names)
 

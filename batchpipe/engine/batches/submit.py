@@ -15,6 +15,7 @@ from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
 from batchpipe.engine.exchange.records import fail_single, label_of, refusal, refusal_data, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.engine.exchange.sent_to import SentTo, sent_to
 from batchpipe.engine.exchange.uploads import Post, upload_inputs
 from batchpipe.engine.ledger.raw_folder import keep_chunks
 from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
@@ -106,50 +107,47 @@ class Submitter:
     account_url: Callable[[Provider], str]
     account: Callable[[Provider], Account]
 
-    def send(self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks) -> list[SentChunk]:
+    def send(
+        self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks, rungs: Collection[int]
+    ) -> list[SentChunk]:
         """Send the chunks that `choose` returns, side by side, and return what became of each.
 
-        `choose` is called with the session that commits the chunks, and with the sizes that they may not have. The
-        requests were rendered with `cache_marks`.
+        `choose` is called with the session that commits the chunks, and with the sizes that they may not have; chunks
+        of other rungs than `rungs` are left for later. The requests were rendered with `cache_marks`.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
         Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder. Raises ProviderError
         where the provider refuses to list its batches: then no lost batch could be found again.
         """
-        provider = self.parts.provider()
-        try:
-            account = self.account(provider)
-        except RefusedError as error:
-            raise refusal(error, provider.key_hash) from error
+        accounts = sent_to(self.parts, rungs, self.account, self.account_url)
         age = IntentAge(clock=self.parts.database.clock, monotonic=self.parts.monotonic)
-        chunks, open_ids = self._commit_intents(provider, account, plan, choose, cache_marks, age)
+        chunks, open_ids = self._commit_intents(accounts, plan, choose, cache_marks, age)
         if not chunks:
             return []
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
         posts = {
-            chunk_id: self._post(provider, plan, chunk_id, chunk, cache_marks) for chunk_id, chunk in chunks.items()
+            chunk_id: self._post(accounts[chunk.rung].provider, plan, chunk_id, chunk, cache_marks)
+            for chunk_id, chunk in chunks.items()
         }
         self.parts.work.connection.execute("DROP TABLE work.chunk")
-        answers = self._make_batches(provider, plan, posts, age)
+        answers = self._make_batches(plan, posts, age)
         outcomes = [
-            self._outcome(chunk_id, chunk, answer)
+            self._outcome(chunk_id, chunk, answer, accounts[chunk.rung].provider)
             for (chunk_id, chunk), answer in zip(chunks.items(), _named_once(answers, open_ids), strict=True)
         ]
         self._record(outcomes)
         return [each.sent for each in outcomes]
 
-    def _make_batches(
-        self, provider: Provider, plan: Plan, posts: Mapping[str, Post], age: IntentAge
-    ) -> list[BatchState | Failure]:
+    def _make_batches(self, plan: Plan, posts: Mapping[str, Post], age: IntentAge) -> list[BatchState | Failure]:
         """Upload the bodies where the protocol wants it, and make a batch of each; return the answers in their order.
 
         Writes `ledger.events`, the raw folder.
         """
-        uploaded = upload_inputs(self.parts, provider, posts)
+        uploaded = upload_inputs(self.parts, posts)
         late = self._commit_uploads(plan, uploaded.inputs, age) if uploaded.inputs else None
         failed: Mapping[str, Failure] = dict.fromkeys(posts, late) if late is not None else uploaded.failed
         sent = [chunk_id for chunk_id in posts if chunk_id not in failed]
-        calls = [self._create(provider, posts[each], uploaded.inputs.get(each), age) for each in sent]
+        calls = [self._create(posts[each], uploaded.inputs.get(each), age) for each in sent]
         answers = dict(zip(sent, self.parts.pool(calls, UPLOADS_AT_ONCE, FAILURES), strict=True)) if calls else {}
         return [failed[each] if each in failed else answers[each] for each in posts]
 
@@ -183,8 +181,7 @@ class Submitter:
 
     def _commit_intents(
         self,
-        provider: Provider,
-        account: Account,
+        accounts: Mapping[int, SentTo],
         plan: Plan,
         choose: ChooseChunks,
         cache_marks: CacheMarks,
@@ -198,12 +195,14 @@ class Submitter:
         Writes `work.chunk`, `ledger.requests`, `ledger.events`. Raises PlanOvertakenError where somebody else has asked
         for the same since the plan.
         """
-        whose = {"provider": provider.name, "base_url": self.account_url(provider)}
+        urls = sorted({each.url for each in accounts.values()})
         with self.parts.writing() as session:
             age.begin()
             refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
-            open_now = session.rows(query("open_sizes"), whose)
-            chosen = choose(session, {size for size, _ in open_now} if provider.limits.create == "blind" else ())
+            open_now = session.rows(query("open_sizes"), {"base_urls": urls})
+            blind = any(each.provider.limits.create == "blind" for each in accounts.values())
+            sizes = {size for size, _ in open_now} if blind else set()
+            chosen = [each for each in choose(session, sizes) if each.rung in accounts]
             if not chosen:
                 return {}, set()
             drawn = sorted(session.new_id() for _ in chosen)
@@ -216,16 +215,11 @@ class Submitter:
                     "run_id": self.parts.run_id,
                     "prompt_version": self.parts.resolved.version.prompt_version,
                     "policy_hash": self.parts.resolved.policy_hash,
-                    "provider": provider.name,
                     "now": session.now,
                     "seq": session.seq,
                 },
             )
-            known = whose | {
-                "organization": account.organization,
-                "workspace": account.workspace,
-                "clock_offset_seconds": account.clock_offset_seconds,
-                "key_hash": provider.key_hash,
+            known = {
                 "prompt_version": self.parts.resolved.version.prompt_version,
                 "pilot": plan.held is not None,
             }
@@ -236,7 +230,10 @@ class Submitter:
                 )
                 reserve = chunks[chunk_id].reserve_usd
                 held = {} if reserve is None else {"reserve_usd": str(reserve)}
-                self.parts.add_event(session, "chunk_prepared", data | known | caching | held, chunk_id=chunk_id)
+                sent_to = accounts[chunks[chunk_id].rung].data
+                self.parts.add_event(
+                    session, "chunk_prepared", data | known | sent_to | caching | held, chunk_id=chunk_id
+                )
         return chunks, {batch_id for _, batch_id in open_now}
 
     def _fill_chunk(self, database: str, chunks: Mapping[str, NextChunk]) -> None:
@@ -266,12 +263,17 @@ class Submitter:
     ) -> Post:
         """Return what is sent of a chunk; its body is put together here."""
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
-        rung = self.parts.resolved.rungs[chunk.rung - 1]
-        headers = provider.batch_headers(rung)
-        shipment = Shipment(label=label_of(chunk_id), rung=rung, count=chunk.count, headers=headers)
-        return Post(body=body, shipment=shipment)
+        resolved = self.parts.resolved
+        rung = resolved.rungs[chunk.rung - 1]
+        named = resolved.provider_of(rung).named(rung)
+        headers = provider.batch_headers(named)
+        return Post(
+            body=body,
+            provider=provider,
+            shipment=Shipment(label=label_of(chunk_id), rung=named, count=chunk.count, headers=headers),
+        )
 
-    def _create(self, provider: Provider, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:
+    def _create(self, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:
         """Return the call that makes the batch of a chunk."""
 
         def call() -> BatchState:
@@ -279,7 +281,7 @@ class Submitter:
             if age.seconds > INTENT_SECONDS:
                 raise TooLateError(f"more than {INTENT_SECONDS:.0f} s have passed since it was prepared")
             with telemetry.span("submit", self.parts.resolved.name, requests=post.shipment.count):
-                return provider.submit(
+                return post.provider.submit(
                     post.body, post.shipment, input_id=input_id, timeout_seconds=SUBMIT_TIMEOUT_SECONDS
                 )
 
@@ -299,14 +301,16 @@ class Submitter:
             return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
         return provider.assemble(rows)
 
-    def _outcome(self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure) -> SubmitOutcome:
+    def _outcome(
+        self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure, provider: Provider
+    ) -> SubmitOutcome:
         """Return what is recorded of the provider's answer to a chunk, and what it means."""
         sent = SentChunk(outcome="sent", start=chunk.start, count=chunk.count, chunk_id=chunk_id)
         if isinstance(answer, BatchState):
             return SubmitOutcome(kind="chunk_submitted", data=submitted_batch_data(answer), sent=sent)
         if isinstance(answer, RefusedError):
             data = refusal_data(answer)
-            return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer))
+            return SubmitOutcome(kind="chunk_refused", data=data, sent=self._refused(sent, answer, provider))
         message = str(answer)
         data = {"message": message}
         if isinstance(answer, UnknownOutcomeError):
@@ -316,14 +320,14 @@ class Submitter:
         outcome: ChunkOutcome = "too_late" if isinstance(answer, TooLateError) else "not_sent"
         return SubmitOutcome(kind="chunk_not_sent", data=data, sent=replace(sent, outcome=outcome, message=message))
 
-    def _refused(self, sent: SentChunk, error: RefusedError) -> SentChunk:
+    def _refused(self, sent: SentChunk, error: RefusedError, provider: Provider) -> SentChunk:
         """Return what a refusal means: make chunks smaller, wait, or stop."""
         if error.kind in ("too_large", "invalid"):
             return replace(sent, outcome="refused_size", message=error.message)
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
             return replace(sent, outcome="wait", message=error.message, retry_after_seconds=wait)
-        return replace(sent, outcome="stopped", stop=refusal(error, self.parts.provider().key_hash))
+        return replace(sent, outcome="stopped", stop=refusal(error, provider.key_hash))
 
     def _record(self, outcomes: Sequence[SubmitOutcome]) -> None:
         """Record the outcomes twice, in the raw folder and in the database.

@@ -56,7 +56,9 @@ class Asker:
                 self._request_values(session, request),
             )
 
-        provider = context.provider(resolved.file)
+        known = resolved.provider_of(request.settings)
+        provider = context.providers_of(resolved.file).named(known.name)
+        endpoint = {} if known.endpoint is None else {"endpoint": known.endpoint}
         return self.intents.claim(
             request.custom_id,
             str(request.chunk_id),
@@ -67,7 +69,9 @@ class Asker:
                 "model": request.settings.model,
                 "rung": request.rung,
                 "max_usd": None if most is None else f"{most:f}",
-                "provider": provider.name,
+                "provider": known.name,
+                "protocol": known.protocol,
+                **endpoint,
                 "base_url": context.account_url(provider),
                 "key_hash": provider.key_hash,
             },
@@ -85,7 +89,7 @@ class Asker:
             "policy_hash": self.resolved.policy_hash,
             "fingerprint": request.fingerprint,
             "rung": request.rung,
-            "provider": self.resolved.rules.name,
+            "provider": self.resolved.provider_of(request.settings).name,
             "model": request.settings.model,
             "settings": settings_text(request.settings),
             "max_tokens": request.settings.max_tokens,

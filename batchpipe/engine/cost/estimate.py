@@ -25,7 +25,7 @@ from batchpipe.engine.cost.forecast import (
     interval,
     reaches,
 )
-from batchpipe.engine.cost.ladder import EXPECTED
+from batchpipe.engine.cost.ladder import EXPECTED, providers_of
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
@@ -227,7 +227,7 @@ def recent_times(session: Session, resolved: Resolved) -> Times:
 
     Reads `ledger.batches`. Writes `work.recent_batches`.
     """
-    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
+    session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
     return _times(session, 0, 1)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -16,9 +16,10 @@ from batchpipe.engine.cost.forecast import (
     forecast_rung,
 )
 from batchpipe.engine.cost.most import NO_MARKS, most_prices
-from batchpipe.engine.cost.pricing import Price, PriceFile, PriceStep, Tier, unit_price
+from batchpipe.engine.cost.pricing import Price, PriceFile, PriceRow, PriceStep, Tier, prices_table, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.providers import RungSettings
+from batchpipe.providers import REGISTRY, RungSettings
+from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.quoting import Sql, joined, quote_list, sql
 from batchpipe.store.database import Session, quoted
 from batchpipe.store.queries import query
@@ -26,7 +27,7 @@ from batchpipe.store.queries import query
 PLACES = Decimal("1E-15")
 # work.ladder: One row is a rung of the ladder, with its prices and the tokens that its requests are expected to use.
 LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
-    rung SMALLINT, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
+    rung SMALLINT, provider VARCHAR, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
     input_usd DECIMAL(20, 15), output_usd DECIMAL(20, 15), most_input_usd DECIMAL(20, 15),
     most_output_usd DECIMAL(20, 15), small_most_input_usd DECIMAL(20, 15), small_most_output_usd DECIMAL(20, 15),
     small_until BIGINT, plain_input_usd DECIMAL(20, 15), write_5m_rate DOUBLE, write_1h_rate DOUBLE, read_rate DOUBLE,
@@ -38,24 +39,74 @@ EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "cli
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriceBook:
-    """The source of prices: the team's price file, else the built-in table, both multiplied by a factor."""
+class PriceSource:
+    """Where the prices of one provider come from: its price file, else the built-in table, multiplied by a factor.
+
+    `listed_as` is the provider's name in the built-in table; None: that of its protocol's own provider.
+    """
 
     file: PriceFile | None = None
     factor: Decimal = Decimal(1)
+    listed_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBook:
+    """The source of prices of each provider; `others` is that of a provider without settings."""
+
+    by_provider: Mapping[str, PriceSource] = field(default_factory=dict)
+    others: PriceSource = field(default_factory=PriceSource)
 
     def price(self, resolved: Resolved, rung: RungSettings, day: date, *, realtime: bool = False) -> Price | None:
         """Return the price of a rung on `day`, with the surcharge of its settings; None where no price is known."""
-        factor = self.factor * resolved.rules.price_factor(rung)
+        return self.price_at(resolved.provider_of(rung), rung, day, realtime=realtime)
+
+    def price_at(
+        self, provider: KnownProvider, rung: RungSettings, day: date, *, realtime: bool = False
+    ) -> Price | None:
+        """Return the price of a rung at a provider on `day`; None where no price is known."""
+        source = self.by_provider.get(provider.name, self.others)
         tier: Tier = "realtime" if realtime else "batch"
-        return unit_price(resolved.rules.name, rung.model, day, tier, file=self.file, price_factor=factor)
+        return unit_price(
+            provider.name,
+            rung.model,
+            day,
+            tier,
+            file=source.file,
+            price_factor=source.factor * provider.rules.price_factor(rung),
+            listed_as=source.listed_as or provider.module.PRICED_AS,
+        )
+
+    def rows(self, provider: KnownProvider, models: Iterable[str], day: date) -> list[PriceRow]:
+        """Return the prices of `models` of a provider on `day`, each by the name that the provider gives it."""
+        source = self.by_provider.get(provider.name, self.others)
+        listed_as = source.listed_as or provider.module.PRICED_AS
+        return [
+            row._replace(model=model)
+            for model in models
+            for row in prices_table(
+                [(provider.name, provider.usual_name(model))],
+                [day],
+                file=source.file,
+                price_factor=source.factor,
+                listed_as=listed_as,
+            )
+        ]
 
 
 def settings_text(rung: RungSettings) -> str:
     """Return a rung's model and settings as text. `--redo model` and identical requests compare it; `max_tokens` is not
     part of it.
+
+    A gateway's model is not taken for the model of that name at its maker, so that both can be compared.
     """
-    return json.dumps({"model": rung.model, **rung.settings}, sort_keys=True, default=str)
+    gateway = {} if rung.provider in ("", *REGISTRY) else {"provider": rung.provider}
+    return json.dumps({"model": rung.model, **gateway, **rung.settings}, sort_keys=True, default=str)
+
+
+def providers_of(resolved: Resolved) -> list[str]:
+    """Return the names of the providers of the ladder, each once."""
+    return list(dict.fromkeys(resolved.provider_of(rung).name for rung in resolved.rungs))
 
 
 def fill_rung_settings(session: Session, resolved: Resolved) -> None:
@@ -89,7 +140,7 @@ def fill_ladder(
     session.execute(LADDER)
     if not session.one(Sql("SELECT count(*) FROM work.rendered"))[0]:
         return
-    session.execute(query("recent_batches"), {"provider": resolved.rules.name})
+    session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
     shown = _past_results(session, resolved)
     everything = shown.get(None, {})
     for number, rung in enumerate(resolved.rungs, start=1):
@@ -103,7 +154,13 @@ def fill_ladder(
         values |= most_prices(steps, ttls.get(number))
         usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
         found = forecast_rung(_past_of(own), _past_of(everything), rung.max_tokens, climbs, usd)
-        values |= {"rung": number, "model": rung.model, "settings": settings_text(rung), "max_tokens": rung.max_tokens}
+        values |= {
+            "rung": number,
+            "provider": resolved.provider_of(rung).name,
+            "model": rung.model,
+            "settings": settings_text(rung),
+            "max_tokens": rung.max_tokens,
+        }
         values |= {
             "input_fixed": found.input.fixed,
             "input_per_byte": found.input.per_byte,

@@ -184,6 +184,13 @@ def read_prices(path: Path) -> PriceFile:
     return file if file.source else file.model_copy(update={"source": path.name})
 
 
+def flat_prices(usd_per_million: Mapping[str, Decimal], *, source: str) -> PriceFile:
+    """Return prices that are the same for every model, in US dollars per million tokens by kind of token."""
+    tiers: tuple[Tier, ...] = ("batch", "realtime")
+    entries = [{"model": "*", "tier": tier, **usd_per_million} for tier in tiers]
+    return PriceFile.model_validate({"source": source, "prices": entries})
+
+
 def unit_price(
     provider: str,
     model: str,
@@ -192,14 +199,19 @@ def unit_price(
     *,
     file: PriceFile | None = None,
     price_factor: Decimal = Decimal(1),
+    listed_as: str | None = None,
 ) -> Price | None:
     """Return the price of `model` on `day` (UTC); None where no price is known.
 
-    `price_factor` multiplies every price: it is what a gateway adds or takes off.
+    `price_factor` multiplies every price: it is what a gateway adds or takes off. `listed_as` is the provider's name in
+    the package's table, where it is another one.
     """
     found = file.find(provider, model, day, tier) if file is not None else None
-    found = found or _from_table(provider, model, day, tier)
-    if found is None or price_factor == 1:
+    found = found or _from_table(listed_as or provider, model, day, tier)
+    if found is None:
+        return None
+    found = replace(found, provider=provider)
+    if price_factor == 1:
         return found
     return replace(found, steps=tuple(_times(step, price_factor) for step in found.steps))
 
@@ -306,6 +318,7 @@ def prices_table(
     tiers: Iterable[Tier] = ("batch", "realtime"),
     file: PriceFile | None = None,
     price_factor: Decimal = Decimal(1),
+    listed_as: str | None = None,
 ) -> list[PriceRow]:
     """Return the prices of (provider, model) pairs on `days`, as rows to join with.
 
@@ -318,7 +331,9 @@ def prices_table(
         for tier in wanted:
             last: Price | None = None
             for day in ordered:
-                price = unit_price(provider, model, day, tier, file=file, price_factor=price_factor)
+                price = unit_price(
+                    provider, model, day, tier, file=file, price_factor=price_factor, listed_as=listed_as
+                )
                 if price is not None and (last is None or replace(price, day=last.day) != last):
                     rows.extend(_rows(price))
                     last = price

@@ -33,12 +33,14 @@ PAUSE_POLLS = 10
 class LateRefusals:
     """Records batches that were refused late, and holds what the run has to do about them.
 
-    `stop` is a refusal that no other chunk can escape; `pause_until` (naive UTC) is when something may be sent again.
+    `stop` is a refusal that no other chunk can escape, to the key with the hash `stopped_with`;
+    `pause_until` (naive UTC) is when something may be sent again.
     """
 
     parts: RunParts
     poll_interval: float
     stop: RefusedError | None = None
+    stopped_with: str = ""
     pause_until: datetime | None = None
     refused: list[tuple[OpenBatch, RefusedError]] = field(default_factory=list)
 
@@ -74,7 +76,7 @@ class LateRefusals:
             until = now + timedelta(seconds=seconds)
             self.pause_until = max(until, self.pause_until or until)
         elif error.kind not in OF_CONTENT:
-            self.stop = error
+            self.stop, self.stopped_with = error, batch.key_hash
         return True
 
     def _named(self, batch: OpenBatch, line: int | None) -> str | None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.call_pool import Pool, side_by_side
+from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.providers import Provider
 from batchpipe.store.database import Database, Session, Work
 
 
@@ -20,7 +20,7 @@ from batchpipe.store.database import Database, Session, Work
 class RunParts:
     """Holds what every step that touches batches needs.
 
-    `provider` makes the provider at its first call, so that a run that finds nothing due loads no SDK. `run_id` stamps
+    `providers` makes each provider at its first use, so that a run that finds nothing due loads no SDK. `run_id` stamps
     the events that the step records. `pool` makes calls side by side. `monotonic` returns seconds that never
     go back.
     """
@@ -29,7 +29,7 @@ class RunParts:
     database: Database
     work: Work
     raw_folder: RawFolder
-    provider: Callable[[], Provider]
+    providers: PipelineProviders
     run_id: str
     pool: Pool = side_by_side
     monotonic: Callable[[], float] = time.monotonic

@@ -6,12 +6,14 @@ the create: where its outcome is not known, the batch that names this input is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from batchpipe.common.errors import CredentialsError, NoProviderError
 from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.engine.ledger.events import OpenBatch, uploaded_batches
 from batchpipe.providers import NotSentError, Provider, RefusedError, Shipment, UnavailableError
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
@@ -31,6 +33,7 @@ class Post:
     """Holds what is sent of one chunk."""
 
     body: bytes
+    provider: Provider
     shipment: Shipment
 
 
@@ -42,14 +45,16 @@ class Uploaded:
     failed: Mapping[str, NotSentError | RefusedError]
 
 
-def upload_inputs(parts: RunParts, provider: Provider, posts: Mapping[str, Post]) -> Uploaded:
+def upload_inputs(parts: RunParts, posts: Mapping[str, Post]) -> Uploaded:
     """Upload the bodies of chunks, side by side, where the protocol has such a step."""
-    if provider.limits.create == "blind":
+    uploaded = {chunk_id: each for chunk_id, each in posts.items() if each.provider.limits.create == "label"}
+    if not uploaded:
         return Uploaded(inputs={}, failed={})
     calls = [
-        partial(provider.upload, each.body, each.shipment, timeout_seconds=UPLOAD_SECONDS) for each in posts.values()
+        partial(each.provider.upload, each.body, each.shipment, timeout_seconds=UPLOAD_SECONDS)
+        for each in uploaded.values()
     ]
-    answers = zip(posts, parts.pool(calls, UPLOADS_AT_ONCE, FAILURES), strict=True)
+    answers = zip(uploaded, parts.pool(calls, UPLOADS_AT_ONCE, FAILURES), strict=True)
     inputs: dict[str, str] = {}
     failed: dict[str, NotSentError | RefusedError] = {}
     for chunk_id, answer in answers:
@@ -70,20 +75,22 @@ def _not_made(error: UnavailableError) -> NotSentError | RefusedError:
     return NotSentError(str(error))
 
 
-def discard_inputs(parts: RunParts, provider: Provider) -> None:
+def discard_inputs(parts: RunParts, looked_at: Sequence[OpenBatch]) -> None:
     """Delete the uploaded inputs of chunks that are closed. What cannot be deleted now is left to a later look.
 
+    `looked_at` are the chunks that were open: where no protocol of theirs has uploads, nothing is looked up.
     Reads `ledger.events`, `ledger.batches`. Writes `ledger.events`.
     """
-    if provider.limits.create == "blind":
+    if all(parts.providers.known_of(each).rules.limits.create == "blind" for each in looked_at):
         return
     with parts.reading() as session:
-        left = session.rows(query("inputs_left", pipelines=quote_list(parts.resolved.names)))
+        left = uploaded_batches(session, query("inputs_left", pipelines=quote_list(parts.resolved.names)))
     gone: list[tuple[str, str]] = []
-    for chunk_id, input_id in left:
-        with suppress(NotSentError, UnavailableError):
+    for batch, input_id in left:
+        chunk_id = batch.chunk_id
+        with suppress(NotSentError, UnavailableError, NoProviderError, CredentialsError):
             try:
-                provider.discard(input_id)
+                parts.providers.of(batch).discard(input_id)
             except RefusedError as error:
                 if error.kind != "not_found":
                     continue

@@ -43,6 +43,8 @@ class OpenBatch:
     workspace: str | None
     base_url: str
     provider: str
+    protocol: str
+    endpoint: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,9 @@ class OpenCall:
     chunk_id: str
     run_id: str
     model: str
+    provider: str
+    protocol: str
+    endpoint: str | None
     recorded_at: datetime
 
 
@@ -192,6 +197,11 @@ def every_open_batch(session: Session) -> list[OpenBatch]:
     Reads `ledger.batches`.
     """
     return [_open_batch(row) for row in session.dictionaries(query("every_open"))]
+
+
+def uploaded_batches(session: Session, statement: Sql) -> list[tuple[OpenBatch, str]]:
+    """Return the chunks that `statement` selects of `ledger.batches`, each with its `input_id`."""
+    return [(_open_batch(row), row["input_id"]) for row in session.dictionaries(statement)]
 
 
 def _open_batch(row: dict[str, Any]) -> OpenBatch:

@@ -91,14 +91,18 @@ def _prefix(resolved: Resolved) -> str:
 def prefix_id(resolved: Resolved, rung: int) -> str:
     """Return the hash of what is cached: the model with its settings, the schema that it sees, and the prefix."""
     prefix = _prefix(resolved).encode("utf-8", "replace").decode()  # JSON holds no half of a surrogate pair
-    return digest(["prefix", settings_text(resolved.rungs[rung - 1]), resolved.visible_schema, prefix])
+    settings, output_format = resolved.rungs[rung - 1], resolved.file.pipeline.output.format
+    visible = resolved.rules_of(settings).visible_schema(
+        output_format=output_format, sent_schema=resolved.sent_schema(settings)
+    )
+    return digest(["prefix", settings_text(settings), visible, prefix])
 
 
 def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> CacheMark | None:
     """Return the mark of rung `number`; None where its prefix is too short to be cached or its price is not known."""
     rung = resolved.rungs[number - 1]
     tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CACHED_BYTES_PER_TOKEN
-    if tokens < resolved.rules.cached_from_tokens(rung.model):
+    if tokens < resolved.rules_of(rung).cached_from_tokens(rung.model):
         return None
     price = prices.price(resolved, rung, session.now.date())
     if price is None:

@@ -26,6 +26,7 @@ from batchpipe.engine.plan.too_long import too_long
 from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.providers import RungSettings
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -286,10 +287,27 @@ class Planner:
             """Return how many requests fit one body, and its bytes; `place` counts from `start`."""
             return fit(self.work.connection, start + place, most, most_bytes)
 
-        total = self._count("SELECT count(*) FROM work.to_send") - start
-        return tuple(
-            replace(each, start=start + each.start) for each in partition(fit_from, self.limits(), total=total)
-        )
+        found: list[Chunk] = []
+        for limits, stop in self._limits_of_ranges():
+            if stop > start:
+                found += [
+                    replace(each, start=start + each.start) for each in partition(fit_from, limits, total=stop - start)
+                ]
+                start = stop
+        return tuple(found)
+
+    def _limits_of_ranges(self) -> list[tuple[ChunkLimits, int]]:
+        """Return the limits of the due requests, each up to a number; they differ where rungs have other providers.
+
+        Reads `work.to_send`.
+        """
+        by_rung = [self.limits(rung) for rung in self.resolved.rungs]
+        if all(each == by_rung[0] for each in by_rung):
+            return [(by_rung[0], self._count("SELECT count(*) FROM work.to_send"))]
+        stops = self.work.connection.execute(
+            "SELECT rung, max(number) + 1 AS stop FROM work.to_send GROUP BY rung ORDER BY stop"
+        ).fetchall()
+        return [(by_rung[rung - 1], stop) for rung, stop in stops]
 
     def forget(self) -> None:
         """Drop the tables that the last plan was made of. Its requests can still be sent, but not estimated anew.
@@ -315,9 +333,9 @@ class Planner:
                 sql("CREATE OR REPLACE TABLE work.sends AS {sends}", sends=query("sends", pipelines=self._pipelines))
             )
 
-    def limits(self) -> ChunkLimits:
-        """Return the pipeline's limits of a chunk, within the provider's own."""
-        chunking, limits = self.resolved.file.pipeline.chunking, self.resolved.rules.limits
+    def limits(self, rung: RungSettings) -> ChunkLimits:
+        """Return the pipeline's limits of a chunk of a rung, within its provider's own."""
+        chunking, limits = self.resolved.file.pipeline.chunking, self.resolved.provider_of(rung).batch_limits
         return ChunkLimits(
             max_requests=min(chunking.max_requests, limits.max_requests),
             max_bytes=min(chunking.max_bytes, limits.max_bytes),

@@ -33,6 +33,7 @@ from batchpipe.engine.source.row_values import row_values
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.providers.known import KnownProviders
 from batchpipe.sql.quoting import Sql, quote_list, sql, type_sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -146,14 +147,18 @@ class EarlierPrompt:
 
 
 def resolve_earlier(
-    version: RecordedVersion | Commit, resolved: Resolved, inputs: Inputs, past: Mapping[str, str], provider: str
+    version: RecordedVersion | Commit,
+    resolved: Resolved,
+    inputs: Inputs,
+    past: Mapping[str, str],
+    providers: KnownProviders,
 ) -> EarlierPrompt:
     """Resolve `version` so that it can render rows of `inputs`; `past` are columns that left the input.
 
     Raises PipelineError where `version` is a git commit whose files cannot be used.
     """
     try:
-        earlier = resolve_version(version, resolved.file, inputs, provider, past=past)
+        earlier = resolve_version(version, resolved.file, inputs, providers, past=past)
     except PipelineError as error:
         if isinstance(version, Commit):
             raise
@@ -182,7 +187,7 @@ def make_prompt_diff(
     label: str,
     before: EarlierPrompt | None,
     past: Mapping[str, str],
-    provider: str,
+    providers: KnownProviders,
 ) -> PromptDiff:
     """Return what the plan in `work` changes; without `before` against the version that answered.
 
@@ -196,7 +201,7 @@ def make_prompt_diff(
         session.execute(query("sampled", due_reasons=listed), {"each": ROWS_OF_A_REASON})
         found = session.dictionaries(query("sampled_requests", pipelines=quote_list(resolved.names)))
     if version is not None:
-        before = resolve_earlier(version, resolved, KnownInputs(work.connection, snapshot.columns), past, provider)
+        before = resolve_earlier(version, resolved, KnownInputs(work.connection, snapshot.columns), past, providers)
     after = text_of_resolved(resolved, label)
     recipes = {each.version.recipe for each in (resolved, before.resolved if before else None) if each is not None}
     positions = [each["position"] for each in found]

@@ -132,10 +132,11 @@ def feedback_text(answer: str, error: str) -> str:
 
 def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> Encoder:
     """Return the function that makes request parameters of a message for `rung`."""
-    return resolved.rules.encoder(
-        rung,
+    provider = resolved.provider_of(rung)
+    return provider.rules.encoder(
+        provider.named(rung),
         output_format=resolved.file.pipeline.output.format,
-        sent_schema=resolved.sent_schema,
+        sent_schema=resolved.sent_schema(rung),
         cache=ttl,
         head=cached_head(resolved),
     )

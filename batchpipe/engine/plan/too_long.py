@@ -39,7 +39,7 @@ class TooLong:
 
 def contexts(resolved: Resolved) -> list[int | None]:
     """Return the tokens that each rung's model takes; None where that is not known."""
-    return [resolved.rules.context_tokens(each.model) for each in resolved.rungs]
+    return [resolved.rules_of(each).context_tokens(each.model) for each in resolved.rungs]
 
 
 def longest_requests(resolved: Resolved) -> list[float]:

@@ -19,7 +19,6 @@ from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.prepare import Wanted, sides_over
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Eval, EvalField, PipelineFile
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql, type_sql
@@ -105,11 +104,11 @@ def is_closed(schema: Mapping[str, Any]) -> bool:
 
 def _number_of(context: Context, side: EvaluatedPrompt, top: str) -> int:
     """Return the number of the last contender that is the model `top`."""
-    wanted = split_model(top, context.default_provider)
+    wanted = context.providers.split(top)
     numbers = [
         each.number
         for each in side.contenders
-        if split_model(each.resolved.file.pipeline.models[0].model, context.default_provider) == wanted
+        if context.providers.split(each.resolved.file.pipeline.models[0].model) == wanted
     ]
     return numbers[-1]
 

@@ -26,6 +26,7 @@ from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hashes_sql
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile, Review
+from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, sql, type_sql
@@ -218,7 +219,7 @@ def resolve_judges(
     columns: Sequence[InputColumn],
     answered: Sequence[Column],
     fields: Sequence[GoldField],
-    default_provider: str,
+    providers: KnownProviders,
 ) -> tuple[FieldJudge, ...]:
     """Resolve the judges of those `fields` that have one. `columns` are those of the gold rows, `answered` the
     output's.
@@ -233,9 +234,7 @@ def resolve_judges(
         if field.compared.compare != "judge":
             continue
         try:
-            judges.append(
-                _resolved(inputs, file, columns, types[field.name], field, fields, default_provider, len(judges))
-            )
+            judges.append(_resolved(inputs, file, columns, types[field.name], field, fields, providers, len(judges)))
         except PipelineError as error:
             problems.extend(error.problems)
     if problems:
@@ -250,7 +249,7 @@ def _resolved(
     type: str,
     field: GoldField,
     fields: Sequence[GoldField],
-    default_provider: str,
+    providers: KnownProviders,
     number: int,
 ) -> FieldJudge:
     """Resolve the judge of `field`.
@@ -269,7 +268,7 @@ def _resolved(
             raise PipelineError(what, where=file.where(f"[{section}]"), hint=hint)
     given = (*left, input_column(ANSWER, type), input_column(EXPECTED, type))
     judge_file = _judge_file(file, field, section)
-    resolved = resolve(judge_file, JudgeInputs(inputs, given, section), default_provider)
+    resolved = resolve(judge_file, JudgeInputs(inputs, given, section), providers)
     if ANSWER not in resolved.templates.columns:
         hint = "Write {{ answer }} where the judge should read it."
         raise PipelineError("the judge's prompt never shows the answer", where=judge_file.where("[prompt]"), hint=hint)

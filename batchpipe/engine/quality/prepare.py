@@ -24,7 +24,6 @@ from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import NAMING_RECIPE, SHOWN_HASH, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.commits import Commit
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
@@ -86,7 +85,7 @@ def _resolve(
 ) -> Both:
     """Resolve both prompt versions and the judges over the columns of the gold rows."""
     sides = sides_over(context, source, columns, file, wanted)
-    answered, provider = sides[0].ladder.columns, context.default_provider
+    answered, provider = sides[0].ladder.columns, context.providers
     return sides, resolve_judges(source, file, columns, answered, gold.fields, provider)
 
 
@@ -128,13 +127,13 @@ def _side(
 ) -> EvaluatedPrompt:
     def resolved(given: PipelineFile) -> Resolved:
         if version is None:
-            return resolve(given, inputs, context.default_provider)
-        return resolve_version(version, given, inputs, context.default_provider)
+            return resolve(given, inputs, context.providers)
+        return resolve_version(version, given, inputs, context.providers)
 
     rungs = file.pipeline.models
-    listed = {split_model(each.model, context.default_provider) for each in rungs}
+    listed = {context.providers.split(each.model) for each in rungs}
     asked = dict.fromkeys(wanted.models)
-    others = [each for each in asked if split_model(each, context.default_provider) not in listed]
+    others = [each for each in asked if context.providers.split(each) not in listed]
     models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]
     contenders = []
     for number, rung in enumerate(models, start=1):

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from batchpipe.common.errors import InternalError, LockedError
+from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.recover import Recovery
@@ -161,7 +162,9 @@ class RawRecorder:
         for each in calls:
             path = self._folder.results(each.chunk_id)
             if path is not None:
-                self._collector(self.resolved, each.run_id, each.recorded_at).record_answer(each.chunk_id, path)
+                provider = self.context.providers.recorded(each.provider, each.protocol, each.endpoint)
+                collector = self._collector(self.resolved, each.run_id, each.recorded_at)
+                collector.record_answer(each.chunk_id, path, provider)
                 self._folder.compress(each.chunk_id)
 
     @property
@@ -190,7 +193,7 @@ class RawRecorder:
             database=replace(self.context.database, clock=lambda: came_at),
             work=self.work,
             raw_folder=self._folder,
-            provider=_nobody,
+            providers=PipelineProviders(known=self.context.providers, make=_nobody, url=_nobody),
             run_id=run_id,
         )
         return Collector(
@@ -215,7 +218,7 @@ class RawRecorder:
         return replace(
             self.resolved,
             file=file.model_copy(update={"pipeline": named, "evaluates": tuple(self.resolved.names)}),
-            rungs=(replace(self.resolved.rungs[0], model=batch.model, max_tokens=room),),
+            rungs=(replace(self.resolved.rungs[0], model=batch.model, provider=batch.provider, max_tokens=room),),
             policy_hash="",
             version=replace(self.resolved.version, prompt_version=""),
         )
@@ -235,7 +238,7 @@ def _state(batch: OpenBatch, saved: SavedChunk | None) -> BatchState:
     )
 
 
-def _nobody() -> NoReturn:
+def _nobody(name: str) -> NoReturn:
     """Raise InternalError: the ledger is rebuilt without asking a provider."""
     hint = "Please report this: results of the raw folder are recorded without asking a provider."
     raise InternalError("a provider was asked for while the ledger was rebuilt", hint=hint)

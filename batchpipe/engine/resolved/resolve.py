@@ -21,24 +21,22 @@ from batchpipe.decide.fingerprint import (
 )
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.policy import judging, policy_of
+from batchpipe.engine.resolved.rungs import Ladder, rungs_of, schema_problems_of, sent_by
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import Output, PipelineFile
-from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, get_provider_module
+from batchpipe.providers import ProviderRules, RuleProblem, RungSettings
+from batchpipe.providers.known import KnownProvider, KnownProviders
 from batchpipe.schema.build import enum_queries, full_schema, template_fields
 from batchpipe.schema.columns import Column, output_columns
-from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.schema.renames import field_renames, schemas_before
-from batchpipe.schema.validate import schema_errors
+from batchpipe.schema.visible import visible_text
 from batchpipe.sql.conditions import Condition, parse_condition
 from batchpipe.template import Templates, compile_templates
 
 T = TypeVar("T")
-
-STRUCTURED_FORMATS = ("json_schema", "tool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +60,18 @@ class PromptVersion:
 class Resolved:
     """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order.
 
+    Rules, limits and the form of the schema are those of the provider of each rung: a ladder may mix providers.
     `key_types`: the types that its key had, with the recipes that wrote it, as far as the ledger was asked for them.
     """
 
     file: PipelineFile
-    rules: ProviderRules
+    providers: KnownProviders
     rungs: tuple[RungSettings, ...]
     templates: Templates
     input_columns: tuple[InputColumn, ...]
     hash_columns: tuple[InputColumn, ...]
     columns: tuple[Column, ...]
     full_schema: Mapping[str, Any]
-    sent_schema: Mapping[str, Any] | None
     visible_schema: str
     answer_rules: AnswerRules
     whens: tuple[Condition | None, ...]
@@ -93,12 +91,24 @@ class Resolved:
         queries = self.version.queries
         return _version(self.file, self.templates, queries, self.full_schema, self.visible_schema, recipe)
 
+    def provider_of(self, rung: RungSettings) -> KnownProvider:
+        """Return the provider that a rung's requests are sent to."""
+        return self.providers.of(rung.provider or self.providers.default)
+
+    def rules_of(self, rung: RungSettings) -> ProviderRules:
+        """Return the rules of the provider of a rung."""
+        return self.provider_of(rung).rules
+
+    def sent_schema(self, rung: RungSettings) -> Mapping[str, Any] | None:
+        """Return the schema as the provider of a rung is sent it; None in the format "text"."""
+        sent = sent_by(self.file, self.rules_of(rung), self.full_schema)
+        return sent.schema if sent is not None else None
+
     def versions_before_renames(self) -> list[PromptVersion]:
         """Return the prompt versions as they were before fields got their names of today, by every recipe."""
         output_format, found = self.file.pipeline.output.format, []
         for full in schemas_before(self.full_schema, self.answer_rules.renames):
-            sent = None if output_format == "text" else sent_schema(full)
-            visible = self.rules.visible_schema(output_format=output_format, sent_schema=sent)
+            visible = visible_text(output_format, full)
             found += [
                 _version(self.file, self.templates, self.version.queries, full, visible, recipe) for recipe in RECIPES
             ]
@@ -156,7 +166,6 @@ class _Shape:
     """The shape of an answer: its schemas, its columns, and what templates see of its fields."""
 
     full: Mapping[str, Any]
-    sent: Mapping[str, Any] | None
     columns: tuple[Column, ...]
     template_fields: Mapping[str, Any]
 
@@ -176,20 +185,20 @@ class _Findings:
             return None
 
 
-def resolve(file: PipelineFile, source: Inputs, default_provider: str) -> Resolved:
+def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Resolved:
     """Resolve `file` against `source`.
 
     Raises PipelineError with every problem that was found.
     """
     findings = _Findings()
     problems = findings.problems
-    ladder = findings.attempt(lambda: _rungs(file, default_provider))
+    ladder = findings.attempt(lambda: Ladder(file=file, providers=providers, rungs=rungs_of(file, providers)))
     shape = findings.attempt(lambda: _shape(file, source))
     input_columns = findings.attempt(source.columns)
     if shape is not None:
-        problems.extend(_schema_problems(file, shape.full))
+        problems.extend(schema_problems_of(file, ladder, shape.full))
         if ladder is not None:
-            problems.extend(_rung_problems(file, *ladder, shape.sent, "error"))
+            problems.extend(ladder.problems(shape.full))
     queries = findings.attempt(lambda: _query_rows(file, source))
     if input_columns is None or shape is None or queries is None:
         raise PipelineError.from_problems(problems)
@@ -211,7 +220,6 @@ def _shape(file: PipelineFile, source: Inputs) -> _Shape:
     full = full_schema(output, enums, content)
     return _Shape(
         full=full,
-        sent=None if output.format == "text" else sent_schema(full),
         columns=_columns(file, full),
         template_fields=template_fields(output, enums, content),
     )
@@ -239,16 +247,15 @@ def _templates(
 
 def _resolved(
     file: PipelineFile,
-    ladder: tuple[ProviderRules, tuple[RungSettings, ...]],
+    ladder: Ladder,
     shape: _Shape,
     input_columns: tuple[InputColumn, ...],
     templates: Templates,
     queries: Mapping[str, Any],
     conditions: Conditions,
 ) -> Resolved:
-    rules, rungs = ladder
     output, models = file.pipeline.output, file.pipeline.models
-    visible = rules.visible_schema(output_format=output.format, sent_schema=shape.sent)
+    visible = visible_text(output.format, shape.full)
     recipe = newest_recipe()
     version = _version(file, templates, queries, shape.full, visible, recipe.number)
     used = set(templates.columns) | conditions.inputs
@@ -256,14 +263,13 @@ def _resolved(
     policy = policy_of(output, shape.full, shape.columns, hash_columns, accepts=[each.accept for each in models])
     return Resolved(
         file=file,
-        rules=rules,
-        rungs=rungs,
+        providers=ladder.providers,
+        rungs=ladder.rungs,
         templates=templates,
         input_columns=input_columns,
         hash_columns=hash_columns,
         columns=shape.columns,
         full_schema=shape.full,
-        sent_schema=shape.sent,
         visible_schema=visible,
         answer_rules=AnswerRules(
             output_format=output.format,
@@ -283,7 +289,7 @@ def _resolved(
         judge_hash=judge_hash(version.schema_hash, judging(policy), policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
-        warnings=tuple(_rule_problems(rules, rungs, file, shape.sent, "warning")),
+        warnings=tuple(ladder.found(shape.full, "warning")),
     )
 
 
@@ -307,66 +313,12 @@ def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnec
     )
 
 
-def _rungs(file: PipelineFile, default_provider: str) -> tuple[ProviderRules, tuple[RungSettings, ...]]:
-    """Return the provider's rules and each rung's settings. Raises PipelineError for rungs of different providers."""
-    rungs, providers = [], []
-    for rung in file.pipeline.models:
-        provider, model = split_model(rung.model, default_provider)
-        providers.append(provider)
-        rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings))
-    if len(set(providers)) > 1:
-        what = f"the ladder mixes providers: {', '.join(dict.fromkeys(providers))}"
-        raise PipelineError(what, where=file.where("[[models]]"), hint="Use models of one provider in a pipeline.")
-    module = get_provider_module(providers[0], where=file.where("[[models]] model"))
-    return module.RULES, tuple(rungs)
-
-
 def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
     try:
         return output_columns(full, file.pipeline.output)
     except ValueError as error:
         hint = "Write a DuckDB type, such as DECIMAL(12,2)."
         raise PipelineError(str(error), where=file.where("[output.fields] column"), hint=hint) from error
-
-
-def _schema_problems(file: PipelineFile, full: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with the schema, and what structured outputs cannot express even in its reduced form."""
-    found = schema_errors(full)
-    if file.pipeline.output.format in STRUCTURED_FORMATS:
-        found = [*found, *schema_problems(full)]
-    return [Problem(what=what, where=file.where(f"[output] {path}".rstrip()), hint=hint) for path, what, hint in found]
-
-
-def _rule_problems(
-    rules: ProviderRules,
-    rungs: tuple[RungSettings, ...],
-    file: PipelineFile,
-    sent: Mapping[str, Any] | None,
-    level: str,
-) -> list[RuleProblem]:
-    """Return what the provider's rules say against the rungs, at this `level`."""
-    output_format = file.pipeline.output.format
-    return [
-        each
-        for rung in rungs
-        for each in rules.problems(rung, output_format=output_format, sent_schema=sent)
-        if each.level == level
-    ]
-
-
-def _rung_problems(
-    file: PipelineFile,
-    rules: ProviderRules,
-    rungs: tuple[RungSettings, ...],
-    sent: Mapping[str, Any] | None,
-    level: str,
-) -> list[Problem]:
-    problems = []
-    for number, rung in enumerate(rungs, start=1):
-        for each in _rule_problems(rules, (rung,), file, sent, level):
-            where = file.where(f"[[models]] {number} {each.key}".rstrip())
-            problems.append(Problem(what=each.what, where=where, hint=each.hint))
-    return problems
 
 
 def _version(

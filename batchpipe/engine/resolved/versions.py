@@ -26,6 +26,7 @@ from batchpipe.engine.source.snapshot import InputColumn, input_column
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
+from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.build import enum_queries
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
@@ -148,7 +149,7 @@ def resolve_version(
     version: RecordedVersion | Commit,
     file: PipelineFile,
     inputs: Inputs,
-    default_provider: str,
+    providers: KnownProviders,
     *,
     past: Mapping[str, str] | None = None,
 ) -> Resolved:
@@ -161,7 +162,7 @@ def resolve_version(
     with TemporaryDirectory(prefix="batchpipe-version-") as folder:
         given = _given(version, file, Path(folder), judged=past is None)
         tables = _recorded_tables(version, given) if isinstance(version, RecordedVersion) else {}
-        resolved = resolve(given, _VersionInputs(inputs, tables, given.pipeline, past or {}), default_provider)
+        resolved = resolve(given, _VersionInputs(inputs, tables, given.pipeline, past or {}), providers)
     resolved = replace(resolved, file=given.model_copy(update={"root": file.root}))
     if not isinstance(version, RecordedVersion):
         return resolved

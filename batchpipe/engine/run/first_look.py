@@ -5,7 +5,7 @@ A broken source, a doubled key or a mistake in a prompt then leave no paid resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from functools import partial
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
+from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.downloads import can_be_saved, download_results
@@ -37,7 +38,7 @@ from batchpipe.engine.run.run_start import read_input
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState, Provider
+from batchpipe.providers import BatchState
 from batchpipe.store.database import Work
 
 
@@ -52,7 +53,7 @@ class FirstLook:
     context: Context
     work: Work
     file: PipelineFile
-    provider: Callable[[], Provider]
+    providers: PipelineProviders
     tell: Tell
     paused: bool = False
     open: Sequence[OpenBatch] = ()
@@ -102,7 +103,7 @@ class FirstLook:
         folder = self._raw_folder
         ours = [each for each in self.open if each.pipeline in self.names and folder.results(each.chunk_id) is None]
         with suppress(ProviderError):  # without a key the run itself ends with this error
-            self.states |= save_ended(ours, self.provider, folder, self.context.machine.pool)
+            self.states |= save_ended(ours, self.providers, folder, self.context.machine.pool)
 
     def read_input(self, run_id: str, options: RunOptions) -> tuple[Resolved, Snapshot]:
         """Take in what the ledger does not know, save what has ended, and only then read the input.
@@ -167,7 +168,7 @@ def look_before_evaluation(context: Context, work: Work, file: PipelineFile) -> 
         each for each in left if each.pipeline not in file.pipeline.names and folder.results(each.chunk_id) is None
     ]
     with suppress(ProviderError):  # the evaluation itself asks again, and ends with this error
-        save_ended(evaluated, lambda: context.provider(file), folder, context.machine.pool)
+        save_ended(evaluated, context.providers_of(file), folder, context.machine.pool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ class LeftOpen:
 
 
 def save_while_waiting(
-    context: Context, file: PipelineFile, provider: Callable[[], Provider], tell: Tell
+    context: Context, file: PipelineFile, providers: PipelineProviders, tell: Tell
 ) -> Sequence[OpenBatch]:
     """Save the results of the pipeline's own batches that have ended, and return what is open.
 
@@ -194,7 +195,7 @@ def save_while_waiting(
             left = open_batches(session, file.pipeline.names)
         if left:
             with pipeline_lock(context.database.make_folder("locks"), file.pipeline.name, context.clock()):
-                first = FirstLook(context=context, work=work, file=file, provider=provider, tell=tell)
+                first = FirstLook(context=context, work=work, file=file, providers=providers, tell=tell)
                 first.read()
                 first.save()
         return left
@@ -238,27 +239,34 @@ def _save_of(context: Context, name: str, batches: Sequence[OpenBatch], folder: 
     if context.settings.emulator:
         return
     with pipeline_lock(context.database.make_folder("locks"), name, context.clock()):
-        for provider in sorted({each.provider for each in batches}):
-            missing = [each for each in batches if each.provider == provider and not folder.results(each.chunk_id)]
-            save_ended(missing, partial(context.provider_named, provider), folder, context.machine.pool)
+        missing = [each for each in batches if not folder.results(each.chunk_id)]
+        save_ended(missing, context.providers_without_file(), folder, context.machine.pool)
 
 
 def save_ended(
-    batches: Sequence[OpenBatch], provider: Callable[[], Provider], folder: RawFolder, pool: Pool
+    batches: Sequence[OpenBatch], providers: PipelineProviders, folder: RawFolder, pool: Pool
 ) -> dict[str, BatchState]:
     """Download the raw results of those of `batches` that have ended, and return the states of all by chunk id.
 
     None of them has results in the raw folder yet.
 
-    Batches that the provider does not answer for are left out. `pool` makes the calls.
-    Raises DatabaseError where the disk fails, and the error of a missing key.
+    Batches that their provider does not answer for, or that no provider can be asked about, are left out. `pool` makes
+    the calls. Raises DatabaseError where the disk fails.
     """
-    known = [each for each in batches if each.batch_id is not None]
-    if not known:
+    asked = [
+        (batch, provider)
+        for provider, theirs in providers.groups(each for each in batches if each.batch_id is not None)
+        for batch in theirs
+    ]
+    if not asked:
         return {}
-    calls = [partial(provider().poll, str(each.batch_id)) for each in known]
-    answers = zip(known, pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True)
-    states = [(batch, state) for batch, state in answers if isinstance(state, BatchState)]
-    ended = [(batch, state) for batch, state in states if can_be_saved(state)]
-    pool([partial(download_results, *each, provider(), folder) for each in ended], DOWNLOADS_AT_ONCE, FAILURES)
-    return {batch.chunk_id: state for batch, state in states}
+    calls = [partial(provider.poll, str(batch.batch_id)) for batch, provider in asked]
+    answers = zip(asked, pool(calls, DOWNLOADS_AT_ONCE, FAILURES), strict=True)
+    states = [(batch, provider, state) for (batch, provider), state in answers if isinstance(state, BatchState)]
+    downloads = [
+        partial(download_results, batch, state, provider, folder)
+        for batch, provider, state in states
+        if can_be_saved(state)
+    ]
+    pool(downloads, DOWNLOADS_AT_ONCE, FAILURES)
+    return {batch.chunk_id: state for batch, _, state in states}

@@ -44,7 +44,7 @@ from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.wait import wait_for_upstream
 from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import BatchState, Provider
+from batchpipe.providers import BatchState
 from batchpipe.store.database import Work
 
 PLANS_AT_ONCE = 4
@@ -154,7 +154,7 @@ class PipelineRun:
         found = wait_for_upstream(self.context, self.file, self.announce) if self.prepared is None else None
         if found is not None:
             self.waits_for, self.finished = found.pipelines, True
-            self.open = save_while_waiting(self.context, self.file, self._provider, self.announce)
+            self.open = save_while_waiting(self.context, self.file, self.context.providers_of(self.file), self.announce)
             if found.gate is not None:
                 raise found.gate
         return self.finished
@@ -171,7 +171,8 @@ class PipelineRun:
         self._begun = True
         self.work = context.work()
         self._stack.callback(self.work.close)
-        first = FirstLook(context=context, work=self.work, file=self.file, provider=self._provider, tell=self.announce)
+        providers = context.providers_of(self.file)
+        first = FirstLook(context=context, work=self.work, file=self.file, providers=providers, tell=self.announce)
         first.read()
         if first.paused and not self.options.resume:
             first.save()
@@ -210,7 +211,7 @@ class PipelineRun:
             database=database,
             work=self.work,
             raw_folder=raw_folder_of(database),
-            provider=self._provider,
+            providers=context.providers_of(self.file),
             run_id=self.run_id,
             pool=context.machine.pool,
             monotonic=context.machine.monotonic,
@@ -237,10 +238,6 @@ class PipelineRun:
             if not self._due_requests.overtaken:
                 return
             self._plan_what_is_due()
-
-    def _provider(self) -> Provider:
-        """Return the pipeline's provider."""
-        return self.context.provider(self.file)
 
     def _plan_what_is_due(self) -> None:
         """Plan where nothing is planned yet, where rows became due again, or where all rows are to be compared anew.
@@ -328,6 +325,8 @@ class PipelineRun:
             self.gate = gates[0]
         if self.finished and self._in_flight.questions:
             self.gate, self.gate_hint = gate_of(self._in_flight.questions.values())
+        if self.finished and self._in_flight.unaskable:
+            raise next(iter(self._in_flight.unaskable.values()))
         self.wake_at = None if step == "plan_again" else self._wake_at(pauses_until, due_requests)
 
     def _wake_at(self, pauses_until: datetime | None, due_requests: Sequence[DueRequests]) -> datetime:
@@ -348,7 +347,8 @@ class PipelineRun:
 
     def _nothing_in_flight(self) -> bool:
         """Return whether no open chunk can be waited for: what is left needs a person."""
-        return all(each.chunk_id in self._in_flight.questions for each in self.open)
+        undecided = {*self._in_flight.questions, *self._in_flight.unaskable}
+        return all(each.chunk_id in undecided for each in self.open)
 
     def _pauses_until(self) -> datetime | None:
         """Return when the next row that pauses after a transient error is due; None where no row pauses.

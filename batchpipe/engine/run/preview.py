@@ -140,7 +140,7 @@ def preview(
                 label=label,
                 before=before,
                 past=named.past,
-                provider=context.default_provider,
+                providers=context.providers,
             )
             return replace(found, diff=shown)
     finally:
@@ -151,13 +151,13 @@ def _read_input(
     context: Context, file: PipelineFile, options: RunOptions, folder: Path, named: NamedVersions
 ) -> tuple[Resolved, Snapshot, EarlierPrompt | None]:
     """Resolve the pipeline under the version that is asked about, and read the input into a snapshot."""
-    provider = context.default_provider
+    providers = context.providers
     with context.source(file, options.params) as source:
         if named.after is None:
             resolved = context.resolve(file, source)
         else:
-            resolved = resolve_version(named.after, file, source, provider)
-        before = resolve_earlier(named.before, resolved, source, named.past, provider) if named.before else None
+            resolved = resolve_version(named.after, file, source, providers)
+        before = resolve_earlier(named.before, resolved, source, named.past, providers) if named.before else None
         return resolved, source.snapshot(folder / "input.parquet", resolved.input_columns), before
 
 

@@ -39,7 +39,7 @@ def previous(context: Context, work: Work, resolved: Resolved) -> Resolved | Non
         known = next(each for each in known_versions(session, names) if each.prompt_version == str(found[0][0]))
         version = read_version(session, names, known)
     inputs = KnownInputs(work.connection, resolved.input_columns)
-    return resolve_version(version, resolved.file, inputs, context.default_provider)
+    return resolve_version(version, resolved.file, inputs, context.providers)
 
 
 def plan_meanwhile(

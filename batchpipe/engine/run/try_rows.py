@@ -28,11 +28,11 @@ from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import fingerprints_by_recipe, render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
-from batchpipe.engine.resolved.model_names import split_model
 from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.rungs import rung_problems
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
-from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError, get_provider_module
+from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
 from batchpipe.schema import exact_json
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
@@ -201,17 +201,16 @@ class RowTry:
         """
         rungs, file = self.resolved.rungs, self.resolved.file
         if options.model is not None:
-            provider, model = split_model(options.model, self.context.default_provider)
-            own = get_provider_module(provider, where="--model").RULES.name
-            if own != self.resolved.rules.name:
-                what = f"{options.model} is a model of {own}, and the ladder has models of {self.resolved.rules.name}"
-                raise PipelineError(what, where="--model", hint="Name a model of the ladder's provider.")
-            listed = next((number for number, rung in enumerate(rungs, start=1) if rung.model == model), None)
+            providers = self.resolved.providers
+            provider, model = providers.split(options.model)
+            providers.of(provider, where="--model")
+            same = ((number, each) for number, each in enumerate(rungs, start=1) if each.model == model)
+            listed = next((number for number, each in same if each.provider == provider), None)
             if listed is not None:
                 return listed, rungs[listed - 1]
-            settings = RungSettings(model=model, max_tokens=rungs[0].max_tokens)
-            output_format, sent = file.pipeline.output.format, self.resolved.sent_schema
-            for each in self.resolved.rules.problems(settings, output_format=output_format, sent_schema=sent):
+            settings = RungSettings(model=model, max_tokens=rungs[0].max_tokens, provider=provider)
+            output_format, sent = file.pipeline.output.format, self.resolved.sent_schema(settings)
+            for each in rung_problems(providers, settings, output_format=output_format, sent_schema=sent):
                 if each.level == "error":
                     raise PipelineError(each.what, where=f"--model {model}", hint=each.hint)
             return OFF_THE_LADDER, settings
@@ -292,8 +291,9 @@ class RowTry:
         refuses or does not answer.
         """
         context, resolved = self.context, self.resolved
-        provider = context.provider(resolved.file)
-        headers = provider.batch_headers(request.settings)
+        known = resolved.provider_of(request.settings)
+        provider = context.providers_of(resolved.file).named(known.name)
+        headers = provider.batch_headers(known.named(request.settings))
         began = self.context.machine.monotonic()
         try:
             answer = provider.answer(
@@ -314,7 +314,7 @@ class RowTry:
         seconds = self.context.machine.monotonic() - began
         raw_folder = self._intents.raw_folder
         path = raw_folder.write_results(str(request.chunk_id), answer.line)
-        self._collector(raw_folder).record_answer(str(request.chunk_id), path)
+        self._collector(raw_folder).record_answer(str(request.chunk_id), path, known)
         raw_folder.compress(str(request.chunk_id))
         return seconds
 
@@ -332,7 +332,7 @@ class RowTry:
             database=context.database,
             work=self.work,
             raw_folder=raw_folder,
-            provider=lambda: context.provider(self.resolved.file),
+            providers=context.providers_of(self.resolved.file),
             run_id=self.run_id,
         )
         return Collector(parts=parts, prices=context.prices(), poll_interval=0.0)

@@ -42,7 +42,7 @@ class TroubledBatches:
     """
 
     resolved: Resolved
-    provider: Callable[[], Provider]
+    provider: Callable[[OpenBatch], Provider]
     context: Context
     troubles: TroubleBook
     tell: Tell
@@ -98,7 +98,7 @@ class TroubledBatches:
         """
         now, wait = self.context.clock(), self.context.reconcile_wait
         until = self.wait_for(error) if isinstance(error, UnavailableError) else ""
-        old = self._age(batch, state) >= self._kept_for
+        old = self._age(batch, state) >= self._kept_for(batch)
         if isinstance(error, RefusedError) and (state.archived or old):
             trouble = self.troubles.meet(batch, "gone", str(error))
             if lasts(trouble.looks, trouble.since, now, 0.0 if old else wait):
@@ -165,8 +165,8 @@ class TroubledBatches:
         if batch.missing_since is None:
             self.record_event(batch, "batch_missing", {"message": error.message})
         trouble = self.troubles.meet(batch, "not_found", error.message)
-        same_key = batch.key_hash == self.provider().key_hash
-        if same_key and self._age(batch, None, error.answered_at) >= self._kept_for:
+        same_key = batch.key_hash == self.provider(batch).key_hash
+        if same_key and self._age(batch, None, error.answered_at) >= self._kept_for(batch):
             if lasts(trouble.looks, trouble.since, now, 0.0):
                 self._record_gone(batch, error.message, young=False)
             return
@@ -188,7 +188,7 @@ class TroubledBatches:
         now = state.answered_at or self.context.clock()
         what = None
         if state.ended:
-            until = (state.created_at or batch.prepared_at) + self._kept_for
+            until = (state.created_at or batch.prepared_at) + self._kept_for(batch)
             if until - now <= GONE_SOON:
                 what = f"the results of {batch.batch_id} are kept until {until:%Y-%m-%d %H:%M} UTC only"
         elif state.expires_at is not None and state.expires_at <= now:
@@ -202,10 +202,10 @@ class TroubledBatches:
             self._warned.add(batch.chunk_id)
             self.tell(Event(kind="warning", level="warning", detail=what))
 
-    @property
-    def _kept_for(self) -> timedelta:
-        """Return how long the provider keeps results, from the time at which their batch was made."""
-        return timedelta(seconds=self.resolved.rules.limits.results_seconds)
+    def _kept_for(self, batch: OpenBatch) -> timedelta:
+        """Return how long the provider keeps the results of a batch, from the time at which it was made."""
+        rules = self.resolved.providers.recorded(batch.provider, batch.protocol, batch.endpoint).rules
+        return timedelta(seconds=rules.limits.results_seconds)
 
     def _age(self, batch: OpenBatch, state: BatchState | None, answered_at: datetime | None = None) -> timedelta:
         """Return the age of a batch by the provider's clock, where it is known; else by ours."""

@@ -277,7 +277,7 @@ WHERE seq = $seq
 GROUP BY chunk_id
 
 -- name: requests_of_unknown_cost
-SELECT q.chunk_id::VARCHAR AS chunk_id, q.model, q.settings, r.batch_id IS NULL AS realtime, count(*) AS requests,
+SELECT q.chunk_id::VARCHAR AS chunk_id, q.provider, q.model, q.settings, r.batch_id IS NULL AS realtime, count(*) AS requests,
     sum(q.bytes)::BIGINT AS bytes, sum(q.max_tokens)::BIGINT AS max_tokens
 FROM ledger.results r
 JOIN ledger.requests q ON q.chunk_id = r.chunk_id AND q.custom_id = r.custom_id AND q.leads

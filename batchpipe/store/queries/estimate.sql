@@ -125,7 +125,7 @@ ORDER BY ALL
 CREATE OR REPLACE TABLE work.recent_batches AS
 SELECT requests, greatest(epoch(ended_at) - epoch(coalesce(created_at, submitted_at)), 0) AS seconds
 FROM ledger.batches
-WHERE provider = $provider AND ended_at IS NOT NULL AND submitted_at IS NOT NULL AND cancel_requested_at IS NULL
+WHERE list_contains($providers::VARCHAR[], provider) AND ended_at IS NOT NULL AND submitted_at IS NOT NULL AND cancel_requested_at IS NULL
 ORDER BY submitted_at DESC
 LIMIT 200
 

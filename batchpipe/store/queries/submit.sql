@@ -41,7 +41,7 @@ INSERT INTO ledger.requests BY NAME
 SELECT
     $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
     $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash,
-    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, $provider AS provider, l.model, l.settings, c.send, c.attempt, c.transients,
+    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, l.provider, l.model, l.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq
@@ -73,10 +73,10 @@ GROUP BY chunk_id
 
 -- name: inputs_left
 -- The uploaded inputs of closed chunks that are not deleted yet.
-SELECT u.chunk_id::VARCHAR, u.data ->> 'input_id'
+SELECT b.*, u.data ->> 'input_id' AS input_id
 FROM ledger.events u
-WHERE u.kind = 'chunk_uploaded' AND u.pipeline IN ({pipelines})
-    AND u.chunk_id NOT IN (SELECT chunk_id FROM ledger.batches WHERE is_open)
+JOIN ledger.batches b USING (chunk_id)
+WHERE u.kind = 'chunk_uploaded' AND u.pipeline IN ({pipelines}) AND NOT b.is_open
     AND NOT EXISTS (
         SELECT 1 FROM ledger.events d
         WHERE d.kind = 'input_discarded' AND d.chunk_id = u.chunk_id AND (d.data ->> 'input_id') = (u.data ->> 'input_id')
@@ -105,7 +105,7 @@ WHERE place = 1
 GROUP BY chunk_id
 
 -- name: open_sizes
-SELECT requests, batch_id FROM ledger.batches WHERE is_open AND provider = $provider AND base_url = $base_url
+SELECT requests, batch_id FROM ledger.batches WHERE is_open AND list_contains($base_urls::VARCHAR[], base_url)
 
 -- name: committed_since
 -- Whether another run or command has committed anything since a plan.

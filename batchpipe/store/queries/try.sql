@@ -48,7 +48,9 @@ WHERE q.leads AND q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}]
 ORDER BY answered DESC, q.seq DESC
 
 -- name: calls_of_families
-SELECT pipeline, chunk_id::VARCHAR AS chunk_id, run_id::VARCHAR AS run_id, data ->> 'model' AS model, recorded_at
+SELECT pipeline, chunk_id::VARCHAR AS chunk_id, run_id::VARCHAR AS run_id, data ->> 'model' AS model,
+    coalesce(data ->> 'provider', 'anthropic') AS provider,
+    coalesce(data ->> 'protocol', data ->> 'provider', 'anthropic') AS protocol, data ->> 'endpoint' AS endpoint, recorded_at
 FROM ledger.events
 WHERE kind = 'call_prepared' AND split_part(pipeline, ':', 1) IN ({families}) AND chunk_id NOT IN (
     SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL

@@ -1,0 +1,91 @@
+"""The providers that the settings know, and what each of them costs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batchpipe.common.errors import UsageError
+from batchpipe.engine.cost.ladder import PriceBook, PriceSource
+from batchpipe.engine.cost.pricing import PriceFile, flat_prices, read_prices
+from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.provider_tables import ProviderPrices, ProviderTable
+from batchpipe.project.settings import Settings
+from batchpipe.providers import DEFAULT_PROVIDER, REGISTRY
+from batchpipe.providers.known import KnownProvider, KnownProviders, built_in
+
+
+def known_providers(settings: Settings) -> KnownProviders:
+    """Return the built-in providers and those of the settings.
+
+    Raises UsageError for a table that names no protocol, and for an address that is given twice.
+    """
+    default = settings.provider or DEFAULT_PROVIDER
+    known = {name: built_in(name) for name in REGISTRY}
+    known |= {name: _known(name, table) for name, table in settings.providers.items()}
+    own = settings.providers.get(default)
+    if settings.base_url is not None and own is not None and own.base_url is not None:
+        hint = f"Write it once, as base_url under [tool.batchpipe.providers.{default}]."
+        raise UsageError("the address of the default provider is given twice", where="the setting base_url", hint=hint)
+    given = {"base_url": settings.base_url is not None, "price_factor": settings.price_factor != 1}
+    short_forms = tuple(key for key, is_given in given.items() if is_given)
+    return KnownProviders(default=default, by_name=known, short_forms=short_forms)
+
+
+def _known(name: str, table: ProviderTable) -> KnownProvider:
+    protocol = table.protocol or (name if name in REGISTRY else None)
+    place = f"[tool.batchpipe.providers.{name}] protocol"
+    protocols = ", ".join(REGISTRY)
+    if protocol is None:
+        hint = f'Write how it is spoken to: protocol = "{DEFAULT_PROVIDER}". There are: {protocols}.'
+        raise UsageError("the provider has no protocol", where=place, hint=hint)
+    if protocol not in REGISTRY:
+        near = difflib.get_close_matches(protocol, REGISTRY, 1, 0.6)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {protocols}."
+        raise UsageError(f"there is no protocol {protocol!r}", where=place, hint=hint)
+    if name in REGISTRY and protocol != name:
+        hint = f"Give the table another name than {name}, which is that of a built-in provider."
+        raise UsageError(f"the provider {name} speaks its own protocol", where=place, hint=hint)
+    limits = {key: value for key, value in table.limits.model_dump().items() if value is not None}
+    return KnownProvider(
+        name=name,
+        protocol=protocol,
+        endpoint=table.endpoint,
+        mode=table.mode,
+        models=table.models,
+        limits=limits,
+        concurrency=table.concurrency,
+        keep_results_days=table.keep_results_days,
+        own_address=name in REGISTRY and table.base_url is None,
+    )
+
+
+def price_book(settings: Settings, root: Path, environment: Mapping[str, str]) -> PriceBook:
+    """Return where the prices of each provider come from: its own, the file of all, or the built-in table.
+
+    Raises UsageError for a variable that is not set, PipelineError for what is wrong in a file.
+    """
+    path = settings.path("prices", root, environment)
+    shared = read_prices(path) if path else None
+    default = settings.provider or DEFAULT_PROVIDER
+    found = {default: PriceSource(file=shared, factor=settings.price_factor)}
+    for name, table in settings.providers.items():
+        file = _own_prices(name, table.prices, root, environment) or shared
+        factor = table.price_factor * (settings.price_factor if name == default else 1)
+        found[name] = PriceSource(file=file, factor=factor, listed_as=table.price_provider)
+    return PriceBook(by_provider=found, others=PriceSource(file=shared))
+
+
+def _own_prices(
+    name: str, prices: ProviderPrices | Path | None, root: Path, environment: Mapping[str, str]
+) -> PriceFile | None:
+    """Return the prices of the table of provider `name`; None where it has none."""
+    if prices is None:
+        return None
+    if isinstance(prices, Path):
+        text = expand_variables(str(prices), environment, f"the setting providers.{name}.prices")
+        return read_prices(root / Path(text).expanduser())
+    given: dict[str, Any] = prices.model_dump(exclude_none=True)
+    return flat_prices(given, source=f"the settings of {name}")

@@ -1,0 +1,104 @@
+"""The providers of one pipeline, each made at its first use, and the one that an open batch was sent to.
+
+A batch is bound to a protocol, an address and an account. The name of a provider is a label: a batch is asked about
+through any provider of the settings that has its protocol and its address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.providers import REGISTRY, Provider, get_provider_module
+from batchpipe.providers.known import KnownProvider, KnownProviders
+
+
+@dataclass(slots=True, kw_only=True)
+class PipelineProviders:
+    """The providers that the requests of one pipeline go to.
+
+    `make` makes a provider with its calls, and `url` names the address of one beside its key, as it is recorded with a
+    batch; both take a provider's name.
+    """
+
+    known: KnownProviders
+    make: Callable[[str], Provider]
+    url: Callable[[str], str]
+    _of_batches: dict[tuple[str, str, str, str], Provider] = field(default_factory=dict, init=False)
+
+    def named(self, name: str) -> Provider:
+        """Return the provider `name`. Raises CredentialsError without its key."""
+        return self.make(name)
+
+    def known_of(self, batch: OpenBatch) -> KnownProvider:
+        """Return what is known of the provider that a batch was sent to, by the name that it had then."""
+        return self.known.recorded(batch.provider, batch.protocol, batch.endpoint)
+
+    def of(self, batch: OpenBatch) -> Provider:
+        """Return the provider that a batch is asked about through.
+
+        Of several that have its protocol and address the one is taken whose key sent it, else the one of its name.
+        Raises NoProviderError where there is none, CredentialsError where no key of theirs is set.
+        """
+        asked = (batch.protocol, batch.base_url, batch.key_hash, batch.provider)
+        if asked not in self._of_batches:
+            self._of_batches[asked] = self._found(batch)
+        return self._of_batches[asked]
+
+    def groups(self, batches: Iterable[OpenBatch]) -> list[tuple[Provider, Sequence[OpenBatch]]]:
+        """Return `batches` by the provider that they are asked about through; those that have none are left out."""
+        found: dict[int, tuple[Provider, list[OpenBatch]]] = {}
+        for each in batches:
+            try:
+                provider = self.of(each)
+            except (NoProviderError, CredentialsError):
+                continue
+            found.setdefault(id(provider), (provider, []))[1].append(each)
+        return list(found.values())
+
+    def _found(self, batch: OpenBatch) -> Provider:
+        names = [name for name, each in self.known.by_name.items() if self._is_there(each, batch)]
+        names.sort(key=lambda name: name != batch.provider)
+        made: list[Provider] = []
+        missing: CredentialsError | None = None
+        for name in names:
+            try:
+                made.append(self.make(name))
+            except CredentialsError as error:
+                missing = missing or error
+                continue
+            if made[-1].key_hash == batch.key_hash:
+                return made[-1]
+        if made:
+            return made[0]
+        raise missing or no_provider(batch)
+
+    def _is_there(self, provider: KnownProvider, batch: OpenBatch) -> bool:
+        """Return whether `provider` has the protocol and the address that `batch` was sent to."""
+        if provider.protocol != batch.protocol:
+            return False
+        try:
+            return self.url(provider.name) == batch.base_url
+        except UsageError:  # a variable of its address is not set
+            return False
+
+
+def no_provider(batch: OpenBatch) -> NoProviderError:
+    """Return the error that nobody can be asked about `batch`, with the table that names who can."""
+    hint, variable = "Write into pyproject.toml:", f"{batch.provider.upper()}_KEY"
+    if batch.provider in REGISTRY:
+        module = get_provider_module(batch.provider)
+        variable = module.KEY_VARIABLE
+        hint = f"Set {module.BASE_URL_VARIABLE}={batch.base_url} and {variable}, or write into pyproject.toml:"
+    table = (
+        f"[tool.batchpipe.providers.{batch.provider}]\n"
+        f'protocol = "{batch.protocol}"\nbase_url = "{batch.base_url}"\nkey = "${{{variable}}}"'
+    )
+    return NoProviderError(
+        f"no provider of the settings has the address {batch.base_url} (protocol {batch.protocol}), to which "
+        f"{'the batch ' + batch.batch_id if batch.batch_id else 'a chunk'} was sent: its rows stay pending",
+        where=batch.pipeline,
+        hint=f"{hint}\n{table}",
+    )

@@ -1,0 +1,60 @@
+"""Whom the chunks of each rung are sent to: the provider, its account, and what is recorded of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.engine.exchange.records import refusal
+from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.providers import Account, Provider, RefusedError
+from batchpipe.providers.known import KnownProvider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentTo:
+    """Says whom the chunks of a rung are sent to. `url` names the account beside the key."""
+
+    known: KnownProvider
+    provider: Provider
+    account: Account
+    url: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return what is recorded of it with the intent of a chunk."""
+        endpoint = {} if self.known.endpoint is None else {"endpoint": self.known.endpoint}
+        return {
+            "provider": self.known.name,
+            "protocol": self.known.protocol,
+            **endpoint,
+            "base_url": self.url,
+            "key_hash": self.provider.key_hash,
+            "organization": self.account.organization,
+            "workspace": self.account.workspace,
+            "clock_offset_seconds": self.account.clock_offset_seconds,
+        }
+
+
+def sent_to(
+    parts: RunParts,
+    rungs: Collection[int],
+    account: Callable[[Provider], Account],
+    account_url: Callable[[Provider], str],
+) -> dict[int, SentTo]:
+    """Return whom the chunks of each of `rungs` are sent to.
+
+    `account` asks a provider for what it says of its account, `account_url` names the account beside the key.
+    Raises ProviderError where a provider refuses to list its batches, CredentialsError without its key.
+    """
+    found: dict[int, SentTo] = {}
+    for rung in sorted(rungs):
+        known = parts.resolved.provider_of(parts.resolved.rungs[rung - 1])
+        provider = parts.providers.named(known.name)
+        try:
+            named = account(provider)
+        except RefusedError as error:
+            raise refusal(error, provider.key_hash) from error
+        found[rung] = SentTo(known=known, provider=provider, account=named, url=account_url(provider))
+    return found
