@@ -72,7 +72,7 @@ def make_plan(body: JsonObject, endpoint: str, *, batch: bool) -> AnswerPlan:
     tool = _tool(body, model, endpoint, effort)
     if tool is not None:
         schema = tool[1]
-    mode, ttl = _caching(body, model)
+    mode, ttl = _caching(body, model, endpoint)
     return AnswerPlan(
         model=model,
         endpoint=endpoint,
@@ -197,7 +197,7 @@ def _tool(body: JsonObject, model: Model, endpoint: str, effort: str) -> tuple[s
     return str(wanted), chosen.get("parameters") or {"type": "object", "properties": {}}
 
 
-def _caching(body: JsonObject, model: Model) -> tuple[str, str]:
+def _caching(body: JsonObject, model: Model, endpoint: str) -> tuple[str, str]:
     options = body.get("prompt_cache_options")
     retention = body.get("prompt_cache_retention")
     if not model.paid_writes:
@@ -212,7 +212,7 @@ def _caching(body: JsonObject, model: Model) -> tuple[str, str]:
     if not is_object(options) or not set(options) <= {"mode", "ttl", "prewarm", "comparison_response_id"}:
         raise refuse("Unknown parameter in 'prompt_cache_options'.", "prompt_cache_options", "unknown_parameter")
     mode, ttl = options.get("mode", "implicit"), options.get("ttl", "30m")
-    if mode not in ("implicit", "explicit") or ttl not in ("30m", "12h"):
+    if mode not in ("implicit", "explicit") or ttl not in (("30m", "12h") if endpoint == RESPONSES else ("30m",)):
         raise refuse("Invalid value for 'prompt_cache_options'.", "prompt_cache_options", "invalid_value")
     return str(mode), str(ttl)
 

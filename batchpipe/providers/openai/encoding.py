@@ -145,6 +145,8 @@ class BodyEncoder:
         self._instruction = _instruction(sent_schema) if output_format == "json" and sent_schema is not None else None
         self._writes_cost = bool(find_model(rung.usual_name).paid_writes)
         self._cache = cache if self._writes_cost else None
+        # Chat completions have only the shorter lifetime.
+        self._long_lived = endpoint == RESPONSES
         mark = _BREAKPOINT if self._cache else b""
         # With a head the mark is at the end of the head; the system prompt before it then needs no mark.
         self._head_of_user = head if self._cache else ""
@@ -189,7 +191,7 @@ class BodyEncoder:
         if self._cache is not None:
             prefix = "\n".join([*texts, self._head_of_user]).encode("utf-8", "replace")
             key = sha256(self._static + prefix).hexdigest()[:32]
-            ttl = LIFETIMES[self._cache]
+            ttl = LIFETIMES[self._cache] if self._long_lived else LIFETIMES["5m"]
             options = f',"prompt_cache_key":"{key}","prompt_cache_options":{{"mode":"explicit","ttl":"{ttl}"}}'.encode()
         if not texts:
             return b"", options

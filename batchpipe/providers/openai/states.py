@@ -13,8 +13,8 @@ from batchpipe.providers.shared.http import NotUnderstoodError
 
 # The key of a batch's metadata that holds our label.
 LABEL = "batchpipe"
-# For so long after its end a batch whose counts speak of files that it does not name is taken to be under way.
-FILES_LATE = timedelta(minutes=15)
+# For so long after its end a batch whose counts speak of answers that it does not name is taken to be under way.
+FILES_LATE = timedelta(hours=24)
 _OPEN = ("validating", "in_progress", "finalizing", "cancelling")
 _ENDS: Mapping[str, WithoutLine] = {
     "completed": "missing",
@@ -52,7 +52,7 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     if found is None:
         raise NotUnderstoodError("the answer is no batch with an id")
     total, counts = _counts(batch)
-    state = batch.get("status")
+    state = _state(batch)
     known = state in _OPEN or state in _ENDS
     metadata = batch.get("metadata")
     label = metadata.get(LABEL) if isinstance(metadata, dict) else None
@@ -65,13 +65,17 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
         created_at=_moment(batch.get("created_at")),
         expires_at=_moment(batch.get("expires_at")),
         archived=False,
-        unknown_state=None if known else values.plain(str(state), _LONGEST_STATE),
+        unknown_state=None if known else values.plain(state, _LONGEST_STATE),
         request_id=values.header(headers, "x-request-id"),
         label=values.plain(label, 100) if isinstance(label, str) else None,
         input_id=file_id(batch.get("input_file_id")),
         model=values.plain(model, 100) if isinstance(model, str) and model else None,
         **account(headers),
     )
+
+
+def _state(batch: Mapping[str, Any]) -> str:
+    return str(batch.get("status"))
 
 
 def _moment(value: Any) -> datetime | None:
@@ -100,9 +104,9 @@ def _ended(batch: Mapping[str, Any], counts: Mapping[str, int], headers: Mapping
 
     A batch in a state that is not in the protocol has ended if it says when.
     """
-    state = batch.get("status")
+    state = _state(batch)
     times = {name: _moment(batch.get(f"{name}_at")) for name in ("completed", "failed", "expired", "cancelled")}
-    at = times.get(state) if isinstance(state, str) else None
+    at = times.get(state)
     if state in _OPEN:
         return None
     if state not in _ENDS:
@@ -114,9 +118,10 @@ def _ended(batch: Mapping[str, Any], counts: Mapping[str, int], headers: Mapping
     if state == "failed" and not has_results:
         refused, line = late_refusal(batch.get("errors"))
         return Ended(at=at, has_results=False, without_line="not_taken", refused=refused, line=line)
-    late = (counts.get("succeeded", 0) > 0 and output is None) or (counts.get("errored", 0) > 0 and errors is None)
-    now = values.http_date(headers.get("date"))
-    if late and at is not None and now is not None and now < at + FILES_LATE:
+    # Requests that failed cost nothing, and some servers have no file for them; answers that are missing were paid for.
+    late = counts.get("succeeded", 0) > 0 and output is None
+    now = values.http_date(headers.get("date")) or datetime.now(UTC).replace(tzinfo=None)
+    if late and at is not None and now < at + FILES_LATE:
         return None
-    without_line = _ENDS.get(str(state), "missing")
+    without_line = _ENDS.get(state, "missing")
     return Ended(at=at, has_results=has_results, without_line="missing" if state == "failed" else without_line)
