@@ -53,6 +53,9 @@ def options(
     log_format: Annotated[
         str | None, typer.Option("--log-format", metavar="FORMAT", help="The form of events on stderr: text or json.")
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing where nothing is wrong: for cron.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
@@ -72,5 +75,6 @@ def options(
         answers=answers,
         faults=faults,
         log_format=log_format,
+        quiet=quiet,
         debug=debug,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchpipe.commands.call.call import Call
 
 COMMAND_LINE = "the command line"
-GLOBAL_FLAGS = ("--emulator", "--debug")
+GLOBAL_FLAGS = ("--emulator", "--debug", "--quiet", "-q")
 GLOBAL_VALUES = ("-C", "--env", "--database", "--answers", "--faults", "--log-format")
 # Imports and rows make almost no reference cycles. The default thresholds would spend a fifth of a start on them.
 GARBAGE_THRESHOLDS = (200_000, 50, 100)
@@ -155,7 +155,7 @@ def _run(call: Handled) -> int:
     from batchpipe.commands.call.begin import make_talk
 
     if not task.in_project:
-        return task.act(make_talk(json=task.json, environment=os.environ))
+        return task.act(make_talk(json=task.json, environment=os.environ, quiet=task.given.quiet))
     begun = _begin(call, task)
     use_options(begun.options)
     call.log_format = begun.settings.log_format

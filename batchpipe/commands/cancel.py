@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from batchpipe.commands.call.call import Call
-from batchpipe.commands.call.failure import failure, failure_text
+from batchpipe.commands.call.failure import failure
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
@@ -76,10 +76,11 @@ def cancel(call: Call, arguments: Sequence[str]) -> int:
         call.emit([_as_json(each) for each in found], single)
     else:
         for each in found:
-            call.out(_text(each, call.suggest))
+            if not call.quiet or each.error is not None or each.unsure:
+                call.out(_text(each, call.suggest))
     errors = [each.error for each in found if each.error is not None]
     for error in errors if not call.json else ():
-        call.say(failure_text(error))
+        call.complain(error)
     return errors[0].exit_code if errors else 0
 
 

@@ -16,6 +16,7 @@ from batchpipe.chain.chain import Chain, Upstream
 from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, PipelineError, ProviderError
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
+from batchpipe.common.progress import Watch, unwatched
 from batchpipe.decide.waits import clock_offset
 from batchpipe.engine.access.configured import known_providers, price_book
 from batchpipe.engine.access.making import Access, shown_url
@@ -41,7 +42,8 @@ class Context:
     """The surroundings of one call. `environment` is read once from the process; `say` writes to the person.
 
     `ask` puts a question to a person at the terminal; None where nobody can be asked. `expected_rows` are the files
-    that stand in for output tables whose answers a plan only expects, by pipeline.
+    that stand in for output tables whose answers a plan only expects, by pipeline. `watch` is told what runs
+    do.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class Context:
     clock: Callable[[], datetime] = utc_now
     machine: Machine = THIS_MACHINE
     ask: Callable[[str], bool] | None = None
+    watch: Watch = unwatched
     database: Database = field(init=False)
     chain: Chain = field(init=False)
     expected_rows: dict[str, Path] = field(default_factory=dict, init=False)

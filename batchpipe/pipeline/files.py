@@ -34,6 +34,11 @@ def pipeline_files(folder: Path) -> list[Path]:
     return found
 
 
+def labels_folder(root: Path) -> Path:
+    """Return the folder of the pipelines that `batchpipe.label` makes of a program's tables; git ignores it."""
+    return root / ".batchpipe" / "labels"
+
+
 def declared(path: Path) -> Declared:
     """Return what the file at `path` says of itself; mistakes in it are reported where it is loaded."""
     data = toml_table(path)
@@ -44,8 +49,12 @@ def declared(path: Path) -> Declared:
 
 
 def declared_in(root: Path, *further: Path) -> Sequence[Declared]:
-    """Return what each pipeline file of the project at `root`, and each of `further`, says of itself."""
-    paths = dict.fromkeys((*pipeline_files(root / FOLDER), *further))
+    """Return what each pipeline file of the project at `root`, and each of `further`, says of itself.
+
+    Those that `batchpipe.label` has made are among them.
+    """
+    labels = sorted(labels_folder(root).glob("*.toml"))
+    paths = dict.fromkeys((*pipeline_files(root / FOLDER), *labels, *further))
     return [declared(path) for path in paths]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
-from batchpipe.pipeline.files import FOLDER, declared, pipeline_files
+from batchpipe.pipeline.files import FOLDER, declared, labels_folder, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
 
 MARKERS = ("pyproject.toml", "batchpipe.toml", ".git")
@@ -39,6 +39,11 @@ def find_root(start: Path) -> Path:
         if any((each / marker).exists() for marker in MARKERS):
             return each
     return next((each.parent for each in upward if each.name == FOLDER), folder)
+
+
+def is_root(folder: Path) -> bool:
+    """Return whether `folder` is marked as the root of a project, or has pipelines."""
+    return any((folder / marker).exists() for marker in (*MARKERS, FOLDER))
 
 
 def is_project(folder: Path) -> bool:
@@ -106,8 +111,8 @@ def _found(argument: str, root: Path, start: Path) -> Path:
 
 
 def _by_name(name: str, root: Path) -> Path | None:
-    """Return the file `pipelines/NAME.toml`, else the file with that stem or with that `name`; None if there
-    is none.
+    """Return the file `pipelines/NAME.toml`, else the file with that stem or with that `name`, else the one that
+    `batchpipe.label` has written; None if there is none.
     """
     folder = root / FOLDER
     direct = folder / f"{name}.toml"
@@ -115,6 +120,8 @@ def _by_name(name: str, root: Path) -> Path | None:
         return direct.absolute()
     files = pipeline_files(folder)
     matches = [path for path in files if path.stem == name] or [path for path in files if declared(path).name == name]
+    if not matches and (labels_folder(root) / f"{name}.toml").is_file():
+        return (labels_folder(root) / f"{name}.toml").absolute()
     if len(matches) > 1:
         shown = ", ".join(str(path.relative_to(root)) for path in matches)
         raise UsageError(f"{name!r} names several files: {shown}", where=str(folder), hint="Name the file.")

@@ -174,13 +174,14 @@ def load_settings(
     environment: Mapping[str, str],
     command_line: Mapping[str, Any] | None = None,
     env: str | None = None,
+    given_in: str = "the command line",
 ) -> Settings:
     """Return the settings of the project at `root`, read from `environment`, `command_line` and files in `root`.
 
-    A value of None in `command_line` counts as not given; `env` is the value of `--env`. Raises UsageError, with its
-    place, for an unknown key or a bad value.
+    A value of None in `command_line` counts as not given; `given_in` is what messages call its place. `env` is the
+    value of `--env`. Raises UsageError, with its place, for an unknown key or a bad value.
     """
-    layers = _with_merged_providers(_layers(root, environment, command_line or {}, env))
+    layers = _with_merged_providers(_layers(root, environment, command_line or {}, env, given_in))
     for layer in layers:
         _refuse_unknown(layer)
 
@@ -219,11 +220,11 @@ def place_of(root: Path, environment: Mapping[str, str], name: str) -> Place | N
 
 
 def _layers(
-    root: Path, environment: Mapping[str, str], command_line: Mapping[str, Any], env: str | None
+    root: Path, environment: Mapping[str, str], command_line: Mapping[str, Any], env: str | None, given_in: str
 ) -> list[Layer]:
     given = {key: value for key, value in command_line.items() if value is not None}
     return [
-        Layer("the command line", given),
+        Layer(given_in, given),
         Layer("the environment variable", _prefixed(environment), PREFIX),
         Layer(".env", _prefixed(_dotenv(root)), PREFIX),
         *_file_layers(root, env),

@@ -39,6 +39,7 @@ SHELL = (
     "",
     "common.hints",
     "common.logs",
+    "common.progress",
     "common.machine",
     "common.modes",
     "engine.context",
@@ -270,6 +271,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *SAID,
         "commands.plan.*",
         "commands.status.*",
+        "engine.cost.*",
         "engine.ledger.*",
         "engine.plan.*",
         "engine.resolved.*",
@@ -309,6 +311,20 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
     "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.output.*", "engine.replay.*"),
     "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.replay.*", "engine.resolved.*", "engine.run.*"),
+    # what a Python program calls
+    "library.*": (
+        *SHELL,
+        *SAID,
+        "commands.plan.*",
+        "commands.results.*",
+        "commands.run.*",
+        "engine.ledger.*",
+        "engine.output.*",
+        "engine.plan.*",
+        "engine.resolved.*",
+        "engine.run.*",
+        "scaffold.layout",
+    ),
     # what is typed, and the one handler
     "cli.*": (
         "",
@@ -347,7 +363,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*"),
+    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*", "library.*"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (
@@ -436,11 +452,11 @@ IMPURE_CALLS = {
 
 # The process's surroundings are arguments everywhere but at its edge.
 SURROUNDINGS = {
-    "environ": ("cli.main",),
+    "environ": ("cli.main", "library.surroundings"),
     "argv": ("cli.main",),
     "stdin": ("cli.main", "commands.call.begin", "commands.call.call", "commands.review.terminal"),
     "stdout": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
-    "stderr": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure"),
+    "stderr": ("cli.main", "commands.call.begin", "commands.call.call", "commands.call.failure", "library.progress"),
 }
 
 BROAD_HANDLER = ("cli.main", "main")

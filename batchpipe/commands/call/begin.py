@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,9 +20,9 @@ from batchpipe.project.settings import Settings, load_settings
 COMMAND_LINE = "the command line"
 
 
-def make_talk(*, json: bool, environment: Mapping[str, str]) -> Talk:
+def make_talk(*, json: bool, environment: Mapping[str, str], quiet: bool = False) -> Talk:
     """Return the streams of a command that needs no project."""
-    return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, **_audience(json, environment))
+    return Talk(json=json, stdout=sys.stdout, stderr=sys.stderr, quiet=quiet, **_audience(json, environment))
 
 
 def make_call(
@@ -61,6 +62,7 @@ def make_call(
         interrupted=interrupted,
         debug=given.debug,
         machine=machine,
+        quiet=given.quiet,
         **_audience(json, environment),
     )
 
@@ -75,11 +77,13 @@ def _options(given: Globals, root: Path, start: Path) -> str:
     return given.typed
 
 
-def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, bool]:
+def _audience(json: bool, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return who reads the streams: a terminal, a person who can be asked, and how wide the terminal is."""
     if json or environment.get("TERM") == "dumb":
         return {"terminal": False, "talks_to_person": False}
     watched = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty()
-    return {"terminal": sys.stdout.isatty(), "talks_to_person": watched}
+    width = shutil.get_terminal_size().columns
+    return {"terminal": sys.stdout.isatty(), "talks_to_person": watched, "width": width}
 
 
 def _settings(given: Globals, root: Path, start: Path, environment: Mapping[str, str]) -> Settings:

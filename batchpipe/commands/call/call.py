@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from batchpipe.commands.call.failure import failure_event, failure_text
-from batchpipe.commands.printing.text import json_text
+from batchpipe.commands.printing.text import json_text, wrapped
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
 from batchpipe.common.logs import Event, json_line
 from batchpipe.common.machine import THIS_MACHINE, Machine
@@ -32,7 +32,7 @@ class Talk:
     """The streams for data (stdout) and messages (stderr).
 
     `terminal`: stdout is a terminal and shows colours. `talks_to_person`: a person watches stderr and can be asked.
-    Both are false with `--json`.
+    Both are false with `--json`. `width` is that of the terminal. With `quiet` only what is wrong is said.
     """
 
     json: bool
@@ -40,10 +40,14 @@ class Talk:
     talks_to_person: bool
     stdout: TextIO
     stderr: TextIO
+    width: int = 80
+    quiet: bool = False
 
     def out(self, value: Any) -> None:
         """Write data on stdout: a JSON value with `--json`, else text."""
         text = json_text(value) if self.json else str(value)
+        if self.terminal:
+            text = wrapped(text, self.width)
         try:
             self.stdout.write(text + "\n")
             self.stdout.flush()
@@ -51,13 +55,17 @@ class Talk:
             silence(self.stdout)
 
     def say(self, text: str) -> None:
-        """Write a message on stderr."""
-        self.write(text)
+        """Write a message on stderr, unless nothing but what is wrong is to be said."""
+        if not self.quiet:
+            self.write(text)
 
     def write(self, text: str) -> None:
-        """Write a line on stderr as it is. The work goes on even where nobody reads stderr any more."""
+        """Write a line on stderr, broken between words for a person. The work goes on even where nobody reads stderr
+        any more.
+        """
+        shown = wrapped(redacted(text), self.width) if self.talks_to_person else redacted(text)
         try:
-            self.stderr.write(redacted(text) + "\n")
+            self.stderr.write(shown + "\n")
             self.stderr.flush()
         except BrokenPipeError:
             silence(self.stderr)
@@ -86,7 +94,14 @@ class Call(Talk):
     machine: Machine = THIS_MACHINE
 
     def say(self, text: str) -> None:
-        """Write a message on stderr; as an event where the log format is "json"."""
+        """Write a message on stderr, as an event where the log format is "json", unless nothing but what is wrong is to
+        be said.
+        """
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Write a message on stderr about what is wrong; as an event where the log format is "json"."""
         if self.settings.log_format == "json":
             text = json_line(self.machine.clock(), "", Event(kind="notice", detail=text))
         self.write(text)

@@ -20,6 +20,7 @@ class Globals:
     answers: str | None = None
     faults: str | None = None
     log_format: str | None = None
+    quiet: bool = False
 
     @property
     def typed(self) -> str:

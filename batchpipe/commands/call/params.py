@@ -33,12 +33,7 @@ def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dic
 
     Raises UsageError for a parameter that no file declares, or whose value does not fit the declared type.
     """
-    for name in given:
-        if not any(name in file.pipeline.input.params for file in files):
-            known = sorted({each for file in files for each in file.pipeline.input.params})
-            near = difflib.get_close_matches(name, known, 1, 0.6)
-            hint = f"Did you mean {near[0]}?" if near else f"Declare it: [input] params = {{ {name} = ... }}"
-            raise UsageError(f"there is no parameter {name!r}", where=WHERE, hint=hint)
+    declared_params(files, given)
     return {
         file.pipeline.name: {
             name: _typed(name, value, file.pipeline.input.params[name])
@@ -47,6 +42,19 @@ def typed_params(files: Sequence[PipelineFile], given: Mapping[str, str]) -> dic
         }
         for file in files
     }
+
+
+def declared_params(
+    files: Sequence[PipelineFile], given: Mapping[str, Any], *, where: str = WHERE
+) -> Mapping[str, Any]:
+    """Return `given`. Raises UsageError, which calls the place `where`, for a parameter that no file declares."""
+    for name in given:
+        if not any(name in file.pipeline.input.params for file in files):
+            known = sorted({each for file in files for each in file.pipeline.input.params})
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            hint = f"Did you mean {near[0]}?" if near else f"Declare it: [input] params = {{ {name} = ... }}"
+            raise UsageError(f"there is no parameter {name!r}", where=where, hint=hint)
+    return given
 
 
 def _typed(name: str, value: str, declared: Any) -> Any:

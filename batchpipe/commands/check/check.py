@@ -70,8 +70,8 @@ def check(
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
         call.emit([_object(each) for each in found], selection.single)
-    else:
-        call.out("\n".join(_text(each) for each in found))
+    elif shown := [each for each in found if not call.quiet or each.problems or each.warnings]:
+        call.out("\n".join(_text(each) for each in shown))
     return WRONG if any(each.problems for each in found) else DONE
 
 

@@ -197,7 +197,7 @@ def _answer(
     until = None if wait is None else context.clock() + timedelta(seconds=wait)
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
-        context.ask = watcher.ask if call.talks_to_person else None
+        context.ask, context.watch = watcher.ask if call.talks_to_person else None, watcher.watch
         waiting = any(
             bool(runs) and _run(runs, context, until, watcher)
             for runs in _rounds(request, context, evaluation, watcher)
@@ -365,7 +365,7 @@ def _print(call: Call, request: EvalRequest, report: EvalReport, tuned: Tuned | 
     elif tuned is not None and request.as_good_as is not None:
         shown = "\n\n".join((tuned_text(tuned, call), *report.notes))
         call.out(fence(shown) if request.markdown else shown)
-    elif not waiting:
+    elif not waiting and (not call.quiet or report.shortfalls):
         text = report_markdown(report) if request.markdown else report_text(report, terminal=call.terminal)
         shown = tuned_text(tuned, call) if tuned is not None else ""
         call.out(text + ("\n\n" + (fence(shown) if request.markdown else shown) if shown else ""))

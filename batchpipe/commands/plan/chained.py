@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchpipe.commands.call.call import Call
 from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import BatchpipeError
@@ -114,14 +113,14 @@ def waiting_object(planned: Planned, whole: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def waiting_text(planned: Planned, call: Call) -> str:
+def waiting_text(planned: Planned, suggest: Callable[[str], str]) -> str:
     """Return what is said of the rows of a plan that waits."""
     assert planned.found is not None
     names = safe(", ".join(planned.waits_for))
     lines = [f"  unknown until {names} {'is' if len(planned.waits_for) == 1 else 'are'} answered"]
     lines += [f"  {safe(each)}" for each in planned.hints]
     if not planned.expects:
-        again = call.suggest(f"plan {planned.file.pipeline.name} --with-upstream")
+        again = suggest(f"plan {planned.file.pipeline.name} --with-upstream")
         lines.append(f"  to plan what it reads too: {again}")
     if not _knows_nothing(planned):
         over = f"by what is expected there ({HOW})" if planned.expects else "by the rows that are there now"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.exits import DONE, GATE, worst
-from batchpipe.commands.call.failure import failure, failure_text
+from batchpipe.commands.call.failure import failure
 from batchpipe.commands.call.options import PlanRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.plan.chained import ChainPlanner, waiting_object, waiting_text
@@ -55,22 +56,25 @@ def plan(call: Call, request: PlanRequest) -> int:
                 codes.append(each.error.exit_code)
                 objects.append({"pipeline": each.file.pipeline.name, "error": failure(each.error)})
                 if not call.json:
-                    call.say(failure_text(each.error))
+                    call.complain(each.error)
                 continue
             found = each.found
             assert found is not None
             codes.append(GATE if found.over or found.gate or each.stops else DONE)
             whole = plan_object(found, rows=request.rows)
             objects.append(waiting_object(each, whole) if each.waits_for else whole)
+            if call.quiet and codes[-1] == DONE:
+                continue
             if request.markdown:
                 notes = [
-                    *([waiting_text(each, call).splitlines()[0].strip()] if each.waits_for else []),
-                    *_notes(found, call),
+                    *([waiting_text(each, call.suggest).splitlines()[0].strip()] if each.waits_for else []),
+                    *_notes(found, call.suggest),
                 ]
                 call.out(plan_markdown(found, MEANINGS, work_pairs(found.resolved, found.plan), notes))
             elif not call.json:
-                work = waiting_text(each, call) if each.waits_for else work_text(found.resolved, found.plan)
-                call.out(("\n" if number else "") + plan_text(found, call, work, rows=request.rows))
+                work = waiting_text(each, call.suggest) if each.waits_for else work_text(found.resolved, found.plan)
+                text = plan_text(found, call.suggest, work, rows=request.rows, terminal=call.terminal)
+                call.out(("\n" if number else "") + text)
     if call.json:
         call.emit(objects, single)
     return worst(codes)
@@ -111,34 +115,39 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     return value
 
 
-def plan_text(found: Preview, call: Call, work: str, *, rows: bool = False) -> str:
-    """Return a plan for people, with its notes; `work` is what it says of the rows and their cost."""
+def plan_text(
+    found: Preview, suggest: Callable[[str], str], work: str, *, rows: bool = False, terminal: bool = False
+) -> str:
+    """Return a plan for people, with its notes; `work` is what it says of the rows and their cost.
+
+    `suggest` completes a command to type.
+    """
     new = ", new" if found.version_is_new else ""
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work]
-    lines += [f"  {each}" for each in _notes(found, call)]
+    lines += [f"  {each}" for each in _notes(found, suggest)]
     if found.diff is not None:
         lines.append(diff_text(found.diff))
     if rows and found.due_rows:
         names = [each.name for each in found.resolved.key_columns]
         header, shown = due_rows_text(names, [(each.key, each.reason) for each in found.due_rows])
-        lines += ["", table(header, shown, terminal=call.terminal)]
+        lines += ["", table(header, shown, terminal=terminal)]
     return "\n".join(lines)
 
 
-def _notes(found: Preview, call: Call) -> list[str]:
+def _notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     """Return the notes on a plan: orders, money, a pause, changed keys."""
-    lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, call.suggest)
+    lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, suggest)
     lines += [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]
     lines += _money_lines(found)
     if found.paused:
-        again = call.suggest(f"run {found.resolved.name} --resume")
+        again = suggest(f"run {found.resolved.name} --resume")
         lines.append(f"paused by `batchpipe cancel`; to go on: {again}")
     if found.meanwhile is not None and found.meanwhile.requests:
         sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
         lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
     for edit in found.edits:
         lines.append(f"{safe(edit.what)}: answers stay, and nothing is paid for it")
-        again = call.suggest(f"run {found.resolved.name} --redo {edit.argument}")
+        again = suggest(f"run {found.resolved.name} --redo {edit.argument}")
         cost = f"about {money(edit.cost_usd)}, {money(edit.max_usd)} at most"
         lines.append(
             f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")

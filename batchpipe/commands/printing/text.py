@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
@@ -14,6 +15,8 @@ from typing import Any
 
 # Categories that a terminal may act on: controls, format (bidi), surrogates, separators of lines.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# What stands before the text of a line: the indent, and a short name with two spaces after it.
+_LEAD = re.compile(r"\s*(?:\S+(?: \S+){0,2}?  +)?(?=\S)")
 # Joiners inside words and emoji of many scripts are harmless.
 _HARMLESS = "\u200c\u200d"
 
@@ -82,6 +85,53 @@ def safe(text: object, *, lines: bool = False) -> str:
 def shortened(text: str, width: int) -> str:
     """Return `text` cut to `width` characters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def wrapped(text: str, width: int, *, begin: int | None = None) -> str:
+    """Return `text` with its long lines broken between words, what follows indented under where the line's text begins.
+
+    That is at the column `begin`, or where it shows. A command to type (`batchpipe ...` up to the end of its line) is
+    never broken, nor is a line with control codes.
+    """
+    return "\n".join(_broken(line, width, begin) for line in text.split("\n"))
+
+
+def painted(text: str, word: str, style: str, *, begin: int = 0) -> list[str]:
+    """Return the lines of `text` with control codes that colour the first `word` from `begin` on, unless colours are
+    switched off by NO_COLOR.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Text(text)
+    place = text.find(word, begin)
+    if place >= 0:
+        shown.stylize(style, place, place + len(word))
+    into = StringIO()
+    Console(file=into, force_terminal=True).print(shown, soft_wrap=True)
+    return into.getvalue().rstrip("\n").split("\n")
+
+
+def _broken(line: str, width: int, begin: int | None) -> str:
+    if _width(line) <= width or "\x1b" in line:
+        return line
+    if begin is None:
+        lead = _LEAD.match(line)
+        begin = len(lead[0]) if lead is not None else 0
+    indent = " " * begin if 0 < begin <= width // 2 else " " * (len(line) - len(line.lstrip()) + 2)
+    words = line[begin:].split(" ")
+    for number, word in enumerate(words):
+        if word.strip("`") == "batchpipe":
+            words[number:] = [" ".join(words[number:])]
+            break
+    done, present = [], line[:begin] + words[0]
+    for word in words[1:]:
+        if _width(present) + 1 + _width(word) <= width or not present.strip():
+            present = f"{present} {word}"
+        else:
+            done.append(present.rstrip())
+            present = indent + word
+    return "\n".join([*done, present])
 
 
 def table(

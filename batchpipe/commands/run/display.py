@@ -1,7 +1,7 @@
 """Show a run to a person: a live view on a terminal, else a line for each event.
 
-The provider reports nothing before a batch has ended. So the view shows ages and counts, which are known, and no
-progress bar.
+The view shows what is known: phases and counts of our own, ages, and what the provider counts of a batch. It invents no
+progress.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
-from batchpipe.commands.printing.text import count, duration, money, safe
+from batchpipe.commands.printing.text import count, duration, money, safe, wrapped
 from batchpipe.common.logs import Event, json_line
 
 if TYPE_CHECKING:
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 SHOWN_BATCHES = 8
-REFRESHES_PER_SECOND = 4
 ROW_WORDS = ("accepted", "review", "kept", "failed", "pending", "retry", "escalated")
+COLOURS = {"error": "red", "warning": "yellow", "info": ""}
+ALWAYS_SAID = ("warning", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """An open chunk as it is shown. `name` is the provider's batch id where there is one."""
+    """An open chunk as it is shown. `name` is the provider's batch id where there is one.
+
+    `done` requests are through, as far as the provider says so before the batch has ended.
+    """
 
     name: str
     state: str
@@ -35,11 +39,24 @@ class BatchView:
     requests: int
     since: datetime
     expires_at: datetime | None
+    done: int = 0
+
+
+class LimitView(NamedTuple):
+    """The limit that has the least left: its name, what was spent of it, and what is allowed, in US dollars."""
+
+    name: str
+    spent_usd: Decimal
+    allowed_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """One pipeline of a run as it is shown. `rows` are counts by state, `step` is what the run is doing."""
+    """One pipeline of a run as it is shown. `rows` are counts by state, `step` is what the run is doing.
+
+    `left_seconds` is how long the rest takes by `batches_before` earlier batches. `waits` says what waits for room in
+    which budget.
+    """
 
     pipeline: str
     step: str
@@ -47,6 +64,11 @@ class RunView:
     rows: Mapping[str, int] = field(default_factory=dict)
     batches: Sequence[BatchView] = ()
     cost_usd: Decimal | None = None
+    limit: LimitView | None = None
+    waits: str | None = None
+    elapsed_seconds: float = 0.0
+    left_seconds: float | None = None
+    batches_before: int = 0
 
 
 class Display(Protocol):
@@ -67,14 +89,17 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """A display that writes a line for each event, and shows no views."""
+    """A display that writes a line for each event, and shows no views. With `quiet` only what is wrong is written."""
 
     write: Callable[[str], None]
     clock: Callable[[], datetime]
     log_format: str = "text"
+    quiet: bool = False
 
     def tell(self, pipeline: str, event: Event) -> None:
         """Write a line for the event."""
+        if self.quiet and event.level not in ALWAYS_SAID:
+            return
         if self.log_format == "json":
             self.write(json_line(self.clock(), pipeline, event))
         elif str(event):
@@ -103,11 +128,12 @@ class LiveView:
         from rich.text import Text
 
         if str(event):
-            self.console.print(Text(event_line(self.clock(), pipeline, event)), soft_wrap=True)
+            line = wrapped(event_line(self.clock(), pipeline, event), self.console.width)
+            self.console.print(Text(line, style=COLOURS[event.level]), soft_wrap=True)
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
         """Draw the pipelines anew."""
-        self.live.update(view(views, now), refresh=True)
+        self.live.update(view(views, now, self.console.width), refresh=True)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -144,11 +170,29 @@ def event_line(now: datetime, pipeline: str, event: Event) -> str:
     return f"{now:%H:%M:%S} {name}{safe(event)}"
 
 
-def view(views: Sequence[RunView], now: datetime) -> RenderableType:
-    """Return all pipelines, one below the other."""
+def view(views: Sequence[RunView], now: datetime, width: int = 120) -> RenderableType:
+    """Return all pipelines, one below the other, for a terminal of `width` columns."""
     from rich.console import Group
+    from rich.text import Text
 
-    return Group(*(_one(each, now) for each in views))
+    shown = []
+    for line, style in view_lines(views, now, width):
+        text = Text(line, style=style, no_wrap=True, overflow="crop")
+        if style == "bold":
+            text.stylize("not bold", len(line.split("  ", 1)[0]))
+        text.highlight_regex(r"[\d,]+ failed", "red")
+        shown.append(text)
+    return Group(*shown)
+
+
+def view_lines(views: Sequence[RunView], now: datetime, width: int) -> list[tuple[str, str]]:
+    """Return the lines of all pipelines, each with its style; whole words, what is broken hangs under its beginning."""
+    return [
+        (part, style)
+        for each in views
+        for line, style in _lines(each, now)
+        for part in wrapped(line, width).split("\n")
+    ]
 
 
 def rows_line(rows: Mapping[str, int]) -> str:
@@ -175,22 +219,36 @@ def batch_line(batch: BatchView, now: datetime) -> str:
     if batch.expires_at is not None:
         left = f", expires in {duration((batch.expires_at - now).total_seconds())}"
     requests = count(batch.requests, "request")
+    if batch.done:
+        requests = f"{count(batch.done)} of {requests} done"
     return f"{safe(batch.name)}  {batch.state}  {requests}  {safe(batch.model)}  {age} old{left}"
 
 
-def _one(found: RunView, now: datetime) -> RenderableType:
-    """Return one pipeline as it is shown: its step and cost, its rows, its batches."""
-    from rich.console import Group
-    from rich.text import Text
-
-    total = f" of {count(found.input, 'row')}" if found.input is not None else ""
+def _lines(found: RunView, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the lines of one pipeline, unbroken: its step and cost, its rows, its time, its money, its batches."""
     spent = f", {money(found.cost_usd)} spent in this run" if found.cost_usd is not None else ""
-    title = Text(safe(found.pipeline), style="bold")
-    title.append(f"  {found.step}{spent}", style="not bold")
-    lines = [title]
+    yield f"{safe(found.pipeline)}  {found.step}{spent}", "bold"
     if found.rows and (states := rows_line(found.rows)):
-        lines.append(Text(f"  {states}{total}"))
-    lines += [Text(f"  {batch_line(each, now)}", style="dim") for each in found.batches[:SHOWN_BATCHES]]
+        total = f" of {count(found.input, 'row')}" if found.input is not None else ""
+        yield f"  {states}{total}", ""
+    if found.elapsed_seconds >= 1 or found.left_seconds is not None:
+        yield f"  {_time_line(found)}", ""
+    if found.limit is not None:
+        name, paid, allowed = found.limit
+        yield f"  {money(paid)} of {money(allowed)} spent ({name})", ""
+    if found.waits is not None:
+        yield f"  waiting: {safe(found.waits)}", "yellow"
+    for each in found.batches[:SHOWN_BATCHES]:
+        yield f"  {batch_line(each, now)}", "dim"
     if len(found.batches) > SHOWN_BATCHES:
-        lines.append(Text(f"  and {len(found.batches) - SHOWN_BATCHES:,} more batches", style="dim"))
-    return Group(*lines)
+        yield f"  and {len(found.batches) - SHOWN_BATCHES:,} more batches", "dim"
+
+
+def _time_line(found: RunView) -> str:
+    """Return how long the run has gone on, and how long the rest is expected to take."""
+    so_far = f"{duration(found.elapsed_seconds)} so far"
+    if found.left_seconds is None:
+        return so_far
+    by = f"by {count(found.batches_before, 'batch', 'batches')} before"
+    left = f"about {duration(found.left_seconds)} left" if found.left_seconds >= 1 else "expected to end now"
+    return f"{so_far}, {left} {by}"

@@ -58,14 +58,14 @@ def code_of(ended: Ended, *, pending_ok: bool) -> int:
     return DONE if code == PENDING and pending_ok else code
 
 
-def result_object(ended: Ended, call: Call) -> dict[str, Any]:
+def result_object(ended: Ended, again: str | None = None) -> dict[str, Any]:
     """Return the object of `run --json`. Counts that the run did not reach are null; `pilot` is there at a pilot's
-    gate.
+    gate. `again` is the command that goes on with a run that was interrupted; None where it was not.
     """
     result = ended.result
     error = failure(result.error) if result.error is not None else None
-    if error is None and call.interrupted():
-        hint = f"Run the same command again: {call.command}"
+    if error is None and again is not None:
+        hint = f"Run the same command again: {again}"
         error = {"code": "interrupted", "message": "interrupted", "where": result.pipeline, "hint": hint}
     further: dict[str, Any] = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
     if result.waits_for:

@@ -67,15 +67,16 @@ def run(call: Call, request: RunRequest) -> int:
     with run_display(call) as display:
         watcher = Watcher(call=call, display=display, yes=request.yes)
         with call.context(patience, say=lambda text: display.tell("", Event(kind="notice", detail=text))) as context:
-            context.ask = watcher.ask if call.talks_to_person else None
+            context.ask, context.watch = watcher.ask if call.talks_to_person else None, watcher.watch
             runs = _runs(context, watcher, files, request, params, max_usd)
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
     by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
     ended = [by_path[path] for path in dict.fromkeys([*(each.file.path for each in runs), *selection.paths])]
-    _print(call, ended, selection.single and len(ended) == 1, database)
+    single = selection.single and len(ended) == 1
+    _print(call, ended, single, database, pending_ok=request.pending_ok)
     if call.interrupted():
-        call.say(interrupted_text(ended, call))
+        call.warn(interrupted_text(ended, call))
         return INTERRUPTED
     return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
 
@@ -119,7 +120,7 @@ def _run_all(call: Call, context: Context, runs: Sequence[PipelineRun], wait: fl
         if not call.interrupted():
             raise
         if call.debug:
-            call.say(traceback.format_exc().rstrip())
+            call.warn(traceback.format_exc().rstrip())
         _look_again(context, runs)
 
 
@@ -135,23 +136,27 @@ def _look_again(context: Context, runs: Sequence[PipelineRun]) -> None:
             run.open = open_batches(session, run.file.pipeline.names)
 
 
-def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path) -> None:
+def _print(call: Call, ended: Sequence[Ended], single: bool, database: Path, *, pending_ok: bool) -> None:
+    """Print the errors and the results; with `--quiet` only the results of pipelines where something is wrong."""
     errors = [each.result.error for each in ended if each.result.error is not None and not call.interrupted()]
     for error in errors:
         if call.debug:
-            call.say("".join(traceback.format_exception(error)).rstrip())
+            call.warn("".join(traceback.format_exception(error)).rstrip())
         if error.exit_code == BUG:
-            call.say(str(bug(write_bug_report(error, database.parent / ".batchpipe" / "logs", call.command))))
+            call.warn(str(bug(write_bug_report(error, database.parent / ".batchpipe" / "logs", call.command))))
     if not call.json:
         for error in errors:
             call.complain(error)
-        call.out("\n\n".join(result_text(each, call, database) for each in ended))
+        shown = [each for each in ended if not call.quiet or code_of(each, pending_ok=pending_ok)]
+        if shown:
+            call.out("\n\n".join(result_text(each, call, database) for each in shown))
         return
     first = ended[0]
     if single and first.not_begun and not call.interrupted():
         assert first.result.error is not None
         raise first.result.error
-    call.emit([result_object(each, call) for each in ended], single)
+    again = call.command if call.interrupted() else None
+    call.emit([result_object(each, again) for each in ended], single)
 
 
 def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[Path, Ended]]:
@@ -169,9 +174,10 @@ def _files(call: Call, selection: Selection) -> tuple[list[PipelineFile], dict[P
 
 def run_display(call: Call) -> AbstractContextManager[Display]:
     """Return the display of a run: live for a person, else in lines."""
-    if call.talks_to_person and call.settings.log_format == "text":
+    log_format = call.settings.log_format
+    if call.talks_to_person and log_format == "text" and not call.quiet:
         return live_view(call.stderr, call.machine.clock)
-    lines = Lines(write=call.write, clock=call.machine.clock, log_format=call.settings.log_format)
+    lines = Lines(write=call.write, clock=call.machine.clock, log_format=log_format, quiet=call.quiet)
     return nullcontext(lines)
 
 

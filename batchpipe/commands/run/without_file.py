@@ -23,7 +23,7 @@ def save_and_tell(call: Call, wanted: Collection[str] | None, known: Collection[
     """
     with suppress(DatabaseError), call.context() as context, closing(context.work()) as work:
         for each in save_without_files(context, work, wanted, known):
-            call.say(_text(each, call))
+            call.warn(_text(each, call))
 
 
 def possible_names(arguments: Sequence[str | Path], root: Path) -> list[str]:

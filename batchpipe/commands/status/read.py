@@ -127,7 +127,7 @@ def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
             name, names = by_path[path].pipeline.name, tuple(by_path[path].pipeline.names)
         else:
             first = problems[path][0]
-            call.say(f"warning: {first.where}: {first.what}")
+            call.warn(f"warning: {first.where}: {first.what}")
             name, names = path.stem, (path.stem,)
         named.setdefault(name, Named(name=name, names=names, file=by_path.get(path)))
     return list(named.values()), selection.single
@@ -193,14 +193,14 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         booked_usd=read_booked(session, named.names),
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
-        waits=_waits(session, pipelines),
+        waits=awaited_room(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
         troubles=read_waits(session, named.names, open_now),
     )
 
 
-def _waits(session: Session, pipelines: Sql) -> str | None:
+def awaited_room(session: Session, pipelines: Sql) -> str | None:
     """Return which requests wait for room in which budget; None where none do.
 
     Reads `ledger.events`.

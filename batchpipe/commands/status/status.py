@@ -6,7 +6,7 @@ The command reads only the ledger, not the input or the provider, so it works du
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.raw import unknown_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
+from batchpipe.commands.status.lines import AT_PROVIDER, states_line, status_lines, what_is_wrong
 from batchpipe.commands.status.read import Named, OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
 from batchpipe.commands.status.waits import spent_text, wait_lines
 from batchpipe.common.errors import UsageError
@@ -21,11 +22,11 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.raw_folder import folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
 
-AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
-
 
 def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
-    """Print where the pipelines stand; without `arguments` every pipeline of the project and of the ledger.
+    """Print where the pipelines stand; without `arguments` every one of the project and of the ledger, a line each.
+
+    A single one is shown with its batches, orders and runs.
 
     `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn.
     """
@@ -40,8 +41,13 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -
         return 0
     if not found:
         call.say(f"There is no pipeline yet. To make one: {call.suggest('new NAME')}")
-    for number, each in enumerate(found):
-        call.out(("\n" if number else "") + _text(each, now, call))
+    shown = [each for each in found if not call.quiet or what_is_wrong(each)]
+    if arguments or len(found) == 1:
+        for number, each in enumerate(shown):
+            call.out(("\n" if number else "") + _text(each, now, call))
+    elif shown:
+        call.out(status_lines(shown, now, call.width if call.terminal else None))
+        call.say(f"more of one: {call.suggest(f'status {shown[0].pipeline}')}")
     call.say(f"database: {shown_path(path, call.start)}" + ("" if path.exists() else " (not made yet)"))
     if folder.is_dir():
         call.say(f"working folder: {shown_path(folder, call.start)}, {_folder_line(folder)}")
@@ -84,7 +90,7 @@ def _summary(found: Status) -> str:
     spent = spent_text(found.cost_usd, found.unpriced, found.booked_usd)
     return pairs(
         [
-            ("rows", _rows_line(found.rows)),
+            ("rows", states_line(found.rows)),
             ("in flight", in_flight if flying else "nothing"),
             ("waiting", found.waits),
             ("spent", spent),
@@ -92,16 +98,6 @@ def _summary(found: Status) -> str:
             ("lock", f"held by {found.holder}" if found.holder else None),
         ]
     )
-
-
-def _rows_line(rows: Mapping[str, int]) -> str:
-    words = {"retry": "due again", "escalated": "due on a higher rung", "new": "to be sent again"}
-    shown = []
-    for state, number in rows.items():
-        if number and state != "review":
-            review = f" ({rows['review']:,} to review)" if state == "accepted" and rows["review"] else ""
-            shown.append(f"{number:,} {words.get(state, state)}{review}")
-    return ", ".join(shown) or "none yet"
 
 
 def _batches_table(batches: Sequence[OpenChunk], terminal: bool) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from batchpipe.common import telemetry
 from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
 from batchpipe.common.logs import Event, Level, Tell
+from batchpipe.common.progress import Counted, Phase
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, made_on
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.context import Context
@@ -116,7 +117,11 @@ class BatchesInFlight:
         answered = [(batch, state) for batch in known if (state := self._ask_about(batch)) is not None]
         ended = [each for each in answered if not self._was_refused(*each)]
         self._save(ended)
-        for group in _groups([each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]):
+        saved = [each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]
+        done = 0
+        for group in _groups(saved):
+            done += len(group)
+            self._watch(Phase(name="collecting", done=done, total=len(saved)))
             self._collect(group)
 
     def _was_refused(self, batch: OpenBatch, state: BatchState) -> bool:
@@ -139,8 +144,14 @@ class BatchesInFlight:
             except (NoProviderError, CredentialsError) as error:
                 self.unaskable[each.chunk_id] = error
 
+    def _watch(self, progress: Phase | Counted) -> None:
+        """Tell who watches what is done, or what the provider counts."""
+        self.context.watch(self.parts.resolved.name, progress)
+
     def _save(self, ended: Sequence[EndedBatch]) -> None:
         """Download the results of `ended` batches that are not kept yet, several at once."""
+        if ended:
+            self._watch(Phase(name="collecting", total=len(ended)))
         calls = [partial(self.collector.save, batch, state) for batch, state in ended]
         answers = self.context.machine.pool(calls, DOWNLOADS_AT_ONCE, FAILURES)
         for (batch, state), answer in zip(ended, answers, strict=True):
@@ -241,6 +252,7 @@ class BatchesInFlight:
             same = known is not None and known.batch_id == batch.batch_id
             state = known if known is not None and same else self.parts.providers.of(batch).poll(batch.batch_id)
         self.troubled.answered(batch, state)
+        self._watch(Counted(batch_id=batch.batch_id, counts=state.counts))
         return state if state.ended or state.archived else None
 
     def _collect(self, group: Sequence[EndedBatch]) -> None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.logs import Event, Tell
+from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import subtract_ranges
 from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
@@ -62,6 +63,7 @@ class DueRequests:
     _refused_late_since: datetime | None = field(default=None, init=False)
     _accepted: int = field(default=0, init=False)
     _smaller: SmallerChunks | None = field(default=None, init=False)
+    _batches_before: int = field(default=0, init=False)
 
     def load(self, plan: Plan) -> None:
         """Take over the due requests of a new plan.
@@ -70,6 +72,7 @@ class DueRequests:
         """
         self._plan, self.no_room, self._reserves, self.overtaken = plan, None, None, False
         self._smaller = None
+        self._batches_before = self.batches
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
             "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
@@ -140,6 +143,9 @@ class DueRequests:
         if not found.chunks:
             self._say_what_waits()
             return False
+        going = self.batches - self._batches_before + len(found.chunks)
+        uploading = Phase(name="uploading", done=going, total=max(going, len(self._plan.chunks)))
+        self.context.watch(self.submitter.parts.resolved.name, uploading)
         try:
             rungs = {each.rung for each in found.chunks}
             sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
@@ -49,7 +50,7 @@ class Planner:
 
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
     `linked` are the pipelines that renames link to this one, in either direction. `leaves_out`: the rows of
-    `work.left_out` are not sent.
+    `work.left_out` are not sent. `watch` is told how far it is.
     """
 
     resolved: Resolved
@@ -63,6 +64,7 @@ class Planner:
     older_recipes: tuple[int, ...] = ()
     linked: Sequence[str] = ()
     leaves_out: bool = False
+    watch: Callable[[Phase], None] | None = None
     now: datetime = field(init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
@@ -77,6 +79,8 @@ class Planner:
         self.now = self.database.clock()
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
+        if self.watch is not None:
+            self.watch(Phase(name="comparing"))
         seq = self._compare(snapshot, orders, options)
         self._validate(query("revalidated"))
         self._render(snapshot, rendered)
@@ -121,7 +125,7 @@ class Planner:
         """
         self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
         connection, older = self.work.connection, self.older_recipes
-        render_rows(connection, self.resolved, snapshot, rendered, self.cache_marks, older)
+        render_rows(connection, self.resolved, snapshot, rendered, self.cache_marks, older, self.watch)
 
     def _match(self, snapshot: Snapshot, orders: Sequence[Order]) -> None:
         """Find the stored answers to the rendered requests, and those of them that today's checks have to validate.

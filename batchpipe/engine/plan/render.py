@@ -10,6 +10,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import TemplateError
+from batchpipe.common.progress import Phase
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
@@ -51,17 +52,19 @@ def render_rows(
     path: Path,
     cache_marks: CacheMarks,
     older_recipes: Sequence[int] = (),
+    watch: Callable[[Phase], None] | None = None,
 ) -> None:
     """Render every row of `work.to_render` into the file `path`, with `cache_marks`.
 
-    `older_recipes` are the recipes whose fingerprints of the same requests are wanted too.
+    `older_recipes` are the recipes whose fingerprints of the same requests are wanted too. `watch` is told how many
+    rows are rendered.
     Reads `work.to_render`, and drops it. Writes `work.rendered`, which describes the requests without their parameters,
     and with `older_recipes` `work.prints`.
     """
     windows = _windows(connection)
     if windows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes)
+        _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes, watch)
     rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
@@ -86,8 +89,9 @@ def _write(
     snapshot: Snapshot,
     path: Path,
     cache_marks: CacheMarks,
-    windows: Sequence[tuple[int, int]],
+    windows: Sequence[tuple[int, int, int]],
     older_recipes: Sequence[int],
+    watch: Callable[[Phase], None] | None,
 ) -> None:
     """Write the rendered requests of all windows to the file `path`.
 
@@ -100,9 +104,13 @@ def _write(
     with pyarrow.parquet.ParquetWriter(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
+        done, total = 0, sum(rows for _, _, rows in windows)
         for block in _blocks(connection, snapshot, read, windows):
+            if watch is not None:
+                watch(Phase(name="rendering", done=done, total=total))
             rows = _rendered(block, read, resolved, cache_marks, older_recipes)
             writer.write_table(pyarrow.table(rows, schema=schema))
+            done += len(block)
     modes.settle(path)
 
 
@@ -153,7 +161,7 @@ def _blocks(
     connection: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
     read: Sequence[RowValues],
-    windows: Sequence[tuple[int, int]],
+    windows: Sequence[tuple[int, int, int]],
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
 
@@ -163,7 +171,7 @@ def _blocks(
     """
     values = "".join(f", {select}" for each in read for select in each.select)
     reader = connection.cursor()
-    for first, last in windows:
+    for first, last, _ in windows:
         reader.execute(
             "SELECT t.position, t.continues, t.rungs, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
             f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
@@ -174,13 +182,14 @@ def _blocks(
             yield block
 
 
-def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-    """Return first and last positions of `work.to_render`, so many rows at a time that their join fits into memory.
+def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int, int]]:
+    """Return first and last positions of `work.to_render` and the rows between, so many that their join fits into
+    memory.
 
     The positions in the file rise by windows, so that a chunk finds its parameters in few places.
     """
     return connection.execute(
-        "SELECT min(position), max(position) FROM ("
+        "SELECT min(position), max(position), count(*) FROM ("
         "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
         "SELECT DISTINCT position FROM work.to_render)) GROUP BY part ORDER BY part",
         {"rows": WINDOW_ROWS},

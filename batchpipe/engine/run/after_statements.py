@@ -48,7 +48,7 @@ def _run(source: Source, steps: Sequence[Step], done: set[str], parts: RunParts,
     for step in steps:
         if step.identity in done and not step.of_session:
             continue
-        run_steps(source.connection, [step])
+        run_steps(source.connection, [step], source.file.root)
         in_transaction = step.opens or (in_transaction and not step.closes)
         open_steps.append(step)
         if in_transaction or step is last:

@@ -13,6 +13,7 @@ from functools import partial
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import LockedError, ProviderError
 from batchpipe.common.logs import Event, Tell
+from batchpipe.common.progress import Phase
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.in_flight import DOWNLOADS_AT_ONCE, FAILURES
 from batchpipe.engine.context import Context
@@ -112,6 +113,7 @@ class FirstLook:
         """
         self.take_in()
         self.save()
+        self.context.watch(self.file.pipeline.name, Phase(name="reading"))
         with self.needed_input():
             resolved, snapshot = read_input(self.context, self.file, self.work, run_id, options, self.tell)
         self.record(resolved)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
@@ -206,6 +207,7 @@ class PipelineRun:
         prices = context.prices()
         folder = database.make_folder("work", self.name)
         self.planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
+        self.planner.watch = partial(context.watch, self.name)
         parts = self._parts = RunParts(
             resolved=self.resolved,
             database=database,

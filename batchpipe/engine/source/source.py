@@ -388,7 +388,7 @@ def open_source(
         raise
     try:
         if not offline:
-            run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment))
+            run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment), file.root)
         yield source
     finally:
         source.close()

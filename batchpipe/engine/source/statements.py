@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.common.secrets import redacted
+from batchpipe.common.working_folder import working_in
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.messages import duckdb_message, query_hint
@@ -67,11 +69,15 @@ def steps_of(
     ]
 
 
-def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step]) -> None:
-    """Run statements one after another. Raises PipelineError, in which `${NAME}` stands again, for one that fails."""
+def run_steps(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step], root: Path) -> None:
+    """Run statements one after another; relative paths in them start at `root`.
+
+    Raises PipelineError, in which `${NAME}` stands again, for one that fails.
+    """
     for step in steps:
         try:
-            connection.execute(step.query)
+            with working_in(root):
+                connection.execute(step.query)
         except duckdb.InterruptException as error:
             raise KeyboardInterrupt from error
         except duckdb.Error as error:

@@ -256,3 +256,14 @@ SELECT count(DISTINCT q.key), min(q.key)
 FROM ledger.requests q
 WHERE q.pipeline IN ({pipelines}) AND NOT ({fits})
     AND q.key_id IN (SELECT key_id FROM ledger.decisions WHERE pipeline IN ({pipelines}) AND state IN ('accepted', 'kept'))
+
+-- name: labelled_rows
+-- work.labelled: One row is a row of a program's table, with its fields and why it failed.
+CREATE OR REPLACE TABLE work.labelled AS
+SELECT r.position, {fields},
+    CASE WHEN s.state = 'failed' THEN coalesce(s.error, 'no valid answer') END AS {error}
+FROM {rows} r
+LEFT JOIN (SELECT key, any_value(state) AS state, any_value(error) AS error
+    FROM ledger.row_state WHERE pipeline IN ({pipelines}) GROUP BY key) s ON s.key = r.key
+LEFT JOIN (SELECT *, {table_key} AS row_key FROM {table} WHERE _current) t
+    ON t.row_key = r.key AND s.state IS DISTINCT FROM 'failed'

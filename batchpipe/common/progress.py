@@ -1,0 +1,35 @@
+"""What a run is doing at a moment, for who watches it: its phase with how far it is, and what the provider counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+PhaseName = Literal["reading", "comparing", "rendering", "uploading", "collecting"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What a run does now. `done` of `total` rows (rendering) or batches (uploading, collecting) are through."""
+
+    name: PhaseName
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What the provider counts of a batch in flight: its requests by state, in the provider's words."""
+
+    batch_id: str
+    counts: Mapping[str, int]
+
+
+Progress = Phase | Counted
+# A function that is told the pipeline's name and what it does. It reads no database and returns at once.
+Watch = Callable[[str, Progress], None]
+
+
+def unwatched(pipeline: str, progress: Progress) -> None:
+    """Tell nobody."""
