@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 from projects import Project
+from turns import cpu_seconds, function_of, has_turn, read_long_tests, write_long_tests
 
 from batchpipe.common.hints import use_options
 from batchpipe.common.secrets import forget
 
 MEMORY = Path("/dev/shm")
 LEAST_FREE_BYTES = 4_000_000_000
+# What is chosen once, for all processes that share the work.
+MEASURED = ".measured_tests"
+CHOSEN = ("day", "all_kinds", "all_turns")
 
 
 class ThisTestTriedToReachTheNetworkError(Exception):
@@ -64,6 +68,7 @@ def no_secrets() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not the share of a day")
     parser.addoption("--day", help="the day whose share of the sweeps is tried, as 2026-11-28; default: today (UTC)")
+    parser.addoption("--measure", action="store_true", help="run all tests, and write which of them take long")
     parser.addoption(
         "--proofs", action="store_true", help="only the slow proofs, which a call that names no file leaves out"
     )
@@ -76,11 +81,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     given = getattr(config, "workerinput", None)
     if given is not None:
-        config.option.day, config.option.all_kinds = given["day"], given["all_kinds"]
+        for name in CHOSEN:
+            setattr(config.option, name, given[name])
     else:
         config.option.day = config.option.day or datetime.now(UTC).date().isoformat()
         named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
         config.option.all_kinds = config.option.full_sweep or (named and not config.option.proofs)
+        config.option.all_turns = config.option.all_kinds or config.option.measure or config.option.proofs
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.addinivalue_line("markers", "share(n): of a sweep's cases so many are tried a day, chosen by the day")
@@ -90,7 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give a process that shares the work what was chosen here."""
-    node.workerinput["day"], node.workerinput["all_kinds"] = node.config.option.day, node.config.option.all_kinds
+    for name in CHOSEN:
+        node.workerinput[name] = getattr(node.config.option, name)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -101,7 +109,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to try the same cases again."""
-    return f"sweeps: the share of {config.option.day}; again with --day {config.option.day}, all with --full-sweep"
+    day = config.option.day
+    return f"sweeps and long tests: the share of {day}; again with --day {day}, all with --full-sweep"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -109,12 +118,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     sweeps: dict[str, list[pytest.Item]] = {}
+    long = {} if config.option.all_turns else read_long_tests()
     for item in items:
         is_proof = item.get_closest_marker("proof") is not None
+        name = function_of(item.nodeid)
         wanted = config.option.all_kinds or is_proof == config.option.proofs
+        wanted = wanted and (name not in long or has_turn(name, config.option.day))
         (kept if wanted else left).append(item)
         if wanted and item.get_closest_marker("share") is not None:
-            sweeps.setdefault(item.nodeid.partition("[")[0], []).append(item)
+            sweeps.setdefault(name, []).append(item)
     if not config.option.full_sweep:
         for name, cases in sweeps.items():
             marker = cases[0].get_closest_marker("share")
@@ -123,6 +135,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left += [each for each in cases if each not in tried]
     config.hook.pytest_deselected(items=left)
     items[:] = [each for each in kept if each not in left]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measure the CPU time of a test with its fixtures, where that is asked for."""
+    began = cpu_seconds()
+    yield
+    if item.config.option.measure:
+        seconds = cpu_seconds() - began
+        with (Path(item.config.rootpath) / MEASURED).open("a", encoding="utf-8") as file:
+            file.write(f"{seconds:.3f} {item.nodeid}\n")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write which tests take long, where they were measured; the processes that share the work only add to the file."""
+    measured = Path(session.config.rootpath) / MEASURED
+    if hasattr(session.config, "workerinput") or not session.config.option.measure or not measured.is_file():
+        return
+    lines = [line.split(" ", 1) for line in measured.read_text(encoding="utf-8").splitlines()]
+    measured.unlink()
+    write_long_tests((name, float(seconds)) for seconds, name in lines)
 
 
 def pytest_collection_finish() -> None:

@@ -1,0 +1,51 @@
+"""Tests that take long take turns: a call that names no file runs those whose day it is, and all of the others.
+
+`tests/turns.txt` has the CPU seconds of each test function that takes long, its cases together.
+`pytest -n auto --measure` measures all tests anew and writes it. `--full-sweep` runs all tests, and so does a call that
+names their file.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from zlib import crc32
+
+LIST = Path(__file__).resolve().parent / "turns.txt"
+# On each day one in so many of the long tests has its turn.
+TURNS = 4
+LONG_SECONDS = 0.75
+
+
+def read_long_tests() -> dict[str, float]:
+    """Return the CPU seconds of the tests that take long, by the name of the test function."""
+    lines = LIST.read_text(encoding="utf-8").splitlines() if LIST.is_file() else []
+    return {name: float(seconds) for seconds, name in (line.split(" ", 1) for line in lines)}
+
+
+def write_long_tests(measured: Iterable[tuple[str, float]]) -> None:
+    """Write which of the measured tests take long."""
+    sums: dict[str, float] = {}
+    for nodeid, seconds in measured:
+        name = function_of(nodeid)
+        sums[name] = sums.get(name, 0.0) + seconds
+    long = sorted((name, seconds) for name, seconds in sums.items() if seconds >= LONG_SECONDS)
+    LIST.write_text("".join(f"{seconds:.1f} {name}\n" for name, seconds in long), encoding="utf-8")
+
+
+def function_of(nodeid: str) -> str:
+    """Return the name of a test without its case."""
+    return nodeid.partition("[")[0]
+
+
+def has_turn(name: str, day: str) -> bool:
+    """Return whether it is the turn of a test that takes long. The tests are dealt to the days by their names."""
+    return crc32(name.encode()) % TURNS == date.fromisoformat(day).toordinal() % TURNS
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of those that it has waited for."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
