@@ -28,8 +28,12 @@ def shown_value(value: Any) -> str:
 def nearest(name: str, names: list[str]) -> str | None:
     """Return the one of `names` that `name` is probably a misspelling of; None where none is near."""
     folded = {each.lower().replace("_", ""): each for each in names}
-    found = difflib.get_close_matches(name.lower().replace("_", ""), list(folded), 1, 0.7)
-    return folded[found[0]] if found else None
+    found = difflib.get_close_matches(name.lower().replace("_", ""), list(folded), len(folded) or 1, 0.7)
+    if not found:
+        return None
+    # Of names that are equally near the first one is meant.
+    ratios = {each: difflib.SequenceMatcher(a=each, b=name.lower().replace("_", "")).ratio() for each in found}
+    return folded[next(each for each in folded if ratios.get(each) == max(ratios.values()))]
 
 
 @dataclass

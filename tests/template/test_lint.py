@@ -438,7 +438,8 @@ ignore = ["{code}"]
 
 def test_the_examples_are_clean(tmp_path: Path, desk_at: Callable[[Path], Desk]) -> None:
     desk = desk_at(copy_examples(tmp_path))
-    names = [path.stem for path in pipeline_files(ROOT / "pipelines")]
+    folder = ROOT / "pipelines"
+    names = [str(path.relative_to(folder).with_suffix("")) for path in pipeline_files(folder)]
     assert {name: [each.problem.what for each in desk.checked(name)] for name in names} == {name: [] for name in names}
 
 
