@@ -8,10 +8,10 @@ from functools import cache
 
 from typer.main import get_command
 
-from batchpipe.cli import begin, look, work
+from batchpipe.cli import begin, look, pages, work
 from batchpipe.cli.app import PROGRAM, app
 
-__all__ = ["PROGRAM", "app", "begin", "look", "parsed", "work"]
+__all__ = ["PROGRAM", "app", "begin", "look", "pages", "parsed", "work"]
 
 
 @cache

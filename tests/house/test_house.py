@@ -325,6 +325,39 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.run.*",
         "scaffold.layout",
     ),
+    # pages that are served
+    "pages.*": (
+        "",
+        *DRAWN,
+        "commands.call.*",
+        "commands.cancel",
+        "commands.check.*",
+        "commands.diff.*",
+        "commands.eval.*",
+        "commands.plan.*",
+        "commands.printing.*",
+        "commands.report.*",
+        "commands.results.*",
+        "commands.review.*",
+        "commands.show.*",
+        "commands.status.*",
+        "common.errors",
+        "common.modes",
+        "engine.context",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "engine.plan.*",
+        "engine.quality.*",
+        "engine.resolved.*",
+        "engine.run.*",
+        "engine.source.*",
+        "pipeline.files",
+        "pipeline.model",
+        "schema.exact_json",
+        "sql.quoting",
+        "store.*",
+    ),
+    "commands.ui": (*SHELL, *SAID, "pages.*"),
     # what is typed, and the one handler
     "cli.*": (
         "",
@@ -349,6 +382,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.show.*",
         "commands.status.*",
         "commands.try_rows",
+        "commands.ui",
         "common.errors",
         "common.hints",
         "common.logs",
@@ -363,7 +397,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_USE: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("providers.anthropic.*",),
     "dotenv": ("project.settings",),
-    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*", "library.*"),
+    "duckdb": ("sql.*", "chain.*", "store.*", "engine.*", "scaffold.*", "commands.*", "library.*", "pages.rows"),
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (
@@ -377,7 +411,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     ),
     "jinja2": ("template.*", "scaffold.drafts", "html.render"),
     "jsonschema_rs": ("schema.validate", "emulator.*"),
-    "markupsafe": ("html.render",),
+    "markupsafe": ("html.render", "pages.app"),
     "markdown_it": ("commands.docs.html",),
     "numpy": ("evaluation.library",),
     "opentelemetry": ("common.telemetry",),
@@ -397,8 +431,10 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library",),
+    "starlette": ("pages.*",),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
     "typer": ("cli.*",),
+    "uvicorn": ("pages.serving",),
 }
 
 # Decisions read no clock and no environment, draw nothing and touch no file or socket.
@@ -601,7 +637,8 @@ def test_libraries_are_used_where_the_table_allows() -> None:
 
 def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = (*project["dependencies"], *project["optional-dependencies"]["eval"])
+    extras = project["optional-dependencies"]
+    wanted = (*project["dependencies"], *extras["eval"], *extras["ui"])
     declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted}
     # pydantic-settings, the SDK and scipy choose their versions
     brought_by_others = {"dotenv", "httpx2", "markdown_it", "markupsafe", "numpy", "opentelemetry"}

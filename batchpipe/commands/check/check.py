@@ -69,7 +69,7 @@ def check(
             problems += neighbour_problems(file, project)
             found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
     if call.json:
-        call.emit([_object(each) for each in found], selection.single)
+        call.emit([checked_object(each) for each in found], selection.single)
     elif shown := [each for each in found if not call.quiet or each.problems or each.warnings]:
         call.out("\n".join(_text(each) for each in shown))
     return WRONG if any(each.problems for each in found) else DONE
@@ -192,7 +192,8 @@ def _same_names(files: Sequence[PipelineFile]) -> Sequence[Problem]:
     return ()
 
 
-def _object(found: Checked) -> dict[str, Any]:
+def checked_object(found: Checked) -> dict[str, Any]:
+    """Return the object of `check --json`."""
     return {
         "pipeline": found.pipeline,
         "file": found.file,

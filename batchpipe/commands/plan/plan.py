@@ -68,7 +68,7 @@ def plan(call: Call, request: PlanRequest) -> int:
             if request.markdown:
                 notes = [
                     *([waiting_text(each, call.suggest).splitlines()[0].strip()] if each.waits_for else []),
-                    *_notes(found, call.suggest),
+                    *plan_notes(found, call.suggest),
                 ]
                 call.out(plan_markdown(found, MEANINGS, work_pairs(found.resolved, found.plan), notes))
             elif not call.json:
@@ -124,7 +124,7 @@ def plan_text(
     """
     new = ", new" if found.version_is_new else ""
     lines = [f"{found.resolved.name} (prompt {found.version}{new})", work]
-    lines += [f"  {each}" for each in _notes(found, suggest)]
+    lines += [f"  {each}" for each in plan_notes(found, suggest)]
     if found.diff is not None:
         lines.append(diff_text(found.diff))
     if rows and found.due_rows:
@@ -134,7 +134,7 @@ def plan_text(
     return "\n".join(lines)
 
 
-def _notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
+def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     """Return the notes on a plan: orders, money, a pause, changed keys."""
     lines = unknown_lines(unknown_object(found.unknown), found.resolved.name, suggest)
     lines += [f"order {each.number} in force: {order_words(each)}" for each in found.open_orders]

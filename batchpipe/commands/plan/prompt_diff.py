@@ -52,8 +52,8 @@ def diff_text(diff: PromptDiff) -> str:
         lines.append(f"  requests cannot be rendered by {diff.before.label if diff.before else ''} any more:")
         lines.append(block(diff.problem))
     for each in diff.rows:
-        lines += ["", f"  {safe(key_text(each.key))}: {_headline(diff, each)}"]
-        lines.append(block(_body(diff, each)))
+        lines += ["", f"  {safe(key_text(each.key))}: {headline(diff, each)}"]
+        lines.append(block(row_text(diff, each)))
     return "\n".join(lines)
 
 
@@ -69,7 +69,7 @@ def diff_markdown(diff: PromptDiff) -> list[str]:
         parts.append("**Rows**, before and after")
     for each in diff.rows:
         language = "diff" if each.before is not None else ""
-        parts.append(details([key_text(each.key), _headline(diff, each)], fence(_body(diff, each), language)))
+        parts.append(details([key_text(each.key), headline(diff, each)], fence(row_text(diff, each), language)))
     return parts
 
 
@@ -77,14 +77,15 @@ def _versions(diff: PromptDiff) -> str:
     return f"{safe(diff.before.label)} → {safe(diff.after.label)}" if diff.before else NOTHING_ANSWERED
 
 
-def _headline(diff: PromptDiff, row: SampledRow) -> str:
+def headline(diff: PromptDiff, row: SampledRow) -> str:
     """Return why the row is due, and the version of its answer where that is not the version that is compared."""
     compared = diff.before.label if diff.before else None
     under = f", answered under {row.version}" if row.version not in (None, compared) else ""
     return f"{row.reason}{under}"
 
 
-def _body(diff: PromptDiff, row: SampledRow) -> str:
+def row_text(diff: PromptDiff, row: SampledRow) -> str:
+    """Return the change of a row's request, or the request where there was none before."""
     if row.before is None:
         return row.after.text
     return _diff_of(diff, row) or "the request is the same"

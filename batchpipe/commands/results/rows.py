@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import UsageError
-from batchpipe.decide.fingerprint import RECIPES
+from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema import exact_json
@@ -122,6 +122,18 @@ def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of `work.taken` as Python values. A time with a zone is naive UTC."""
     values = ", ".join(python_value(*each) for each in output.columns)
     yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
+
+
+def taken_keys(work: Work, output: OutputTable) -> list[str]:
+    """Return the keys of the rows of `work.taken`, in the same order, as JSON lists of texts.
+
+    Reads `work.taken`.
+    """
+    types = dict(output.columns)
+    recipe = newest_recipe().number
+    key = key_sql(canonical_text(quote_identifier(name), types[name], recipe) for name in output.key)
+    rows = work.connection.execute(sql("SELECT {key} FROM {taken}", key=key, taken=TAKEN)).fetchall()
+    return [found for (found,) in rows]
 
 
 def row_of(session: Session, output: OutputTable, key: str) -> dict[str, Any] | None:

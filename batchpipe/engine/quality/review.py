@@ -164,6 +164,14 @@ class Desk:
         """
         return next(self._read(sql("w.number = {number}", number=number_sql(number))))
 
+    def rows_of(self, numbers: Sequence[int]) -> list[ReviewRow]:
+        """Return the rows with these numbers, in their order.
+
+        Reads `work.review`.
+        """
+        listed = joined(", ", (number_sql(each) for each in numbers))
+        return list(self._read(sql("w.number IN ({listed})", listed=listed)))
+
     def all_rows(self) -> Iterator[ReviewRow]:
         """Yield all rows in order.
 

@@ -9,11 +9,13 @@ from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
 from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.pilot_sample import PilotSample
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot_summary import PilotSummary, pilot_accuracy, shortfalls, sum_up_pilot
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import Pilot
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import Session, Work
@@ -128,6 +130,70 @@ def pilot_sample(
     return state.sample(gold)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PilotLook:
+    """What a look from outside a run shows of a pilot: how far it is, and its summary once all of it has come back."""
+
+    state: PilotState
+    summary: PilotSummary | None
+
+
+def look_at_pilot(context: Context, work: Work, planner: Planner, snapshot: Snapshot) -> PilotLook | None:
+    """Return how far the pilot of the present prompt version is; None where it needs none. Nothing is recorded.
+
+    Reads the ledger. Writes `work.pilot_rows`, and the tables of a plan.
+    """
+    resolved = planner.resolved
+    with context.database.reading(work) as session:
+        state = pilot_state(session, resolved, emulator=context.settings.emulator)
+        if state is None or state.settled or not state.complete:
+            return PilotLook(state=state, summary=None) if state is not None else None
+        orders = open_orders(session, resolved)
+    gold = read_gold_at_hand(context, work, resolved)
+    planner.plan(snapshot, orders, PlanOptions(sample=state.sample(gold)))
+    with context.database.reading(work) as session:
+        session.execute(query("pilot_rows", pipelines=quote_list(resolved.names)), _version(resolved))
+    requests, rest = planner.rest(PlanOptions(), Sql("work.pilot_rows"))
+    with context.database.reading(work) as session:
+        summary = sum_up_pilot(session, resolved, state.pilot, gold, requests, rest)
+    return PilotLook(state=state, summary=_marked(context, resolved, summary))
+
+
+def approve_pilot(context: Context, work: Work, resolved: Resolved, who: str, rows: int) -> None:
+    """Record that `who`, who has seen the answers of `rows` rows, approves the pilot.
+
+    Reads `ledger.requests`, `ledger.events`. Writes `ledger.events`. Raises UsageError where no pilot waits, and where
+    it is another one than was seen.
+    """
+    with context.database.writing(work, None) as session:
+        state = pilot_state(session, resolved, emulator=context.settings.emulator)
+        if state is None or state.settled or not state.complete or state.sent != rows:
+            what = f"no pilot of {rows:,} rows of {resolved.name} waits for approval"
+            raise UsageError(what, where="pilot", hint=f"See what there is: batchpipe plan {resolved.name}")
+        data = {"prompt_version": resolved.version.prompt_version, "by": who}
+        add_event(session, resolved.name, "pilot_approved", data)
+
+
+def read_gold_at_hand(context: Context, work: Work, resolved: Resolved) -> TrueValues | None:
+    """Return the true values to show an accuracy by; None where they cannot be read.
+
+    No `min_accuracy` is set there, so that gold that cannot be read does not stop the pilot.
+    """
+    try:
+        return read_true_values(context, work, resolved.file, resolved.columns)
+    except BatchpipeError:
+        return None
+
+
+def _marked(context: Context, resolved: Resolved, summary: PilotSummary) -> PilotSummary:
+    """Return the summary, marked as made up where the emulator has made up the answers."""
+    if summary.accuracy is None or not context.settings.emulator:
+        return summary
+    if context.emulator_answers(resolved.file) is not None:
+        return summary
+    return replace(summary, accuracy=replace(summary.accuracy, made_up=True))
+
+
 @dataclass(slots=True, kw_only=True)
 class PilotGate:
     """Leads a run through its pilot: says what may be sent, and closes the gate behind it.
@@ -185,23 +251,10 @@ class PilotGate:
         with self.context.database.reading(self.work) as session:
             session.execute(query("pilot_rows", pipelines=quote_list(self.resolved.names)), _version(self.resolved))
         requests, rest = planner.rest(options, Sql("work.pilot_rows"))
-        gold = self._gold or self._gold_at_hand()
+        gold = self._gold or read_gold_at_hand(self.context, self.work, self.resolved)
         with self.context.database.reading(self.work) as session:
             summary = sum_up_pilot(session, self.resolved, self._state.pilot, gold, requests, rest)
-        file, accuracy = self.resolved.file, summary.accuracy
-        if accuracy is None or not self.context.settings.emulator or self.context.emulator_answers(file) is not None:
-            return summary
-        return replace(summary, accuracy=replace(accuracy, made_up=True))
-
-    def _gold_at_hand(self) -> TrueValues | None:
-        """Return the true values to show an accuracy by; None where they cannot be read.
-
-        No `min_accuracy` is set there, so that gold that cannot be read does not stop the pilot.
-        """
-        try:
-            return read_true_values(self.context, self.work, self.resolved.file, self.resolved.columns)
-        except BatchpipeError:
-            return None
+        return _marked(self.context, self.resolved, summary)
 
     def _read_state(self, session: Session) -> PilotState | None:
         """Read how far the pilot is."""

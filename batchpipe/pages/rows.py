@@ -1,0 +1,214 @@
+"""The rows of a pipeline: its output page by page, failed rows by error, and the story of one row."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import duckdb
+
+from batchpipe.commands.printing.text import count, moment
+from batchpipe.commands.report.rows import cell_text
+from batchpipe.commands.results.rows import Filters, python_rows, rows_object, take_rows, taken_keys
+from batchpipe.commands.show.html import history_sections
+from batchpipe.commands.show.row_history import RowHistory
+from batchpipe.commands.show.show import read_history
+from batchpipe.common.errors import BatchpipeError, UsageError
+from batchpipe.engine.ledger.overview import failed_by_error, failed_rows
+from batchpipe.html.blocks import Block, Cell, Chips, Command, Pager, Search, Section, Sentences, Table, Text
+from batchpipe.html.links import SERVED
+from batchpipe.pages.page import Query
+from batchpipe.pages.site import Site
+from batchpipe.store.database import Session
+
+ROWS = 50
+MOST_ROWS = 10_000
+STATEMENT_SECONDS = 2.0
+NOT_SHOWN = ("_custom_id", "_batch_id", "_cost_usd", "_current", "_reviewed_by")
+SHOWN_ERROR = 160
+
+
+def rows_sections(site: Site, query: Query) -> Sequence[Section]:
+    """Return a page of rows, with the chips that choose among them."""
+    if query.values.get("state") == "failed":
+        return _failed(site, query)
+    blocks: list[Block] = [_chips(site, query), _where(query)]
+    try:
+        with _taken(site, query) as (taken, rows, keys):
+            blocks += _table(query, taken, rows, keys)
+    except UsageError as error:
+        blocks += [Sentences(found=[error.what], tone="soft"), Sentences(found=[error.hint or ""])]
+    except BatchpipeError as error:
+        blocks.append(Sentences(found=[error.what, error.hint or ""], tone="bad"))
+    to_file = site.call.suggest(f"results {query.pipeline} --to {query.pipeline}.csv")
+    blocks.append(Command(words="All of them in a file:", command=to_file))
+    return [Section(title="Rows", blocks=blocks)]
+
+
+def rows_value(site: Site, query: Query) -> dict[str, Any]:
+    """Return what `results NAME --limit N --json` prints."""
+    file = site.file(query.pipeline)
+    limit = query.number("limit", ROWS, MOST_ROWS)
+    with site.session() as (_, work, session), _in_time(session):
+        taken = take_rows(session, file, _filters(query, limit))
+        return rows_object(file.pipeline.name, work, taken)
+
+
+def row_sections(site: Site, query: Query) -> Sequence[Section]:
+    """Return the story of one row."""
+    return history_sections(_history(site, query), site.call.suggest, with_rows=True)
+
+
+def row_value(site: Site, query: Query) -> dict[str, Any]:
+    """Return what `show NAME KEY --json` prints."""
+    return asdict(_history(site, query))
+
+
+def _history(site: Site, query: Query) -> RowHistory:
+    file = site.file(query.pipeline)
+    with site.context() as context, closing(context.work()) as work:
+        return read_history(context, work, file, [query.path["key"]], {})
+
+
+def _filters(query: Query, limit: int) -> Filters:
+    values = query.values
+    return Filters(
+        where=values.get("where") or None,
+        current=values.get("current") == "1",
+        review=values.get("review") == "1",
+        stale=values.get("stale") == "1",
+        rung=query.number("rung", 0, 1000) or None,
+        version=values.get("version") or None,
+        limit=limit,
+        offset=query.number("offset"),
+        place="where",
+    )
+
+
+@contextmanager
+def _taken(site: Site, query: Query) -> Iterator[tuple[Any, list[tuple[Any, ...]], list[str]]]:
+    file = site.file(query.pipeline)
+    with site.session() as (_, work, session):
+        with _in_time(session):
+            taken = take_rows(session, file, _filters(query, ROWS))
+        yield taken, list(python_rows(work, taken.output)), taken_keys(work, taken.output)
+
+
+@contextmanager
+def _in_time(session: Session) -> Iterator[None]:
+    """Stop a statement that takes too long. Raises UsageError then."""
+    timer = threading.Timer(STATEMENT_SECONDS, session.connection.interrupt)
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        hint = "Look for fewer rows, or in a file: batchpipe results NAME --where ... --to rows.csv"
+        what = f"the condition takes longer than {STATEMENT_SECONDS:g} seconds"
+        raise UsageError(what, where="where", hint=hint) from error
+    finally:
+        timer.cancel()
+
+
+def _table(query: Query, taken: Any, rows: Sequence[tuple[Any, ...]], keys: Sequence[str]) -> list[Block]:
+    names: list[str] = taken.output.names
+    key = set(taken.output.key)
+    shown = [number for number, name in enumerate(names) if name not in NOT_SHOWN]
+    lines: list[Sequence[Text]] = []
+    for row, own in zip(rows, keys, strict=True):
+        link = SERVED.row(query.pipeline, json.loads(own))
+        lines.append([_cell(row[number], link if names[number] in key else None) for number in shown])
+    offset = query.number("offset")
+    table = Table(title="rows", header=[names[number] for number in shown], rows=lines, empty="No row is like that.")
+    first = offset + 1 if rows else offset
+    words = f"{count(first)} to {count(offset + len(rows))} of {count(taken.matching, 'row')}"
+    before = _link(query, offset=max(offset - ROWS, 0) or None) if offset else None
+    after = _link(query, offset=offset + ROWS) if offset + len(rows) < taken.matching else None
+    return [table, Pager(words=words, before=before, after=after)]
+
+
+def _cell(value: Any, link: str | None) -> Text:
+    text = cell_text(value)
+    return Cell(text=text, href=link) if link else text
+
+
+def _chips(site: Site, query: Query) -> Chips:
+    """Return what chooses rows: to review, failed, by rung, by version, not current."""
+    values = query.values
+    found = [(Cell(text="all", href=SERVED.page(query.pipeline, "rows")), not set(values) - {"offset"})]
+    for name, words in (("review", "to review"), ("stale", "not current"), ("current", "current")):
+        chosen = values.get(name) == "1"
+        found.append((Cell(text=words, href=_link(query, **{name: None if chosen else 1}, offset=None)), chosen))
+    found.append((Cell(text="failed", href=SERVED.page(query.pipeline, "rows", state="failed")), False))
+    file = site.file(query.pipeline)
+    if len(file.pipeline.models) > 1:
+        for number in range(1, len(file.pipeline.models) + 1):
+            chosen = values.get("rung") == str(number)
+            link = _link(query, rung=None if chosen else number, offset=None)
+            found.append((Cell(text=f"rung {number}", href=link), chosen))
+    if version := values.get("version"):
+        found.append((Cell(text=f"prompt {version}", href=_link(query, version=None, offset=None)), True))
+    return Chips(found=found)
+
+
+def _where(query: Query) -> Search:
+    kept = [(name, value) for name, value in query.values.items() if name not in ("where", "offset")]
+    return Search(
+        action=SERVED.page(query.pipeline, "rows") or "",
+        label="where",
+        name="where",
+        value=query.values.get("where", ""),
+        hint="label = 'bug' AND confidence < 0.7",
+        kept=kept,
+    )
+
+
+def _link(query: Query, **changes: str | int | None) -> str | None:
+    values: dict[str, str | int | None] = {**query.values, **changes}
+    return SERVED.page(query.pipeline, "rows", **values)
+
+
+def _failed(site: Site, query: Query) -> Sequence[Section]:
+    """Return failed rows, and their errors with the number of rows."""
+    file, error, offset = site.file(query.pipeline), query.values.get("error") or None, query.number("offset")
+    names = file.pipeline.names
+    with site.session() as (_, _, session):
+        errors = failed_by_error(session, names)
+        rows = failed_rows(session, names, error=error, limit=ROWS, offset=offset)
+    by_error: list[Sequence[Text]] = [
+        [Cell(text=each[:SHOWN_ERROR], href=_link(query, error=each, offset=None), strong=each == error), count(number)]
+        for each, number in errors
+    ]
+    listed: list[Sequence[Text]] = []
+    for each in rows:
+        key = json.loads(each.key)
+        name = key[0] if len(key) == 1 else json.dumps(key, ensure_ascii=False)
+        link, decided = SERVED.row(query.pipeline, key), moment(each.decided_at)
+        tried = f"{each.attempts} on rung {each.rung}"
+        listed.append([Cell(text=name, href=link), (each.error or "")[:400], each.model or "", tried, decided])
+    whole = sum(number for each, number in errors if error in (None, each))
+    before = _link(query, offset=max(offset - ROWS, 0) or None) if offset else None
+    after = _link(query, offset=offset + ROWS) if offset + len(rows) < whole else None
+    all_rows = SERVED.page(query.pipeline, "rows")
+    chips = [(Cell(text="all rows", href=all_rows), False)]
+    chips.append((Cell(text="failed", href=SERVED.page(query.pipeline, "rows", state="failed")), True))
+    again = Command(
+        words="To try failed rows again:", command=site.call.suggest(f"run {query.pipeline} --retry-failed")
+    )
+    table = Table(
+        title="failed rows",
+        header=("key", "error", "model", "tries", "decided"),
+        rows=listed,
+        empty="No row has failed.",
+    )
+    words = f"{count(offset + 1 if rows else 0)} to {count(offset + len(rows))} of {count(whole, 'failed row')}"
+    errors_table = Table(
+        title="errors", header=("error", "rows"), rows=by_error, right=(1,), empty="No row has failed."
+    )
+    return [
+        Section(title="Failed rows by error", blocks=[Chips(found=chips), errors_table, again]),
+        Section(title="Failed rows", blocks=[table, Pager(words=words, before=before, after=after)]),
+    ]

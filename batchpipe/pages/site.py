@@ -1,0 +1,186 @@
+"""What every page works with: the project, short sessions over its database, and values that are read anew only when
+something has changed.
+
+A page never waits long: what is not there within a moment is fetched by the page itself. A query that took t is not
+repeated for 20 t, and a file that did not change is not opened.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from batchpipe.commands.call.call import Call, load_each
+from batchpipe.common.errors import BatchpipeError, LockedError, PipelineError, UsageError
+from batchpipe.engine.context import Context
+from batchpipe.pages.guard import Door
+from batchpipe.pipeline.files import FOLDER, pipeline_files
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.store.database import Session, Work
+
+WAIT_SECONDS = 2.0
+SOON_SECONDS = 0.25
+REPEAT_AFTER = 20.0
+FRESH_SECONDS = 15.0
+MOST_KEPT = 200
+THREADS = 4
+
+Value = TypeVar("Value")
+Stamp = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known(Generic[Value]):
+    """A value as it was read: when, how long that took, and the stamp of the files before it."""
+
+    value: Value
+    stamp: Stamp
+    at: float
+    took: float
+
+    @property
+    def age_seconds(self) -> float:
+        """Return how old the value is."""
+        return time.monotonic() - self.at
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """The pages of one project. `door` says who is let in."""
+
+    call: Call
+    door: Door
+    _known: dict[Hashable, Known[Any]] = field(default_factory=dict, init=False)
+    _under_way: dict[Hashable, Future[Known[Any]]] = field(default_factory=dict, init=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS), init=False)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the project: that of its folder."""
+        return self.call.root.resolve().name
+
+    @property
+    def person(self) -> str:
+        """Return the name of the person who runs this process."""
+        with self.context() as context:
+            return context.person
+
+    @contextmanager
+    def context(self, wait_seconds: float = WAIT_SECONDS) -> Iterator[Context]:
+        """Open the surroundings of the engine for one request. Nobody is asked anything."""
+        with self.call.context(wait_seconds, say=lambda text: None) as context:
+            context.ask = None
+            yield context
+
+    @contextmanager
+    def session(self) -> Iterator[tuple[Context, Work, Session]]:
+        """Open a short session that reads the database."""
+        with self.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
+            yield context, work, session
+
+    def file(self, name: str) -> PipelineFile:
+        """Return the pipeline called `name`. Raises UsageError where there is none, PipelineError for a broken file."""
+        files, problems = self.files()
+        for each in files:
+            if each.pipeline.name == name:
+                return each
+        for stem, error in problems.items():
+            if stem == name:
+                raise error
+        known = ", ".join(each.pipeline.name for each in files) or "none yet"
+        raise UsageError(f"there is no pipeline {name}", where=FOLDER, hint=f"The pipelines are: {known}.")
+
+    def files(self) -> tuple[list[PipelineFile], dict[str, BatchpipeError]]:
+        """Return the files that can be read, and by its stem the error of each other one."""
+        found: tuple[list[PipelineFile], dict[str, BatchpipeError]] = self.read(("files",), self._load).value
+        return found
+
+    def stamp(self) -> Stamp:
+        """Return what changes whenever the database or a file of the project does. Nothing is opened."""
+        with self.call.context(0.0, say=lambda text: None) as context:
+            database = context.database.path
+        folders = [self.call.root / FOLDER, self.call.root / "prompts", self.call.root]
+        log = database.with_name(f"{database.name}.wal")
+        paths = [database, log, *pipeline_files(self.call.root / FOLDER), *folders]
+        return tuple(_stamp(each) for each in paths)
+
+    def read(
+        self, key: Hashable, function: Callable[[], Value], *, wait_seconds: float = 60.0, fresh: bool = False
+    ) -> Known[Value]:
+        """Return what `function` returns, from before where nothing has changed since, or where it costs too much.
+
+        With `fresh` it is read anew after some seconds although nothing seems to have changed.
+        While another process holds the database, what was known before is returned.
+        Raises TimeoutError where it is not there within `wait_seconds`, and what `function` raises.
+        """
+        known, stamp = self._known.get(key), self.stamp()
+        if known is not None:
+            same = known.stamp == stamp and not (fresh and known.age_seconds > FRESH_SECONDS)
+            if same or known.age_seconds < REPEAT_AFTER * known.took:
+                return known
+        try:
+            return self._begun(key, function, stamp).result(wait_seconds)
+        except LockedError:
+            if known is None:
+                raise
+            return known
+
+    def soon(self, key: Hashable, function: Callable[[], Value], *, fresh: bool = False) -> Known[Value] | None:
+        """Return what `function` returns where it is there within a moment; else None, and it is read on."""
+        try:
+            return self.read(key, function, wait_seconds=SOON_SECONDS, fresh=fresh)
+        except TimeoutError:
+            return None
+
+    def forget(self) -> None:
+        """Let everything be read anew, after something was written from a page."""
+        with self._guard:
+            self._known.clear()
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begun(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Future[Known[Value]]:
+        """Return the reading of a value that is under way, begun where nobody has."""
+        with self._guard:
+            future = self._under_way.get(key)
+            if future is None:
+                future = self._pool.submit(self._measured, key, function, stamp)
+                self._under_way[key] = future
+            return future
+
+    def _measured(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Known[Value]:
+        began = time.monotonic()
+        try:
+            value = function()
+            known = Known(value=value, stamp=stamp, at=time.monotonic(), took=time.monotonic() - began)
+            with self._guard:
+                while len(self._known) >= MOST_KEPT:
+                    self._known.pop(next(iter(self._known)))
+                self._known[key] = known
+            return known
+        finally:
+            with self._guard:
+                self._under_way.pop(key, None)
+
+    def _load(self) -> tuple[list[PipelineFile], dict[str, BatchpipeError]]:
+        if not pipeline_files(self.call.root / FOLDER):
+            return [], {}
+        files, problems = load_each(self.call.select([], all=True), self.call.root)
+        return files, {path.stem: PipelineError.from_problems(list(found)) for path, found in problems.items()}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)

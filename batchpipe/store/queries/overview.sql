@@ -1,0 +1,100 @@
+-- What pages show of the whole project and of one run: spend by day and model, failed rows by error, batches, runs.
+
+-- name: spend_by_day
+SELECT r.recorded_at::DATE AS day, coalesce(b.model, r.model, 'unknown') AS model, count(*) AS requests,
+    sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, coalesce(sum(r.realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd,
+    count(*) FILTER (r.cost_usd IS NULL) AS unpriced
+FROM ledger.results r
+LEFT JOIN ledger.batches b USING (chunk_id)
+WHERE NOT r.judged_again AND r.recorded_at >= $since AND {chosen}
+GROUP BY ALL
+ORDER BY day, model
+
+-- name: failed_by_error
+-- The first line of the error: what follows it differs from row to row.
+SELECT left(coalesce(split_part(error, chr(10), 1), 'unknown'), 300) AS error, count(*) AS rows
+FROM ledger.row_state
+WHERE pipeline IN ({pipelines}) AND state = 'failed'
+GROUP BY ALL
+ORDER BY rows DESC, error
+LIMIT $count
+
+-- name: failed_rows
+SELECT key, error, model, rung, attempts, decided_at
+FROM ledger.row_state
+WHERE pipeline IN ({pipelines}) AND state = 'failed' AND key IS NOT NULL
+    AND ($error::VARCHAR IS NULL OR left(coalesce(split_part(error, chr(10), 1), 'unknown'), 300) = $error::VARCHAR)
+ORDER BY key
+LIMIT $count OFFSET $offset
+
+-- name: newest_batches
+SELECT
+    pipeline, chunk_id::VARCHAR AS chunk_id, batch_id, state, is_open, rung, model, requests, expected_usd, max_usd,
+    prepared_at, submitted_at, created_at, expires_at, ended_at, collected_at
+FROM ledger.batches
+WHERE {chosen}
+ORDER BY is_open DESC, prepared_at DESC, chunk_id
+LIMIT $count
+
+-- name: one_run
+SELECT
+    r.run_id::VARCHAR AS run_id, r.pipeline, r.started_at, r.ended_at, r.version, r.status, r.message, r.submitted,
+    coalesce(s.requests, 0)::BIGINT AS results,
+    CASE WHEN s.cost_usd IS NOT NULL OR s.run_id IS NULL THEN coalesce(s.cost_usd, 0) END::DECIMAL(38, 15) AS cost_usd,
+    coalesce(s.realtime_usd, 0)::DECIMAL(38, 15) AS realtime_usd
+FROM ledger.runs r
+LEFT JOIN (
+    SELECT run_id, sum(requests) AS requests, sum(cost_usd) AS cost_usd, sum(realtime_usd) AS realtime_usd
+    FROM ledger.spend
+    WHERE pipeline IN ({pipelines})
+    GROUP BY run_id
+) s USING (run_id)
+WHERE r.pipeline IN ({pipelines}) AND r.run_id = TRY_CAST($run_id AS UUID)
+
+-- name: run_by_model
+SELECT model, requests, unpriced, input_tokens, output_tokens, cost_usd, realtime_usd
+FROM ledger.spend
+WHERE pipeline IN ({pipelines}) AND run_id = TRY_CAST($run_id AS UUID)
+ORDER BY model
+
+-- name: run_events
+SELECT kind, count(*) AS number, min(recorded_at) AS first_at, max(recorded_at) AS last_at
+FROM ledger.events
+WHERE pipeline IN ({pipelines}) AND run_id = TRY_CAST($run_id AS UUID)
+GROUP BY kind
+ORDER BY first_at, kind
+
+-- name: newest_runs
+SELECT
+    r.pipeline, r.run_id::VARCHAR AS run_id, r.started_at, r.ended_at, r.status, r.message, r.submitted,
+    coalesce(s.requests, 0)::BIGINT AS results,
+    CASE WHEN s.cost_usd IS NOT NULL OR s.run_id IS NULL THEN coalesce(s.cost_usd, 0) END::DECIMAL(38, 15) AS cost_usd,
+    coalesce(s.realtime_usd, 0)::DECIMAL(38, 15) AS realtime_usd
+FROM (
+    SELECT * FROM ledger.runs WHERE {chosen} ORDER BY started_at DESC, run_id DESC LIMIT $count
+) r
+LEFT JOIN (
+    SELECT run_id, pipeline, sum(requests) AS requests, sum(cost_usd) AS cost_usd, sum(realtime_usd) AS realtime_usd
+    FROM ledger.spend
+    GROUP BY run_id, pipeline
+) s ON s.run_id = r.run_id AND s.pipeline = r.pipeline
+ORDER BY r.started_at DESC, r.run_id DESC
+
+-- name: rung_answers
+-- What each rung answered to these rows, the newest answer of each rung that is valid.
+SELECT q.key, q.rung, r.model, r.output::VARCHAR AS output
+FROM (
+    SELECT key, rung, custom_id, seq FROM ledger.requests
+    WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT md5(unnest($keys::VARCHAR[]))::UUID) AND reason <> 'try'
+) q
+JOIN (
+    SELECT custom_id, arg_max(output, seq) AS output, any_value(model) AS model
+    FROM ledger.results
+    WHERE pipeline IN ({pipelines}) AND output IS NOT NULL AND custom_id IN (
+        SELECT custom_id FROM ledger.requests
+        WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT md5(unnest($keys::VARCHAR[]))::UUID)
+    )
+    GROUP BY custom_id
+) r USING (custom_id)
+QUALIFY row_number() OVER (PARTITION BY q.key, q.rung ORDER BY q.seq DESC) = 1
+ORDER BY q.key, q.rung DESC
