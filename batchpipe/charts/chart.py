@@ -30,7 +30,10 @@ FORMS = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A picture with its title, and its numbers as a table; `right` are the columns of numbers."""
+    """A picture with its title, and its numbers as a table; `right` are the columns of numbers.
+
+    A `stretched` one fills the width that there is.
+    """
 
     title: str
     width: int
@@ -39,6 +42,7 @@ class Chart:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: Sequence[int] = ()
+    stretched: bool = False
 
     @property
     def svg(self) -> str:
@@ -54,8 +58,9 @@ class Chart:
         return "\n".join(parts) + "\n"
 
     def _open(self) -> str:
+        bar = ' preserveAspectRatio="none"' if self.stretched else ""
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {self.width} {self.height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart{" bar" if self.stretched else ""}"{bar} viewBox="0 0 {self.width} {self.height}" '
             f'width="{self.width}" height="{self.height}" role="img" aria-label="{escaped(self.title)}">'
         )
 

@@ -43,6 +43,7 @@ def shares(title: str, found: Sequence[Share]) -> Chart:
         header=("", "number", "share"),
         rows=rows,
         right=(1, 2),
+        stretched=True,
     )
 
 
@@ -53,5 +54,11 @@ def progress(title: str, part: float, colour: str = "blue") -> Chart:
     if filled:
         forms.append(box(f"fill-{colour}", 0, 0, WIDTH * filled, HEIGHT, round_by=3))
     return Chart(
-        title=f"{title}: {filled:.0%}", width=WIDTH, height=HEIGHT, forms=forms, header=("", "share"), rows=[], right=()
+        title=f"{title}: {filled:.0%}",
+        width=WIDTH,
+        height=HEIGHT,
+        forms=forms,
+        header=("", "share"),
+        rows=[],
+        stretched=True,
     )

@@ -183,7 +183,7 @@ def _whole(site: Site, page: Page, query: Query, body: str) -> Response:
             title=title,
             crumbs=crumbs(site, page, query),
             tabs=tabs(page, query),
-            heading=query.path.get("key", query.pipeline) or page.title,
+            heading=query.path.get("key", query.pipeline) or (site.name if page.path == "/" else page.title),
             body=Markup(body),
             project=site.name,
             version=__version__,

@@ -354,6 +354,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "pipeline.files",
         "pipeline.model",
         "schema.exact_json",
+        "schema.typed",
         "sql.quoting",
         "store.*",
     ),

@@ -20,9 +20,11 @@ from batchpipe.pages.desk.leases import Leases
 from batchpipe.pages.site import Site, Stamp
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema import exact_json
+from batchpipe.schema.typed import ABSENT
 from batchpipe.sql.quoting import quote_list, sql
 
 COMMIT_SECONDS = 0.5
+CONFIDENCE = "confidence"
 LOCK_SECONDS = 20.0
 OVERTAKEN = "a run has answered this row again meanwhile"
 GONE = "the row is not to be reviewed any more"
@@ -32,14 +34,14 @@ GONE = "the row is not to be reviewed any more"
 class Said:
     """A word as it comes from a person: about the row called `key`, whose `token` the person saw.
 
-    `document` is None for a word that takes back the one before. `seen` is the commit of another's word that the person
-    was told of, and speaks above.
+    `changes` are the texts of the fields that the person has set; None for a word that takes back the one before.
+    `seen` is the commit of another's word that the person was told of, and speaks above.
     """
 
     id: str
     key: str
     token: str
-    document: Mapping[str, Any] | None
+    changes: Mapping[str, str] | None
     seen: int = 0
 
 
@@ -90,10 +92,10 @@ class Counter:
                 if each.id in self._done:
                     results[each.id] = self._done[each.id]
                     continue
-                if group and (each.document is None or each.key in {one.key for one in group}):
+                if group and (each.changes is None or each.key in {one.key for one in group}):
                     results |= self._recorded(desk, person, group)
                     group = []
-                if each.document is None:
+                if each.changes is None:
                     results |= self._withdrawn(desk, person, each)
                 else:
                     group.append(each)
@@ -147,6 +149,7 @@ class Counter:
         shown = desk.shown_columns
         gold = self.file.pipeline.eval.gold if self.file.pipeline.eval is not None else None
         hidden = {name for name in row.input if name not in shown and gold and name in gold}
+        confidence = self.file.pipeline.eval.confidence if self.file.pipeline.eval is not None else CONFIDENCE
         hidden |= {form.name for form in desk.forms} - set(shown)
         return {
             "key": row.key,
@@ -156,11 +159,9 @@ class Counter:
             "by": f"{row.model or 'unknown'}, rung {row.rung}, prompt {row.version}",
             "shown": [[name, row.input[name]] for name in shown],
             "rest": [[name, text] for name, text in row.input.items() if name not in shown and name not in hidden],
-            "document": row.document,
-            "answers": [
-                {"rung": each.rung, "model": each.model, "document": exact_json.loads(each.output)}
-                for each in answers.get(row.key, ())
-            ],
+            "blind": False,
+            "texts": _texts(desk, row.document),
+            "answers": [_answer(desk, each, confidence) for each in answers.get(row.key, ())],
         }
 
     def _recorded(self, desk: Desk, person: str, group: Sequence[Said]) -> dict[str, dict[str, Any]]:
@@ -173,14 +174,15 @@ class Counter:
                 there.append((numbers[each.key][0], each))
             else:
                 results[each.id] = self._late(desk, person, each)
-        judged = desk.validate([(number, dict(each.document or {})) for number, each in there]) if there else []
+        rows = {row.number: row for row in self._rows(desk, [number for number, _ in there])}
+        drafts = [(number, _changed(desk, rows[number].document, each.changes or {})) for number, each in there]
+        judged = desk.validate(drafts) if drafts else []
         verdicts: dict[int, tuple[Said, RowReview]] = {}
-        originals = {row.number: row.answer for row in self._rows(desk, [number for number, _ in there])}
         for (number, each), (document, error) in zip(there, judged, strict=True):
             if document is None:
                 results[each.id] = {"id": each.id, "key": each.key, "outcome": "refused", "message": error}
                 continue
-            accepted = document == originals[number]
+            accepted = document == rows[number].answer
             review = RowReview(number=number, document=document, accepted=accepted, reviewed_by=person)
             verdicts[number] = (each, review)
             if each.seen:
@@ -223,7 +225,7 @@ class Counter:
         base = {"id": each.id, "key": each.key}
         if known is None:
             return base | {"outcome": "overtaken", "message": GONE}
-        if known.reviewed_by == person and known.document == each.document:
+        if known.reviewed_by == person and known.document == _changed(desk, known.before, each.changes or {}):
             return base | {"outcome": known.verdict, "message": ""}
         return base | {"outcome": "overtaken", "message": f"{known.reviewed_by} has {known.verdict} it meanwhile"}
 
@@ -263,6 +265,31 @@ class Counter:
         }
 
 
+def _changed(desk: Desk, document: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """Return the document with the fields that a person has set, as texts."""
+    found = dict(document)
+    for form in desk.forms:
+        if form.name in changes:
+            value = form.value(changes[form.name])
+            found.pop(form.name, None)
+            if value is not ABSENT:
+                found[form.name] = value
+    return found
+
+
+def _texts(desk: Desk, document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a document as the texts that a person would type."""
+    return {form.name: form.text(document[form.name]) for form in desk.forms if form.name in document}
+
+
+def _answer(desk: Desk, found: RungAnswer, confidence: str) -> dict[str, Any]:
+    """Return what a rung answered, with its confidence where that is a field."""
+    document = exact_json.loads(found.output)
+    sure = document.get(confidence) if isinstance(document, dict) else None
+    texts = _texts(desk, document) if isinstance(document, dict) else {}
+    return {"rung": found.rung, "model": found.model, "confidence": sure, "texts": texts}
+
+
 def _plus(found: Agreed, n: int, right: int) -> Agreed:
     return Agreed(name=found.name, n=max(found.n + n, 0), agreed=max(found.agreed + right, 0))
 
@@ -286,7 +313,7 @@ def _forms(desk: Desk) -> list[dict[str, Any]]:
         {
             "name": form.name,
             "types": list(form.types),
-            "allowed": list(form.allowed) if form.allowed is not None else None,
+            "allowed": [form.text(each) for each in form.allowed] if form.allowed is not None else None,
             "optional": form.optional,
         }
         for form in desk.forms

@@ -27,12 +27,16 @@ class Leases:
         return self.rows - len(self._said)
 
     def give(self, person: str, number: int, now: float, *, without: Iterable[int] = ()) -> list[int]:
-        """Return up to `number` rows for a person, in order, and lease them. `without` are those that he has."""
+        """Return up to `number` rows for a person, in order, and lease them. `without` are those that he has.
+
+        Rows that he was given before, as before a reload of the page, come first.
+        """
         self._take_back(now)
         known = set(without)
-        for each in known:
+        own = sorted(each for each, (holder, _) in self._given.items() if holder == person and each not in known)
+        found = own[:number]
+        for each in known - self._said:
             self._given[each] = (person, now)
-        found: list[int] = []
         waiting, self._back = sorted(self._back), []
         for each in waiting:
             if len(found) < number and each not in known and each not in self._said and each not in self._given:

@@ -151,15 +151,15 @@ def _words(body: Mapping[str, Any]) -> list[Said]:
         raise ValueError(f"a list of at most {MOST_WORDS} words is wanted")
     found = []
     for each in listed:
-        document = each.get("document")
-        if document is not None and not isinstance(document, dict):
-            raise ValueError("a document is an object")
+        changes = None if each.get("undo") else each.get("changes", {})
+        if changes is not None and not isinstance(changes, dict):
+            raise ValueError("the changes of a word are an object")
         found.append(
             Said(
                 id=str(each["id"])[:100],
                 key=str(each["key"]),
                 token=str(each.get("token", "")),
-                document=document,
+                changes={str(name): str(text) for name, text in changes.items()} if changes is not None else None,
                 seen=int(each.get("seen", 0)),
             )
         )
