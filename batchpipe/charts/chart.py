@@ -58,11 +58,10 @@ class Chart:
         return "\n".join(parts) + "\n"
 
     def _open(self) -> str:
-        bar = ' preserveAspectRatio="none"' if self.stretched else ""
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart{" bar" if self.stretched else ""}"{bar} viewBox="0 0 {self.width} {self.height}" '
-            f'width="{self.width}" height="{self.height}" role="img" aria-label="{escaped(self.title)}">'
-        )
+        kind, bar = ("chart bar", ' preserveAspectRatio="none"') if self.stretched else ("chart", "")
+        size = f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}"'
+        label = f'role="img" aria-label="{escaped(self.title)}"'
+        return f'<svg xmlns="http://www.w3.org/2000/svg" class="{kind}"{bar} {size} {label}>'
 
 
 def style_sheet() -> str:

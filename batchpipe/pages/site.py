@@ -52,10 +52,11 @@ class Known(Generic[Value]):
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """The pages of one project. `door` says who is let in."""
+    """The pages of one project. `door` says who is let in; the functions in `at_end` are called at the end."""
 
     call: Call
     door: Door
+    at_end: list[Callable[[], None]] = field(default_factory=list, init=False)
     _known: dict[Hashable, Known[Any]] = field(default_factory=dict, init=False)
     _under_way: dict[Hashable, Future[Known[Any]]] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -145,7 +146,9 @@ class Site:
             self._known.clear()
 
     def close(self) -> None:
-        """End what is under way."""
+        """End what is under way, and what pages have kept open."""
+        for each in self.at_end:
+            each()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begun(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Future[Known[Value]]:

@@ -54,10 +54,16 @@ class Counters:
                 known = self._found[name] = Counter(site=self.site, file=file)
             return known
 
+    def close(self) -> None:
+        """Close every desk."""
+        for each in self._found.values():
+            each.close()
+
 
 def desk_routes(site: Site) -> list[Route]:
     """Return the routes of the desk."""
     counters = Counters(site=site)
+    site.at_end.append(counters.close)
 
     def taken(query: Query, body: Mapping[str, Any]) -> Any:
         number = min(int(body.get("number", AHEAD)), MOST_AHEAD)

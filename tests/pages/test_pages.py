@@ -1,0 +1,284 @@
+"""Tests of every page through its route: what it says, what it escapes, who may see it, and its JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from commandline import CommandLine
+from helpers.pages import BASE, HOSTILE, PORT, WRITE, client_of, hostile_project
+from projects import Project
+from starlette.testclient import TestClient
+
+from batchpipe.html.render import asset
+from batchpipe.pages.guard import HEADERS
+
+KEY = quote(HOSTILE, safe="")
+PAGES = (
+    "/",
+    "/batches",
+    "/spend",
+    "/checks",
+    "/p/demo",
+    "/p/demo/rows",
+    "/p/demo/rows?state=failed",
+    "/p/demo/rows?where=score%20%3E%200.2&rung=1",
+    "/p/demo/quality",
+    "/p/demo/versions",
+    "/p/demo/plan",
+    "/p/demo/plan?show=now",
+    "/p/demo/pilot",
+    "/p/demo/runs",
+    "/p/demo/row/key%200",
+    f"/p/demo/row/{KEY}",
+)
+INSIDE = {"hx-request": "true"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = hostile_project(tmp_path_factory.mktemp("pages") / "demo")
+    yield project
+    project.close()
+
+
+@pytest.fixture(scope="module")
+def client(made: Project) -> Iterator[TestClient]:
+    with client_of(made) as client:
+        yield client
+
+
+class Tags(HTMLParser):
+    """The tags, the names of attributes and the scripts of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.scripts: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attrs}
+        if tag == "script":
+            self.scripts.add(dict(attrs).get("src") or "inline")
+
+
+def whole(client: TestClient, path: str) -> str:
+    """Return the body of a page once everything is read."""
+    answer = client.get(path, headers=INSIDE)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_escaped_and_keeps_to_itself(client: TestClient, path: str) -> None:
+    shell = client.get(path)
+    assert shell.status_code == 200
+    for name, value in HEADERS.items():
+        assert shell.headers[name.decode()] == value.decode()
+    assert shell.headers["cache-control"] == "no-store"
+    body = whole(client, path)
+    assert "It cannot be shown" not in body
+    assert "It is being read" not in body
+    for text in (shell.text, body):
+        page = Tags()
+        page.feed(text)
+        assert not page.tags & {"style", "img", "iframe", "object", "base"}
+        assert {value for value in page.scripts if not value.startswith("/static/")} == set()
+        assert not {name for name in page.names if name == "style" or name.startswith("on")}
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+def test_what_the_pages_say(client: TestClient, made: Project) -> None:
+    home = whole(client, "/")
+    ((answered, review),) = made.sql("SELECT count(*), count(*) FILTER (_review) FROM demo")
+    assert f'<div class="value">{answered}</div>' in home
+    assert f'<a href="/p/demo/review" class="pill">{review} →</a>' in home
+    assert ">v2<" in whole(client, "/p/demo/versions")
+    ladder = whole(client, "/p/demo")
+    assert "claude-haiku-4-5" in ladder
+    assert "score &gt;= 0.5" in ladder
+    failed = whole(client, "/p/demo/rows?state=failed")
+    assert "key 7" in failed
+    assert "1 to 1 of 1 failed row" in failed
+    story = whole(client, f"/p/demo/row/{KEY}")
+    assert "&lt;script&gt;alert(1)" in story
+    assert "rung 1 · claude-haiku-4-5" in story
+    assert "Please: text" in whole(client, f"/p/demo/row/{KEY}")
+    assert "21</div>" in whole(client, "/p/demo/plan?show=now")
+    assert "There is no" not in whole(client, "/spend")
+    runs = whole(client, "/p/demo/runs")
+    link = re.search(r'href="(/p/demo/runs/[^"]+)"', runs)
+    assert link is not None
+    assert "requests sent" in whole(client, link[1])
+    assert "not current" in whole(client, "/p/demo/rows")
+
+
+def test_rows_are_chosen_and_paged(client: TestClient, made: Project) -> None:
+    ((matching,),) = made.sql("SELECT count(*) FROM demo WHERE score < 0.6")
+    listed = client.get("/p/demo/rows.json?where=score%20%3C%200.6&limit=3").json()
+    assert (listed["matching"], len(listed["rows"])) == (matching, min(matching, 3))
+    found = whole(client, "/p/demo/rows?where=nonsense%20%3D%201")
+    assert "nonsense" in found
+    assert 'class="bad"' in found
+    for condition in (
+        "(SELECT count(*) FROM read_text('/etc/passwd')) > 0",
+        "read_text('/etc/passwd') IS NOT NULL",
+        "1=1); DROP TABLE demo; --",
+        "score > 0 LIMIT 1",
+    ):
+        body = whole(client, f"/p/demo/rows?where={quote(condition)}")
+        assert "root:" not in body
+        assert "<tbody>" not in body
+    assert made.sql("SELECT count(*) > 0 FROM demo") == [(True,)]
+
+
+def test_json_is_what_the_commands_print(
+    client: TestClient, made: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(made.root)
+    call = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    call.provide(made)
+    same = {
+        "/.json": ["status"],
+        "/p/demo.json": ["report", "demo"],
+        "/p/demo/row/key%200.json": ["show", "demo", "key 0"],
+        f"/p/demo/row/{KEY}.json": ["show", "demo", HOSTILE],
+        "/p/demo/rows.json?limit=7": ["results", "demo", "--limit", "7"],
+        "/p/demo/rows.json?review=1&limit=50": ["results", "demo", "--limit", "50", "--review"],
+        "/p/demo/quality.json": ["eval", "demo", "--history"],
+        "/p/demo/versions.json": ["diff", "demo"],
+        "/p/demo/plan.json": ["plan", "demo"],
+        "/p/demo/review.json": ["review", "demo", "--report"],
+        "/checks.json": ["check"],
+    }
+    for path, words in same.items():
+        printed = call(*words, "--json")
+        assert printed.out, (path, printed.talk)
+        assert client.get(path).text == printed.out, path
+    for path in ("/batches.json", "/spend.json", "/p/demo/pilot.json"):
+        json.loads(client.get(path).text)
+
+
+def test_what_is_not_there_is_said(client: TestClient) -> None:
+    assert client.get("/p/nothing").status_code == 404
+    assert "The pipelines are: demo" in client.get("/p/nothing").text
+    assert client.get("/p/demo/row/nobody.json").status_code == 404
+    assert "The nearest are" in whole(client, "/p/demo/row/nobody")
+    assert client.get("/p/demo/runs/no-such-run.json").status_code == 404
+    assert client.get("/nowhere").status_code == 404
+    assert client.get("/static/../page.html").status_code == 404
+    assert client.get("/p/demo/runs/%27%3B--.json").status_code == 404
+
+
+def test_an_unchanged_page_is_not_sent_again(client: TestClient) -> None:
+    again = re.search(r'hx-get="([^"]+)"', whole(client, "/batches"))
+    assert again is not None
+    assert client.get(again[1].replace("&amp;", "&"), headers=INSIDE).status_code == 204
+
+
+def test_who_is_let_in(made: Project) -> None:
+    with client_of(made, let_in=False) as client:
+        assert client.get("/").status_code == 401
+        assert client.get("/static/style.css").status_code == 401
+        assert client.get("/?token=wrong").status_code == 403
+        client.cookies.set(f"batchpipe_{PORT}", "wrong")
+        assert client.get("/").status_code == 401
+        client.cookies.clear()
+        opened = client.get("/p/demo?token=token&x=1", follow_redirects=False)
+        assert (opened.status_code, opened.headers["location"]) == (303, "/p/demo?x=1")
+        cookie = opened.headers["set-cookie"]
+        assert cookie.startswith(f"batchpipe_{PORT}=")
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert client.get("/p/demo").status_code == 200
+        # The cookie of one port is none of another.
+        assert client.get(f"http://127.0.0.1:{PORT + 1}/").status_code == 401
+        for host in ("evil.example", "evil.example:8473", "127.0.0.1.evil.example", ""):
+            refused = client.get("/", headers={"host": host})
+            assert refused.status_code == 421
+            assert "batchpipe serve --public-url" in refused.text
+        for host in ("localhost:1", "[::1]:9", "127.0.0.1"):
+            assert client.get("/", headers={"host": host}).status_code == 200
+
+
+WRITES = ("/p/demo/review/take", "/p/demo/review/words", "/p/demo/approve?rows=5", "/p/demo/cancel")
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_a_write_comes_from_a_page_of_ours(made: Project, client: TestClient, path: str) -> None:
+    before = made.sql("SELECT count(*) FROM ledger.events")
+    for headers in (
+        {},
+        {"origin": BASE},
+        {"x-batchpipe": "1"},
+        {"origin": "http://evil.example", "x-batchpipe": "1"},
+        {"origin": f"http://127.0.0.1:{PORT + 1}", "x-batchpipe": "1"},
+        {"origin": "null", "x-batchpipe": "1"},
+    ):
+        assert client.post(path, headers=headers, json={}).status_code == 403
+    assert client.get(path).status_code in (404, 405)
+    with client_of(made, read_only=True) as reader:
+        assert reader.post(path, headers=WRITE, json={}).status_code == 403
+        assert "read only" in reader.get("/").text
+    assert made.sql("SELECT count(*) FROM ledger.events") == before
+
+
+def test_behind_a_proxy_only_the_proxy_asks_and_says_for_whom(made: Project) -> None:
+    door: dict[str, Any] = {
+        "public_url": "https://pages.example.org",
+        "person_header": "X-Forwarded-User",
+        "proxy_secret": "the secret of the proxy",
+    }
+    good = {"host": "pages.example.org", "x-batchpipe-proxy": "the secret of the proxy", "x-forwarded-user": "bo"}
+    with client_of(made, let_in=False, **door) as client:
+        assert client.get("/", headers=good).status_code == 200
+        assert ">bo</span>" in client.get("/", headers=good).text
+        assert client.get("/", headers={**good, "x-batchpipe-proxy": "guessed"}).status_code == 401
+        assert client.get("/", headers={**good, "x-forwarded-user": " "}).status_code == 401
+        assert client.get("/", headers={**good, "host": "evil.example"}).status_code == 421
+        assert client.get("/?token=token", headers={"host": "pages.example.org"}).status_code == 401
+        body = {"number": 1, "have": []}
+        origin = {"origin": "https://pages.example.org", "x-batchpipe": "1"}
+        assert client.post("/p/demo/review/take", headers={**good, **origin}, json=body).status_code == 200
+        refused = client.post("/p/demo/review/take", headers={**good, **WRITE}, json=body)
+        assert refused.status_code == 403
+
+
+def test_the_vendored_script_is_the_one_that_is_named() -> None:
+    (found,) = json.loads(asset("vendor.json"))
+    given = base64.b64encode(hashlib.sha384(asset(found["file"])).digest()).decode()
+    assert (found["name"], found["version"], found["licence"]) == ("htmx.org", "4.0.1", "0BSD")
+    assert found["sha384"] == given
+
+
+def test_a_project_without_anything(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    try:
+        with client_of(project) as client:
+            assert "batchpipe new NAME" in whole(client, "/")
+            assert "Nothing was sent yet" in whole(client, "/batches")
+            assert client.get("/.json").json() == []
+            project.pipeline()
+            project.rows([{"id": 1, "body": "b", "lang": "en", "amount": 1}])
+        with client_of(project) as client:
+            for page in ("", "/rows", "/quality", "/versions", "/plan?show=now", "/pilot", "/runs", "/row/1"):
+                assert "It cannot be shown" not in whole(client, f"/p/demo{page}"), page
+            assert "There is one version" not in whole(client, "/p/demo/versions")
+            broken = project.root / "pipelines" / "broken.toml"
+            broken.write_text("nonsense = 1\n", encoding="utf-8")
+        with client_of(project) as client:
+            assert "broken.toml" in whole(client, "/")
+            assert "nonsense" in whole(client, "/checks")
+    finally:
+        project.close()
