@@ -10,6 +10,7 @@ from typing import Any
 from batchpipe.charts.columns import Column, columns
 from batchpipe.charts.shares import Share, shares
 from batchpipe.commands.check.check import Checked, check_file, checked_object
+from batchpipe.commands.plan.chained import ChainPlanner, Planned, waiting_object
 from batchpipe.commands.plan.due_work import MEANINGS, work_pairs
 from batchpipe.commands.plan.pilot import pilot_object
 from batchpipe.commands.plan.plan import plan_notes, plan_object
@@ -25,7 +26,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pilot import PilotLook, approve_pilot, look_at_pilot
 from batchpipe.engine.run.pilot_summary import Histogram, PilotRow, PilotSummary
-from batchpipe.engine.run.preview import Preview, preview
+from batchpipe.engine.run.preview import Preview
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.html.blocks import (
     Ask,
@@ -65,7 +66,7 @@ def plan_sections(site: Site, query: Query) -> Sequence[Section]:
             choices=["now"],
         )
         return [Section(title="Plan", blocks=[Sentences(found=[words]), ask])]
-    found = _preview(site, query, diff=True)
+    planned, found = _planned(site, query, diff=True)
     done, estimate = found.plan, found.plan.estimate
     figures = [
         Figure(value=count(done.input), words="rows in the input"),
@@ -78,7 +79,8 @@ def plan_sections(site: Site, query: Query) -> Sequence[Section]:
     ]
     table = Table(title="rows by reason", header=("", "rows", ""), rows=rows, right=(1,), empty="The input is empty.")
     pairs: list[tuple[str, Text]] = [(name, words) for name, words in work_pairs(found.resolved, done) if words]
-    notes = plan_notes(found, site.call.suggest)
+    waits = [f"Unknown until {', '.join(planned.waits_for)} is answered: an estimate."] if planned.waits_for else []
+    notes = [*waits, *planned.hints, *plan_notes(found, site.call.suggest)]
     run = Command(words="To run it:", command=site.call.suggest(f"run {query.pipeline}"))
     sections = [
         Section(blocks=[Figures(found=figures)], bare=True),
@@ -94,7 +96,9 @@ def plan_sections(site: Site, query: Query) -> Sequence[Section]:
 
 def plan_value(site: Site, query: Query) -> dict[str, Any]:
     """Return what `plan NAME --json` prints."""
-    return plan_object(_preview(site, query, diff=False))
+    planned, found = _planned(site, query, diff=False)
+    whole = plan_object(found)
+    return waiting_object(planned, whole) if planned.waits_for else whole
 
 
 def pilot_sections(site: Site, query: Query) -> Sequence[Section]:
@@ -148,10 +152,17 @@ def checks_value(site: Site, query: Query) -> list[dict[str, Any]]:
     return [checked_object(each) for each in _checked(site)]
 
 
-def _preview(site: Site, query: Query, *, diff: bool) -> Preview:
-    with site.context() as context:
+def _planned(site: Site, query: Query, *, diff: bool) -> tuple[Planned, Preview]:
+    """Return the plan as the command makes it. Raises what kept it from being made."""
+    file = site.file(query.pipeline)
+    with site.context() as context, context.temporary_folder("expected-") as folder:
         options = PromptDiffOptions(wanted=diff)
-        return preview(context, site.file(query.pipeline), RunOptions(), diff=options)
+        planner = ChainPlanner(context=context, folder=folder, due_rows=False, diff=options)
+        [planned] = planner.plans([file], {file.pipeline.name: RunOptions()})
+    if planned.error is not None:
+        raise planned.error
+    assert planned.found is not None
+    return planned, planned.found
 
 
 def _diff(found: PromptDiff) -> list[Block]:
