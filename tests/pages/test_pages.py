@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from commandline import CommandLine
-from helpers.pages import BASE, HOSTILE, PORT, WRITE, client_of, hostile_project
+from pages.shown import BASE, HOSTILE, PORT, WRITE, client_of, hostile_project
 from projects import Project
 from starlette.testclient import TestClient
 

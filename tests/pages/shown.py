@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from helpers.gold import GOLD, LADDER
 from projects import Project
 from starlette.testclient import TestClient
 
@@ -15,7 +16,6 @@ from batchpipe.commands.call.options import Globals
 from batchpipe.pages.app import make_app
 from batchpipe.pages.guard import Door
 from batchpipe.pages.site import Site
-from helpers.gold import GOLD, LADDER
 
 PORT = 8473
 BASE = f"http://127.0.0.1:{PORT}"
