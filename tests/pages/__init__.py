@@ -1,0 +1,1 @@
+"""The pages: their routes, the review desk, a real browser."""
