@@ -80,6 +80,8 @@ class Project:
         environment = {
             "ANTHROPIC_API_KEY": "test-key",
             "ANTHROPIC_BASE_URL": self.emulator.base_url,
+            "OPENAI_API_KEY": "test-key",
+            "OPENAI_BASE_URL": f"{self.emulator.base_url}/v1",
             "GEMINI_API_KEY": "test-key",
             "GOOGLE_GEMINI_BASE_URL": self.emulator.base_url,
         }

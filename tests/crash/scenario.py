@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 LOW, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6"
+# The models of both rungs in each protocol, as the pipeline file names them.
+MODELS = {
+    "anthropic": (LOW, HIGH),
+    "openai": ("openai:gpt-6-luna", "openai:gpt-6-sol"),
+    "gemini": ("gemini:gemini-3.1-flash-lite", "gemini:gemini-3.8-flash"),
+}
 
 PIPELINE = f"""
 [input]
@@ -61,6 +68,19 @@ RULES: dict[str, Any] = {
         *(said(label, 0.9, match=f"is {label};") for label in ("billing", "bug", "other")),
     ]
 }
+
+
+def of_protocol(text: str, protocol: str) -> str:
+    """Return a pipeline, or rules as JSON, with the models of a protocol in the place of the scenario's own."""
+    for ours, other in zip(MODELS["anthropic"], MODELS[protocol], strict=True):
+        text = text.replace(f'"{ours}"', f'"{other}"')
+    return text
+
+
+def rules_of(protocol: str) -> dict[str, Any]:
+    """Return the rules for the models of a protocol, which the service calls without the provider's name."""
+    text = of_protocol(json.dumps(RULES), protocol).replace(f'"{protocol}:', '"')
+    return dict(json.loads(text))
 
 
 def rows_csv(count: int = len(BODIES)) -> str:

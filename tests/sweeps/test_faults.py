@@ -6,11 +6,12 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash.scenario import LABELS, PIPELINE, RULES, rows_csv
+from crash.scenario import LABELS, MODELS, PIPELINE, of_protocol, rows_csv, rules_of
 from crash.sweep import answered
 from projects import Project
 
@@ -94,15 +95,20 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def usual_of_few(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
-    """The requests of a run without faults on the first few rows."""
-    return undisturbed(tmp_path_factory.mktemp("few"), FEW)
+def usual_of_few(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Counter[str]]:
+    """The requests that a run without faults sends in a protocol, on the first few rows."""
+
+    @cache
+    def usual(protocol: str) -> Counter[str]:
+        return undisturbed(tmp_path_factory.mktemp("few"), FEW, protocol)
+
+    return usual
 
 
-def undisturbed(folder: Path, rows: int) -> Counter[str]:
+def undisturbed(folder: Path, rows: int, protocol: str = "anthropic") -> Counter[str]:
     project = Project(folder)
     try:
-        prepare(project, [], rows=rows)
+        prepare(project, [], rows=rows, protocol=protocol)
         assert project.run().status == "done"
         return answered(project)
     finally:
@@ -127,11 +133,18 @@ def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         each.close()
 
 
-def prepare(project: Project, calls: Sequence[Fault], text: str = PIPELINE, *, rows: int = len(LABELS)) -> None:
+def prepare(
+    project: Project,
+    calls: Sequence[Fault],
+    text: str = PIPELINE,
+    *,
+    rows: int = len(LABELS),
+    protocol: str = "anthropic",
+) -> None:
     project.settings = {"poll_interval": 0.02, "reconcile_wait": 4 * LIST_LAG}
-    project.pipeline(text)
+    project.pipeline(of_protocol(text, protocol))
     (project.root / "rows.csv").write_text(rows_csv(rows), encoding="utf-8")
-    project.faults({**RULES, "calls": list(calls)})
+    project.faults({**rules_of(protocol), "calls": list(calls)})
 
 
 def survives(project: Project, usual: Counter[str], *, rows: int = len(LABELS)) -> None:
@@ -151,10 +164,16 @@ def survives(project: Project, usual: Counter[str], *, rows: int = len(LABELS)) 
 
 @pytest.mark.share(10)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_alone(disturbed: Callable[[str], Project], usual_of_few: Counter[str], name: str) -> None:
+@pytest.mark.parametrize("protocol", MODELS)
+def test_a_fault_alone(
+    disturbed: Callable[[str], Project],
+    usual_of_few: Callable[[str], Counter[str]],
+    protocol: str,
+    name: str,
+) -> None:
     project = disturbed("alone")
-    prepare(project, FAULTS[name], rows=FEW)
-    survives(project, usual_of_few, rows=FEW)
+    prepare(project, FAULTS[name], rows=FEW, protocol=protocol)
+    survives(project, usual_of_few(protocol), rows=FEW)
 
 
 def test_faults_in_pairs(
