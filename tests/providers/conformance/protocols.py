@@ -56,7 +56,17 @@ PROTOCOLS = (
         },
     ),
     Spoken(protocol="openai", model="gpt-5.4", endpoint="/v1/chat/completions"),
-    Spoken(protocol="gemini", model="gemini-3.8-flash", too_many="queue_full"),
+    Spoken(
+        protocol="gemini",
+        model="gemini-3.8-flash",
+        late_codes={
+            "RESOURCE_EXHAUSTED": "queue_full",
+            "INVALID_ARGUMENT": "invalid",
+            "PERMISSION_DENIED": "account",
+            "NOT_FOUND": "not_found",
+        },
+        too_many="queue_full",
+    ),
 )
 
 
