@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 import pytest
 from commandline import CommandLine
-from pages.shown import BASE, HOSTILE, PORT, WRITE, client_of, hostile_project
 from projects import Project
 from starlette.testclient import TestClient
 
 from batchpipe.html.render import asset
 from batchpipe.pages.guard import HEADERS
+from pages.shown import BASE, HOSTILE, PORT, WRITE, client_of, hostile_project
 
 KEY = quote(HOSTILE, safe="")
 PAGES = (
