@@ -1,0 +1,148 @@
+"""Gateways: providers of the settings with their own address, key, headers, names and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from commandline import CommandLine, surroundings
+from helpers.gateway import Gateway
+from projects import BASIC, Project, numbered
+
+from batchpipe.engine.cost.pricing import unit_price
+
+TABLE = """
+[providers.{name}]
+protocol = "anthropic"
+base_url = "{url}"
+key = "${{{key}}}"
+auth_header = "x-api-key"
+headers = {{ "x-team" = "research" }}
+models = {{ "claude-haiku-4-5" = "anthropic/claude-haiku-4.5" }}
+price_factor = 0.4
+"""
+LADDER = BASIC.replace(
+    'model = "claude-haiku-4-5"\nmax_tokens = 200\n',
+    'model = "aiprime:claude-haiku-4-5"\nmax_tokens = 200\naccept = "score > 2"\n\n'
+    '[[models]]\nmodel = "claude-sonnet-4-6"\nmax_tokens = 200\n',
+)
+KEYS = {"GATE_KEY": "gateway-key", "OTHER_KEY": "other-key"}
+
+
+class Gated:
+    """A project whose settings name a gateway in front of its emulator."""
+
+    def __init__(self, root: Path, command_line: CommandLine) -> None:
+        self.project = Project(root)
+        self.gateway = Gateway(behind=self.project.emulator.base_url, keys=tuple(KEYS.values()))
+        self.call = command_line
+        self.project.rows(numbered(4))
+
+    def close(self) -> None:
+        self.gateway.stop()
+        self.project.close()
+
+    def tables(self, keys: Mapping[str, str], more: str = "") -> None:
+        """Write the settings: one table for each name in `keys`, with the variable of its key."""
+        tables = [TABLE.format(name=name, url=self.gateway.url, key=key) for name, key in keys.items()]
+        (self.project.root / "batchpipe.toml").write_text("".join(tables) + more, encoding="utf-8")
+
+
+@pytest.fixture
+def gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Gated]:
+    made = Gated(tmp_path, CommandLine(monkeypatch=monkeypatch, capsys=capsys))
+    monkeypatch.chdir(tmp_path)
+    address = made.gateway.url.removesuffix("/anthropic")
+    trusted = ",".join(f"{name}@{address}" for name in KEYS)
+    for name, value in {**surroundings(made.project), **KEYS, "BATCHPIPE_TRUST": trusted}.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
+
+
+def test_a_ladder_climbs_from_a_gateway_to_the_built_in_provider(gated: Gated) -> None:
+    gated.tables({"aiprime": "GATE_KEY"})
+    gated.gateway.answers_as = "anthropic/claude-haiku-4.5"
+    gated.project.pipeline(LADDER)
+    done = gated.call("run", "demo", "--json")
+    assert done.code == 0, done.talk
+    sql = gated.project.sql
+    assert sql("SELECT provider, model, rung, count(*) FROM ledger.requests GROUP BY ALL ORDER BY rung") == [
+        ("aiprime", "claude-haiku-4-5", 1, 4),
+        ("anthropic", "claude-sonnet-4-6", 2, 4),
+    ]
+    assert sql("SELECT provider, protocol, base_url FROM ledger.batches ORDER BY prepared_at") == [
+        ("aiprime", "anthropic", gated.gateway.url),
+        ("anthropic", "anthropic", gated.project.emulator.base_url),
+    ]
+    day = sql("SELECT max(recorded_at) FROM ledger.results")[0][0].date()
+    price = unit_price("anthropic", "claude-haiku-4-5", day, price_factor=Decimal("0.4"))
+    assert price is not None
+    priced = sql("SELECT input_usd, output_usd FROM ledger.prices WHERE provider = 'aiprime' AND processing = 'batch'")
+    assert priced == [(price.steps[0].input, price.steps[0].output)]
+    (costs,) = sql(
+        "SELECT sum(cost_usd), sum(input_tokens), sum(output_tokens), min(model) FROM ledger.results "
+        "WHERE provider = 'aiprime'"
+    )
+    assert costs[0] == price.steps[0].input * costs[1] + price.steps[0].output * costs[2]
+    assert costs[3] == "anthropic/claude-haiku-4.5"
+    assert gated.gateway.models == {costs[3]}
+    assert {each[0] for each in sql("SELECT DISTINCT provider FROM ledger.spend")} == {"aiprime", "anthropic"}
+    headers = [headers for _, _, headers in gated.gateway.calls]
+    assert all(each["x-api-key"] == "gateway-key" and each["x-team"] == "research" for each in headers)
+    assert "test-key" not in str(headers)
+
+
+def test_a_batch_is_collected_by_whoever_has_its_address_and_waits_where_nobody_has(gated: Gated) -> None:
+    gated.tables({"aiprime": "GATE_KEY"})
+    gated.project.faults({"delay_seconds": 600})
+    text = BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5")
+    gated.project.pipeline(text)
+    assert gated.call("run", "demo", "--no-wait").code == 5
+    # The gateway has left the settings, and the file names another model: new rows go there, these wait.
+    gated.tables({})
+    gated.project.pipeline(BASIC)
+    gated.project.rows(numbered(6))
+    gated.project.faults({})
+    left = gated.call("run", "demo")
+    assert left.code == 3
+    assert f'[tool.batchpipe.providers.aiprime]\nprotocol = "anthropic"\nbase_url = "{gated.gateway.url}"' in left.talk
+    assert gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL") == [
+        ("accepted", 2),
+        ("pending", 4),
+    ]
+    # Under another name, with a second account beside it whose key comes first.
+    gated.tables({"second": "OTHER_KEY", "renamed": "GATE_KEY"})
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    assert gated.project.requests_sent() == 6
+    assert gated.project.sql("SELECT state, count(*) FROM ledger.row_state GROUP BY ALL") == [("accepted", 6)]
+
+
+def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Gated) -> None:
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    gated.tables({"aiprime": "MISSING_KEY"})
+    missing = gated.call("run", "demo")
+    assert missing.code == 3
+    assert "MISSING_KEY" in missing.talk
+    gated.tables(
+        {"aiprime": "GATE_KEY"},
+        f'\n[env.short]\nprice_factor = 0.5\n[env.moved.providers.aiprime]\nbase_url = "{gated.gateway.url}"\n',
+    )
+    short = gated.call("run", "demo", "--env", "short")
+    assert short.code == 2
+    assert "[tool.batchpipe.providers.anthropic]" in short.talk
+    # A layer that names the address inherits no key: the gateway gets none of ours.
+    assert gated.call("run", "demo", "--env", "moved").code == 3
+    assert "gateway-key" not in str(gated.gateway.calls)
+    gated.call.monkeypatch.setenv("BATCHPIPE_TRUST", "")
+    untrusted = gated.call("run", "demo")
+    assert untrusted.code == 3
+    assert "export BATCHPIPE_TRUST=GATE_KEY@" in untrusted.talk
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "gpt-6-luna"))
+    other = gated.call("check", "demo")
+    assert other.code == 2
+    assert 'model = "openai:gpt-6-luna"' in other.talk + other.out
+    assert gated.project.requests_sent() == 0
