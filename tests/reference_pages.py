@@ -21,6 +21,7 @@ from batchpipe.cli.parser import app
 from batchpipe.commands.docs.pages import pages_by_kind
 from batchpipe.lint.rules import rules_table
 from batchpipe.pipeline.reference import keys_table
+from batchpipe.project.provider_tables import ProviderLimits, ProviderTable
 from batchpipe.project.settings import Settings
 
 DOCS = PACKAGE / "docs"
@@ -34,6 +35,16 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default_factory or field.default is None else f"`{field.default}`"
         lines.append(f"| `{name}` | `BATCHPIPE_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def provider_keys() -> str:
+    """Return the table of the keys of a provider's table in the settings."""
+    lines = ["| Key | Default | Meaning |", "| --- | --- | --- |"]
+    for name, field in ProviderTable.model_fields.items():
+        default = "" if field.default_factory or field.default is None else f"`{field.default}`"
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    lines += [f"| `limits.{name}` |  | {field.description} |" for name, field in ProviderLimits.model_fields.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -140,6 +151,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "checks": rules_table,
     "commands": commands_text,
     "keys": keys_table,
+    "providers": provider_keys,
     "settings": settings_table,
     "tables": tables_text,
 }
