@@ -68,7 +68,7 @@ class Gateway:
             self.models |= {each["params"]["model"] for each in asked.get("requests", [])}
             for own, usual in NAMES.items():
                 body = body.replace(own.encode(), usual.encode())
-        passed = {name: headers[name] for name in ("content-type", "anthropic-version") if name in headers}
+        passed: dict[str, str] = {name: headers[name] for name in ("content-type", "anthropic-version") if name in headers}
         request = urllib.request.Request(
             self.behind + call.path.removeprefix(PREFIX),
             data=body,
