@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PREFIX = "/anthropic"
+PASSED = ("content-type", "anthropic-version")
 # The gateway's own names of models, and the usual ones.
 NAMES = {"anthropic/claude-haiku-4.5": "claude-haiku-4-5"}
 
@@ -68,7 +69,7 @@ class Gateway:
             self.models |= {each["params"]["model"] for each in asked.get("requests", [])}
             for own, usual in NAMES.items():
                 body = body.replace(own.encode(), usual.encode())
-        passed: dict[str, str] = {name: headers[name] for name in ("content-type", "anthropic-version") if name in headers}
+        passed = {name: value for name, value in headers.items() if name in PASSED}
         request = urllib.request.Request(
             self.behind + call.path.removeprefix(PREFIX),
             data=body,
