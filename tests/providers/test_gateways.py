@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commandline import CommandLine, surroundings
-from helpers.gateway import Gateway
+from gateway import Gateway
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.cost.pricing import unit_price
