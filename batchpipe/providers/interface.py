@@ -103,7 +103,8 @@ class ProviderRules(Protocol):
         Its columns: filename VARCHAR (as in `$paths`), custom_id VARCHAR, outcome VARCHAR (an OutcomeKind), model
         VARCHAR, stop_reason VARCHAR, answer VARCHAR (text, or the tool's input as JSON), error_type VARCHAR,
         error_message VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens,
-        cache_read_tokens, output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR, billed BOOLEAN,
+        cache_read_tokens, output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR (the provider's own
+        word), processing VARCHAR (batch, realtime, flex, background or priority; NULL: not said), billed BOOLEAN,
         cost_known BOOLEAN (false where the provider may have billed something that is not understood), oddity VARCHAR
         (what is not understood of the line, in words, else NULL), damaged BOOLEAN (the line is no JSON), raw VARCHAR
         (the line where something is not understood, else NULL), price_factor DECIMAL(9,6) (multiplies every token price

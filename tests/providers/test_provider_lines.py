@@ -78,6 +78,7 @@ def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
         ("thinking_tokens", "BIGINT"),
         ("web_searches", "BIGINT"),
         ("service_tier", "VARCHAR"),
+        ("processing", "VARCHAR"),
         ("billed", "BOOLEAN"),
         ("cost_known", "BOOLEAN"),
         ("oddity", "VARCHAR"),

@@ -128,6 +128,7 @@ SELECT
     CASE WHEN usage_known THEN coalesce({thinking_tokens}, 0) END AS thinking_tokens,
     CASE WHEN usage_known THEN web_searches END AS web_searches,
     usage.service_tier AS service_tier,
+    CASE WHEN usage.service_tier = 'batch' THEN 'batch' WHEN usage.service_tier IS NOT NULL THEN 'realtime' END AS processing,
     coalesce(result_type = 'succeeded' AND NOT coalesce(unbilled_refusal, false), false) AS billed,
     strange IS NULL AS cost_known,
     CASE

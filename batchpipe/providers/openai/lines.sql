@@ -133,6 +133,14 @@ classified AS (
 understood AS (
     SELECT
         *,
+        CASE
+            WHEN custom_id IS NULL OR damaged THEN NULL
+            WHEN id IS DISTINCT FROM 'realtime' THEN 'batch'
+            WHEN background_window IS NOT NULL THEN 'background'
+            WHEN service_tier = 'flex' THEN 'flex'
+            WHEN service_tier IN ('priority', 'fast', 'ultrafast') THEN 'priority'
+            ELSE 'realtime'
+        END AS processing,
         is_success AND is_answer AND (usage IS NOT NULL OR is_chat OR state IN ('completed', 'incomplete')) AS billed,
         CASE
             WHEN damaged OR custom_id IS NULL THEN 'the line is damaged'
@@ -211,14 +219,7 @@ SELECT
     CASE WHEN usage_known THEN thinking_tokens END AS thinking_tokens,
     CASE WHEN usage_known THEN coalesce(web_searches, 0) END AS web_searches,
     service_tier,
-    CASE
-        WHEN custom_id IS NULL OR damaged THEN NULL
-        WHEN id IS DISTINCT FROM 'realtime' THEN 'batch'
-        WHEN background_window IS NOT NULL THEN 'background'
-        WHEN service_tier = 'flex' THEN 'flex'
-        WHEN service_tier IN ('priority', 'fast', 'ultrafast') THEN 'priority'
-        ELSE 'realtime'
-    END AS processing,
+    processing,
     coalesce(billed, false) AS billed,
     strange IS NULL AS cost_known,
     CASE
@@ -228,5 +229,9 @@ SELECT
     END AS oddity,
     damaged,
     CASE WHEN outcome IN ('unknown', 'unfinished') OR strange IS NOT NULL THEN line END AS raw,
-    CAST(CASE background_window {background_factors} ELSE 1 END AS DECIMAL(9, 6)) AS price_factor
+    CAST(CASE processing
+        WHEN 'background' THEN CASE background_window {background_factors} ELSE 1 END
+        WHEN 'priority' THEN CASE {priority_factors} END
+        ELSE 1
+    END AS DECIMAL(9, 6)) AS price_factor
 FROM understood

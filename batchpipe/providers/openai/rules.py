@@ -12,7 +12,7 @@ from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSett
 from batchpipe.providers.openai import encoding
 from batchpipe.providers.openai.encoding import RESPONSES, Endpoint
 from batchpipe.providers.openai.lint import problems
-from batchpipe.providers.openai.models import find_model, model_data
+from batchpipe.providers.openai.models import alias, find_model, model_data
 from batchpipe.providers.openai.schema import strict_schema
 from batchpipe.providers.shared.lines import count, source, sql_text
 from batchpipe.providers.shared.mending import mended_lines
@@ -101,7 +101,8 @@ def _list(words: Sequence[str]) -> str:
 def _lines_sql(*, text: bool) -> Sql:
     sql = resources.files(__package__).joinpath("lines.sql").read_text("utf-8")
     errors, known = model_data()["errors"], model_data()["known"]
-    windows = model_data()["prices"]["background"]
+    windows, priority = model_data()["prices"]["background"], model_data()["prices"]["priority"]
+    named = [f"WHEN starts_with(body.model, {sql_text(name)}) THEN {factor}" for name, factor in priority.items()]
     values = {
         "lines": source(_LINE, text=text),
         "failed_outcome": _FAILED,
@@ -110,6 +111,7 @@ def _lines_sql(*, text: bool) -> Sql:
         **{name: _list(words) for name, words in errors.items() if isinstance(words, list)},
         "known_items": _list(known["items"]),
         "known_finish_reasons": _list(known["finish_reasons"]),
+        "priority_factors": " ".join([*named, f"ELSE {priority['default']}"]),
         "background_factors": " ".join(f"WHEN {sql_text(name)} THEN {factor}" for name, factor in windows.items()),
         **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
@@ -167,8 +169,12 @@ class Rules:
         return encoding.visible_schema(output_format, sent_schema)
 
     def price_factor(self, rung: RungSettings) -> Decimal:
-        window = rung.settings.get("background")
-        return Decimal(model_data()["prices"]["background"].get(window, 1) if rung.mode == "realtime" else 1)
+        if rung.mode == "batch":
+            return Decimal(1)
+        prices = model_data()["prices"]
+        if rung.settings.get("service_tier") in ("priority", "fast"):
+            return Decimal(prices["priority"].get(alias(rung.usual_name), prices["priority"]["default"]))
+        return Decimal(prices["background"].get(rung.settings.get("background"), 1))
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:
         return {}

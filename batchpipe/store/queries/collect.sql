@@ -171,8 +171,10 @@ WITH priced AS (
         coalesce(r.input_tokens, 0) AS uncached, coalesce(r.cache_write_5m_tokens, 0) AS write_5m,
         coalesce(r.cache_write_1h_tokens, 0) AS write_1h, coalesce(r.cache_read_tokens, 0) AS reads,
         coalesce(r.output_tokens, 0) AS written, coalesce(r.web_searches, 0) AS searches,
-        CASE WHEN r.service_tier IS NULL OR r.service_tier = 'batch' THEN 'batch' ELSE 'realtime' END AS tier
+        CASE WHEN coalesce(r.processing IN ('batch', 'flex'), e.batch_id IS NOT NULL) THEN 'batch' ELSE 'realtime' END
+            AS tier
     FROM work.received r
+    JOIN work.ended e USING (chunk_id)
 ),
 stepped AS (SELECT p.*, {step} AS step FROM priced p)
 SELECT
@@ -249,7 +251,8 @@ WHERE NOT EXISTS (
 SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND model NOT IN (SELECT model FROM work.prices)
 
 -- name: not_batch_tier
-SELECT count(*) FROM work.received WHERE service_tier IS NOT NULL AND service_tier <> 'batch'
+SELECT count(*) FROM work.received JOIN work.ended USING (chunk_id)
+WHERE processing <> 'batch' AND batch_id IS NOT NULL
 
 -- name: odd_results
 -- What is not understood of results, with how many of them have it, and the first of them.

@@ -170,7 +170,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     ),
     "chat of another reason": (line(chat({"content": "h"}, "bored")), ("unknown", {"cost_known": False})),
     "flex": (line(response(service_tier="flex"), id="realtime"), ("answered", {"processing": "flex"})),
-    "priority": (line(response(service_tier="priority"), id="realtime"), ("answered", {"processing": "priority"})),
+    "priority": (
+        line(response(service_tier="priority"), id="realtime"),
+        ("answered", {"processing": "priority", "price_factor": 2}),
+    ),
     "realtime": (line(response(), id="realtime"), ("answered", {"processing": "realtime"})),
     "background": (
         line(response(), id="realtime", window="8h"),
