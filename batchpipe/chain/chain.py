@@ -68,6 +68,7 @@ class Chain:
     _declared: dict[Path, Declared] = field(default_factory=dict, init=False)
     _upstream: dict[Path, Upstream] = field(default_factory=dict, init=False)
     _reads: dict[tuple[Any, ...], Reads] = field(default_factory=dict, init=False)
+    _parser: duckdb.DuckDBPyConnection | None = field(default=None, init=False)
 
     def know(self, files: Iterable[PipelineFile]) -> None:
         """Take files that are loaded already, so that they are not read again."""
@@ -142,11 +143,9 @@ class Chain:
         self, file: PipelineFile, texts: Mapping[str, str], candidates: Sequence[Declared], after: Sequence[str]
     ) -> Reads:
         """Return those of `candidates` whose tables the statements read, or that `after_pipelines` names."""
-        connection = duckdb.connect(":memory:")
-        try:
-            read = {place: tables_read(connection, text) for place, text in texts.items()}
-        finally:
-            connection.close()
+        if self._parser is None:
+            self._parser = duckdb.connect(":memory:")
+        read = {place: tables_read(self._parser, text) for place, text in texts.items()}
         upstream: dict[Path, None] = {}
         for found in read.values():
             for each in candidates:

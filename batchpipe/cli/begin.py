@@ -45,6 +45,13 @@ def new(
     table: Annotated[
         str | None, typer.Option("--table", metavar="NAME", help="The table of a database file with several tables.")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COLUMN", help="With --summarize: the column that is summed up.")
+    ] = None,
+    summarize: Annotated[
+        bool,
+        typer.Option("--summarize", help="Sum up long texts: one pipeline over their parts, and one over the sums."),
+    ] = False,
     as_json: Json = False,
 ) -> Task:
     """Add a pipeline to this project, made from the columns of your data."""
@@ -52,7 +59,7 @@ def new(
     def act(call: Call) -> int:
         from batchpipe.commands.new import new as command
 
-        return command(call, name, source, labels, table)
+        return command(call, name, source, labels, table, summarize=summarize, text=text)
 
     return Task(act=act, given=context.obj, json=as_json)
 

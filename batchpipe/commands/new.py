@@ -8,10 +8,22 @@ from batchpipe.common.errors import UsageError
 from batchpipe.scaffold import Place, new_pipeline
 
 
-def new(call: Call, name: str, source: str | None, labels: str | None, table: str | None = None) -> int:
+def new(
+    call: Call,
+    name: str,
+    source: str | None,
+    labels: str | None,
+    table: str | None = None,
+    *,
+    summarize: bool = False,
+    text: str | None = None,
+) -> int:
     """Write the pipeline `name`. Its rows come from the file `source`, of a database from its `table`; `labels` is a
-    list with commas. Say which key was chosen and which columns the prompt shows.
+    list with commas. With `summarize` two pipelines sum up the column `text`. Say which key was chosen and which
+    columns the prompt shows.
     """
+    if text is not None and not summarize:
+        raise UsageError("--text without --summarize", where="--text", hint="Add --summarize, or leave --text out.")
     if table is not None and source is None:
         raise UsageError("--table without --input", where="--table", hint="Name the database file: --input FILE.")
     own = call.settings.database_path(call.root, call.environment)
@@ -20,6 +32,8 @@ def new(call: Call, name: str, source: str | None, labels: str | None, table: st
         root=call.root,
         source=call.path(source) if source is not None else None,
         labels=labels.split(",") if labels is not None else (),
+        summarize=summarize,
+        text=text,
         place=Place(typed=source, start=call.start, table=table, own=own),
     )
     paths = [str(path.relative_to(call.root)) for path in made.paths]
@@ -36,5 +50,6 @@ def new(call: Call, name: str, source: str | None, labels: str | None, table: st
         call.say(f"in the prompt: {safe(', '.join(made.shown))}")
         for column, reason in made.left_out.items():
             call.say(f"not in the prompt: {safe(column)}, {reason}; to show it, write it into {paths[2]}")
-    call.out(f"To try it: {call.suggest(f'run {name}' + ('' if call.settings.emulator else ' --emulator'))}")
+    run = f"run {name}" + (" --with-upstream" if summarize else "")
+    call.out(f"To try it: {call.suggest(run + ('' if call.settings.emulator else ' --emulator'))}")
     return 0

@@ -21,6 +21,7 @@ from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.drafts import SCHEMA
 from batchpipe.scaffold.files import write_files
 from batchpipe.scaffold.sources import Place
+from batchpipe.scaffold.summaries import summary_files
 
 __all__ = ["NewPipeline", "Place", "init", "new", "new_pipeline", "next_steps"]
 
@@ -59,17 +60,30 @@ def new(name: str, *, root: Path, source: Path | None = None, labels: Sequence[s
 
 
 def new_pipeline(
-    name: str, *, root: Path, source: Path | None = None, labels: Sequence[str] = (), place: Place | None = None
+    name: str,
+    *,
+    root: Path,
+    source: Path | None = None,
+    labels: Sequence[str] = (),
+    place: Place | None = None,
+    summarize: bool = False,
+    text: str | None = None,
 ) -> NewPipeline:
     """Write a pipeline called `name` into the project at `root`, and return what was written and chosen.
 
     Its rows are those of the file `source` (a relative path starts at the working folder), or a few made-up ones;
     `place` says how the file was named. With `labels` the pipeline classifies; without, it writes a sentence about each
-    row. Raises UsageError, before anything is written, for a wrong name, label or source, or if a file exists.
+    row. With `summarize` two pipelines sum up the column `text`, however long it is.
+    Raises UsageError, before anything is written, for a wrong name, label or source, or if a file exists.
     """
     _check_name(name, source)
     wanted = _checked_labels(labels)
-    if source is None:
+    if summarize:
+        if source is None or wanted:
+            what = "--summarize needs --input" if source is None else "--summarize and --labels exclude each other"
+            raise UsageError(what, where="--summarize", hint="Write it like --input docs.csv --text body --summarize.")
+        drafted = summary_files(name, root, source, text, place)
+    elif source is None:
         drafted = rows.made_up_files(name, wanted)
     else:
         drafted = rows.source_files(name, root, source, wanted, place)

@@ -18,7 +18,7 @@ from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
-from batchpipe.engine.source.statements import limits_without_order, one_select, run_steps, steps_of
+from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
 from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.sql.interrupting import stop_at_interrupt
@@ -73,8 +73,7 @@ class Source:
         self.file = file
         self.connection = connection
         self.unread: list[Problem] = []
-        self._offline = offline
-        self._only_upstream = only_upstream
+        self._offline, self._only_upstream = offline, only_upstream
         self._upstream = UpstreamViews(connection=connection, tables=upstream) if upstream else None
         self._databases = databases
         self._attached = False
@@ -236,6 +235,7 @@ class Source:
         """Run a statement of the user. Where a table is not found, attach the project's databases and try again."""
         if self._upstream is not None:
             self.attach_databases()
+        offer_macros(self.connection, statement)
         for mend in (self.attach_databases, self._declare_upstream, self._stand_in):
             try:
                 return self._fetched(statement, params, fetch)
@@ -388,6 +388,7 @@ def open_source(
         raise
     try:
         if not offline:
+            offer_macros(connection, *file.pipeline.input.setup)
             run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment), file.root)
         yield source
     finally:

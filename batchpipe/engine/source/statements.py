@@ -18,6 +18,7 @@ from batchpipe.common.working_folder import working_in
 from batchpipe.pipeline.load import expand_variables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.messages import duckdb_message, query_hint
+from batchpipe.store.queries import query
 
 # Statements whose effect ends with the session.
 _OF_SESSION = {
@@ -137,3 +138,9 @@ def limits_without_order(node: Any) -> bool:
     if "LIMIT_MODIFIER" in kinds and "ORDER_MODIFIER" not in kinds:
         return True
     return any(limits_without_order(each) for each in node.values())
+
+
+def offer_macros(connection: duckdb.DuckDBPyConnection, *statements: str) -> None:
+    """Define the macros of batchpipe that `statements` name in the session: `split_text`."""
+    if any("split_text" in each.casefold() for each in statements):
+        connection.execute(query("split_text"))

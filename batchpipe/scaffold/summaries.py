@@ -1,0 +1,114 @@
+"""The files of two pipelines that sum up long texts: one over the parts of each text, one over the parts' summaries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchpipe.common.errors import UsageError
+from batchpipe.scaffold.budget import budget_usd, input_size
+from batchpipe.scaffold.drafts import DATA_RULE, SCHEMA, SMALL_MODEL, free_name
+from batchpipe.scaffold.layout import Block, document
+from batchpipe.scaffold.rows import Drafted
+from batchpipe.scaffold.sources import BARE_NAME, Place, Source, read_source
+from batchpipe.sql.quoting import quote_identifier
+
+PART_ROOM, WHOLE_ROOM = 400, 800
+
+
+def summary_files(name: str, root: Path, path: Path, text: str | None, place: Place | None = None) -> Drafted:
+    """Return the files of the pipelines `NAME_parts` and `NAME` on the rows of a data file, whose column `text` is
+    summed up.
+
+    Raises UsageError if the file cannot be used, or has no such column.
+    """
+    source = read_source(root, path, (), place)
+    column = _text_column(source, text, path)
+    size = input_size(root, source.here, [column], source.setup_here)
+    parts, summary = f"{name}_parts", free_name("summary", source.key)
+    part, part_id, parts_column = (free_name(each, source.key) for each in ("part", "part_id", "parts"))
+    keys = ", ".join(map(_written, source.key))
+    split = (
+        f"SELECT {keys}, piece.id AS {part_id}, piece.part AS {part}, piece.text AS content\n"
+        f"FROM (\n    SELECT {keys}, unnest(split_text({_written(column)})) AS piece\n"
+        f"    FROM {source.relation}\n)\n"
+    )
+    whole = f"SELECT {keys}, list({summary} ORDER BY {part}) AS {parts_column}\nFROM {parts}\nGROUP BY {keys}\n"
+    setup = {"setup": list(source.setup)} if source.setup else {}
+    key = source.key[0] if len(source.key) == 1 else list(source.key)
+    allowed = budget_usd(size, 1_000, [(SMALL_MODEL, PART_ROOM)])
+    mapped = [
+        Block(table={"description": f"Sum up each part of {column}"}),
+        Block(
+            comment="A text is cut into parts of at most 4,000 tokens; a part keeps its id while its text stays the "
+            "same.\nAfter an edit only the parts that changed are asked for again. An edited part is another row:\n"
+            "with `window` it is no reason to stop that keys leave the input.",
+            table={"input": {"query": split, "key": [*source.key, part_id], "window": True, **setup}},
+        ),
+        Block(table={"prompt": {"system": f"{parts}/system.md.j2", "user": f"{parts}/user.md.j2"}}),
+        Block(table={"output": {"include": [part]}}),
+        Block(table={"output": {"fields": {summary: _field("What this part says", 1_500)}}}),
+        Block(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": PART_ROOM}),
+        Block(table={"budget": {"max_usd": float(allowed)}}),
+    ]
+    reduced = [
+        Block(table={"description": f"Sum up {column}, out of the summaries of its parts"}),
+        Block(
+            comment=f"The table of the pipeline {parts}: it is run first.",
+            table={"input": {"query": whole, "key": key}},
+        ),
+        Block(table={"prompt": {"system": f"{name}/system.md.j2", "user": f"{name}/user.md.j2"}}),
+        Block(table={"output": {"fields": {summary: _field("What the whole text says", 3_000)}}}),
+        Block(header="[[models]]", table={"model": SMALL_MODEL, "max_tokens": WHOLE_ROOM}),
+        Block(table={"budget": {"max_usd": float(allowed)}}),
+    ]
+    first_line = f"#:schema {SCHEMA.removeprefix('pipelines/')}\n"
+    files = {
+        f"pipelines/{parts}.toml": first_line + document(mapped),
+        f"prompts/{parts}/system.md.j2": _rules("You sum up one part of a longer text, in at most 150 words."),
+        f"prompts/{parts}/user.md.j2": "<part>\n{{ content }}\n</part>\n",
+        f"pipelines/{name}.toml": first_line + document(reduced),
+        f"prompts/{name}/system.md.j2": _rules(
+            "You get the summaries of the parts of a text, in their order. Sum up the whole text in at most 300 words."
+        ),
+        f"prompts/{name}/user.md.j2": "{% for each in "
+        + parts_column
+        + " %}\n<part>\n{{ each }}\n</part>\n{% endfor %}\n",
+    }
+    return Drafted(files=files, key=source.key, shown=(column,), left_out={})
+
+
+def _written(column: str) -> str:
+    """Return a column's name as a person writes it in SQL."""
+    return column if BARE_NAME.fullmatch(column) else quote_identifier(column)
+
+
+def _field(description: str, most: int) -> dict[str, object]:
+    return {"type": "string", "description": description, "minLength": 1, "maxLength": most}
+
+
+def _rules(task: str) -> str:
+    return (
+        f"{task}\n\nRules:\n"
+        "1. Say what was decided or found, and who does what by when; keep names, dates and numbers exact.\n"
+        "2. Add nothing that the text does not say.\n"
+        f"3. {DATA_RULE.replace('row', 'text')}\n"
+    )
+
+
+def _text_column(source: Source, text: str | None, path: Path) -> str:
+    """Return the column that is summed up: the one that is named, else the only one beside the key."""
+    others = [each for each in source.columns if each not in source.key]
+    if text is None and len(others) == 1:
+        return others[0]
+    if text in source.columns:
+        return str(text)
+    shown: Sequence[str] = others or source.columns
+    if text is None:
+        raise UsageError(
+            "it is not known which column is summed up", where="--text", hint=f"Name it: --text {shown[0]}."
+        )
+    near = difflib.get_close_matches(text, shown, 1, 0.6)
+    hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(shown)}."
+    raise UsageError(f"{path.name} has no column {text!r}", where="--text", hint=hint)
