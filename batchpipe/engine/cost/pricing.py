@@ -27,7 +27,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -42,12 +42,16 @@ ALL_INPUT = -1  # `above_input_tokens` of the lowest step: every request has mor
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
 _PLACES = Decimal("1e-15")
+# Where writes to the cache cost money, one of the longer lifetime costs twice an uncached token; the table has not
+# every such price (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing, and the types of
+# `cache_write_tokens_details` in the SDK of GPT-5.6 and later).
+_LONG_WRITE = Decimal(2)
 _PRICE_TABLE = "genai-prices"
 _BATCH_CONTEXT = {"processing": "batch"}
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "input": ("input_mtok",),
     "cache_write_5m": ("cache_write_mtok", "input_mtok"),
-    "cache_write_1h": ("cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
+    "cache_write_1h": ("cache_write_1h_mtok", "input_mtok"),
     "cache_read": ("cache_read_mtok", "input_mtok"),
     "output": ("output_mtok",),
 }
@@ -231,13 +235,27 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
     """
     realtime = _model_price(provider, model, day, {})
     if realtime is None:
-        return None
+        return _from_list(provider, model, day, tier)
     used, exact = realtime, True
     if tier == "batch":
         used = _model_price(provider, model, day, _BATCH_CONTEXT)
         exact = used != realtime
     source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}"
     return Price(provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact)
+
+
+def _from_list(provider: str, model: str, day: date, tier: Tier) -> Price | None:
+    """Return the list price of a model that the table does not have yet; it stands in for a batch price."""
+    listed = _list_prices().get(provider)
+    found = listed.find(provider, model, day, "realtime") if listed is not None else None
+    return None if found is None else replace(found, tier=tier, exact=tier == "realtime")
+
+
+@cache
+def _list_prices() -> Mapping[str, PriceFile]:
+    """Return the prices of `list_prices.toml` by provider."""
+    text = resources.files(__package__).joinpath("list_prices.toml").read_text("utf-8")
+    return {name: PriceFile.model_validate(each) for name, each in tomllib.loads(text, parse_float=Decimal).items()}
 
 
 def _model_price(provider: str, model: str, day: date, context: Mapping[str, str]) -> Any:
@@ -262,11 +280,13 @@ def _steps(price: Any) -> tuple[PriceStep, ...]:
     }
     starts = {tier.start for value in values.values() for tier in getattr(value, "tiers", ())}
     searches = (price.web_searches_kcount or Decimal(0)) / _THOUSAND
+    paid_writes = price.cache_write_mtok is not None and getattr(price, "cache_write_1h_mtok", None) is None
+    factors = {"cache_write_1h": _LONG_WRITE} if paid_writes else {}
     return tuple(
         PriceStep(
             above_input_tokens=above,
             web_search=searches,
-            **{kind: _at(value, above) / _MILLION for kind, value in values.items()},
+            **{kind: _at(value, above) * factors.get(kind, 1) / _MILLION for kind, value in values.items()},
         )
         for above in sorted({ALL_INPUT, *starts})
     )
