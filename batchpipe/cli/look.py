@@ -48,14 +48,23 @@ if TYPE_CHECKING:
 
 @app.command(rich_help_panel=LOOK, epilog=EPILOG)
 def status(
-    context: typer.Context, pipelines: Pipelines = None, withdraw: Withdraw = None, as_json: Json = False
+    context: typer.Context,
+    pipelines: Pipelines = None,
+    withdraw: Withdraw = None,
+    notify: Annotated[
+        bool,
+        typer.Option(
+            "--notify", help="Tell whoever the setting names of stuck batches, and of ends nobody was told of."
+        ),
+    ] = False,
+    as_json: Json = False,
 ) -> Task:
     """Show rows by state, batches in flight, held chunks, open orders and the last runs."""
 
     def act(call: Call) -> int:
         from batchpipe.commands.status.status import status as command
 
-        return command(call, pipelines or [], withdraw or ())
+        return command(call, pipelines or [], withdraw or (), notify=notify)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batchpipe.commands.run.notices import tell_ends
 from batchpipe.commands.run.result import Ended, result_object
 from batchpipe.engine.plan.plan import Plan as DuePlan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.runner import run_pipelines
+from batchpipe.library.logger import LOGGER
 from batchpipe.library.progress import observer
 from batchpipe.library.surroundings import RUN_WAIT_SECONDS, WAIT_SECONDS, Surroundings
 from batchpipe.library.values import Result, result_of
@@ -48,7 +50,9 @@ def run_file(around: Surroundings, file: PipelineFile, call: RunCall) -> Result:
         run = PipelineRun(context=context, file=file, options=call.options, tell=observed.tell, confirm=call.confirm)
         run_pipelines(context, [run], wait_seconds=call.wait_seconds, show=observed.show)
         observed.show([run])
+        ended = Ended(result=run.ended(), table=file.pipeline.table, gate_hint=run.gate_hint, summary=run.summary)
+        if around.settings.notify is not None:
+            tell_ends(context, [ended], {run.name: file.pipeline.names}, LOGGER.warning)
     if run.error is not None:
         raise run.error
-    ended = Ended(result=run.ended(), table=file.pipeline.table, gate_hint=run.gate_hint, summary=run.summary)
     return result_of(result_object(ended), ended.gate_hint if ended.result.gate is not None else None)

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import Budget
 from batchpipe.pipeline.variables import expand_variables
+from batchpipe.project.notify import Notify
 from batchpipe.project.provider_tables import (
     PROVIDERS,
     SEPARATOR,
@@ -40,6 +41,7 @@ PREFIX = "BATCHPIPE_"
 # second confirms addresses.
 NO_SETTINGS = {"wheel", "trust"}
 EMULATOR_POLL_SECONDS = 0.2
+NOTIFY = "notify"
 POLL_SECONDS = 60.0
 
 
@@ -91,6 +93,10 @@ class Settings(BaseSettings):
     budget: Annotated[Budget, BeforeValidator(_table)] = Field(
         default_factory=Budget,
         description="Table with the keys of `[budget]`: what all pipelines of the project may spend together.",
+    )
+    notify: Annotated[Notify | None, BeforeValidator(_table)] = Field(
+        default=None,
+        description="Table: a `command` or a `webhook` that is told how runs ended and which batches are stuck.",
     )
     providers: Mapping[str, ProviderTable] = Field(
         default_factory=dict, description="A table for each provider beside the built-in ones, or instead of them."
@@ -341,6 +347,10 @@ def _bad_value(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
     if key == PROVIDERS:
         place = ".".join(str(each) for each in first["loc"] if isinstance(each, int) or "[" not in str(each))
         what = f"{first.get('input')!r} is not valid" if "key" not in first["loc"] else "the key is not valid"
+        return UsageError(what, where=layer.where(place), hint=f"{first['msg']}.")
+    if key == NOTIFY:  # its values may be secret
+        place = ".".join(str(each) for each in first["loc"][:2])
+        what = "the table is not valid" if place == key else f"{place} is not valid"
         return UsageError(what, where=layer.where(place), hint=f"{first['msg']}.")
     value = layer.values.get(key)
     what = f"{repr(value) if isinstance(value, str) else value} is not valid"

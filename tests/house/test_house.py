@@ -198,6 +198,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.upstream.*",
         "engine.waits.*",
     ),
+    "engine.notices.*": (*STEPS, "engine.context", "engine.cost.*", "engine.ledger.*", "project.notify"),
     # files to start from
     "scaffold.*": (
         "common.errors",
@@ -231,6 +232,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *SAID,
         *DRAWN,
         "engine.ledger.*",
+        "engine.notices.*",
         "engine.plan.*",
         "engine.replay.*",
         "engine.waits.*",
@@ -273,6 +275,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.status.*",
         "engine.cost.*",
         "engine.ledger.*",
+        "engine.notices.*",
         "engine.plan.*",
         "engine.resolved.*",
         "engine.run.*",
@@ -319,6 +322,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.results.*",
         "commands.run.*",
         "engine.ledger.*",
+        "engine.notices.*",
         "engine.output.*",
         "engine.plan.*",
         "engine.resolved.*",
@@ -402,6 +406,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "filelock": ("engine.ledger.locks",),
     "genai_prices": ("engine.cost.pricing",),
     "httpx2": (
+        "engine.notices.deliver",
         "common.machine",
         "engine.access.making",
         "providers.interface",
@@ -428,7 +433,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
         "emulator.*",
     ),
     "pyarrow": ("engine.*", "store.arrow"),
-    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.provider_tables", "project.settings"),
+    "pydantic": ("pipeline.*", "engine.cost.pricing", "project.notify", "project.provider_tables", "project.settings"),
     "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library",),

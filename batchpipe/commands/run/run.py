@@ -71,8 +71,12 @@ def run(call: Call, request: RunRequest) -> int:
             runs = _runs(context, watcher, files, request, params, max_usd)
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
-    by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
-    ended = [by_path[path] for path in dict.fromkeys([*(each.file.path for each in runs), *selection.paths])]
+            by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
+            ended = [by_path[path] for path in dict.fromkeys([*(each.file.path for each in runs), *selection.paths])]
+            if call.settings.notify is not None and not call.interrupted():
+                from batchpipe.commands.run.notices import tell_ends
+
+                tell_ends(context, ended, {each.name: each.file.pipeline.names for each in runs}, call.warn)
     single = selection.single and len(ended) == 1
     _print(call, ended, single, database, pending_ok=request.pending_ok)
     if call.interrupted():

@@ -23,18 +23,24 @@ from batchpipe.engine.ledger.raw_folder import folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
 
 
-def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -> int:
+def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = (), *, notify: bool = False) -> int:
     """Print where the pipelines stand; without `arguments` every one of the project and of the ledger, a line each.
 
     A single one is shown with its batches, orders and runs.
 
-    `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn.
+    `withdraw` are numbers of open orders of the one named pipeline; they are withdrawn. With `notify` whoever the
+    setting `notify` names is told of ends and stuck batches that nobody was told of.
     """
+    if notify and call.settings.notify is None:
+        hint = "Name a command or a webhook: [tool.batchpipe.notify] in pyproject.toml or batchpipe.toml."
+        raise UsageError("nobody is set to be told", where="--notify", hint=hint)
     named, single = chosen(call, arguments)
     with call.context() as context:
         if withdraw:
             _withdraw(context, named, withdraw)
         found = read_statuses(context, named, everything=not arguments)
+        if notify:
+            _tell(call, context, named, found)
         now, path, folder = context.clock(), context.database.path, context.database.folder
     if call.json:
         call.emit([asdict(each) for each in found], single)
@@ -52,6 +58,17 @@ def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = ()) -
     if folder.is_dir():
         call.say(f"working folder: {shown_path(folder, call.start)}, {_folder_line(folder)}")
     return 0
+
+
+def _tell(call: Call, context: Context, named: Sequence[Named], found: Sequence[Status]) -> None:
+    """Send the notices that are due about the pipelines, and say which."""
+    from batchpipe.engine.notices.notices import Told, tell
+
+    names = {each.name: each.names for each in named}
+    rows = {each.pipeline: {"accepted": each.rows["accepted"], "failed": each.rows["failed"]} for each in found}
+    told = [Told(pipeline=name, names=names.get(name, (name,)), rows=rows[name]) for name in rows]
+    for each in tell(context, told, call.warn):
+        call.say(f"told: {safe(each.value['text'])}")
 
 
 def _withdraw(context: Context, named: Sequence[Named], numbers: Sequence[int]) -> None:

@@ -227,7 +227,15 @@ def recent_times(session: Session, resolved: Resolved) -> Times:
 
     Reads `ledger.batches`. Writes `work.recent_batches`.
     """
-    session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
+    return times_of_providers(session, providers_of(resolved))
+
+
+def times_of_providers(session: Session, providers: Sequence[str]) -> Times:
+    """Return how long the newest batches of these providers took, of any size.
+
+    Reads `ledger.batches`. Writes `work.recent_batches`.
+    """
+    session.execute(query("recent_batches"), {"providers": list(providers)})
     return _times(session, 0, 1)
 
 

@@ -298,3 +298,10 @@ SELECT count(*) FROM (
     FROM ledger.decisions WHERE pipeline IN ({pipelines}) GROUP BY key_id
 )
 WHERE review AND state = 'accepted' AND key_id NOT IN (SELECT key_id FROM ({reviewed}))
+
+-- name: told_of
+-- What somebody was told of, or could not be told of, the newest first.
+SELECT run_id::VARCHAR AS run_id, chunk_id::VARCHAR AS chunk_id, data ->> 'text' AS text
+FROM ledger.events
+WHERE kind IN ('notified', 'notify_failed') AND pipeline IN ({pipelines})
+ORDER BY seq DESC

@@ -1,0 +1,116 @@
+"""Hand a notice to a command or a webhook, in ten seconds and with three tries."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from batchpipe.common.errors import UsageError
+from batchpipe.common.secrets import redacted, remember
+from batchpipe.engine.context import Context
+from batchpipe.pipeline.load import expand_variables
+from batchpipe.project.notify import Notify
+
+TRIES = 3
+TRY_SECONDS = 10.0
+PAUSE_SECONDS = 1.0
+SHOWN_ERROR = 300
+WHERE = "the setting notify"
+
+
+class NotDeliveredError(Exception):
+    """One try to hand over a notice failed."""
+
+
+def deliver(context: Context, notify: Notify, value: Mapping[str, Any]) -> list[str]:
+    """Hand over a notice by every way of `notify`, and return what went wrong: nothing where all have it.
+
+    A way that fails is tried three times, with a pause of seconds between.
+    """
+    body = redacted(json.dumps(value, default=str)).encode()
+    ways = [way for way, is_set in ((_command, notify.command), (_webhook, notify.webhook)) if is_set]
+    failed = []
+    for way in ways:
+        error = ""
+        for number in range(TRIES):
+            if number:
+                context.machine.sleep(PAUSE_SECONDS * number)
+            try:
+                way(context, notify, body)
+                break
+            except (NotDeliveredError, UsageError) as problem:
+                error = redacted(str(problem))
+        else:
+            failed.append(error)
+    return failed
+
+
+def _command(context: Context, notify: Notify, body: bytes) -> None:
+    """Run the command with the notice on its standard input. Raises NotDeliveredError."""
+    words = [expand_variables(each, context.environment, WHERE) for each in notify.command]
+    name = Path(notify.command[0]).name
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=context.root,
+            env=dict(context.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NotDeliveredError(f"{name} cannot be run: {error.strerror}") from error
+    try:
+        _, said = process.communicate(body, timeout=TRY_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        _end(process)
+        raise NotDeliveredError(f"{name} took longer than {TRY_SECONDS:.0f} s") from error
+    except BaseException:
+        _end(process)
+        raise
+    if process.returncode:
+        last = said.decode("utf-8", "replace").strip()[-SHOWN_ERROR:]
+        raise NotDeliveredError(f"{name} ended with exit code {process.returncode}" + (f": {last}" if last else ""))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it has started."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    for stream in (process.stdin, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    process.wait()
+
+
+def _webhook(context: Context, notify: Notify, body: bytes) -> None:
+    """Post the notice to the webhook, whose address nobody is shown. Raises NotDeliveredError."""
+    import httpx2
+
+    url = expand_variables(notify.webhook or "", context.environment, WHERE)
+    remember(url, "the webhook")
+    shown = f"the webhook at {urlsplit(url).hostname or 'no address'}"
+
+    headers = {"content-type": "application/json"}
+    try:
+        with (
+            httpx2.Client(transport=context.machine.transport, timeout=TRY_SECONDS, follow_redirects=False) as client,
+            client.stream("POST", url, content=body, headers=headers) as answer,
+        ):
+            status = answer.status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        raise NotDeliveredError(f"{shown} cannot be reached: {type(error).__name__}") from error
+    if not 200 <= status < 300:
+        raise NotDeliveredError(f"{shown} answered {status}")
