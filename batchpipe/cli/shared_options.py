@@ -88,6 +88,10 @@ NoWait: TypeAlias = Annotated[
 Wait: TypeAlias = Annotated[
     str | None, typer.Option("--wait", metavar="TIME", help="Wait at most this long: 45m, 2h or 90s.")
 ]
+Realtime: TypeAlias = Annotated[
+    bool,
+    typer.Option("--realtime", help="Ask each request by a realtime call, not in batches: full price."),
+]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")]
 OtherModels: TypeAlias = Annotated[
     list[str] | None, typer.Option("--model", metavar="X", help="Let this model answer too, on the ladder or not.")

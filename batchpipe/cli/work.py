@@ -20,6 +20,7 @@ from batchpipe.cli.shared_options import (
     Pilot,
     Pipeline,
     Pipelines,
+    Realtime,
     Redo,
     RetryFailed,
     Wait,
@@ -83,6 +84,7 @@ def plan(
         bool, typer.Option("--markdown", help="Print the plan and its diff as Markdown, for a pull request.")
     ] = False,
     params: Params = None,
+    realtime: Realtime = False,
     as_json: Json = False,
 ) -> Task:
     """Show what a run would do, why, and what it would cost. Nothing is sent or recorded."""
@@ -103,6 +105,7 @@ def plan(
         to_version=to_version,
         markdown=markdown,
         params=params or [],
+        realtime=realtime,
     )
 
     def act(call: Call) -> int:
@@ -172,6 +175,7 @@ def run(
     yes: Yes = False,
     params: Params = None,
     pilot: Pilot = None,
+    realtime: Realtime = False,
     as_json: Json = False,
 ) -> Task:
     """Submit what is due, wait and collect it; retry and escalate until nothing is due."""
@@ -195,6 +199,7 @@ def run(
         yes=yes,
         params=params or [],
         pilot=pilot,
+        realtime=realtime,
     )
 
     def act(call: Call) -> int:

@@ -110,7 +110,7 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
         if askable:
             done |= _cancel_each(context, work, file, askable)
     batches, _ = _in_flight(context, work, names)
-    unsure = sum(each.state not in (*CANCELABLE, "ended") for each in batches)
+    unsure = sum(each.state not in (*CANCELABLE, "ended", "asking") for each in batches)
     return Canceled(
         pipeline=file.pipeline.name,
         newly=newly,

@@ -79,6 +79,10 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "asked_to_wait": lambda event: f"the provider asks to wait: {event.detail}",
     "unavailable": lambda event: f"the provider did not answer ({event.detail}); trying again",
     "unreachable": lambda event: f"the provider cannot be reached ({event.detail}); trying again",
+    "asked": lambda event: f"answered in realtime: {_rows(event)}",
+    "calls_lost": lambda event: (
+        f"{_requests(event)} got no answer ({event.detail}); each may have been paid for, and is booked"
+    ),
     "collected": lambda event: f"collected {event.batch_id}: {_rows(event)}",
     "batch_gone": lambda event: (
         f"the provider no longer has the results of {event.batch_id}"

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PhaseName = Literal["reading", "comparing", "rendering", "uploading", "collecting"]
+PhaseName = Literal["reading", "comparing", "rendering", "uploading", "asking", "collecting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What a run does now. `done` of `total` rows (rendering) or batches (uploading, collecting) are through."""
+    """What a run does now. `done` of `total` rows (rendering), batches (uploading, collecting) or requests (asking) are
+    through."""
 
     name: PhaseName
     done: int = 0

@@ -103,3 +103,10 @@ def count_rounds(chunks: Iterable[Chunk], max_in_flight: int, max_queued: int) -
             sent = min(left, max_queued - queued)
             left, queued, in_flight = left - sent, queued + sent, in_flight + 1
     return rounds
+
+
+def intersect_ranges(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what `ranges` and `others` have in common. A range goes from its first number to before its second."""
+    kept = list(others)
+    found = ((max(start, first), min(stop, last)) for start, stop in ranges for first, last in kept)
+    return sorted((start, stop) for start, stop in found if start < stop)

@@ -42,8 +42,8 @@ class Context:
     """The surroundings of one call. `environment` is read once from the process; `say` writes to the person.
 
     `ask` puts a question to a person at the terminal; None where nobody can be asked. `expected_rows` are the files
-    that stand in for output tables whose answers a plan only expects, by pipeline. `watch` is told what runs
-    do.
+    that stand in for output tables whose answers a plan only expects, by pipeline. `watch` is told what runs do.
+    `shared` holds what the pipelines of the call have in common, as the limiters of realtime calls.
     """
 
     root: Path
@@ -56,6 +56,7 @@ class Context:
     ask: Callable[[str], bool] | None = None
     watch: Watch = unwatched
     database: Database = field(init=False)
+    shared: dict[tuple[str, ...], object] = field(default_factory=dict)
     chain: Chain = field(init=False)
     expected_rows: dict[str, Path] = field(default_factory=dict, init=False)
     _input_types: dict[Path, dict[str, str]] = field(default_factory=dict, init=False)

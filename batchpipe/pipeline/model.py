@@ -180,6 +180,9 @@ class Rung(BaseModel):
     max_tokens: Whole = Field(gt=0, description="Most tokens of an answer.")
     accept: str | None = Field(default=None, description="SQL; an answer that does not satisfy it goes up a rung.")
     when: str | None = Field(default=None, description="SQL over input columns; only such rows use this rung.")
+    mode: Literal["batch", "realtime"] | None = Field(
+        default=None, description="`batch`, or `realtime`: each request is answered at once. Default: the provider's."
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -205,6 +208,9 @@ class Retry(Frozen):
     attempts: Whole = Field(default=3, ge=1, description="Most attempts of a row on one rung.")
     transient: Whole = Field(default=5, ge=1, description="Most expired requests or errors in a row.")
     max_failed: Share = Field(default=0.0, description="Share of a run's rows that may end failed before exit 1.")
+    stragglers: Whole = Field(
+        default=0, ge=0, description="So few retries and escalations as are left are asked in realtime."
+    )
 
 
 Rule = Flag | str
@@ -374,7 +380,8 @@ class PipelineFile(Frozen):
     parsed `schema_file`. `lines`: the line of each key, by its path as people write it. `evaluates`: for a pipeline
     that was made for an evaluation, which has no output table, the names of the pipeline that it evaluates.
     `section`: the table that holds a judge's prompt and models, such as `eval.fields.summary`. `project_budget`: what
-    all pipelines of the project may spend together.
+    all pipelines of the project may spend together. `in_realtime`: this
+    call asks every rung in realtime, whatever the file says.
     """
 
     pipeline: Pipeline
@@ -386,6 +393,11 @@ class PipelineFile(Frozen):
     evaluates: tuple[str, ...] = ()
     section: str = ""
     project_budget: Budget = Budget()
+    in_realtime: bool = False
+
+    def with_realtime(self, wanted: bool) -> PipelineFile:
+        """Return this file, with every rung asked in realtime where that is `wanted`."""
+        return self.model_copy(update={"in_realtime": True}) if wanted else self
 
     def where(self, toml_path: str = "") -> str:
         """Return the place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""

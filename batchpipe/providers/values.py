@@ -27,7 +27,7 @@ CreateKind = Literal["label", "blind"]
 # How a key is sent: as `Authorization: Bearer KEY`, or as a header of that name.
 AuthHeader = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 # What a request of an ended batch is that has no line in its results.
-WithoutLine = Literal["missing", "canceled", "expired", "not_taken"]
+WithoutLine = Literal["missing", "canceled", "expired", "not_taken", "unanswered"]
 # How requests are asked: many in one batch, or each by a realtime call.
 Mode = Literal["batch", "realtime"]
 
@@ -130,7 +130,8 @@ class Ended:
     """Says how a batch ended. `at` is naive UTC, by the provider's clock; None where it does not say.
 
     `has_results` says that there is something to download, and `without_line` what a request without a line in it is:
-    "not_taken" means that the provider never took it up, so that it cost nothing. A batch that the provider refused
+    "not_taken" means that the provider never took it up, so that it cost nothing, "unanswered" that a realtime call was
+    made and has no answer. A batch that the provider refused
     only after it had been made has `refused`, as if the submit had been; `line` is the first line of its input that
     the provider names, from 1.
     """

@@ -67,6 +67,7 @@ class RowsRequest:
     withdraw: Sequence[int] = ()
     params: Sequence[str] = ()
     with_upstream: bool = False
+    realtime: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ def plan(call: Call, request: PlanRequest) -> int:
     codes, objects = [], []
     with call.context() as context, context.temporary_folder("expected-") as folder:
         chosen = context.chain.with_upstream(files) if request.with_upstream else context.chain.ordered(files)
+        chosen = [each.with_realtime(request.realtime) for each in chosen]
         options = {file.pipeline.name: RunOptions() for file in chosen}
         options |= {file.pipeline.name: rows_options(request, params[file.pipeline.name]) for file in files}
         single = single and len(chosen) == 1

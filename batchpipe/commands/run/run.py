@@ -106,7 +106,7 @@ def _runs(
         options = _options(request, params[file.pipeline.name], max_usd) if file.path in named else None
         runs[file.path] = PipelineRun(
             context=context,
-            file=file,
+            file=file.with_realtime(request.realtime),
             options=options or RunOptions(max_usd=max_usd, no_wait=request.no_wait),
             tell=watcher.tell,
             confirm=watcher.confirm,

@@ -33,7 +33,10 @@ PICTURE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class LastRead:
-    """What was last read of a pipeline, and when it may be read again (`time.monotonic`)."""
+    """What was last read of a pipeline, and when it may be read again (`time.monotonic`).
+
+    `answered` says how far the realtime calls are that are being made.
+    """
 
     input: int | None = None
     rows: dict[str, int] = field(default_factory=dict)
@@ -201,6 +204,7 @@ STEPS: Mapping[str, Callable[[Phase], str]] = {
     "comparing": lambda phase: "comparing the rows with what is known",
     "rendering": lambda phase: f"rendering {count(min(phase.done, phase.total))} of {count(phase.total, 'row')}",
     "uploading": lambda phase: f"uploading {count(phase.done)} of {count(phase.total, 'batch', 'batches')}",
+    "asking": lambda phase: f"{count(phase.done)} of {count(phase.total, 'request')} answered in realtime",
     "collecting": lambda phase: (
         f"collecting {count(phase.done)} of {count(phase.total, 'batch', 'batches')}"
         if phase.done

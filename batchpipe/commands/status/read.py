@@ -42,7 +42,10 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenChunk:
-    """An open chunk. `held_until`: when a chunk of unknown outcome counts as lost. Times are naive UTC."""
+    """An open chunk. `held_until`: when a chunk of unknown outcome counts as lost. Times are naive UTC.
+
+    `answered` counts the answers so far of a chunk that is asked in realtime; None for a batch.
+    """
 
     chunk_id: str
     batch_id: str | None
@@ -57,6 +60,7 @@ class OpenChunk:
     age_seconds: float
     expires_in_seconds: float | None
     held_until: datetime | None
+    answered: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +190,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         pipeline=named.name,
         paused=is_paused(session, named.name),
         rows=rows_by_state(session, named),
-        batches=[_chunk(each, session.now, context.reconcile_wait) for each in open_now],
+        batches=[_chunk(each, session.now, context) for each in open_now],
         orders=_orders(session, pipelines),
         runs=last_runs(session, named, LAST_RUNS),
         cost_usd=cost,
@@ -214,10 +218,19 @@ def _orders(session: Session, pipelines: Sql) -> list[OpenOrder]:
     return [OpenOrder(**{name: row[name] for name in OpenOrder.__dataclass_fields__}) for row in rows]
 
 
-def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> OpenChunk:
+def _answered(batch: OpenBatch, context: Context) -> int | None:
+    """Return how many answers the results of a chunk hold that is asked in realtime; None for a batch."""
+    if batch.state != "asking":
+        return None
+    path = RawFolder(path=context.database.folder / "raw").results(batch.chunk_id)
+    return path.read_bytes().count(b"\n") if path is not None else 0
+
+
+def _chunk(batch: OpenBatch, now: datetime, context: Context) -> OpenChunk:
     begun = batch.created_at or batch.submitted_at or batch.prepared_at
     left = (batch.expires_at - now).total_seconds() if batch.expires_at else None
-    held = batch.unknown_at + timedelta(seconds=reconcile_wait) if batch.unknown_at and batch.state == "held" else None
+    wait = timedelta(seconds=context.reconcile_wait)
+    held = batch.unknown_at + wait if batch.unknown_at and batch.state == "held" else None
     return OpenChunk(
         chunk_id=batch.chunk_id,
         batch_id=batch.batch_id,
@@ -232,6 +245,7 @@ def _chunk(batch: OpenBatch, now: datetime, reconcile_wait: float) -> OpenChunk:
         age_seconds=(now - begun).total_seconds(),
         expires_in_seconds=left,
         held_until=held,
+        answered=_answered(batch, context),
     )
 
 

@@ -141,6 +141,9 @@ def _left(seconds: float | None) -> str:
 
 def _held_line(chunk: OpenChunk, now: datetime) -> str:
     what = f"  {count(chunk.requests, 'request')} of rung {chunk.rung}"
+    if chunk.answered is not None:
+        answered = f"{chunk.answered:,} answered so far"
+        return f"{what}: asked in realtime, {answered}, or left by a killed run (chunk {chunk.chunk_id})"
     if chunk.state != "held" or chunk.held_until is None:
         return f"{what}: being sent, or its run was killed (chunk {chunk.chunk_id})"
     until = f"held until {moment(chunk.held_until)}" if chunk.held_until > now else "decided by the next run"

@@ -102,7 +102,7 @@ class Collector:
         faults = self._read_results(batch, state, 1 if self.rebuilding or state.archived else DOWNLOADS)
         if faults is None:
             return NOTHING_OURS
-        return self._validate_and_record([(batch, state)], faults)[0]
+        return self.validate_and_record([(batch, state)], faults)[0]
 
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
         """Collect batches in one transaction, where their results are kept and all of them were made on one day.
@@ -114,16 +114,16 @@ class Collector:
         paths = [path for batch, _ in ended if (path := self.parts.raw_folder.results(batch.chunk_id)) is not None]
         if len(paths) < len(ended):
             return None
-        self._fill_sent([self._ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
+        self.fill_sent([self.ended_results(*each, path) for each, path in zip(ended, paths, strict=True)])
         connection = self.parts.work.connection
-        self._read_lines(paths, ended[0][0])
+        self.read_lines(paths, ended[0][0])
         faults, _ = line_faults(connection)
         if any(faults.values()) or connection.execute(query("special")).fetchone() != (False,):
             return None
         connection.execute(query("received"))
-        return self._validate_and_record(ended, faults)
+        return self.validate_and_record(ended, faults)
 
-    def _validate_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
+    def validate_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
         """Validate and record the lines of `work.received`, which are of batches that were made on one day.
 
         Compresses the raw results when they are recorded.
@@ -170,9 +170,9 @@ class Collector:
         `path` is a file with the one line of the result.
         Writes `ledger.results`, `ledger.prices`.
         """
-        self._fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
+        self.fill_sent([(chunk_id, None, self.parts.database.clock(), path)])
         read_lines(self.parts.work, provider.rules, [path], exact_inputs=self._has_exact_inputs())
-        self._choose_lines()
+        self.choose_lines()
         validate_received(self.parts)
         fill_result_prices(self.parts, self.prices, provider, self.parts.database.clock().date())
         with self.parts.writing() as session:
@@ -180,7 +180,7 @@ class Collector:
             book_unknown_costs(session, self.parts, self.prices, session.now.date())
             self.parts.add_event(session, "call_ended", {"outcome": "answered"}, chunk_id=chunk_id)
 
-    def _read_lines(self, paths: Sequence[Path], batch: OpenBatch) -> None:
+    def read_lines(self, paths: Sequence[Path], batch: OpenBatch) -> None:
         """Fill `work.lines` from `paths`, as the provider of `batch` writes lines."""
         rules = self.parts.providers.known_of(batch).rules
         read_lines(self.parts.work, rules, paths, exact_inputs=self._has_exact_inputs())
@@ -191,11 +191,11 @@ class Collector:
         tool = resolved.file.pipeline.output.format == "tool"
         return tool and any(has_exact_numbers(each.shape) for each in resolved.columns)
 
-    def _ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
+    def ended_results(self, batch: OpenBatch, state: BatchState, path: Path) -> EndedResults:
         """Return chunk id, batch id, time of the end, and results file of `batch`: a row of `work.ended`."""
         return batch.chunk_id, batch.batch_id, ended_at(state) or self.parts.database.clock(), path
 
-    def _fill_sent(self, rows: Sequence[EndedResults]) -> None:
+    def fill_sent(self, rows: Sequence[EndedResults]) -> None:
         """Fill `work.ended` with what is collected, and `work.sent` with the rows that were sent with it.
 
         Reads `ledger.requests`.
@@ -218,8 +218,8 @@ class Collector:
             if attempt or path is None:
                 download_results(batch, state, self.parts.providers.of(batch), self.parts.raw_folder)
                 path = self.parts.raw_folder.download(batch.chunk_id)
-            self._fill_sent([self._ended_results(batch, state, path)])
-            self._read_lines([path], batch)
+            self.fill_sent([self.ended_results(batch, state, path)])
+            self.read_lines([path], batch)
             faults, ours = line_faults(self.parts.work.connection)
             if not any(faults.values()):
                 self.parts.work.connection.execute(query("received"))
@@ -228,10 +228,10 @@ class Collector:
             if not self.rebuilding:
                 self.parts.raw_folder.download(batch.chunk_id).unlink()
             return None
-        self._choose_lines(without_line(state))
+        self.choose_lines(without_line(state))
         return faults if without_line(state) == "missing" else {**faults, "missing": 0}
 
-    def _choose_lines(self, word: WithoutLine = "missing") -> None:
+    def choose_lines(self, word: WithoutLine = "missing") -> None:
         """Fill `work.received` with one line for each request, where the results have more lines or fewer.
 
         A request without a line is what `word` says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -279,6 +279,16 @@ class BatchesInFlight:
         if collected.foreign:
             self._record_foreign(batch, state)
             return
+        self._add_up(batch, collected)
+        self.tell(_collected_event(state.batch_id, collected))
+
+    def take_in_asked(self, batch: OpenBatch, collected: CollectedBatch) -> None:
+        """Take in what a chunk that was asked in realtime means for the run, and tell it to who watches."""
+        self._add_up(batch, collected)
+        self.tell(replace(_collected_event("", collected), kind="asked", batch_id=None))
+
+    def _add_up(self, batch: OpenBatch, collected: CollectedBatch) -> None:
+        """Add what became of a chunk's rows to what became of others."""
         self.accepted += collected.accepted
         self.failed += collected.failed
         self.due_again = self.due_again or collected.due_again > 0
@@ -287,7 +297,6 @@ class BatchesInFlight:
         self.stop = self.stop or collected.stop
         for warning in collected.warnings:
             self.tell(Event(kind="warning", level="warning", batch_id=batch.batch_id, detail=warning))
-        self.tell(_collected_event(state.batch_id, collected))
 
     def _record_foreign(self, batch: OpenBatch, state: BatchState) -> None:
         """Record that a presumed batch belongs to somebody else, or to another chunk of ours; the search goes on.

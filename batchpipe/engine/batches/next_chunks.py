@@ -15,10 +15,11 @@ from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, project_limits, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
-from batchpipe.engine.ledger.events import load, spent
+from batchpipe.engine.ledger.events import Load, load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.providers import Mode
 from batchpipe.store.database import Session
 
 # How many chunks go up together, and how many bytes their bodies may have in memory; a single one may have more.
@@ -111,7 +112,7 @@ class ChunkChooser:
     `pending` are the ranges of numbers of `work.to_send` that are still to be sent, `rungs` the range of each rung.
     `most` bounds a chunk after one was refused for its size, `smaller` after one was refused late. `cautious` allows
     one small chunk at a time. `reserves` is what a budget holds for requests; it is None where money is not limited.
-    `was_cut` says that the budget has cut a chunk in this run.
+    `was_cut` says that the budget has cut a chunk in this run. `mode` is that of the rungs that `pending` is of.
     """
 
     resolved: Resolved
@@ -126,6 +127,7 @@ class ChunkChooser:
     reserves: Reserves | None
     smaller: SmallerChunks
     was_cut: bool = False
+    mode: Mode = "batch"
 
     def choose(self, session: Session, taken: Collection[int] = ()) -> ChosenChunks:
         """Return the next chunks that may go up, by the ledger as it is now.
@@ -142,12 +144,7 @@ class ChunkChooser:
         if self.reserves is not None:
             further = project_limits(session, self.resolved.file, self.run_id)
             limit = tightest(pipeline.budget, self.max_usd, spent(session, names, self.run_id), busy, further)
-        left = LimitsLeft(
-            batches=min((1 if self.cautious else pipeline.chunking.max_in_flight) - busy.batches, UPLOADS_AT_ONCE),
-            requests=pipeline.chunking.max_queued - busy.requests,
-            bytes=UPLOAD_BYTES,
-            usd=limit.left_usd if limit else None,
-        )
+        left = self._limits_left(busy, limit)
         chunks: list[NextChunk] = []
         current: dict[int, CacheMark | None] = {}
         # A transaction writes to one database only, and sees another one as it was at the transaction's start.
@@ -157,9 +154,10 @@ class ChunkChooser:
                 if rung not in current:
                     current[rung] = current_cache_mark(session, self.resolved, self.cache_marks, rung)
                 caching = self._caching(current[rung], rung, start, session)
-                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind(rung) else set()
+                asks = self.mode == "realtime"
+                sizes = {*taken, *(each.count for each in chunks)} if self._is_blind(rung) and not asks else set()
                 whole = min(self._whole(start), caching.most)
-                if (busy.requests or chunks) and not is_worth_sending(left.requests, whole):
+                if (busy.requests or chunks) and not asks and not is_worth_sending(left.requests, whole):
                     break  # more of them fit once what is queued has ended
                 count = free_size(min(whole, left.requests), sizes)
                 if not count:
@@ -180,6 +178,19 @@ class ChunkChooser:
                 if caching.alone:
                     break
         return ChosenChunks(chunks=chunks)
+
+    def _limits_left(self, busy: Load, limit: Limit | None) -> LimitsLeft:
+        """Return what is left of each limit. Realtime calls are no batches: one chunk of them is asked at a time."""
+        chunking, usd = self.resolved.file.pipeline.chunking, limit.left_usd if limit else None
+        if self.mode == "realtime":
+            return LimitsLeft(batches=1, requests=chunking.max_queued, bytes=UPLOAD_BYTES, usd=usd)
+        batches = (1 if self.cautious else chunking.max_in_flight) - busy.batches
+        return LimitsLeft(
+            batches=min(batches, UPLOADS_AT_ONCE),
+            requests=chunking.max_queued - busy.requests,
+            bytes=UPLOAD_BYTES,
+            usd=usd,
+        )
 
     def _start(self, chunks: Sequence[NextChunk]) -> int | None:
         """Return the first number that is in no chosen chunk yet; None where all are."""

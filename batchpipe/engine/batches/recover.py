@@ -201,6 +201,8 @@ class Recovery:
 
     def _fate(self, batch: OpenBatch, troubles: Sequence[Trouble]) -> _Fate:
         """Return whether `batch` may be given up, and why."""
+        if batch.state == "asking":
+            return _Fate(why="it is asked in realtime, and the next run takes in its answers", alive=True)
         if batch.batch_id is None:
             return _Fate(why="its batch was not found")
         overdue = is_overdue(self.context.clock() - batch.prepared_at, life(batch.created_at, batch.expires_at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,8 +10,9 @@ from decimal import Decimal
 from batchpipe.common.errors import DatabaseError, ProviderError
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
-from batchpipe.decide.chunking import subtract_ranges
+from batchpipe.decide.chunking import intersect_ranges, subtract_ranges
 from batchpipe.decide.waits import LONGEST_REFUSAL, LOST_IN_A_ROW
+from batchpipe.engine.batches.asked import AskedChunk, RealtimeChunks
 from batchpipe.engine.batches.in_flight import UNREACHABLE_SECONDS, BatchesInFlight
 from batchpipe.engine.batches.next_chunks import ChunkChooser, NoRoom
 from batchpipe.engine.batches.submit import SentChunk, Submitter
@@ -23,11 +24,13 @@ from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.providers import Mode
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
+MODES: tuple[Mode, ...] = ("batch", "realtime")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class DueRequests:
     `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
     asked for ends.
     `submitted` and `batches` count what was sent in this run. `overtaken`: somebody else has asked for the same since
-    the plan, so that nothing is sent before a new plan.
+    the plan, so that nothing is sent before a new plan. `realtime` makes what asks requests in realtime.
     """
 
     submitter: Submitter
@@ -45,11 +48,14 @@ class DueRequests:
     context: Context
     max_usd: Decimal | None
     tell: Tell
+    realtime: Callable[[], RealtimeChunks]
     no_room: NoRoom | None = None
     wake_at: datetime | None = None
     submitted: int = 0
     batches: int = 0
     overtaken: bool = False
+    _asking: RealtimeChunks | None = field(default=None, init=False)
+    _scattered: bool = field(default=False, init=False)
     _too_late_in_a_row: int = field(default=0, init=False)
     _plan: Plan | None = field(default=None, init=False)
     _pending: list[tuple[int, int]] = field(default_factory=list, init=False)
@@ -98,8 +104,10 @@ class DueRequests:
         if self.all_sent or self.overtaken or (self.wake_at is not None and now < self.wake_at):
             return
         self.wake_at = None
-        while self._send_next():
+        while any(self._send_next(mode) for mode in MODES):
             pass
+        if self._scattered:
+            self._scattered, in_flight.compare_anew, in_flight.due_again = False, True, True
         in_flight.after_submit()
         self._waits_for = self._room_changes(in_flight)
 
@@ -122,12 +130,25 @@ class DueRequests:
         """Return what room in a budget depends on: the open chunks and the day."""
         return (self.context.clock().date(), *(each.chunk_id for each in in_flight.open))
 
-    def _send_next(self) -> bool:
-        """Send the chunks that may go up together; return whether others may follow at once.
+    @property
+    def _asks(self) -> RealtimeChunks:
+        """Return what asks requests in realtime, which is made at its first use."""
+        self._asking = self._asking or self.realtime()
+        return self._asking
+
+    def _pending_in(self, mode: Mode) -> list[tuple[int, int]]:
+        """Return what is left to send of the rungs in this mode, as ranges of numbers."""
+        rungs = self.planner.resolved.rungs
+        own = [numbers for rung, numbers in self._rungs.items() if rungs[rung - 1].mode == mode]
+        return intersect_ranges(self._pending, own)
+
+    def _send_next(self, mode: Mode) -> bool:
+        """Send the chunks in this mode that may go up together; return whether others may follow at once.
 
         Reads the ledger.
         """
-        if self._plan is None or self.all_sent:
+        pending = self._pending_in(mode)
+        if self._plan is None or not pending or self.overtaken:
             return False
         with self.context.database.reading(self.submitter.parts.work) as session:
             # After a batch whose requests all failed with one error, only a few requests are sent at first.
@@ -137,25 +158,39 @@ class DueRequests:
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
             if self._smaller is None:
                 self._smaller = self._read_smaller_chunks(session)
-            chooser = self._chooser(self._plan, cautious)
+            chooser = self._chooser(self._plan, pending, mode, cautious=cautious)
             found = chooser.choose(session)
-        self.no_room = found.no_room
+        self.no_room = found.no_room or self.no_room
         if not found.chunks:
             self._say_what_waits()
             return False
-        going = self.batches - self._batches_before + len(found.chunks)
-        uploading = Phase(name="uploading", done=going, total=max(going, len(self._plan.chunks)))
-        self.context.watch(self.submitter.parts.resolved.name, uploading)
+        rungs = {each.rung for each in found.chunks}
+        go_on = False
         try:
-            rungs = {each.rung for each in found.chunks}
-            sent = self.submitter.send(self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs)
+            if mode == "realtime":
+                asked = self._asks.send(
+                    self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs
+                )
+                go_on = asked is not None and self._goes_on_after(asked)
+            else:
+                self._say_upload(len(found.chunks), len(self._plan.chunks))
+                sent = self.submitter.send(
+                    self._plan, lambda *now: chooser.choose(*now).chunks, chooser.cache_marks, rungs
+                )
+                self._after(sent)
+                go_on = bool(sent) and self.wake_at is None
         except PlanOvertakenError as error:
             self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
             self.tell(Event(kind="overtaken"))
             return False
-        self._after(sent)
         self._cut_rest_anew()
-        return bool(sent) and self.wake_at is None and not cautious
+        return go_on and not cautious
+
+    def _say_upload(self, chunks: int, planned: int) -> None:
+        """Tell who watches that so many chunks go up now, of about as many as are planned."""
+        going = self.batches - self._batches_before + chunks
+        phase = Phase(name="uploading", done=going, total=max(going, planned))
+        self.context.watch(self.submitter.parts.resolved.name, phase)
 
     def _cut_rest_anew(self) -> None:
         """Cut what is left into chunks anew where a budget has cut one: its rest is no batch of its own.
@@ -170,21 +205,50 @@ class DueRequests:
             sent = [each for each in plan.chunks if each.start + each.count <= first]
             self._plan = replace(plan, chunks=(*sent, *self.planner.chunks_from(first)))
 
-    def _chooser(self, plan: Plan, cautious: bool) -> ChunkChooser:
+    def _goes_on_after(self, asked: AskedChunk) -> bool:
+        """Take in what became of a chunk that was asked in realtime; return whether the next one may follow at once.
+
+        Raises ProviderError where no further call can succeed, or where the provider could not be reached for a minute.
+        """
+        if asked.whole_until > asked.start:
+            self._pending = list(subtract_ranges(self._pending, [(asked.start, asked.whole_until)]))
+        self._scattered = self._scattered or asked.is_scattered
+        self.submitted += asked.asked
+        if asked.left:
+            self.planner.number_sends()
+        if asked.lost:
+            self.tell(Event(kind="calls_lost", level="warning", requests=asked.lost, detail=asked.message))
+        if asked.stop is not None:
+            raise asked.stop
+        if asked.not_sent is None:
+            self._not_sent_since = None
+        else:
+            self._not_sent_since = self._not_sent_since or self.context.clock()
+            self._wake_after(min(self.context.settings.poll_interval, 5.0))
+            self.tell(Event(kind="unreachable", level="warning", detail=asked.not_sent))
+            self._stop_if_unreachable(asked.not_sent)
+        if asked.wait_seconds:
+            until = self._wake_after(asked.wait_seconds)
+            self.tell(Event(kind="asked_to_wait", detail=f"{asked.message}; asking again at {until:%H:%M:%S} UTC"))
+        return self.wake_at is None
+
+    def _chooser(self, plan: Plan, pending: Sequence[tuple[int, int]], mode: Mode, *, cautious: bool) -> ChunkChooser:
         """Return what chooses the next chunks. With `cautious` it allows one small chunk at a time."""
+        most = self._asks.size if mode == "realtime" else self._size_cap
         return ChunkChooser(
-            resolved=self.submitter.parts.resolved,
+            resolved=self.planner.resolved,
             run_id=self.submitter.parts.run_id,
             max_usd=self.max_usd,
             plan=plan,
             cache_marks=self.planner.cache_marks,
-            pending=tuple(self._pending),
+            pending=tuple(pending),
             rungs=self._rungs,
-            most=self._size_cap,
+            most=most,
             smaller=self._smaller or SmallerChunks(),
             cautious=cautious,
             reserves=self._reserves,
             was_cut=self._said is not None,
+            mode=mode,
         )
 
     def _read_smaller_chunks(self, session: Session) -> SmallerChunks:
@@ -236,10 +300,15 @@ class DueRequests:
             hint = "Make `[chunking] max_bytes` smaller, or the disk of the working folder faster: nothing was sent."
             raise DatabaseError(what, where=str(self.context.database.folder), hint=hint)
         lost = next((each for each in sent if each.outcome == "not_sent"), None)
+        if lost is not None:
+            self._stop_if_unreachable(lost.message)
+
+    def _stop_if_unreachable(self, message: str) -> None:
+        """Raise ProviderError where no connection was made for a minute."""
         since = self._not_sent_since
-        if lost and since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
+        if since and (self.context.clock() - since).total_seconds() >= UNREACHABLE_SECONDS:
             hint = "Check the network and `base_url`, then run the same command again: nothing was sent."
-            raise ProviderError(f"the provider cannot be reached: {lost.message}", where="provider", hint=hint)
+            raise ProviderError(f"the provider cannot be reached: {message}", where="provider", hint=hint)
 
     def _stop_if_without_end(self, sent: Sequence[SentChunk]) -> None:
         """Raise ProviderError where one submit after the other is lost, or is put off for a day.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
@@ -96,6 +96,14 @@ class SubmitOutcome:
     sent: SentChunk
 
 
+class AskingChunk(NamedTuple):
+    """A chunk whose intent to ask it by realtime calls is committed."""
+
+    chunk_id: str
+    chunk: NextChunk
+    sent_to: SentTo
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
     """Sends chunks of a plan's due requests.
@@ -179,6 +187,19 @@ class Submitter:
         with self.parts.writing() as session:
             fail_single(session, chunk_id, message, self.parts.run_id)
 
+    def commit_asking(
+        self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks, rungs: Collection[int], age: IntentAge
+    ) -> AskingChunk | None:
+        """Commit the requests of a chunk that is asked by realtime calls; None where the limits allow none any more.
+
+        The provider is not asked for its account, since no batch is ever searched for.
+        Reads and writes what `_commit_intents` does, and raises the same.
+        """
+        accounts = sent_to(self.parts, rungs, lambda provider: Account(), self.account_url)
+        chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, {"mode": "realtime"})
+        found = next(iter(chunks.items()), None)
+        return None if found is None else AskingChunk(*found, accounts[found[1].rung])
+
     def _commit_intents(
         self,
         accounts: Mapping[int, SentTo],
@@ -186,11 +207,13 @@ class Submitter:
         choose: ChooseChunks,
         cache_marks: CacheMarks,
         age: IntentAge,
+        mode: dict[str, Any] | None = None,
     ) -> tuple[dict[str, NextChunk], set[str | None]]:
         """Commit the requests of the chosen chunks before anything is sent; return the chunks by their ids, and the ids
         of the account's open batches.
 
-        The ids rise in the order of the chunks. There is no chunk where the limits allow none any more.
+        The ids rise in the order of the chunks. There is no chunk where the limits allow none any more. `mode` is
+        recorded with them, where it is not that of batches.
         Reads `work.to_send`, `work.due`, `work.shared`, `work.sends`, `work.ladder`.
         Writes `work.chunk`, `ledger.requests`, `ledger.events`. Raises PlanOvertakenError where somebody else has asked
         for the same since the plan.
@@ -219,7 +242,7 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            known = {
+            known = (mode or {}) | {
                 "prompt_version": self.parts.resolved.version.prompt_version,
                 "pilot": plan.held is not None,
             }

@@ -64,9 +64,12 @@ class PriceBook:
     def price_at(
         self, provider: KnownProvider, rung: RungSettings, day: date, *, realtime: bool = False
     ) -> Price | None:
-        """Return the price of a rung at a provider on `day`; None where no price is known."""
+        """Return the price of a rung at a provider on `day`; None where no price is known.
+
+        It is the price of the rung's mode, or with `realtime` that of a realtime call.
+        """
         source = self.by_provider.get(provider.name, self.others)
-        tier: Tier = "realtime" if realtime else "batch"
+        tier: Tier = "realtime" if realtime or rung.mode == "realtime" else "batch"
         return unit_price(
             provider.name,
             rung.model,

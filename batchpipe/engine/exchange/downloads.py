@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
@@ -16,7 +16,7 @@ from batchpipe.providers import BatchState, Ended, OutcomeKind, Provider, Withou
 class NoLine(NamedTuple):
     """Says what a request without a line in the results counts as."""
 
-    outcome: OutcomeKind | WithoutLine
+    outcome: OutcomeKind | WithoutLine | Literal["gone"]
     billed: bool
     cost_known: bool
     error_message: str | None = None
@@ -26,6 +26,7 @@ WITHOUT_LINE: Mapping[WithoutLine, NoLine] = {
     "missing": NoLine("missing", billed=True, cost_known=False),
     "canceled": NoLine("canceled", billed=False, cost_known=True),
     "expired": NoLine("expired", billed=False, cost_known=True),
+    "unanswered": NoLine("gone", True, False, "the realtime call got no answer"),
     "not_taken": NoLine("transient", False, True, "the provider did not take the request up"),
 }
 
@@ -64,7 +65,7 @@ def without_line(state: BatchState) -> WithoutLine:
 
 def ended_batch_data(state: BatchState) -> dict[str, Any]:
     """Return the data of the event that the results of a batch are kept."""
-    data = {"counts": state.counts, "ended_at": ended_at(state), "batch_id": state.batch_id}
+    data = {"counts": state.counts, "ended_at": ended_at(state), "batch_id": state.batch_id or None}
     return data if without_line(state) == "missing" else data | {"without_line": without_line(state)}
 
 

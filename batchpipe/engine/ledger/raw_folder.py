@@ -1,7 +1,8 @@
 """Keep the provider's results as they came, and beside them what rebuilds the ledger from them.
 
 The raw folder has for each chunk `<id>.jsonl` (`.jsonl.zst`, zstd, once its lines are in the database),
-`<id>.requests.parquet` and `<id>.json`. Every file appears whole and on the disk, or not at all.
+`<id>.requests.parquet` and `<id>.json`. Every file appears whole and on the disk, or not at all; but the results of a
+chunk that is asked in realtime grow by a line at a time, and it has a journal of its calls, `<id>.calls.log`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from batchpipe.store.disk import disk_error
 from batchpipe.store.queries import query
 
 RESULTS, COMPRESSED, REQUESTS, CHUNK, PART = ".jsonl", ".jsonl.zst", ".requests.parquet", ".json", ".part"
-SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK)
+JOURNAL = ".calls.log"
+SUFFIXES = (COMPRESSED, RESULTS, REQUESTS, CHUNK, JOURNAL)
 BLOCK_BYTES = 1 << 20
 # The head of a chunk's JSON file ends where its prompt version begins.
 HEAD_ENDS, HEAD_CHARACTERS = ', "version": {', 2_000
@@ -168,6 +170,10 @@ class RawFolder:
         """Return the ids of the chunks whose results are not compressed yet."""
         return [path.name.removesuffix(RESULTS) for path in self.path.glob(f"*{RESULTS}")]
 
+    def journal(self, chunk_id: str) -> Path:
+        """Return the path of the journal of a chunk's realtime calls."""
+        return self.path / f"{chunk_id}{JOURNAL}"
+
     def requests(self, chunk_id: str) -> Path:
         """Return the path of a chunk's requests, a Parquet file."""
         return self.path / f"{chunk_id}{REQUESTS}"
@@ -229,7 +235,7 @@ class RawFolder:
 
     def copy_chunk(self, chunk_id: str, source: RawFolder) -> None:
         """Copy the files of a chunk from another raw folder; the JSON file comes last, when the others are there."""
-        for suffix in (REQUESTS, COMPRESSED, RESULTS, CHUNK):
+        for suffix in (REQUESTS, JOURNAL, COMPRESSED, RESULTS, CHUNK):
             origin, path = source.path / f"{chunk_id}{suffix}", self.path / f"{chunk_id}{suffix}"
             if not origin.exists() or path.exists():
                 continue

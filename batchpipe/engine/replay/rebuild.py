@@ -136,7 +136,8 @@ class RawRecorder:
     def record(self, *, unchecked: bool = False) -> Rebuilt:
         """Record the results of every open chunk whose batch is known to have ended; return the counts.
 
-        With `unchecked` those too that were only downloaded. No provider is asked.
+        With `unchecked` those too that were only downloaded, and those that a killed process was asking. No provider is
+        asked.
         Reads `ledger.batches`. Writes what `Collector.collect` writes.
         """
         found = Rebuilt()
@@ -144,13 +145,22 @@ class RawRecorder:
             left = batches_of_families(session, self.resolved.names)
         for each in left:
             saved = self._folder.saved_chunk(each.chunk_id)
-            noted = saved is not None and saved.data_of("batch_ended") is not None
-            if self._folder.results(each.chunk_id) is not None and (noted or unchecked):
+            if self._is_due(each, saved, unchecked=unchecked):
                 self._collect(each, saved, found)
         self._record_calls()
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
+
+    def _is_due(self, batch: OpenBatch, saved: SavedChunk | None, *, unchecked: bool) -> bool:
+        """Return whether the results of an open chunk are to be recorded now.
+
+        Who asks a chunk of an evaluation in realtime may be at work: it holds another lock.
+        """
+        noted = saved is not None and saved.data_of("batch_ended") is not None
+        if batch.state == "asking":
+            return noted or (unchecked and batch.pipeline in self.resolved.names)
+        return self._folder.results(batch.chunk_id) is not None and (noted or unchecked)
 
     def _record_calls(self) -> None:
         """Record the kept answers of realtime calls whose end is not recorded, as at the time of the call.
@@ -177,7 +187,16 @@ class RawRecorder:
         came_at = (saved.time_of("batch_ended") if saved else None) or self.context.clock()
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        collected = self._collector(resolved, batch.run_id, came_at).collect(batch, _state(batch, saved))
+        collector = self._collector(resolved, batch.run_id, came_at)
+        if batch.state == "asking":
+            from batchpipe.engine.realtime.closing import ChunkClosing
+
+            asked = ChunkClosing(collector=collector).close(batch)
+            if asked is None:
+                return
+            collected = asked
+        else:
+            collected = collector.collect(batch, _state(batch, saved))
         if collected.foreign:
             found.damaged.append(batch.chunk_id)
             return

@@ -272,6 +272,7 @@ def _notes(saved: SavedChunk) -> list[Note]:
     notes = [each for each in saved.notes if each.kind != "batch_ended"]
     ended = saved.data_of("batch_ended")
     moment = saved.time_of("batch_ended")
-    if ended is not None and moment is not None and saved.data_of(*SUBMITTED) is None:
+    has_batch = ended is not None and ended.get("batch_id") is not None
+    if ended is not None and has_batch and moment is not None and saved.data_of(*SUBMITTED) is None:
         notes.append(Note(kind="chunk_adopted", data={"batch_id": ended["batch_id"]}, recorded_at=moment))
     return notes

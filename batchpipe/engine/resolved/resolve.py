@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import duckdb
@@ -121,6 +121,11 @@ class Resolved:
             policy_hash(schema, self.policy, recipe),
             judge_hash(schema, judging(self.policy), self.policy["checks"], recipe),
         )
+
+    @property
+    def in_realtime(self) -> Resolved:
+        """Return the same pipeline with every rung asked in realtime."""
+        return replace(self, rungs=tuple(replace(each, mode="realtime") for each in self.rungs))
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchpipe.common.errors import Problem
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import Mode, ProviderRules, RuleProblem, RungSettings, SentSchema
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.validate import schema_errors
 
@@ -57,8 +57,12 @@ def rungs_of(file: PipelineFile, providers: KnownProviders) -> tuple[RungSetting
     rungs = []
     for number, rung in enumerate(file.pipeline.models, start=1):
         provider, model = providers.split(rung.model)
-        providers.of(provider, where=file.where(f"[[models]] {number} model"))
-        rungs.append(RungSettings(model=model, max_tokens=rung.max_tokens, settings=rung.settings, provider=provider))
+        known = providers.of(provider, where=file.where(f"[[models]] {number} model"))
+        mode: Mode = "realtime" if file.in_realtime else rung.mode or known.mode or "batch"
+        settings = RungSettings(
+            model=model, max_tokens=rung.max_tokens, settings=rung.settings, provider=provider, mode=mode
+        )
+        rungs.append(settings)
     return tuple(rungs)
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline's run does next, as a table of states: pure, over the answers to nine questions."""
+"""What a pipeline's run does next, as a table of states: pure, over the answers to ten questions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Answers nine questions about a run, once the run has submitted what it could."""
+    """Answers ten questions about a run, once the run has submitted what it could."""
 
     pilot_holds: bool  # does a pilot that is not approved keep rows back?
     all_sent: bool  # has everything been sent that the present plan lets go?
@@ -22,6 +22,7 @@ class RunState:
     due_again: bool  # did results make rows due again?
     compare_anew: bool  # was a chunk lost, or did an earlier run's results come, so that rows are compared anew?
     no_wait: bool  # was the call told not to wait?
+    asks_soon: bool  # do realtime calls go on after a pause of a minute at most?
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ STATES: tuple[NextStep, ...] = (
         "nothing is due and nothing is in flight",
     ),
     NextStep({"all_sent": True, "due_again": True}, "plan_again", "results made rows due again"),
+    NextStep({"no_wait": True, "asks_soon": True}, "wait", "realtime calls go on after a short pause"),
     NextStep({"no_wait": True, "all_sent": True, "compare_anew": True}, "wait", "rows are to be compared anew"),
     NextStep({"no_wait": True}, "finish", "the call does not wait for what is in flight"),
     NextStep({}, "wait", "batches are in flight, or the limits allow no further one"),

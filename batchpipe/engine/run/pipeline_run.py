@@ -18,7 +18,6 @@ from batchpipe.common.logs import Event
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches
 from batchpipe.engine.batches.sending import DueRequests
-from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, is_paused
@@ -29,6 +28,8 @@ from batchpipe.engine.plan.history_gate import keys_gate
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.realtime.due_requests import make_due_requests, take_in_asked
+from batchpipe.engine.realtime.hurry import asks_soon, plan_in_mode
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
@@ -191,6 +192,7 @@ class PipelineRun:
             self.open = first.open
         self._prepare_steps(first.states)
         self.planner.linked = linked_by(self.resolved.names, links)
+        take_in_asked(self._in_flight, first.open)
 
     def _prepare_steps(self, seen: dict[str, BatchState]) -> None:
         """Record the orders, and make the planner, the pilot's gate, and what submits, collects and reconciles.
@@ -225,12 +227,8 @@ class PipelineRun:
             resolved=self.resolved, context=context, work=self.work, run_id=self.run_id, tell=self.announce
         )
         self._pilot.begin(rows=self.options.pilot, approve=self.options.approve)
-        self._due_requests = DueRequests(
-            submitter=Submitter(parts=parts, account_url=context.account_url, account=context.account),
-            planner=self.planner,
-            context=context,
-            max_usd=self.options.max_usd,
-            tell=self.announce,
+        self._due_requests = make_due_requests(
+            parts, context, self.planner, self._in_flight, self.announce, self.options.max_usd
         )
 
     def _send(self) -> None:
@@ -267,7 +265,8 @@ class PipelineRun:
 
         Raises GateError where the input lost its keys without `--approve`, or where the person does not confirm.
         """
-        plan = self.planner.plan(self.snapshot, self._orders, options)
+        flying = bool(self._in_flight.open)
+        plan = plan_in_mode(self.planner, self.resolved, self.snapshot, self._orders, options, in_flight=flying)
         if self._first_plan is None:
             self._first_plan = plan
             gate = None
@@ -288,7 +287,7 @@ class PipelineRun:
         if self._pilot_holds and self._previous_run is None:
             options, stack = self.options.plan, self._stack
             self._previous_run = begin_previous_version_run(
-                self.context, stack, self.snapshot, options, self._parts, self.announce, self.options.max_usd
+                self.context, stack, self.snapshot, options, self._in_flight, self.announce, self.options.max_usd
             )
 
     @property
@@ -307,6 +306,7 @@ class PipelineRun:
         due_requests = [self._due_requests, *([previous.due_requests] if previous is not None else [])]
         gates = [each.gate for each in due_requests if not each.all_sent and each.gate is not None]
         pauses_until = self._pauses_until()
+        wakes = [pauses_until, *(each.wake_at for each in due_requests if not each.all_sent)]
         state = RunState(
             pilot_holds=self._pilot_holds,
             all_sent=self._due_requests.all_sent,
@@ -317,6 +317,7 @@ class PipelineRun:
             due_again=self._in_flight.due_again,
             compare_anew=self._in_flight.compare_anew,
             no_wait=self.options.no_wait,
+            asks_soon=asks_soon(self.planner.resolved, wakes, self.context.clock()),
         )
         step = next_step(state).step
         if step == "end_pilot":

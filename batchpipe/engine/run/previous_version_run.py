@@ -10,11 +10,10 @@ from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight
 from batchpipe.engine.batches.sending import DueRequests
-from batchpipe.engine.batches.submit import Submitter
 from batchpipe.engine.context import Context
-from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.realtime.due_requests import make_due_requests
 from batchpipe.engine.run.previous_version import is_asked_for, make_planner, previous, unanswered
 from batchpipe.engine.source.snapshot import Snapshot
 
@@ -51,15 +50,16 @@ def begin_previous_version_run(
     stack: ExitStack,
     snapshot: Snapshot,
     options: PlanOptions,
-    parts: RunParts,
+    in_flight: BatchesInFlight,
     tell: Tell,
     max_usd: Decimal | None,
 ) -> PreviousVersionRun | None:
     """Return what sends new rows under the previous version; None where `[pilot]` does not ask for it.
 
-    `max_usd` bounds the call (US dollars). `parts` are those of the run; `stack` closes the working tables.
+    `max_usd` bounds the call (US dollars). `in_flight` is that of the run; `stack` closes the working tables.
     Writes `ledger.prompt_versions`, `ledger.policies`.
     """
+    parts = in_flight.parts
     if not is_asked_for(parts.resolved):
         return None
     work = context.work()
@@ -71,10 +71,9 @@ def begin_previous_version_run(
     with context.database.writing(work, parts.run_id) as session:
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
-    submitter = Submitter(
-        parts=replace(parts, resolved=before, work=work), account_url=context.account_url, account=context.account
+    due_requests = make_due_requests(
+        replace(parts, resolved=before, work=work), context, planner, in_flight, tell, max_usd
     )
-    due_requests = DueRequests(submitter=submitter, planner=planner, context=context, max_usd=max_usd, tell=tell)
     return PreviousVersionRun(
         planner=planner, due_requests=due_requests, snapshot=snapshot, options=unanswered(options, ())
     )

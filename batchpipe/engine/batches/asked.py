@@ -1,0 +1,64 @@
+"""What became of a chunk whose requests were asked by realtime calls, as the sender of due requests sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchpipe.common.errors import BatchpipeError
+from batchpipe.engine.batches.submit import ChooseChunks
+from batchpipe.engine.plan.cache_marks import CacheMarks
+from batchpipe.engine.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedChunk:
+    """Holds what became of `count` requests of `work.to_send` from number `start` on.
+
+    `left` are the numbers of those that were not asked, or refused: they cost nothing. `lost` counts the calls without
+    an answer. No further call may begin for `wait_seconds`. `not_sent` has the message where no connection was made;
+    `stop` is what no further call can escape. `message` is the provider's.
+    """
+
+    start: int
+    count: int
+    left: Sequence[int] = ()
+    lost: int = 0
+    wait_seconds: float = 0.0
+    not_sent: str | None = None
+    message: str = ""
+    stop: BatchpipeError | None = None
+
+    @property
+    def asked(self) -> int:
+        """Return how many requests were asked."""
+        return self.count - len(self.left)
+
+    @property
+    def whole_until(self) -> int:
+        """Return the number from which on no request was asked: the rest of the chunk is still to be asked."""
+        number, left = self.start + self.count, set(self.left)
+        while number - 1 in left and number > self.start:
+            number -= 1
+        return number
+
+    @property
+    def is_scattered(self) -> bool:
+        """Return whether requests before that number were left: they are planned anew."""
+        return any(each < self.whole_until for each in self.left)
+
+
+class RealtimeChunks(Protocol):
+    """Asks chunks of due requests by realtime calls."""
+
+    @property
+    def size(self) -> int:
+        """Return how many requests the next chunk may have."""
+        ...
+
+    def send(
+        self, plan: Plan, choose: ChooseChunks, cache_marks: CacheMarks, rungs: Collection[int]
+    ) -> AskedChunk | None:
+        """Ask the chunk that `choose` returns, and return what became of it; None where there is none any more."""
+        ...

@@ -1,0 +1,122 @@
+"""Write down each realtime call of a chunk before it is made, and each answer when it comes.
+
+A chunk that is asked has its results file from the first answer on: it grows by a line at a time. Its journal has a
+line for each start of a call, flushed before the call is made, and a line for each end at no cost. So a call that was
+under way when the process was killed is a start without an end and without an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from batchpipe.common import modes
+from batchpipe.common.durable import flush_folder
+from batchpipe.common.errors import DatabaseError
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.store.disk import disk_error
+
+BLOCK_BYTES = 1 << 16
+
+
+@dataclass(slots=True, kw_only=True)
+class CallJournal:
+    """The journal and the results file of one chunk. Several threads may write at once; each line is on the disk when
+    the method returns.
+
+    Where a line could not be written, nothing else is: a call that is not written down is not made. Raises
+    DatabaseError then.
+    """
+
+    journal: Path
+    results: Path
+    _writing: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _broken: DatabaseError | None = field(default=None, init=False)
+
+    def start(self, custom_id: str, now: datetime) -> None:
+        """Write down that the call for `custom_id` is made now."""
+        self._note({"start": custom_id, "at": now.isoformat()})
+
+    def end(self, custom_id: str, outcome: str) -> None:
+        """Write down that a call ended at no cost: "refused" or "not_sent"."""
+        self._note({"end": custom_id, "outcome": outcome})
+
+    def answer(self, line: bytes) -> None:
+        """Add the line of an answer to the results."""
+        self._append(self.results, line)
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the journal."""
+        self._append(self.journal, json.dumps(entry).encode() + b"\n")
+
+    def _append(self, path: Path, line: bytes) -> None:
+        """Add a line to a file, and flush it to the disk."""
+        with self._writing:
+            if self._broken is not None:
+                raise self._broken
+            try:
+                is_new = not path.exists()
+                with open(path, "ab", opener=modes.opener) as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if is_new:
+                    flush_folder(path.parent)
+            except OSError as error:
+                self._broken = disk_error(error, path)
+                raise self._broken from error
+
+
+def journal_of(folder: RawFolder, chunk_id: str) -> CallJournal:
+    """Return the journal of a chunk."""
+    return CallJournal(journal=folder.journal(chunk_id), results=folder.download(chunk_id))
+
+
+def asked_ids(folder: RawFolder, chunk_id: str) -> set[str]:
+    """Return the custom ids of a chunk whose last call was started and did not end at no cost: answered, or paid for.
+
+    A line that is torn is no start: its call was not made.
+    """
+    asked: set[str] = set()
+    path = folder.journal(chunk_id)
+    if not path.exists():
+        return asked
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("start"), str):
+            asked.add(entry["start"])
+        elif isinstance(entry, dict):
+            asked.discard(str(entry.get("end")))
+    return asked
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off the end of a results file that has no line break: the process was killed while it wrote the answer.
+
+    Raises DatabaseError where the disk fails.
+    """
+    try:
+        with path.open("r+b") as file:
+            end = size = file.seek(0, os.SEEK_END)
+            while end:
+                start = max(end - BLOCK_BYTES, 0)
+                file.seek(start)
+                place = file.read(end - start).rfind(b"\n")
+                if place >= 0:
+                    end = start + place + 1
+                    break
+                end = start
+            if end < size:
+                file.truncate(end)
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise disk_error(error, path) from error

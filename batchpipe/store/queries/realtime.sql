@@ -1,0 +1,25 @@
+-- Chunks that are asked by realtime calls.
+
+-- name: asked
+-- work.asked: One row is the custom id of a request whose realtime call began, and did not end at no cost.
+CREATE OR REPLACE TABLE work.asked AS SELECT unnest($custom_ids::VARCHAR[]) AS custom_id
+
+-- name: leave_out_not_asked
+-- Requests that were not asked, or refused, are not results of the chunk: they are due as before.
+DELETE FROM work.sent
+WHERE custom_id NOT IN (SELECT custom_id FROM work.asked)
+    AND custom_id NOT IN (SELECT custom_id FROM work.lines WHERE custom_id IS NOT NULL)
+
+-- name: all_are_asked
+SELECT count(DISTINCT custom_id) = $requests FROM work.sent
+
+-- name: calls_of_chunk
+-- The requests of a chunk in the order in which they are asked.
+SELECT c.custom_id, q.number, f.params
+FROM work.chunk c
+JOIN work.to_send q USING (key_id)
+JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
+WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
+    AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
+    AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
+ORDER BY q.number
