@@ -32,7 +32,7 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
-SPEC = ("pipeline.evaluations", "pipeline.files", "pipeline.model", "pipeline.load")
+SPEC = ("pipeline.evaluations", "pipeline.files", "pipeline.model", "pipeline.load", "pipeline.sending")
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "providers.known", "store.*")
 SHELL = (
     *PURE,
@@ -224,7 +224,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     # a command is a query, then a printer
     "commands": (),
-    "commands.printing.*": (*PURE, "engine.cost.*", "engine.gold.*", "engine.ledger.*", "pipeline.model", "store.*"),
+    "commands.printing.*": (
+        *PURE,
+        "engine.cost.*",
+        "engine.gold.*",
+        "engine.ledger.*",
+        "pipeline.model",
+        "pipeline.sending",
+        "store.*",
+    ),
     "html.*": ("", "charts.*", "commands.printing.text", "common.errors"),
     "commands.call.*": (*SHELL, "commands.printing.*"),
     "commands.check.*": (

@@ -8,7 +8,7 @@ from typing import Any
 from batchpipe.commands.printing.caching import expected_object
 from batchpipe.commands.printing.text import count, duration, money
 from batchpipe.engine.cost.estimate import Estimate
-from batchpipe.pipeline.model import Chunking
+from batchpipe.pipeline.sending import Chunking
 
 
 def estimate_object(estimate: Estimate) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
-from batchpipe.pipeline.model import PipelineFile, Rung
+from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.sending import Rung
 from batchpipe.store.database import Work
 
 # The sides of an evaluation and the judges of its fields.
