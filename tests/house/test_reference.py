@@ -9,7 +9,6 @@ from helpers.schemas import FILE, errors
 from batchpipe.pipeline.model import (
     Budget,
     Check,
-    Chunking,
     Eval,
     EvalField,
     Input,
@@ -19,11 +18,10 @@ from batchpipe.pipeline.model import (
     Pipeline,
     Prompt,
     Rerun,
-    Retry,
     Review,
-    Rung,
 )
 from batchpipe.pipeline.reference import json_schema, keys_table
+from batchpipe.pipeline.sending import Chunking, Retry, Rung
 
 
 def test_a_file_satisfies_the_schema() -> None:
