@@ -88,8 +88,8 @@ def _ladder(found: Report, file: PipelineFile | None) -> Block:
 
 def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None) -> Rung:
     sums = found.sums
-    stands = sums.accepted - sums.review
-    rest = sums.requests - sums.accepted - sums.escalated - sums.failed
+    stands = sums.accepted
+    rest = sums.requests - sums.accepted - sums.review - sums.escalated - sums.failed
     parts = [
         Share(name="stand", number=stands, colour="green"),
         Share(name="to review", number=sums.review, colour="amber"),

@@ -26,6 +26,7 @@ from batchpipe.sql.quoting import quote_list, sql
 COMMIT_SECONDS = 0.5
 CONFIDENCE = "confidence"
 LOCK_SECONDS = 20.0
+MOST_REMEMBERED = 20_000
 OVERTAKEN = "a run has answered this row again meanwhile"
 GONE = "the row is not to be reviewed any more"
 
@@ -102,8 +103,10 @@ class Counter:
             if group:
                 results |= self._recorded(desk, person, group)
             self._done |= results
+            for old in list(self._done)[: max(len(self._done) - MOST_REMEMBERED, 0)]:
+                del self._done[old]
             self._stamp = self.site.stamp()
-            return {"results": list(results.values()), "progress": self._progress()}
+            return {"results": [results[each.id] for each in words], "progress": self._progress()}
 
     def close(self) -> None:
         """Close the desk."""
@@ -206,6 +209,8 @@ class Counter:
                     results[each.id] = {"id": each.id, "key": each.key, "outcome": "overtaken", "message": OVERTAKEN}
                     continue
                 message = said_meanwhile(other, answers[number])
+                if other.verdict != "withdrawn":
+                    self._leases.say([number])
                 told = {"id": each.id, "key": each.key, "outcome": "told", "message": message, "seen": other.seq}
                 results[each.id] = told | {"document": other.document}
         for number, (each, review) in verdicts.items():
@@ -241,8 +246,11 @@ class Counter:
         numbers = _numbers_of(desk, [each.key])
         if each.key in numbers:
             number = numbers[each.key][0]
-            self._leases.return_to(person, [number], time.monotonic())
-            desk.saw(number, _newest_seq(desk), person)
+            with desk.context.database.reading(desk.work) as session:
+                left, seq = newest_words(session, desk.resolved.names, [each.key]), session.seq
+            if not left:  # else the word before it stands again, and nobody has to speak
+                self._leases.return_to(person, [number], time.monotonic())
+            desk.saw(number, seq, person)
         self._agreed = _plus(self._agreed, -1, -int(word.verdict == "accepted"))
         return {each.id: base | {"outcome": "withdrawn", "message": ""}}
 
@@ -301,11 +309,6 @@ def _numbers_of(desk: Desk, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
     """
     statement = sql("SELECT key, number, token FROM work.review WHERE key IN ({keys})", keys=quote_list(keys))
     return {key: (number, token) for key, number, token in desk.work.connection.execute(statement).fetchall()}
-
-
-def _newest_seq(desk: Desk) -> int:
-    with desk.context.database.reading(desk.work) as session:
-        return session.seq
 
 
 def _forms(desk: Desk) -> list[dict[str, Any]]:

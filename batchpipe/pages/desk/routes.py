@@ -157,6 +157,8 @@ def _words(body: Mapping[str, Any]) -> list[Said]:
         raise ValueError(f"a list of at most {MOST_WORDS} words is wanted")
     found = []
     for each in listed:
+        if not isinstance(each, dict):
+            raise TypeError("a word is an object")
         changes = None if each.get("undo") else each.get("changes", {})
         if changes is not None and not isinstance(changes, dict):
             raise ValueError("the changes of a word are an object")
