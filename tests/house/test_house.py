@@ -113,7 +113,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
     ),
-    "engine.exchange.*": (*STEPS, "engine.access.*", "engine.ledger.*", "engine.resolved.*"),
+    "engine.exchange.*": (*STEPS, "engine.access.*", "engine.cost.*", "engine.ledger.*", "engine.resolved.*"),
     "engine.plan.*": (
         *STEPS,
         "engine.answers.*",

@@ -146,3 +146,36 @@ def test_what_is_wrong_with_a_provider_is_said_before_anything_is_sent(gated: Ga
     assert other.code == 2
     assert 'model = "openai:gpt-6-luna"' in other.talk + other.out
     assert gated.project.requests_sent() == 0
+
+
+def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: Gated) -> None:
+    gated.gateway.batches = False
+    gated.tables({"aiprime": "GATE_KEY"})
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    assumed = gated.call("plan", "demo")
+    assert assumed.code == 0
+    assert "aiprime is assumed to take batches" in assumed.out
+    gate = gated.call("run", "demo")
+    assert gate.code == 6, gate.talk
+    for told in (gate, gated.call("plan", "demo")):
+        assert told.code == 6
+        assert 'Write mode = "realtime" under [tool.batchpipe.providers.aiprime]' in told.out + told.talk
+        assert "In realtime it costs about $0.00" in told.out + told.talk
+    assert gated.project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
+    assert {method for method, _, _ in gated.gateway.calls} == {"GET"}
+
+
+def test_another_model_that_answers_is_said_once(gated: Gated) -> None:
+    gated.tables({"aiprime": "GATE_KEY"})
+    gated.gateway.answers_as = "anthropic/claude-haiku-4.5-20251001"
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    assert "answered" not in gated.call("run", "demo").talk
+    gated.gateway.answers_as = "claude-sonnet-4-6"
+    gated.project.rows(numbered(8))
+    (gated.project.root / "pipelines" / "demo.toml").write_text(
+        BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5") + "\n[chunking]\nmax_requests = 3\n"
+    )
+    other = gated.call("run", "demo")
+    assert other.code == 0, other.talk
+    assert other.talk.count("aiprime was asked for claude-haiku-4-5, and claude-sonnet-4-6 answered") == 1
+    assert ("claude-sonnet-4-6",) in gated.project.sql("SELECT DISTINCT model FROM ledger.results")

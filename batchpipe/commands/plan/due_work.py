@@ -8,7 +8,7 @@ from typing import Any
 from batchpipe.commands.call.options import RowsRequest
 from batchpipe.commands.plan.pilot import held_text
 from batchpipe.commands.printing.caching import expected_cache_text
-from batchpipe.commands.printing.estimates import interval_text, rungs_text, time_text
+from batchpipe.commands.printing.estimates import full_price_text, interval_text, rungs_text, time_text
 from batchpipe.commands.printing.text import count, money, pairs
 from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.too_long import TooLong
@@ -80,6 +80,7 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ("pilot", held_text(plan.held) if plan.held else ""),
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
         ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
+        ("prices", full_price_text(estimate)),
         ("rungs", rungs_text(estimate)),
         ("too long", "; ".join(_too_long_text(each) for each in plan.too_long)),
         ("cache", expected_cache_text(estimate.caching)),

@@ -153,6 +153,7 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
         lines.append(
             f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")
         )
+    lines += [f"{name} is assumed to take batches: its `mode` is not set" for name in found.assumed]
     lines += [_type_change(each) for each in found.type_changes]
     if found.unfit_keys is not None:
         lines.append(safe(found.unfit_keys.text))

@@ -24,6 +24,7 @@ def estimate_object(estimate: Estimate) -> dict[str, Any]:
             "cost_high_usd": estimate.high_usd,
             "results_seen": estimate.seen,
             "rungs": [asdict(each) for each in estimate.rungs],
+            **({"full_price": list(estimate.full_price)} if estimate.full_price else {}),
             "caching": expected_object(estimate.caching),
         },
         "waves": estimate.waves,
@@ -33,6 +34,12 @@ def estimate_object(estimate: Estimate) -> dict[str, Any]:
             "batches_seen": estimate.times.batches,
         },
     }
+
+
+def full_price_text(estimate: Estimate) -> str:
+    """Return for which models the price of realtime calls stands in; empty where the prices of batches are known."""
+    models = ", ".join(estimate.full_price)
+    return f"no price in batches is known for {models}: the full price stands in for it" if models else ""
 
 
 def interval_text(estimate: Estimate) -> str:

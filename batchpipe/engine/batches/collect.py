@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from batchpipe.engine.batches.not_understood import (
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
+from batchpipe.engine.batches.result_warnings import model_warnings
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.downloads import (
     WITHOUT_LINE,
@@ -92,6 +93,7 @@ class Collector:
     prices: PriceBook
     poll_interval: float
     rebuilding: bool = False
+    _said: set[str] = field(default_factory=set, init=False)
 
     def collect(self, batch: OpenBatch, state: BatchState) -> CollectedBatch:
         """Download, check, validate and record `batch`. To collect a batch twice changes nothing.
@@ -137,8 +139,12 @@ class Collector:
                     batch.chunk_id, "batch_ended", ended_batch_data(state), self.parts.database.clock()
                 )
         validate_received(self.parts)
-        fill_result_prices(self.parts, self.prices, self.parts.providers.known_of(ended[0][0]), made_on(*ended[0]))
-        collected = self._record(ended, faults)
+        provider = self.parts.providers.known_of(ended[0][0])
+        answered = fill_result_prices(self.parts, self.prices, provider, made_on(*ended[0]))
+        asked = {batch.chunk_id: batch.model for batch, _ in ended}
+        said = model_warnings(self.parts.work.connection, provider, asked, answered)
+        collected = self._record(ended, faults, [each for each in said if each not in self._said])
+        self._said.update(said)
         self.parts.work.connection.execute(query("drop_collected"))
         for batch, _ in ended:
             self.parts.raw_folder.compress(batch.chunk_id)
@@ -241,7 +247,9 @@ class Collector:
         self.parts.work.connection.execute(query("chosen_lines"), WITHOUT_LINE[word]._asdict())
         self.parts.work.connection.execute(query("received_chosen"))
 
-    def _record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
+    def _record(
+        self, ended: Sequence[EndedBatch], faults: Mapping[str, int], said: Sequence[str]
+    ) -> list[CollectedBatch]:
         """Decide each row by the ladder, and record results, decisions, events and the output table in one transaction.
 
         Return what became of each batch, in the order of `ended`.
@@ -257,7 +265,7 @@ class Collector:
             self._forget_decided_since()
         odd = odd_results(connection)
         states = fill_ladder_verdicts(self.parts)
-        warnings = [*oddity_warnings(odd), *self._warnings(faults)]
+        warnings = [*oddity_warnings(odd), *self._warnings(faults), *said]
         stop = _stop_message(uniform, account)
         if stop is None and (odd or faults["missing"]):
             stop = none_understood(connection, odd)

@@ -23,15 +23,18 @@ _COST = (
 )
 
 
-def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date) -> None:
+def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date) -> list[tuple[str, str]]:
     """Fill `work.prices` with the unit prices of the models that answered, as they were on `day`.
 
+    Returns the models that answered, each with the id of its chunk.
     All were sent to `provider`. `day` is the day on which the batch was made. Prices are US dollars.
     Reads `work.received`. Writes `work.prices`.
     """
     connection = parts.work.connection
-    found = connection.execute("SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL").fetchall()
-    rows = prices.rows(provider, [model for (model,) in found], day)
+    found = connection.execute(
+        "SELECT DISTINCT chunk_id::VARCHAR, model FROM work.received WHERE model IS NOT NULL"
+    ).fetchall()
+    rows = prices.rows(provider, sorted({model for _, model in found}), day)
     money = "DECIMAL(20, 15)"
     connection.execute(
         # work.prices: One row is the price of a model in a tier, from a day and a number of input tokens on.
@@ -41,6 +44,7 @@ def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvid
     )
     for row in rows:
         connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
+    return found
 
 
 def insert_results(session: Session, stamp: Mapping[str, Any]) -> None:

@@ -126,7 +126,7 @@ class Submitter:
         Writes `work.chunk`, and drops it; `ledger.requests`, `ledger.events`, the raw folder. Raises ProviderError
         where the provider refuses to list its batches: then no lost batch could be found again.
         """
-        accounts = sent_to(self.parts, rungs, self.account, self.account_url)
+        accounts = sent_to(self.parts, plan.estimate, rungs, self.account, self.account_url)
         age = IntentAge(clock=self.parts.database.clock, monotonic=self.parts.monotonic)
         chunks, open_ids = self._commit_intents(accounts, plan, choose, cache_marks, age)
         if not chunks:

@@ -61,6 +61,7 @@ class Estimate:
     `seen`: number of earlier results with the same model and settings that this estimate is based on.
     `waves`: rounds of batches for what is due now. `further_waves`: rounds for retries and climbs. `limited_by` names
     the budget that makes more of them, and `more_batches` of what is due now; `stopped`: it does not reach for all.
+    `full_price` are models whose price in batches is not known: the price of realtime calls stands in for it.
     """
 
     input_tokens: int
@@ -79,6 +80,7 @@ class Estimate:
     limited_by: str | None = None
     more_batches: int = 0
     stopped: bool = False
+    full_price: Sequence[str] = ()
 
     @property
     def usual_seconds(self) -> float:
@@ -124,7 +126,8 @@ def estimate(
     if once:
         expected = {rung: each.once() for rung, each in expected.items()}
     groups = _groups(session)
-    by_rung = _by_rung(groups, expected, ladder)
+    names = [resolved.providers.full_name(each) for each in resolved.rungs]
+    by_rung = _by_rung(groups, expected, ladder, names)
     most = session.one(query("most"), {"overhead_bytes": OVERHEAD_TOKENS, "climbs": not once})[0]
     cost = _sum([each.cost_usd for each in by_rung])
     low = high = None
@@ -148,6 +151,7 @@ def estimate(
         further_waves=further_waves(groups, expected, -(-requests // max(rounds, 1))),
         times=_times(session, requests, len(chunks)),
         caching=caching,
+        full_price=[names[each.rung - 1] for each in by_rung if ladder[each.rung]["full_price"]],
     )
 
 
@@ -181,9 +185,12 @@ def _groups(session: Session) -> list[DueGroup]:
 
 
 def _by_rung(
-    groups: Sequence[DueGroup], expected: Mapping[int, RungForecast], ladder: Mapping[int, Mapping[str, Any]]
+    groups: Sequence[DueGroup],
+    expected: Mapping[int, RungForecast],
+    ladder: Mapping[int, Mapping[str, Any]],
+    names: Sequence[str],
 ) -> list[RungUsd]:
-    """Return for each rung that rows will reach the expected requests, tokens and cost."""
+    """Return for each rung that rows will reach the expected requests, tokens and cost; `names` are the models'."""
     totals: dict[int, list[float]] = {}
     for group in groups:
         for place, (rung, (rows, share)) in enumerate(zip(group.path, reaches(group.path, expected), strict=True)):
@@ -198,7 +205,7 @@ def _by_rung(
             found.append(
                 RungUsd(
                     rung=rung,
-                    model=row["model"],
+                    model=names[rung - 1],
                     requests=requests,
                     input_tokens=tokens[0],
                     output_tokens=tokens[1],

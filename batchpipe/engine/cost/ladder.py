@@ -34,7 +34,7 @@ LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     realtime_input_usd DECIMAL(20, 15), realtime_output_usd DECIMAL(20, 15),
     input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
     input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
-    error DOUBLE, seen BIGINT)""")
+    error DOUBLE, seen BIGINT, full_price BOOLEAN)""")
 EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
 
 
@@ -151,7 +151,8 @@ def fill_ladder(
         accept = resolved.file.pipeline.models[number - 1].accept
         climbs = accept is not None and number < len(resolved.rungs)
         day = session.now.date()
-        steps = _steps(prices.price(resolved, rung, day))
+        price = prices.price(resolved, rung, day)
+        steps = _steps(price)
         realtime = _steps(prices.price(resolved, rung, day, realtime=True))
         values = _ladder_prices(steps, realtime, {} if number in marked else own)
         values |= most_prices(steps, ttls.get(number))
@@ -163,6 +164,7 @@ def fill_ladder(
             "model": rung.model,
             "settings": settings_text(rung),
             "max_tokens": rung.max_tokens,
+            "full_price": price is not None and not price.exact,
         }
         values |= {
             "input_fixed": found.input.fixed,

@@ -20,6 +20,7 @@ A price file is TOML or JSON, in US dollars per million tokens (`web_search`: pe
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ _PLACES = Decimal("1e-15")
 # `cache_write_tokens_details` in the SDK of GPT-5.6 and later).
 _LONG_WRITE = Decimal(2)
 _PRICE_TABLE = "genai-prices"
+_FULL_PRICE = ", the full price: no batch price is known"
+_OTHER_MODEL = re.compile(r"-(?!latest|preview|exp)[a-z]")
 _BATCH_CONTEXT = {"processing": "batch"}
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "input": ("input_mtok",),
@@ -240,7 +243,7 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
     if tier == "batch":
         used = _model_price(provider, model, day, _BATCH_CONTEXT)
         exact = used != realtime
-    source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}"
+    source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}" + ("" if exact else _FULL_PRICE)
     return Price(provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact)
 
 
@@ -259,7 +262,11 @@ def _list_prices() -> Mapping[str, PriceFile]:
 
 
 def _model_price(provider: str, model: str, day: date, context: Mapping[str, str]) -> Any:
-    """Return the table's own price object. The prefix of a gateway (`vendor/model`) is not part of the model."""
+    """Return the table's own price object; None where the table has none.
+
+    The prefix of a gateway (`vendor/model`) is not part of the model. The table takes a name that only begins like a
+    model's for that model: `x-lite` is another model than `x`, and only a date or `latest` names the same one.
+    """
     from genai_prices import Usage, calc_price
 
     noon = datetime.combine(day, time(12), UTC)
@@ -268,7 +275,8 @@ def _model_price(provider: str, model: str, day: date, context: Mapping[str, str
             found = calc_price(Usage(), name, provider_id=provider, genai_request_timestamp=noon, price_context=context)
         except LookupError:
             continue
-        return found.model_price
+        if not _OTHER_MODEL.match(name.removeprefix(found.model.id)):
+            return found.model_price
     return None
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.common.errors import GateError
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.exchange.no_batches import no_batches_gate
 from batchpipe.engine.exchange.records import refusal
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.providers import Account, Provider, RefusedError
@@ -39,6 +42,7 @@ class SentTo:
 
 def sent_to(
     parts: RunParts,
+    estimate: Estimate,
     rungs: Collection[int],
     account: Callable[[Provider], Account],
     account_url: Callable[[Provider], str],
@@ -46,7 +50,8 @@ def sent_to(
     """Return whom the chunks of each of `rungs` are sent to.
 
     `account` asks a provider for what it says of its account, `account_url` names the account beside the key.
-    Raises ProviderError where a provider refuses to list its batches, CredentialsError without its key.
+    Writes `ledger.events`. Raises ProviderError where a provider refuses to list its batches, CredentialsError without
+    its key, GateError where it has no batch endpoint.
     """
     found: dict[int, SentTo] = {}
     for rung in sorted(rungs):
@@ -55,6 +60,19 @@ def sent_to(
         try:
             named = account(provider)
         except RefusedError as error:
+            if error.kind == "no_batch_endpoint":
+                raise _gate(parts, estimate, known, account_url(provider)) from error
             raise refusal(error, provider.key_hash) from error
         found[rung] = SentTo(known=known, provider=provider, account=named, url=account_url(provider))
     return found
+
+
+def _gate(parts: RunParts, estimate: Estimate, provider: KnownProvider, url: str) -> GateError:
+    """Record that a provider has no batch endpoint, and return the gate.
+
+    Writes `ledger.events`.
+    """
+    data = {"provider": provider.name, "protocol": provider.protocol, "base_url": url}
+    with parts.writing() as session:
+        parts.add_event(session, "no_batch_endpoint", data, chunk_id=None)
+    return no_batches_gate(parts.resolved, provider, url, estimate)

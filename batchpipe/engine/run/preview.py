@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.common import modes
-from batchpipe.common.errors import GateError
+from batchpipe.common.errors import BatchpipeError, GateError
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
+from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.ledger.events import is_paused, load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
@@ -85,6 +86,7 @@ class Preview:
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
     type_changes: Sequence[TypeChange] = ()
     unfit_keys: UnfitKeys | None = None
+    assumed: Sequence[str] = ()  # providers of the settings that are taken to have batches, since nothing says so
 
     @property
     def requests(self) -> int:
@@ -200,6 +202,7 @@ def _planned(
         unknown = raw_log(context).unknown(session, resolved.names)
         asked = {each.argument for each in orders if each.kind == "redo"}
         edits = [each for each in ladder_edits(session, resolved) if each.argument not in asked]
+        modes_of, no_batches = _modes(session, context, resolved, plan)
     return Preview(
         resolved=resolved,
         plan=plan,
@@ -213,12 +216,34 @@ def _planned(
         paused=paused,
         unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
-        gate=gate or keys_gate(database, work, resolved, plan),
+        gate=gate or keys_gate(database, work, resolved, plan) or no_batches,
+        assumed=modes_of,
         edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
         type_changes=changes,
         unfit_keys=unfit,
     )
+
+
+def _modes(
+    session: Session, context: Context, resolved: Resolved, plan: Plan
+) -> tuple[Sequence[str], GateError | None]:
+    """Return the providers of which nothing says that they take batches, and the gate where one is known to take none.
+
+    The built-in providers at their own addresses take batches. Reads `ledger.batches`, `ledger.events`.
+    """
+    asked = {each.name: each for each in map(resolved.provider_of, resolved.rungs) if not each.own_address}
+    if not asked or not plan.requests or context.settings.emulator:
+        return (), None
+    urls = {}
+    for name, known in asked.items():
+        if known.mode is None:
+            with suppress(BatchpipeError):  # a variable of the address is not set, which the run says
+                urls[name] = context.providers_of(resolved.file).url(name)
+    recorded = recorded_modes(session, list(urls.values()))
+    without = next((name for name, url in urls.items() if recorded.get(url) == "realtime"), None)
+    gate = no_batches_gate(resolved, asked[without], urls[without], plan.estimate) if without is not None else None
+    return [name for name, url in urls.items() if url not in recorded], gate
 
 
 def _meanwhile(

@@ -250,6 +250,9 @@ WHERE NOT EXISTS (
 -- name: unpriced
 SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND model NOT IN (SELECT model FROM work.prices)
 
+-- name: full_price
+SELECT DISTINCT model FROM work.prices WHERE tier = 'batch' AND NOT exact ORDER BY model
+
 -- name: not_batch_tier
 SELECT count(*) FROM work.received JOIN work.ended USING (chunk_id)
 WHERE processing <> 'batch' AND batch_id IS NOT NULL

@@ -104,6 +104,17 @@ FROM refused r
 WHERE place = 1
 GROUP BY chunk_id
 
+-- name: recorded_modes
+-- What was found out last about each address: that it takes batches, or that it has no endpoint for them.
+SELECT base_url, arg_max(mode, moment)
+FROM (
+    SELECT base_url, 'batch' AS mode, submitted_at AS moment FROM ledger.batches WHERE submitted_at IS NOT NULL
+    UNION ALL
+    SELECT data ->> 'base_url', 'realtime', recorded_at FROM ledger.events WHERE kind = 'no_batch_endpoint'
+)
+WHERE list_contains($urls::VARCHAR[], base_url)
+GROUP BY base_url
+
 -- name: open_sizes
 SELECT requests, batch_id FROM ledger.batches WHERE is_open AND list_contains($base_urls::VARCHAR[], base_url)
 

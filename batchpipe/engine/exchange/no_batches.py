@@ -1,0 +1,37 @@
+"""Addresses that have no batch endpoint: the gate that a run stops at, and what the ledger knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from batchpipe.common.errors import GateError
+from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.providers.known import KnownProvider
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+def no_batches_gate(resolved: Resolved, provider: KnownProvider, url: str, estimate: Estimate) -> GateError:
+    """Return the gate of a provider without a batch endpoint, with what the same costs in realtime."""
+    usd = [each.realtime_usd for each in estimate.rungs if _is_asked(resolved, each.rung, provider)]
+    known = [each for each in usd if each is not None]
+    cost = f"about ${sum(known):.2f}" if usd and len(known) == len(usd) else "a price that is not known"
+    return GateError(
+        f"{provider.name} has no batch endpoint at {url}: nothing was sent. In realtime it costs {cost}",
+        where=resolved.name,
+        hint=f'Write mode = "realtime" under [tool.batchpipe.providers.{provider.name}], or for this run: '
+        f"batchpipe run {resolved.name} --realtime",
+    )
+
+
+def _is_asked(resolved: Resolved, rung: int, provider: KnownProvider) -> bool:
+    return resolved.provider_of(resolved.rungs[rung - 1]).name == provider.name
+
+
+def recorded_modes(session: Session, urls: Sequence[str]) -> Mapping[str, str]:
+    """Return what the ledger has recorded of addresses: "batch" where one took a batch, "realtime" where it has none.
+
+    Reads `ledger.batches`, `ledger.events`.
+    """
+    return dict(session.rows(query("recorded_modes"), {"urls": list(urls)}))
