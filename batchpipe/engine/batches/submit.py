@@ -195,7 +195,7 @@ class Submitter:
         The provider is not asked for its account, since no batch is ever searched for.
         Reads and writes what `_commit_intents` does, and raises the same.
         """
-        accounts = sent_to(self.parts, rungs, lambda provider: Account(), self.account_url)
+        accounts = sent_to(self.parts, plan.estimate, rungs, lambda provider: Account(), self.account_url)
         chunks, _ = self._commit_intents(accounts, plan, choose, cache_marks, age, {"mode": "realtime"})
         found = next(iter(chunks.items()), None)
         return None if found is None else AskingChunk(*found, accounts[found[1].rung])

@@ -232,7 +232,8 @@ def _modes(
 
     The built-in providers at their own addresses take batches. Reads `ledger.batches`, `ledger.events`.
     """
-    asked = {each.name: each for each in map(resolved.provider_of, resolved.rungs) if not each.own_address}
+    in_batches = [resolved.provider_of(each) for each in resolved.rungs if each.mode == "batch"]
+    asked = {each.name: each for each in in_batches if not each.own_address}
     if not asked or not plan.requests or context.settings.emulator:
         return (), None
     urls = {}
