@@ -20,8 +20,8 @@ from batchpipe.engine.batches.not_understood import (
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
 from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
-from batchpipe.engine.batches.result_warnings import model_warnings
 from batchpipe.engine.cost.ladder import PriceBook
+from batchpipe.engine.exchange.answering_models import model_warnings
 from batchpipe.engine.exchange.downloads import (
     WITHOUT_LINE,
     download_results,
