@@ -31,7 +31,11 @@ from batchpipe.cli.shared_options import (
     Plot,
     Precision,
     Recall,
+    ReviewerAccuracy,
+    ReviewerUsd,
     Risk,
+    Shares,
+    SharesBy,
     Target,
     Tune,
     Wait,
@@ -142,6 +146,8 @@ def report(
     pipelines: Pipelines = None,
     html: Html = None,
     with_rows: WithRows = False,
+    shares: Shares = None,
+    by: SharesBy = None,
     as_json: Json = False,
 ) -> Task:
     """Report cost, savings, tokens, valid answers by rung, and how good the estimates were."""
@@ -149,7 +155,7 @@ def report(
     def act(call: Call) -> int:
         from batchpipe.commands.report.report import report as command
 
-        return command(call, pipelines or [], html=html, with_rows=with_rows)
+        return command(call, pipelines or [], html=html, with_rows=with_rows, shares=shares, by=by)
 
     return Task(act=act, given=context.obj, json=as_json, pipelines=pipelines or [])
 
@@ -168,6 +174,8 @@ def evaluate(
     target: Target = None,
     as_good_as: AsGoodAs = None,
     labels: Labels = None,
+    reviewer_usd: ReviewerUsd = None,
+    reviewer_accuracy: ReviewerAccuracy = None,
     precision: Precision = None,
     recall: Recall = None,
     risk: Risk = None,

@@ -117,6 +117,17 @@ FailUnder: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     str | None, typer.Option("--against", metavar="V", help="Exit 1 if worse than version V: v3, a hash or a git ref.")
 ]
+Shares: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--shares",
+        metavar="FIELD",
+        help="Report the share of each value of this field, with an interval by the reviewed sample.",
+    ),
+]
+SharesBy: TypeAlias = Annotated[
+    str | None, typer.Option("--by", metavar="COLUMN", help="With --shares: for each value of this column apart.")
+]
 AsGoodAs: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -128,6 +139,24 @@ AsGoodAs: TypeAlias = Annotated[
 Labels: TypeAlias = Annotated[
     int | None,
     typer.Option("--labels", metavar="N", help="With --as-good-as: how many rows are answered for it. Default: 400."),
+]
+ReviewerUsd: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--reviewer-usd",
+        metavar="X",
+        help="With --tune: a person is the last rung, for this many US dollars a row.",
+    ),
+]
+ReviewerAccuracy: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--reviewer-accuracy",
+        min=0,
+        max=1,
+        metavar="X",
+        help="The share of rows that a person gets right. Default: from rows that people reviewed, else 1.",
+    ),
 ]
 Precision: TypeAlias = Annotated[
     list[str] | None,

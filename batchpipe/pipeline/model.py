@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from batchpipe.pipeline.codes import Code
+from batchpipe.pipeline.review_table import Review
 from batchpipe.pipeline.sending import Chunking, Retry, Rung
 from batchpipe.pipeline.value_types import (
     NAME_PATTERN,
@@ -192,14 +193,6 @@ class Pilot(Frozen):
     meanwhile: Literal["wait", "previous"] = Field(
         default="wait", description='`"previous"`: new rows go on under the last approved version until approval.'
     )
-
-
-class Review(Frozen):
-    """`[review]`: rows that a person should see, beside those whose answer no rung accepted."""
-
-    where: str | None = Field(default=None, description="SQL over input and output: `review` shows such rows.")
-    sample: Share = Field(default=0.0, description="Share of the rows, by hash of the key, that `review` shows.")
-    show: Names = Field(default=(), description="Input columns shown beside those that the prompt uses.")
 
 
 class Budget(Frozen):

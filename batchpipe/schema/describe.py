@@ -124,3 +124,8 @@ def _likely_branch(error: Any) -> list[Any]:
         )
     ]
     return fitting[0] if len(fitting) == 1 else []
+
+
+def is_closed(schema: Mapping[str, Any]) -> bool:
+    """Return whether the schema of a field lists all its values: an enum, a const or a boolean."""
+    return "enum" in schema or "const" in schema or schema.get("type") == "boolean"

@@ -9,7 +9,7 @@ from typing import Any
 
 from projects import Project
 
-from batchpipe.engine.quality.review import Desk, RowReview
+from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.pipeline.load import load
 
 
@@ -31,13 +31,18 @@ def desk_of(project: Project, which: str = "open", person: str = "ada") -> Itera
         context.close()
 
 
+def _seen(row: ReviewRow) -> dict[str, Any]:
+    """Return the document with the model's values in the fields that a row of the sample hides."""
+    return {**{name: row.answer[name] for name in row.hidden if name in row.answer}, **row.document}
+
+
 def correct(
     project: Project, changes: Mapping[int, Mapping[str, Any]], *, which: str = "again", person: str = "ada"
 ) -> None:
     """Set fields of rows by their key."""
     with desk_of(project, which, person) as desk:
         rows = {int(json.loads(row.key)[0]): row for row in desk.all_rows()}
-        wanted = [(rows[key], {**rows[key].document, **fields}) for key, fields in changes.items()]
+        wanted = [(rows[key], {**_seen(rows[key]), **fields}) for key, fields in changes.items()]
         judged = desk.validate([(row.number, document) for row, document in wanted])
         assert [error for _, error in judged] == [""] * len(judged)
         verdicts = [

@@ -32,7 +32,14 @@ BUSY_HELP_CPU_SECONDS = 0.5
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
 PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
-SPEC = ("pipeline.evaluations", "pipeline.files", "pipeline.model", "pipeline.load", "pipeline.sending")
+SPEC = (
+    "pipeline.evaluations",
+    "pipeline.files",
+    "pipeline.load",
+    "pipeline.model",
+    "pipeline.review_table",
+    "pipeline.sending",
+)
 STEPS = (*PURE, *SPEC, "", "common.*", "providers", "providers.known", "store.*")
 SHELL = (
     *PURE,
@@ -323,7 +330,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "commands.results.*",
         "commands.status.*",
         "engine.gold.*",
+        "engine.ledger.*",
         "engine.resolved.*",
+        "engine.source.snapshot",
     ),
     "commands.docs.*": ("commands.call.*", "common.errors"),
     "commands.emulator": (*SAID, "common.errors", "emulator"),

@@ -18,9 +18,9 @@ from batchpipe.pipeline.model import (
     Pipeline,
     Prompt,
     Rerun,
-    Review,
 )
 from batchpipe.pipeline.reference import json_schema, keys_table
+from batchpipe.pipeline.review_table import Review
 from batchpipe.pipeline.sending import Chunking, Retry, Rung
 
 

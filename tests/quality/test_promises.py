@@ -11,7 +11,7 @@ from decimal import Decimal
 from math import comb, inf, sqrt
 
 import pytest
-from helpers.confidences import confidence
+from helpers.confidences import population
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import critical_hits, labels_needed, lower_bound
@@ -21,27 +21,6 @@ from batchpipe.evaluation.sequence import GRID, path_of, tune_by_all
 from batchpipe.evaluation.tuning import tune_by_half
 
 RISK = 0.05
-USD_PER_ROW = (Decimal("0.00025"), Decimal("0.00074"), Decimal("0.00124"))
-POPULATION = 3_080
-
-
-def population(seed: int, accuracies: Sequence[float], *, knows: float, n: int = POPULATION) -> list[Row]:
-    """Return rows answered by models of these accuracies.
-
-    Each confidence is the chance of being right as far as the model knows it: with `knows` 0 it says nothing. Mistakes
-    of the models fall on the same rows more often than by chance.
-    """
-    drawn = random.Random(seed)
-    rows: list[Row] = []
-    for _ in range(n):
-        ease = drawn.random()
-        row: list[Answer] = []
-        for accuracy, usd in zip(accuracies, USD_PER_ROW, strict=True):
-            right = (ease if drawn.random() < 0.5 else drawn.random()) < accuracy
-            sure = confidence(drawn, right, accuracy, knows)
-            row.append(Answer(valid=True, correct=right, confidence=sure, cost_usd=usd))
-        rows.append(row)
-    return rows
 
 
 def draws(full_sweep: bool) -> int:

@@ -156,6 +156,8 @@ class EvalRequest:
     target: float | None = None
     as_good_as: str | None = None
     labels: int | None = None
+    reviewer_usd: str | None = None
+    reviewer_accuracy: float | None = None
     precision: Sequence[str] = ()
     recall: Sequence[str] = ()
     risk: float | None = None

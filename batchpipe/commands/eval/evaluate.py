@@ -15,9 +15,10 @@ from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.eval.agreement import LABELS, agreement_notes, prepare_rows
 from batchpipe.commands.eval.choices import choices_object
 from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
-from batchpipe.commands.eval.history import history, remember
+from batchpipe.commands.eval.history import history, remember, remember_tuned
 from batchpipe.commands.eval.html import eval_file
 from batchpipe.commands.eval.judges import judge_notes, judges_object
+from batchpipe.commands.eval.person import read_person
 from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
 from batchpipe.commands.eval.refusals import EVERY, refuse
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
@@ -104,10 +105,12 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             labels = _record_versions(context, work, file, evaluation)
             waiting, judged = _answer(call, request, context, evaluation)
             found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
-            known = _known(evaluation, found[0]) if request.tune and not waiting else None
+            known = _known(evaluation, found[0], request) if request.tune and not waiting else None
         tuned = None
         if known is not None:
             tuned = tune_ladder(context, file, params, known, promise_of(request, claims))
+            if tuned.queue is not None and not made_up:
+                remember_tuned(context, work, file, *tuned.queue)
         if not waiting and not made_up and request.sample is None and request.as_good_as is None:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
@@ -123,7 +126,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     return PENDING if waiting else FAILED_ROWS if below else DONE
 
 
-def _known(evaluation: Evaluation, numbers: PromptNumbers) -> Known:
+def _known(evaluation: Evaluation, numbers: PromptNumbers, request: EvalRequest) -> Known:
     """Return what is known of the gold rows for tuning."""
     key = evaluation.sides[0].ladder.file.pipeline.input.key
     failed = numbers.unanswered
@@ -140,6 +143,7 @@ def _known(evaluation: Evaluation, numbers: PromptNumbers) -> Known:
         if evaluation.top is not None
         else picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
         columns=evaluation.sides[0].ladder.columns,
+        person=read_person(evaluation, request),
     )
 
 

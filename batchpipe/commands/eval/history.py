@@ -109,6 +109,16 @@ def history_object(found: Sequence[PastEvaluation]) -> list[dict[str, Any]]:
     ]
 
 
+def remember_tuned(context: Context, work: Work, file: PipelineFile, target: float, accepts: Mapping[str, Any]) -> None:
+    """Record the thresholds with which a person as the last rung is promised to bring the table to `target`.
+
+    `accepts` has the condition of each model that is used, None for one whose every answer stands.
+    Writes `ledger.events`.
+    """
+    with context.database.writing(work, None) as session:
+        add_event(session, file.pipeline.name, "tuned", {"target": target, "accepts": dict(accepts)})
+
+
 def history(call: Call, file: PipelineFile, page: Path | None = None) -> int:
     """Print the newest evaluation of each prompt version, or write it to an HTML page. Nothing is sent."""
     with call.context() as context:

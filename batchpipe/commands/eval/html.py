@@ -72,7 +72,7 @@ def eval_sections(report: EvalReport, *, with_rows: bool) -> list[Section]:
 
 def tuned_sections(found: Tuned) -> list[Section]:
     """Return the curve of cost and accuracy, what is promised, and the lines to paste."""
-    models = [each.model for each in found.file.pipeline.models]
+    models = found.names
     curve = Picture(chart=tuning_curve(found.tuning, models, "Cost against accuracy"))
     words = Sentences(found=[found.tuning.guarantee])
     return [

@@ -54,6 +54,7 @@ def refuse_agreement(request: EvalRequest) -> None:
         "--against": request.against is not None,
         "--history": request.history,
         "--html": request.html is not None,
+        "--reviewer-usd": request.reviewer_usd is not None,
     }
     for option, given in against.items():
         if given:
@@ -69,14 +70,17 @@ def refuse_tuning(request: EvalRequest) -> None:
 
     Raises UsageError for options that do not go together, or a promise that cannot be read.
     """
-    given = (request.target, request.risk, request.plot)
+    given = (request.target, request.risk, request.plot, request.reviewer_usd, request.reviewer_accuracy)
     promised = (*request.precision, *request.recall)
     if not request.tune and (request.held_out or promised or any(each is not None for each in given)):
-        what = "--target, --precision, --recall, --risk, --held-out and --plot go with --tune"
+        what = "--target, --precision, --recall, --risk, --held-out, --plot and --reviewer-usd go with --tune"
         raise UsageError(what, where=COMMAND_LINE, hint="Add --tune.")
     if request.held_out and promised:
         what = "--precision and --recall promise for rows to come, and --held-out for the rest of this table"
         raise UsageError(what, where=COMMAND_LINE, hint="Leave out --held-out.")
+    if request.reviewer_accuracy is not None and request.reviewer_usd is None:
+        what = "--reviewer-accuracy goes with --reviewer-usd"
+        raise UsageError(what, where=COMMAND_LINE, hint="Say what a row costs: --reviewer-usd 0.05")
     for each in request.precision:
         read_claim("precision", each)
     for each in request.recall:

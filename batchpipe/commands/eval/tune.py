@@ -12,6 +12,7 @@ from typing import Any
 from batchpipe.charts.tuning_curve import tuning_curve
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import EvalRequest
+from batchpipe.commands.eval.person import Person, names_of, person_object, person_text
 from batchpipe.commands.eval.quality import Outcome
 from batchpipe.commands.eval.report import interval
 from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
@@ -21,6 +22,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview
 from batchpipe.evaluation.claims import Claim, ClaimResult
+from batchpipe.evaluation.field_comparison import class_name
 from batchpipe.evaluation.guarantee import guarantee
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.sequence import tune_by_all
@@ -46,6 +48,22 @@ class Tuned:
     accepts: Mapping[int, str | None]
     redo_usd: Decimal | None
     top: str | None = None
+    person: Person | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the rungs: the models, and the person where there is one."""
+        return names_of([each.model for each in self.file.pipeline.models], self.person)
+
+    @property
+    def queue(self) -> tuple[float, dict[str, str | None]] | None:
+        """Return the promised target, with the condition of each model under which no person sees its answer; None
+        without a person or a promise.
+        """
+        target = self.tuning.target
+        if self.person is None or not self.tuning.reached or target is None:
+            return None
+        return target, {self.names[rung - 1]: accept for rung, accept in self.accepts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +85,7 @@ class Promise:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is known of the gold rows: the answers of each rung, which of them are right, the rungs that a row may use,
-    and the true values. `picked` are the rows that promise nothing.
+    and the true values. `picked` are the rows that promise nothing. `person` is the last rung, None without one.
     """
 
     by_rung: Mapping[int, Sequence[Outcome]]
@@ -76,6 +94,7 @@ class Known:
     truths: Mapping[str, Mapping[str, Any]]
     picked: frozenset[str]
     columns: Sequence[Column]
+    person: Person | None = None
 
 
 def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
@@ -121,6 +140,7 @@ def tune_ladder(
             )
             for number in sorted(answers)
         ]
+        + ([known.person.answer(key, _true_values(wanted.claims, known.truths[key]))] if known.person else [])
         for key in keys
     ]
     if wanted.held_out:
@@ -135,7 +155,19 @@ def tune_ladder(
     accepts = ladder_accepts(tuning.ladder, wanted.claims, confidence, known.columns)
     redo_usd = _redo_usd(context, file, params, accepts)
     left_out = len(known.masks) - len(keys)
-    return Tuned(file=file, tuning=tuning, left_out=left_out, accepts=accepts, redo_usd=redo_usd, top=wanted.top)
+    return Tuned(
+        file=file,
+        tuning=tuning,
+        left_out=left_out,
+        accepts={rung: accept for rung, accept in accepts.items() if rung in answers},
+        redo_usd=redo_usd,
+        top=wanted.top,
+        person=known.person,
+    )
+
+
+def _true_values(claims: Sequence[Claim], truth: Mapping[str, Any]) -> tuple[bool, ...]:
+    return tuple(class_name(truth[each.field]) == each.value for each in claims)
 
 
 def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]) -> Answer | None:
@@ -192,6 +224,7 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
         },
         "promises": [_claim_object(each) for each in found.tuning.claims],
         "left_out_of_promise": found.left_out,
+        **person_object(found.person, found.tuning, len(found.names)),
     }
 
 
@@ -239,6 +272,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
         table(header, lines, terminal=call.terminal, right=(2, 3)),
         *_claims(tuning, call),
         tuning.guarantee,
+        *([person_text(found.person, tuning, len(found.names))] if found.person is not None else []),
         *_left_out(found),
         f"To paste:\n\n{tuned_toml(found)}",
         f"It is applied to rows already answered by: {apply}\nIts cost: {redo}",
@@ -309,18 +343,16 @@ def write_plot(found: Tuned, path: Path) -> None:
 
     Raises UsageError where the file cannot be written.
     """
-    models = [each.model for each in found.file.pipeline.models]
     try:
-        path.write_text(tuning_curve(found.tuning, models, found.file.pipeline.name).file, encoding="utf-8")
+        path.write_text(tuning_curve(found.tuning, found.names, found.file.pipeline.name).file, encoding="utf-8")
     except OSError as error:
         what = f"the picture cannot be written: {error.strerror}"
         raise UsageError(what, where=str(path), hint="Choose another file: --plot out.svg") from error
 
 
 def _singles(found: Tuned) -> list[list[object]]:
-    models = found.file.pipeline.models
     return [
-        [models[each.ladder.rungs[0] - 1].model, interval(each.accuracy), *_prices(each)]
+        [found.names[each.ladder.rungs[0] - 1], interval(each.accuracy), *_prices(each)]
         for each in found.tuning.singles
     ]
 

@@ -13,18 +13,31 @@ from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import DaySums, Report, RungSums, Sums, VersionSums, read_reports, report_object
 from batchpipe.commands.report.rows import LEFT_OUT, rows_section
 from batchpipe.commands.report.rungs import quality_pairs, quality_parts
+from batchpipe.commands.report.shares import read_shares, shares_object, shares_text
 from batchpipe.commands.report.words import booked_text, tokens_text
 from batchpipe.commands.status.read import Named, Run, chosen
+from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.html.links import NO_LINKS
 from batchpipe.html.render import one_file, report_path, write_report
 
 
-def report(call: Call, arguments: Sequence[str], *, html: str | None = None, with_rows: bool = False) -> int:
+def report(
+    call: Call,
+    arguments: Sequence[str],
+    *,
+    html: str | None = None,
+    with_rows: bool = False,
+    shares: str | None = None,
+    by: str | None = None,
+) -> int:
     """Print the reports; without `arguments` those of every pipeline of the project and of the ledger.
 
-    With `html` they are written to that file; rows are only there `with_rows`.
+    With `html` they are written to that file; rows are only there `with_rows`. With `shares` the report is about the
+    shares of that field, by the values of the column `by`.
     """
+    if shares is not None or by is not None:
+        return _report_shares(call, arguments, shares, by, html)
     page = report_path(call.path(html), html) if html is not None else None
     named, single = chosen(call, arguments)
     with call.context() as context:
@@ -38,6 +51,26 @@ def report(call: Call, arguments: Sequence[str], *, html: str | None = None, wit
     for number, each in enumerate(reports if page is None else ()):
         again = call.suggest(f"eval {each.pipeline} --models all")
         call.out(("\n" if number else "") + _text(each, again, call.terminal))
+    return 0
+
+
+def _report_shares(call: Call, arguments: Sequence[str], field: str | None, by: str | None, html: str | None) -> int:
+    """Print the shares of a field. With `--json` the object of the report has them too."""
+    if field is None:
+        raise UsageError("--by goes with --shares", where="--by", hint="Name the field: --shares label --by plan")
+    if html is not None:
+        raise UsageError("--shares and --html exclude each other", where="--html", hint="Give one of them.")
+    if len(arguments) != 1:
+        raise UsageError("the shares of one pipeline are asked for", where="--shares", hint="Name one pipeline.")
+    file = call.one_pipeline(arguments[0], "report NAME --shares FIELD")
+    with call.context() as context:
+        found = read_shares(call, context, file, field, by)
+        if call.json:
+            named = [Named(name=file.pipeline.name, names=tuple(file.pipeline.names), file=file)]
+            (whole,) = read_reports(context, named, everything=False)
+            call.out(report_object(whole) | shares_object(found))
+            return 0
+    call.out(shares_text(found, call.terminal))
     return 0
 
 

@@ -21,10 +21,12 @@ SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
 KEYS = "[a] accept  [c] correct a field  [s] skip  [b] back  [q] leave  [↑ ↓] scroll"
 WHY = {
     "ladder": "no rung of the ladder was sure",
+    "target": "its answer is not sure enough for [review] target",
     "where": "[review] where holds",
     "sample": "it is in the sample",
 }
 SHOWN_CHARACTERS = 20_000
+HIDDEN = "(hidden until you have chosen)"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class RowScreen:
     """The state of the screen. `draft` is the document as it would be recorded, `said` what was said of the row before.
 
     `columns` are the input columns to show; the others are folded unless `unfolded`. `prompt` replaces the keys while a
-    question is asked; `options` are the possible replies.
+    question is asked; `options` are the possible replies. `decided` are the fields that the person has set.
     """
 
     row: ReviewRow
@@ -44,6 +46,12 @@ class RowScreen:
     prompt: str = ""
     options: Sequence[str] = ()
     scroll: int = 0
+    decided: set[str] = field(default_factory=set)
+
+    @property
+    def hides(self) -> bool:
+        """Return whether the model's answer is hidden: until the person has chosen every field that is."""
+        return any(name not in self.draft and name not in self.decided for name in self.row.hidden)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,6 +167,9 @@ def _input_text(value: str | None) -> str:
 def _field(symbol: str, form: FieldForm, shown: RowScreen) -> tuple[str, str, str, str]:
     """Return symbol, name, the model's value, and the value that replaces it."""
     before, after = shown.row.answer.get(form.name, ABSENT), shown.draft.get(form.name, ABSENT)
+    if shown.hides:
+        chosen = form.name in shown.decided
+        return symbol, safe(form.name), HIDDEN, f"→ {value_text(after)}" if chosen else ""
     changed = type(before) is not type(after) or before != after
     return symbol, safe(form.name), value_text(before), f"→ {value_text(after)}" if changed else ""
 

@@ -25,6 +25,7 @@ from batchpipe.schema.typed import ABSENT, FieldForm
 
 Move = Literal["on", "back", "leave"]
 OVERTAKEN = "a run has answered this row again meanwhile: skip it, and review it in the next session"
+CHOOSE = "choose the hidden fields first, by [c]: what the model says is shown when you have chosen"
 NOTHING = "0"
 SHOWN_OPTIONS = 12
 
@@ -55,6 +56,8 @@ class Walk:
         shown = RowScreen(row=row, draft=draft, columns=self.desk.shown_columns, unfolded=self._unfolded, said=said)
         while True:
             match self._key(shown):
+                case "a" if shown.hides:
+                    shown.message = CHOOSE
                 case "a":
                     shown.message = self._take(row, shown.draft)
                     if not shown.message:
@@ -129,6 +132,9 @@ class Walk:
         else:
             draft[form.name] = value[0]
         shown.draft = draft
+        shown.decided.add(form.name)
+        if shown.hides:
+            return ""
         [(_, error)] = self.desk.validate([(shown.row.number, draft)])
         return error
 

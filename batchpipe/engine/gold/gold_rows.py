@@ -58,7 +58,8 @@ class GoldRows:
     """The rows that models answer: `rows` has the columns that prompts read, `work.truth` has the true values.
 
     Rows that were left out: `shown` because the prompt shows them, `missing` because the input has no such key,
-    `unseen` because a reviewed row lacks a column that the prompt reads.
+    `unseen` because a reviewed row lacks a column that the prompt reads. `people`: how many gold rows people reviewed,
+    and how many of them as gold says.
     """
 
     rows: Snapshot
@@ -66,6 +67,7 @@ class GoldRows:
     missing: int
     reviewed: FromReview
     unseen: int = 0
+    people: tuple[int, int] = (0, 0)
 
 
 class GoldInputs:
@@ -203,6 +205,7 @@ def choose_rows(
     """
     connection = work.connection
     missing = _fill_truth(work, gold.snapshot, gold, given, prompts[0]) if gold.snapshot is not None else 0
+    people = _people(work, gold) if gold.snapshot is not None else (0, 0)
     take_reviewed(work, given, empty=gold.snapshot is None)
     shown = 0
     for prompt in prompts:
@@ -213,7 +216,18 @@ def choose_rows(
     if not _count(work, "SELECT count(*) FROM work.truth"):
         raise _nothing_left(gold, prompts[0].file)
     rows = subset(work, given, Sql("SELECT key_id FROM work.truth"), path)
-    return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work))
+    return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work), people=people)
+
+
+def _people(work: Work, gold: Gold) -> tuple[int, int]:
+    """Return how many rows of `work.truth` people reviewed, and how many of them as gold says.
+
+    Reads `work.truth`, `work.gold_reviews`.
+    """
+    names = (quote_identifier(each.name) for each in gold.fields)
+    same = joined(" AND ", (sql("t.{name} IS NOT DISTINCT FROM r.{name}", name=name) for name in names))
+    [found] = work.connection.execute(query("reviewed_and_gold", same=same)).fetchall()
+    return found[0], found[1]
 
 
 def field_comparison(field: GoldField) -> FieldComparison | None:

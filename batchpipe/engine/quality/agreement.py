@@ -21,6 +21,7 @@ from batchpipe.engine.quality.evaluate import EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.prepare import Wanted, sides_over
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import Eval, EvalField, PipelineFile
+from batchpipe.schema.describe import is_closed
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -95,11 +96,6 @@ def _fields(ladder: Resolved) -> tuple[GoldField, ...]:
         hint = 'Name the fields to compare: fields = { label = "exact" } under [eval].'
         raise PipelineError(what, where=ladder.file.where("[output.fields]"), hint=hint)
     return found
-
-
-def is_closed(schema: Mapping[str, Any]) -> bool:
-    """Return whether the schema of a field lists all its values: an enum, a const or a boolean."""
-    return "enum" in schema or "const" in schema or schema.get("type") == "boolean"
 
 
 def _number_of(context: Context, side: EvaluatedPrompt, top: str) -> int:

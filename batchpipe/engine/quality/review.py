@@ -13,13 +13,16 @@ from typing import Any
 
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.context import Context
+from batchpipe.engine.gold.sample import sample_parameter, sample_parts
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.output.output_table import merge_output, writing_output
+from batchpipe.engine.quality.review_target import target_conditions
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.schema import exact_json
 from batchpipe.schema.columns import value_sql
+from batchpipe.schema.describe import is_closed
 from batchpipe.schema.typed import FieldForm, field_forms
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
@@ -27,7 +30,6 @@ from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
-MILLION = 1_000_000
 WANTED = {
     "open": Sql("same_input AND reviewed_by IS NULL AND len(chosen) > 0"),
     "again": Sql("same_input AND (reviewed_by IS NOT NULL OR len(chosen) > 0)"),
@@ -39,8 +41,9 @@ WANTED = {
 class ReviewRow:
     """An answer under review. `answer` is the model's document, `document` the same with what was corrected before.
 
-    `key` is a JSON list of texts. `chosen` says why a person should see the row: ladder, where, sample. `token` changes
-    with the answer and with each review of it.
+    `key` is a JSON list of texts. `chosen` says why a person should see the row: ladder, target, where, sample. `token`
+    changes with the answer and with each review of it. `hidden` are the fields that the person chooses without the
+    model's answer; `document` lacks them.
     """
 
     number: int
@@ -56,6 +59,7 @@ class ReviewRow:
     same_input: bool
     token: str
     input: Mapping[str, str | None]
+    hidden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +131,9 @@ class Desk:
 
         Reads the ledger. Writes `work.review_answers`, `work.review`.
         """
-        review = self.resolved.file.pipeline.review
         # Answers that nobody is to see are not looked up; what `where` holds for is not known before.
-        few = which == "open" and self.resolved.review_where is None
+        review = self.resolved.file.pipeline.review
+        few = which == "open" and self.resolved.review_where is None and review.target is None
         names = quote_list(self.resolved.names)
         with self.context.database.reading(self.work) as session:
             keyed = self.snapshot.path.with_name("keyed.parquet")
@@ -139,8 +143,10 @@ class Desk:
                 pipelines=names,
                 among=Sql("review OR sampled") if few else Sql("true"),
                 reviewed=standing_reviews(session, self.resolved.names),
+                **sample_parts(self.resolved.file),
             )
-            session.execute(statement, {"sample": round(review.sample * MILLION)})
+            session.execute(statement, {"sample": sample_parameter(self.resolved.file)})
+            target = target_conditions(session, self.resolved, self.context.providers)
         columns = self.snapshot.columns
         listed = quote_list(each.name for each in columns)
         connection = self.work.connection
@@ -151,6 +157,8 @@ class Desk:
                 names=sql("[{listed}]", listed=listed),
                 texts=texts_sql(columns),
                 where=self._where(self.resolved.review_where),
+                sure=self._sure(target or {}),
+                by_target=Sql("false" if target is None else "true"),
                 snapshot=self.snapshot.relation,
                 wanted=WANTED[which],
             )
@@ -269,6 +277,18 @@ class Desk:
             each.number: each for each in others if each.seq > self._seen.get((each.number, people[each.number]), 0)
         }
 
+    def _sure(self, conditions: Mapping[int, Condition | None]) -> Sql:
+        """Return SQL for the key_id of the answers that reach `[review] target` without a person."""
+        parts = [
+            sql(
+                "SELECT key_id FROM work.review_answers WHERE rung = {rung}{condition}",
+                rung=number_sql(rung),
+                condition=sql(" AND key_id IN ({keys})", keys=self._where(each)) if each is not None else Sql(""),
+            )
+            for rung, each in conditions.items()
+        ]
+        return joined(" UNION ALL ", [self._where(None), *parts])
+
     def _where(self, condition: Condition | None) -> Sql:
         """Return SQL for the key_id of the answers for which `condition` is true."""
         if condition is None:
@@ -293,9 +313,18 @@ class Desk:
             truth=condition.truth,
         )
 
+    @property
+    def _blind(self) -> frozenset[str]:
+        """Return the fields that are hidden in rows of the sample: those whose values the schema lists."""
+        review = self.resolved.file.pipeline.review
+        if not review.blind or not review.sample:
+            return frozenset()
+        return frozenset(name for name, each in self.resolved.full_schema["properties"].items() if is_closed(each))
+
     def _read(self, chosen: Sql) -> Iterator[ReviewRow]:
         names = [each.name for each in self.snapshot.columns]
         texts = texts_sql(self.snapshot.columns)
+        blind = self._blind
         cursor = self.work.connection.cursor()
         cursor.execute(query("review_row", texts=texts, snapshot=self.snapshot.relation, chosen=chosen))
         columns = [each[0] for each in cursor.description or ()]
@@ -303,6 +332,9 @@ class Desk:
             found = dict(zip(columns, values, strict=True))
             found["answer"], found["document"] = map(exact_json.loads, (found["answer"], found["document"]))
             found["input"] = dict(zip(names, found["input"], strict=True))
+            if blind and "sample" in found["chosen"] and found["reviewed_by"] is None:
+                found["hidden"] = blind
+                found["document"] = {name: each for name, each in found["document"].items() if name not in blind}
             yield ReviewRow(**found)
 
 

@@ -117,7 +117,7 @@ function accept(seen) {
   const one = row();
   if (!one || desk.dataset.readOnly !== undefined) return;
   const changes = draftOf(one);
-  const missing = one.blind && state.fields.find((each) => !each.optional && !(each.name in changes));
+  const missing = one.blind && state.fields.find((each) => one.hidden.includes(each.name) && !each.optional && !(each.name in changes));
   if (missing) { state.notice = `${missing.name} is still empty`; draw(); return; }
   const told = state.told.get(one.key);
   if (told?.seen && !seen) { state.notice = `press ${keyOf("overrule")} to overrule, ${keyOf("skip")} to skip`; draw(); return; }

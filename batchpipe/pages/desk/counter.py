@@ -162,9 +162,10 @@ class Counter:
             "by": f"{row.model or 'unknown'}, rung {row.rung}, prompt {row.version}",
             "shown": [[name, row.input[name]] for name in shown],
             "rest": [[name, text] for name, text in row.input.items() if name not in shown and name not in hidden],
-            "blind": False,
+            "blind": bool(row.hidden),
+            "hidden": sorted(row.hidden),
             "texts": _texts(desk, row.document),
-            "answers": [_answer(desk, each, confidence) for each in answers.get(row.key, ())],
+            "answers": [_answer(desk, each, confidence) for each in answers.get(row.key, ()) if not row.hidden],
         }
 
     def _recorded(self, desk: Desk, person: str, group: Sequence[Said]) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ WHERE {same}
 SELECT
     count(*) FILTER (list_contains(_chosen, 'sample')),
     count(*) FILTER (list_contains(_chosen, 'ladder') AND NOT list_contains(_chosen, 'sample')),
-    count(*) FILTER (list_contains(_chosen, 'where') AND NOT list_has_any(_chosen, ['sample', 'ladder'])),
+    count(*) FILTER (list_has_any(_chosen, ['where', 'target']) AND NOT list_has_any(_chosen, ['sample', 'ladder'])),
     count(*) FILTER (len(_chosen) = 0)
 FROM work.reviewed_truth
 WHERE key_id IN (SELECT key_id FROM work.truth)
@@ -113,6 +113,35 @@ FROM (SELECT key, {row_key} AS same_key FROM {rows}) s
 JOIN work.truth t ON t.key = s.key
 JOIN work.reviewed_truth r ON r.key_id = t.key_id
 WHERE NOT list_contains(r._chosen, 'sample') AND s.same_key NOT IN ({known})
+
+-- name: reviewed_and_gold
+-- Of the gold rows that people reviewed, how many they gave the gold values to.
+SELECT count(*), count(*) FILTER ({same}) FROM work.truth t JOIN work.gold_reviews r USING (key_id)
+
+-- name: seen_twice
+-- The rows that two people reviewed, each by his first word, and on how many of them both said the same.
+WITH said AS (
+    SELECT key_id, custom_id, reviewed_by, arg_min(after, seq) AS after
+    FROM ledger.reviews
+    WHERE pipeline IN ({pipelines}) AND verdict <> 'withdrawn'
+    GROUP BY key_id, custom_id, reviewed_by
+)
+SELECT count(*), count(*) FILTER ({same})
+FROM said a JOIN said b ON a.key_id = b.key_id AND a.custom_id = b.custom_id AND a.reviewed_by < b.reviewed_by
+
+-- name: pace_of_review
+-- The median of the seconds between two reviews of a person that followed each other within ten minutes.
+SELECT median(seconds)
+FROM (
+    SELECT date_diff('millisecond', lag(recorded_at) OVER (PARTITION BY reviewed_by ORDER BY seq), recorded_at) / 1000.0
+        AS seconds
+    FROM ledger.reviews WHERE pipeline IN ({pipelines})
+)
+WHERE seconds BETWEEN 0.5 AND 600
+
+-- name: tuned
+-- The thresholds of tuned ladders whose last rung is a person, the newest first.
+SELECT data FROM ledger.events WHERE kind = 'tuned' AND pipeline IN ({pipelines}) ORDER BY seq DESC
 
 -- name: gold_leave_out
 DELETE FROM work.truth

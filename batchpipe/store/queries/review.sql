@@ -41,24 +41,15 @@ WHERE h.pipeline IN ({pipelines}) AND {not_withdrawn} AND len(list_filter(
 )) = 0
 ORDER BY h.key_id, h.seq DESC
 
--- name: review_answers
--- The newest accepted answer of each key, with its request and with the values that stand.
--- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
-CREATE OR REPLACE TABLE work.review_answers AS
-WITH accepted AS (
-    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
-        arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
-    FROM ledger.decisions
-    WHERE pipeline IN ({pipelines}) AND state = 'accepted'
-    GROUP BY key_id
-),
+-- name: sample_draws
+-- Each key with a number from 0 to 999,999, by which it is in a sample or not.
 -- A row is in the sample by the md5 of `review ` and its key's hash as a decimal number. DuckDB takes 75 microseconds to
 -- write one number of 128 bits as text, so that its digits are worked out here, nine at a time: h and l are the upper
 -- and the lower 64 bits, 18, 446744073 and 709551616 the digits of 2 ** 64, and s0 to s4 the digits of the number with
 -- what each carries over.
-halves AS (
+WITH halves AS (
     SELECT key_id, ('0x' || left(number, 16))::UBIGINT AS h, ('0x' || right(number, 16))::UBIGINT AS l
-    FROM (SELECT key_id, work.draw_order(key_id) AS number FROM accepted WHERE $sample > 0)
+    FROM (SELECT key_id, work.draw_order(key_id) AS number FROM {keys})
 ),
 digits AS (
     SELECT key_id, h // 1000000000000000000 AS h2, h // 1000000000 % 1000000000 AS h1, h % 1000000000 AS h0,
@@ -78,16 +69,47 @@ texts AS (
         lpad((s0 % 1000000000)::VARCHAR, 9, '0')
     ), '0'), ''), '0') AS number
     FROM sum3
-),
+)
 -- Of that md5, its bytes from the last to the first, the last six decimal digits: 2 ** 64 leaves 551616 of a million.
-sampled AS (
-    SELECT key_id
-    FROM (SELECT key_id, work.draw_order(md5('review ' || number)::UUID) AS drawn FROM texts)
-    WHERE (('0x' || left(drawn, 16))::UBIGINT % 1000000 * 551616 + ('0x' || right(drawn, 16))::UBIGINT % 1000000)
-        % 1000000 < $sample
+SELECT key_id, (('0x' || left(drawn, 16))::UBIGINT % 1000000 * 551616 + ('0x' || right(drawn, 16))::UBIGINT % 1000000)
+    % 1000000 AS draw
+FROM (SELECT key_id, work.draw_order(md5('review ' || number)::UUID) AS drawn FROM texts)
+
+-- name: doubts
+-- The weight of each answer in a sample by doubt: the less sure the answer, the more often it is drawn.
+doubts AS (
+    SELECT a.key_id, CASE
+        WHEN r.confidence BETWEEN 0 AND 1 THEN 0.25 + 2.5 * sqrt(r.confidence * (1 - r.confidence))
+        ELSE 1.5
+    END AS weight
+    FROM accepted a
+    LEFT JOIN (
+        SELECT custom_id, TRY_CAST(json_extract_string(arg_max(output, seq), {confidence}) AS DOUBLE) AS confidence
+        FROM ledger.results
+        WHERE pipeline IN ({pipelines}) AND output IS NOT NULL GROUP BY custom_id
+    ) r USING (custom_id)
+),
+
+-- name: review_answers
+-- The newest accepted answer of each key, with its request and with the values that stand.
+-- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
+CREATE OR REPLACE TABLE work.review_answers AS
+WITH accepted AS (
+    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
+        arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted'
+    GROUP BY key_id
+),
+{doubts}sampled AS (
+    SELECT key_id, d.draw / 1000000.0 AS draw, {probability} AS probability
+    FROM ({draws}) d {with_doubts}
+    WHERE d.draw / 1000000.0 < {probability}
 ),
 chosen AS (
-    SELECT * FROM (SELECT *, key_id IN (SELECT key_id FROM sampled) AS sampled FROM accepted) WHERE {among}
+    SELECT *
+    FROM (SELECT a.*, s.key_id IS NOT NULL AS sampled, s.draw, s.probability FROM accepted a LEFT JOIN sampled s USING (key_id))
+    WHERE {among}
 ),
 asked AS (
     SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
@@ -117,10 +139,11 @@ LEFT JOIN (SELECT key_id, max(seq) AS seq FROM ledger.reviews WHERE pipeline IN 
     ON n.key_id = c.key_id
 
 -- name: review_rows
+-- The rows of the sample come first, in the order in which they are drawn, so that those reviewed first are a sample too.
 -- Answers whose row is in the input, with the reason why a person should see them, and whether their input is the same.
 -- work.review: One row is an answer that a person is to see, with its number on the screen.
 CREATE OR REPLACE TABLE work.review AS
-SELECT row_number() OVER (ORDER BY position) - 1 AS number, *
+SELECT row_number() OVER (ORDER BY sampled DESC, CASE WHEN sampled THEN draw / probability END, position) - 1 AS number, *
 FROM (
     SELECT
         a.*, s.position, s.key, {values_as_now} AS values_as_now,
@@ -131,7 +154,8 @@ FROM (
         )) = 0 AS same_input,
         list_filter(
             [
-                CASE WHEN a.review THEN 'ladder' END,
+                CASE WHEN a.review AND NOT {by_target} THEN 'ladder' END,
+                CASE WHEN {by_target} AND a.key_id NOT IN (SELECT key_id FROM ({sure})) THEN 'target' END,
                 CASE WHEN a.key_id IN (SELECT key_id FROM ({where})) THEN 'where' END,
                 CASE WHEN a.sampled THEN 'sample' END
             ],
@@ -182,6 +206,7 @@ INSERT INTO ledger.reviews BY NAME
 SELECT
     $pipeline AS pipeline, w.key_id, w.key, w.input_hash, w.prompt_version, w.custom_id, w.input_columns, w.input_values,
     v.verdict, w.answer AS before, v.after::JSON AS after, w.chosen,
+    CASE WHEN w.sampled THEN w.probability END AS sample_probability,
     coalesce(v.reviewed_by, $reviewed_by) AS reviewed_by, NULL::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.new_reviews v
 JOIN work.review w USING (number)

@@ -1,6 +1,6 @@
 """Tests of promises for one value of a field: precision and recall, alone and together.
 
-`pytest tests/quality/test_value_promises.py --full-sweep` draws 2,000 samples of gold rows for each case.
+`pytest tests/economy/test_value_promises.py --full-sweep` draws 2,000 samples of gold rows for each case.
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+"""`[review] target`: the rows that a person must see, so that the table reaches the target.
+
+`eval --tune --target X --reviewer-usd Y` finds the thresholds with a promise, and records them. A row whose answer does
+not satisfy the threshold of the rung that answered is a person's, and so is a row of a rung that is not used there.
+"""
+
+from __future__ import annotations
+
+import json
+
+from batchpipe.common.errors import PipelineError
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.providers.known import KnownProviders
+from batchpipe.sql.conditions import Condition, parse_condition
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Session
+from batchpipe.store.queries import query
+
+
+def target_conditions(
+    session: Session, resolved: Resolved, providers: KnownProviders
+) -> dict[int, Condition | None] | None:
+    """Return for each rung the condition under which its answer may stand without a person; None for a rung whose every
+    answer may, and no entry for a rung whose answers a person sees. None in all where the file has no target.
+
+    Reads `ledger.events`. Raises PipelineError where no promise for the target is recorded.
+    """
+    target = resolved.file.pipeline.review.target
+    if target is None:
+        return None
+    recorded = [json.loads(row[0]) for row in session.rows(query("tuned", pipelines=quote_list(resolved.names)))]
+    found = next((each for each in recorded if each["target"] >= target), None)
+    name = resolved.name
+    if found is None:
+        what = f"nothing is promised for {target:.1%}: which rows a person must see is not known"
+        hint = f"To find it, with gold: batchpipe eval {name} --tune --target {target:g} --reviewer-usd 0.05"
+        raise PipelineError(what, where=resolved.file.where("[review] target"), hint=hint)
+    accepts = {providers.split(model): accept for model, accept in found["accepts"].items()}
+    conditions: dict[int, Condition | None] = {}
+    for number, rung in enumerate(resolved.file.pipeline.models, start=1):
+        model = providers.split(rung.model)
+        if model not in accepts:
+            continue
+        accept = accepts[model]
+        conditions[number] = accept and parse_condition(
+            session.connection,
+            accept,
+            fields=[each.name for each in resolved.columns],
+            columns=[each.name for each in resolved.input_columns],
+            where=f"batchpipe eval {name} --tune",
+        )
+    return conditions

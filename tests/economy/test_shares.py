@@ -1,0 +1,229 @@
+"""Tests of shares of a field's values: their intervals, the sample that they need, and rows shown without the answer.
+
+`pytest tests/economy/test_shares.py --full-sweep` draws 2,000 samples of 200 reviewed rows for each population.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import pytest
+from calls import ask
+from helpers.reviewed import desk_of
+from projects import BASIC, Project, numbered
+
+from batchpipe.commands.call.call import Call
+from batchpipe.commands.call.options import ReviewRequest
+from batchpipe.commands.report.report import report
+from batchpipe.commands.review.review import review
+from batchpipe.commands.review.screen import HIDDEN, Progress, RowScreen, screen
+from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.engine.quality.review import RowReview
+from batchpipe.evaluation.shares import Reviewed, jeffreys, share_of, shares_of
+
+ROWS = 2_977
+REVIEWED = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    truths: Sequence[str]
+    answers: Sequence[str]
+    probabilities: Sequence[float]
+
+    def share(self, value: str) -> float:
+        return self.truths.count(value) / len(self.truths)
+
+
+def table(seed: int, shares: dict[str, float], accuracy: float, *, by_doubt: bool = False) -> Table:
+    """Return a table whose model is right on the share `accuracy` of the rows, and knows a part of its mistakes."""
+    drawn = random.Random(seed)
+    truths = [value for value, share in shares.items() for _ in range(round(share * ROWS))]
+    drawn.shuffle(truths)
+    answers, weights = [], []
+    for truth in truths:
+        right = drawn.random() < accuracy
+        answers.append(truth if right else drawn.choice([each for each in shares if each != truth]))
+        doubtful = drawn.random() < (0.3 if right else 0.8)
+        weights.append((1.8 if doubtful else 0.5) if by_doubt else 1.0)
+    scale = REVIEWED / sum(weights)
+    return Table(truths, answers, [min(each * scale, 1.0) for each in weights])
+
+
+def drawn_rows(rows: Table, drawn: random.Random) -> Reviewed:
+    """Draw the first rows in the order of number / probability, as `review` shows them."""
+    ranks = [drawn.random() / each for each in rows.probabilities]
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    limit = ranks[order[REVIEWED]]
+    places = order[:REVIEWED]
+    return Reviewed(
+        answers=rows.answers,
+        places=places,
+        truths=[rows.truths[place] for place in places],
+        probabilities=[min(rows.probabilities[place] * limit, 1.0) for place in places],
+    )
+
+
+SHARES = {"a": 0.4, "b": 0.25, "c": 0.15, "d": 0.1, "e": 0.06, "f": 0.03, "g": 0.01}
+
+
+@pytest.mark.parametrize(("accuracy", "by_doubt"), [(0.914, False), (0.914, True), (0.784, False), (0.97, False)])
+def test_the_interval_holds_the_true_share(full_sweep: bool, accuracy: float, by_doubt: bool) -> None:
+    rows, drawn, draws = table(3, SHARES, accuracy, by_doubt=by_doubt), random.Random(5), 2_000 if full_sweep else 40
+    values = SHARES if full_sweep else ("a", "d", "g")
+    held, worth = dict.fromkeys(values, 0), dict.fromkeys(values, 0.0)
+    for _ in range(draws):
+        reviewed = drawn_rows(rows, drawn)
+        for value in values:
+            found = share_of(reviewed, value)
+            assert found.low is not None
+            assert found.high is not None
+            held[value] += found.low <= rows.share(value) <= found.high
+            worth[value] += found.worth / draws
+    noise = 2 * sqrt(0.05 * 0.95 / draws)
+    for value in values:
+        assert held[value] / draws >= 0.94 - noise
+        if SHARES[value] >= 0.1:
+            assert held[value] / draws <= 0.975 + noise
+            if accuracy > 0.9 and not by_doubt:
+                assert worth[value] >= 3 * REVIEWED * 0.95
+
+
+def test_a_share_without_model_is_the_interval_of_jeffreys_and_all_rows_reviewed_leave_no_doubt() -> None:
+    same = Reviewed(answers=["x"] * 400, places=range(100), truths=["y"] * 20 + ["x"] * 80, probabilities=[0.25] * 100)
+    found = share_of(same, "y")
+    low, high = jeffreys(20, 100)
+    assert found.share == pytest.approx(0.2)
+    assert found.counted == 0
+    assert found.low == pytest.approx(0.2 - (0.2 - low) * sqrt(0.75))
+    assert found.high == pytest.approx(0.2 + (high - 0.2) * sqrt(0.75))
+    everything = Reviewed(answers=["x", "y"] * 10, places=range(20), truths=["x"] * 20, probabilities=[1.0] * 20)
+    assert [(each.value, each.share, each.low, each.high) for each in shares_of(everything, None)] == [
+        ("x", 1.0, 1.0, 1.0),
+        ("y", 0.0, 0.0, 0.0),
+    ]
+    nobody = share_of(Reviewed(answers=["x", "y"], places=(), truths=(), probabilities=()), "x")
+    assert (nobody.share, nobody.low, nobody.worth) == (0.5, None, 0)
+
+
+PIPELINE = BASIC.replace("amount: ", "") + '\n[output]\ninclude = ["lang"]\n\n[review]\nsample = 0.4\n'
+
+
+@pytest.fixture
+def sampled(project: Project) -> Project:
+    project.rows(numbered(120, german=40))
+    project.pipeline(PIPELINE)
+    project.run()
+    return project
+
+
+def review_first(project: Project, rows: int, *, skip: Sequence[int] = ()) -> list[str]:
+    """Let a person choose the label of the first rows of the sample, and return their keys in the order shown."""
+    with desk_of(project) as desk:
+        shown = [row for row in desk.all_rows() if "sample" in row.chosen]
+        assert all(row.hidden == {"label"} and "label" not in row.document and "label" in row.answer for row in shown)
+        chosen = [row for place, row in enumerate(shown[:rows]) if place not in skip]
+        documents = [
+            dict(row.document) | {"label": "bug" if row.number % 5 == 0 else row.answer["label"]} for row in chosen
+        ]
+        verdicts = [
+            RowReview(number=row.number, document=document, accepted=document == row.answer)
+            for row, document in zip(chosen, documents, strict=True)
+        ]
+        assert desk.record(verdicts) == []
+        return [row.key for row in shown]
+
+
+def shares(project: Project, **options: Any) -> Any:
+    def act(call: Call, _: None) -> int:
+        return report(call, ["demo"], shares="label", **options)
+
+    return ask(project, act, None, as_json=True).value
+
+
+def test_the_reviewed_rows_of_the_sample_count_in_their_order(sampled: Project) -> None:
+    with pytest.raises(UsageError, match="nobody has reviewed the first"):
+        shares(sampled)
+    order = review_first(sampled, 25, skip=[20])
+    assert 30 <= len(order) <= 70
+    found = shares(sampled)
+    assert found["pipeline"] == "demo"
+    assert sum(each["share"] for each in found["shares"]) == pytest.approx(1, abs=0.05)
+    assert {each["reviewed"] for each in found["shares"]} == {20}
+    assert all(each["low"] <= each["share"] <= each["high"] and each["by"] is None for each in found["shares"])
+    by = shares(sampled, by="lang")["shares"]
+    assert {each["by"] for each in by} == {"en", "de"}
+    assert {sum(each["reviewed"] for each in by if each["value"] == value) for value in ("bug",)} == {20}
+    for group in ("en", "de"):
+        assert sum(each["share"] for each in by if each["by"] == group) == pytest.approx(1, abs=0.1)
+    text = ask(sampled, lambda call, _: report(call, ["demo"], shares="label"), None, as_json=False).out
+    assert "1 person saw 20 of the" in text
+    assert "4 reviewed rows not counted yet" in text
+    recorded = sampled.sql("SELECT DISTINCT sample_probability FROM ledger.reviews")
+    assert recorded == [(0.4,)]
+    for options, words in (({"by": "nothing"}, "no column 'nothing'"),):
+        with pytest.raises(UsageError, match=words):
+            shares(sampled, **options)
+
+
+def test_unsure_answers_are_drawn_more_often_and_their_probability_is_recorded(project: Project) -> None:
+    project.rows(numbered(120))
+    project.pipeline(
+        PIPELINE + 'by = "doubt"\nblind = false\n\n[eval]\nconfidence = "score"\nfields = { label = "exact" }\n'
+    )
+    project.run()
+    with desk_of(project) as desk:
+        rows = [row for row in desk.all_rows() if "sample" in row.chosen]
+        assert all(not row.hidden and row.document == row.answer for row in rows)
+        verdicts = [RowReview(number=row.number, document=row.document, accepted=True) for row in rows]
+        assert desk.record(verdicts) == []
+    found = project.sql(
+        "SELECT abs(sample_probability - least(1, 0.4 * (0.25 + 2.5 * sqrt(c * (1 - c))))) < 1e-6 "
+        "FROM (SELECT sample_probability, (before->>'$.score')::DOUBLE AS c FROM ledger.reviews)"
+    )
+    assert found
+    assert all(same for (same,) in found)
+    assert {each["reviewed"] for each in shares(project)["shares"]} == {len(rows)}
+    project.pipeline(PIPELINE + 'by = "doubt"\n')
+    with pytest.raises(PipelineError, match="no field 'confidence'"), desk_of(project):
+        pass
+
+
+def test_a_row_of_the_sample_hides_the_answer_until_the_person_has_chosen(sampled: Project) -> None:
+    with desk_of(sampled) as desk:
+        row = next(desk.all_rows())
+        shown = RowScreen(row=row, draft=dict(row.document), columns=desk.shown_columns)
+        size = os.terminal_size((100, 40))
+        before = "\n".join(screen(shown, Progress(pipeline="demo", rows=1), desk.forms, size))
+        assert HIDDEN in before
+        assert str(row.answer["label"]) not in before.replace("[c] correct", "")
+        shown.draft = {**shown.draft, "label": "bug"}
+        shown.decided.add("label")
+        assert not shown.hides
+        after = "\n".join(screen(shown, Progress(pipeline="demo", rows=1), desk.forms, size))
+        assert HIDDEN not in after
+        assert str(row.answer["label"]) in after
+
+
+def test_a_sheet_leaves_the_hidden_cells_empty_and_takes_what_is_written(sampled: Project) -> None:
+    path = sampled.root / "review.csv"
+    ask(sampled, review, ReviewRequest(pipeline="demo", export=str(path)), as_json=True)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["label"] for line in lines} == {""}
+    for line in lines[:3]:
+        line["label"] = "other"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, lines[0].keys())
+        writer.writeheader()
+        writer.writerows(lines)
+    done = json.loads(ask(sampled, review, ReviewRequest(pipeline="demo", source=str(path)), as_json=True).out)
+    assert done["accepted"] + done["corrected"] == 3
+    assert {each["reviewed"] for each in shares(sampled)["shares"]} == {3}
