@@ -15,6 +15,9 @@ from batchpipe.providers.values import Limits, RungSettings
 
 Mode = Literal["batch", "realtime"]
 
+# A batch that the whole queue takes has at most so many bytes a token: texts of all languages have about 3 to 6.
+BYTES_A_TOKEN = 3
+DAY_SECONDS, LEAST_SECONDS = 86_400, 3_600
 # The name of a whole model, as `family-number`, and the prefix of names of fine-tuned models.
 _WHOLE_MODEL = re.compile(r"[a-z][a-z0-9.]*-[a-z0-9.-]+")
 _FINE_TUNED = "ft"
@@ -53,7 +56,18 @@ class KnownProvider:
     def batch_limits(self) -> Limits:
         """Return the limits on one batch: the protocol's, as far as the settings name no other."""
         own: dict[str, Any] = {key: value for key, value in self.limits.items() if key != "max_queued_tokens"}
-        return replace(self.rules.limits, **own)
+        found = replace(self.rules.limits, **own)
+        if self.results_seconds is not None:
+            found = replace(found, results_seconds=self.results_seconds)
+        tokens = self.limits.get("max_queued_tokens")
+        return found if tokens is None else replace(found, max_bytes=min(found.max_bytes, tokens * BYTES_A_TOKEN))
+
+    @property
+    def results_seconds(self) -> int | None:
+        """Return how long results are to stay there; an hour at least. None: as long as the provider keeps them."""
+        days = self.keep_results_days
+        longest = self.rules.limits.results_seconds
+        return None if days is None else min(max(days * DAY_SECONDS, LEAST_SECONDS), longest)
 
     def named(self, rung: RungSettings) -> RungSettings:
         """Return `rung` with the provider's own name of the model."""

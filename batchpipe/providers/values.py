@@ -39,7 +39,7 @@ class Limits:
     `results_seconds`: how long it keeps the results, from `created_at`. `create` says how a batch whose submit has no
     known outcome is found: by the `label` that the provider keeps with it, or `blind`, by its size and custom ids.
     `queued` is what the provider's queue counts; `max_batches` how many batches may be open at once, None for any
-    number.
+    number. `results_may_expire` says that a batch may name a shorter time for its results.
     """
 
     max_requests: int
@@ -48,6 +48,7 @@ class Limits:
     create: CreateKind = "blind"
     queued: Literal["requests", "input_tokens"] = "requests"
     max_batches: int | None = None
+    results_may_expire: bool = False
 
 
 class Message(NamedTuple):
@@ -117,12 +118,14 @@ class Shipment:
     """Describes one try to send one chunk: `count` requests of one rung, whose model has the provider's name.
 
     `label` is the chunk's alone: at most 60 characters of `[a-z0-9-]`. `headers` are those of `batch_headers`.
+    `results_seconds` is how long the provider is to keep the results; None: as long as it does by itself.
     """
 
     label: str
     rung: RungSettings
     count: int
     headers: Mapping[str, str]
+    results_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

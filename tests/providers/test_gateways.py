@@ -163,6 +163,10 @@ def test_a_gateway_without_batches_is_found_out_before_anything_is_sent(gated: G
         assert "In realtime it costs about $0.00" in told.out + told.talk
     assert gated.project.sql("SELECT count(*) FROM ledger.requests") == [(0,)]
     assert {method for method, _, _ in gated.gateway.calls} == {"GET"}
+    gated.tables({"aiprime": "GATE_KEY"}, 'mode = "realtime"\n')
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    assert gated.project.sql("SELECT provider, count(*) FROM ledger.results GROUP BY ALL") == [("aiprime", 4)]
 
 
 def test_another_model_that_answers_is_said_once(gated: Gated) -> None:
@@ -179,3 +183,28 @@ def test_another_model_that_answers_is_said_once(gated: Gated) -> None:
     assert other.code == 0, other.talk
     assert other.talk.count("aiprime was asked for claude-haiku-4-5, and claude-sonnet-4-6 answered") == 1
     assert ("claude-sonnet-4-6",) in gated.project.sql("SELECT DISTINCT model FROM ledger.results")
+
+
+def test_limits_of_a_provider_hold_batches_back(gated: Gated) -> None:
+    """Ten rows, at most two batches at once, and a queue of about as many tokens as three requests."""
+    text = BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5")
+    gated.tables({"aiprime": "GATE_KEY"}, "limits = { max_batches = 2, max_queued_tokens = 500 }\n")
+    gated.project.rows(numbered(10))
+    gated.project.pipeline(text)
+    gated.project.faults({"delay_seconds": 0.3})
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    batches = list(gated.project.log()["batches"].values())
+    sizes = gated.project.sql("SELECT bytes FROM ledger.batches")
+    assert sum(each["total"] for each in batches) == 10
+    assert len(batches) >= 3
+    assert max(size for (size,) in sizes) <= 500 * 3.5
+    overlapping = gated.project.sql(
+        "SELECT max((SELECT count(*) FROM ledger.batches b WHERE b.submitted_at <= a.submitted_at "
+        "AND b.collected_at > a.submitted_at)) FROM ledger.batches a"
+    )
+    assert overlapping[0][0] <= 2
+    gated.tables({"aiprime": "GATE_KEY"}, "keep_results_days = 3\n")
+    kept = gated.call("plan", "demo")
+    assert kept.code == 2
+    assert "keep_results_days" in kept.talk

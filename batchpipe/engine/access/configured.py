@@ -49,7 +49,7 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         hint = f"Give the table another name than {name}, which is that of a built-in provider."
         raise UsageError(f"the provider {name} speaks its own protocol", where=place, hint=hint)
     limits = {key: value for key, value in table.limits.model_dump().items() if value is not None}
-    return KnownProvider(
+    found = KnownProvider(
         name=name,
         protocol=protocol,
         endpoint=table.endpoint,
@@ -60,6 +60,11 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         keep_results_days=table.keep_results_days,
         own_address=name in REGISTRY and table.base_url is None,
     )
+    if table.keep_results_days is not None and not found.rules.limits.results_may_expire:
+        where = f"[tool.batchpipe.providers.{name}] keep_results_days"
+        what = f"the protocol {protocol} does not let a batch say how long its results stay"
+        raise UsageError(what, where=where, hint="Remove the line.")
+    return found
 
 
 def price_book(settings: Settings, root: Path, environment: Mapping[str, str]) -> PriceBook:

@@ -15,6 +15,7 @@ from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, project_limits, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
+from batchpipe.engine.exchange.queues import queue_room
 from batchpipe.engine.ledger.events import Load, load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
@@ -159,7 +160,8 @@ class ChunkChooser:
                 whole = min(self._whole(start), caching.most)
                 if (busy.requests or chunks) and not asks and not is_worth_sending(left.requests, whole):
                     break  # more of them fit once what is queued has ended
-                count = free_size(min(whole, left.requests), sizes)
+                fits = self._fitting_queue(session, rung, start, min(whole, left.requests), chunks)
+                count = free_size(fits, sizes)
                 if not count:
                     break
                 room = BudgetRoom(left_usd=left.usd, number=busy.bounded + len(chunks) + 1)
@@ -190,6 +192,24 @@ class ChunkChooser:
             requests=chunking.max_queued - busy.requests,
             bytes=UPLOAD_BYTES,
             usd=usd,
+        )
+
+    def _fitting_queue(self, session: Session, rung: int, start: int, count: int, chunks: Sequence[NextChunk]) -> int:
+        """Return how many of `count` requests from `start` on the queue of the rung's provider has room for.
+
+        Reads `ledger.batches`.
+        """
+        if self.mode == "realtime":
+            return count
+        resolved = self.resolved
+        settings = resolved.rungs[rung - 1]
+        provider = resolved.provider_of(settings)
+        beside = [each for each in chunks if resolved.provider_of(resolved.rungs[each.rung - 1]) == provider]
+        return queue_room(session, provider, settings).fitting(
+            count,
+            lambda number: self._bytes(start, number),
+            len(beside),
+            sum(self._bytes(each.start, each.count) for each in beside if each.rung == rung),
         )
 
     def _start(self, chunks: Sequence[NextChunk]) -> int | None:

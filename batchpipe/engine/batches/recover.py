@@ -238,7 +238,7 @@ class Recovery:
             with saving(path):
                 self._providers.of(batch).collect(state.batch_id, path)
         except (NotSentError, UnavailableError, RefusedError) as error:
-            limits = self._providers.known_of(batch).rules.limits
+            limits = self._providers.known_of(batch).batch_limits
             age = (state.answered_at or now) - (state.created_at or batch.prepared_at)
             if state.archived and isinstance(error, RefusedError):
                 return _Fate(why="its results are gone", young=age.total_seconds() < limits.results_seconds)

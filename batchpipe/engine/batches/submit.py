@@ -293,7 +293,13 @@ class Submitter:
         return Post(
             body=body,
             provider=provider,
-            shipment=Shipment(label=label_of(chunk_id), rung=named, count=chunk.count, headers=headers),
+            shipment=Shipment(
+                label=label_of(chunk_id),
+                rung=named,
+                count=chunk.count,
+                headers=headers,
+                results_seconds=resolved.provider_of(rung).results_seconds,
+            ),
         )
 
     def _create(self, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:

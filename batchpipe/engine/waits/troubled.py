@@ -204,8 +204,8 @@ class TroubledBatches:
 
     def _kept_for(self, batch: OpenBatch) -> timedelta:
         """Return how long the provider keeps the results of a batch, from the time at which it was made."""
-        rules = self.resolved.providers.recorded(batch.provider, batch.protocol, batch.endpoint).rules
-        return timedelta(seconds=rules.limits.results_seconds)
+        provider = self.resolved.providers.recorded(batch.provider, batch.protocol, batch.endpoint)
+        return timedelta(seconds=provider.batch_limits.results_seconds)
 
     def _age(self, batch: OpenBatch, state: BatchState | None, answered_at: datetime | None = None) -> timedelta:
         """Return the age of a batch by the provider's clock, where it is known; else by ours."""

@@ -95,7 +95,7 @@ class Calls(Rules):
         """Make a batch of the uploaded file, which bears the shipment's label."""
         if input_id is None:
             input_id = self._uploaded_now(body, shipment, timeout_seconds)
-        life = model_data()["files"]["life_seconds"]
+        life = shipment.results_seconds or model_data()["files"]["life_seconds"]
         order = {
             "input_file_id": input_id,
             "endpoint": self.endpoint,

@@ -130,7 +130,7 @@ class Rules:
 
     @property
     def limits(self) -> Limits:
-        return Limits(**model_data()["limits"], create="label", queued="input_tokens")
+        return Limits(**model_data()["limits"], create="label", queued="input_tokens", results_may_expire=True)
 
     def schema(self, full: Mapping[str, Any]) -> SentSchema:
         return strict_schema(full)

@@ -115,6 +115,11 @@ FROM (
 WHERE list_contains($urls::VARCHAR[], base_url)
 GROUP BY base_url
 
+-- name: queued_at
+-- The batches that wait at a provider, and the bytes of those that ask one model.
+SELECT count(*), coalesce(sum(bytes) FILTER (model = $model), 0)::BIGINT
+FROM ledger.batches WHERE is_open AND provider = $provider AND state <> 'asking'
+
 -- name: open_sizes
 SELECT requests, batch_id FROM ledger.batches WHERE is_open AND list_contains($base_urls::VARCHAR[], base_url)
 
