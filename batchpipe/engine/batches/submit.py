@@ -13,7 +13,7 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
-from batchpipe.engine.exchange.records import fail_single, label_of, refusal, refusal_data, submitted_batch_data
+from batchpipe.engine.exchange.records import fail_single, refusal, refusal_data, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.exchange.sent_to import SentTo, sent_to
 from batchpipe.engine.exchange.uploads import Post, upload_inputs
@@ -29,7 +29,6 @@ from batchpipe.providers import (
     NotSentError,
     Provider,
     RefusedError,
-    Shipment,
     UnknownOutcomeError,
 )
 from batchpipe.sql.quoting import Sql, quote_literal, sql
@@ -134,7 +133,7 @@ class Submitter:
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
         posts = {
-            chunk_id: self._post(accounts[chunk.rung].provider, plan, chunk_id, chunk, cache_marks)
+            chunk_id: self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks)
             for chunk_id, chunk in chunks.items()
         }
         self.parts.work.connection.execute("DROP TABLE work.chunk")
@@ -276,31 +275,12 @@ class Submitter:
             cursor.execute(query("chunk"), parameters)
             cursor.execute(query("add_followers"))
 
-    def _post(
-        self,
-        provider: Provider,
-        plan: Plan,
-        chunk_id: str,
-        chunk: NextChunk,
-        cache_marks: CacheMarks,
-    ) -> Post:
+    def _post(self, sent_to: SentTo, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks) -> Post:
         """Return what is sent of a chunk; its body is put together here."""
+        provider = sent_to.provider
         body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
-        resolved = self.parts.resolved
-        rung = resolved.rungs[chunk.rung - 1]
-        named = resolved.provider_of(rung).named(rung)
-        headers = provider.batch_headers(named)
-        return Post(
-            body=body,
-            provider=provider,
-            shipment=Shipment(
-                label=label_of(chunk_id),
-                rung=named,
-                count=chunk.count,
-                headers=headers,
-                results_seconds=resolved.provider_of(rung).results_seconds,
-            ),
-        )
+        shipment = sent_to.shipment(self.parts.resolved.rungs[chunk.rung - 1], chunk_id, chunk.count)
+        return Post(body=body, provider=provider, shipment=shipment)
 
     def _create(self, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:
         """Return the call that makes the batch of a chunk."""

@@ -9,9 +9,9 @@ from typing import Any
 from batchpipe.common.errors import GateError
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.exchange.no_batches import no_batches_gate
-from batchpipe.engine.exchange.records import refusal
+from batchpipe.engine.exchange.records import label_of, refusal
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.providers import Account, Provider, RefusedError
+from batchpipe.providers import Account, Provider, RefusedError, RungSettings, Shipment
 from batchpipe.providers.known import KnownProvider
 
 
@@ -38,6 +38,17 @@ class SentTo:
             "workspace": self.account.workspace,
             "clock_offset_seconds": self.account.clock_offset_seconds,
         }
+
+    def shipment(self, rung: RungSettings, chunk_id: str, count: int) -> Shipment:
+        """Return what describes a chunk of `count` requests of `rung` to the provider, by its own name of the model."""
+        named = self.known.named(rung)
+        return Shipment(
+            label=label_of(chunk_id),
+            rung=named,
+            count=count,
+            headers=self.provider.batch_headers(named),
+            results_seconds=self.known.results_seconds,
+        )
 
 
 def sent_to(
