@@ -46,7 +46,7 @@ class Clock:
         context = Context(
             root=project.root,
             settings=load_settings(project.root, environment={}, command_line=SETTINGS),
-            environment={"ANTHROPIC_API_KEY": key, "ANTHROPIC_BASE_URL": project.emulator.base_url},
+            environment=project.environment | {"ANTHROPIC_API_KEY": key},
             say=project.said.append,
             wait_seconds=5.0,
             clock=self.now,

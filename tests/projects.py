@@ -76,8 +76,10 @@ class Project:
             lines.append(",".join('"' + str(row[name]).replace('"', '""') + '"' for name in names))
         (self.root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def context(self) -> Context:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The keys and addresses of all three providers, which the emulator plays."""
+        return {
             "ANTHROPIC_API_KEY": "test-key",
             "ANTHROPIC_BASE_URL": self.emulator.base_url,
             "OPENAI_API_KEY": "test-key",
@@ -85,9 +87,11 @@ class Project:
             "GEMINI_API_KEY": "test-key",
             "GOOGLE_GEMINI_BASE_URL": self.emulator.base_url,
         }
+
+    def context(self) -> Context:
         settings = load_settings(self.root, environment={}, command_line=self.settings)
         return Context(
-            root=self.root, settings=settings, environment=environment, say=self.said.append, wait_seconds=5.0
+            root=self.root, settings=settings, environment=self.environment, say=self.said.append, wait_seconds=5.0
         )
 
     def outcomes(

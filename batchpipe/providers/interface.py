@@ -81,6 +81,10 @@ class ProviderRules(Protocol):
         """Return the fewest tokens of a prefix that is cached for `model`."""
         ...
 
+    def marks_cache(self, model: str) -> bool:
+        """Return whether requests for `model` can be marked for the cache; False where it works by itself."""
+        ...
+
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
         """Return the text of the schema that the model sees in this format; "" if it sees none."""
         ...

@@ -43,6 +43,7 @@ from batchpipe.store.queries import query
 DOWNLOADS = 3
 # A batch whose time of creation is further away from its intent was not made at that time.
 LONGEST_SUBMIT = timedelta(days=2)
+LONGEST_LIFE = timedelta(days=4)
 INCLUDED = Sql(", include_values, include_columns")
 
 TOO_LONG_HINT = ". No rung of the ladder takes so long a request: shorten the row, or add a rung whose model takes more"
@@ -107,7 +108,7 @@ class Collector:
         return self.validate_and_record([(batch, state)], faults)[0]
 
     def collect_together(self, ended: Sequence[EndedBatch]) -> Sequence[CollectedBatch] | None:
-        """Collect batches in one transaction, where their results are kept and all of them were made on one day.
+        """Collect batches in one transaction, where their results are kept and all of them have the prices of one day.
 
         Return None, and record nothing, where any of them is out of the ordinary: then each is to be collected by
         itself.
@@ -126,7 +127,7 @@ class Collector:
         return self.validate_and_record(ended, faults)
 
     def validate_and_record(self, ended: Sequence[EndedBatch], faults: Mapping[str, int]) -> list[CollectedBatch]:
-        """Validate and record the lines of `work.received`, which are of batches that were made on one day.
+        """Validate and record the lines of `work.received`, which are of batches with the prices of one day.
 
         Compresses the raw results when they are recorded.
         Reads `work.received`, `work.sent`, `work.ended`. Drops `work.sent`, `work.sent_values`, `work.lines`,
@@ -140,7 +141,7 @@ class Collector:
                 )
         validate_received(self.parts)
         provider = self.parts.providers.known_of(ended[0][0])
-        answered = fill_result_prices(self.parts, self.prices, provider, made_on(*ended[0]))
+        answered = fill_result_prices(self.parts, self.prices, provider, priced_on(*ended[0]))
         asked = {batch.chunk_id: batch.model for batch, _ in ended}
         said = model_warnings(self.parts.work.connection, provider, asked, answered)
         collected = self._record(ended, faults, [each for each in said if each not in self._said])
@@ -277,7 +278,7 @@ class Collector:
             known = session.rows(query("cost_of_commit"), {"seq": session.seq})
             costs = {chunk_id: None if unknown and not usd else usd for chunk_id, usd, unknown in known}
             if any(unknown for *_, unknown in known):
-                book_unknown_costs(session, self.parts, self.prices, made_on(*ended[0]))
+                book_unknown_costs(session, self.parts, self.prices, priced_on(*ended[0]))
             for batch, state in ended:
                 if batch.state == "presumed":
                     self._add_event(session, batch, "chunk_adopted", submitted_batch_data(state))
@@ -370,10 +371,15 @@ class Collector:
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
 
 
-def made_on(batch: OpenBatch, state: BatchState) -> date:
-    """Return the day on which a batch was made: as the provider says, where it is near the day of the intent."""
+def priced_on(batch: OpenBatch, state: BatchState) -> date:
+    """Return the day by whose prices the answers of a batch are paid: that on which they came.
+
+    That is when the batch ended, as the provider says, where it can be so; else when the batch was made.
+    """
     created_at = state.created_at or batch.prepared_at
-    return (created_at if abs(created_at - batch.prepared_at) <= LONGEST_SUBMIT else batch.prepared_at).date()
+    made_at = created_at if abs(created_at - batch.prepared_at) <= LONGEST_SUBMIT else batch.prepared_at
+    at = ended_at(state)
+    return (at if at is not None and made_at <= at <= made_at + LONGEST_LIFE else made_at).date()
 
 
 def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:

@@ -12,7 +12,7 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.common.progress import Counted, Phase
-from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, made_on
+from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, priced_on
 from batchpipe.engine.batches.reconcile import Reconciler
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import PriceBook
@@ -365,7 +365,7 @@ def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
     group: list[EndedBatch] = []
     for batch, state in ended:
         alone = batch.state == "presumed" or state.archived
-        alike = not group or (made_on(*group[0]) == made_on(batch, state) and _sent_to(group[0][0]) == _sent_to(batch))
+        alike = not group or _read_by(*group[0]) == _read_by(batch, state)
         if group and (alone or not alike or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER):
             yield group
             group = []
@@ -382,9 +382,9 @@ def _why(state: BatchState) -> str:
     return str(state.ended.refused) if state.ended is not None and state.ended.refused is not None else ""
 
 
-def _sent_to(batch: OpenBatch) -> tuple[str, str, str | None]:
+def _read_by(batch: OpenBatch, state: BatchState) -> tuple[object, ...]:
     """Return what the lines of a batch are read and priced by."""
-    return batch.provider, batch.protocol, batch.endpoint
+    return batch.provider, batch.protocol, batch.endpoint, priced_on(batch, state)
 
 
 def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:

@@ -27,7 +27,7 @@ def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvid
     """Fill `work.prices` with the unit prices of the models that answered, as they were on `day`.
 
     Returns the models that answered, each with the id of its chunk.
-    All were sent to `provider`. `day` is the day on which the batch was made. Prices are US dollars.
+    All were sent to `provider`. `day` is the day on which the answers came. Prices are US dollars.
     Reads `work.received`. Writes `work.prices`.
     """
     connection = parts.work.connection

@@ -15,6 +15,7 @@ from typing import Any
 
 from batchpipe.decide.caching import ExpectedCaching, count_primes
 from batchpipe.decide.chunking import Chunk, count_rounds
+from batchpipe.engine.cost.answer_days import LONGEST_SECONDS, USUAL_SECONDS
 from batchpipe.engine.cost.forecast import (
     DueGroup,
     RungForecast,
@@ -35,7 +36,6 @@ from batchpipe.store.queries import query
 OVERHEAD_TOKENS = 1_500
 # Most batches end within an hour, and none is worked on for more than 24
 # (https://docs.anthropic.com/en/docs/build-with-claude/batch-processing).
-USUAL_SECONDS, LONGEST_SECONDS = 3_600.0, 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.decide.caching import CacheTtl
+from batchpipe.engine.cost.answer_days import USUAL_SECONDS, prices_of_answers
 from batchpipe.engine.cost.forecast import (
     ENOUGH_RESULTS,
     PastResults,
@@ -150,12 +151,10 @@ def fill_ladder(
         own = shown.get(settings_text(rung), {})
         accept = resolved.file.pipeline.models[number - 1].accept
         climbs = accept is not None and number < len(resolved.rungs)
-        day = session.now.date()
-        price = prices.price(resolved, rung, day)
-        steps = _steps(price)
-        realtime = _steps(prices.price(resolved, rung, day, realtime=True))
-        values = _ladder_prices(steps, realtime, {} if number in marked else own)
-        values |= most_prices(steps, ttls.get(number))
+        expected, dearest = _answer_prices(session, resolved, prices, number)
+        realtime = _steps(prices.price(resolved, rung, session.now.date(), realtime=True))
+        values = _ladder_prices(_steps(expected), realtime, {} if number in marked else own)
+        values |= most_prices(_steps(dearest), ttls.get(number))
         usd = (float(values["input_usd"] or 0), float(values["output_usd"] or 0))
         found = forecast_rung(_past_of(own), _past_of(everything), rung.max_tokens, climbs, usd)
         values |= {
@@ -164,7 +163,7 @@ def fill_ladder(
             "model": rung.model,
             "settings": settings_text(rung),
             "max_tokens": rung.max_tokens,
-            "full_price": price is not None and not price.exact,
+            "full_price": expected is not None and not expected.exact,
         }
         values |= {
             "input_fixed": found.input.fixed,
@@ -179,6 +178,24 @@ def fill_ladder(
             places=joined(", ", [Sql("?")] * len(values)),
         )
         session.execute(statement, list(values.values()))
+
+
+def _answer_prices(
+    session: Session, resolved: Resolved, prices: PriceBook, number: int
+) -> tuple[Price | None, Price | None]:
+    """Return the price at which the answers of rung `number` are expected, and the dearest one that may count.
+
+    The answers of a rung come a wave after those of the rung below it.
+    Reads `work.recent_batches`.
+    """
+    rung = resolved.rungs[number - 1]
+    waves = 0 if rung.mode == "realtime" else number
+
+    def usual_seconds() -> float:
+        usual, _, batches = session.one(query("batch_seconds"), {"requests": 0})
+        return float(usual) if batches else USUAL_SECONDS
+
+    return prices_of_answers(lambda day: prices.price(resolved, rung, day), session.now, waves, usual_seconds)
 
 
 def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict[str, Any]]:

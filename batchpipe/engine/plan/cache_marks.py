@@ -99,10 +99,13 @@ def prefix_id(resolved: Resolved, rung: int) -> str:
 
 
 def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) -> CacheMark | None:
-    """Return the mark of rung `number`; None where its prefix is too short to be cached or its price is not known."""
+    """Return the mark of rung `number`; None where its requests bear no marks, its prefix is too short to be cached, or
+    its price is not known.
+    """
     rung = resolved.rungs[number - 1]
+    rules = resolved.rules_of(rung)
     tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CACHED_BYTES_PER_TOKEN
-    if tokens < resolved.rules_of(rung).cached_from_tokens(rung.model):
+    if not rules.marks_cache(rung.usual_name) or tokens < rules.cached_from_tokens(rung.usual_name):
         return None
     price = prices.price(resolved, rung, session.now.date())
     if price is None:

@@ -138,6 +138,9 @@ class Rules:
     def cached_from_tokens(self, model: str) -> int:
         return cached_from(model)
 
+    def marks_cache(self, model: str) -> bool:
+        return True
+
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
         return encoding.visible_schema(output_format, sent_schema)
 
