@@ -14,12 +14,13 @@ import duckdb
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.files import FOLDER, Declared, declared, pipeline_files
 from batchpipe.pipeline.load import load
-from batchpipe.pipeline.model import Budget, EnumQuery, OutputField, PipelineFile, Prompt
+from batchpipe.pipeline.model import Budget, PipelineFile, Prompt
+from batchpipe.pipeline.value_types import EnumQuery, OutputField
 from batchpipe.sql.quoting import folded, table_parts
 from batchpipe.sql.tables_read import TableName, TablesRead, tables_read
 
-# The names that a TOML file may give to a pipeline or to a table. A file without a match needs no parser.
-_NAMED = re.compile(r"""\b(?:name|table)["']?\s*=\s*["']+([^"'\n]+)""")
+# The texts that a TOML file may give to a pipeline or to a table as a name. A file without a match needs no parser.
+_NAMED = re.compile(r"""=\s*["']+([^"'\n]+)""")
 _HIDING = re.compile(
     r"\b(?:un)?pivot\b|\bpivot_(?:wider|longer)\b|\bquery(?:_table)?\s*\(|\ball_rows\s*\(", re.IGNORECASE
 )
@@ -27,12 +28,16 @@ _HIDING = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A pipeline whose output table another one reads. `file` is None where its file has mistakes: `problems`."""
+    """A pipeline whose tables another one reads. `file` is None where its file has mistakes: `problems`.
+
+    `children` are the tables of its list fields.
+    """
 
     name: str
     table: str
-    path: Path
-    file: PipelineFile | None
+    children: tuple[str, ...] = ()
+    path: Path = Path()
+    file: PipelineFile | None = None
     problems: Sequence[Problem] = ()
 
 
@@ -75,7 +80,11 @@ class Chain:
         for file in files:
             pipeline = file.pipeline
             self._upstream[file.path] = Upstream(
-                name=pipeline.name, table=pipeline.table, path=file.path, file=file, problems=()
+                name=pipeline.name,
+                table=pipeline.table,
+                children=tuple(pipeline.output.rows.values()),
+                path=file.path,
+                file=file,
             )
 
     def reads(self, file: PipelineFile) -> Reads:
@@ -149,18 +158,19 @@ class Chain:
         upstream: dict[Path, None] = {}
         for found in read.values():
             for each in candidates:
-                if any(self._is(name, each.table) for name in _names(found)):
+                if any(self._is(name, table) for name in _names(found) for table in each.tables):
                     upstream[each.path] = None
         for name in after:
             upstream[self._by_name(file, candidates, name).path] = None
         meant = dict(upstream)
         for each in candidates:
-            word = re.compile(rf"\b{re.escape(folded(table_parts(each.table)[1]))}\b")
+            named = "|".join(re.escape(folded(table_parts(table)[1])) for table in each.tables)
+            word = re.compile(rf"\b(?:{named})\b")
             if any(found.hides and word.search(folded(texts[place])) for place, found in read.items()):
                 meant[each.path] = None
         hides = [(file.where(place), found.hides) for place, found in read.items() if found.hides]
         query = next(iter(read.values()))
-        known = [each.table for each in candidates if each.path in upstream]
+        known = [table for each in candidates if each.path in upstream for table in each.tables]
         return Reads(
             upstream=tuple(self._loaded(path) for path in upstream),
             views=tuple(self._loaded(path) for path in meant),
@@ -204,7 +214,7 @@ class Chain:
         """Return whether the file at `path` may be of a pipeline whose table `statements`, in lower case, names."""
         known = self._upstream.get(path)
         if known is not None:
-            return folded(table_parts(known.table)[1]) in statements
+            return any(folded(table_parts(each)[1]) in statements for each in (known.table, *known.children))
         if folded(path.stem) in statements:
             return True
         try:
@@ -217,7 +227,9 @@ class Chain:
         if path not in self._declared:
             known = self._upstream.get(path)
             self._declared[path] = (
-                Declared(path=path, name=known.name, table=known.table) if known is not None else declared(path)
+                Declared(path=path, name=known.name, table=known.table, children=known.children)
+                if known is not None
+                else declared(path)
             )
         return self._declared[path]
 
@@ -228,7 +240,12 @@ class Chain:
                 file = load(path, self.root, self.budget)
             except PipelineError as error:
                 self._upstream[path] = Upstream(
-                    name=said.name, table=said.table, path=path, file=None, problems=error.problems
+                    name=said.name,
+                    table=said.table,
+                    children=said.children,
+                    path=path,
+                    file=None,
+                    problems=error.problems,
                 )
             else:
                 self.know([file])

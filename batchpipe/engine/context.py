@@ -24,7 +24,7 @@ from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.source import Source, SourceDatabases, aliases_of, open_source
-from batchpipe.engine.source.upstream import UpstreamTable, declared_columns
+from batchpipe.engine.source.upstream import declared_columns, upstream_tables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings
@@ -143,7 +143,11 @@ class Context:
             self.environment,
             params,
             spill=self._spill(),
-            upstream=[self._upstream_table(each, offline=offline) for each in reads.views],
+            upstream=[
+                table
+                for each in reads.views
+                for table in upstream_tables(each, self._declared_columns, self.expected_rows, offline=offline)
+            ],
             only_upstream=reads.only_upstream,
             offline=offline,
         ) as source:
@@ -154,16 +158,7 @@ class Context:
         """Return the databases that the input may read: the call's own, and beside the emulator's the project's."""
         return (self.database.path, *([self._project_database] if self.settings.emulator else []))
 
-    def _upstream_table(self, upstream: Upstream, *, offline: bool) -> UpstreamTable:
-        """Return what the SQL of another pipeline sees of an output table."""
-        return UpstreamTable(
-            pipeline=upstream.name,
-            table=upstream.table,
-            columns=partial(self._declared_columns, upstream, offline=offline),
-            rows=self.expected_rows.get(upstream.name),
-        )
-
-    def _declared_columns(self, upstream: Upstream, *, offline: bool) -> list[tuple[str, str]]:
+    def _declared_columns(self, upstream: Upstream, offline: bool) -> list[tuple[str, str]]:
         """Return the columns of an output table as its pipeline declares them, also where the table is not there yet.
 
         The types of its key are those of its input, which is asked for them; offline, an undeclared one is text.

@@ -20,6 +20,12 @@ class Declared:
     name: str
     table: str
     older_name: str | None = None
+    children: tuple[str, ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Return the output table and the tables of its list fields."""
+        return (self.table, *self.children)
 
 
 def pipeline_files(folder: Path) -> list[Path]:
@@ -45,7 +51,9 @@ def declared(path: Path) -> Declared:
     output = data.get("output")
     name, older = _text(data.get("name")) or path.stem, _text(data.get("renamed_from"))
     table = _text(output.get("table")) if isinstance(output, dict) else None
-    return Declared(path=path, name=name, table=table or name, older_name=older)
+    rows = output.get("rows") if isinstance(output, dict) else None
+    children = tuple(each for each in rows.values() if isinstance(each, str)) if isinstance(rows, dict) else ()
+    return Declared(path=path, name=name, table=table or name, older_name=older, children=children)
 
 
 def declared_in(root: Path, *further: Path) -> Sequence[Declared]:

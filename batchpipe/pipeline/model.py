@@ -24,8 +24,8 @@ from batchpipe.pipeline.value_types import (
     Names,
     Number,
     OlderName,
+    OutputField,
     PartOfAll,
-    Scalar,
     Share,
     Whole,
     listed,
@@ -94,61 +94,6 @@ class Prompt(Frozen):
     )
 
 
-class EnumQuery(Frozen):
-    """An enum whose values come from a query of one or two columns (value, meaning)."""
-
-    query: str
-
-
-def _enum(value: Any) -> Any:
-    """Return `{query = "..."}` as a query; any other table maps values to their meanings and is returned as it is."""
-    if isinstance(value, Mapping) and set(value) == {"query"} and isinstance(value["query"], str):
-        return EnumQuery(query=value["query"])
-    return value
-
-
-Enum = Annotated[
-    EnumQuery | tuple[Scalar | None, ...] | Mapping[str, str],
-    Field(union_mode="left_to_right"),
-    BeforeValidator(_enum),
-]
-
-
-class OutputField(Frozen):
-    """`[output.fields.NAME]`: one field, with the keywords of JSON Schema."""
-
-    type: str | tuple[str, ...] | None = Field(
-        default=None,
-        description="JSON Schema type: string, number, integer, boolean, object, array; or a list of them.",
-    )
-    description: str | None = Field(default=None, description="Shown to the model; the column's comment.")
-    enum: Enum | None = Field(
-        default=None,
-        description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
-        json_schema_extra={"type_text": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
-    )
-    const: Scalar | None = Field(default=None, description="The only allowed value.")
-    format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
-    pattern: str | None = Field(default=None, description="Regular expression that a string must match.")
-    min_length: Whole | None = Field(default=None, alias="minLength", description="Fewest characters of a string.")
-    max_length: Whole | None = Field(default=None, alias="maxLength", description="Most characters of a string.")
-    minimum: Number | None = Field(default=None, description="Smallest number.")
-    maximum: Number | None = Field(default=None, description="Largest number.")
-    exclusive_minimum: Number | None = Field(default=None, alias="exclusiveMinimum", description="Above this number.")
-    exclusive_maximum: Number | None = Field(default=None, alias="exclusiveMaximum", description="Below this number.")
-    multiple_of: Number | None = Field(default=None, alias="multipleOf", description="The number is a multiple of it.")
-    min_items: Whole | None = Field(default=None, alias="minItems", description="Fewest items of an array.")
-    max_items: Whole | None = Field(default=None, alias="maxItems", description="Most items of an array.")
-    unique_items: Flag | None = Field(default=None, alias="uniqueItems", description="No value twice in the array.")
-    optional: Flag = Field(default=False, description="The model may leave the field out.")
-    renamed_from: str | None = Field(
-        default=None, description="Older name of a field of `[output.fields]`: stored answers stay valid, unpaid."
-    )
-    column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
-    fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
-    items: OutputField | None = Field(default=None, description="The items of an array.")
-
-
 class Output(Frozen):
     """`[output]`: the fields of an answer, and the table that they are written to."""
 
@@ -162,6 +107,9 @@ class Output(Frozen):
     after: tuple[str, ...] = Field(default=(), description="Statements after each commit of results.")
     schema_file: str | None = Field(default=None, description="File with a whole JSON Schema, in place of `fields`.")
     fields: Mapping[str, OutputField] = Field(default_factory=dict, description="Fields by name.")
+    rows: Mapping[str, str] = Field(
+        default_factory=dict, description='Tables of the items of list fields: `FIELD = "table"`.'
+    )
     checks: Mapping[str, str] = Field(
         default_factory=dict, description="SQL conditions; a row that fails one is invalid."
     )

@@ -31,7 +31,7 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _input(table(data, "input"))
     yield from _prompt(table(data, "prompt"), ("prompt",))
     if isinstance(data.get("output"), Mapping):
-        yield from _output(data["output"], table(data, "input"))
+        yield from _output(data["output"], table(data, "input"), data.get("name"))
     yield from _models(data.get("models"), ("models",))
     yield from _blank(table(data, "review"), ("review",), ("where",))
     yield from _compared(table(table(data, "eval"), "fields"))
@@ -99,11 +99,12 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 yield (*path, key, name), f'"{name}" is also in [prompt.vars]', hint
 
 
-def _output(data: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Finding]:
+def _output(data: Mapping[str, Any], source: Mapping[str, Any], own_name: Any) -> Iterator[Finding]:
     fields, is_text = table(data, "fields"), data.get("format") == "text"
     name = data.get("table")
     if isinstance(name, str):
-        yield from _table_name(name)
+        yield from _table_name(name, ("output", "table"))
+    yield from _child_tables(table(data, "rows"), name if isinstance(name, str) else own_name)
     if is_text:
         yield from _text_format(data, fields)
     elif fields and "schema_file" in data:
@@ -151,8 +152,23 @@ def taken_names(output: Mapping[str, Any], source: Mapping[str, Any]) -> dict[st
     }
 
 
-def _table_name(name: str) -> Iterator[Finding]:
-    path = ("output", "table")
+def _child_tables(rows: Mapping[str, Any], own: Any) -> Iterator[Finding]:
+    """Yield the mistakes in the names of the tables of list fields: odd ones, and one name for two tables."""
+    taken = {_two_parts(own): "the output table"} if isinstance(own, str) else {}
+    for field, name in rows.items():
+        if not isinstance(name, str):
+            continue
+        yield from _table_name(name, ("output", "rows", field))
+        other = taken.setdefault(_two_parts(name), f"the table of {field}")
+        if other != f"the table of {field}":
+            yield ("output", "rows", field), f'"{name}" is also {other}', "Give it a name of its own."
+
+
+def _two_parts(name: str) -> str:
+    return (name if "." in name else f"main.{name}").lower()
+
+
+def _table_name(name: str, path: Path) -> Iterator[Finding]:
     if not TABLE_NAME.fullmatch(name):
         hint = 'Write "name" or "schema.name", without further dots.'
         yield path, f'"{name}" cannot be a table\'s name', hint

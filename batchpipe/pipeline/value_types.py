@@ -1,8 +1,9 @@
-"""The types of the values in a pipeline file: sizes, shares, amounts of money, lists of names."""
+"""The types of the values in a pipeline file: sizes, amounts, names, the base of its tables, a field of an answer."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -69,3 +70,58 @@ class Frozen(BaseModel):
     """Base of the tables: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, defer_build=True)
+
+
+class EnumQuery(Frozen):
+    """An enum whose values come from a query of one or two columns (value, meaning)."""
+
+    query: str
+
+
+def _enum(value: Any) -> Any:
+    """Return `{query = "..."}` as a query; any other table maps values to their meanings and is returned as it is."""
+    if isinstance(value, Mapping) and set(value) == {"query"} and isinstance(value["query"], str):
+        return EnumQuery(query=value["query"])
+    return value
+
+
+Enum = Annotated[
+    EnumQuery | tuple[Scalar | None, ...] | Mapping[str, str],
+    Field(union_mode="left_to_right"),
+    BeforeValidator(_enum),
+]
+
+
+class OutputField(Frozen):
+    """`[output.fields.NAME]`: one field, with the keywords of JSON Schema."""
+
+    type: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="JSON Schema type: string, number, integer, boolean, object, array; or a list of them.",
+    )
+    description: str | None = Field(default=None, description="Shown to the model; the column's comment.")
+    enum: Enum | None = Field(
+        default=None,
+        description='Allowed values: a list, `{value = "meaning"}` or `{query = "SELECT ..."}`.',
+        json_schema_extra={"type_text": 'a list of values, a table {value = "meaning"} or {query = "SELECT ..."}'},
+    )
+    const: Scalar | None = Field(default=None, description="The only allowed value.")
+    format: str | None = Field(default=None, description="`date`, `date-time`, `uuid`, `email`, ...")
+    pattern: str | None = Field(default=None, description="Regular expression that a string must match.")
+    min_length: Whole | None = Field(default=None, alias="minLength", description="Fewest characters of a string.")
+    max_length: Whole | None = Field(default=None, alias="maxLength", description="Most characters of a string.")
+    minimum: Number | None = Field(default=None, description="Smallest number.")
+    maximum: Number | None = Field(default=None, description="Largest number.")
+    exclusive_minimum: Number | None = Field(default=None, alias="exclusiveMinimum", description="Above this number.")
+    exclusive_maximum: Number | None = Field(default=None, alias="exclusiveMaximum", description="Below this number.")
+    multiple_of: Number | None = Field(default=None, alias="multipleOf", description="The number is a multiple of it.")
+    min_items: Whole | None = Field(default=None, alias="minItems", description="Fewest items of an array.")
+    max_items: Whole | None = Field(default=None, alias="maxItems", description="Most items of an array.")
+    unique_items: Flag | None = Field(default=None, alias="uniqueItems", description="No value twice in the array.")
+    optional: Flag = Field(default=False, description="The model may leave the field out.")
+    renamed_from: str | None = Field(
+        default=None, description="Older name of a field of `[output.fields]`: stored answers stay valid, unpaid."
+    )
+    column: str | None = Field(default=None, description="DuckDB type of the column, e.g. `DECIMAL(12,2)`.")
+    fields: Mapping[str, OutputField] | None = Field(default=None, description="The fields of an object.")
+    items: OutputField | None = Field(default=None, description="The items of an array.")

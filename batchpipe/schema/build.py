@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from batchpipe.common.errors import InternalError, PipelineError
-from batchpipe.pipeline.model import EnumQuery, Output, OutputField
+from batchpipe.pipeline.model import Output
+from batchpipe.pipeline.value_types import EnumQuery, OutputField
 
 EnumValues = Mapping[str, Sequence[Sequence[Any]]]
 

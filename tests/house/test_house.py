@@ -37,6 +37,7 @@ SPEC = (
     "pipeline.files",
     "pipeline.load",
     "pipeline.model",
+    "pipeline.value_types",
     "pipeline.review_table",
     "pipeline.sending",
 )
@@ -79,7 +80,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "providers.openai.*": ("common.errors", "providers", "providers.shared.*", "sql.quoting"),
     "providers.anthropic.*": ("common.secrets", "providers", "providers.shared.*", "schema.reduce", "sql.quoting"),
     "providers.known": ("common.errors", "providers", "providers.interface", "providers.values"),
-    "schema.*": ("common.errors", "pipeline.model", "sql.*"),
+    "schema.*": ("common.errors", "pipeline.model", "pipeline.value_types", "sql.*"),
     "template.*": ("common.errors", "pipeline.model", "providers"),
     "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
@@ -94,7 +95,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "chain.*": ("common.errors", "pipeline.*", "sql.*"),
     # the steps of a run, each standing on those above it
     "engine": (),
-    "engine.source.*": STEPS,
+    "engine.source.*": (*STEPS, "chain.*"),
     "engine.ledger.*": (*STEPS, "engine.source.*"),
     "engine.answers.*": STEPS,
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),

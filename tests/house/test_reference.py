@@ -13,7 +13,6 @@ from batchpipe.pipeline.model import (
     EvalField,
     Input,
     Output,
-    OutputField,
     Pilot,
     Pipeline,
     Prompt,
@@ -22,6 +21,7 @@ from batchpipe.pipeline.model import (
 from batchpipe.pipeline.reference import json_schema, keys_table
 from batchpipe.pipeline.review_table import Review
 from batchpipe.pipeline.sending import Chunking, Retry, Rung
+from batchpipe.pipeline.value_types import OutputField
 
 
 def test_a_file_satisfies_the_schema() -> None:

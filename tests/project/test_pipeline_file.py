@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.pipeline.load import dump, expand_variables, load, parse
-from batchpipe.pipeline.model import EnumQuery, Pipeline
+from batchpipe.pipeline.model import Pipeline
+from batchpipe.pipeline.value_types import EnumQuery
 
 MINIMAL = """
 [input]
@@ -298,7 +299,7 @@ def test_a_share_that_no_sample_can_show_is_refused() -> None:
             'key = "id"\nzzz = 1',
             "[input] zzz",
             'unknown key "zzz"',
-            "Remove it. Known keys here: query, query_file, key, setup, params, window, columns.",
+            "Known keys here: query, query_file, key, setup, params, window, columns, after_pipelines, upstream.",
         ),
         (
             'query = "SELECT 1 AS id"\n',

@@ -14,14 +14,21 @@ from batchpipe.sql.quoting import folded
 def neighbour_problems(file: PipelineFile, project: Sequence[Declared]) -> Iterator[Problem]:
     """Yield what is wrong with `file` beside the other files of the project."""
     others = [each for each in project if each.path != file.path]
-    table = _table(file.pipeline.table)
     for other in others:
-        if _table(other.table) == table and other.name != file.pipeline.name:
+        taken = {_table(each) for each in other.tables}
+        if _table(file.pipeline.table) in taken and other.name != file.pipeline.name:
             yield Problem(
                 what=f'the output table "{file.pipeline.table}" is also that of {shown_path(other.path, file.root)}',
                 where=file.where("[output] table"),
                 hint='Give one of them another: table = "...". Names are compared without case.',
             )
+        for field, name in file.pipeline.output.rows.items():
+            if _table(name) in taken:
+                yield Problem(
+                    what=f'the table "{name}" is also one of {shown_path(other.path, file.root)}',
+                    where=file.where(f"[output.rows] {field}"),
+                    hint=f'Give it another name: {field} = "...". Names are compared without case.',
+                )
     older = file.pipeline.older_name
     for other in others:
         if other.name == older:

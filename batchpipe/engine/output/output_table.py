@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from batchpipe.engine.answers.validation import make_room_for_stored
 from batchpipe.engine.ledger.events import add_event, standing_reviews
+from batchpipe.engine.output.child_tables import ensure_child_tables
 from batchpipe.engine.output.current import prompt_versions
 from batchpipe.engine.output.ownership import OutputPlace, output_place, output_table, table_columns
 from batchpipe.engine.output.unfit_keys import fit_keys_sql, key_value_sql
@@ -67,8 +68,10 @@ def _ensured(session: Session, resolved: Resolved, run_id: str | None, *, values
     if place.columns == _described(session, resolved):
         found = damage(session, resolved, place.quoted, run_id, values=values)
         if found is None:
+            ensure_child_tables(session, resolved, place)
             return None
     _write_again(session, resolved, place)
+    ensure_child_tables(session, resolved, place)
     if not place.columns and not _was_made(session, resolved, place.shown):
         add_event(session, resolved.name, "output_made", {"table": place.shown}, run_id=run_id)
     if found is not None:

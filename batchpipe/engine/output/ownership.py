@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchpipe.common.errors import PipelineError
@@ -18,7 +19,7 @@ class OutputPlace:
     """The place of the output table: its schema and name, and what stands there.
 
     `columns` are the names and DuckDB types of the table or view, none where there is nothing. `comment` is that of a
-    table. `mark` is the one that this pipeline writes.
+    table. `mark` is the one that this pipeline writes. `views` are all views with a mark: schema, name and comment.
     """
 
     schema: str
@@ -26,6 +27,7 @@ class OutputPlace:
     columns: list[tuple[str, str]]
     comment: str | None
     mark: OutputMark
+    views: Sequence[tuple[str, str, str]] = ()
 
     @property
     def shown(self) -> str:
@@ -46,13 +48,14 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
     schema, name = table_parts(resolved.table)
     there = query("output_place", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     found = {"schema": folded(schema), "table": folded(name)}
-    database, written, comment, columns = session.one(there, found)
+    database, written, comment, columns, views = session.one(there, found)
     place = OutputPlace(
         schema=written[0] if written else schema,
         name=written[1] if written else name,
         columns=[(each["name"], each["kind"]) for each in columns or ()],
         comment=comment,
         mark=OutputMark(database, resolved.name),
+        views=[(each["schema"], each["name"], each["comment"]) for each in views or ()],
     )
     if place.columns and not _is_own(read_mark(comment), place.mark, resolved):
         raise _not_own(place, resolved)

@@ -25,8 +25,9 @@ from batchpipe.engine.gold.gold_rows import GoldField
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column, input_hashes_sql
 from batchpipe.engine.source.source import Inputs
-from batchpipe.pipeline.model import Input, Output, OutputField, PipelineFile
+from batchpipe.pipeline.model import Input, Output, PipelineFile
 from batchpipe.pipeline.review_table import Review
+from batchpipe.pipeline.value_types import OutputField
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX

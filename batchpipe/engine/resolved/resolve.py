@@ -21,6 +21,7 @@ from batchpipe.decide.fingerprint import (
 )
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
+from batchpipe.engine.resolved.child_tables import child_table_problems
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, rungs_of, schema_problems_of, sent_by
 from batchpipe.engine.source.snapshot import InputColumn
@@ -202,6 +203,7 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Re
     input_columns = findings.attempt(source.columns)
     if shape is not None:
         problems.extend(schema_problems_of(file, ladder, shape.full))
+        problems.extend(child_table_problems(file, shape.columns))
         if ladder is not None:
             problems.extend(ladder.problems(shape.full))
     queries = findings.attempt(lambda: _query_rows(file, source))

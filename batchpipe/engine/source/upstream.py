@@ -6,15 +6,19 @@ gives all rows of the table `a`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from batchpipe.chain.chain import Upstream
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema.build import full_schema
-from batchpipe.schema.columns import output_columns
+from batchpipe.schema.child_rows import INDEX, item_columns, item_rows_sql
+from batchpipe.schema.columns import Column, output_columns
 from batchpipe.sql.quoting import (
     Sql,
     folded,
@@ -26,6 +30,7 @@ from batchpipe.sql.quoting import (
     table_parts,
     type_sql,
 )
+from batchpipe.sql.types import Many
 from batchpipe.store.queries import query
 
 HIDDEN = "store of {alias}"
@@ -38,12 +43,14 @@ class UpstreamTable:
 
     `columns` gives its columns with their types, as its file declares them; it is asked where the database has no such
     table, or an older one. `rows` is a Parquet file that stands in for the table, as a plan expects it.
+    `items` makes the rows of the table of a list field out of those of the output table.
     """
 
     pipeline: str
     table: str
     columns: Callable[[], Sequence[tuple[str, str]]]
     rows: Path | None = None
+    items: Callable[[Sql], Sql] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,7 +128,8 @@ class UpstreamViews:
         """Return SQL for all rows of an upstream table: what is expected, what is there, or nothing in its columns."""
         schema, name = _two_parts(table)
         if table.rows is not None:
-            return sql("SELECT * FROM read_parquet({path})", path=quote_literal(str(table.rows)))
+            expected = sql("read_parquet({path})", path=quote_literal(str(table.rows)))
+            return sql("SELECT * FROM {rows}", rows=expected) if table.items is None else table.items(expected)
         there = _dotted(self.hidden(alias), schema, name) if alias is not None else None
         if there is not None and not self.declared:
             return sql("SELECT * FROM {there}", there=there)
@@ -168,13 +176,57 @@ def _dotted(*parts: str) -> Sql:
     return joined(".", (quote_identifier(each) for each in parts))
 
 
+def upstream_tables(
+    upstream: Upstream,
+    columns: Callable[[Upstream, bool], Sequence[tuple[str, str]]],
+    expected: Mapping[str, Path],
+    *,
+    offline: bool,
+) -> Iterator[UpstreamTable]:
+    """Yield what SQL sees of an upstream pipeline: its output table, and the tables of its list fields.
+
+    `columns` gives the columns of the output table as the file declares them, `expected` the files that stand in for
+    output tables.
+    """
+    rows = expected.get(upstream.name)
+    yield UpstreamTable(
+        pipeline=upstream.name, table=upstream.table, columns=lambda: columns(upstream, offline), rows=rows
+    )
+    file = upstream.file
+    if file is None or not file.pipeline.output.rows:
+        return
+    fields = {each.name: each for each in output_columns(_schema(file), file.pipeline.output)}
+    keys, added = file.pipeline.input.key, [name for name, _ in ADDED_COLUMNS]
+
+    def declared(column: Column) -> list[tuple[str, str]]:
+        """Return the columns of the table of a list field."""
+        known = dict(columns(upstream, offline))
+        own = [(name, known[name]) for name in keys]
+        return [*own, (INDEX, "BIGINT"), *item_columns(column), *ADDED_COLUMNS]
+
+    for field_name, table in file.pipeline.output.rows.items():
+        column = fields.get(field_name)
+        if column is not None and isinstance(column.shape, Many):
+            yield UpstreamTable(
+                pipeline=upstream.name,
+                table=table,
+                columns=partial(declared, column),
+                rows=rows,
+                items=partial(item_rows_sql, column=column, keys=keys, added=added),
+            )
+
+
+def _schema(file: PipelineFile) -> Mapping[str, Any]:
+    return full_schema(file.pipeline.output, None, file.schema_content)
+
+
 def declared_columns(file: PipelineFile, types: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the columns of a pipeline's output table with their types, as its file declares them.
 
     `types` are those of its input's columns, as far as they are known; others are texts.
     """
     output = file.pipeline.output
-    fields = output_columns(full_schema(output, None, file.schema_content), output)
+    fields = output_columns(_schema(file), output)
     return [
         *((name, types.get(name, "VARCHAR")) for name in file.pipeline.input.key),
         *((each.name, each.type) for each in fields),

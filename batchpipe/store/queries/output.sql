@@ -222,7 +222,14 @@ SELECT
     (SELECT [schema_name, table_name] FROM place) AS written,
     (SELECT comment FROM duckdb_tables() t SEMI JOIN place USING (schema_name, table_name)
         WHERE t.database_name = current_catalog()) AS comment,
-    (SELECT columns FROM place) AS columns
+    (SELECT columns FROM place) AS columns,
+    (SELECT list({{'schema': schema_name, 'name': view_name, 'comment': comment}}) FROM duckdb_views()
+        WHERE database_name = current_catalog() AND NOT internal AND contains(comment, '[batchpipe: database ')) AS views
+
+-- name: stands_there
+-- Whether a table or a view of this name stands in the database.
+SELECT count(*) > 0 FROM duckdb_columns()
+WHERE database_name = current_catalog() AND lower(schema_name) = $schema AND lower(table_name) = $name
 
 -- name: output_tables_made
 -- For each table that a pipeline has made and that has the columns of an output table: the pipeline that made it last.
