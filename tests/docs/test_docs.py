@@ -40,7 +40,8 @@ VARYING = (
 FENCE = re.compile(r"^(?:<!-- ([\w: ]+?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 ELSEWHERE = {"--no-deps", "--wheel-dir", "--full", "--profile", "--save", "--draw", "--add", "--repeat", "--row-bytes",
-             "--chunk", "--no-sdk-loop", "--full-sweep", "--day", "--proofs", "--seeds", "--seconds"}  # fmt: skip
+             "--chunk", "--no-sdk-loop", "--full-sweep", "--day", "--proofs", "--measure", "--seeds",
+             "--seconds"}  # fmt: skip
 
 
 def page(topic: str) -> str:
