@@ -152,3 +152,8 @@ class KnownProviders:
             return None
         owners = [name for name in REGISTRY if name != provider.protocol and re.match(MODEL_NAMES[name], model)]
         return next(iter(owners), None)
+
+
+def with_provider(provider: str | None, model: str) -> str:
+    """Return a model as it is shown: with its provider before it, unless that is the usual one."""
+    return model if provider in (None, "", DEFAULT_PROVIDER) else f"{provider}:{model}"

@@ -66,8 +66,11 @@ def test_a_ladder_climbs_from_a_gateway_to_the_built_in_provider(gated: Gated) -
     gated.tables({"aiprime": "GATE_KEY"})
     gated.gateway.answers_as = "anthropic/claude-haiku-4.5"
     gated.project.pipeline(LADDER)
+    assert "to aiprime:claude-haiku-4-5 for" in gated.call("plan", "demo").out
     done = gated.call("run", "demo", "--json")
     assert done.code == 0, done.talk
+    assert "1 aiprime:claude-haiku-4-5" in gated.call("report", "demo").out
+    assert "rung 1, aiprime:claude-haiku-4-5, try 1" in gated.call("show", "demo", "1").out
     sql = gated.project.sql
     assert sql("SELECT provider, model, rung, count(*) FROM ledger.requests GROUP BY ALL ORDER BY rung") == [
         ("aiprime", "claude-haiku-4-5", 1, 4),

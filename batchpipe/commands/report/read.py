@@ -78,6 +78,7 @@ class RungSums:
     """The sums of one rung's model."""
 
     rung: int | None
+    provider: str | None
     model: str | None
     sums: Sums
 
@@ -194,9 +195,11 @@ def _rungs(session: Session) -> list[RungSums]:
 
     Reads `work.paid`.
     """
-    statement = query("paid_sums", groups=Sql("rung, model,"), grouped=Sql("GROUP BY rung, model ORDER BY rung, model"))
+    grouped = Sql("GROUP BY rung, provider, model ORDER BY rung, provider, model")
+    statement = query("paid_sums", groups=Sql("rung, provider, model,"), grouped=grouped)
     return [
-        RungSums(rung=each["rung"], model=each["model"], sums=_sums(each)) for each in session.dictionaries(statement)
+        RungSums(rung=each["rung"], provider=each["provider"], model=each["model"], sums=_sums(each))
+        for each in session.dictionaries(statement)
     ]
 
 

@@ -20,6 +20,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.html.links import NO_LINKS
 from batchpipe.html.render import one_file, report_path, write_report
+from batchpipe.providers.known import with_provider
 
 
 def report(
@@ -159,7 +160,7 @@ def _sums_table(title: str, rows: Sequence[tuple[str, Sums]], terminal: bool) ->
 
 
 def _rung_name(rung: RungSums) -> str:
-    return f"{rung.rung} {rung.model}" if rung.rung is not None else "unknown"
+    return f"{rung.rung} {with_provider(rung.provider, rung.model or '')}" if rung.rung is not None else "unknown"
 
 
 def _version_name(version: VersionSums) -> str:

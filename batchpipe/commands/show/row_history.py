@@ -13,6 +13,7 @@ from batchpipe.commands.printing.text import count, moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
 from batchpipe.common.hints import typed_again
 from batchpipe.engine.upstream.made_of import MadeOf
+from batchpipe.providers.known import with_provider
 from batchpipe.schema import exact_json
 
 SHOWN_CHARACTERS = 4_000
@@ -51,6 +52,7 @@ class Attempt:
     followers: int
     reason: str
     rung: int
+    provider: str | None
     model: str
     attempt: int
     transients: int
@@ -218,7 +220,8 @@ def coming_text(history: RowHistory, now: RowNow) -> str:
 
 
 def _attempt(number: int, each: Attempt) -> str:
-    head = f"request {number}: rung {each.rung}, {safe(each.model)}, try {each.attempt}, because {each.reason}"
+    model = safe(with_provider(each.provider, each.model))
+    head = f"request {number}: rung {each.rung}, {model}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
     tokens = tokens_text(each)
     lines = [

@@ -51,6 +51,7 @@ class OpenChunk:
     batch_id: str | None
     state: str
     rung: int
+    provider: str
     model: str
     requests: int
     max_usd: Decimal | None
@@ -236,6 +237,7 @@ def _chunk(batch: OpenBatch, now: datetime, context: Context) -> OpenChunk:
         batch_id=batch.batch_id,
         state=batch.state,
         rung=batch.rung,
+        provider=batch.provider,
         model=batch.model,
         requests=batch.requests,
         max_usd=batch.max_usd,

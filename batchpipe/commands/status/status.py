@@ -21,6 +21,7 @@ from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.raw_folder import folder_bytes
 from batchpipe.engine.plan.orders import withdraw_orders
+from batchpipe.providers.known import with_provider
 
 
 def status(call: Call, arguments: Sequence[str], withdraw: Sequence[int] = (), *, notify: bool = False) -> int:
@@ -122,7 +123,7 @@ def _batches_table(batches: Sequence[OpenChunk], terminal: bool) -> str:
         (
             each.batch_id,
             each.state.replace("_", " "),
-            f"{each.rung} {each.model}",
+            f"{each.rung} {with_provider(each.provider, each.model)}",
             count(each.requests),
             duration(each.age_seconds),
             _left(each.expires_in_seconds),

@@ -106,7 +106,7 @@ leaders AS (
     GROUP BY custom_id
 )
 SELECT
-    q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.model, q.attempt, q.transients, q.send,
+    q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.provider, q.model, q.attempt, q.transients, q.send,
     q.max_tokens, v.version AS prompt_version, q.recorded_at AS prepared_at, q.input_values, p.columns AS input_columns,
     b.state AS batch_state, b.is_open, b.batch_id, b.submitted_at,
     r.outcome, r.model AS answered_by, r.stop_reason, r.answer, r.error, r.error_type,
@@ -159,7 +159,7 @@ CREATE OR REPLACE TABLE work.paid AS
 SELECT
     r.run_id, r.recorded_at, r.outcome, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
     r.cache_read_tokens, r.output_tokens, r.thinking_tokens, r.cost_usd, r.realtime_usd,
-    q.model, q.rung, q.prompt_version, q.reason = 'retry' AS is_retry, d.state, coalesce(d.review, false) AS review,
+    q.provider, q.model, q.rung, q.prompt_version, q.reason = 'retry' AS is_retry, d.state, coalesce(d.review, false) AS review,
     coalesce((d.state = 'accepted' AND d.custom_id = r.custom_id)
         OR (d.state = 'escalated' AND d.earlier_answer = r.custom_id), false) AS valid
 FROM ledger.results r
