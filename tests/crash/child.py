@@ -28,7 +28,7 @@ LOADED_BEFORE = ("anthropic", "httpx2", "jsonschema_rs", "pyarrow.parquet", "gen
 def run(job: dict[str, Any], points: Points) -> dict[str, Any]:
     """Run the job's pipeline to its end and return the outcome."""
     root = Path(job["root"])
-    environment = {"ANTHROPIC_API_KEY": job["key"], "ANTHROPIC_BASE_URL": job["base_url"]}
+    environment = job["environment"]
     settings = load_settings(root, environment={}, command_line=job["settings"])
     context = Context(root=root, settings=settings, environment=environment, say=lambda text: None, wait_seconds=10.0)
     pipeline = PipelineRun(

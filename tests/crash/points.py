@@ -15,10 +15,12 @@ from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.plan import planner as plan
 from batchpipe.engine.source.source import Source
 from batchpipe.providers.anthropic.calls import Calls
+from batchpipe.providers.gemini.calls import Calls as GeminiCalls
+from batchpipe.providers.openai.calls import Calls as OpenAICalls
 from batchpipe.providers.shared import download
 from batchpipe.store.database import Database
 
-CALLS = ("submit", "poll", "collect", "list_batches", "account", "cancel")
+CALLS = ("upload", "submit", "poll", "collect", "list_batches", "account", "cancel")
 FILE_STEPS = ("replace", "unlink", "write_text")
 
 
@@ -57,7 +59,8 @@ def set_points(points: Points) -> None:
     _around_writes(points)
     _around_reads(points)
     points.around(Database, ["_migrate"], "store")
-    points.around(Calls, CALLS, "call")
+    for calls in (Calls, OpenAICalls, GeminiCalls):
+        points.around(calls, CALLS, "call")
     points.around(RawFolder, ["write_requests", "save_chunk", "compress"], "file")
     points.around(Source, ["snapshot"], "file")
     points.around(plan, ["render_rows"], "file")

@@ -83,6 +83,17 @@ def rules_of(protocol: str) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
+# A ladder over all three providers: what the first two are unsure of, the third one answers.
+MIXED = PIPELINE.replace(
+    f'model = "{HIGH}"\nmax_tokens = 400\n',
+    'model = "openai:gpt-6-luna"\nmax_tokens = 400\naccept = "score >= 0.5"\n'
+    '[[models]]\nmodel = "gemini:gemini-3.8-flash"\nmax_tokens = 400\n',
+)
+MIXED_RULES: dict[str, Any] = {
+    "requests": [said("other", 0.2, match="unsure;", model="gpt-6-luna"), *RULES["requests"]],
+}
+
+
 def rows_csv(count: int = len(BODIES)) -> str:
     """Return the first `count` rows."""
     lines = [f'{number},"{body}"' for number, body in enumerate(BODIES[:count], start=1)]

@@ -59,8 +59,7 @@ class Runner:
             "root": str(project.root),
             "answer": str(answer),
             "pipeline": "demo",
-            "key": "test-key",
-            "base_url": project.emulator.base_url,
+            "environment": project.environment,
             "settings": SETTINGS,
             "kill_at": kill_at,
             "kill_on": kill_on,
@@ -126,12 +125,12 @@ class Findings:
 
 
 @contextmanager
-def fresh(folder: Path, *, rules: dict[str, Any] | None = None) -> Iterator[Project]:
-    """Make a project with the scenario's pipeline and rows, and a new emulator."""
+def fresh(folder: Path, *, rules: dict[str, Any] | None = None, pipeline: str = PIPELINE) -> Iterator[Project]:
+    """Make a project with the scenario's pipeline, or another one, and its rows, and a new emulator."""
     folder.mkdir(parents=True)
     project = Project(folder)
     try:
-        project.pipeline(PIPELINE)
+        project.pipeline(pipeline)
         (folder / "rows.csv").write_text(rows_csv(), encoding="utf-8")
         project.faults(RULES if rules is None else rules)
         yield project
@@ -192,9 +191,9 @@ def _table(project: Project, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def count_points(runner: Runner, folder: Path) -> tuple[list[str], Counter[str]]:
+def count_points(runner: Runner, folder: Path, **scenario: Any) -> tuple[list[str], Counter[str]]:
     """Return the points of a run that is not interrupted, and the requests that it sends."""
-    with fresh(folder) as project:
+    with fresh(folder, **scenario) as project:
         ran = runner.run(project)
         assert ran.outcome is not None, "the uninterrupted run failed"
         assert ran.outcome["status"] == "done", ran.outcome
@@ -207,10 +206,16 @@ def count_points(runner: Runner, folder: Path) -> tuple[list[str], Counter[str]]
 
 
 def try_point(
-    runner: Runner, folder: Path, point: int, usual: Counter[str], *, second: random.Random | None = None
+    runner: Runner,
+    folder: Path,
+    point: int,
+    usual: Counter[str],
+    *,
+    second: random.Random | None = None,
+    **scenario: Any,
 ) -> tuple[Findings, int]:
     """Kill a run at `point`, with `second` the next one too at a random point; then run to the end."""
-    with fresh(folder) as project:
+    with fresh(folder, **scenario) as project:
         first = runner.run(project, kill_at=point)
         killed = int(first.code == KILLED)
         if second is not None:

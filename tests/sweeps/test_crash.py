@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
-from crash.scenario import BODIES, RULES
+from crash.scenario import BODIES, MIXED, MIXED_RULES, RULES
 from crash.sweep import KILLED, Findings, Runner, Tally, answered, count_points, examine, fresh, try_point
 
 TRIED_IN_SHORT = 8
 TWICE_IN_SHORT = 2
 MOMENTS_IN_SHORT, MOMENTS_IN_FULL = 2, 100
+MIXED_IN_SHORT = 1
 SHARE_KILLED_TWICE = 0.2
 JOBS = 2
 
@@ -149,6 +151,25 @@ def test_killed_between_a_landed_post_and_its_reply(
         found = examine(project, usual, last, third)
         assert found == Findings(rows_lost=0, paid_twice=0, raw_lost=0, wrong=[])
         assert len(answered(project)) == len(usual)
+
+
+def test_a_ladder_over_three_providers_killed_at_any_point_goes_on(
+    runner: Runner, tmp_path: Path, show: Print, full_sweep: bool, chance: random.Random
+) -> None:
+    mixed: dict[str, Any] = {"pipeline": MIXED, "rules": MIXED_RULES}
+    names, usual = count_points(runner, tmp_path / "uninterrupted", **mixed)
+    assert Counter(names)["before call upload"] >= 2
+    points = list(range(1, len(names) + 1))
+    if not full_sweep:
+        points = sorted(chance.sample(points, MIXED_IN_SHORT))
+    tally = Tally()
+    for point in points:
+        found, killed = try_point(runner, tmp_path / f"point-{point}", point, usual, **mixed)
+        tally.add(found, f"{point} {names[point - 1]}")
+        tally.killed += killed
+    show(tally.table())
+    assert tally.wrong == []
+    assert (tally.rows_lost, tally.paid_twice, tally.raw_lost) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("step", ["before call list_batches", "after call list_batches", "within file part"])
