@@ -88,6 +88,12 @@ NoWait: TypeAlias = Annotated[
 Wait: TypeAlias = Annotated[
     str | None, typer.Option("--wait", metavar="TIME", help="Wait at most this long: 45m, 2h or 90s.")
 ]
+By: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="TIME", help="Ask in realtime what batches do not bring by then: 07:00, or ISO with an offset."
+    ),
+]
 Realtime: TypeAlias = Annotated[
     bool,
     typer.Option("--realtime", help="Ask each request by a realtime call, not in batches: full price."),

@@ -11,6 +11,7 @@ from batchpipe.cli.shared_options import (
     EPILOG,
     WORK,
     All,
+    By,
     Json,
     Keep,
     Limit,
@@ -85,6 +86,7 @@ def plan(
     ] = False,
     params: Params = None,
     realtime: Realtime = False,
+    by: By = None,
     as_json: Json = False,
 ) -> Task:
     """Show what a run would do, why, and what it would cost. Nothing is sent or recorded."""
@@ -106,6 +108,7 @@ def plan(
         markdown=markdown,
         params=params or [],
         realtime=realtime,
+        by=by,
     )
 
     def act(call: Call) -> int:
@@ -176,6 +179,7 @@ def run(
     params: Params = None,
     pilot: Pilot = None,
     realtime: Realtime = False,
+    by: By = None,
     as_json: Json = False,
 ) -> Task:
     """Submit what is due, wait and collect it; retry and escalate until nothing is due."""
@@ -200,6 +204,7 @@ def run(
         params=params or [],
         pilot=pilot,
         realtime=realtime,
+        by=by,
     )
 
     def act(call: Call) -> int:

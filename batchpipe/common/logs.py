@@ -80,6 +80,10 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "unavailable": lambda event: f"the provider did not answer ({event.detail}); trying again",
     "unreachable": lambda event: f"the provider cannot be reached ({event.detail}); trying again",
     "asked": lambda event: f"answered in realtime: {_rows(event)}",
+    "late": lambda event: (
+        f"{event.batch_id} takes longer than 9 of 10 batches of its model; it is canceled, what it has finished is "
+        "kept, and the rest is asked in realtime"
+    ),
     "calls_lost": lambda event: (
         f"{_requests(event)} got no answer ({event.detail}); each may have been paid for, and is booked"
     ),

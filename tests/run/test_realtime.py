@@ -258,3 +258,39 @@ def test_a_lost_database_takes_in_what_was_asked_in_realtime(project: Project) -
     kept = project.sql("SELECT custom_id, answer FROM ledger.results WHERE outcome = 'answered' ORDER BY ALL")
     assert set(answers) <= set(kept)
     assert booked(project)[0] == 2
+
+
+def test_every_protocol_answers_in_realtime(project: Project) -> None:
+    """A ladder over three protocols, each rung at once: refused, lost and turned away by each of them."""
+    rungs = "".join(
+        f'\n[[models]]\nmodel = "{model}"\nmax_tokens = {room}\nmode = "realtime"\n{accept}'
+        for model, room, accept in (
+            ("claude-haiku-4-5", 9_000, 'accept = "score >= 0.9"\n'),
+            ("openai:gpt-6-luna", 9_000, 'accept = "score >= 0.9"\n'),
+            ("gemini:gemini-3.8-flash", 9_000, ""),
+        )
+    )
+    project.pipeline(BASIC[: BASIC.index("[[models]]")] + rungs)
+    project.rows(numbered(24))
+    low, high = ({"outcome": "output", "output": {"label": "bug", "score": score}} for score in (0.1, 1.0))
+    project.faults({
+        "requests": [
+            {"model": "claude-haiku-4-5", **low},
+            {"model": "gpt-6-luna", "match": "number 1", **high},
+            {"model": "gpt-6-luna", **low},
+            {"model": "gemini-3.8-flash", **high},
+        ],
+        "calls": [{"call": "message", "protocol": protocol, "fault": "status:429", "times": 3, "retry_after": 0.05}
+                  for protocol in ("anthropic", "openai", "gemini")],
+    })  # fmt: skip
+    result = project.run()
+    assert (result.rows["accepted"], project.log()["batches"]) == (24, {})
+    answered = dict(project.sql("SELECT rung, count(*) FROM ledger.row_state GROUP BY rung"))
+    assert (answered[2], answered[3]) == (11, 13)
+    spent = project.sql(
+        "SELECT provider, count(*), count(cost_usd), sum(cost_usd) = sum(realtime_usd) FROM ledger.results "
+        "GROUP BY ALL ORDER BY ALL"
+    )
+    assert spent == [("anthropic", 24, 24, True), ("gemini", 13, 13, True), ("openai", 24, 24, True)]
+    assert booked(project)[0] == 0
+    assert project.run().submitted == 0

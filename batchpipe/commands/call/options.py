@@ -68,6 +68,7 @@ class RowsRequest:
     params: Sequence[str] = ()
     with_upstream: bool = False
     realtime: bool = False
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

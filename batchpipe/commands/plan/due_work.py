@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from batchpipe.commands.call.moments import moment_to_come
 from batchpipe.commands.call.options import RowsRequest
 from batchpipe.commands.plan.pilot import held_text
 from batchpipe.commands.printing.caching import expected_cache_text
 from batchpipe.commands.printing.estimates import full_price_text, interval_text, rungs_text, time_text
-from batchpipe.commands.printing.text import count, money, pairs
+from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe
 from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.resolved.resolve import Resolved
@@ -32,9 +34,10 @@ MEANINGS = {
 }
 
 
-def rows_options(request: RowsRequest, params: Mapping[str, Any]) -> RunOptions:
-    """Return what `run` and `plan` alike ask of a pipeline whose input query takes `params`."""
+def rows_options(request: RowsRequest, params: Mapping[str, Any], now: datetime) -> RunOptions:
+    """Return what `run` and `plan` alike ask of a pipeline whose input query takes `params`. `now` is naive UTC."""
     return RunOptions(
+        by=moment_to_come(request.by, now),
         params=params,
         limit=request.limit,
         where=request.where,
@@ -72,6 +75,10 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     if estimate.realtime_usd is not None and estimate.cost_usd is not None:
         saved = estimate.realtime_usd - estimate.cost_usd
     requests = f"{count(plan.requests, 'request')} in {count(batches, 'batch', 'batches')}"
+    if plan.asked:
+        asked = f"{count(plan.asked, 'request')} in realtime"
+        rest = count(plan.requests - plan.asked)
+        requests = f"{asked}, {rest} in {count(batches, 'batch', 'batches')}" if batches else asked
     if batches > chunking.max_in_flight:
         requests += f", {chunking.max_in_flight} at a time"
     limited = plan.due > plan.requests + max(shared, 0)
@@ -88,8 +95,22 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
             "saved",
             f"{money(saved)} against {money(estimate.realtime_usd)} by realtime calls" if saved else "",
         ),
-        ("time", time_text(estimate, chunking)),
+        ("hurry", hurry_text(plan)),
+        ("time", time_text(estimate, chunking) if batches else "minutes: each request is answered at once"),
     ]
+
+
+def hurry_text(plan: Plan) -> str:
+    """Return which models are asked in realtime for a deadline, and what that costs; "" where none are."""
+    hurry = plan.hurry
+    if hurry is None:
+        return ""
+    found = []
+    for model, time in hurry.times.items():
+        why = ", assumed: fewer than 5 have ended" if time.is_assumed else f", of the last {time.batches}"
+        found.append(f"9 of 10 batches of {safe(model)} take up to {duration(time.seconds)}{why}")
+    price = f"{money(plan.estimate.cost_usd)} instead of {money(hurry.batch_usd)} in batches"
+    return f"{'; '.join(found)}: asked in realtime, to be back by {moment(hurry.by)}, for {price}"
 
 
 def _too_long_text(found: TooLong) -> str:

@@ -47,7 +47,8 @@ def plan(call: Call, request: PlanRequest) -> int:
         chosen = context.chain.with_upstream(files) if request.with_upstream else context.chain.ordered(files)
         chosen = [each.with_realtime(request.realtime) for each in chosen]
         options = {file.pipeline.name: RunOptions() for file in chosen}
-        options |= {file.pipeline.name: rows_options(request, params[file.pipeline.name]) for file in files}
+        now = call.machine.clock()
+        options |= {file.pipeline.name: rows_options(request, params[file.pipeline.name], now) for file in files}
         single = single and len(chosen) == 1
         planner = ChainPlanner(context=context, folder=folder, due_rows=request.rows, diff=diff)
         for number, each in enumerate(planner.plans(chosen, options)):
@@ -95,6 +96,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         "batches": found.batches,
         **estimate_object(estimate),
     }
+    if done.asked:
+        value["in_realtime"] = done.asked
     if found.edits:
         value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import duckdb
 from batchpipe.commands.call.call import WAIT_SECONDS, Call, load_each
 from batchpipe.commands.call.exits import BUG, INTERRUPTED, worst
 from batchpipe.commands.call.failure import bug, write_bug_report
+from batchpipe.commands.call.moments import moment_to_come
 from batchpipe.commands.call.options import RunRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.plan.due_work import rows_options
@@ -51,7 +52,7 @@ def run(call: Call, request: RunRequest) -> int:
 
     Return the exit code that counts of all pipelines.
     """
-    wait = _checked_wait(request)
+    wait = _checked_wait(request, call.machine.clock())
     max_usd = dollars(request.max_usd)
     try:
         selection = call.select(request.pipelines, all=request.all)
@@ -98,16 +99,17 @@ def _runs(
     The options about rows hold for the named pipelines only. Raises PipelineError for pipelines that read each other in
     a circle.
     """
-    chain = context.chain
+    chain, by = context.chain, moment_to_come(request.by, context.clock())
     chosen = chain.with_upstream(files) if request.with_upstream else chain.ordered(files)
     named = {file.path for file in files}
     runs: dict[Path, PipelineRun] = {}
     for file in chosen:
-        options = _options(request, params[file.pipeline.name], max_usd) if file.path in named else None
+        given = file.path in named
+        options = _options(request, params[file.pipeline.name], max_usd, context.clock()) if given else None
         runs[file.path] = PipelineRun(
             context=context,
             file=file.with_realtime(request.realtime),
-            options=options or RunOptions(max_usd=max_usd, no_wait=request.no_wait),
+            options=options or RunOptions(max_usd=max_usd, no_wait=request.no_wait, by=by),
             tell=watcher.tell,
             confirm=watcher.confirm,
             after=[runs[each.path] for each in chain.reads(file).upstream if each.path in runs],
@@ -185,9 +187,9 @@ def run_display(call: Call) -> AbstractContextManager[Display]:
     return nullcontext(lines)
 
 
-def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | None) -> RunOptions:
+def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | None, now: datetime) -> RunOptions:
     return replace(
-        rows_options(request, params),
+        rows_options(request, params, now),
         pilot=request.pilot,
         max_usd=max_usd,
         no_wait=request.no_wait,
@@ -196,14 +198,18 @@ def _options(request: RunRequest, params: Mapping[str, Any], max_usd: Decimal | 
     )
 
 
-def _checked_wait(request: RunRequest) -> float | None:
-    """Return the seconds of `--wait`.
+def _checked_wait(request: RunRequest, now: datetime) -> float | None:
+    """Return the seconds of `--wait`, or until the time of `--by`. `now` is naive UTC.
 
-    Raises UsageError for options that exclude each other.
+    Raises UsageError for options that exclude each other, and for a time that is none.
     """
-    if request.wait is not None and request.no_wait:
-        raise UsageError("--wait and --no-wait exclude each other", where=COMMAND_LINE, hint="Give one of them.")
-    return wait_seconds(request.wait)
+    given = {"--wait": request.wait is not None, "--no-wait": request.no_wait, "--by": request.by is not None}
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        what = f"{names[0]} and {names[1]} exclude each other"
+        raise UsageError(what, where=COMMAND_LINE, hint="Give one of them.")
+    by = moment_to_come(request.by, now)
+    return (by - now).total_seconds() if by is not None else wait_seconds(request.wait)
 
 
 def dollars(text: str | None) -> Decimal | None:

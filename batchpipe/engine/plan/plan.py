@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.decide.caching import count_primes
 from batchpipe.decide.chunking import Chunk
+from batchpipe.decide.deadline import BatchTime
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample
 from batchpipe.engine.plan.too_long import TooLong
@@ -53,6 +55,18 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hurry:
+    """Says which models are asked in realtime so that the answers are there `by` a time (naive UTC).
+
+    `times` are how long their batches take. `batch_usd` is what the plan is expected to cost in batches, US dollars.
+    """
+
+    by: datetime
+    times: Mapping[str, BatchTime]
+    batch_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Describes what is due and why: the rows by reason, and the chunks that a run would send.
 
@@ -78,6 +92,9 @@ class Plan:
     snapshot: Snapshot
     seq: int
     too_long: Sequence[TooLong] = ()
+    asked: int = 0  # of the requests, those of rungs in realtime
+    asked_chunks: int = 0
+    hurry: Hurry | None = None
 
     @property
     def input(self) -> int:
@@ -92,4 +109,6 @@ class Plan:
     @property
     def batches(self) -> int:
         """Return how many batches are sent, with those that prime a cache and those that a tight budget makes."""
-        return len(self.chunks) + count_primes(self.estimate.caching) + self.estimate.more_batches
+        if self.asked == self.requests:
+            return 0
+        return len(self.chunks) - self.asked_chunks + count_primes(self.estimate.caching) + self.estimate.more_batches

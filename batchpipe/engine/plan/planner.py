@@ -243,6 +243,7 @@ class Planner:
         requests, followers = session.one(
             Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
         )
+        asked, asked_chunks = self._asked(chunks)
         return Plan(
             rows_by_reason=rows_by_reason,
             removed=removed,
@@ -259,7 +260,22 @@ class Planner:
             snapshot=snapshot,
             seq=seq,
             too_long=too_long(session, self.resolved) if chunks else (),
+            asked=asked,
+            asked_chunks=asked_chunks,
         )
+
+    def _asked(self, chunks: Sequence[Chunk]) -> tuple[int, int]:
+        """Return how many of the requests, and of their chunks, are of rungs in realtime.
+
+        Reads `work.to_send`.
+        """
+        rungs = [str(number) for number, each in enumerate(self.resolved.rungs, start=1) if each.mode == "realtime"]
+        if not rungs or not chunks:
+            return 0, 0
+        own = Sql(f"SELECT count(*), list(number) FROM work.to_send WHERE rung IN ({', '.join(rungs)})")
+        requests, numbers = self.work.connection.execute(own).fetchone() or (0, [])
+        known = set(numbers or ())
+        return requests, sum(each.start in known for each in chunks)
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
         """Return how many requests of the last plan are still to be sent, and their estimate by today's prices.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,10 @@ from batchpipe.engine.plan.plan import PlanOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Holds what one call of `run` asks for; `max_usd` is in US dollars."""
+    """Holds what one call of `run` asks for; `max_usd` is in US dollars.
+
+    `by` (naive UTC) is when the answers are to be there: what batches do not bring until then is asked in realtime.
+    """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
@@ -28,6 +32,7 @@ class RunOptions:
     no_wait: bool = False
     approve: bool = False
     resume: bool = False
+    by: datetime | None = None
 
     @property
     def orders(self) -> list[tuple[OrderKind, str]]:

@@ -29,7 +29,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.realtime.due_requests import make_due_requests, take_in_asked
-from batchpipe.engine.realtime.hurry import asks_soon, plan_in_mode
+from batchpipe.engine.realtime.modes import RungModes, asks_soon, cancel_late, has_late
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.after_statements import run_after
@@ -139,6 +139,7 @@ class PipelineRun:
                 where=self.name,
                 hint="Remove the cause, then run the same command again: no row is lost; 20 at most are sent first.",
             )
+        cancel_late(self._in_flight, self.options.by)
         self._plan_what_is_due()
         if not self.finished:
             self._send()
@@ -265,8 +266,9 @@ class PipelineRun:
 
         Raises GateError where the input lost its keys without `--approve`, or where the person does not confirm.
         """
-        flying = bool(self._in_flight.open)
-        plan = plan_in_mode(self.planner, self.resolved, self.snapshot, self._orders, options, in_flight=flying)
+        late = has_late(self._in_flight)
+        modes = RungModes(planner=self.planner, resolved=self.resolved, by=self.options.by, has_late=late)
+        plan = modes.plan(self.snapshot, self._orders, options, in_flight=bool(self._in_flight.open))
         if self._first_plan is None:
             self._first_plan = plan
             gate = None

@@ -33,6 +33,7 @@ from batchpipe.engine.plan.prompt_diff import (
     resolve_earlier,
 )
 from batchpipe.engine.plan.type_changes import TypeChange, type_changes
+from batchpipe.engine.realtime.modes import RungModes
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -185,13 +186,14 @@ def _planned(
         orders = [*recorded, *_imagined(session, resolved, recorded, options)]
         sample = pilot_sample(session, resolved, gold, options.pilot, emulator=context.settings.emulator)
         doubt = history_doubt(session, resolved)
+        busy = load(session, resolved.names, NO_RUN)
         gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
-    plan = planner.plan(snapshot, orders, replace(options.plan, sample=sample))
+    modes = RungModes(planner=planner, resolved=resolved, by=options.by)
+    plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
     with database.reading(work) as session:
         version, is_new = _version(session, resolved)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
-        busy = load(session, resolved.names, NO_RUN)
         money = spent(session, resolved.names, NO_RUN)
         paused = is_paused(session, resolved.name)
         further = project_limits(session, resolved.file, NO_RUN)

@@ -23,3 +23,15 @@ WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
 ORDER BY q.number
+
+-- name: batch_times
+-- The seconds within which 90% of the newest ended batches of a model were back, and how many these are.
+SELECT quantile_cont(seconds, 0.9), count(*)
+FROM (
+    SELECT greatest(epoch(ended_at) - epoch(coalesce(created_at, submitted_at)), 0) AS seconds
+    FROM ledger.batches
+    WHERE coalesce(provider, 'anthropic') = $provider AND model = $model AND submitted_at IS NOT NULL
+        AND ended_at IS NOT NULL AND cancel_requested_at IS NULL
+    ORDER BY submitted_at DESC
+    LIMIT 50
+)

@@ -1,0 +1,166 @@
+"""In which mode the rungs of a plan are asked: as the file says, or in realtime for the last few and for a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from batchpipe.common.logs import Event
+from batchpipe.decide.deadline import BatchTime, batch_time, is_late, misses
+from batchpipe.engine.batches.in_flight import BatchesInFlight
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.plan.orders import Order
+from batchpipe.engine.plan.plan import FRESH_REASONS, Hurry, Plan, PlanOptions
+from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
+from batchpipe.sql.quoting import quote_list
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+# `--no-wait` waits for a pause between realtime calls that is no longer than this.
+SHORT_PAUSE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungModes:
+    """Plans with each rung in the mode that fits. `by` (naive UTC) is when the answers are to be there.
+
+    `has_late`: a batch of this run was canceled because it was late; from then on everything is asked in realtime.
+    """
+
+    planner: Planner
+    resolved: Resolved
+    by: datetime | None = None
+    has_late: bool = False
+
+    def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions, *, in_flight: bool) -> Plan:
+        """Return the plan, anew where rungs of batches are asked in realtime: the last few, or what would be too late.
+
+        `in_flight` says that batches of the pipeline are open.
+        Reads `work.due`, `work.to_send`, the ledger, and what `Planner.plan` reads. Writes what `Planner.plan` writes.
+        """
+        self.planner.resolved = self.resolved
+        plan = self.planner.plan(snapshot, orders, options)
+        if self.has_late or (not in_flight and is_last_few(self.planner.work, self.resolved, plan)):
+            self.planner.resolved = self.resolved.in_realtime
+            return self.planner.plan(snapshot, orders, options)
+        late = self._late_rungs(plan)
+        if not late:
+            return plan
+        rungs = enumerate(self.resolved.rungs, start=1)
+        hurried = tuple(replace(each, mode="realtime") if number in late else each for number, each in rungs)
+        self.planner.resolved = replace(self.resolved, rungs=hurried)
+        assert self.by is not None
+        times = {self.resolved.rungs[rung - 1].model: time for rung, time in late.items()}
+        hurry = Hurry(by=self.by, times=times, batch_usd=plan.estimate.cost_usd)
+        return replace(self.planner.plan(snapshot, orders, options), hurry=hurry)
+
+    def _late_rungs(self, plan: Plan) -> Mapping[int, BatchTime]:
+        """Return the rungs with due requests whose batches would not be back in time, with the time that they take.
+
+        Reads `work.to_send`, `ledger.batches`.
+        """
+        if self.by is None or not plan.requests:
+            return {}
+        planner, by = self.planner, self.by
+        due = planner.work.connection.execute("SELECT DISTINCT rung FROM work.to_send").fetchall()
+        with planner.database.reading(planner.work) as session:
+            times = {
+                rung: read_batch_time(session, self.resolved.rungs[rung - 1])
+                for (rung,) in due
+                if self.resolved.rungs[rung - 1].mode == "batch"
+            }
+            return {rung: time for rung, time in times.items() if misses(time, session.now, by)}
+
+
+def asks_soon(resolved: Resolved, wakes: Iterable[datetime | None], now: datetime) -> bool:
+    """Return whether realtime calls go on after one of the pauses that end at `wakes`, and the pause is short."""
+    if all(each.mode == "batch" for each in resolved.rungs):
+        return False
+    return any(each is not None and each - now <= SHORT_PAUSE for each in wakes)
+
+
+def read_batch_time(session: Session, rung: RungSettings) -> BatchTime:
+    """Return how long batches of a rung's model take.
+
+    Reads `ledger.batches`.
+    """
+    return batch_time(*session.one(query("batch_times"), {"provider": rung.provider, "model": rung.model}))
+
+
+def has_late(in_flight: BatchesInFlight) -> bool:
+    """Return whether a batch of this run was canceled because it was late."""
+    return _late(in_flight.parts.resolved.name) in in_flight.context.shared
+
+
+def _late(pipeline: str) -> tuple[str, str]:
+    """Return the key of what is shared about late batches: the chunks that are being canceled."""
+    return "late", pipeline
+
+
+def cancel_late(in_flight: BatchesInFlight, by: datetime | None) -> None:
+    """Ask the provider to cancel batches that take longer than 90% of the others did, where there is a deadline.
+
+    What they have finished is kept; the rest is due again when they have ended. A batch is asked once.
+    Reads `ledger.batches`. Writes `ledger.events`.
+    """
+    if by is None:
+        return
+    key = _late(in_flight.parts.resolved.name)
+    asked = in_flight.context.shared.get(key, set())
+    assert isinstance(asked, set)
+    if back := asked - {each.chunk_id for each in in_flight.open}:
+        asked -= back
+        in_flight.due_again = in_flight.compare_anew = True
+    flying = [each for each in in_flight.open if each.state == "in_flight" and each.batch_id is not None]
+    if not flying:
+        return
+    parts = in_flight.parts
+    with parts.reading() as session:
+        now = session.now
+        late = [
+            each
+            for each in flying
+            if is_late(
+                batch_time(*session.one(query("batch_times"), {"provider": each.provider, "model": each.model})),
+                each.created_at or each.submitted_at or each.prepared_at,
+                now,
+            )
+        ]
+    for each in late:
+        in_flight.context.shared[key] = asked
+        asked.add(each.chunk_id)
+        _cancel(in_flight, each)
+
+
+def _cancel(in_flight: BatchesInFlight, batch: OpenBatch) -> None:
+    """Ask for the end of a batch: the intent is recorded before, the answer after it.
+
+    Writes `ledger.events`.
+    """
+    parts, ids = in_flight.parts, {"batch_id": batch.batch_id}
+    with parts.writing() as session:
+        parts.add_event(session, "cancel_requested", ids, chunk_id=batch.chunk_id)
+    try:
+        state = parts.providers.of(batch).cancel(str(batch.batch_id))
+        kind, answer = "cancel_answered", {"outcome": "ended" if state.ended else "canceling", "message": None}
+    except (NotSentError, RefusedError, UnavailableError) as error:
+        kind, answer = "cancel_failed", {"outcome": "failed", "message": str(error)}
+    with parts.writing() as session:
+        parts.add_event(session, kind, ids | answer, chunk_id=batch.chunk_id)
+    in_flight.tell(Event(kind="late", level="warning", batch_id=batch.batch_id, requests=batch.requests))
+    in_flight.refresh()
+
+
+def is_last_few(work: Work, resolved: Resolved, plan: Plan) -> bool:
+    """Return whether the plan's requests are so few as `[retry] stragglers` says, and all of a second or later wave.
+
+    Reads `work.due`.
+    """
+    if not 0 < plan.requests <= resolved.file.pipeline.retry.stragglers or plan.held is not None:
+        return False
+    fresh = f"SELECT count(*) FROM work.due WHERE reason IN ({quote_list(FRESH_REASONS)})"
+    return work.connection.execute(fresh).fetchone() == (0,)

@@ -1,0 +1,77 @@
+"""Runs with a deadline: what batches do not bring by then is asked in realtime, and a late batch is canceled."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from projects import BASIC, Project, numbered
+
+from batchpipe.commands.call.moments import moment_to_come
+from batchpipe.commands.plan.due_work import work_text
+from batchpipe.common.errors import UsageError
+from batchpipe.decide.deadline import BatchTime, batch_time, is_late, misses
+
+NOW = datetime(2026, 12, 1, 5, 0)  # noqa: DTZ001
+
+
+def modes(project: Project) -> dict[str, int]:
+    return dict(project.sql("SELECT mode, sum(requests) FROM ledger.batches GROUP BY mode"))
+
+
+def soon(hours: float) -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=hours)
+
+
+def test_what_batches_do_not_bring_in_time_is_asked_in_realtime(project: Project) -> None:
+    """Without five ended batches one is taken to need a day; with them it is their 90th percentile."""
+    project.pipeline(BASIC + "\n[chunking]\nmax_requests = 8\n")
+    project.rows(numbered(6))
+    preview = project.preview(by=soon(5))
+    plan = preview.plan
+    assert (plan.asked, plan.batches) == (6, 0)
+    assert plan.hurry is not None
+    assert plan.hurry.times["claude-haiku-4-5"] == BatchTime(seconds=86_400, batches=0)
+    assert plan.estimate.cost_usd == 2 * (plan.hurry.batch_usd or 0)
+    said = work_text(preview.resolved, plan)
+    assert "6 requests in realtime" in said
+    assert "assumed: fewer than 5 have ended" in said
+    assert project.plan(by=soon(30)).batches == 1
+    assert project.run(by=soon(5)).rows["accepted"] == 6
+    assert modes(project) == {"realtime": 6}
+    project.rows(numbered(48))
+    assert project.run(by=soon(30)).rows["accepted"] == 48
+    assert modes(project) == {"realtime": 6, "batch": 42}
+    # Six batches have ended within a second, so that an hour is enough for a batch now; this one does not end.
+    project.rows(numbered(56))
+    project.faults({"never_ends": True, "finished_before_cancel": 0.5})
+    result = project.run(by=soon(1), wait_seconds=60.0)
+    assert (result.status, result.rows["accepted"]) == ("done", 56)
+    found = modes(project)
+    assert found["batch"] == 50
+    assert 6 < found["realtime"] < 14
+    assert sum("is canceled, what it has finished is kept" in each for each in project.said) == 1
+    assert project.sql("SELECT count(*) FROM ledger.results WHERE outcome = 'answered'") == [(56,)]
+
+
+def test_when_a_batch_is_late() -> None:
+    quick = batch_time(600.0, 5)
+    assert batch_time(600.0, 4) == batch_time(None, 0).__class__(seconds=86_400.0, batches=4)
+    assert not misses(quick, NOW, NOW + timedelta(minutes=12))
+    assert misses(quick, NOW, NOW + timedelta(minutes=10))
+    assert not is_late(quick, NOW - timedelta(minutes=10), NOW)
+    assert is_late(quick, NOW - timedelta(minutes=11), NOW)
+
+
+def test_times_as_a_person_types_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert moment_to_come("2026-12-01T07:00+01:00", NOW) == NOW + timedelta(hours=1)
+    local = moment_to_come("07:00", NOW)
+    assert local is not None
+    assert NOW < local <= NOW + timedelta(hours=24)
+    assert local.replace(tzinfo=UTC).astimezone().strftime("%H:%M") == "07:00"
+    assert moment_to_come(None, NOW) is None
+    for wrong in ("7", "25:00", "2026-12-01T07:00", "tomorrow"):
+        with pytest.raises(UsageError, match="is no time"):
+            moment_to_come(wrong, NOW)
+    with pytest.raises(UsageError, match="is over"):
+        moment_to_come("2026-12-01T05:00+00:00", NOW)
