@@ -88,6 +88,12 @@ NoWait: TypeAlias = Annotated[
 Wait: TypeAlias = Annotated[
     str | None, typer.Option("--wait", metavar="TIME", help="Wait at most this long: 45m, 2h or 90s.")
 ]
+PendingOk: TypeAlias = Annotated[
+    bool, typer.Option("--pending-ok", help="Exit 0 instead of 5 while batches are in flight.")
+]
+MaxUsd: TypeAlias = Annotated[
+    str | None, typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars in this call.")
+]
 By: TypeAlias = Annotated[
     str | None,
     typer.Option(

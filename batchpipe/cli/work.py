@@ -15,9 +15,11 @@ from batchpipe.cli.shared_options import (
     Json,
     Keep,
     Limit,
+    MaxUsd,
     NoNew,
     NoWait,
     Params,
+    PendingOk,
     Pilot,
     Pipeline,
     Pipelines,
@@ -158,15 +160,11 @@ def run(
     with_upstream: WithUpstream = False,
     no_wait: NoWait = False,
     wait: Wait = None,
-    pending_ok: Annotated[
-        bool, typer.Option("--pending-ok", help="Exit 0 instead of 5 while batches are in flight.")
-    ] = False,
+    pending_ok: PendingOk = False,
     no_new: NoNew = False,
     limit: Limit = None,
     where: Where = None,
-    max_usd: Annotated[
-        str | None, typer.Option("--max-usd", metavar="X", help="Spend at most this many US dollars in this call.")
-    ] = None,
+    max_usd: MaxUsd = None,
     redo: Redo = None,
     keep: Keep = None,
     retry_failed: RetryFailed = False,

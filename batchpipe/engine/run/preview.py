@@ -194,8 +194,7 @@ def _planned(
     with database.reading(work) as session:
         version, is_new = _version(session, resolved)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
-        money = spent(session, resolved.names, NO_RUN)
-        paused = is_paused(session, resolved.name)
+        money, paused = spent(session, resolved.names, NO_RUN), is_paused(session, resolved.name)
         further = project_limits(session, resolved.file, NO_RUN)
         limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
         if limit is not None:
