@@ -37,9 +37,9 @@ from batchpipe.project.provider_tables import (
 from batchpipe.project.trust import Place, is_tracked
 
 PREFIX = "BATCHPIPE_"
-# Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, and the
-# second confirms addresses.
-NO_SETTINGS = {"wheel", "trust"}
+# Variables of that prefix that are no settings: the CI file that `init` writes installs batchpipe by the first, the
+# second confirms addresses, and the third is what the proxy before `serve` knows.
+NO_SETTINGS = {"wheel", "trust", "proxy_secret"}
 EMULATOR_POLL_SECONDS = 0.2
 NOTIFY = "notify"
 POLL_SECONDS = 60.0

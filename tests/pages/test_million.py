@@ -1,0 +1,122 @@
+"""The pages over a million answered rows: first paints, the opening of the desk, and a minute of words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from helpers.copies import COPIES
+from projects import BASIC, Project, numbered
+from starlette.testclient import TestClient
+
+from pages.shown import WRITE, client_of
+
+ROWS = 1_000_000
+ANSWERED = 5
+SAMPLED = BASIC + "\n[review]\nsample = 0.05\n"
+PAGES = (
+    "/",
+    "/batches",
+    "/spend",
+    "/p/demo",
+    "/p/demo/rows",
+    "/p/demo/rows?state=failed",
+    "/p/demo/rows?where=score%3E0.9",
+    "/p/demo/row/77",
+    "/p/demo/quality",
+    "/p/demo/versions",
+    "/p/demo/plan",
+    "/p/demo/pilot",
+    "/p/demo/runs",
+    "/p/demo/review",
+)
+# Bounds of a machine that does nothing else, and of one that runs other tests beside this one.
+PAINT_SECONDS, DESK_CPU_SECONDS = 0.5, 6.0
+BUSY = 4.0
+CHANGES = {"label": "bug", "score": "0.5"}  # the copied answers are no documents of the schema
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    root: Path = tmp_path_factory.mktemp("million") / "demo"
+    root.mkdir()
+    project = Project(root)
+    project.rows(numbered(ANSWERED))
+    project.pipeline(SAMPLED)
+    assert project.run().submitted == ANSWERED
+    with duckdb.connect(str(root / "batchpipe.duckdb")) as database:
+        numbered_tables = database.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name) "
+            "WHERE schema_name = 'ledger' AND column_name IN ('seq', 'started')"
+        ).fetchall()
+        for table, column in numbered_tables:
+            database.execute(f"UPDATE ledger.{table} SET {column} = {column} * 1000")
+        for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
+            database.execute(statement)
+    duckdb.execute(
+        f"COPY (SELECT n AS id, 'text number ' || n AS body, 'en' AS lang, n % 10 AS amount "
+        f"FROM range(1, {ROWS} + 1) t(n)) TO '{root / 'rows.csv'}' (HEADER)"
+    )
+    yield project
+    project.close()
+
+
+def seconds_of(act: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.monotonic()
+    found = act()
+    return time.monotonic() - began, found
+
+
+def post(client: TestClient, path: str, body: Any) -> Any:
+    answer = client.post(path, headers=WRITE, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.proof
+def test_pages_and_desk_over_a_million_rows(million: Project, full_sweep: bool) -> None:
+    slack = 1.0 if full_sweep else BUSY
+    with client_of(million) as client:
+        paints = {}
+        for path in PAGES:
+            paints[path], answer = seconds_of(partial(client.get, path))
+            assert answer.status_code == 200
+        wholes = {}
+        for path in PAGES[:-1]:
+            wholes[path], answer = seconds_of(partial(client.get, path, headers={"hx-request": "true"}))
+            assert answer.status_code in (200, 204)
+            assert "It cannot be shown" not in answer.text
+        before = time.process_time()
+        opened, found = seconds_of(partial(post, client, "/p/demo/review/take", {"number": 60, "have": []}))
+        opened_cpu = time.process_time() - before
+        rows = found["rows"]
+        assert found["progress"]["rows"] > 40_000
+        said: list[str] = []
+        taken = []
+        began = time.monotonic()
+        while len(said) < 1_000:
+            words = [
+                {"id": row["key"], "key": row["key"], "token": row["token"], "changes": CHANGES} for row in rows[:30]
+            ]
+            results = post(client, "/p/demo/review/words", {"words": words})["results"]
+            assert {(each["outcome"], each["message"]) for each in results} == {("corrected", "")}
+            said += [each["key"] for each in results]
+            rows = rows[30:]
+            if len(rows) < 30:
+                have = [row["key"] for row in rows]
+                lasted, found = seconds_of(partial(post, client, "/p/demo/review/take", {"number": 60, "have": have}))
+                taken.append(lasted)
+                rows += found["rows"]
+        minutes = (time.monotonic() - began) / 60
+    print(f"\nfirst paints {paints}\nwhole {wholes}")  # noqa: T201
+    print(f"desk: {opened:.2f} s, {opened_cpu:.2f} s of CPU; 60 rows in {max(taken):.2f} s at most")  # noqa: T201
+    print(f"{len(said) / minutes:.0f} words a minute")  # noqa: T201
+    assert million.sql("SELECT count(*), count(DISTINCT key) FROM ledger.reviews") == [(len(said), len(said))]
+    assert max(paints.values()) < PAINT_SECONDS * slack
+    assert opened_cpu < DESK_CPU_SECONDS * slack
+    assert len(said) / minutes > 1_000 / slack
