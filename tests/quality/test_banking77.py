@@ -1,9 +1,13 @@
-"""A test of a whole pipeline on real input: 3,080 questions to a bank, each with one of 77 intents."""
+"""A test of a whole pipeline on real input, through each protocol: 3,080 questions to a bank, each with one of 77
+intents.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -35,20 +39,34 @@ include = ["category"]
     + FIELDS
     + """
 [[models]]
-model = "claude-haiku-4-5"
-max_tokens = 100
+model = "{model}"
+max_tokens = 2_000
 """
 )
+# US dollars per million tokens in a batch: uncached input, written to the cache for the shorter and the longer time,
+# read from it, output. The last ones double at the end of 2026.
+BATCH_USD = {
+    "claude-haiku-4-5": ("0.5", "0.625", "1", "0.05", "2.5"),
+    "openai:gpt-6-luna": ("0.05", "0.0625", "0.1", "0.005", "0.25"),
+    "gemini:gemini-3.8-flash": ("0.375", "0", "0", "0.0375", "1.875"),
+}
+DOUBLED = "gemini:gemini-3.8-flash"
+COST = """
+SELECT sum(cost_usd), sum(input_tokens), sum(cache_write_5m_tokens), sum(cache_write_1h_tokens), sum(cache_read_tokens),
+    sum(output_tokens), any_value(provider), min(recorded_at) FROM ledger.results
+"""
 
 pytestmark = needs_banking
 
 
+@pytest.mark.share(1)
+@pytest.mark.parametrize("model", BATCH_USD)
 def test_all_questions_run_through_the_emulator_and_a_second_run_submits_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "batchpipe.toml").touch()
     (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "intents.toml").write_text(PIPELINE.format(folder=FOLDER), encoding="utf-8")
+    (tmp_path / "pipelines" / "intents.toml").write_text(PIPELINE.format(folder=FOLDER, model=model), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     command = ["run", "intents", "--emulator", "--json"]
 
@@ -71,6 +89,7 @@ def test_all_questions_run_through_the_emulator_and_a_second_run_submits_nothing
         ).fetchone()
         rows = database.execute("SELECT intent, category FROM intents").fetchall()
         batches = database.execute("SELECT count(*) FROM ledger.batches").fetchone()
+        paid = database.execute(COST).fetchone()
     assert facts is not None
     assert facts[:4] == (QUESTIONS,) * 4
     assert types["question_id"] == "BIGINT"
@@ -80,3 +99,9 @@ def test_all_questions_run_through_the_emulator_and_a_second_run_submits_nothing
     assert {intent for intent, _ in rows} <= intents
     assert {category for _, category in rows} == intents
     assert batches == (first["batches"],) == (1,)
+    assert paid is not None
+    cost, *tokens, provider, at = paid
+    assert provider == (model.partition(":")[0] if ":" in model else "anthropic")
+    factor = 2 if model == DOUBLED and at >= datetime(2027, 1, 1) else 1  # noqa: DTZ001
+    by_hand = sum(Decimal(price) * count for price, count in zip(BATCH_USD[model], tokens, strict=True))
+    assert cost == by_hand * factor / 1_000_000
