@@ -41,7 +41,7 @@ FENCE = re.compile(r"^(?:<!-- ([\w: ]+?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTIL
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 ELSEWHERE = {"--no-deps", "--wheel-dir", "--full", "--profile", "--save", "--draw", "--add", "--repeat", "--row-bytes",
              "--chunk", "--no-sdk-loop", "--full-sweep", "--day", "--proofs", "--measure", "--seeds",
-             "--seconds"}  # fmt: skip
+             "--seconds", "--body-file", "--create-if-none", "--edit-last", "--now", "--user"}  # fmt: skip
 
 
 def page(topic: str) -> str:

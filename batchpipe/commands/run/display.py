@@ -133,7 +133,7 @@ class LiveView:
 
     def show(self, views: Sequence[RunView], now: datetime) -> None:
         """Draw the pipelines anew."""
-        self.live.update(view(views, now, self.console.width), refresh=True)
+        self.live.update(view(views, now, self.console.width, self.console.height), refresh=True)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -170,13 +170,13 @@ def event_line(now: datetime, pipeline: str, event: Event) -> str:
     return f"{now:%H:%M:%S} {name}{safe(event)}"
 
 
-def view(views: Sequence[RunView], now: datetime, width: int = 120) -> RenderableType:
-    """Return all pipelines, one below the other, for a terminal of `width` columns."""
+def view(views: Sequence[RunView], now: datetime, width: int = 120, height: int | None = None) -> RenderableType:
+    """Return all pipelines, one below the other, for a terminal of `width` columns and `height` lines."""
     from rich.console import Group
     from rich.text import Text
 
     shown = []
-    for line, style in view_lines(views, now, width):
+    for line, style in fitting_lines(views, now, width, height):
         text = Text(line, style=style, no_wrap=True, overflow="crop")
         if style == "bold":
             text.stylize("not bold", len(line.split("  ", 1)[0]))
@@ -185,12 +185,35 @@ def view(views: Sequence[RunView], now: datetime, width: int = 120) -> Renderabl
     return Group(*shown)
 
 
-def view_lines(views: Sequence[RunView], now: datetime, width: int) -> list[tuple[str, str]]:
-    """Return the lines of all pipelines, each with its style; whole words, what is broken hangs under its beginning."""
+def fitting_lines(views: Sequence[RunView], now: datetime, width: int, height: int | None) -> list[tuple[str, str]]:
+    """Return the lines of all pipelines that fit into `height` lines, less the one of the cursor.
+
+    Where there are too many, fewer batches are shown, then no line but the first of each pipeline, and how many more
+    pipelines there are.
+    """
+    lines: list[tuple[str, str]] = []
+    for batches in (SHOWN_BATCHES, 3, 1, 0):
+        lines = view_lines(views, now, width, batches)
+        if height is None or len(lines) < height:
+            return lines
+    assert height is not None
+    heads = [lines for each in views for lines in view_lines([each], now, width, 0)[:1]]
+    shown = max(height - 2, 1)
+    more = [(f"and {len(heads) - shown:,} more pipelines", "dim")] if len(heads) > shown else []
+    return [*heads[:shown], *more]
+
+
+def view_lines(
+    views: Sequence[RunView], now: datetime, width: int, batches: int = SHOWN_BATCHES
+) -> list[tuple[str, str]]:
+    """Return the lines of all pipelines, each with its style; whole words, what is broken hangs under its beginning.
+
+    At most so many `batches` of each are listed.
+    """
     return [
         (part, style)
         for each in views
-        for line, style in _lines(each, now)
+        for line, style in _lines(each, now, batches)
         for part in wrapped(line, width).split("\n")
     ]
 
@@ -224,7 +247,7 @@ def batch_line(batch: BatchView, now: datetime) -> str:
     return f"{safe(batch.name)}  {batch.state}  {requests}  {safe(batch.model)}  {age} old{left}"
 
 
-def _lines(found: RunView, now: datetime) -> Iterator[tuple[str, str]]:
+def _lines(found: RunView, now: datetime, batches: int) -> Iterator[tuple[str, str]]:
     """Yield the lines of one pipeline, unbroken: its step and cost, its rows, its time, its money, its batches."""
     spent = f", {money(found.cost_usd)} spent in this run" if found.cost_usd is not None else ""
     yield f"{safe(found.pipeline)}  {found.step}{spent}", "bold"
@@ -238,10 +261,10 @@ def _lines(found: RunView, now: datetime) -> Iterator[tuple[str, str]]:
         yield f"  {money(paid)} of {money(allowed)} spent ({name})", ""
     if found.waits is not None:
         yield f"  waiting: {safe(found.waits)}", "yellow"
-    for each in found.batches[:SHOWN_BATCHES]:
+    for each in found.batches[:batches]:
         yield f"  {batch_line(each, now)}", "dim"
-    if len(found.batches) > SHOWN_BATCHES:
-        yield f"  and {len(found.batches) - SHOWN_BATCHES:,} more batches", "dim"
+    if batches and len(found.batches) > batches:
+        yield f"  and {len(found.batches) - batches:,} more batches", "dim"
 
 
 def _time_line(found: RunView) -> str:
