@@ -168,3 +168,25 @@ def test_files_are_checked_on_an_empty_database_and_circles_are_named(chained: C
     write_chain(chained.root, extract=EXTRACT.replace("FROM classify", "FROM classified"))
     nobody = chained("check", "extract")
     assert (nobody.code, "classified" in nobody.out) == (2, True)
+
+
+def test_the_time_is_over_before_upstream_has_ended(chained: Chained) -> None:
+    chained.line.monkeypatch.setenv("BATCHPIPE_EMULATOR_DELAY", "600")
+    waiting = chained("run", "--all", "--wait", "1s", "--json")
+    assert waiting.code == 5, waiting.out
+    states = {each["pipeline"]: (each["status"], each.get("waits_for")) for each in waiting.value}
+    assert states["classify"] == ("pending", None)
+    assert states["extract"] == ("pending", ["classify"])
+    assert states["summary"] == ("pending", ["extract"])
+
+
+def test_a_budget_of_the_project_bounds_all_pipelines_together(chained: Chained) -> None:
+    (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usd = 0.0005\n", encoding="utf-8")
+    alone = chained("run", "classify", "--json").value
+    assert alone["status"] == "gate"
+    assert "[tool.batchpipe.budget] max_usd" in alone["gate"]
+    assert alone["submitted"] == 0
+    (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usd = 1\n", encoding="utf-8")
+    assert chained("run", "classify", "--json").value["status"] == "done"
+    (chained.root / "batchpipe.toml").write_text("[budget]\nmax_usdd = 1\n", encoding="utf-8")
+    assert chained("plan", "--all").code == 2

@@ -51,6 +51,7 @@ def run_pipelines(
                         _end_for_others(run, runs)
                 show(runs)
                 if deadline is not None and context.clock() >= deadline:
+                    _say_what_waits(runs)
                     break
                 _pause(context, runs, sleep or context.machine.sleep)
         except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
@@ -60,6 +61,13 @@ def run_pipelines(
                 run.interrupted = stopped and not run.finished
             raise
     return [RunOutcome(result=run.ended(), error=run.error) for run in runs]
+
+
+def _say_what_waits(runs: Sequence[PipelineRun]) -> None:
+    """Note for runs that have not begun, since the time is over, whose ends they wait for."""
+    for run in runs:
+        if not run.finished and not may_step(run):
+            run.waits_for = [each.name for each in run.after if not each.finished]
 
 
 def may_step(run: PipelineRun) -> bool:
