@@ -177,6 +177,8 @@ class Rules:
         prices = model_data()["prices"]
         if rung.settings.get("service_tier") in ("priority", "fast"):
             return Decimal(prices["priority"].get(alias(rung.usual_name), prices["priority"]["default"]))
+        if rung.settings.get("service_tier") == "flex":
+            return Decimal(prices["flex"])
         return Decimal(prices["background"].get(rung.settings.get("background"), 1))
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -235,6 +237,21 @@ def test_models_take_what_the_facts_say() -> None:
     assert problems("gpt-6-luna", seed=1) == [("error", "seed")]
     assert problems("gpt-5.4", CHAT, seed=1) == []
     assert problems("gpt-6-luna", prompt_cache_retention="24h") == [("error", "prompt_cache_retention")]
+
+
+def test_speeds_have_factors_on_the_realtime_price() -> None:
+    for settings, factor in (
+        ({}, "1"),
+        ({"service_tier": "flex"}, "0.5"),
+        ({"service_tier": "priority"}, "2"),
+        ({"background": "2h"}, "0.7"),
+        ({"background": "8h"}, "0.6"),
+    ):
+        rung = RungSettings(model="gpt-6-luna", max_tokens=9, settings=settings, mode="realtime")
+        assert RULES.price_factor(rung) == Decimal(factor)
+        assert RULES.price_factor(replace(rung, mode="batch")) == 1
+    dear = RungSettings(model="gpt-5.5", max_tokens=9, settings={"service_tier": "fast"}, mode="realtime")
+    assert RULES.price_factor(dear) == Decimal("2.5")
 
 
 def test_settings_are_known_or_refused_with_what_to_write() -> None:
