@@ -146,6 +146,11 @@ class KnownProviders:
         plain = rung.provider in ("", self.default) and self.split(rung.model)[1] == rung.model
         return rung.model if plain else f"{rung.provider or self.default}:{rung.model}"
 
+    def shown(self, model: str) -> str:
+        """Return a model's name of a pipeline file without the prefix of the default provider."""
+        provider, name = self.split(model)
+        return self.full_name(RungSettings(model=name, max_tokens=1, provider=provider))
+
     def owner(self, provider: KnownProvider, model: str) -> str | None:
         """Return the other built-in provider whose model `model` is by its name, where `provider` cannot have it."""
         if not provider.own_address or re.match(MODEL_NAMES[provider.protocol], model):

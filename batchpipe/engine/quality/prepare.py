@@ -141,7 +141,7 @@ def _side(
         alone = rung.model_copy(update={"accept": None, "when": None})
         pipeline = file.pipeline.model_copy(update={"models": (alone,)})
         own = _named(wanted.kind, resolved(file.model_copy(update={"pipeline": pipeline})))
-        model = own.rungs[0].model
+        model = context.providers.full_name(own.rungs[0])
         contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
     return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
 
