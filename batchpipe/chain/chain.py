@@ -143,9 +143,11 @@ class Chain:
         joined = folded("\n".join(texts.values()))
         hiding = _HIDING.search(joined) is not None
         named = others if after else [path for path in others if hiding or self._may_be_named(path, joined)]
-        if not named and not after:
-            return NOTHING
         candidates = [each for each in map(self._one_declared, named) if each.name not in file.pipeline.names]
+        if not after and not hiding:  # most files are ruled out here, without a look at any syntax tree
+            candidates = [each for each in candidates if any(_is_in(table, joined) for table in each.tables)]
+        if not candidates and not after:
+            return NOTHING
         return self._found(file, texts, candidates, after)
 
     def _found(
@@ -214,14 +216,14 @@ class Chain:
         """Return whether the file at `path` may be of a pipeline whose table `statements`, in lower case, names."""
         known = self._upstream.get(path)
         if known is not None:
-            return any(folded(table_parts(each)[1]) in statements for each in (known.table, *known.children))
+            return any(_is_in(each, statements) for each in (known.table, *known.children))
         if folded(path.stem) in statements:
             return True
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             return False
-        return any(folded(table_parts(each)[1]) in statements for each in _NAMED.findall(text))
+        return any(_is_in(each, statements) for each in _NAMED.findall(text))
 
     def _one_declared(self, path: Path) -> Declared:
         if path not in self._declared:
@@ -250,6 +252,11 @@ class Chain:
             else:
                 self.know([file])
         return self._upstream[path]
+
+
+def _is_in(table: str, statements: str) -> bool:
+    """Return whether a table's name is somewhere in `statements`, which are in lower case."""
+    return folded(table_parts(table)[1]) in statements
 
 
 def _circle(files: Sequence[PipelineFile]) -> PipelineError:
