@@ -49,6 +49,7 @@ class AnswerArrays:
     def __init__(self, rows: Sequence[Row]) -> None:
         np = numpy()
         self.n, self.rungs = len(rows), len(rows[0])
+        self.allowed = np.array([[each is not None for each in row] for row in rows])
         self.valid = np.array([[each is not None and each.valid for each in row] for row in rows])
         correct = np.array([[each is not None and each.correct for each in row] for row in rows])
         self.correct = correct & self.valid
@@ -61,6 +62,7 @@ class AnswerArrays:
         """Return the answers to the rows at `places`."""
         fewer = copy(self)
         fewer.n = len(places)
+        fewer.allowed = self.allowed[list(places)]
         fewer.valid, fewer.correct = self.valid[list(places)], self.correct[list(places)]
         fewer.confidence, fewer.cost = self.confidence[list(places)], self.cost[list(places)]
         fewer.has = self.has[list(places)]

@@ -15,7 +15,7 @@ and nothing about models or confidences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
 
@@ -78,30 +78,21 @@ def tune_by_all(
     """
     check_gold(len(rows), target, risk)
     answers = AnswerArrays(rows)
-    claims = Claims(answers, target, values)
-    start = replace(_start(answers, rows, claims), share=1.0)
-    chosen = [rungs for rungs in choices(answers.rungs) if len(rungs) > 1]
-    paths = [
-        path_of(answers, rungs, claims, shape, share / len(claims.shapes))
-        for rungs, share in zip(chosen, _shares(chosen), strict=True)
-        for shape in claims.shapes
-    ]
-    passed = _passed(start, paths, claims, risk)
-    best = min(passed, key=lambda each: each[1]) if passed else (start, (0.0, 0.0), 0)
-    path, _, place = best
-    ladder = path.ladders[place]
+    chosen = choose_ladder(answers, target, risk, values)
+    ladder, results = chosen.ladder, chosen.results
     found = measure(rows, ladder)
     singles = tuple(measure(rows, single(rung)) for rung in range(1, answers.rungs + 1))
-    results = claims.results(path, place, risk, given=bool(passed))
-    promised = target if passed else lower_bound(found.accuracy.hits, len(rows), risk) if target is not None else None
+    promised = (
+        target if chosen.passed else lower_bound(found.accuracy.hits, len(rows), risk) if target is not None else None
+    )
     wanted = [each.gold_rows for each in results if each.low < each.claim.target]
     known = [each for each in wanted if each is not None]
-    more = None if passed or len(known) < len(wanted) else max(known, default=None)
+    more = None if chosen.passed or len(known) < len(wanted) else max(known, default=None)
     return Tuning(
         target=target,
         risk=risk,
         held_out=False,
-        reached=bool(passed),
+        reached=chosen.passed,
         ladder=ladder,
         tuned_on=found,
         measured=found,
@@ -113,6 +104,33 @@ def tune_by_all(
         cheapest_single=cheapest_single(singles, target),
         claims=results,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The cheapest ladder that passed, else the most careful one; `results` has what is known of each claim."""
+
+    ladder: Ladder
+    passed: bool
+    results: tuple[ClaimResult, ...]
+
+
+def choose_ladder(
+    answers: AnswerArrays, target: float | None, risk: float, values: PromisedValues = NO_VALUES
+) -> Choice:
+    """Test the ladders in their fixed order, and return the cheapest that passes."""
+    claims = Claims(answers, target, values)
+    start = _start(answers, claims)
+    chosen = [rungs for rungs in choices(answers.rungs) if len(rungs) > 1]
+    paths = [
+        path_of(answers, rungs, claims, shape, share / len(claims.shapes))
+        for rungs, share in zip(chosen, _shares(chosen), strict=True)
+        for shape in claims.shapes
+    ]
+    passed = _passed(start, paths, claims, risk)
+    path, _, place = min(passed, key=lambda each: each[1]) if passed else (start, (0.0, 0.0), 0)
+    results = claims.results(path, place, risk, given=bool(passed))
+    return Choice(ladder=path.ladders[place], passed=bool(passed), results=results)
 
 
 class Claims:
@@ -236,11 +254,11 @@ def grid_of(answers: AnswerArrays) -> tuple[float, ...]:
     return tuple(shortest_between(low, float(high)) for low, high in zip(lows, values, strict=True))[::-1]
 
 
-def _start(answers: AnswerArrays, rows: Sequence[Row], claims: Claims) -> Path:
+def _start(answers: AnswerArrays, claims: Claims) -> Path:
     """Return the one ladder that all paths begin near: the last rung alone, or all rungs where it may not answer all
     rows.
     """
-    everywhere = all(row[-1] is not None for row in rows)
+    everywhere = bool(answers.allowed[:, -1].all())
     rungs = (answers.rungs,) if everywhere or answers.rungs == 1 else tuple(range(1, answers.rungs + 1))
     whole = path_of(answers, rungs, claims)
     first = {name: getattr(whole, name)[:1] for name in ("ladders", "hits", "cost", "answered", "found")}

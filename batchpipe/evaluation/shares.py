@@ -9,7 +9,7 @@ rows that are answered with the value, and among the others, and adds up both by
 The interval of each of both shares is that of Jeffreys (Brown, Cai and DasGupta, Stat. Sci. 16, 2001), which holds for
 few rows and small shares too. Both are put together by the method of variance estimates recovery (Zou and Donner, Stat.
 Med. 27, 2008), with the correction for a finite table. Rows with unequal probabilities count by 1 / probability, with
-the effective number of rows of Kish (Survey Sampling, 1965).
+the effective number of rows by the variance of the weighted share, at least that of Kish (Survey Sampling, 1965).
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from typing import Any
 from batchpipe.evaluation.library import numpy, scipy_stats
 
 LEVEL = 0.95
+MOST_GAIN = 1.3  # the most rows of equal probability that a row of the sample by doubt counts as
+FEWEST_OF_A_KIND = 2
+EQUAL = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +119,30 @@ class Part:
         total = float(weights.sum())
         if not total:
             return Part(share=fallback, below=fallback, above=1 - fallback)
-        n = total**2 / float((weights**2).sum())
         share = float((weights * truth).sum()) / total
+        n = effective(truth, weights, total)
         low, high = jeffreys(share * n, n)
         # The reviewed rows are no part of what is not known.
         rest = sqrt(max(1 - len(truth) / size, 0.0))
         return Part(share=share, below=(share - low) * rest, above=(high - share) * rest)
+
+
+def effective(truth: Any, weights: Any, total: float) -> float:
+    """Return how many rows drawn with equal probabilities would be worth as much as these.
+
+    It is the quotient of the variance of one row, p (1 - p), by the variance of the weighted share, sum w^2 (y - p)^2 /
+    (sum w)^2 (Hajek, 1971). Where weights differ, half a true and half a wrong row of mean weight are added: a variance
+    from few rows may look too small. With fewer than `FEWEST_OF_A_KIND` true or wrong rows it is the number of Kish.
+    """
+    rows, true = len(truth), int(truth.sum())
+    kish = total**2 / float((weights**2).sum())
+    if min(true, rows - true) < FEWEST_OF_A_KIND or float(weights.max() - weights.min()) < EQUAL:
+        return kish
+    mean = total / rows
+    smooth = (float((weights * truth).sum()) + mean / 2) / (total + mean)
+    added = mean**2 / 2 * ((1 - smooth) ** 2 + smooth**2)
+    spread = (float((weights**2 * (truth - smooth) ** 2).sum()) + added) / total**2
+    return float(min(max(smooth * (1 - smooth) / spread, kish), MOST_GAIN * rows))
 
 
 def jeffreys(hits: float, n: float) -> tuple[float, float]:

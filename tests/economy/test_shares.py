@@ -10,7 +10,6 @@ import json
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from calls import ask
 from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
+from promises.populations import REVIEWED, SHARES, drawn_rows, table
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import ReviewRequest
@@ -27,51 +27,6 @@ from batchpipe.commands.review.screen import HIDDEN, Progress, RowScreen, screen
 from batchpipe.common.errors import PipelineError, UsageError
 from batchpipe.engine.quality.review import RowReview
 from batchpipe.evaluation.shares import Reviewed, jeffreys, share_of, shares_of
-
-ROWS = 2_977
-REVIEWED = 200
-
-
-@dataclass(frozen=True)
-class Table:
-    truths: Sequence[str]
-    answers: Sequence[str]
-    probabilities: Sequence[float]
-
-    def share(self, value: str) -> float:
-        return self.truths.count(value) / len(self.truths)
-
-
-def table(seed: int, shares: dict[str, float], accuracy: float, *, by_doubt: bool = False) -> Table:
-    """Return a table whose model is right on the share `accuracy` of the rows, and knows a part of its mistakes."""
-    drawn = random.Random(seed)
-    truths = [value for value, share in shares.items() for _ in range(round(share * ROWS))]
-    drawn.shuffle(truths)
-    answers, weights = [], []
-    for truth in truths:
-        right = drawn.random() < accuracy
-        answers.append(truth if right else drawn.choice([each for each in shares if each != truth]))
-        doubtful = drawn.random() < (0.3 if right else 0.8)
-        weights.append((1.8 if doubtful else 0.5) if by_doubt else 1.0)
-    scale = REVIEWED / sum(weights)
-    return Table(truths, answers, [min(each * scale, 1.0) for each in weights])
-
-
-def drawn_rows(rows: Table, drawn: random.Random) -> Reviewed:
-    """Draw the first rows in the order of number / probability, as `review` shows them."""
-    ranks = [drawn.random() / each for each in rows.probabilities]
-    order = sorted(range(len(ranks)), key=ranks.__getitem__)
-    limit = ranks[order[REVIEWED]]
-    places = order[:REVIEWED]
-    return Reviewed(
-        answers=rows.answers,
-        places=places,
-        truths=[rows.truths[place] for place in places],
-        probabilities=[min(rows.probabilities[place] * limit, 1.0) for place in places],
-    )
-
-
-SHARES = {"a": 0.4, "b": 0.25, "c": 0.15, "d": 0.1, "e": 0.06, "f": 0.03, "g": 0.01}
 
 
 @pytest.mark.parametrize(("accuracy", "by_doubt"), [(0.914, False), (0.914, True), (0.784, False), (0.97, False)])

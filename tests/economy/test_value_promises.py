@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -17,83 +14,17 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from helpers.confidences import confidence
 from helpers.gold import GOLD, HAIKU, LADDER, SONNET, answer_by, gold_rows, run_eval, wrong
 from projects import Project
+from promises.populations import Labelled, claim, kept, labelled, share_of
 
 from batchpipe.common.errors import UsageError
 from batchpipe.evaluation.claims import Claim, PromisedValues, critical_counts, critical_hits, read_claim
-from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row, measure
+from batchpipe.evaluation.ladder_cost import Ladder, measure
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.statistics import proportion
 
 RISK = 0.05
-USD = (Decimal("0.00025"), Decimal("0.00124"))
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A row with its true value, and what each model says; value 0 is the promised one."""
-
-    truth: int
-    said: tuple[int, ...]
-    sure: tuple[float, ...]
-
-    def row(self, claims: Sequence[Claim]) -> Row:
-        return [
-            Answer(
-                valid=said >= 0,
-                correct=said == self.truth,
-                confidence=sure,
-                cost_usd=usd,
-                has=(said == 0,) * len(claims),
-            )
-            for said, sure, usd in zip(self.said, self.sure, USD, strict=True)
-        ]
-
-
-def labelled(
-    seed: int, share: float, accuracies: Sequence[float], n: int = 4_000, failing: float = 0.0
-) -> list[Labelled]:
-    drawn, rows = random.Random(seed), []
-    for _ in range(n):
-        truth = 0 if drawn.random() < share else drawn.randint(1, 4)
-        ease, said, sure = drawn.random(), [], []
-        for accuracy in accuracies:
-            right = (ease if drawn.random() < 0.5 else drawn.random()) < accuracy
-            answer = truth if right else drawn.choice([each for each in range(5) if each != truth])
-            said.append(-1 if drawn.random() < failing else answer)
-            sure.append(confidence(drawn, right, accuracy, 0.7))
-        rows.append(Labelled(truth, tuple(said), tuple(sure)))
-    return rows
-
-
-def kept(row: Labelled, ladder: Ladder) -> int:
-    """Return what the ladder says of a row, worked out apart from the code that tunes; -1 if it fails."""
-    newest = -1
-    for place, rung in enumerate(ladder.rungs):
-        said = row.said[rung - 1]
-        if said < 0:
-            continue
-        newest = said
-        thresholds = ladder.for_values if ladder.for_values is not None and said == 0 else ladder.accepts
-        threshold = thresholds[place]
-        if threshold is None or row.sure[rung - 1] >= threshold:
-            break
-    return newest
-
-
-def share_of(rows: Sequence[Labelled], ladder: Ladder, claim: Claim) -> float:
-    pairs = [(row.truth, kept(row, ladder)) for row in rows]
-    if claim.kind == "accuracy":
-        return sum(truth == said for truth, said in pairs) / len(pairs)
-    counted = [pair for pair in pairs if pair[0 if claim.kind == "recall" else 1] == 0]
-    return sum(truth == said for truth, said in counted) / len(counted)
-
-
-def claim(kind: Any, target: float) -> Claim:
-    return Claim(kind=kind, field="label", value="complaint", target=target)
-
 
 CASES = {
     "recall": (None, (claim("recall", 0.88),), 0.3, 0.0),

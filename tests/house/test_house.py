@@ -467,6 +467,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library",),
+    "sklearn": ("evaluation.error_model",),
     "starlette": ("pages.*",),
     "tomli_w": ("pipeline.load", "scaffold.layout"),
     "typer": ("cli.*",),
@@ -674,8 +675,10 @@ def test_libraries_are_used_where_the_table_allows() -> None:
 def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = (*project["dependencies"], *extras["eval"], *extras["ui"])
-    declared = {re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted}
+    wanted = (*project["dependencies"], *extras["eval"], *extras["local"], *extras["ui"])
+    names = {"scikit_learn": "sklearn"}
+    found = [re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted]
+    declared = {names.get(each, each) for each in found}
     # pydantic-settings, the SDK and scipy choose their versions
     brought_by_others = {"dotenv", "httpx2", "markdown_it", "markupsafe", "numpy", "opentelemetry"}
     assert declared == set(MAY_USE) - brought_by_others

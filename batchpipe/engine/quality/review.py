@@ -16,6 +16,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.output.output_table import merge_output, writing_output
+from batchpipe.engine.quality.review_order import fill_doubts
 from batchpipe.engine.quality.review_target import target_conditions
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -91,7 +92,7 @@ class OtherReview:
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """The rows of one pipeline that a person should see, in the input's order, numbered from 0.
+    """The rows of one pipeline that a person should see, numbered from 0: the sample first, then the most doubtful.
 
     The database is open only while rows are chosen and while reviews are recorded. `meanwhile` has what other sessions
     have said of rows that were to be recorded.
@@ -129,7 +130,7 @@ class Desk:
         """Choose the rows: those to review (`open`), also those reviewed before (`again`), or all answered ones
         (`every`).
 
-        Reads the ledger. Writes `work.review_answers`, `work.review`.
+        Reads the ledger. Writes `work.review_answers`, `work.review_doubts`, `work.review`.
         """
         # Answers that nobody is to see are not looked up; what `where` holds for is not known before.
         review = self.resolved.file.pipeline.review
@@ -146,6 +147,7 @@ class Desk:
                 **sample_parts(self.resolved.file),
             )
             session.execute(statement, {"sample": sample_parameter(self.resolved.file)})
+            fill_doubts(session, self.resolved)
             target = target_conditions(session, self.resolved, self.context.providers)
         columns = self.snapshot.columns
         listed = quote_list(each.name for each in columns)

@@ -138,15 +138,57 @@ LEFT JOIN ({reviewed}) h ON h.key_id = c.key_id
 LEFT JOIN (SELECT key_id, max(seq) AS seq FROM ledger.reviews WHERE pipeline IN ({pipelines}) GROUP BY key_id) n
     ON n.key_id = c.key_id
 
+-- name: count_reviews
+SELECT count(*) FROM ledger.reviews WHERE pipeline IN ({pipelines})
+
+-- name: doubts_by_confidence
+INSERT INTO work.review_doubts
+SELECT key_id, 1 - TRY_CAST(json_extract_string(answer, {confidence}) AS DOUBLE) FROM work.review_answers
+
+-- name: review_features
+-- What is known of each answer under review, and of each answer that was reviewed, with what the person said of it.
+WITH reviewed AS (SELECT key_id, custom_id, before AS output, after, chosen FROM ({reviewed})),
+answers AS (
+    SELECT key_id, custom_id, answer AS output, rung::INTEGER AS rung FROM work.review_answers
+    UNION ALL
+    SELECT r.key_id, r.custom_id, r.output, q.rung::INTEGER
+    FROM reviewed r
+    JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests GROUP BY custom_id) q USING (custom_id)
+    WHERE r.key_id NOT IN (SELECT key_id FROM work.review_answers)
+),
+said AS (SELECT *, {values} AS said FROM answers),
+others AS (
+    SELECT q.key_id, q.custom_id, {values} AS other
+    FROM (
+        SELECT DISTINCT key_id, custom_id FROM ledger.requests
+        WHERE split_part(pipeline, ':', 1) IN ({families}) AND split_part(pipeline, ':', 2) IN ('', 'eval', 'bought')
+            AND key_id IN (SELECT key_id FROM answers)
+    ) q
+    JOIN (
+        SELECT custom_id, arg_max(output, seq) AS output FROM ledger.results WHERE output IS NOT NULL GROUP BY custom_id
+    ) r USING (custom_id)
+),
+agreed AS (
+    SELECT s.key_id, avg((o.other = s.said)::INTEGER) AS agreement
+    FROM said s JOIN others o ON o.key_id = s.key_id AND o.custom_id <> s.custom_id
+    GROUP BY s.key_id
+)
+SELECT
+    s.key_id, TRY_CAST(json_extract_string(s.output, {confidence}) AS DOUBLE) AS confidence, s.rung, s.said, a.agreement,
+    CASE WHEN r.key_id IS NOT NULL THEN {after} END AS truth, coalesce(r.chosen, []) AS chosen
+FROM said s
+LEFT JOIN agreed a ON a.key_id = s.key_id
+LEFT JOIN (SELECT key_id, custom_id, after, chosen FROM reviewed) r ON r.key_id = s.key_id AND r.custom_id = s.custom_id
+
 -- name: review_rows
 -- The rows of the sample come first, in the order in which they are drawn, so that those reviewed first are a sample too.
 -- Answers whose row is in the input, with the reason why a person should see them, and whether their input is the same.
 -- work.review: One row is an answer that a person is to see, with its number on the screen.
 CREATE OR REPLACE TABLE work.review AS
-SELECT row_number() OVER (ORDER BY sampled DESC, CASE WHEN sampled THEN draw / probability END, position) - 1 AS number, *
+SELECT row_number() OVER (ORDER BY sampled DESC, CASE WHEN sampled THEN draw / probability END, doubt DESC NULLS LAST, position) - 1 AS number, *
 FROM (
     SELECT
-        a.*, s.position, s.key, {values_as_now} AS values_as_now,
+        a.*, s.position, s.key, w.doubt, {values_as_now} AS values_as_now,
         len(list_filter(
             a.input_columns,
             lambda name: list_contains({names}, name) AND ({texts})[list_position({names}, name)]
@@ -164,6 +206,7 @@ FROM (
         left(md5(concat(a.key_id, ' ', a.custom_id, ' ', a.document, ' ', a.reviewed_seq)), 16) AS token
     FROM work.review_answers a
     JOIN (SELECT *, md5(key)::UUID AS key_id FROM {snapshot}) s USING (key_id)
+    LEFT JOIN work.review_doubts w USING (key_id)
 )
 WHERE {wanted}
 
