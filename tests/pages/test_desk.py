@@ -172,6 +172,21 @@ def test_what_cannot_be_read_is_refused(reviewed: Project) -> None:
         assert "data-read-only" in client.get("/p/demo/review").text
 
 
+def test_the_answer_to_a_row_of_the_sample_is_hidden(reviewed: Project) -> None:
+    reviewed.pipeline(BASIC + "\n[review]\nsample = 1.0\n")
+    with client_of(reviewed, let_in=False, **PROXY) as client:
+        rows = take(client, "ada", 3)
+        ((label, score),) = reviewed.sql("SELECT label, score FROM demo WHERE id = 1")
+        assert all("label" in row["hidden"] for row in rows)
+        assert all("label" not in row["texts"] and row["answers"] == [] for row in rows)
+        assert outcomes(client, "ada", word(rows[0], "1")) == ["refused"]
+        own = {"label": label} | ({"score": str(score)} if "score" in rows[0]["hidden"] else {})
+        assert outcomes(client, "ada", word(rows[0], "2", own)) == ["accepted"]
+    with client_of(reviewed, let_in=False, **PROXY) as client:
+        reviewed.pipeline(BASIC + "\n[review]\nsample = 1.0\nblind = false\n")
+        assert all(row["hidden"] == [] and row["answers"] for row in take(client, "bo", 3))
+
+
 def test_a_lease_ends_after_five_minutes() -> None:
     leases = Leases(rows=6)
     assert leases.give("ada", 2, 0.0) == [0, 1]

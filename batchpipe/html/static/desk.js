@@ -50,7 +50,8 @@ const row = () => state.rows[state.place];
 const keyOf = (action) => state.keys[action] || ACTIONS.find(([name]) => name === action)[1];
 const shownKey = (key) => { const values = JSON.parse(key); return values.length === 1 ? values[0] : key; };
 const draftOf = (one) => state.drafts.get(one.key) || {};
-const textOf = (one, field) => draftOf(one)[field] ?? one.texts[field] ?? "";
+const hides = (one) => one.hidden.some((name) => !(name in draftOf(one)));
+const textOf = (one, field) => draftOf(one)[field] ?? (hides(one) ? "" : one.texts[field] ?? "");
 
 async function take() {
   if (state.taking || state.done) return;
@@ -95,8 +96,15 @@ async function flush() {
 }
 
 function heard(result, word) {
-  if (["accepted", "corrected", "withdrawn"].includes(result.outcome)) return;
   const spoken = state.said.find((each) => each.id === result.id);
+  if (["accepted", "corrected", "withdrawn"].includes(result.outcome)) {
+    if (spoken && result.outcome !== "withdrawn" && spoken.corrected !== (result.outcome === "corrected")) {
+      state[spoken.corrected ? "corrected" : "accepted"] -= 1;
+      spoken.corrected = !spoken.corrected;
+      state[result.outcome] += 1;
+    }
+    return;
+  }
   if (!spoken) { state.notice = `${shownKey(result.key)}: ${result.message}`; return; }
   state.said = state.said.filter((each) => each !== spoken);
   state[spoken.corrected ? "corrected" : "accepted"] -= 1;
@@ -117,7 +125,7 @@ function accept(seen) {
   const one = row();
   if (!one || desk.dataset.readOnly !== undefined) return;
   const changes = draftOf(one);
-  const missing = one.blind && state.fields.find((each) => one.hidden.includes(each.name) && !each.optional && !(each.name in changes));
+  const missing = state.fields.find((each) => one.hidden.includes(each.name) && !each.optional && !(each.name in changes));
   if (missing) { state.notice = `${missing.name} is still empty`; draw(); return; }
   const told = state.told.get(one.key);
   if (told?.seen && !seen) { state.notice = `press ${keyOf("overrule")} to overrule, ${keyOf("skip")} to skip`; draw(); return; }
@@ -162,7 +170,7 @@ function choices(one, field) {
   const seen = new Set();
   for (const each of one.answers) {
     const text = each.texts[field.name];
-    if (text === undefined || one.blind) continue;
+    if (text === undefined) continue;
     const sure = each.confidence === null ? "" : ` ${each.confidence}`;
     const said = `${(each.model || "unknown").replace(/^claude-/, "").replace(/-\d{8}$/, "")}${sure}`;
     const known = found.find((other) => other.text === text);
@@ -179,7 +187,8 @@ function choose(text) {
   state.drafts.set(one.key, {...draftOf(one), [field.name]: text});
   state.looking = false;
   state.notice = "";
-  if (state.fields[state.field + 1] && one.blind) state.field += 1;
+  const left = state.fields.findIndex((each) => one.hidden.includes(each.name) && !(each.name in draftOf(one)));
+  if (left >= 0) state.field = left;
   draw();
 }
 
@@ -229,7 +238,7 @@ function inputCard(one) {
     more.append(rest);
     card.append(more);
   }
-  card.append(make("p", "soft", one.blind ? "in the sample: the answer is hidden until you have said yours" : `answered by ${one.by}`));
+  card.append(make("p", "soft", hides(one) ? "the answer is hidden until you have chosen yours" : `answered by ${one.by}`));
   return card;
 }
 
@@ -238,7 +247,7 @@ function fieldCard(one, field, place) {
   const changed = field.name in draftOf(one) && text !== (one.texts[field.name] ?? "");
   const head = button("field-name", field.name, () => { state.field = place; state.looking = false; draw(); });
   head.setAttribute("aria-expanded", String(active));
-  const card = make("div", active ? "field active" : "field", "", head, make("div", changed ? "value changed" : "value", text || "(nothing)"));
+  const card = make("div", active ? "field active" : "field", "", head, make("div", changed ? "value changed" : "value", text || (hides(one) ? "(hidden)" : "(nothing)")));
   if (!active) return card;
   const found = choices(one, field), listed = make("ol", "choices");
   found.slice(0, SHOWN).forEach((each, number) => {

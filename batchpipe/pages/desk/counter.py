@@ -148,7 +148,10 @@ class Counter:
         return by_key
 
     def _shown(self, desk: Desk, row: ReviewRow, answers: Mapping[str, Sequence[RungAnswer]]) -> dict[str, Any]:
-        """Return a row as the page shows it: the input that the prompt uses, the rest folded, what the rungs said."""
+        """Return a row as the page shows it: the input that the prompt uses, the rest folded, what the rungs said.
+
+        Of a row with hidden fields nothing is sent that says what the models answered there.
+        """
         shown = desk.shown_columns
         gold = self.file.pipeline.eval.gold if self.file.pipeline.eval is not None else None
         hidden = {name for name in row.input if name not in shown and gold and name in gold}
@@ -162,7 +165,6 @@ class Counter:
             "by": f"{row.model or 'unknown'}, rung {row.rung}, prompt {row.version}",
             "shown": [[name, row.input[name]] for name in shown],
             "rest": [[name, text] for name, text in row.input.items() if name not in shown and name not in hidden],
-            "blind": bool(row.hidden),
             "hidden": sorted(row.hidden),
             "texts": _texts(desk, row.document),
             "answers": [_answer(desk, each, confidence) for each in answers.get(row.key, ()) if not row.hidden],
