@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gateway import Gateway
 from projects import BASIC, Project, numbered
 
 from batchpipe.engine.cost.pricing import unit_price
+from batchpipe.engine.exchange.answering_models import is_same_model
 
 TABLE = """
 [providers.{name}]
@@ -211,3 +213,28 @@ def test_limits_of_a_provider_hold_batches_back(gated: Gated) -> None:
     kept = gated.call("plan", "demo")
     assert kept.code == 2
     assert "keep_results_days" in kept.talk
+
+
+def test_a_name_that_only_begins_like_a_models_is_another_model() -> None:
+    same = [
+        ("claude-haiku-4-5", "claude-haiku-4-5-20251001"),
+        ("claude-haiku-4-5", "anthropic/claude-haiku-4.5"),
+        ("gpt-6-luna", "gpt-6-luna-2026-09-22"),
+        ("gemini-3.8-flash", "models/gemini-3.8-flash-002"),
+        ("claude-3-haiku", "anthropic.claude-3-haiku".removeprefix("anthropic.") + "-v1:0"),
+    ]
+    others = [
+        ("gemini-3.8-flash", "gemini-3.8-flash-lite"),
+        ("gpt-5", "gpt-5.1"),
+        ("gpt-5", "gpt-5-mini"),
+        ("claude-haiku-4-5", "claude-sonnet-4-6"),
+    ]
+    assert [is_same_model(*pair) for pair in same] == [True] * len(same)
+    assert [is_same_model(*pair) for pair in others] == [False] * len(others)
+    day = date(2026, 11, 29)
+    assert unit_price("gemini", "gemini-3.8-flash-lite", day, listed_as="google") is None
+    assert unit_price("gemini", "gemini-3.8-flash-002", day, listed_as="google") is not None
+    stands_in = unit_price("gemini", "gemini-3.7-flash", day, listed_as="google")
+    assert stands_in is not None
+    assert not stands_in.exact
+    assert "full price" in stands_in.source

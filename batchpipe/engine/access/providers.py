@@ -69,6 +69,9 @@ class PipelineProviders:
             except CredentialsError as error:
                 missing = missing or error
                 continue
+            except UsageError as error:  # a variable of its headers is not set
+                missing = missing or CredentialsError(error.what, where=error.where, hint=error.hint)
+                continue
             if made[-1].key_hash == batch.key_hash:
                 return made[-1]
         if made:

@@ -234,10 +234,11 @@ class RawRecorder:
         room = session.one(query("room_of_chunk"), {"chunk_id": batch.chunk_id})[0]
         alone = pipeline.models[0].model_copy(update={"accept": None, "when": None})
         named = pipeline.model_copy(update={"name": batch.pipeline, "renamed_from": None, "models": (alone,)})
+        asked = batch.provider if batch.provider in self.resolved.providers.by_name else ""
         return replace(
             self.resolved,
             file=file.model_copy(update={"pipeline": named, "evaluates": tuple(self.resolved.names)}),
-            rungs=(replace(self.resolved.rungs[0], model=batch.model, provider=batch.provider, max_tokens=room),),
+            rungs=(replace(self.resolved.rungs[0], model=batch.model, provider=asked, max_tokens=room),),
             policy_hash="",
             version=replace(self.resolved.version, prompt_version=""),
         )

@@ -94,7 +94,8 @@ class Resolved:
 
     def provider_of(self, rung: RungSettings) -> KnownProvider:
         """Return the provider that a rung's requests are sent to."""
-        return self.providers.of(rung.provider or self.providers.default)
+        name = rung.provider or self.providers.default
+        return self.providers.by_name.get(name) or self.providers.of(name)
 
     def rules_of(self, rung: RungSettings) -> ProviderRules:
         """Return the rules of the provider of a rung."""
