@@ -157,5 +157,7 @@ SELECT
     END AS oddity,
     damaged,
     CASE WHEN outcome = 'unknown' OR strange IS NOT NULL THEN line END AS raw,
-    CAST(1 AS DECIMAL(9, 6)) AS price_factor
+    -- The flex tier has the price of a batch, and the priority tier a factor on the realtime price.
+    CAST(CASE WHEN lower(regexp_replace(usage.serviceTier, '^SERVICE_TIER_', '')) = 'priority'
+        THEN {priority_factor} ELSE 1 END AS DECIMAL(9, 6)) AS price_factor
 FROM classified

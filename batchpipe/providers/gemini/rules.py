@@ -73,6 +73,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "too_long_messages": sql_text(model_data()["too_long"]["messages"]),
         **{f"{name}_errors": _words(each) for name, each in errors.items()},
         **{f"{name}_reasons": _words(each) for name, each in finish.items()},
+        "priority_factor": model_data()["prices"]["priority"],
         "known_reasons": _words(word for each in finish.values() for word in each),
         **{name: count(place, optional=optional) for name, (place, optional) in _COUNTS.items()},
     }
@@ -145,7 +146,9 @@ class Rules:
         return encoding.visible_schema(output_format, sent_schema)
 
     def price_factor(self, rung: RungSettings) -> Decimal:
-        return Decimal(1)
+        """Return the factor of the tier that a realtime call asks for."""
+        tier = rung.settings.get("service_tier") if rung.mode == "realtime" else None
+        return Decimal(model_data()["prices"].get(tier, 1))
 
     def batch_headers(self, rung: RungSettings) -> Mapping[str, str]:
         return {}

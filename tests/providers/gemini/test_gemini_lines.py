@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_tokens_are_disjoint_and_thoughts_are_output(tmp_path: Path) -> None:
     assert row["cost_known"]
     assert row["oddity"] is None
     assert row["raw"] is None
+
+
+@pytest.mark.parametrize(
+    ("tier", "processing", "factor"),
+    [
+        ("flex", "flex", "1"),
+        ("PRIORITY", "priority", "1.8"),
+        ("SERVICE_TIER_PRIORITY", "priority", "1.8"),
+        ("standard", None, "1"),
+        (None, None, "1"),
+    ],
+)
+def test_the_tier_of_an_answer_has_its_price(
+    tmp_path: Path, tier: str | None, processing: str | None, factor: str
+) -> None:
+    (row,) = read(tmp_path, answered({"text": "a"}, usage={**USAGE, "serviceTier": tier}))
+    assert (row["processing"], row["price_factor"], row["oddity"]) == (processing, Decimal(factor), None)
 
 
 FINISHES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,22 @@ def test_every_setting_is_sent_under_the_name_of_the_api() -> None:
         "maxOutputTokens": 300,
     }
     assert (request["serviceTier"], request["safetySettings"]) == ("flex", VALUES["safety_settings"])
+
+
+def test_the_tiers_of_realtime_calls_have_their_factors() -> None:
+    factors = {}
+    for mode in ("batch", "realtime"):
+        for tier in ("flex", "standard", "priority"):
+            asked = replace(rung(service_tier=tier), mode=mode)
+            factors[mode, tier] = str(RULES.price_factor(asked))
+    assert factors == {
+        ("batch", "flex"): "1",
+        ("batch", "standard"): "1",
+        ("batch", "priority"): "1",
+        ("realtime", "flex"): "0.5",
+        ("realtime", "standard"): "1",
+        ("realtime", "priority"): "1.8",
+    }
 
 
 def test_texts_that_json_cannot_hold_and_models_that_a_path_cannot() -> None:
