@@ -1,4 +1,4 @@
-"""A strict, stateful stand-in for the Message Batches service, on loopback.
+"""A strict, stateful stand-in for the batch and realtime services of several providers, on loopback.
 
 It imports nothing of the rest of batchpipe and no SDK: shared code would let one mistake cancel another.
 Input: HTTP requests; answers and faults from files. Output: HTTP replies as the service gives them.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Emulator:
-    """A Message Batches service on loopback.
+    """The batch and realtime services of several providers on loopback, at one address.
 
     `folder` holds all of its state; any number of emulators, in one or several processes, may share it. `port` 0 takes
     a free port. `answers` and `faults` are files. Faults stay in force in the folder until others replace them; if the
