@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def known_providers(settings: Settings) -> KnownProviders:
     default = settings.provider or DEFAULT_PROVIDER
     known = {name: built_in(name) for name in REGISTRY}
     known |= {name: _known(name, table) for name, table in settings.providers.items()}
+    if settings.emulator:  # it plays the models by their usual names
+        known = {name: replace(each, models={}) for name, each in known.items()}
     own = settings.providers.get(default)
     if settings.base_url is not None and own is not None and own.base_url is not None:
         hint = f"Write it once, as base_url under [tool.batchpipe.providers.{default}]."
