@@ -73,7 +73,7 @@ def run(call: Call, request: RunRequest) -> int:
             _run_all(call, context, runs, wait, watcher)
             database = context.database.path
             by_path = {**{each.file.path: _ended(each) for each in runs}, **broken}
-            ended = [by_path[path] for path in dict.fromkeys([*(each.file.path for each in runs), *selection.paths])]
+            ended = [by_path[path] for path in _printed([each.file.path for each in runs], selection.paths)]
             if call.settings.notify is not None and not call.interrupted():
                 from batchpipe.commands.run.notices import tell_ends
 
@@ -84,6 +84,12 @@ def run(call: Call, request: RunRequest) -> int:
         call.warn(interrupted_text(ended, call))
         return INTERRUPTED
     return worst(code_of(each, pending_ok=request.pending_ok) for each in ended)
+
+
+def _printed(run: Sequence[Path], selected: Sequence[Path]) -> list[Path]:
+    """Return the files in the order in which they are printed: as they were named, unless a chain has another order."""
+    as_named = [path for path in selected if path in run]
+    return list(selected) if as_named == list(run) else list(dict.fromkeys([*run, *selected]))
 
 
 def _runs(
