@@ -20,7 +20,7 @@ from batchpipe.providers.openai.calls import Calls as OpenAICalls
 from batchpipe.providers.shared import download
 from batchpipe.store.database import Database
 
-CALLS = ("upload", "submit", "poll", "collect", "list_batches", "account", "cancel")
+CALLS = ("upload", "submit", "answer", "poll", "collect", "list_batches", "account", "cancel")
 FILE_STEPS = ("replace", "unlink", "write_text")
 
 
