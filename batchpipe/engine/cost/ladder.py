@@ -26,8 +26,6 @@ from batchpipe.store.database import Session, quoted
 from batchpipe.store.queries import query
 
 PLACES = Decimal("1E-15")
-# Tiers of realtime calls that have the price of a batch.
-BATCH_PRICED = ("flex",)
 # work.ladder: One row is a rung of the ladder, with its prices and the tokens that its requests are expected to use.
 LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     rung SMALLINT, provider VARCHAR, model VARCHAR, settings VARCHAR, max_tokens INTEGER,
@@ -72,8 +70,7 @@ class PriceBook:
         It is the price of the rung's mode, or with `realtime` that of a realtime call.
         """
         source = self.by_provider.get(provider.name, self.others)
-        calls = realtime or (rung.mode == "realtime" and rung.settings.get("service_tier") not in BATCH_PRICED)
-        tier: Tier = "realtime" if calls else "batch"
+        tier: Tier = "realtime" if realtime or rung.mode == "realtime" else "batch"
         return unit_price(
             provider.name,
             rung.model,
