@@ -14,13 +14,15 @@ BEGIN, WORK, LOOK = "Begin", "Work", "Look"
 def pipeline_names(incomplete: str) -> list[str]:
     """Return the names of pipelines that begin with `incomplete`, for shell completion.
 
-    They are the files in the nearest folder `pipelines` upward of the working folder; nothing is read.
+    They are the files in the nearest folder `pipelines` upward of the working folder, and below it; nothing is read.
     """
+    from batchpipe.pipeline.files import FOLDER, pipeline_files
+
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "pipelines").is_dir():
-            found = sorted(path.stem for path in (folder / "pipelines").glob("*.toml"))
-            return [name for name in found if name.startswith(incomplete)]
+        if (folder / FOLDER).is_dir():
+            found = [path.stem for path in pipeline_files(folder / FOLDER)]
+            return sorted(name for name in found if name.startswith(incomplete))
     return []
 
 

@@ -43,7 +43,7 @@ class TestCompletion:
         root = copy_examples(tmp_path)
         assert sorted(completed("batchpipe re", root)) == ["recover", "report", "results", "review"]
         assert "--retry-failed" in completed("batchpipe run --re", root)
-        assert completed("batchpipe run t", root) == ["ticket_triage"]
+        assert completed("batchpipe run t", root) == ["ticket_refunds", "ticket_triage"]
         assert completed("batchpipe show ", root / "prompts") == sorted(
             path.stem for path in pipeline_files(root / "pipelines")
         )
@@ -74,7 +74,9 @@ class TestTheSchemaOfAPipelineFile:
         printed = batchpipe("schema", cwd=tmp_path).stdout
         assert (ROOT / SCHEMA).read_text(encoding="utf-8") == printed, f"batchpipe schema > {SCHEMA}"
         for path in pipeline_files(ROOT / "pipelines"):
-            assert path.read_text(encoding="utf-8").splitlines()[0] == LINE
+            upward = "../" * (len(path.relative_to(ROOT / "pipelines").parts) - 1)
+            line = LINE.replace("schemas/", f"{upward}schemas/")
+            assert path.read_text(encoding="utf-8").splitlines()[0] == line
 
     def test_init_and_new_write_the_line_and_the_file(self, tmp_path: Path) -> None:
         printed = batchpipe("schema", cwd=tmp_path).stdout

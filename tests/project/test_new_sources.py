@@ -105,10 +105,11 @@ def test_a_database_is_taken_and_its_table_named(tmp_path: Path, call: CommandLi
     assert ended.code == 2
     assert "several tables: tickets, mart.Old ones" in ended.talk
     assert "--table tickets" in ended.talk
-    assert call("new", "tickets", "--input", "crm.duckdb", "--table", "tickets").code == 0
-    given = load(tmp_path / "pipelines" / "tickets.toml", tmp_path).pipeline.input
+    # A pipeline is not called like the table that another one reads: that would be its output table.
+    assert call("new", "of_crm", "--input", "crm.duckdb", "--table", "tickets").code == 0
+    given = load(tmp_path / "pipelines" / "of_crm.toml", tmp_path).pipeline.input
     assert given.setup == ("ATTACH 'crm.duckdb' AS source (READ_ONLY)",)
-    ended = call("plan", "tickets", "--json", "--emulator")
+    ended = call("plan", "of_crm", "--json", "--emulator")
     assert (ended.code, ended.value["due"]) == (0, 3), ended.talk
     # The project's own database needs no ATTACH.
     ended = call("new", "own", "--input", "batchpipe.duckdb", "--table", "Mart.old ones")
