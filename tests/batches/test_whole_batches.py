@@ -145,8 +145,9 @@ def test_a_list_that_is_refused_stops_the_run_in_its_own_words(project: Project)
     project.faults(
         {"calls": [{"call": "create", "fault": "status:500"}, {"call": "list", "fault": "status:404", "times": 9}]}
     )
-    error = stop_of(project)
-    assert "batch endpoint" in str(error)
+    stopped = project.run()
+    assert (stopped.status, stopped.submitted) == ("gate", 0)
+    assert "has no batch endpoint" in str(stopped.gate)
     project.faults({})
     assert project.run().status == "done"
     assert sizes(project) == [2]

@@ -424,6 +424,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "common.machine",
         "common.modes",
         "common.secrets",
+        "pipeline.files",
     ),
     "__main__": ("cli.main",),
 }
