@@ -152,7 +152,7 @@ class TestErrors:
     def test_a_bug_is_reported_in_a_file(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda *_, **__: 1 // 0)
         found = typed("status")
         assert (found.code, found.out) == (70, "")
         assert "Traceback" not in found.talk
@@ -164,7 +164,7 @@ class TestErrors:
         assert __version__ in text
 
     def test_a_bug_with_json(self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda *_, **__: 1 // 0)
         found = typed("status", "--json")
         assert (found.code, found.talk) == (70, "")
         assert found.value["error"]["code"] == "bug"
@@ -176,7 +176,7 @@ class TestErrors:
         (project.root / ".batchpipe").write_text("in the way")
         elsewhere = tmp_path / "elsewhere"
         monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
-        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda call, names, withdrawn: 1 // 0)
+        monkeypatch.setattr("batchpipe.commands.status.status.status", lambda *_, **__: 1 // 0)
         assert typed("status").code == 70
         assert len(list(elsewhere.rglob("bug-*.md"))) == 1
 
@@ -190,7 +190,7 @@ class TestErrors:
     def test_an_interrupt_says_how_to_go_on(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stop(*_: object) -> int:
+        def stop(*_: object, **__: object) -> int:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("batchpipe.commands.status.status.status", stop)
@@ -202,7 +202,7 @@ class TestErrors:
     def test_a_libraries_error_after_an_interrupt_is_the_interrupt(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stop(*_: object) -> int:
+        def stop(*_: object, **__: object) -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
             raise RuntimeError("Query interrupted")
@@ -213,7 +213,7 @@ class TestErrors:
     def test_our_own_broken_invariant_is_a_bug(
         self, typed: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def break_it(*_: object) -> int:
+        def break_it(*_: object, **__: object) -> int:
             raise InternalError("a row was lost", hint="Please report this.")
 
         monkeypatch.setattr("batchpipe.commands.status.status.status", break_it)
