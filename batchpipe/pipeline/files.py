@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def declared_in(root: Path, *further: Path) -> Sequence[Declared]:
 
     Those that `batchpipe.label` has made are among them.
     """
-    labels = sorted(labels_folder(root).glob("*.toml"))
+    labels: list[Path] = []
+    with suppress(PermissionError):  # a folder of another person
+        labels = sorted(labels_folder(root).glob("*.toml"))
     paths = dict.fromkeys((*pipeline_files(root / FOLDER), *labels, *further))
     return [declared(path) for path in paths]
 

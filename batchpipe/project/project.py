@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +121,10 @@ def _by_name(name: str, root: Path) -> Path | None:
         return direct.absolute()
     files = pipeline_files(folder)
     matches = [path for path in files if path.stem == name] or [path for path in files if declared(path).name == name]
-    if not matches and (labels_folder(root) / f"{name}.toml").is_file():
-        return (labels_folder(root) / f"{name}.toml").absolute()
+    if not matches:
+        labels = labels_folder(root) / f"{name}.toml"
+        with suppress(PermissionError):  # a folder of another person
+            return labels.absolute() if labels.is_file() else None
     if len(matches) > 1:
         shown = ", ".join(str(path.relative_to(root)) for path in matches)
         raise UsageError(f"{name!r} names several files: {shown}", where=str(folder), hint="Name the file.")

@@ -17,6 +17,7 @@ TRUSTED = {
     ("engine.source.csv_look", "_relations"),
     ("engine.source.snapshot", "canonical_text"),
     ("providers.anthropic.rules", "_lines_sql"),
+    ("providers.gemini.rules", "_lines_sql"),
     ("providers.openai.rules", "_lines_sql"),
     ("schema.columns", "uncast_sql"),
     ("schema.columns", "value_sql"),

@@ -112,8 +112,7 @@ class Tables:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._folder = store.folder / "files"
-        self._folder.mkdir(exist_ok=True)
+        self._folder = store.make_folder("files")
         with store.transaction() as connection:
             for statement in _TABLES:
                 connection.execute(statement)

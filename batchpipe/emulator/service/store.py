@@ -83,7 +83,7 @@ class Store:
         self._lock = threading.RLock()
         try:
             for name in ("incoming", "bodies", "results"):
-                (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+                self.make_folder(name)
             for name in ("emulator.sqlite", "processing.sqlite"):
                 (folder / name).touch(mode=0o600 if private else 0o666)
             self._connection = self._open(folder / "emulator.sqlite")
@@ -187,6 +187,12 @@ class Store:
                 "INSERT INTO calls (at, method, path, status, fault) VALUES (?, ?, ?, ?, ?)",
                 (at, method, path, status, fault),
             )
+
+    def make_folder(self, name: str) -> Path:
+        """Make a folder of the store, where it is missing, for its owner alone where the store is private."""
+        made = self.folder / name
+        made.mkdir(parents=True, exist_ok=True, mode=0o700 if self._private else 0o777)
+        return made
 
     def put(self, part: Path, path: Path) -> None:
         """Give the finished file `part` the name `path`, for its owner alone where the store is private."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import Sql, quote_list, quote_literal
+from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
 
 MILLION = 1_000_000
@@ -31,7 +31,7 @@ def sample_parts(file: PipelineFile) -> dict[str, Sql]:
     return {
         "draws": draws,
         "probability": BY_DOUBT,
-        "doubts": Sql(doubts.rstrip() + "\n"),
+        "doubts": sql("{doubts}\n", doubts=doubts),
         "with_doubts": Sql("JOIN doubts w USING (key_id)"),
     }
 

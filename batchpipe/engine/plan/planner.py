@@ -269,13 +269,16 @@ class Planner:
 
         Reads `work.to_send`.
         """
-        rungs = [str(number) for number, each in enumerate(self.resolved.rungs, start=1) if each.mode == "realtime"]
+        rungs = [number for number, each in enumerate(self.resolved.rungs, start=1) if each.mode == "realtime"]
         if not rungs or not chunks:
             return 0, 0
-        own = Sql(f"SELECT count(*), list(number) FROM work.to_send WHERE rung IN ({', '.join(rungs)})")
-        requests, numbers = self.work.connection.execute(own).fetchone() or (0, [])
-        known = set(numbers or ())
-        return requests, sum(each.start in known for each in chunks)
+        statement = Sql(
+            "SELECT count(*), count(*) FILTER (number IN (SELECT unnest($starts::BIGINT[]))) FROM work.to_send "
+            "WHERE rung IN (SELECT unnest($rungs::INTEGER[]))"
+        )
+        starts = [each.start for each in chunks]
+        found = self.work.connection.execute(statement, {"starts": starts, "rungs": rungs}).fetchone()
+        return found if found is not None else (0, 0)
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
         """Return how many requests of the last plan are still to be sent, and their estimate by today's prices.

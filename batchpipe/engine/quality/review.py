@@ -160,7 +160,7 @@ class Desk:
                 texts=texts_sql(columns),
                 where=self._where(self.resolved.review_where),
                 sure=self._sure(target or {}),
-                by_target=Sql("false" if target is None else "true"),
+                by_target=Sql("false") if target is None else Sql("true"),
                 snapshot=self.snapshot.relation,
                 wanted=WANTED[which],
             )
