@@ -15,7 +15,7 @@ from zlib import crc32
 
 LIST = Path(__file__).resolve().parent / "turns.txt"
 # On each day one in so many of the long tests has its turn.
-TURNS = 4
+TURNS = 8
 LONG_SECONDS = 0.75
 
 

@@ -133,7 +133,7 @@ def test_many_rows_are_migrated_and_not_one_is_due(
     time.sleep(3.0 if full_sweep else 0.9)
     begun.send_signal(signal.SIGKILL)
     begun.wait()
-    assert version(project) in ("1", "2", "3")
+    assert int(version(project)) in range(1, len(migrations()) + 1)
     assert project.sql("SELECT count(*) FROM ledger.requests") == [(rows,)]
     typed = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
     typed.provide(project)
