@@ -131,3 +131,17 @@ def test_lost_keys_cost_nothing_and_stop_a_run_only_where_others_are_paid_for_or
     assert project.run(approve=True).rows["removed"] == 16
     project.pipeline(BASIC.replace("[input]", "[input]\nwindow = true"))
     assert project.run().rows["input"] == 0
+
+
+def test_an_older_name_that_never_ran_hides_no_older_one(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(8))
+    project.run()
+    (project.root / "pipelines" / "demo.toml").unlink()
+    project.pipeline('renamed_from = "between"\n' + BASIC, name="newest")
+    stopped = project.run("newest")
+    assert (stopped.status, stopped.submitted) == ("gate", 0)
+    assert "demo has no file any more" in str(stopped.gate)
+    project.pipeline('renamed_from = "demo"\n' + BASIC, name="newest")
+    result = project.run("newest")
+    assert (result.submitted, result.rows["accepted"], project.requests_sent()) == (0, 8, 8)

@@ -44,7 +44,7 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
     if known:
         return None if used or file.pipeline.input.window else Doubt(vanished=())
-    if file.pipeline.renamed_from is not None:
+    if file.pipeline.renamed_from is False:
         return None
     others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if not is_evaluation(name)]
     beside = file.path.parent.glob("*.toml")
