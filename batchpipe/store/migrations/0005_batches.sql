@@ -1,4 +1,5 @@
--- A batch knows how it is spoken to: its provider is a label, and the protocol says how its lines are read.
+-- A batch knows how it is spoken to: its provider is a label, and the protocol says how its lines are read. A chunk may be
+-- asked by realtime calls: it has no batch, and it is `asking` until its answers are recorded.
 
 CREATE OR REPLACE VIEW ledger.batches AS
 WITH facts AS (
@@ -46,6 +47,7 @@ SELECT
         WHEN collected_at IS NOT NULL THEN 'collected'
         WHEN gone_at IS NOT NULL THEN 'gone'
         WHEN dropped IS NOT NULL THEN substr(dropped, 7)
+        WHEN (prepared ->> 'mode') = 'realtime' THEN 'asking'
         WHEN submitted IS NOT NULL AND ended IS NOT NULL THEN 'ended'
         WHEN submitted IS NOT NULL AND cancel_requested_at IS NOT NULL THEN 'canceling'
         WHEN submitted IS NOT NULL THEN 'in_flight'
@@ -81,6 +83,7 @@ SELECT
     ended -> 'counts' AS counts,
     cancel_requested_at,
     missing_since,
-    collected_at
+    collected_at,
+    coalesce(prepared ->> 'mode', 'batch') AS mode
 FROM believed
 WHERE prepared IS NOT NULL;
