@@ -6,12 +6,11 @@ import gc
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from datetime import datetime
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
@@ -23,8 +22,6 @@ from batchpipe.providers import (
     BatchList,
     BatchState,
     Ended,
-    NotSentError,
-    RefusedError,
     Shipment,
     UnavailableError,
     UnknownOutcomeError,
@@ -34,6 +31,7 @@ from batchpipe.providers.anthropic.models import model_data
 from batchpipe.providers.anthropic.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import CONNECT_SECONDS, NotUnderstoodError, parsed, trusted_authorities
+from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
 
 if TYPE_CHECKING:
     import anthropic
@@ -47,12 +45,6 @@ _BLANK = b" \t\r\n\x00\xef\xbb\xbf"
 _MOST_PAGES = 10_000
 _STATES = ("in_progress", "canceling", "ended")
 _LONGEST_STATE = 40
-
-
-class _Account(TypedDict):
-    organization: str | None
-    workspace: str | None
-    answered_at: datetime | None
 
 
 def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
@@ -77,7 +69,7 @@ def batch_state(batch: Any, headers: Mapping[str, str]) -> BatchState:
     )
 
 
-def _account(headers: Mapping[str, str]) -> _Account:
+def _account(headers: Mapping[str, str]) -> values.AccountWords:
     """Return the account that a reply names, and when it was made by the provider's clock."""
     return {
         "organization": values.header(headers, "anthropic-organization-id"),
@@ -185,32 +177,15 @@ class Calls(Rules):
         return self._list(lambda states: True, 1)
 
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
-        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+        """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        A list that repeats itself, or that has no end, is not whole.
-        """
-        found: dict[str, BatchState] = {}
-        headers: Mapping[str, str] = {}
-        whole, following = True, ""
-        for page in range(_MOST_PAGES):
-            try:
-                with failures.raise_as(failures.list_error, self._redact):
-                    params = {"limit": limit, **({"after_id": following} if following else {})}
-                    response = self._get(_PATH, params=params)
-                states, following, understood = self._page(response)
-            except (UnavailableError, NotSentError, RefusedError):
-                if not page:
-                    raise
-                return BatchList(states=list(found.values()), whole=False, **_account(headers))
-            headers = headers or response.headers
-            fresh = [each for each in states if each.batch_id not in found]
-            found |= {each.batch_id: each for each in fresh}
-            whole = whole and understood
-            if not following or enough(list(found.values())):
-                return BatchList(states=list(found.values()), whole=whole and not following, **_account(headers))
-            if not fresh:
-                break
-        return BatchList(states=list(found.values()), whole=False, **_account(headers))
+        def read(following: str) -> Page:
+            with failures.raise_as(failures.list_error, self._redact):
+                params = {"limit": limit, **({"after_id": following} if following else {})}
+                response = self._get(_PATH, params=params)
+            return self._page(response)
+
+        return read_list(read, enough, _account)
 
     def close(self) -> None:
         """Close the connections. A later call opens new ones."""
@@ -219,26 +194,13 @@ class Calls(Rules):
         if client is not None:
             client.close()
 
-    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str, bool]:
-        """Return the batches of one page of the list, the id after which the next page starts ("": no page), and
-        whether all of the page was understood.
-
-        Raises UnavailableError for what is no page.
-        """
+    def _page(self, response: httpx2.Response) -> Page:
+        """Return one page of the list. Raises UnavailableError for what is no page."""
         try:
-            page = parsed(response)
+            body = parsed(response)
         except NotUnderstoodError as error:
             raise UnavailableError(self._redact(f"the list of batches cannot be read: {error}")) from error
-        data = page.get("data") if isinstance(page, dict) else None
-        if not isinstance(data, list):
-            raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
-        states = []
-        for each in data:
-            with suppress(NotUnderstoodError):
-                states.append(batch_state(each, response.headers))
-        more = page.get("has_more")
-        following = values.batch_id(page.get("last_id")) or (states[-1].batch_id if states else "")
-        return states, following if more is True else "", len(states) == len(data) and isinstance(more, bool)
+        return page_by_last_id(body, response.headers, lambda each: batch_state(each, response.headers))
 
     def _state(self, call: Callable[[], httpx2.Response], batch_id: str) -> BatchState:
         with failures.raise_as(failures.repeatable_error, self._redact):

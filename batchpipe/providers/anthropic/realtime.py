@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from batchpipe.providers import RateRoom, UnavailableError
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.streams import events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between. The SDK refuses
 # plain calls of 21,334 tokens and more (10 minutes at 128,000 tokens an hour); inspect-ai streams from here on.
@@ -40,7 +41,7 @@ def message_of(lines: Iterable[str]) -> bytes:
     message: dict[str, Any] | None = None
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, list[str]] = {}
-    for event in _events(lines):
+    for event in events(lines):
         kind = event.get("type")
         if kind == "message_start" and isinstance(event.get("message"), dict):
             message = event["message"]
@@ -58,18 +59,6 @@ def message_of(lines: Iterable[str]) -> bytes:
             message["content"] = [_whole(blocks[place], inputs.get(place, [])) for place in sorted(blocks)]
             return orjson.dumps(message)
     raise UnavailableError("the stream of the answer broke off")
-
-
-def _events(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the data of the events of a stream; what is no JSON object is left out."""
-    for line in lines:
-        if line.startswith("data:"):
-            try:
-                found = orjson.loads(line[5:])
-            except orjson.JSONDecodeError:
-                continue
-            if isinstance(found, dict):
-                yield found
 
 
 def _error(found: Any, *, begun: bool) -> UnavailableError:

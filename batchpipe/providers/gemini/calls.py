@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from batchpipe.providers.gemini.rules import Rules
 from batchpipe.providers.gemini.states import BATCH, FILE, batch_state, results_file
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
+from batchpipe.providers.shared.listing import NO_PAGE, Page, read_list, states_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -255,53 +256,30 @@ class Calls(Rules):
         return self._list(lambda states: True, 1)
 
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
-        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+        """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        A list that repeats itself, or that has no end, is not whole.
-        """
-        found: dict[str, BatchState] = {}
-        answered_at = None
-        whole, following = True, ""
-        for page in range(_MOST_PAGES):
+        def read(following: str) -> Page:
             params = {"pageSize": str(limit), **({"pageToken": following} if following else {})}
-            try:
-                response = self._client.call("GET", f"/{_VERSION}/batches", role="list", params=params)
-                states, following, understood = self._page(response)
-            except (UnavailableError, NotSentError, RefusedError):
-                if not page:
-                    raise
-                return BatchList(states=list(found.values()), whole=False, answered_at=answered_at)
-            answered_at = answered_at or values.http_date(response.headers.get("date"))
-            fresh = [each for each in states if each.batch_id not in found]
-            found |= {each.batch_id: each for each in fresh}
-            whole = whole and understood
-            if not following or enough(list(found.values())):
-                return BatchList(states=list(found.values()), whole=whole and not following, answered_at=answered_at)
-            # A page may be empty before the last one; one that has only batches that were read already leads nowhere.
-            if states and not fresh:
-                break
-        return BatchList(states=list(found.values()), whole=False, answered_at=answered_at)
+            return self._page(self._client.call("GET", f"/{_VERSION}/batches", role="list", params=params))
 
-    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str, bool]:
-        """Return the batches of one page of the list, the token of the next page ("": none), and whether all of the
-        page was understood.
+        return read_list(read, enough, _account, has_empty_pages=True)
 
-        The list of nobody's batches is an empty object. Raises UnavailableError for what is no page.
+    def _page(self, response: httpx2.Response) -> Page:
+        """Return one page of the list. The list of nobody's batches is an empty object.
+
+        Raises UnavailableError for what is no page.
         """
         try:
-            page = parsed(response)
+            body = parsed(response)
         except NotUnderstoodError as error:
             raise UnavailableError(self._client.redact(f"the list of batches cannot be read: {error}")) from error
-        operations = page.get("operations", []) if isinstance(page, dict) else None
-        if not isinstance(operations, list) or set(page) - {"operations", "nextPageToken", "unreachable"}:
-            raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
-        states = []
-        for each in operations:
-            with suppress(NotUnderstoodError):
-                states.append(batch_state(each, response.headers))
-        following = page.get("nextPageToken", "")
-        understood = isinstance(following, str) and not page.get("unreachable")
-        return states, following if isinstance(following, str) else "", understood and len(states) == len(operations)
+        operations = body.get("operations", []) if isinstance(body, dict) else None
+        if not isinstance(operations, list) or set(body) - {"operations", "nextPageToken", "unreachable"}:
+            raise UnavailableError(NO_PAGE)
+        found = states_of(operations, lambda each: batch_state(each, response.headers))
+        following = body.get("nextPageToken", "")
+        understood = isinstance(following, str) and not body.get("unreachable") and len(found) == len(operations)
+        return Page(found, following if isinstance(following, str) else "", understood, response.headers)
 
     def _state(self, batch_id: str) -> tuple[BatchState, Any]:
         """Return a batch, and the operation that describes it."""
@@ -331,3 +309,8 @@ class Calls(Rules):
     def _of_model(model: str, method: str) -> str:
         name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
         return f"/{_VERSION}/{quote(name, safe='/')}:{method}"
+
+
+def _account(headers: Mapping[str, str]) -> values.AccountWords:
+    """Return when a reply was made by the provider's clock; it names no account."""
+    return {"organization": None, "workspace": None, "answered_at": values.http_date(headers.get("date"))}

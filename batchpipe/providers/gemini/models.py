@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from importlib import resources
 from typing import Any
+
+from batchpipe.providers.shared.models import by_model, read_model_data
 
 # A snapshot is named after the month of its preview (`-preview-09-2025`) or by a number (`-001`).
 _SNAPSHOT = re.compile(r"(-preview-\d{2}-\d{2,4}|-\d{3})$")
@@ -48,19 +48,12 @@ class KnownModel:
 @cache
 def model_data() -> Mapping[str, Any]:
     """Return the whole of `models.toml`."""
-    return tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text("utf-8"))
+    return read_model_data(__package__)
 
 
 @cache
 def _by_model() -> Mapping[str, KnownModel]:
-    found = {}
-    for generation in model_data()["generations"]:
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in generation.items()
-        }
-        models = values.pop("models")
-        found.update(dict.fromkeys(models, KnownModel(**values)))
-    return found
+    return by_model(model_data(), KnownModel)
 
 
 def alias(model: str) -> str:

@@ -9,6 +9,7 @@ import orjson
 
 from batchpipe.providers import UnavailableError
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.streams import events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between, and Gemini 4
 # writes no more than 32,768 tokens into an answer that is not streamed.
@@ -35,7 +36,7 @@ def response_of(lines: Iterable[str]) -> bytes:
     whole: dict[str, Any] = {}
     candidate: dict[str, Any] = {}
     parts: list[Any] = []
-    for event in _events(lines):
+    for event in events(lines):
         if isinstance(event.get("error"), dict):
             raise _error(event["error"], begun=bool(whole or candidate))
         whole.update({name: each for name, each in event.items() if name != "candidates"})
@@ -51,18 +52,6 @@ def response_of(lines: Iterable[str]) -> bytes:
     if not blocked and "finishReason" not in candidate:
         raise UnavailableError("the stream of the answer broke off")
     return orjson.dumps({**({"candidates": [candidate]} if candidate else {}), **whole})
-
-
-def _events(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
-    """Yield the data of the events of a stream; what is no JSON object is left out."""
-    for line in lines:
-        if line.startswith("data:"):
-            try:
-                found = orjson.loads(line[5:])
-            except orjson.JSONDecodeError:
-                continue
-            if isinstance(found, dict):
-                yield found
 
 
 def _error(error: Mapping[str, Any], *, begun: bool) -> UnavailableError:

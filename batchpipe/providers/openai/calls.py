@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from batchpipe.providers.openai.models import model_data
 from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared import download, values
 from batchpipe.providers.shared.http import Client, NotUnderstoodError, parsed
+from batchpipe.providers.shared.listing import Page, page_by_last_id, read_list
 
 if TYPE_CHECKING:
     import httpx2
@@ -211,54 +212,22 @@ class Calls(Rules):
         self._client.close()
 
     def _list(self, enough: Callable[[Sequence[BatchState]], bool], limit: int) -> BatchList:
-        """Return the batches of the list, page after page, until `enough` holds for those read so far.
+        """Return the batches of the list, page after page, until `enough` holds for those read so far."""
 
-        A list that repeats itself, or that has no end, is not whole.
-        """
-        found: dict[str, BatchState] = {}
-        headers: Mapping[str, str] = {}
-        whole, following = True, ""
-        for page in range(_MOST_PAGES):
-            try:
-                params = {"limit": limit, **({"after": following} if following else {})}
-                response = self._client.call("GET", _BATCHES, role="list", params=params)
-                read, following, understood = self._page(response)
-            except (UnavailableError, NotSentError, RefusedError):
-                if not page:
-                    raise
-                return BatchList(states=list(found.values()), whole=False, **states.account(headers))
-            headers = headers or response.headers
-            fresh = [each for each in read if each.batch_id not in found]
-            found |= {each.batch_id: each for each in fresh}
-            whole = whole and understood
-            if not following or enough(list(found.values())):
-                whole = whole and not following
-                return BatchList(states=list(found.values()), whole=whole, **states.account(headers))
-            if not fresh:
-                break
-        return BatchList(states=list(found.values()), whole=False, **states.account(headers))
+        def read(following: str) -> Page:
+            params = {"limit": limit, **({"after": following} if following else {})}
+            return self._page(self._client.call("GET", _BATCHES, role="list", params=params))
 
-    def _page(self, response: httpx2.Response) -> tuple[list[BatchState], str, bool]:
-        """Return the batches of one page of the list, the id after which the next page starts ("": no page), and
-        whether all of the page was understood.
+        return read_list(read, enough, states.account)
 
-        Raises UnavailableError for what is no page.
-        """
+    def _page(self, response: httpx2.Response) -> Page:
+        """Return one page of the list. Raises UnavailableError for what is no page."""
         try:
-            page = parsed(response)
+            body = parsed(response)
         except NotUnderstoodError as error:
             message = f"the list of batches cannot be read: {error}"
             raise UnavailableError(self._client.redact(message)) from error
-        data = page.get("data") if isinstance(page, dict) else None
-        if not isinstance(data, list):
-            raise UnavailableError("the list of batches cannot be read: the answer is no page of a list")
-        found = []
-        for each in data:
-            with suppress(NotUnderstoodError):
-                found.append(states.batch_state(each, response.headers))
-        more = page.get("has_more")
-        following = values.batch_id(page.get("last_id")) or (found[-1].batch_id if found else "")
-        return found, following if more is True else "", len(found) == len(data) and isinstance(more, bool)
+        return page_by_last_id(body, response.headers, lambda each: states.batch_state(each, response.headers))
 
     def _state(self, method: str, path: str, batch_id: str) -> tuple[BatchState, dict[str, Any]]:
         """Return the state of a batch, and the JSON that it was read from."""

@@ -143,7 +143,7 @@ class BodyEncoder:
         self._block = b'{"type":"' + kind + b'","text":'
         self._static, self._limit = static[:-1], b',"' + limit + b'":'
         self._instruction = _instruction(sent_schema) if output_format == "json" and sent_schema is not None else None
-        self._writes_cost = bool(find_model(rung.usual_name).paid_writes)
+        self._writes_cost = find_model(rung.usual_name).paid_writes
         self._cache = cache if self._writes_cost else None
         # Chat completions have only the shorter lifetime.
         self._long_lived = endpoint == RESPONSES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from batchpipe.providers import RateRoom, UnavailableError
 from batchpipe.providers.openai.encoding import CHAT, Endpoint
 from batchpipe.providers.shared import values
+from batchpipe.providers.shared.streams import events
 
 # A longer answer is streamed: a connection that is silent for minutes is cut by what stands in between.
 STREAMED_FROM_TOKENS = 8_192
@@ -44,22 +45,10 @@ def body_of(endpoint: Endpoint, lines: Iterable[str]) -> bytes:
     return _chat_body(lines) if endpoint == CHAT else _response_body(lines)
 
 
-def _events(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the data of the events of a stream; what is no JSON object is left out."""
-    for line in lines:
-        if line.startswith("data:"):
-            try:
-                found = orjson.loads(line[5:])
-            except orjson.JSONDecodeError:
-                continue
-            if isinstance(found, dict):
-                yield found
-
-
 def _response_body(lines: Iterable[str]) -> bytes:
     """Return the whole response, which the last event of the stream holds."""
     begun = False
-    for event in _events(lines):
+    for event in events(lines):
         kind = event.get("type")
         if kind in _FINAL and isinstance(event.get("response"), dict):
             return orjson.dumps(event["response"])
@@ -75,7 +64,7 @@ def _chat_body(lines: Iterable[str]) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     calls: dict[int, dict[str, Any]] = {}
     finish_reason, usage = None, None
-    for chunk in _events(lines):
+    for chunk in events(lines):
         if isinstance(chunk.get("error"), dict):
             raise _error(chunk["error"], begun=bool(head))
         head = {**head, **{key: value for key, value in chunk.items() if key not in ("choices", "usage")}}

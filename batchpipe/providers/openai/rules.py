@@ -166,7 +166,7 @@ class Rules:
         return int(model_data()["cache"]["least_tokens"])
 
     def marks_cache(self, model: str) -> bool:
-        return bool(find_model(model).paid_writes)
+        return find_model(model).paid_writes
 
     def visible_schema(self, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> str:
         return encoding.visible_schema(output_format, sent_schema)

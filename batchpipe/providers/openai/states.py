@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any
 
 from batchpipe.providers import BatchState, Ended, WithoutLine
 from batchpipe.providers.openai.failures import late_refusal
@@ -26,13 +26,7 @@ _LONGEST_STATE = 40
 _EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800  # 2020 to 2100, in seconds since 1970
 
 
-class _Account(TypedDict):
-    organization: str | None
-    workspace: str | None
-    answered_at: datetime | None
-
-
-def account(headers: Mapping[str, str]) -> _Account:
+def account(headers: Mapping[str, str]) -> values.AccountWords:
     """Return the account that a reply names, and when it was made by the provider's clock."""
     return {
         "organization": values.header(headers, "openai-organization"),

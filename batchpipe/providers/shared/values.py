@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypedDict
 
 _EARLIEST = datetime(2020, 1, 1)  # noqa: DTZ001
 _LATEST = datetime(2100, 1, 1)  # noqa: DTZ001
@@ -16,6 +16,14 @@ _MOST_KINDS = 20
 _LONGEST_HEADER = 200
 _LONGEST_WAIT_SECONDS = 3600.0
 _BATCH_ID = re.compile(r"[!-~]{1,200}")
+
+
+class AccountWords(TypedDict):
+    """Says whose account a reply names, and when it was made by the provider's clock (naive UTC)."""
+
+    organization: str | None
+    workspace: str | None
+    answered_at: datetime | None
 
 
 def batch_id(value: Any) -> str | None:
