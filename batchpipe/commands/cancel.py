@@ -1,6 +1,7 @@
 """Run `batchpipe cancel`: pause a pipeline and ask the provider to stop its batches. Finished results are kept.
 
-The command takes no lock: a waiting `run` sees the pause the next time it looks, and ends.
+Batches of the pipeline's evaluations and of their judges are canceled as well. The command takes no lock: a waiting
+`run` or `eval` sees the pause the next time it looks, and ends.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from batchpipe.commands.call.failure import failure
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, add_event, is_paused, open_batches
+from batchpipe.engine.ledger.events import OpenBatch, add_event, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.replay.take_in import take_in_where_free
+from batchpipe.pipeline.evaluations import is_evaluation
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import NotSentError, Provider, RefusedError, UnavailableError
 from batchpipe.sql.quoting import quote_list
@@ -32,11 +34,13 @@ LOOKS = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the provider said about one batch; `message` has its words where it refused or could not be reached.
+    `pipeline` is the name that the ledger has it under: that of the pipeline, or of its evaluation.
 
     "ended": the batch was over already. "asked_before": an earlier request to cancel was accepted, so this call did not
     ask again.
     """
 
+    pipeline: str
     chunk_id: str
     batch_id: str
     requests: int
@@ -85,19 +89,21 @@ def cancel(call: Call, arguments: Sequence[str]) -> int:
 
 
 def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Callable[[str], None]) -> Canceled:
-    """Pause the pipeline of `file`, then ask the provider to end each batch in flight. Each intent is recorded before
-    the request, each outcome after it.
+    """Pause the pipeline of `file` and its evaluations in flight, then ask the provider to end each batch in flight.
+    Each intent is recorded before the request, each outcome after it.
 
     Batches that a run submits meanwhile are looked for again. An error of the provider is returned, not raised.
     Reads `ledger.batches`, `ledger.events`. Writes `ledger.events`. Raises DatabaseError.
     """
     names = _names(file)
-    newly = _pause(context, work, file)
+    newly = _pause(context, work, file.pipeline.name)
     take_in_where_free(context, work, names)
     done: dict[str, Asked] = {}
     error: ProviderError | None = None
     for _ in range(LOOKS):
         batches, answered = _in_flight(context, work, names)
+        for evaluation in sorted({each.pipeline for each in batches} - set(names)):
+            _pause(context, work, evaluation)
         fresh = [each for each in batches if each.chunk_id not in done and each.state in CANCELABLE]
         done |= {each.chunk_id: _asked(each, "asked_before") for each in fresh if each.chunk_id in answered}
         fresh = [each for each in fresh if each.chunk_id not in answered]
@@ -108,7 +114,7 @@ def cancel_pipeline(context: Context, work: Work, file: PipelineFile, say: Calla
         done |= {each.chunk_id: _asked(each, "failed", problem.what) for each, problem in unaskable}
         error = error or next((problem for _, problem in unaskable), None)
         if askable:
-            done |= _cancel_each(context, work, file, askable)
+            done |= _cancel_each(context, work, askable)
     batches, _ = _in_flight(context, work, names)
     unsure = sum(each.state not in (*CANCELABLE, "ended", "asking") for each in batches)
     return Canceled(
@@ -139,12 +145,11 @@ def _names(file: PipelineFile) -> list[str]:
     return file.pipeline.names
 
 
-def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
-    """Record the pause; return False where the pipeline is paused already.
+def _pause(context: Context, work: Work, name: str) -> bool:
+    """Record the pause of the pipeline or evaluation `name`; return False where it is paused already.
 
     Writes `ledger.events`.
     """
-    name = file.pipeline.name
     with context.database.reading(work) as session:
         if is_paused(session, name):
             return False
@@ -158,27 +163,26 @@ def _pause(context: Context, work: Work, file: PipelineFile) -> bool:
 def _in_flight(context: Context, work: Work, names: Sequence[str]) -> tuple[list[OpenBatch], set[str]]:
     """Return the open chunks without saved results, and the ids of those whose batch accepted a request to cancel."""
     with context.database.reading(work) as session:
-        answered = session.rows(query("cancel_answered", pipelines=quote_list(names)))
-        found = open_batches(session, names)
+        found = batches_of_families(session, names)
+        pipelines = quote_list(sorted({*names, *(each.pipeline for each in found)}))
+        answered = session.rows(query("cancel_answered", pipelines=pipelines))
     raw = RawFolder(path=context.database.folder / "raw")
     in_flight = [each for each in found if raw.results(each.chunk_id) is None]
     return in_flight, {chunk_id for (chunk_id,) in answered}
 
 
-def _cancel_each(
-    context: Context, work: Work, file: PipelineFile, batches: Sequence[tuple[OpenBatch, Provider]]
-) -> dict[str, Asked]:
+def _cancel_each(context: Context, work: Work, batches: Sequence[tuple[OpenBatch, Provider]]) -> dict[str, Asked]:
     """Ask for the end of each batch. All intents are recorded first; no session is open during a call.
 
     Writes `ledger.events`.
     """
-    _record(context, work, file, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each, _ in batches])
+    _record(context, work, [(each, "cancel_requested", {"batch_id": each.batch_id}) for each, _ in batches])
     done: dict[str, Asked] = {}
     for each, provider in batches:
         asked = _ask(provider, each)
         kind = "cancel_failed" if asked.outcome == "failed" else "cancel_answered"
         data = {"batch_id": asked.batch_id, "outcome": asked.outcome, "message": asked.message}
-        _record(context, work, file, [(each, kind, data)])
+        _record(context, work, [(each, kind, data)])
         done[each.chunk_id] = asked
     return done
 
@@ -211,6 +215,7 @@ def _ended_before(provider: Provider, batch: OpenBatch, refused: RefusedError) -
 
 def _asked(batch: OpenBatch, outcome: Outcome, message: str | None = None) -> Asked:
     return Asked(
+        pipeline=batch.pipeline,
         chunk_id=batch.chunk_id,
         batch_id=batch.batch_id or "",
         requests=batch.requests,
@@ -222,12 +227,11 @@ def _asked(batch: OpenBatch, outcome: Outcome, message: str | None = None) -> As
 def _record(
     context: Context,
     work: Work,
-    file: PipelineFile,
     events: Sequence[tuple[OpenBatch, str, Mapping[str, Any]]],
 ) -> None:
     with context.database.writing(work, None) as session:
         for batch, kind, data in events:
-            add_event(session, file.pipeline.name, kind, data, chunk_id=batch.chunk_id)
+            add_event(session, batch.pipeline, kind, data, chunk_id=batch.chunk_id)
 
 
 def _failure(name: str, asked: Sequence[Asked]) -> ProviderError | None:
@@ -272,6 +276,14 @@ def _text(found: Canceled, suggest: Callable[[str], str]) -> str:
     if not found.batches:
         return "\n".join([*lines, f"  To go on: {resume}"])
     lines.append("  What is finished is kept and paid for; what was not begun costs nothing and is due again.")
+    evaluated = sum(each.requests for each in found.batches if is_evaluation(each.pipeline))
+    if evaluated:
+        again = suggest(f"eval {found.pipeline}")
+        lines.append(
+            f"  {count(evaluated, 'request')} of them are of an evaluation. To collect them and go on: {again}"
+        )
+    if all(is_evaluation(each.pipeline) for each in found.batches):
+        return "\n".join([*lines, f"  To let the pipeline run again: {resume}"])
     lines.append(f"  To collect it and go on: {resume}")
     lines.append(f"  To collect it and send nothing new: {suggest(f'run {found.pipeline} --resume --no-new')}")
     return "\n".join(lines)

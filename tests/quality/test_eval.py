@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from decimal import Decimal
 
+import duckdb
 import pytest
 from calls import ask, spawn
 from helpers.gold import (
@@ -29,6 +31,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from batchpipe.cli.main import main
 from batchpipe.commands.call.options import TryRequest
+from batchpipe.commands.cancel import cancel
 from batchpipe.commands.check.check import check
 from batchpipe.commands.report.report import report as report_command
 from batchpipe.commands.status.status import status
@@ -443,3 +446,42 @@ def test_one_that_was_killed_goes_on_and_pays_once(project: Project) -> None:
     assert [each["n"] for each in whole["models"]] == [30, 30]
     assert project.requests_sent() == 60
     assert project.sql("SELECT count(*), count(DISTINCT custom_id) FROM ledger.results") == [(60, 60)]
+
+
+def runs_begun(project: Project) -> int:
+    """Return how many runs the ledger has; 0 while another process holds the database."""
+    with suppress(duckdb.IOException):
+        ((number,),) = project.sql("SELECT count(*) FROM ledger.events WHERE kind = 'run_started'")
+        return int(number)
+    return 0
+
+
+def test_status_shows_an_evaluation_in_flight_and_cancel_stops_it(project: Project) -> None:
+    project.pipeline(BASIC + GOLD)
+    project.rows(gold_rows(30), "gold.csv")
+    project.control("faults", {"delay_seconds": 3600})
+    assert run_eval(project, no_wait=True).code == 5
+    found = ask(project, status, ["demo"], as_json=True).value
+    assert (found["batches"], [each["requests"] for each in found["evaluations"]]) == ([], [30])
+    assert "30 requests of an evaluation in flight" in ask(project, status, ["demo"]).out
+    assert "30 requests of an evaluation in flight" in ask(project, status, []).out
+
+    waiting = spawn(project, "eval", "demo")
+    while runs_begun(project) < 2:
+        time.sleep(0.05)
+    stopped = ask(project, cancel, ["demo"], as_json=True).value
+    assert [(each["requests"], each["outcome"]) for each in stopped["batches"]] == [(30, "canceling")]
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 6
+    assert "To go on: batchpipe eval demo" in said
+    assert project.requests_sent() == 30
+    again = ask(project, cancel, ["demo"])
+    assert "30 requests of them are of an evaluation. To collect them and go on: batchpipe eval demo" in again.out
+
+    project.control("faults", {"delay_seconds": 0})
+    assert report(project)["ladder"]["n"] == 30
+    assert project.requests_sent() == 60
+    found = ask(project, status, ["demo"], as_json=True).value
+    assert found["evaluations"] == []
+    assert found["evaluations_usd"] == project.sql("SELECT sum(cost_usd) FROM ledger.results")[0][0]
+    assert found["cost_usd"] == 0

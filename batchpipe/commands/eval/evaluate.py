@@ -275,7 +275,7 @@ def _pipeline_run(
     return PipelineRun(
         context=context,
         file=prepared[0].file,
-        options=RunOptions(no_wait=request.no_wait, approve=True, max_usd=dollars(request.max_usd)),
+        options=RunOptions(no_wait=request.no_wait, approve=True, resume=True, max_usd=dollars(request.max_usd)),
         tell=watcher.tell,
         confirm=watcher.confirm,
         prepared=prepared,

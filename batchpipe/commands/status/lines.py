@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from batchpipe.commands.printing.text import count, duration, painted, safe, wrapped
-from batchpipe.commands.status.read import Status
+from batchpipe.commands.status.read import OpenChunk, Status
 from batchpipe.commands.status.waits import spent_text
 
 AT_PROVIDER = ("in_flight", "canceling", "ended", "presumed")
@@ -56,6 +56,11 @@ def status_lines(found: Sequence[Status], now: datetime, width: int | None) -> s
     return "\n".join(lines)
 
 
+def in_evaluation(chunks: Sequence[OpenChunk]) -> str:
+    """Return what evaluations have open: `30 requests of an evaluation in flight`."""
+    return f"{count(sum(each.requests for each in chunks), 'request')} of an evaluation in flight"
+
+
 def _word(found: Status) -> str:
     """Return the word for the pipeline's state."""
     flying = any(each.state in AT_PROVIDER for each in found.batches)
@@ -70,6 +75,8 @@ def _what(found: Status, now: datetime) -> str:
         oldest = max(each.age_seconds for each in flying)
         requests = count(sum(each.requests for each in flying), "request")
         parts.append(f"{count(len(flying), 'batch', 'batches')} with {requests}, {duration(oldest)} old")
+    if found.evaluations:
+        parts.append(in_evaluation(found.evaluations))
     if found.waits is not None:
         parts.append(f"waiting: {safe(found.waits)}")
     if found.cost_usd or found.unpriced or found.booked_usd:

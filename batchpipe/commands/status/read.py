@@ -15,7 +15,7 @@ from batchpipe.commands.printing.raw import unknown_object
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
 from batchpipe.engine.context import Context
-from batchpipe.engine.ledger.events import OpenBatch, is_paused, open_batches, standing_reviews
+from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused, standing_reviews
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.pipeline.files import FOLDER, pipeline_files
@@ -97,16 +97,19 @@ class Status:
     `booked_usd` is the most that batches can have cost whose results are gone. `raw`: the number of result files, and
     the bytes of all files that are kept of their chunks. `holder` names the process that holds the pipeline's lock.
     `waits` says which requests wait for room in which budget, `troubles` what else is waited for. `to_take_in` says
-    what a run takes in from the raw folder.
+    what a run takes in from the raw folder. `evaluations` are the open chunks of the pipeline's evaluations and of
+    their judges, `evaluations_usd` is what their answers have cost; neither is in the other numbers.
     """
 
     pipeline: str
     paused: bool
     rows: Mapping[str, int]
     batches: Sequence[OpenChunk]
+    evaluations: Sequence[OpenChunk]
     orders: Sequence[OpenOrder]
     runs: Sequence[Run]
     cost_usd: Decimal | None
+    evaluations_usd: Decimal | None
     booked_usd: Decimal
     unpriced: int
     raw: Mapping[str, int]
@@ -186,22 +189,26 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     unknown = raw_log(context).unknown(session, named.names)
     kept = [raw[name] for (name,) in session.rows(query("chunk_ids", pipelines=pipelines)) if name in raw]
     cost, unpriced = session.one(query("total_cost", pipelines=pipelines))
-    open_now = open_batches(session, named.names)
+    of_family = batches_of_families(session, named.names)
+    open_now = [each for each in of_family if each.pipeline in named.names]
+    evaluating = [each for each in of_family if each.pipeline not in named.names]
     return Status(
         pipeline=named.name,
         paused=is_paused(session, named.name),
         rows=rows_by_state(session, named),
         batches=[_chunk(each, session.now, context) for each in open_now],
+        evaluations=[_chunk(each, session.now, context) for each in evaluating],
         orders=_orders(session, pipelines),
         runs=last_runs(session, named, LAST_RUNS),
         cost_usd=cost,
+        evaluations_usd=session.one(query("evaluations_cost", pipelines=pipelines))[0],
         booked_usd=read_booked(session, named.names),
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         waits=awaited_room(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
-        troubles=read_waits(session, named.names, open_now),
+        troubles=read_waits(session, sorted({*named.names, *(each.pipeline for each in evaluating)}), of_family),
     )
 
 

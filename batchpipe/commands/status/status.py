@@ -14,7 +14,7 @@ from pathlib import Path
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.raw import unknown_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe, shortened, shown_path, table
-from batchpipe.commands.status.lines import AT_PROVIDER, states_line, status_lines, what_is_wrong
+from batchpipe.commands.status.lines import AT_PROVIDER, in_evaluation, states_line, status_lines, what_is_wrong
 from batchpipe.commands.status.read import Named, OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
 from batchpipe.commands.status.waits import spent_text, wait_lines
 from batchpipe.common.errors import UsageError
@@ -90,6 +90,7 @@ def _text(found: Status, now: datetime, call: Call) -> str:
     if at_provider := [each for each in found.batches if each.state in AT_PROVIDER]:
         parts.append(_batches_table(at_provider, call.terminal))
     parts += [_held_line(each, now) for each in found.batches if each.state not in AT_PROVIDER]
+    parts += _evaluation_lines(found, now, call)
     parts += wait_lines(found.troubles, found.pipeline, call.suggest)
     parts += [_order_line(each) for each in found.orders]
     parts += [f"  {each}" for each in unknown_lines(found.to_take_in, found.pipeline, call.suggest)]
@@ -98,6 +99,17 @@ def _text(found: Status, now: datetime, call: Call) -> str:
     if found.paused:
         parts.append(f"  To go on: {call.suggest(f'run {found.pipeline} --resume')}")
     return "\n".join(parts)
+
+
+def _evaluation_lines(found: Status, now: datetime, call: Call) -> list[str]:
+    """Return what evaluations of the pipeline have at the provider, or wait for, and how to go on."""
+    if not found.evaluations:
+        return []
+    flying = [each for each in found.evaluations if each.state in AT_PROVIDER]
+    table_of = [_batches_table(flying, call.terminal)] if flying else []
+    held = [_held_line(each, now) for each in found.evaluations if each.state not in AT_PROVIDER]
+    head = f"  {in_evaluation(found.evaluations)}. To collect it: {call.suggest(f'eval {found.pipeline}')}"
+    return [head, *table_of, *held]
 
 
 def _summary(found: Status) -> str:
@@ -112,6 +124,7 @@ def _summary(found: Status) -> str:
             ("in flight", in_flight if flying else "nothing"),
             ("waiting", found.waits),
             ("spent", spent),
+            ("evaluations", f"{money(found.evaluations_usd)} beside it" if found.evaluations_usd != 0 else None),
             ("kept", raw if found.raw["files"] else None),
             ("lock", f"held by {found.holder}" if found.holder else None),
         ]

@@ -18,14 +18,16 @@ from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_reco
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Database, Session, Work
 
 
 def refuse_paused(name: str) -> NoReturn:
-    """Raise GateError: the pipeline `name` is paused."""
-    hint = f"To go on: batchpipe run {name} --resume"
-    raise GateError(f"{name} is paused by `batchpipe cancel`", where=name, hint=hint)
+    """Raise GateError: the pipeline or evaluation `name` is paused."""
+    pipeline = evaluated_pipeline(name)
+    again = f"eval {pipeline}" if is_evaluation(name) else f"run {pipeline} --resume"
+    raise GateError(f"{name} is paused by `batchpipe cancel`", where=name, hint=f"To go on: batchpipe {again}")
 
 
 def record_start(database: Database, work: Work, name: str, *, resumes: bool) -> tuple[str, int, list[Link]]:

@@ -58,6 +58,12 @@ SELECT CASE WHEN count(cost_usd) > 0 OR count(*) = 0 THEN coalesce(sum(cost_usd)
 FROM ledger.results
 WHERE pipeline IN ({pipelines}) AND NOT judged_again
 
+-- name: evaluations_cost
+-- What the answers of evaluations and judges have cost, as far as it is known; NULL where no cost of theirs is known.
+SELECT CASE WHEN count(cost_usd) > 0 OR count(*) = 0 THEN coalesce(sum(cost_usd), 0) END::DECIMAL(38, 15)
+FROM ledger.results
+WHERE contains(pipeline, ':') AND split_part(pipeline, ':', 1) IN ({pipelines}) AND NOT judged_again
+
 -- name: cancel_answered
 SELECT DISTINCT chunk_id::VARCHAR FROM ledger.events WHERE kind = 'cancel_answered' AND pipeline IN ({pipelines})
 
