@@ -102,7 +102,8 @@ def tried_text(tried: TriedRow, resolved: Resolved) -> str:
     """Return one row as text: what was asked, what came back, what it cost. Nothing in it steers the terminal."""
     rung = f"rung {tried.rung}, {tried.model}" if tried.rung else f"{tried.model}, not on the ladder"
     lines = [f"{resolved.name} {shown_key(json.dumps(list(tried.key)))} ({safe(rung)})"]
-    for title, text in (("system", tried.system), ("user", tried.user), ("answer", tried.answer)):
+    turns = resolved.templates.turns_text
+    for title, text in (("system", tried.system), ("turns", turns), ("user", tried.user), ("answer", tried.answer)):
         if text:
             lines.append(f"  {title}\n{_block(text)}")
     if tried.known:

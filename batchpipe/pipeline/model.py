@@ -92,6 +92,11 @@ class Prompt(Frozen):
     queries: Mapping[str, str] = Field(
         default_factory=dict, description="Small tables for the templates, as lists of rows."
     )
+    turns: str | None = Field(
+        default=None,
+        description="A query of `[prompt.queries]` with the columns `user` and `assistant`: its rows are turns before "
+        "the row's own message.",
+    )
 
 
 class Output(Frozen):

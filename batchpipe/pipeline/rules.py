@@ -86,6 +86,12 @@ def _prompt(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
             hint = f'Write "{value.removeprefix("prompts/")}".'
             yield (*path, key), "template paths start below prompts/", hint
     names = (("vars", table(data, "vars")), ("queries", table(data, "queries")))
+    turns = data.get("turns")
+    if isinstance(turns, str) and turns not in names[1][1]:
+        hint = f'Write it: [prompt.queries] {turns} = "SELECT ... AS user, ... AS assistant FROM ...".'
+        if not IDENTIFIER.fullmatch(turns):
+            hint = "Write the name of a query of [prompt.queries]."
+        yield (*path, "turns"), f'there is no query "{turns}" under [prompt.queries]', hint
     for key, entries in names:
         for name in entries:
             if not IDENTIFIER.fullmatch(name):

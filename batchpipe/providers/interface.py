@@ -19,6 +19,7 @@ from batchpipe.providers.values import (
     RungSettings,
     SentSchema,
     Shipment,
+    Turn,
 )
 from batchpipe.sql.quoting import Sql
 
@@ -65,11 +66,13 @@ class ProviderRules(Protocol):
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> Encoder:
         """Return an encoder of messages into request params for this rung; it encodes the static parts once.
 
-        `cache` marks the system prompt for the cache. With `head`, a text that user messages begin with, the mark is at
-        the end of that text. Make one encoder per thread: it remembers the last system prompt.
+        `turns` stand before each message. `cache` marks what all requests begin with: the system prompt and the turns,
+        and with `head`, a text that user messages begin with, that text too. Make one encoder per thread: it remembers
+        the last system prompt.
         """
         ...
 

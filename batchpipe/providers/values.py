@@ -63,6 +63,13 @@ class Message(NamedTuple):
     feedback: str | None = None
 
 
+class Turn(NamedTuple):
+    """An example of the conversation: what a user says, and what the model answers."""
+
+    user: str
+    assistant: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungSettings:
     """One rung of the ladder: the model without its provider prefix, `max_tokens`, and the provider's settings.

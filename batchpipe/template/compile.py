@@ -11,11 +11,14 @@ from jinja2 import nodes
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.pipeline.model import Prompt
+from batchpipe.providers import Turn
 from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Members
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
 from batchpipe.template.render import Place, Templates
 from batchpipe.template.syntax import syntax_hint
+from batchpipe.template.turns import SOURCE as TURNS_SOURCE
+from batchpipe.template.turns import turn_problems, turns_of
 
 PROMPTS = "prompts"
 
@@ -111,6 +114,14 @@ class _Compiler:
         self.sources.add_inline(name, text, self.where(f"[prompt] {kind}_text"))
         return name
 
+    def turns(self, name: str | None, queries: Mapping[str, list[dict[str, Any]]]) -> tuple[Turn, ...]:
+        """Return the turns that the rows of the query `name` are; nothing after adding a mistake."""
+        rows = queries.get(name, []) if name is not None else []
+        problems = list(turn_problems(name or "", rows))
+        for what, hint in problems:
+            self.problem(what, self.where("[prompt] turns"), hint)
+        return () if problems else turns_of(rows)
+
     def load(self, name: str, template: str, line: int, optional: bool) -> nodes.Template | None:
         """Return the parsed template `name`, to which `template` refers on `line`; None after adding a mistake."""
         trouble = self.sources.add_file(name)
@@ -185,6 +196,7 @@ def compile_templates(
     user = compiler.part("user", prompt.user, prompt.user_text)
     if prompt.user is None and prompt.user_text is None:
         compiler.problem("there is no user prompt", where("[prompt]"), "Write `user` or `user_text`.")
+    turns = compiler.turns(prompt.turns, queries)
     names = KnownNames(
         columns=frozenset(columns),
         constants=frozenset(vars) | frozenset(queries),
@@ -203,6 +215,8 @@ def compile_templates(
     compiler.check()
     assert user is not None
     total = _merged(parts.values())
+    total.constants |= {prompt.turns} if prompt.turns is not None else set()
+    sources = compiler.sources.texts | ({TURNS_SOURCE: prompt.turns} if prompt.turns is not None else {})
     compiler.environment.fresh_modules = total.stateful_imports
     system_usage = parts[system] if system is not None else Usage()
     return Templates(
@@ -211,7 +225,8 @@ def compile_templates(
         system=system,
         usage=total,
         columns=names.columns if total.all_columns else frozenset(total.columns),
-        sources=tuple(sorted(compiler.sources.texts.items())),
+        sources=tuple(sorted(sources.items())),
+        turns=turns,
         places=compiler.sources.places,
         system_is_static=not (system_usage.columns or system_usage.row or system_usage.dynamic),
         constants=constants,

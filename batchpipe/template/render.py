@@ -12,11 +12,12 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 
 from batchpipe.common.errors import TemplateError
-from batchpipe.providers import Message
+from batchpipe.providers import Message, Turn
 from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
+from batchpipe.template.turns import turns_text
 
 _ROW_ERRORS = (
     jinja2.TemplateError,
@@ -46,7 +47,8 @@ class Templates:
 
     `columns`: the input columns that they use. `sources`: (name, text) of every template and of what it includes,
     sorted. `names_used`: the vars and queries that they use. `static_system`: the system prompt, if it is the same for
-    every row. `static_head`: the text that every user message begins with; "" if the system prompt differs by row.
+    every row. `turns`: what stands between it and the user message. `static_head`: the text that every user message
+    begins with; "" if the system prompt differs by row.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Templates:
         places: Mapping[str, Place],
         system_is_static: bool,
         constants: Mapping[str, Any],
+        turns: tuple[Turn, ...] = (),
     ) -> None:
         self.columns = columns
         self.sources = sources
+        self.turns = turns
         self.names_used = frozenset(usage.constants)
         self.system_is_static = system_is_static
         self._environment = environment
@@ -95,6 +99,7 @@ class Templates:
             places=self._places,
             system_is_static=self.system_is_static,
             constants=self._constants,
+            turns=self.turns,
         )
 
     def render(self, row: Mapping[str, Any]) -> Message:
@@ -109,6 +114,11 @@ class Templates:
         if self.system_is_static or self._system is None:
             return Message(system=self.static_system, user=user)
         return Message(system=self._render(self._system, names), user=user)
+
+    @property
+    def turns_text(self) -> str:
+        """Return the turns as a person reads them."""
+        return turns_text(self.turns)
 
     def prompt_texts(self) -> tuple[PromptText, ...]:
         """Return the text of the system prompt and of the user message, without the values of a row."""

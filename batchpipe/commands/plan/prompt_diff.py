@@ -102,6 +102,7 @@ def _request(request: RenderedRequest | None) -> dict[str, Any] | None:
         return None
     return {
         "system": request.system,
+        **({"turns": request.turns} if request.turns else {}),
         "user": request.user if request.problem is None else None,
         "feedback": request.feedback,
         "problem": request.problem,

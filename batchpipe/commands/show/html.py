@@ -54,8 +54,7 @@ def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_r
 
 def _prompt(now: RowNow) -> list[Block]:
     """Return the prompt as it would be sent now, folded."""
-    prompts = (("system", now.system), ("user", now.user), ("after the last answer", now.feedback))
-    folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in prompts if text]
+    folds: list[Block] = [Fold(title=name, blocks=[Code(text=text)]) for name, text in now.prompt if text]
     return [Fold(title="The prompt as it would be sent now", blocks=folds)]
 
 

@@ -42,8 +42,8 @@ class Due:
 class RowNow:
     """The row in the input as it is read now, its columns as text. `word` is its state in `plan`.
 
-    `held`: whether the row waits for the approval of a pilot. `system`, `user` and `feedback` are the prompt as it
-    would be sent. `params` is the whole request without its custom id, on the rung that is due, else on the first.
+    `held`: whether the row waits for the approval of a pilot. `system`, `turns`, `user` and `feedback` are the prompt
+    as it would be sent. `params` is the whole request without its custom id, on the rung that is due, or the first.
     """
 
     input: Mapping[str, str | None]
@@ -51,9 +51,20 @@ class RowNow:
     due: Due | None
     held: bool
     system: str | None
+    turns: str
     user: str
     feedback: str | None
     params: Any
+
+    @property
+    def prompt(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the parts of the prompt with their titles, in the order in which they are sent."""
+        return (
+            ("system", self.system),
+            ("turns", self.turns),
+            ("user", self.user),
+            ("after the last answer", self.feedback),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +148,7 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         due=due,
         held=due is not None and sample is not None and sample.begun,
         system=message.system,
+        turns=resolved.templates.turns_text,
         user=message.user,
         feedback=_feedback(work),
         params=json.loads(params),

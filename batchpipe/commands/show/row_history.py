@@ -185,7 +185,7 @@ def _now(history: RowHistory, suggest: Callable[[str], str]) -> str:
     lines.append("  input")
     lines.append(pairs([(safe(name), _cut(value)) for name, value in now.input.items() if value], indent="    "))
     lines += [f"  made of {_made_of(each)}" for each in history.made_of]
-    for title, text in (("system", now.system), ("user", now.user), ("after the last answer", now.feedback)):
+    for title, text in now.prompt:
         if text:
             lines.append(f"  {title}\n{_block(text)}")
     return "\n".join(lines)

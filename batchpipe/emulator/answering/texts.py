@@ -9,7 +9,7 @@ class Texts:
 
     `last`: the last user message. `other`: the system prompt and the user messages before it. `own`: the text that
     tells the row from others, and that stays the same when a retry adds turns or text blocks: the first text of the
-    first message without a cache mark at its end. `cached`: everything before the last cache mark. `cache_ttl`: the
+    last user message without a cache mark at its end. `cached`: everything before the last cache mark. `cache_ttl`: the
     lifetime of that mark, or None.
     """
 

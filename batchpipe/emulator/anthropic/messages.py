@@ -65,7 +65,7 @@ class _Reader:
         user = [text for role, text in texts if role != "assistant"]
         other = "\n".join([system_text, *user[:-1]])
         last = user[-1] if user else ""
-        own = _own_text(messages[0]["content"])
+        own = _own_text(next((each for each in reversed(messages) if each["role"] == "user"), messages[0])["content"])
         if not self.marks:
             return Texts(last, other, own)
         until, ttl = self.marks[-1]

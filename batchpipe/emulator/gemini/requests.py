@@ -81,7 +81,7 @@ def make_plan(request: object, model: Model) -> AnswerPlan:
         stop_sequences=tuple(config.get("stopSequences", ())),
         thinks=_thinks(config.get("thinkingConfig"), model),
         tier=tier,
-        texts=Texts(user[-1], "\n".join([shown, *user[:-1]]), turns[0][1][0]),
+        texts=Texts(user[-1], "\n".join([shown, *user[:-1]]), turns[-1][1][0]),
         system=shown,
         tokens=tokens,
     )

@@ -252,7 +252,7 @@ class _Reader:
         users = [place for place, (role, _, _) in enumerate(texts) if role == "user"]
         last = texts[users[-1]][1] if users else texts[-1][1]
         other = "\n".join(text for place, (_, text, _) in enumerate(texts) if not users or place != users[-1])
-        first = texts[users[0]][2] if users else last
+        first = texts[users[-1]][2] if users else last
         return Texts(last, f"{instructions or ''}\n{other}", first, *self.cached())
 
     def cached(self) -> tuple[str, str | None]:

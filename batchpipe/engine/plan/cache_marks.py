@@ -85,7 +85,9 @@ def cached_head(resolved: Resolved) -> str:
 
 def _prefix(resolved: Resolved) -> str:
     """Return what every request begins with, as far as it is the same for all."""
-    return (resolved.templates.static_system or "") + cached_head(resolved)
+    templates = resolved.templates
+    turns = templates.turns_text if templates.system_is_static else ""
+    return (templates.static_system or "") + turns + cached_head(resolved)
 
 
 def prefix_id(resolved: Resolved, rung: int) -> str:

@@ -62,6 +62,7 @@ class RenderedRequest:
     """Holds a rendered request as the model would see it, or the `problem` for which it does not render."""
 
     system: str | None = None
+    turns: str = ""
     user: str = ""
     feedback: str | None = None
     problem: str | None = None
@@ -71,7 +72,12 @@ class RenderedRequest:
         """Return the whole request, its parts under headings."""
         if self.problem is not None:
             return f"(does not render: {self.problem})"
-        parts = (("system", self.system), ("user", self.user), ("after the last answer", self.feedback))
+        parts = (
+            ("system", self.system),
+            ("turns", self.turns),
+            ("user", self.user),
+            ("after the last answer", self.feedback),
+        )
         return "\n\n".join(f"[{title}]\n{text}" for title, text in parts if text)
 
 
@@ -264,7 +270,8 @@ def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | Non
         message = resolved.templates.render({name: value for name, value in values.items() if name in used})
     except TemplateError as error:
         return RenderedRequest(problem=f"{error.where}: {error.what}")
-    return RenderedRequest(system=message.system, user=message.user, feedback=feedback)
+    turns = resolved.templates.turns_text
+    return RenderedRequest(system=message.system, turns=turns, user=message.user, feedback=feedback)
 
 
 def typed_values(

@@ -147,6 +147,7 @@ def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> En
         sent_schema=resolved.sent_schema(rung),
         cache=ttl,
         head=cached_head(resolved),
+        turns=resolved.templates.turns,
     )
 
 
@@ -209,13 +210,13 @@ def fingerprints_by_recipe(
 ) -> dict[int, str]:
     """Return the fingerprint of the row called `key` under each recipe, as hex digits."""
     found = {}
-    for number, recipe in RECIPES.items():
+    for number in RECIPES:
         read = template_values(resolved, number)
         chosen = f"SELECT {', '.join(['1', *read.select])} FROM {snapshot.relation} s WHERE s.key = $key"
         row = connection.execute(chosen, {"key": key}).fetchone()
         message = _rendered_before(resolved.templates.under(number).render, read.row(row[1:] if row else ()))
         if message is not None:
-            fingerprint = recipe.fingerprinter(resolved.file.pipeline.output.format, resolved.visible_schema)
+            fingerprint = resolved.fingerprinter(number)
             found[number] = fingerprint(message.system, message.user)
     return found
 
@@ -232,11 +233,10 @@ def _rendered(
     An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then.
     """
     present, width = read[0], len(read[0].names)
-    output_format = resolved.file.pipeline.output.format
-    fingerprint = RECIPES[resolved.version.recipe].fingerprinter(output_format, resolved.visible_schema)
+    fingerprint = resolved.fingerprinter(resolved.version.recipe)
     by_recipe = [
         (
-            RECIPES[each].fingerprinter(output_format, resolved.visible_schema),
+            resolved.fingerprinter(each),
             resolved.templates.under(each).render,
             row.row,
             slice(place * width, (place + 1) * width),

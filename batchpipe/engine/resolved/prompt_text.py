@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.template.turns import SOURCE as TURNS_SOURCE
 
 INLINE = ("<system_text>", "<user_text>")
 
@@ -112,7 +113,9 @@ def _parts(
         if name in sources:
             parts[part] = sources[name]
     for name, text in sources.items():
-        if name not in (system, user, *INLINE):
+        if name == TURNS_SOURCE:
+            parts["turns"] = text
+        elif name not in (system, user, *INLINE):
             parts[f"prompts/{name}"] = text
     if variables:
         parts["vars"] = "\n".join(f"{name} = {_json(value)}" for name, value in sorted(variables.items()))
@@ -132,5 +135,5 @@ def _json(value: Any) -> str:
 
 def _place(part: str) -> tuple[int, str]:
     """Return the sort key of a part: its place in a prompt, then its name."""
-    order = ("system", "user", "prompts/", "vars", "queries.", "schema")
+    order = ("system", "turns", "user", "prompts/", "vars", "queries.", "schema")
     return next(number for number, start in enumerate(order) if part.startswith(start)), part

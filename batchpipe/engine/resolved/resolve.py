@@ -11,6 +11,7 @@ import duckdb
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import (
     RECIPES,
+    Fingerprint,
     judge_hash,
     newest_recipe,
     policy_hash,
@@ -105,6 +106,11 @@ class Resolved:
         """Return the schema as the provider of a rung is sent it; None in the format "text"."""
         sent = sent_by(self.file, self.rules_of(rung), self.full_schema)
         return sent.schema if sent is not None else None
+
+    def fingerprinter(self, recipe: int) -> Fingerprint:
+        """Return what makes fingerprints of this pipeline's requests under the recipe of that number."""
+        seen, turns = self.visible_schema, self.templates.turns
+        return RECIPES[recipe].fingerprinter(self.file.pipeline.output.format, [seen, turns] if turns else seen)
 
     def versions_before_renames(self) -> list[PromptVersion]:
         """Return the prompt versions as they were before fields got their names of today, by every recipe."""

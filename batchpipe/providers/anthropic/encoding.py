@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import orjson
 
-from batchpipe.providers import CacheTtl, Message, RungSettings
+from batchpipe.providers import CacheTtl, Message, RungSettings, Turn
 from batchpipe.providers.anthropic.models import model_data
 
 SAMPLING = ("temperature", "top_p", "top_k")
@@ -109,6 +109,17 @@ def _blocks(texts: Iterable[bytes], mark: bytes = b"") -> bytes:
     return b"[" + b"},".join(blocks) + mark + b"}]"
 
 
+def _turns(turns: Sequence[Turn], mark: bytes) -> bytes:
+    """Return the messages of `turns`, each with a comma after it; `mark` is added to the last one."""
+    written = b""
+    for place, turn in enumerate(turns, start=1):
+        answer = _text(turn.assistant)
+        if mark and place == len(turns):
+            answer = _blocks((answer,), mark)
+        written += b'{"role":"user","content":%s},{"role":"assistant","content":%s},' % (_text(turn.user), answer)
+    return written
+
+
 class ParamsEncoder:
     """The encoder of the messages of one rung. It remembers the last system prompt, so that each thread needs
     its own.
@@ -122,6 +133,7 @@ class ParamsEncoder:
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> None:
         static = orjson.dumps(static_params(rung, output_format=output_format, sent_schema=sent_schema))
         self._head = static[:-1] + b',"max_tokens":'
@@ -129,10 +141,11 @@ class ParamsEncoder:
         if output_format == "json" and sent_schema is not None:
             self._instruction = _text(_instruction(sent_schema))
         mark = _mark(cache) if cache else b""
-        # With a head the mark is at the end of the head; the system prompt before it then needs no mark.
+        # The mark is at the end of the longest text that all requests begin with: what is before it needs none.
         self._head_of_user = head if cache else ""
+        self._messages = _turns(turns, b"" if self._head_of_user else mark)
         self._marked_head = b'[{"type":"text","text":' + _text(head) + mark + b"}," if self._head_of_user else b""
-        self._mark = b"" if self._head_of_user else mark
+        self._mark = b"" if self._head_of_user or turns else mark
         self._system: str | None = None
         self._system_member = self._encode_system(None)
 
@@ -141,10 +154,11 @@ class ParamsEncoder:
             self._system_member = self._encode_system(message.system)
             self._system = message.system
         content = self._content(message)
-        return b'%s%d%s,"messages":[{"role":"user","content":%s}]}' % (
+        return b'%s%d%s,"messages":[%s{"role":"user","content":%s}]}' % (
             self._head,
             max_tokens,
             self._system_member,
+            self._messages,
             content,
         )
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
@@ -127,9 +127,10 @@ class Rules:
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> Encoder:
         return encoding.ParamsEncoder(
-            rung, output_format=output_format, sent_schema=sent_schema, cache=cache, head=head
+            rung, output_format=output_format, sent_schema=sent_schema, cache=cache, head=head, turns=turns
         )
 
     def unmarked(self, params: bytes) -> bytes:

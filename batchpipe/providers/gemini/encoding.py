@@ -7,13 +7,13 @@ a batch is written without it, and a realtime call takes it from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import orjson
 
-from batchpipe.providers import Message, RungSettings
+from batchpipe.providers import Message, RungSettings, Turn
 
 TOOL_NAME = "answer"
 _TOOL_DESCRIPTION = "Give the answer."
@@ -118,10 +118,22 @@ class ParamsEncoder:
     its own.
     """
 
-    def __init__(self, rung: RungSettings, *, output_format: str, sent_schema: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        rung: RungSettings,
+        *,
+        output_format: str,
+        sent_schema: Mapping[str, Any] | None,
+        turns: Sequence[Turn] = (),
+    ) -> None:
         request, config = static_params(rung, output_format=output_format, sent_schema=sent_schema)
         self._head = b'{"model":' + _text(rung.model) + b"," + _members(request)
         self._config = b'"generationConfig":{' + _members(config) + b'"maxOutputTokens":'
+        self._turns = b"".join(
+            b'{"role":"user","parts":%s},{"role":"model","parts":%s},'
+            % (_parts((_text(each.user),)), _parts((_text(each.assistant),)))
+            for each in turns
+        )
         self._instruction: bytes | None = None
         if output_format == "json" and sent_schema is not None:
             self._instruction = _text(_instruction(sent_schema))
@@ -133,11 +145,12 @@ class ParamsEncoder:
             self._system_member = self._encode_system(message.system)
             self._system = message.system
         texts = [_text(message.user)] if message.feedback is None else [_text(message.user), _text(message.feedback)]
-        return b'%s%s%d},%s"contents":[{"role":"user","parts":%s}]}' % (
+        return b'%s%s%d},%s"contents":[%s{"role":"user","parts":%s}]}' % (
             self._head,
             self._config,
             max_tokens,
             self._system_member,
+            self._turns,
             _parts(texts),
         )
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
 from batchpipe.providers.gemini import encoding
 from batchpipe.providers.gemini.lint import problems
 from batchpipe.providers.gemini.models import cached_from, find_model, model_data
@@ -129,9 +129,10 @@ class Rules:
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> Encoder:
         """Return the encoder of a rung. The cache works by itself and takes no mark: `cache` changes nothing."""
-        return encoding.ParamsEncoder(rung, output_format=output_format, sent_schema=sent_schema)
+        return encoding.ParamsEncoder(rung, output_format=output_format, sent_schema=sent_schema, turns=turns)
 
     def unmarked(self, params: bytes) -> bytes:
         return params

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, Literal
 
 import orjson
 
-from batchpipe.providers import CacheTtl, Message, RungSettings
+from batchpipe.providers import CacheTtl, Message, RungSettings, Turn
 from batchpipe.providers.openai.models import find_model
 
 Endpoint = Literal["/v1/responses", "/v1/chat/completions"]
@@ -133,6 +133,7 @@ class BodyEncoder:
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> None:
         static = orjson.dumps(static_body(endpoint, rung, output_format=output_format, sent_schema=sent_schema))
         limit, self._messages, kind = b"max_output_tokens", b"input", b"input_text"
@@ -148,10 +149,11 @@ class BodyEncoder:
         # Chat completions have only the shorter lifetime.
         self._long_lived = endpoint == RESPONSES
         mark = _BREAKPOINT if self._cache else b""
-        # With a head the mark is at the end of the head; the system prompt before it then needs no mark.
+        # The mark is at the end of the longest text that all requests begin with: what is before it needs none.
         self._head_of_user = head if self._cache else ""
         self._marked_head = b"[" + self._block + _text(head) + mark + b"},"
-        self._mark = b"" if self._head_of_user else mark
+        self._turns = self._encode_turns(turns, b"" if self._head_of_user else mark)
+        self._mark = b"" if self._head_of_user or turns else mark
         self._system: str | None = None
         self._system_message, self._options = self._encode_system(None)
 
@@ -159,13 +161,14 @@ class BodyEncoder:
         if message.system != self._system:
             self._system_message, self._options = self._encode_system(message.system)
             self._system = message.system
-        return b'%s%s%d%s,"%s":[%s{"role":"user","content":%s}]}' % (
+        return b'%s%s%d%s,"%s":[%s%s{"role":"user","content":%s}]}' % (
             self._static,
             self._limit,
             max_tokens,
             self._options,
             self._messages,
             self._system_message,
+            self._turns,
             self._content(message),
         )
 
@@ -184,13 +187,24 @@ class BodyEncoder:
         """Return parts of a message; `mark` is added to the last one, and everything up to it is cached."""
         return b"[" + b"},".join(self._block + text for text in texts) + mark + b"}]"
 
+    def _encode_turns(self, turns: Sequence[Turn], mark: bytes) -> bytes:
+        """Return the messages of `turns`, each with a comma after it; `mark` is added to the last one."""
+        kind = b"text" if self._messages == b"messages" else b"output_text"
+        written = b""
+        for place, turn in enumerate(turns, start=1):
+            answer = _text(turn.assistant)
+            if mark and place == len(turns):
+                answer = b'[{"type":"' + kind + b'","text":' + answer + mark + b"}]"
+            written += b'{"role":"user","content":%s},{"role":"assistant","content":%s},' % (_text(turn.user), answer)
+        return written
+
     def _encode_system(self, system: str | None) -> tuple[bytes, bytes]:
         """Return the system message with the comma after it, and the member that says what is cached."""
         texts = [each for each in (system, self._instruction) if each is not None and each.strip()]
         options = _EXPLICIT if self._writes_cost else b""
         if self._cache is not None:
             prefix = "\n".join([*texts, self._head_of_user]).encode("utf-8", "replace")
-            key = sha256(self._static + prefix).hexdigest()[:32]
+            key = sha256(self._static + prefix + self._turns).hexdigest()[:32]
             ttl = LIFETIMES[self._cache] if self._long_lived else LIFETIMES["5m"]
             options = f',"prompt_cache_key":"{key}","prompt_cache_options":{{"mode":"explicit","ttl":"{ttl}"}}'.encode()
         if not texts:

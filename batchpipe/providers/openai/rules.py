@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
 from batchpipe.providers.openai import encoding
 from batchpipe.providers.openai.encoding import RESPONSES, Endpoint
 from batchpipe.providers.openai.lint import problems
@@ -154,9 +154,16 @@ class Rules:
         sent_schema: Mapping[str, Any] | None,
         cache: CacheTtl | None = None,
         head: str = "",
+        turns: Sequence[Turn] = (),
     ) -> Encoder:
         return encoding.BodyEncoder(
-            self.endpoint, rung, output_format=output_format, sent_schema=sent_schema, cache=cache, head=head
+            self.endpoint,
+            rung,
+            output_format=output_format,
+            sent_schema=sent_schema,
+            cache=cache,
+            head=head,
+            turns=turns,
         )
 
     def unmarked(self, params: bytes) -> bytes:
