@@ -119,7 +119,7 @@ def tried_text(tried: TriedRow, resolved: Resolved) -> str:
 def _verdict(tried: TriedRow, resolved: Resolved) -> str:
     if tried.verdict == "unaccepted":
         accept = resolved.file.pipeline.models[tried.rung - 1].accept
-        higher = tried.rung < len(resolved.rungs)
+        higher = tried.rung < resolved.height
         return f"valid, but not accepted ({accept} is false): " + (
             "a run would ask the next rung" if higher else "kept for review"
         )

@@ -20,6 +20,7 @@ CheckedOutcome = Literal[
     "missing",
     "unknown",  # what cannot be read
     "permanent",
+    "no_answer",  # of a vote: too few valid answers, or the one that stands fails a check
     "gone",  # paid for, but the provider no longer has the result
 ]
 
@@ -112,7 +113,7 @@ def decide(outcome: CheckedOutcome, standing: Standing, policy: LadderPolicy) ->
             return _raise_max_tokens(standing, policy)
         case "context_window":
             return _climb(standing, policy, answered=False, takes_more=True)
-        case "refused":
+        case "refused" | "no_answer":
             return _climb(standing, policy, answered=False)
         case "expired" | "transient" | "missing":
             return _wait(standing, policy)

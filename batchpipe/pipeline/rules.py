@@ -17,6 +17,8 @@ from batchpipe.pipeline.field_rules import (
 )
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.places import Path
+from batchpipe.pipeline.problems import nearest
+from batchpipe.pipeline.sending import Rung
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
@@ -207,6 +209,46 @@ def _models(data: Any, path: Path) -> Iterator[Finding]:
             hint = 'Write "model" or "provider:model".'
             yield (*path, index, "model"), f'"{model}" names no model', hint
         yield from _blank(rung, (*path, index), ("accept", "when"))
+        yield from _asked(rung, (*path, index))
+
+
+def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """Yield the mistakes in what a rung asks: a model, how often, or a panel."""
+    panel = rung.get("panel") if rung.get("panel") or "model" not in rung else None
+    if panel is None:
+        for key, about in (("model", "Model, or `provider:model`."), ("max_tokens", "Most tokens of an answer.")):
+            if key not in rung:
+                typed = nearest(key, [name for name in rung if name not in Rung.model_fields])
+                hint = f'"{typed}" is there: did you mean "{key}"?' if typed else f"Add {key} = ... ({about})"
+                yield (*path, key), f"{key} is missing", hint
+    elif panel == []:
+        yield (*path, "panel"), "the panel has no members", 'Write panel = ["model", "provider:model", ...].'
+    members: list[Any] = panel if isinstance(panel, list) else []
+    if panel is not None and "model" in rung:
+        yield (*path, "model"), "there is both model and panel", "Name the model in panel, or remove panel."
+    if panel is not None and rung.get("samples", 1) != 1:
+        hint = "Remove samples; to ask a member twice, name it twice."
+        yield (*path, "samples"), "samples is for a rung with one model", hint
+    for number, member in enumerate(members):
+        name = member.get("model") if isinstance(member, Mapping) else member
+        if isinstance(name, str) and (not name.strip() or name.startswith(":") or name.endswith(":")):
+            yield (*path, "panel", number), f'"{name}" names no model', 'Write "model" or "provider:model".'
+        own = member.get("max_tokens") if isinstance(member, Mapping) else None
+        if own is None and "max_tokens" not in rung:
+            hint = "Add max_tokens = ... to the rung (Most tokens of an answer), or to each member."
+            yield (*path, "max_tokens"), f"max_tokens is missing for {name}", hint
+            break
+    count = len(members) or rung.get("samples", 1)
+    for key in ("vote", "quorum"):
+        if rung.get(key) and count == 1 and panel is None:
+            yield (
+                (*path, key),
+                f"{key} is for a rung that asks more than once",
+                f"Add samples or panel, or remove {key}.",
+            )
+    quorum = rung.get("quorum")
+    if isinstance(quorum, int) and isinstance(count, int) and 1 < count < quorum:
+        yield (*path, "quorum"), f"a quorum of {quorum} is more than its {count} answers", f"Write at most {count}."
 
 
 def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ class Example:
 
     def outputs(self, rung: int) -> list[Any]:
         """For each row what the model of the rung answers; None where no line speaks for it."""
-        lines = [self.answer(self.pipeline.models[rung].model, user) for user in self.users]
+        lines = [self.answer(self.pipeline.models[rung].name, user) for user in self.users]
         return [line and line["output"] for line in lines]
 
 

@@ -101,7 +101,22 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.answers.*": STEPS,
     "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
-    "engine.output.*": (*STEPS, "engine.answers.*", "engine.ledger.*", "engine.resolved.*", "engine.source.*"),
+    "engine.votes.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.cost.*",
+        "engine.ledger.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
+    "engine.output.*": (
+        *STEPS,
+        "engine.answers.*",
+        "engine.ledger.*",
+        "engine.resolved.*",
+        "engine.source.*",
+        "engine.votes.*",
+    ),
     "engine.access.*": (*STEPS, "engine.cost.*", "engine.ledger.*", "pipeline.variables", "project.*"),
     "engine.context": (
         *STEPS,
@@ -132,6 +147,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.votes.*",
     ),
     "engine.quality.*": (
         *STEPS,
@@ -157,6 +173,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.*",
         "engine.waits.*",
+        "engine.votes.*",
     ),
     "engine.calls.*": (
         *STEPS,
@@ -177,6 +194,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.plan.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.votes.*",
     ),
     "engine.replay.*": (
         *STEPS,

@@ -53,7 +53,7 @@ class Tuned:
     @property
     def names(self) -> list[str]:
         """Return the names of the rungs: the models, and the person where there is one."""
-        return names_of([each.model for each in self.file.pipeline.models], self.person)
+        return names_of([each.name for each in self.file.pipeline.models], self.person)
 
     @property
     def queue(self) -> tuple[float, dict[str, str | None]] | None:

@@ -216,7 +216,7 @@ def _evaluated(
     if not found:
         return None
     data, at = json.loads(found[0][0]), found[0][1]
-    models = SEVERAL.join(providers.shown(each.model) for each in file.pipeline.models)
+    models = SEVERAL.join(providers.shown(each.name) for each in file.pipeline.models)
     right = Agreed(name=data["model"], n=data["n"], agreed=data["hits"])
     cost = None if data["cost_usd"] is None else Decimal(data["cost_usd"])
     return Evaluated(

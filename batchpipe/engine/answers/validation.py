@@ -23,6 +23,10 @@ BLOCK_BYTES = 16_000_000
 TOKEN_BYTES = 8  # more than a token of JSON has, as a rule
 MAX_SHOWN_CHECK = 200
 
+# SQL for whether an answer is a member's, and what a check that reads votes adds to its condition.
+ALONE = Sql("false")
+VOTED_ON = " AND NOT of_member"
+
 Format = Literal["json_schema", "tool", "json", "text"]
 
 
@@ -107,8 +111,17 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     )
 
 
-def validate_answers(work: Work, rules: AnswerRules, rows: str) -> None:
+NO_VOTES = query("no_votes")
+
+
+def validate_answers(
+    work: Work, rules: AnswerRules, rows: str, *, votes: Sql | None = NO_VOTES, members: Sql = ALONE
+) -> None:
     """Apply the casts, the checks and `accept` to the documents of `rows`.
+
+    `votes` is a relation (custom_id, agreement, votes) of what conditions read of votes; with None `rows` has it, as
+    `_agreement` and `_votes`. `members` is SQL for whether a row `r` is the answer of a member of a panel: checks that
+    read votes are for the answer that stands.
 
     `rows` is a relation of (key_id, custom_id, rung, input_values VARCHAR[]); `input_values` is needed only where a
     condition reads the input. Several rows may share an answer, and each is checked with its own input values.
@@ -121,6 +134,14 @@ def validate_answers(work: Work, rules: AnswerRules, rows: str) -> None:
         f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
         for name in sorted(rules.inputs)
     ]
+    voted = sorted(needed_outputs & {"_agreement", "_votes"})
+    if voted and votes is not None:
+        rows = (
+            f"(SELECT r.*, v.agreement AS _agreement, v.votes AS _votes FROM {rows} r LEFT JOIN ({votes}) v USING "
+            "(custom_id))"
+        )
+    inputs += [f"r.{name} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in voted]
+    inputs += [f"{members} AS of_member"] if voted else []
     outputs = [
         f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
         for column in rules.columns
@@ -153,10 +174,11 @@ def _uncast(rules: AnswerRules) -> str:
 
 def _failed_check(rules: AnswerRules) -> str:
     """Return SQL for the text on the first check that fails, else NULL. A retry shows this text to the model."""
-    cases = [
-        f"WHEN NOT {check.truth} THEN {quote_literal(f'check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}')}"
-        for name, check in rules.checks.items()
-    ]
+    cases = []
+    for name, check in rules.checks.items():
+        said = quote_literal(f"check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}")
+        alone = VOTED_ON if check.outputs & {"_agreement", "_votes"} else ""
+        cases.append(f"WHEN NOT {check.truth}{alone} THEN {said}")
     return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
 
 

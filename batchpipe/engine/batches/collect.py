@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.engine.batches.ladder_verdicts import fill_ladder_verdicts
+from batchpipe.engine.batches.ladder_verdicts import fill_states
 from batchpipe.engine.batches.not_understood import (
     book_unknown_costs,
     none_understood,
@@ -33,6 +33,8 @@ from batchpipe.engine.exchange.records import submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.output.output_table import merge_collected
+from batchpipe.engine.votes.collected import record_collected_votes
+from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import BatchState, WithoutLine
 from batchpipe.providers.known import KnownProvider
 from batchpipe.schema.columns import has_exact_numbers
@@ -209,7 +211,8 @@ class Collector:
         """
         fill_ended(self.parts.work.connection, rows)
         with self.parts.reading() as session:
-            session.execute(query("sent", included=INCLUDED if self.parts.resolved.include_columns else Sql("")))
+            included = INCLUDED if self.parts.resolved.include_columns else Sql("")
+            session.execute(query("sent", included=included, **slots(self.parts.resolved, "sent")))
 
     def _read_results(self, batch: OpenBatch, state: BatchState, looks: int) -> Mapping[str, int] | None:
         """Read the raw results of `batch`, and return the number of lines that are not what was sent, by kind of fault.
@@ -261,11 +264,12 @@ class Collector:
         connection = self.parts.work.connection
         uniform = connection.execute(query("uniform_error")).fetchone()
         account = connection.execute(query("account_error")).fetchone()
-        connection.execute(query("outcomes"), {"uniform": uniform is not None})
+        resolved = self.parts.resolved
+        connection.execute(query("outcomes", **slots(resolved, "outcomes")), {"uniform": uniform is not None})
         if self.rebuilding:
             self._forget_decided_since()
         odd = odd_results(connection)
-        states = fill_ladder_verdicts(self.parts)
+        states = fill_states(self.parts)
         warnings = [*oddity_warnings(odd), *self._warnings(faults), *said]
         stop = _stop_message(uniform, account)
         if stop is None and (odd or faults["missing"]):
@@ -325,12 +329,17 @@ class Collector:
                 for name, text in OUTCOME_WORDS.items()
             ),
         )
+        words = sql("CASE o.checked_outcome {words} END", words=words)
+        resolved = self.parts.resolved
+        if resolved.panels:
+            record_collected_votes(session, resolved, self._stamp(session), words, self.poll_interval)
         session.execute(
             query(
                 "insert_decisions",
-                outcome_words=sql("CASE o.checked_outcome {words} END", words=words),
+                outcome_words=words,
                 too_long_hint=quote_literal(TOO_LONG_HINT),
-                pipelines=quote_list(self.parts.resolved.names),
+                pipelines=quote_list(resolved.names),
+                **slots(resolved, "insert_decisions"),
             ),
             self._stamp(session) | {"poll_interval": self.poll_interval},
         )

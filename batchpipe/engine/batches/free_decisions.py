@@ -16,6 +16,8 @@ from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orde
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.row_comparison import bought_sql
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.votes.cast import record_stored_parts
+from batchpipe.engine.votes.slots import slots
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -141,9 +143,11 @@ def record_free_decisions(
         bought = bought_sql(resolved, Sql("r.pipeline"))
         own = {"pipeline": resolved.name}
         session.execute(query("record_validated_again", answer=answer, bought=bought), stamp | own)
-        session.execute(query("record_decisions", pipelines=names), stamp | ids)
+        session.execute(query("record_decisions", pipelines=names, **slots(resolved, "record_decisions")), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
-        session.execute(query("record_followers", **parts), stamp | ids)
+        session.execute(query("record_followers", **parts, **slots(resolved, "record_followers")), stamp | ids)
+        if resolved.panels:
+            record_stored_parts(session, resolved, parts, plan.seq + 1, stamp | ids)
         if resolved.has_output:
             refreshes = first_look and options.where is None
             with writing_output(session, resolved, run_id, refreshes=refreshes) as repaired:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from batchpipe.decide.verdict import LadderPolicy, Standing, decide
+from batchpipe.decide.verdict import Standing, decide
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.votes.cast import ladder_policy
+from batchpipe.engine.votes.collected import set_members_apart, vote_on_collected
 from batchpipe.store.queries import query
 
 # What is known of a row (the arguments of the decision), then the verdict on it.
@@ -24,7 +25,7 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
     Reads `work.outcomes`. Writes `work.verdicts`.
     """
     connection = parts.work.connection
-    policy = _ladder_policy(parts.resolved)
+    policy = ladder_policy(parts.resolved)
     # work.verdicts: One row is a distinct outcome and standing of a request, with the ladder's verdict on it.
     connection.execute(f"CREATE OR REPLACE TABLE work.verdicts ({_COLUMNS})")
     states: dict[str, Counter[str]] = defaultdict(Counter)
@@ -59,13 +60,23 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
     return states
 
 
-def _ladder_policy(resolved: Resolved) -> LadderPolicy:
-    """Return how often a row may be tried, and with how many tokens on each rung."""
-    retry = resolved.file.pipeline.retry
-    return LadderPolicy(
-        attempts=retry.attempts,
-        transient=retry.transient,
-        max_tokens=tuple(each.max_tokens for each in resolved.rungs),
-        caps=tuple(resolved.rules_of(each).max_output_tokens(each.model) for each in resolved.rungs),
-        contexts=tuple(resolved.rules_of(each).context_tokens(each.model) for each in resolved.rungs),
-    )
+def fill_states(parts: RunParts) -> dict[str, Counter[str]]:
+    """Decide what was collected, rows and members of panels; return the number of rows of each chunk by their state.
+
+    Reads `work.outcomes`, `work.sent`, `work.all_documents`, the ledger.
+    Writes `work.verdicts`, and where rungs ask more than once the tables of `vote_on_collected`.
+    """
+    resolved = parts.resolved
+    if not resolved.panels:
+        return fill_ladder_verdicts(parts)
+    with parts.reading() as session:
+        set_members_apart(session, resolved)
+    states = fill_ladder_verdicts(parts)
+    with parts.reading() as session:
+        members = session.rows(query("states_of_members"))
+        voted = vote_on_collected(session, resolved, with_values=bool(resolved.answer_rules.inputs))
+    for chunk_id, state, rows in members:
+        states[chunk_id][state] -= rows
+    for chunk_id, counts in voted.items():
+        states[chunk_id] += counts
+    return states

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from batchpipe.engine.answers.validation import AnswerRules, validate_answers, validate_documents
+from batchpipe.engine.answers.validation import ALONE, AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.resolved.resolve import answer_rules_of
+from batchpipe.engine.votes.slots import slots
 from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
 
@@ -27,7 +28,8 @@ def validate_received(parts: RunParts) -> None:
     policies = connection.execute(
         "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
     ).fetchall()
-    one = len(policies) == 1
+    voting = bool(parts.resolved.panels)
+    one = len(policies) == 1 and not voting
     if not one:
         connection.execute(query("validity_by_policy"))
     for policy_hash, prompt_version in policies:
@@ -37,12 +39,12 @@ def validate_received(parts: RunParts) -> None:
         outcomes = ANSWERED if rules.output_format == "text" else (*ANSWERED, "unfinished")
         answers = query("answers_received", outcomes=quote_list(outcomes), **among)
         validate_documents(parts.work, rules, sql("({answers})", answers=answers))
-        sent = query("sent_under_policy", **among)
+        sent = query("sent_under_policy", **among, **slots(parts.resolved, "sent_under_policy"))
         if rules.inputs:
             with parts.reading() as session:
                 session.execute(query("sent_values"))
             sent = query("sent_with_values", sent=sent)
-        validate_answers(parts.work, rules, f"({sent})")
+        validate_answers(parts.work, rules, f"({sent})", members=Sql("r.part <> ''") if voting else ALONE)
         if not one:
             connection.execute(query("add_validity"))
             connection.execute(query("add_documents"))

@@ -23,6 +23,7 @@ from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
+from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import (
     Account,
     BatchState,
@@ -217,6 +218,7 @@ class Submitter:
         Writes `work.chunk`, `ledger.requests`, `ledger.events`. Raises PlanOvertakenError where somebody else has asked
         for the same since the plan.
         """
+        resolved = self.parts.resolved
         urls = sorted({each.url for each in accounts.values()})
         with self.parts.writing() as session:
             age.begin()
@@ -231,25 +233,28 @@ class Submitter:
             chunks = dict(zip(drawn, chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
-                query("insert_requests", **include_parts(self.parts.resolved, plan.snapshot)),
+                query(
+                    "insert_requests",
+                    **include_parts(resolved, plan.snapshot),
+                    **slots(resolved, "insert_requests"),
+                ),
                 {
-                    "pipeline": self.parts.resolved.name,
+                    "pipeline": resolved.name,
                     "run_id": self.parts.run_id,
-                    "prompt_version": self.parts.resolved.version.prompt_version,
-                    "policy_hash": self.parts.resolved.policy_hash,
+                    "prompt_version": resolved.version.prompt_version,
+                    "policy_hash": resolved.policy_hash,
                     "now": session.now,
                     "seq": session.seq,
                 },
             )
             known = (mode or {}) | {
-                "prompt_version": self.parts.resolved.version.prompt_version,
+                "prompt_version": resolved.version.prompt_version,
                 "pilot": plan.held is not None,
             }
             for data in session.dictionaries(query("chunk_event_data"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
                 chunk_id = data.pop("chunk_id")
-                caching = cache_event_data(
-                    self.parts.resolved, cache_marks, chunks[chunk_id].rung, chunks[chunk_id].caching
-                )
+                data["rung"] = resolved.rung_of(data["rung"])
+                caching = cache_event_data(resolved, cache_marks, chunks[chunk_id].rung, chunks[chunk_id].caching)
                 reserve = chunks[chunk_id].reserve_usd
                 held = {} if reserve is None else {"reserve_usd": str(reserve)}
                 sent_to = accounts[chunks[chunk_id].rung].data
@@ -272,8 +277,8 @@ class Submitter:
                 "starts": [each.start for each in chunks.values()],
                 "stops": [each.start + each.count for each in chunks.values()],
             }
-            cursor.execute(query("chunk"), parameters)
-            cursor.execute(query("add_followers"))
+            cursor.execute(query("chunk", **slots(self.parts.resolved, "chunk")), parameters)
+            cursor.execute(query("add_followers", **slots(self.parts.resolved, "add_followers")))
 
     def _post(self, sent_to: SentTo, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks) -> Post:
         """Return what is sent of a chunk; its body is put together here."""
@@ -302,7 +307,12 @@ class Submitter:
         Reads `work.chunk` and the file of rendered requests.
         """
         rendered = sql("read_parquet({plan})", plan=quote_literal(str(plan.rendered)))
-        statement = query("chunk_params", rendered=rendered, chunk_id=quote_literal(chunk_id))
+        statement = query(
+            "chunk_params",
+            rendered=rendered,
+            chunk_id=quote_literal(chunk_id),
+            **slots(self.parts.resolved, "chunk_params"),
+        )
         if provider.limits.create == "label":
             statement = query("chunk_params_in_order", params=statement)
         rows = streamed(self.parts.work.connection.execute(statement))

@@ -115,13 +115,14 @@ def providers_of(resolved: Resolved) -> list[str]:
 
 def fill_rung_settings(session: Session, resolved: Resolved) -> None:
     """Fill a table of each model and its settings with its rung: the lowest, where two rungs differ only in
-    `max_tokens`.
+    `max_tokens`. The answers of panels vote: none of them is a rung's by itself.
 
     Writes `work.rung_settings`.
     """
     # work.rung_settings: One row is a rung that is present, with its settings.
     session.execute(Sql("CREATE OR REPLACE TABLE work.rung_settings (settings VARCHAR, rung SMALLINT)"))
-    rungs = {settings_text(rung): number for number, rung in reversed(list(enumerate(resolved.rungs, start=1)))}
+    single = [each for each in enumerate(resolved.rungs[: resolved.height], start=1) if each[0] not in resolved.panels]
+    rungs = {settings_text(rung): number for number, rung in reversed(single)}
     for settings, number in rungs.items():
         session.execute(Sql("INSERT INTO work.rung_settings VALUES ($1, $2)"), [settings, number])
 
@@ -149,8 +150,8 @@ def fill_ladder(
     everything = shown.get(None, {})
     for number, rung in enumerate(resolved.rungs, start=1):
         own = shown.get(settings_text(rung), {})
-        accept = resolved.file.pipeline.models[number - 1].accept
-        climbs = accept is not None and number < len(resolved.rungs)
+        accept = resolved.file.pipeline.models[number - 1].accept if number < resolved.height else None
+        climbs = accept is not None
         expected, dearest = _answer_prices(session, resolved, prices, number)
         realtime = _steps(prices.price(resolved, rung, session.now.date(), realtime=True))
         values = _ladder_prices(_steps(expected), realtime, {} if number in marked else own)

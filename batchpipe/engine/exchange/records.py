@@ -51,7 +51,9 @@ def refusal(error: RefusedError, key_hash: str) -> ProviderError:
 def fail_single(session: Session, chunk_id: str, message: str, run_id: str) -> None:
     """Record that the rows of a chunk of one request failed, with the provider's message.
 
-    Reads `ledger.requests`. Writes `ledger.decisions`.
+    Of a row that is asked more than once only that member failed.
+    Reads `ledger.requests`. Writes `ledger.decisions`, `ledger.part_decisions`.
     """
     values = {"chunk_id": chunk_id, "error": message, "run_id": run_id, "now": session.now, "seq": session.seq}
     session.execute(query("fail_chunk"), values)
+    session.execute(query("fail_parts"), values)

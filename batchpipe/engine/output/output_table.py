@@ -17,6 +17,7 @@ from batchpipe.engine.output.ownership import OutputPlace, output_place, output_
 from batchpipe.engine.output.unfit_keys import fit_keys_sql, key_value_sql
 from batchpipe.engine.output.written import damage, last_written, record_written
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.votes.slots import fill_standing_votes, slots
 from batchpipe.schema.columns import takes_null, value_sql
 from batchpipe.schema.renames import renamed_document_sql
 from batchpipe.sql.quoting import (
@@ -215,6 +216,9 @@ def merge_collected(session: Session, resolved: Resolved, run_id: str | None) ->
 def _merge_collected(session: Session, resolved: Resolved) -> None:
     """Write the rows that this commit accepted, and mark those that failed. Writes the output table."""
     seq = number_sql(session.seq)
+    if resolved.panels:  # answers of one row come in several batches
+        merge_output(session, resolved, query("accepted_in_commit", seq=seq))
+        return _mark_failed(session, resolved, seq)
     is_new = _is_new(session, resolved)
     for source in _sources(
         session,
@@ -233,12 +237,14 @@ def _merge_collected(session: Session, resolved: Resolved) -> None:
     earlier, failed = session.one(query("earlier_and_failed"))
     if earlier:
         merge_output(session, resolved, query("accepted_earlier_answers", seq=seq))
-    if failed:
-        keys = joined(", ", _values(resolved)[: len(resolved.key_columns)])
-        statement = query(
-            "failed_now", table=output_table(resolved), values=keys, seq=seq, same_key=_same_key(resolved)
-        )
-        session.execute(statement, {"prompt_versions": prompt_versions(resolved)})
+    return _mark_failed(session, resolved, seq) if failed else None
+
+
+def _mark_failed(session: Session, resolved: Resolved, seq: Sql) -> None:
+    """Mark the rows that failed in this commit as not current. Writes the output table."""
+    own, keys = output_table(resolved), joined(", ", _values(resolved)[: len(resolved.key_columns)])
+    statement = query("failed_now", table=own, values=keys, seq=seq, same_key=_same_key(resolved))
+    session.execute(statement, {"prompt_versions": prompt_versions(resolved)})
 
 
 def _sources(
@@ -250,6 +256,7 @@ def _sources(
     `among` limits the keys whose reviews are looked up.
     """
     parts = session.work.parts
+    fill_standing_votes(session, resolved, accepted)
     reviewed = standing_reviews(session, resolved.names, among)
     for part in range(parts):
         yield query(
@@ -270,6 +277,7 @@ def _sources(
             else accepted,
             requests=requests,
             answered=answered,
+            **slots(resolved, "output_source"),
         )
 
 

@@ -69,6 +69,7 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
         *((each.name, each.type) for each in resolved.columns),
         *((each.name, each.type) for each in resolved.include_columns),
         *ADDED_COLUMNS,
+        *resolved.vote_columns.items(),
     ]
 
 

@@ -16,6 +16,7 @@ from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.engine.votes.parts import fill_parts
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
@@ -117,6 +118,11 @@ def open_orders(session: Session, resolved: Resolved) -> list[Order]:
     ]
 
 
+def newest_redo(orders: Sequence[Order]) -> int:
+    """Return the commit of the newest order that asks rows again; 0 where there is none."""
+    return max((each.seq for each in orders if each.kind != "keep"), default=0)
+
+
 def withdraw_orders(session: Session, names: Sequence[str], numbers: Sequence[int], run_id: str | None) -> None:
     """Withdraw open orders: nothing more becomes due or is kept under them.
 
@@ -184,8 +190,12 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
         elif order.argument == "model":
             present = quote_list(settings_text(each) for each in resolved.rungs)
             wanted = query("redo_model", present=present, pipelines=quote_list(resolved.names))
+            if resolved.panels:
+                wanted = _of_panels(session, resolved, "redo_missing_parts", wanted)
         elif order.argument == "accept":
             wanted = _redo_accept(resolved, snapshot)
+            if resolved.panels:
+                wanted = _of_panels(session, resolved, "redo_votes", wanted)
         else:
             assert order.condition is not None
             relation = output_relation(resolved, snapshot, order.condition)
@@ -206,11 +216,28 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
         )
 
 
+def _of_panels(session: Session, resolved: Resolved, statement: str, others: Sql) -> Sql:
+    """Return SQL for the rows that stand on a rung which asks more than once and are done again there, and `others`.
+
+    Writes `work.parts`.
+    """
+    fill_parts(session.connection, resolved)
+    panels = joined(", ", (number_sql(each) for each in resolved.panels))
+    votes = query(statement, pipelines=quote_list(resolved.names), panels=panels)
+    standing = query("standing_on_panels", pipelines=quote_list(resolved.names), panels=panels)
+    return sql(
+        "{votes} UNION ALL SELECT * FROM ({others}) o(key_id, kind) WHERE key_id NOT IN ({standing})",
+        votes=votes,
+        others=others,
+        standing=standing,
+    )
+
+
 def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> Sql:
     """Return SQL for the rows whose stored answer no longer passes the `accept` of the rung that gave it."""
     parts = []
     for rung, accept in enumerate(resolved.answer_rules.accepts, start=1):
-        if accept is None or rung == len(resolved.rungs):
+        if accept is None or rung == resolved.height or rung in resolved.panels:
             continue
         relation = output_relation(resolved, snapshot, accept, extra=Sql("o.rung"), document=Sql("o.answer"))
         parts.append(

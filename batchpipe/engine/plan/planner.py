@@ -18,15 +18,24 @@ from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
-from batchpipe.engine.plan.orders import Order
+from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
+from batchpipe.engine.plan.orders import Order, newest_redo
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
-from batchpipe.engine.plan.row_comparison import compare_rows
+from batchpipe.engine.plan.row_comparison import bought_sql, compare_rows
 from batchpipe.engine.plan.too_long import too_long
 from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.engine.votes.parts import (
+    fill_known_votes,
+    fill_part_standings,
+    find_stored_parts,
+    known_votes,
+    vote_on_plan,
+)
+from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import RungSettings
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
@@ -66,6 +75,7 @@ class Planner:
     leaves_out: bool = False
     watch: Callable[[Phase], None] | None = None
     now: datetime = field(init=False)
+    _started: int = field(default=0, init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
@@ -87,8 +97,11 @@ class Planner:
         self._match(snapshot, orders)
         self._validate(query("documents_of_validity"))
         self._give_reasons()
+        if self.resolved.panels:
+            self._vote(snapshot, orders, seq)
         if options.since is None:
-            self._keep_first_look(seq)
+            keep_first_look(self.work.connection)
+            self.planned_seq = seq
         self._fill_due_requests(options)
         held = self._hold_back(snapshot, options)
         return self._result(snapshot, rendered, seq, held)
@@ -101,10 +114,12 @@ class Planner:
         """
         with self._reading() as session:
             compare_rows(session, self.resolved, snapshot, orders, options)
+            fill_part_standings(session, self.resolved)
             self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
             self.older_recipes = older_recipes(session, self.resolved)
             session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
+            fill_known_votes(session, self.resolved)
             return session.seq
 
     def _validate(self, kept: str) -> None:
@@ -114,7 +129,7 @@ class Planner:
         Writes `work.documents`, `work.validity`, and what `kept` writes: the verdicts and the valid documents.
         """
         validate_documents(self.work, self.resolved.answer_rules, Sql("work.answers"))
-        validate_answers(self.work, self.resolved.answer_rules, "work.to_validate")
+        validate_answers(self.work, self.resolved.answer_rules, "work.to_validate", votes=known_votes(self.resolved))
         self.work.connection.execute(kept)
 
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
@@ -134,16 +149,18 @@ class Planner:
         Writes `work.matches`, `work.to_validate`, `work.answers`, `work.ladder`; where older recipes have made
         fingerprints, `work.candidates` and `work.tries` get today's beside them.
         """
-        redo = max((each.seq for each in orders if each.kind != "keep"), default=0)
         recorded = Sql("ledger.decisions")
         if self.older_recipes:
             self.work.connection.execute(query("candidates_by_todays_recipe"))
             self.work.connection.execute(query("tries_by_todays_recipe"))
             recorded = sql("({decisions})", decisions=query("decisions_by_todays_recipe"))
         with self._reading() as session:
-            session.execute(query("matches", pipelines=self._pipelines, recorded=recorded), {"redo_seq": redo})
+            session.execute(
+                query("matches", pipelines=self._pipelines, recorded=recorded), {"redo_seq": newest_redo(orders)}
+            )
             session.execute(query("matches_to_validate", **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
+            fill_known_votes(session, self.resolved)
             self._fill_ladder(session)
 
     def _give_reasons(self) -> None:
@@ -155,22 +172,13 @@ class Planner:
         self.work.connection.execute(query("plan", stays=STAYS, continues=CONTINUES))
         self.work.connection.execute(query("drop_compared_parts"))
 
-    def _keep_first_look(self, seq: int) -> None:
-        """Keep for the run's end which keys this plan looked at and which of them were due; `seq` is its commit.
-
-        Reads `work.compared`, `work.plan`. Writes `work.touched`, `work.due_keys`.
-        """
-        connection = self.work.connection
-        connection.execute(
-            # work.touched: One row is a key of the input that the run may change.
-            "CREATE OR REPLACE TABLE work.touched AS SELECT key_id FROM work.compared WHERE reason <> 'not_selected'"
-        )
-        connection.execute(
-            # work.due_keys: One row is a key of the plan that is due.
-            "CREATE OR REPLACE TABLE work.due_keys AS "
-            f"SELECT key_id FROM work.plan WHERE reason IN ({quote_list(DUE_REASONS)})"
-        )
-        self.planned_seq = seq
+    def _vote(self, snapshot: Snapshot, orders: Sequence[Order], seq: int) -> None:
+        """Cast the votes that stored answers complete. Writes the tables of `find_stored_parts` and `vote_on_plan`."""
+        with self._reading() as session:
+            bought = bought_sql(self.resolved, Sql("q.pipeline"))
+            find_stored_parts(session, self.resolved, snapshot, DUE_REASONS, bought, newest_redo(orders))
+        self._started = seq + 1  # of rows that begin on a panel: their members' answers count from this commit on
+        vote_on_plan(self.work, self.resolved, snapshot, self._started, self.now)
 
     def _fill_due_requests(self, options: PlanOptions, chosen: Sql = EVERY_ROW) -> None:
         """Fill `work.to_send` with the requests that may be sent now, numbered in the order in which they are sent.
@@ -189,17 +197,22 @@ class Planner:
         )
         if self.leaves_out:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.left_out)", chosen=chosen)
+        if self.resolved.panels:
+            chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.voters)", chosen=chosen)
         statement = query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
         self.work.connection.execute(statement, parameters)
+        if self.resolved.panels:
+            self.work.connection.execute(query("due_parts"), parameters | {"started": self._started})
         with self._reading() as session:
             elsewhere = [each for each in self.linked if each not in self.resolved.names]
             if elsewhere:
                 session.execute(query("drop_asked_elsewhere", elsewhere=quote_list(elsewhere)))
             asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
-            session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked))
-        self.work.connection.execute(query("leading"))
-        self.work.connection.execute(query("number_requests"))
+            each = slots(self.resolved, "shared_requests")
+            session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
+        for name in ("leading", "number_requests"):
+            self.work.connection.execute(query(name, **slots(self.resolved, name)))
 
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> HeldBack | None:
         """Hold all rows back but what is left of the pilot's sample; None where no pilot holds anything back.
@@ -243,7 +256,7 @@ class Planner:
         requests, followers = session.one(
             Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
         )
-        asked, asked_chunks = self._asked(chunks)
+        asked, asked_chunks = asked_in_realtime(self.work.connection, self.resolved, chunks)
         return Plan(
             rows_by_reason=rows_by_reason,
             removed=removed,
@@ -263,22 +276,6 @@ class Planner:
             asked=asked,
             asked_chunks=asked_chunks,
         )
-
-    def _asked(self, chunks: Sequence[Chunk]) -> tuple[int, int]:
-        """Return how many of the requests, and of their chunks, are of rungs in realtime.
-
-        Reads `work.to_send`.
-        """
-        rungs = [number for number, each in enumerate(self.resolved.rungs, start=1) if each.mode == "realtime"]
-        if not rungs or not chunks:
-            return 0, 0
-        statement = Sql(
-            "SELECT count(*), count(*) FILTER (number IN (SELECT unnest($starts::BIGINT[]))) FROM work.to_send "
-            "WHERE rung IN (SELECT unnest($rungs::INTEGER[]))"
-        )
-        starts = [each.start for each in chunks]
-        found = self.work.connection.execute(statement, {"starts": starts, "rungs": rungs}).fetchone()
-        return found if found is not None else (0, 0)
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
         """Return how many requests of the last plan are still to be sent, and their estimate by today's prices.

@@ -17,6 +17,7 @@ from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.row_values import RowValues, row_values
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.engine.votes.parts import rendered_parts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
 from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
@@ -38,10 +39,13 @@ RENDERED = {
     "bytes": "int32",
     "params": "binary",
 }
+# Beside them, for a pipeline whose rungs may ask more than once: a member's request has its rung and its place there.
+OF_PARTS = {"rung": "int16", "place": "int16"}
 NOTHING = Sql(
     "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::SMALLINT AS next_rung, "
     "NULL::VARCHAR AS fingerprint, "
-    "NULL::VARCHAR AS older, NULL::INTEGER AS bytes WHERE false)"
+    "NULL::VARCHAR AS older, NULL::INTEGER AS bytes, NULL::SMALLINT AS rung, NULL::SMALLINT AS place, "
+    "NULL::INTEGER AS max_tokens WHERE false)"
 )
 
 
@@ -66,6 +70,9 @@ def render_rows(
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes, watch)
     rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
+    every = rendered
+    if resolved.panels:
+        rendered = sql("(SELECT * FROM {every} WHERE place IS NULL)", every=every)
     groups = resolved.group_columns
     group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
     join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
@@ -80,6 +87,8 @@ def render_rows(
     )
     if older_recipes:
         connection.execute(query("prints_of_recipes", rendered=rendered))
+    if resolved.panels:
+        connection.execute(rendered_parts_sql(every))
     connection.execute("DROP TABLE work.to_render")
 
 
@@ -100,15 +109,17 @@ def _write(
     recipes = (resolved.version.recipe, *older_recipes)
     read = [template_values(resolved, recipe) for recipe in recipes]
     pyarrow = arrow()
-    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in RENDERED.items()])
+    columns = RENDERED | OF_PARTS if resolved.panels else RENDERED
+    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in columns.items()])
     with pyarrow.parquet.ParquetWriter(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
         done, total = 0, sum(rows for _, _, rows in windows)
-        for block in _blocks(connection, snapshot, read, windows):
+        for block in _blocks(connection, snapshot, read, windows, with_parts=bool(resolved.panels)):
             if watch is not None:
                 watch(Phase(name="rendering", done=done, total=total))
-            rows = _rendered(block, read, resolved, cache_marks, older_recipes)
+            render = _rendered_with_parts if resolved.panels else _rendered
+            rows = render(block, read, resolved, cache_marks, older_recipes)
             writer.write_table(pyarrow.table(rows, schema=schema))
             done += len(block)
     modes.settle(path)
@@ -163,19 +174,23 @@ def _blocks(
     snapshot: Snapshot,
     read: Sequence[RowValues],
     windows: Sequence[tuple[int, int, int]],
+    *,
+    with_parts: bool,
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
 
-    The columns come once as each of `read` reads them.
+    The columns come once as each of `read` reads them. `with_parts` adds how the row's members stand.
 
     Reads `work.to_render` and the snapshot.
     """
     values = "".join(f", {select}" for each in read for select in each.select)
+    parts = query("standings_to_render") if with_parts else ""
+    values += ", p.parts" if with_parts else ""
     reader = connection.cursor()
     for first, last, _ in windows:
         reader.execute(
             "SELECT t.position, t.continues, t.rungs, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
-            f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) "
+            f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) {parts} "
             "WHERE position BETWEEN $first AND $last",
             {"first": first, "last": last},
         )
@@ -227,8 +242,9 @@ def _rendered(
     resolved: Resolved,
     cache_marks: CacheMarks,
     older_recipes: Sequence[int],
-) -> dict[str, Sequence[Any]]:
-    """Render a block of rows; return the columns of `RENDERED`.
+    messages: list[Message] | None = None,
+) -> dict[str, list[Any]]:
+    """Render a block of rows; return the columns of `RENDERED`. Its messages are added to `messages`.
 
     An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then.
     """
@@ -255,6 +271,8 @@ def _rendered(
         rung = lowest
         message = render(present.row(values[:width] if by_recipe else values))
         prints.append(fingerprint(message.system, message.user))
+        if messages is not None:
+            messages.append(message)
         if by_recipe:
             earlier = (
                 (each, _rendered_before(render_older, row(values[part])) or message)
@@ -280,3 +298,37 @@ def _rendered(
         "bytes": [len(each) for each in params],
         "params": params,
     }
+
+
+def _rendered_with_parts(
+    block: list[tuple[Any, ...]],
+    read: Sequence[RowValues],
+    resolved: Resolved,
+    cache_marks: CacheMarks,
+    older_recipes: Sequence[int],
+) -> dict[str, list[Any]]:
+    """Render a block of rows, and after them the requests of the members of each row whose rung asks more than once.
+
+    What comes last in a row says how its members stand: those that have an answer, or have failed, are not asked again.
+    """
+    messages: list[Message] = []
+    found = _rendered([row[:-1] for row in block], read, resolved, cache_marks, older_recipes, messages)
+    found |= {name: [None] * len(messages) for name in OF_PARTS}
+    encoders = [_encoder(resolved, each, cache_marks.ttl(seat)) for seat, each in enumerate(resolved.rungs, start=1)]
+    for place, (message, known) in enumerate(zip(messages, [row[-1] for row in block], strict=True)):
+        panel = resolved.panels.get(found["next_rung"][place])
+        stands = {each["place"]: each for each in known or ()}
+        for part in panel.parts if panel is not None else ():
+            own = stands.get(part.place, {})
+            if own.get("state") in ("valid", "failed"):
+                continue
+            told = message
+            if own.get("error") is not None:
+                told = message._replace(feedback=feedback_text(own.get("answer") or "", own["error"]))
+            room = own.get("max_tokens")
+            encoded = encoders[part.seat - 1](told, max_tokens=room or resolved.rungs[part.seat - 1].max_tokens)
+            values = {"bytes": len(encoded), "params": encoded, "max_tokens": room, "next_rung": part.seat}
+            values |= {"rung": found["next_rung"][place], "place": part.place}
+            values |= {name: found[name][place] for name in ("position", "continues", "fingerprint", "older")}
+            for name, value in values.items():
+                found[name].append(value)

@@ -67,7 +67,7 @@ def compare_rows(
     fill_redo(session, resolved, snapshot, orders)
     session.execute(query("compared", same_input=_same_input(ways)))
     _fill_candidates(session, resolved, snapshot)
-    _fill_next_rungs(session, len(resolved.rungs))
+    _fill_next_rungs(session, resolved.height)
     fill_keep(session, resolved, snapshot, orders)
 
 

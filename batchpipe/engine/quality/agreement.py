@@ -104,7 +104,7 @@ def _number_of(context: Context, side: EvaluatedPrompt, top: str) -> int:
     numbers = [
         each.number
         for each in side.contenders
-        if context.providers.split(each.resolved.file.pipeline.models[0].model) == wanted
+        if context.providers.split(each.resolved.file.pipeline.models[0].name) == wanted
     ]
     return numbers[-1]
 

@@ -132,7 +132,7 @@ def _side(
         return resolve_version(version, given, inputs, context.providers)
 
     rungs = file.pipeline.models
-    listed = {context.providers.split(each.model) for each in rungs}
+    listed = {context.providers.split(each.name) for each in rungs}
     asked = dict.fromkeys(wanted.models)
     others = [each for each in asked if context.providers.split(each) not in listed]
     models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]

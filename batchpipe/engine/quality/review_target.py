@@ -38,7 +38,7 @@ def target_conditions(
     accepts = {providers.split(model): accept for model, accept in found["accepts"].items()}
     conditions: dict[int, Condition | None] = {}
     for number, rung in enumerate(resolved.file.pipeline.models, start=1):
-        model = providers.split(rung.model)
+        model = providers.split(rung.name)
         if model not in accepts:
             continue
         accept = accepts[model]

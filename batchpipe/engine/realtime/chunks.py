@@ -20,6 +20,7 @@ from batchpipe.engine.realtime.asking import Asked, Call, ChunkAsking
 from batchpipe.engine.realtime.closing import ChunkClosing
 from batchpipe.engine.realtime.journal import journal_of
 from batchpipe.engine.realtime.limiter import limiter_of
+from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import Provider
 from batchpipe.sql.quoting import quote_literal, sql
 from batchpipe.store.database import streamed
@@ -94,7 +95,12 @@ class RealtimeChunks:
         Reads `work.chunk`, `work.to_send` and the file of rendered requests.
         """
         rendered = sql("read_parquet({plan})", plan=quote_literal(str(plan.rendered)))
-        statement = query("calls_of_chunk", rendered=rendered, chunk_id=quote_literal(chunk_id))
+        statement = query(
+            "calls_of_chunk",
+            rendered=rendered,
+            chunk_id=quote_literal(chunk_id),
+            **slots(self.planner.resolved, "calls_of_chunk"),
+        )
         rows = streamed(self.submitter.parts.work.connection.execute(statement))
         plain: Callable[[bytes], bytes] = provider.unmarked if unmarked else _as_it_is
         return [Call(custom_id, number, plain(params)) for custom_id, number, params in rows]

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.engine.resolved.panels import VOTE_COLUMNS
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
@@ -75,7 +76,8 @@ def bind_conditions(
     binder = _Binder(
         file=file,
         connection=connection,
-        field_types={each.name: each.type for each in columns},
+        field_types={each.name: each.type for each in columns}
+        | (VOTE_COLUMNS if any(each.votes for each in pipeline.models) else {}),
         column_types={each.name: each.type for each in input_columns},
         problems=problems,
     )

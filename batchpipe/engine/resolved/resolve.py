@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import duckdb
@@ -23,8 +23,9 @@ from batchpipe.decide.fingerprint import (
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.child_tables import child_table_problems
+from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of
 from batchpipe.engine.resolved.policy import judging, policy_of
-from batchpipe.engine.resolved.rungs import Ladder, rungs_of, schema_problems_of, sent_by
+from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.load import dump
@@ -62,6 +63,8 @@ class PromptVersion:
 class Resolved:
     """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order.
 
+    `rungs` are the ladder's, from number 1, and after them the members of panels that have no number of a rung.
+    `panels` are the rungs that ask a row more than once, by their number.
     Rules, limits and the form of the schema are those of the provider of each rung: a ladder may mix providers.
     `key_types`: the types that its key had, with the recipes that wrote it, as far as the ledger was asked for them.
     """
@@ -87,6 +90,7 @@ class Resolved:
     toml: str
     warnings: tuple[RuleProblem, ...]
     key_types: tuple[tuple[tuple[str, ...] | None, int], ...] = ()
+    panels: Mapping[int, Panel] = field(default_factory=dict)
 
     def version_under(self, recipe: int) -> PromptVersion:
         """Return the prompt version as the recipe of that number identifies it."""
@@ -129,6 +133,22 @@ class Resolved:
             policy_hash(schema, self.policy, recipe),
             judge_hash(schema, judging(self.policy), self.policy["checks"], recipe),
         )
+
+    @property
+    def height(self) -> int:
+        """Return how many rungs the ladder has."""
+        return len(self.file.pipeline.models)
+
+    def rung_of(self, seat: int) -> int:
+        """Return the number of the rung that the model with the number `seat` among `rungs` is asked on."""
+        if seat <= self.height:
+            return seat
+        return next(rung for rung, panel in self.panels.items() if any(each.seat == seat for each in panel.parts))
+
+    @property
+    def vote_columns(self) -> Mapping[str, str]:
+        """Return the columns that votes add to the output table, with their types."""
+        return VOTE_COLUMNS if self.panels else {}
 
     @property
     def in_realtime(self) -> Resolved:
@@ -205,7 +225,7 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Re
     """
     findings = _Findings()
     problems = findings.problems
-    ladder = findings.attempt(lambda: Ladder(file=file, providers=providers, rungs=rungs_of(file, providers)))
+    ladder = findings.attempt(lambda: ladder_of(file, providers))
     shape = findings.attempt(lambda: _shape(file, source))
     input_columns = findings.attempt(source.columns)
     if shape is not None:
@@ -216,12 +236,14 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Re
     queries = findings.attempt(lambda: _query_rows(file, source))
     if input_columns is None or shape is None or queries is None:
         raise PipelineError.from_problems(problems)
+    panels = panels_of(file, ladder.parts, shape.full, problems) if ladder is not None else {}
     problems.extend(source.column_problems(input_columns))
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     if problems or ladder is None or templates is None:
         raise PipelineError.from_problems(problems)
-    return _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
+    found = _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
+    return replace(found, panels=panels) if panels else found
 
 
 def _shape(file: PipelineFile, source: Inputs) -> _Shape:
@@ -312,7 +334,7 @@ def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnec
     output = Output.model_validate(policy["output"])
     columns = output_columns(policy["full_schema"], output)
     names = [name for name, _ in policy["columns"]]
-    fields = [each.name for each in columns]
+    fields = [*(each.name for each in columns), *VOTE_COLUMNS]
 
     def condition(text: str) -> Condition:
         return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchpipe.common.errors import Problem
+from batchpipe.engine.resolved.panels import Part, members_of, seats, settings_of
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.providers import Mode, ProviderRules, RuleProblem, RungSettings, SentSchema
+from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, SentSchema
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.validate import schema_errors
 
@@ -17,11 +18,19 @@ STRUCTURED_FORMATS = ("json_schema", "tool")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """The rungs of a file, each with its provider."""
+    """The rungs of a file, each with its provider, and after them the other members of panels.
+
+    `parts` has the requests of a row on each rung that asks more than once.
+    """
 
     file: PipelineFile
     providers: KnownProviders
     rungs: tuple[RungSettings, ...]
+    parts: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)
+
+    def number_of(self, seat: int) -> int:
+        """Return the number of the rung that a model with its settings belongs to."""
+        return next((rung for rung, parts in self.parts.items() if any(each.seat == seat for each in parts)), seat)
 
     def every_rules(self) -> list[ProviderRules]:
         """Return the rules of the providers of all rungs, each once."""
@@ -35,7 +44,11 @@ class Ladder:
     def problems(self, full: Mapping[str, Any]) -> list[Problem]:
         """Return what is wrong with the rungs, each with its place in the file."""
         return [
-            Problem(what=each.what, where=self.file.where(f"[[models]] {number} {each.key}".rstrip()), hint=each.hint)
+            Problem(
+                what=each.what,
+                where=self.file.where(f"[[models]] {self.number_of(number)} {each.key}".rstrip()),
+                hint=each.hint,
+            )
             for number, rung in enumerate(self.rungs, start=1)
             for each in self._of_rung(rung, full, "error")
         ]
@@ -54,16 +67,16 @@ class Ladder:
 
 def rungs_of(file: PipelineFile, providers: KnownProviders) -> tuple[RungSettings, ...]:
     """Return each rung's settings, with its provider. Raises PipelineError for a provider that there is not."""
-    rungs = []
-    for number, rung in enumerate(file.pipeline.models, start=1):
-        provider, model = providers.split(rung.model)
-        known = providers.of(provider, where=file.where(f"[[models]] {number} model"))
-        mode: Mode = "realtime" if file.in_realtime else rung.mode or known.mode or "batch"
-        settings = RungSettings(
-            model=model, max_tokens=rung.max_tokens, settings=rung.settings, provider=provider, mode=mode
-        )
-        rungs.append(settings)
-    return tuple(rungs)
+    return tuple(
+        settings_of(file, providers, rung.members[0], f"[[models]] {number} {'panel' if rung.panel else 'model'}")
+        for number, rung in enumerate(file.pipeline.models, start=1)
+    )
+
+
+def ladder_of(file: PipelineFile, providers: KnownProviders) -> Ladder:
+    """Return the rungs of a file with their providers, and the members of panels after them."""
+    every, parts = seats(rungs_of(file, providers), members_of(file, providers))
+    return Ladder(file=file, providers=providers, rungs=every, parts=parts)
 
 
 def sent_by(file: PipelineFile, rules: ProviderRules, full: Mapping[str, Any]) -> SentSchema | None:

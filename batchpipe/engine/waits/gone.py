@@ -44,7 +44,7 @@ def _decide_rows(session: Session, pipeline: Pipeline, gone: GoneResults, run_id
     policy = LadderPolicy(
         attempts=pipeline.retry.attempts,
         transient=pipeline.retry.transient,
-        max_tokens=tuple(each.max_tokens for each in rungs),
+        max_tokens=tuple(each.max_tokens or 0 for each in rungs),
         caps=tuple(None for _ in rungs),
     )
     chunk = {"chunk_id": gone.batch.chunk_id}

@@ -9,7 +9,7 @@ CREATE OR REPLACE TABLE work.ended (chunk_id UUID, batch_id VARCHAR, completed_a
 CREATE OR REPLACE TABLE work.sent AS
 SELECT
     chunk_id, key_id, key, custom_id, leads, prompt_version, policy_hash, input_hash, fingerprint, reason, rung, attempt,
-    transients, max_tokens, rungs, earlier_answer, started, provider{included}
+    transients, max_tokens, rungs, earlier_answer, started, provider{included}{part}
 FROM ledger.requests
 WHERE chunk_id IN (SELECT chunk_id FROM work.ended)
 
@@ -113,7 +113,7 @@ SELECT custom_id, answer FROM work.received
 WHERE outcome IN ({outcomes}) AND ({all} OR custom_id IN (SELECT custom_id FROM work.sent WHERE policy_hash = {policy_hash}))
 
 -- name: sent_under_policy
-SELECT key_id, custom_id, rung FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
+SELECT key_id, custom_id, rung{part} FROM work.sent WHERE {all} OR policy_hash = {policy_hash}
 
 -- name: sent_with_values
 SELECT s.*, v.input_values FROM ({sent}) s JOIN work.sent_values v USING (key_id, custom_id)
@@ -145,7 +145,7 @@ CREATE OR REPLACE VIEW work.all_documents AS SELECT * FROM {documents}
 CREATE OR REPLACE TABLE work.outcomes AS
 SELECT
     s.chunk_id, s.key_id, s.custom_id, s.prompt_version, s.policy_hash, s.input_hash, s.fingerprint, s.reason, s.rung,
-    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message,
+    s.attempt, s.transients, s.max_tokens, s.rungs, s.earlier_answer, s.started, r.error_message{part},
     CASE WHEN r.outcome = 'answered' OR j.valid THEN j.error END AS validation_error,
     CASE
         WHEN r.outcome = 'unfinished' AND NOT coalesce(j.valid, false) THEN 'unknown'
@@ -229,6 +229,7 @@ JOIN work.verdicts v ON v.checked_outcome = o.checked_outcome AND v.of_rung = o.
     AND v.has_earlier = (o.earlier_answer IS NOT NULL)
 LEFT JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests WHERE pipeline IN ({pipelines})
     AND custom_id IN (SELECT earlier_answer FROM work.outcomes) GROUP BY custom_id) e ON e.custom_id = o.earlier_answer
+{single}
 
 -- name: drop_collected
 -- Drops what is recorded now; with the next batches it would take twice the memory.

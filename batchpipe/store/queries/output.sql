@@ -20,7 +20,7 @@ FROM (
         r.custom_id AS _custom_id,
         r.batch_id AS _batch_id,
         r.completed_at AS _completed_at,
-        CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS _cost_usd,
+        {cost} AS _cost_usd,{voted}
         r.review AND r.reviewed_by IS NULL AS _review,
         r.reviewed_by AS _reviewed_by,
         list_contains([{prompt_versions}]::UUID[], r.prompt_version) AS _as_today
@@ -30,6 +30,7 @@ FROM (
         SELECT prompt_version, arg_min(version, seq) AS version FROM ledger.prompt_versions
         WHERE pipeline IN ({pipelines}) GROUP BY prompt_version
     ) v ON v.prompt_version = r.prompt_version
+    {votes}
 )
 
 -- name: newest_accepted

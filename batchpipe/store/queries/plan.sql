@@ -399,7 +399,7 @@ WITH wanted AS (
     WHERE NOT ({stays}) OR (c.state = 'accepted' AND NOT coalesce(j.valid, true))
 ),
 variants AS (
-    SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung ELSE 0 END AS above FROM wanted
+    SELECT *, CASE WHEN continues THEN rung - 1 WHEN redo = 'escalate' THEN rung WHEN redo IN ('vote', 'fill') THEN rung - 1 ELSE 0 END AS above FROM wanted
     UNION ALL
     SELECT * REPLACE (false AS continues), 0 AS above FROM wanted WHERE continues AND NOT certain
     UNION ALL
@@ -561,8 +561,8 @@ same AS (
     SELECT request_hash FROM in_flight
 )
 SELECT
-    d.key_id,
-    first_value(d.key_id) OVER same AS leader_key_id,
+    d.key_id{place},
+    first_value(d.key_id) OVER same AS leader_key_id{leader_place},
     row_number() OVER same = 1 AND q.custom_id IS NULL AS leads,
     q.custom_id AS in_flight_custom_id,
     q.chunk_id AS in_flight_chunk_id
@@ -578,7 +578,7 @@ SELECT
     d.*, coalesce(s.leader_key_id, d.key_id) AS leader_key_id, coalesce(s.leads, true) AS leads, s.in_flight_custom_id,
     s.in_flight_chunk_id
 FROM work.due d
-LEFT JOIN work.shared s USING (key_id)
+LEFT JOIN work.shared s USING (key_id{place})
 
 -- name: sends
 SELECT key_id, count(*) AS sends FROM ledger.requests
@@ -625,7 +625,7 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 -- work.to_send: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.to_send AS
 SELECT
-    key_id, position, rung, rungs, bytes, max_usd, is_first, too_long_for, expected_input_tokens, expected_output_tokens,
+    key_id, position, rung, rungs, bytes, max_usd, is_first, too_long_for, expected_input_tokens, expected_output_tokens{place},
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading

@@ -17,8 +17,8 @@ SELECT count(DISTINCT custom_id) = $requests FROM work.sent
 -- The requests of a chunk in the order in which they are asked.
 SELECT c.custom_id, q.number, f.params
 FROM work.chunk c
-JOIN work.to_send q USING (key_id)
-JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
+JOIN work.to_send q USING (key_id{place})
+JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues{own}
 WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)

@@ -30,7 +30,7 @@ SELECT
 FROM work.plan p
 LEFT JOIN ledger.decisions d ON d.key_id = p.key_id AND d.seq = p.standing_seq AND d.pipeline IN ({pipelines})
 WHERE p.reason IN ('carried_over', 'unchanged', 'kept', 'failed')
-    AND NOT (p.reason = 'failed' AND p.never_sent AND p.same_version AND p.same_input)
+    AND NOT (p.reason = 'failed' AND p.never_sent AND p.same_version AND p.same_input) {unvoted}
 
 -- name: record_validated_again
 -- An answer that was bought under another name stands under the pipeline's own from now on.
@@ -53,17 +53,17 @@ WHERE d.output IS DISTINCT FROM r.output OR {bought}
 INSERT INTO ledger.requests BY NAME
 WITH followers AS (
     SELECT key_id, key, position, match_custom_id AS custom_id, input_hash, fingerprint, reason, 1 AS attempt,
-        0 AS transients, rungs, NULL::VARCHAR AS earlier_answer, started
+        0 AS transients, rungs, NULL::VARCHAR AS earlier_answer, started{carried}
     FROM work.plan WHERE reason = 'carried_over' AND match_passes AND NOT stays AND NOT (match_own AND same_input)
     UNION ALL
     SELECT key_id, key, position, in_flight_custom_id, input_hash, fingerprint, reason, attempt, transients, rungs,
-        earlier_answer, started
+        earlier_answer, started{followed}
     FROM work.leading WHERE in_flight_custom_id IS NOT NULL
 )
 SELECT
-    $pipeline AS pipeline, f.key_id, f.key, '' AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
+    $pipeline AS pipeline, f.key_id, f.key, {part} AS part, f.custom_id, false AS leads, q.chunk_id, $run_id::UUID AS run_id,
     $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash, f.input_hash, f.fingerprint,
-    q.request_hash, f.reason, q.rung, q.provider, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
+    q.request_hash, f.reason, {rung} AS rung, q.provider, q.model, q.settings, 0 AS send, f.attempt, f.transients, q.max_tokens, f.rungs,
     f.earlier_answer, coalesce(f.started, $seq) AS started, 0 AS bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq

@@ -11,7 +11,7 @@ WITH parts AS (
         unnest($stops::BIGINT[]) AS stop
 ),
 picked AS (
-    SELECT q.key_id, p.chunk_id
+    SELECT q.key_id{q_place}, p.chunk_id
     FROM work.to_send q
     JOIN parts p ON q.number >= p.start AND q.number < p.stop
     WHERE q.number >= list_min($starts::BIGINT[]) AND q.number < list_max($stops::BIGINT[])
@@ -19,10 +19,10 @@ picked AS (
 SELECT
     p.chunk_id, d.* EXCLUDE (request_group), true AS leads, coalesce(n.sends, 0) + 1 AS send,
     concat($database, '-', left(md5(concat(
-        d.fingerprint, ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', p.chunk_id, ' ', $pipeline, ' ', d.key
+        d.fingerprint, ' ', d.rung, ' ', coalesce(n.sends, 0) + 1, ' ', p.chunk_id, ' ', $pipeline, ' ', d.key{id_place}
     )), 24)) AS custom_id
 FROM picked p
-JOIN work.due d USING (key_id)
+JOIN work.due d USING (key_id{place})
 LEFT JOIN work.sends n USING (key_id)
 
 -- name: add_followers
@@ -31,17 +31,17 @@ INSERT INTO work.chunk BY NAME
 SELECT
     l.chunk_id, d.* EXCLUDE (request_group), false AS leads, coalesce(n.sends, 0) + 1 AS send, l.custom_id
 FROM work.shared s
-JOIN work.chunk l ON l.key_id = s.leader_key_id
-JOIN work.due d ON d.key_id = s.key_id
+JOIN work.chunk l ON l.key_id = s.leader_key_id{leader}
+JOIN work.due d ON d.key_id = s.key_id{own}
 LEFT JOIN work.sends n ON n.key_id = s.key_id
 WHERE NOT s.leads AND s.in_flight_custom_id IS NULL
 
 -- name: insert_requests
 INSERT INTO ledger.requests BY NAME
 SELECT
-    $pipeline AS pipeline, c.key_id, c.key, '' AS part, c.custom_id, c.leads, c.chunk_id,
+    $pipeline AS pipeline, c.key_id, c.key, {part} AS part, c.custom_id, c.leads, c.chunk_id,
     $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version, $policy_hash::UUID AS policy_hash,
-    c.input_hash, c.fingerprint, c.request_hash, c.reason, c.rung, l.provider, l.model, l.settings, c.send, c.attempt, c.transients,
+    c.input_hash, c.fingerprint, c.request_hash, c.reason, {rung} AS rung, l.provider, l.model, l.settings, c.send, c.attempt, c.transients,
     c.max_tokens, c.rungs, c.earlier_answer, coalesce(c.started, $seq) AS started, c.bytes,
     {values} AS input_values, {include} AS include_values, {include_names} AS include_columns,
     $now AS recorded_at, $seq AS seq
@@ -53,7 +53,7 @@ WHERE s.position BETWEEN (SELECT min(position) FROM work.chunk) AND (SELECT max(
 -- name: chunk_params
 SELECT c.custom_id, f.params
 FROM work.chunk c
-JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues
+JOIN {rendered} f ON f.position = c.position AND f.continues = c.continues{own}
 WHERE c.leads AND c.chunk_id = {chunk_id}::UUID
     AND f.position BETWEEN (SELECT min(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
     AND (SELECT max(position) FROM work.chunk WHERE leads AND chunk_id = {chunk_id}::UUID)
@@ -256,8 +256,9 @@ SELECT batch_id, requests FROM ledger.batches WHERE state = 'presumed'
 -- name: fail_chunk
 INSERT INTO ledger.decisions BY NAME
 SELECT
-    pipeline, key_id, input_hash, prompt_version, policy_hash, fingerprint, custom_id, 'failed' AS state, false AS review,
-    reason, rung, attempt AS attempts, transients, NULL::INTEGER AS max_tokens, NULL::TIMESTAMP AS not_before,
+    pipeline, key_id, input_hash, prompt_version, policy_hash, fingerprint, custom_id,
+    CASE WHEN part = '' THEN 'failed' ELSE 'retry' END AS state, false AS review,
+    reason, rung, CASE WHEN part = '' THEN attempt ELSE 0 END AS attempts, transients, NULL::INTEGER AS max_tokens, NULL::TIMESTAMP AS not_before,
     earlier_answer, $error AS error, started, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM ledger.requests
 WHERE chunk_id = $chunk_id::UUID
