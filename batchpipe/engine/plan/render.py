@@ -332,3 +332,4 @@ def _rendered_with_parts(
             values |= {name: found[name][place] for name in ("position", "continues", "fingerprint", "older")}
             for name, value in values.items():
                 found[name].append(value)
+    return found
