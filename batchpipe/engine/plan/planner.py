@@ -211,8 +211,8 @@ class Planner:
             asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
             each = slots(self.resolved, "shared_requests")
             session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
-        for name in ("leading", "number_requests"):
-            self.work.connection.execute(query(name, **slots(self.resolved, name)))
+        self.work.connection.execute(query("leading", **slots(self.resolved, "leading")))
+        self.work.connection.execute(query("number_requests", **slots(self.resolved, "number_requests")))
 
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> HeldBack | None:
         """Hold all rows back but what is left of the pilot's sample; None where no pilot holds anything back.
