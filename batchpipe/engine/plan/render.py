@@ -118,8 +118,10 @@ def _write(
         for block in _blocks(connection, snapshot, read, windows, with_parts=bool(resolved.panels)):
             if watch is not None:
                 watch(Phase(name="rendering", done=done, total=total))
-            render = _rendered_with_parts if resolved.panels else _rendered
-            rows = render(block, read, resolved, cache_marks, older_recipes)
+            if resolved.panels:
+                rows = _rendered_with_parts(block, read, resolved, cache_marks, older_recipes)
+            else:
+                rows = _rendered(block, read, resolved, cache_marks, older_recipes, [])
             writer.write_table(pyarrow.table(rows, schema=schema))
             done += len(block)
     modes.settle(path)
@@ -160,6 +162,11 @@ def _encoder(resolved: Resolved, rung: RungSettings, ttl: CacheTtl | None) -> En
         head=cached_head(resolved),
         turns=resolved.templates.turns,
     )
+
+
+def _encoders(resolved: Resolved, cache_marks: CacheMarks) -> list[Encoder]:
+    """Return for each of `resolved.rungs` the function that makes its request parameters."""
+    return [_encoder(resolved, each, cache_marks.ttl(number)) for number, each in enumerate(resolved.rungs, start=1)]
 
 
 def template_values(resolved: Resolved, recipe: int | None = None) -> RowValues:
@@ -242,9 +249,9 @@ def _rendered(
     resolved: Resolved,
     cache_marks: CacheMarks,
     older_recipes: Sequence[int],
-    messages: list[Message] | None = None,
+    messages: list[Message],
 ) -> dict[str, list[Any]]:
-    """Render a block of rows; return the columns of `RENDERED`. Its messages are added to `messages`.
+    """Render a block of rows; return the columns of `RENDERED`. Where panels need them, `messages` gets its messages.
 
     An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then.
     """
@@ -259,9 +266,7 @@ def _rendered(
         )
         for place, (each, row) in enumerate(zip(older_recipes, read[1:], strict=True), start=1)
     ]
-    encoders = [
-        _encoder(resolved, rung, cache_marks.ttl(number)) for number, rung in enumerate(resolved.rungs, start=1)
-    ]
+    encoders = _encoders(resolved, cache_marks)
     render = resolved.templates.render
     prints: list[str] = []
     older: list[str | None] = []
@@ -271,7 +276,7 @@ def _rendered(
         rung = lowest
         message = render(present.row(values[:width] if by_recipe else values))
         prints.append(fingerprint(message.system, message.user))
-        if messages is not None:
+        if resolved.panels:
             messages.append(message)
         if by_recipe:
             earlier = (
@@ -314,7 +319,7 @@ def _rendered_with_parts(
     messages: list[Message] = []
     found = _rendered([row[:-1] for row in block], read, resolved, cache_marks, older_recipes, messages)
     found |= {name: [None] * len(messages) for name in OF_PARTS}
-    encoders = [_encoder(resolved, each, cache_marks.ttl(seat)) for seat, each in enumerate(resolved.rungs, start=1)]
+    encoders = _encoders(resolved, cache_marks)
     for place, (message, known) in enumerate(zip(messages, [row[-1] for row in block], strict=True)):
         panel = resolved.panels.get(found["next_rung"][place])
         stands = {each["place"]: each for each in known or ()}
