@@ -234,9 +234,7 @@ class Submitter:
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
             session.execute(
                 query(
-                    "insert_requests",
-                    **include_parts(resolved, plan.snapshot),
-                    **slots(resolved, "insert_requests"),
+                    "insert_requests", **include_parts(resolved, plan.snapshot), **slots(resolved, "insert_requests")
                 ),
                 {
                     "pipeline": resolved.name,
