@@ -6,13 +6,14 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from batchpipe.common.call_pool import Pool, side_by_side
+from batchpipe.common.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import httpx2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+
+from batchpipe.common.lazy_dataclass import dataclass
 
 # Bytes of a batch's body around its requests, and bytes of a request around its params: both a little more than real.
 ENVELOPE_BYTES = 16

@@ -5,8 +5,10 @@ The collect step calls `decide` once for each distinct pair of outcome and stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from batchpipe.common.lazy_dataclass import dataclass
 
 CheckedOutcome = Literal[
     "accepted",  # valid, and `accept` holds

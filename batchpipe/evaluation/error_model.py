@@ -7,9 +7,9 @@ only where it orders rows of the sample at least as well as the confidence alone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.library import numpy
 
 FEWEST_ERRORS = 50

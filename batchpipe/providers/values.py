@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+
+from batchpipe.common.lazy_dataclass import dataclass
 
 OutcomeKind = Literal[
     "answered",  # the model finished: text or tool input is there to validate

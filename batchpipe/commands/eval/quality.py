@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.gold_rows import GoldField, field_comparison
 from batchpipe.engine.quality.evaluate import AnsweredRow
 from batchpipe.engine.quality.judges import JudgeVerdict

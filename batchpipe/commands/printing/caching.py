@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import ExpectedCaching
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.ladder_verdicts import fill_states
 from batchpipe.engine.batches.not_understood import (
     book_unknown_costs,

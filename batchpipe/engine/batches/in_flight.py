@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.common.progress import Counted, Phase
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, priced_on

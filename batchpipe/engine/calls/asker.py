@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_parts
 from batchpipe.engine.calls.intents import CallIntents, Claim

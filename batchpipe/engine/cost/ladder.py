@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import CacheTtl
 from batchpipe.engine.cost.answer_days import USUAL_SECONDS, prices_of_answers
 from batchpipe.engine.cost.forecast import (

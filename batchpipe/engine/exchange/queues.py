@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.tokens import BYTES_PER_TOKEN
 from batchpipe.providers import RungSettings
 from batchpipe.providers.known import KnownProvider

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,6 +21,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import of_number
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text, input_column

@@ -6,12 +6,12 @@ An order is recorded once, with its commit, and followed by every run until it i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
 
 from batchpipe.common.errors import UsageError
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved

@@ -6,8 +6,7 @@ sees what the other has committed, and plans anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.plan.orders import OrderKind
 from batchpipe.engine.plan.plan import PlanOptions
 

@@ -7,7 +7,7 @@ gives all rows of the table `a`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.chain.chain import Upstream
+from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.schema.build import full_schema
 from batchpipe.schema.child_rows import INDEX, item_columns, item_rows_sql

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from batchpipe.common.lazy_dataclass import dataclass
 
 LEASE_SECONDS = 300.0
 
