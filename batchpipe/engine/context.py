@@ -24,7 +24,8 @@ from batchpipe.engine.access.making import Access, shown_url
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.resolved.resolve import Resolved, resolve
-from batchpipe.engine.source.source import Source, SourceDatabases, aliases_of, open_source
+from batchpipe.engine.source.databases import SourceDatabases, aliases_of
+from batchpipe.engine.source.source import Source, open_source
 from batchpipe.engine.source.upstream import declared_columns, upstream_tables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project

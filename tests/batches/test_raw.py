@@ -23,7 +23,8 @@ from batchpipe.commands.status.status import status
 from batchpipe.common.errors import DatabaseError
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.ledger.events import add_event
-from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 
 MOMENT = datetime.fromisoformat("2026-07-01 12:30:05.123456")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from batchpipe.engine.batches.not_understood import (
 )
 from batchpipe.engine.batches.received_answers import validate_received
 from batchpipe.engine.batches.result_lines import EndedResults, fill_ended, line_faults, read_lines
-from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results
+from batchpipe.engine.batches.result_prices import fill_result_prices, insert_results, priced_on
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.answering_models import model_warnings
 from batchpipe.engine.exchange.downloads import (
@@ -44,9 +43,6 @@ from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 DOWNLOADS = 3
-# A batch whose time of creation is further away from its intent was not made at that time.
-LONGEST_SUBMIT = timedelta(days=2)
-LONGEST_LIFE = timedelta(days=4)
 INCLUDED = Sql(", include_values, include_columns")
 
 TOO_LONG_HINT = ". No rung of the ladder takes so long a request: shorten the row, or add a rung whose model takes more"
@@ -379,17 +375,6 @@ class Collector:
         Writes `ledger.events`.
         """
         self.parts.add_event(session, kind, data, chunk_id=batch.chunk_id)
-
-
-def priced_on(batch: OpenBatch, state: BatchState) -> date:
-    """Return the day by whose prices the answers of a batch are paid: that on which they came.
-
-    That is when the batch ended, as the provider says, where it can be so; else when the batch was made.
-    """
-    created_at = state.created_at or batch.prepared_at
-    made_at = created_at if abs(created_at - batch.prepared_at) <= LONGEST_SUBMIT else batch.prepared_at
-    at = ended_at(state)
-    return (at if at is not None and made_at <= at <= made_at + LONGEST_LIFE else made_at).date()
 
 
 def _stop_message(uniform: tuple[Any, ...] | None, account: tuple[Any, ...] | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from datetime import datetime, timedelta
@@ -13,8 +13,9 @@ from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderE
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.common.progress import Counted, Phase
-from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch, priced_on
+from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch
 from batchpipe.engine.batches.reconcile import Reconciler
+from batchpipe.engine.batches.result_prices import collected_together
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.downloads import can_be_saved
@@ -33,8 +34,6 @@ UNREACHABLE_SECONDS = 60.0
 DOWNLOADS_AT_ONCE = 4
 Failure = NotSentError | UnavailableError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (NotSentError, UnavailableError, RefusedError)
-# How many requests' results are collected in one transaction: more rows cost less each, but memory limits them.
-MOST_TOGETHER = 100_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,7 +119,7 @@ class BatchesInFlight:
         self._save(ended)
         saved = [each for each in ended if self.parts.raw_folder.results(each[0].chunk_id) is not None]
         done = 0
-        for group in _groups(saved):
+        for group in collected_together(saved):
             done += len(group)
             self._watch(Phase(name="collecting", done=done, total=len(saved)))
             self._collect(group)
@@ -357,35 +356,9 @@ def look_after_batches(
     )
 
 
-def _groups(ended: Sequence[EndedBatch]) -> Iterator[list[EndedBatch]]:
-    """Yield groups of batches that may be collected together: of one day and provider, and at most `MOST_TOGETHER`
-    requests.
-
-    A batch that is presumed or archived is alone in its group.
-    """
-    group: list[EndedBatch] = []
-    for batch, state in ended:
-        alone = batch.state == "presumed" or state.archived
-        alike = not group or _read_by(*group[0]) == _read_by(batch, state)
-        if group and (alone or not alike or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER):
-            yield group
-            group = []
-        group.append((batch, state))
-        if alone:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
 def _why(state: BatchState) -> str:
     """Return the provider's reason for the refusal of a batch."""
     return str(state.ended.refused) if state.ended is not None and state.ended.refused is not None else ""
-
-
-def _read_by(batch: OpenBatch, state: BatchState) -> tuple[object, ...]:
-    """Return what the lines of a batch are read and priced by."""
-    return batch.provider, batch.protocol, batch.endpoint, priced_on(batch, state)
 
 
 def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:

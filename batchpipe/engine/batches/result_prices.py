@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.cost.pricing import ALL_INPUT
+from batchpipe.engine.exchange.downloads import ended_at
 from batchpipe.engine.exchange.run_parts import RunParts
+from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.providers import BatchState
 from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
+# A batch whose time of creation is further away from its intent was not made at that time.
+LONGEST_SUBMIT = timedelta(days=2)
+LONGEST_LIFE = timedelta(days=4)
+# How many requests' results are collected in one transaction: more rows cost less each, but memory limits them.
+MOST_TOGETHER = 100_000
 # Token prices have 15 decimal places, and a result's price factor has six. Their product is rounded to 15 places.
 _COST = (
     "((({p}.input_usd * s.uncached::DECIMAL(18, 0) + {p}.cache_write_5m_usd * s.write_5m::DECIMAL(18, 0) "
@@ -21,6 +29,43 @@ _COST = (
     "+ {p}.output_usd * s.written::DECIMAL(18, 0))::DECIMAL(28, 15) * s.price_factor::DECIMAL(9, 6))::DECIMAL(38, 15) "
     "+ {p}.web_search_usd * s.searches::DECIMAL(18, 0))"
 )
+
+
+def priced_on(batch: OpenBatch, state: BatchState) -> date:
+    """Return the day by whose prices the answers of a batch are paid: that on which they came.
+
+    That is when the batch ended, as the provider says, where it can be so; else when the batch was made.
+    """
+    created_at = state.created_at or batch.prepared_at
+    made_at = created_at if abs(created_at - batch.prepared_at) <= LONGEST_SUBMIT else batch.prepared_at
+    at = ended_at(state)
+    return (at if at is not None and made_at <= at <= made_at + LONGEST_LIFE else made_at).date()
+
+
+def collected_together(ended: Sequence[tuple[OpenBatch, BatchState]]) -> Iterator[list[tuple[OpenBatch, BatchState]]]:
+    """Yield groups of batches that may be collected together: of one day and provider, and at most `MOST_TOGETHER`
+    requests.
+
+    A batch that is presumed or archived is alone in its group.
+    """
+    group: list[tuple[OpenBatch, BatchState]] = []
+    for batch, state in ended:
+        alone = batch.state == "presumed" or state.archived
+        alike = not group or _read_by(*group[0]) == _read_by(batch, state)
+        if group and (alone or not alike or sum(each.requests for each, _ in group) + batch.requests > MOST_TOGETHER):
+            yield group
+            group = []
+        group.append((batch, state))
+        if alone:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _read_by(batch: OpenBatch, state: BatchState) -> tuple[object, ...]:
+    """Return what the lines of a batch are read and priced by."""
+    return batch.provider, batch.protocol, batch.endpoint, priced_on(batch, state)
 
 
 def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvider, day: date) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchpipe.common.lazy_dataclass import dataclass
-from batchpipe.engine.ledger.raw_folder import ChunkHead, RawFolder, SavedChunk
+from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.ledger.saved_chunk import ChunkHead, SavedChunk
 from batchpipe.pipeline.evaluations import evaluated_pipeline
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session

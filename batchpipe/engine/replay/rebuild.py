@@ -17,8 +17,9 @@ from batchpipe.engine.exchange.downloads import noted_end
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, open_calls
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import RawFolder, SavedChunk, raw_folder_of
+from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import rename_links, with_history
+from batchpipe.engine.ledger.saved_chunk import SavedChunk
 from batchpipe.engine.output.output_table import ensure_output
 from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes

@@ -16,7 +16,8 @@ from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock
-from batchpipe.engine.ledger.raw_folder import Note, RawFolder, SavedChunk, raw_folder_of, restore_requests
+from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of, restore_requests
+from batchpipe.engine.ledger.saved_chunk import Note, SavedChunk
 from batchpipe.engine.ledger.unknown_chunks import RawLog, UnknownChunk, UnknownChunks
 from batchpipe.pipeline.files import declared_in
 from batchpipe.pipeline.model import PipelineFile

@@ -16,7 +16,7 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
-from batchpipe.common.lazy_dataclass import dataclass
+from batchpipe.engine.source.databases import SourceDatabases, aliases_of
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
@@ -47,14 +47,6 @@ class Inputs(Protocol):
     def column_problems(self, columns: Sequence[InputColumn]) -> list[Problem]: ...
 
     def table(self, query: str, toml_path: str) -> list[dict[str, Any]]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceDatabases:
-    """The databases that the input may read. The first is searched first; those that do not exist are left out."""
-
-    paths: tuple[Path, ...]
-    wait_seconds: float
 
 
 class Source:
@@ -346,11 +338,6 @@ class Source:
 
     def _one(self, statement: str) -> tuple[Any, ...]:
         return self.connection.execute(statement).fetchall()[0]
-
-
-def aliases_of(paths: Sequence[Path]) -> list[str]:
-    """Return the names by which SQL calls the databases at `paths`: the file's, and one of its own for a second."""
-    return [path.stem if number == 0 else f"{path.stem}_project" for number, path in enumerate(paths)]
 
 
 @contextmanager

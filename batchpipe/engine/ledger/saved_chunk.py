@@ -1,0 +1,100 @@
+"""The JSON file of a chunk: whose chunk it is, its prompt version, its policy and its events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from batchpipe.common.lazy_dataclass import dataclass
+from batchpipe.decide.fingerprint import of_number
+
+# Hashes in the file of a chunk, which schema version 1 wrote as decimal numbers.
+HASHES_OF_CHUNK = (
+    "prompt_version",
+    "prompt_hash",
+    "schema_hash",
+    "visible_hash",
+    "policy_hash",
+    "judge_hash",
+    "cache_prefix",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """An event of a chunk, as the ledger has it. `recorded_at` is naive UTC."""
+
+    kind: str
+    data: Mapping[str, Any]
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedChunk:
+    """The content of a chunk's JSON file: the chunk's owner, its prompt version, its policy and its events.
+
+    `database` is the id that the database got when it was made, `file` the name of its file. `version` and `policy` are
+    rows of the ledger.
+    """
+
+    chunk_id: str
+    pipeline: str
+    run_id: str
+    database: str
+    file: str
+    version: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    notes: Sequence[Note] = ()
+
+    @property
+    def requests(self) -> int:
+        """Return the number of the chunk's requests."""
+        return int(self.notes[0].data.get("requests") or 0)
+
+    def data_of(self, *kinds: str) -> Mapping[str, Any] | None:
+        """Return the data of the newest event of one of `kinds`; None where there is no such event."""
+        return next((note.data for note in reversed(self.notes) if note.kind in kinds), None)
+
+    def time_of(self, *kinds: str) -> datetime | None:
+        """Return when the newest event of one of `kinds` was recorded; None where there is no such event."""
+        return next((note.recorded_at for note in reversed(self.notes) if note.kind in kinds), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkHead:
+    """The first part of a chunk's JSON file: whose chunk it is. `file` is the name of the database's file."""
+
+    chunk_id: str
+    pipeline: str
+    run_id: str
+    database: str
+    file: str
+
+
+def read_chunk(path: Path) -> SavedChunk | None:
+    """Return the content of a chunk's JSON file; None for a file that is missing or not such a file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        notes = [
+            Note(
+                kind=each["kind"],
+                data=_with_identities(each["data"]),
+                recorded_at=datetime.fromisoformat(each["recorded_at"]),
+            )
+            for each in found["notes"]
+        ]
+        rows = {name: _with_identities(found[name]) for name in ("version", "policy")}
+        return SavedChunk(**{**found, **rows, "notes": tuple(notes)}) if notes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _with_identities(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` with its hashes as identities, which schema version 1 wrote as decimal numbers."""
+    return {
+        name: of_number(value) if name in HASHES_OF_CHUNK and str(value).isdecimal() else value
+        for name, value in data.items()
+    }
