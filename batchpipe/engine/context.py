@@ -29,7 +29,7 @@ from batchpipe.engine.source.source import Source, open_source
 from batchpipe.engine.source.upstream import declared_columns, upstream_tables
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
-from batchpipe.project.settings import Settings
+from batchpipe.project.settings import Settings, with_dotenv
 from batchpipe.providers import Account, NotSentError, Provider, UnavailableError
 from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
@@ -93,6 +93,11 @@ class Context:
     def providers(self) -> KnownProviders:
         """Return the providers that a model may name. Raises UsageError for a wrong table in the settings."""
         return known_providers(self.settings)
+
+    @cached_property
+    def _variables(self) -> Mapping[str, str]:
+        """Return what a `${NAME}` in the table of a provider stands for."""
+        return with_dotenv(self.environment, self.root)
 
     @property
     def reconcile_wait(self) -> float:
@@ -229,6 +234,7 @@ class Context:
             settings=self.settings,
             root=self.root,
             environment=self.environment,
+            variables=lambda: self._variables,
             ask=self.ask,
             transport=self.machine.transport,
         )

@@ -215,6 +215,12 @@ def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequ
     return {name: SecretStr(value) for name, value in found.items() if value}
 
 
+def with_dotenv(environment: Mapping[str, str], root: Path) -> Mapping[str, str]:
+    """Return `environment`, and what the root's `.env` sets beside it, where git does not track that file."""
+    found = {name: value for name, value in _dotenv(root).items() if value and not environment.get(name)}
+    return {**environment, **found} if found and not is_tracked(root, ".env") else environment
+
+
 def place_of(root: Path, environment: Mapping[str, str], name: str) -> Place | None:
     """Return where the variable `name` is set: in the environment or a `.env` that git does not track, or in a `.env`
     that git tracks; None where it is not set.

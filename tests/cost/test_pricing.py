@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from model_prices import models_of
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.cost.pricing import (
@@ -20,6 +21,7 @@ from batchpipe.engine.cost.pricing import (
     read_prices,
     unit_price,
 )
+from batchpipe.providers import REGISTRY, get_provider_module
 
 DAY = date(2026, 11, 22)
 OPUS = "2.5 3.125 5 0.25 12.5"
@@ -97,6 +99,23 @@ def test_a_request_of_every_kind_of_token() -> None:
     assert cost_usd(price, tokens) == Decimal("2.58")
     assert cost_usd(price, tokens, token_factor=Decimal("1.1")) == Decimal("2.55") * Decimal("1.1") + Decimal("0.03")
     assert cost_usd(price, tokens, billed=False) == 0
+
+
+@pytest.mark.parametrize("provider", list(REGISTRY))
+def test_a_batch_costs_at_most_a_little_over_half_where_its_price_is_known(provider: str) -> None:
+    """The installed table's batch prices are held against its own full prices."""
+    listed_as, known = get_provider_module(provider).PRICED_AS, 0
+    for model in models_of(provider):
+        batch, full = (unit_price(listed_as, model, DAY, tier) for tier in ("batch", "realtime"))
+        if batch is None or full is None or not batch.exact:
+            continue
+        known += 1
+        for step in batch.steps:
+            whole = full.step(step.above_input_tokens + 1)
+            assert 0 < step.input <= Decimal("0.55") * whole.input, model
+            assert 0 < step.output <= Decimal("0.55") * whole.output, model
+            assert step.cache_read <= whole.cache_read, model
+    assert known >= 8
 
 
 def test_a_model_without_a_batch_price_has_an_upper_bound() -> None:

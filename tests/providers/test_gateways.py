@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
@@ -238,3 +239,27 @@ def test_a_name_that_only_begins_like_a_models_is_another_model() -> None:
     assert stands_in is not None
     assert not stands_in.exact
     assert "full price" in stands_in.source
+
+
+def test_variables_of_a_table_may_stand_in_a_dotenv_that_git_does_not_track(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address, key and headers: an address that such a file names with the key needs no confirmation."""
+    for name in ("GATE_KEY", "BATCHPIPE_TRUST"):
+        monkeypatch.delenv(name)
+    root = gated.project.root
+    (root / ".env").write_text(f"GATE_KEY=gateway-key\nGATE={gated.gateway.url}\nTEAM=research-7\n")
+    table = TABLE.format(name="aiprime", url="${GATE}", key="GATE_KEY").replace('"research"', '"${TEAM}"')
+    (root / "batchpipe.toml").write_text(table)
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    done = gated.call("run", "demo")
+    assert done.code == 0, done.talk
+    assert {headers["x-team"] for _, _, headers in gated.gateway.calls} == {"research-7"}
+    assert "research-7" not in done.talk + done.out
+    # Anybody who may write to the repository can change a file that git tracks: it is not the environment.
+    for command in (("init", "-q"), ("add", "-f", ".env")):
+        subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
+    gated.project.rows(numbered(5))
+    refused = gated.call("run", "demo")
+    assert (refused.code, gated.project.requests_sent()) == (2, 4)
+    assert "the environment variable GATE is not set" in refused.talk

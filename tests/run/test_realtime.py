@@ -57,6 +57,7 @@ def test_a_rung_in_realtime_answers_each_row_at_once_at_the_full_price(project: 
     assert plan.estimate.max_usd == 2 * (in_batches.max_usd or 0)
     result = project.run()
     assert (result.status, result.rows["accepted"], result.submitted, result.batches) == ("done", 60, 60, 0)
+    assert result.asked == 60
     assert (calls(project), project.requests_sent()) == (60, 0)
     (paid, full, tiers) = project.sql(
         "SELECT sum(cost_usd), sum(realtime_usd), count(DISTINCT service_tier) FROM ledger.results"
@@ -105,6 +106,7 @@ def test_the_last_few_are_asked_in_realtime(project: Project) -> None:
     project.faults({"requests": wrong})
     result = project.run()
     assert (result.rows["accepted"], result.batches, calls(project), project.requests_sent()) == (40, 1, 5, 40)
+    assert (result.submitted, result.asked) == (41, 5)
     modes = dict(project.sql("SELECT mode, sum(requests) FROM ledger.batches GROUP BY mode"))
     assert modes == {"batch": 40, "realtime": 5}
     cost = project.sql("SELECT r.cost_usd = r.realtime_usd, count(*) FROM ledger.results r GROUP BY ALL ORDER BY ALL")

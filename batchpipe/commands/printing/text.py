@@ -13,22 +13,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from batchpipe.common.money import money as money  # what is printed is formatted by this module alone
+
 # Categories that a terminal may act on: controls, format (bidi), surrogates, separators of lines.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # What stands before the text of a line: the indent, and a short name with two spaces after it.
 _LEAD = re.compile(r"\s*(?:\S+(?: \S+){0,2}?  +)?(?=\S)")
 # Joiners inside words and emoji of many scripts are harmless.
 _HARMLESS = "\u200c\u200d"
-
-
-def money(value: Decimal | None) -> str:
-    """Return US dollars as text: `$12.30`, `$0.0123`, `under $0.0001`; `unknown` for None."""
-    if value is None:
-        return "unknown"
-    sign, size = ("-" if value < 0 else ""), abs(value)
-    if size >= 1 or not size:
-        return f"{sign}${size:,.2f}"
-    return f"{sign}${size:.4f}" if size >= Decimal("0.00005") else "under $0.0001"
 
 
 def count(number: int, noun: str | None = None, plural: str | None = None) -> str:

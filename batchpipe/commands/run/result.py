@@ -68,6 +68,8 @@ def result_object(ended: Ended, again: str | None = None) -> dict[str, Any]:
         hint = f"Run the same command again: {again}"
         error = {"code": "interrupted", "message": "interrupted", "where": result.pipeline, "hint": hint}
     further: dict[str, Any] = {"pilot": pilot_object(ended.summary)} if ended.summary is not None else {}
+    if result.asked:
+        further["in_realtime"] = result.asked
     if result.waits_for:
         further["waits_for"] = list(result.waits_for)
     return {
@@ -151,8 +153,7 @@ def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, o
     result = ended.result
     found: list[tuple[str, object]] = [("rows", _rows(result.rows))]
     if result.submitted:
-        requests, batches = count(result.submitted, "request"), count(result.batches, "batch", "batches")
-        found.append(("sent", f"{requests} in {batches}"))
+        found.append(("sent", _sent(result)))
     if result.attempts:
         tokens = f"{count(result.tokens['input'])} in, {count(result.tokens['output'])} out"
         cached = result.tokens["cache_read"]
@@ -163,12 +164,22 @@ def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, o
     return found
 
 
+def _sent(result: RunResult) -> str:
+    """Return how many requests went in batches, and how many in realtime."""
+    in_batches = f"in {count(result.batches, 'batch', 'batches')}"
+    if not result.asked:
+        return f"{count(result.submitted, 'request')} {in_batches}"
+    asked = f"{count(result.asked, 'request')} in realtime"
+    return f"{asked}, {count(result.submitted - result.asked)} {in_batches}" if result.batches else asked
+
+
 def _cost(result: RunResult) -> str:
     """Return what the run cost, and what of it is not known."""
     known = ""
     if result.known_cost_usd is not None:
-        saved = money(result.realtime_usd - result.cost_usd)
-        known = f"{money(result.cost_usd)}, {saved} saved against realtime calls"
+        known = money(result.cost_usd)
+        if not result.asked or result.realtime_usd != result.cost_usd:
+            known += f", {money(result.realtime_usd - result.cost_usd)} saved against realtime calls"
     if not result.unpriced:
         return known
     unknown = f"unknown for {count(result.unpriced, 'result')}"

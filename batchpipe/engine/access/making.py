@@ -47,11 +47,16 @@ def shown_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Makes the providers of a project. `ask` puts a question to a person, `transport` carries HTTP requests."""
+    """Makes the providers of a project. `ask` puts a question to a person, `transport` carries HTTP requests.
+
+    `environment` is that of the process. `variables` returns what a `${NAME}` stands for: the environment, and what a
+    `.env` sets that git does not track.
+    """
 
     settings: Settings
     root: Path
     environment: Mapping[str, str]
+    variables: Callable[[], Mapping[str, str]]
     ask: Callable[[str], bool] | None
     transport: httpx2.BaseTransport | None
 
@@ -110,7 +115,8 @@ class Access:
         own = self._table(provider).base_url
         if own is not None:
             return self._expanded(own, provider, "base_url")
-        return self.settings.text("base_url", self.environment) if self._is_default(provider) else None
+        short = str(self.settings.base_url)
+        return self.settings.text("base_url", self._variables_of(short)) if self._is_default(provider) else None
 
     def _is_default(self, provider: KnownProvider) -> bool:
         """Return whether the short forms of the settings are meant for `provider`."""
@@ -147,11 +153,15 @@ class Access:
         """Yield the variables that stand in the headers of a table, with their values, as far as they are set."""
         for text in table.headers.values():
             for found in VARIABLE.finditer(text):
-                if value := self.environment.get(found[1]):
+                if value := self.variables().get(found[1]):
                     yield _Secret(found[1], value)
 
+    def _variables_of(self, text: str) -> Mapping[str, str]:
+        """Return what the variables in `text` stand for; where there are none, git is not asked about `.env`."""
+        return self.variables() if "${" in text else self.environment
+
     def _expanded(self, text: str, provider: KnownProvider, key: str) -> str:
-        return expand_variables(text, self.environment, f"the setting providers.{provider.name}.{key}")
+        return expand_variables(text, self._variables_of(text), f"the setting providers.{provider.name}.{key}")
 
     @staticmethod
     def _variable(provider: KnownProvider, key: str) -> str:
@@ -171,7 +181,7 @@ class Access:
         else:
             named_by = self._variable(provider, "BASE_URL") if own is not None else f"{PREFIX}BASE_URL"
             set_by_it = place_of(root, environment, named_by)
-            whole = is_whole_address(url, environment) or url == environment.get(named_by)
+            whole = is_whole_address(url, self._variables_of(url)) or url == environment.get(named_by)
             place = "environment" if whole else set_by_it or "repository"
         key_place = place_of(root, environment, variable) or "repository"
         sending = Sending(variable=variable, key_place=key_place, url=made.base_url, url_place=place or "provider")

@@ -40,8 +40,9 @@ class DueRequests:
 
     `no_room` says which budget the rest does not fit into now. `wake_at` (naive UTC) is when a pause that the provider
     asked for ends.
-    `submitted` and `batches` count what was sent in this run. `overtaken`: somebody else has asked for the same since
-    the plan, so that nothing is sent before a new plan. `realtime` makes what asks requests in realtime.
+    `submitted` and `batches` count what was sent in this run, `asked` what of it was asked in realtime. `overtaken`:
+    somebody else has asked for the same since the plan, so that nothing is sent before a new plan. `realtime` makes
+    what asks requests in realtime.
     """
 
     submitter: Submitter
@@ -53,6 +54,7 @@ class DueRequests:
     no_room: NoRoom | None = None
     wake_at: datetime | None = None
     submitted: int = 0
+    asked: int = 0
     batches: int = 0
     overtaken: bool = False
     _asking: RealtimeChunks | None = field(default=None, init=False)
@@ -215,6 +217,7 @@ class DueRequests:
             self._pending = list(subtract_ranges(self._pending, [(asked.start, asked.whole_until)]))
         self._scattered = self._scattered or asked.is_scattered
         self.submitted += asked.asked
+        self.asked += asked.asked
         if asked.left:
             self.planner.number_sends()
         if asked.lost:

@@ -235,17 +235,24 @@ def _from_table(provider: str, model: str, day: date, tier: Tier) -> Price | Non
     """Return the price in the package's table.
 
     The table silently gives the full price for a context that it does not know. So a batch price is only believed where
-    it differs from the realtime price.
+    it differs from the realtime price, and output costs less.
     """
     realtime = _model_price(provider, model, day, {})
     if realtime is None:
         return _from_list(provider, model, day, tier)
     used, exact = realtime, True
     if tier == "batch":
-        used = _model_price(provider, model, day, _BATCH_CONTEXT)
-        exact = used != realtime
+        found = _model_price(provider, model, day, _BATCH_CONTEXT)
+        exact = found != realtime and _is_cheaper(found, realtime)
+        used = found if exact else realtime
     source = f"{_PRICE_TABLE} {metadata.version(_PRICE_TABLE)}" + ("" if exact else _FULL_PRICE)
     return Price(provider=provider, model=model, day=day, tier=tier, steps=_steps(used), source=source, exact=exact)
+
+
+def _is_cheaper(price: Any, other: Any) -> bool:
+    """Return whether output costs less by `price` than by `other`, at every length of input."""
+    pairs = zip(_steps(price), _steps(other), strict=False)
+    return all(each.output < against.output for each, against in pairs)
 
 
 def _from_list(provider: str, model: str, day: date, tier: Tier) -> Price | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from batchpipe.common.errors import GateError
+from batchpipe.common.money import money
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers.known import KnownProvider
@@ -16,7 +18,7 @@ def no_batches_gate(resolved: Resolved, provider: KnownProvider, url: str, estim
     """Return the gate of a provider without a batch endpoint, with what the same costs in realtime."""
     usd = [each.realtime_usd for each in estimate.rungs if _is_asked(resolved, each.rung, provider)]
     known = [each for each in usd if each is not None]
-    cost = f"about ${sum(known):.2f}" if usd and len(known) == len(usd) else "a price that is not known"
+    cost = f"about {money(sum(known, Decimal(0)))}" if usd and len(known) == len(usd) else "a price that is not known"
     return GateError(
         f"{provider.name} has no batch endpoint at {url}: nothing was sent. In realtime it costs {cost}",
         where=resolved.name,

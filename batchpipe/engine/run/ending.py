@@ -68,6 +68,7 @@ def sum_up(run: PipelineRun, first: Plan | None, due_requests: Sequence[DueReque
         first=first,
         options=run.options.plan,
         submitted=sum(each.submitted for each in due_requests),
+        asked=sum(each.asked for each in due_requests),
         batches=sum(each.batches for each in due_requests),
         gate=run.gate,
         error=run.error,

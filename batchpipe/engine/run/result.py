@@ -30,7 +30,8 @@ Status = Literal["done", "failed_rows", "pending", "gate", "error"]
 class RunResult:
     """Is the object of `run --json`.
 
-    Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests. Costs are US dollars.
+    Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests, of which `asked` were asked
+    in realtime. Costs are US dollars.
     `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it. `waits_for` are the pipelines
     that have to be complete first.
     """
@@ -43,6 +44,7 @@ class RunResult:
     error: BatchpipeError | None
     rows: dict[str, int] = field(default_factory=dict)
     submitted: int = 0
+    asked: int = 0
     batches: int = 0
     attempts: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class RunEnd:
     first: Plan
     options: PlanOptions
     submitted: int
+    asked: int
     batches: int
     gate: str | None
     error: BatchpipeError | None
@@ -127,6 +130,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         error=end.error,
         rows=rows,
         submitted=end.submitted,
+        asked=end.asked,
         batches=end.batches,
         attempts=totals["attempts"],
         tokens={name: totals[name] for name in ("input", "output", "cache_read", "cache_write")},
