@@ -12,6 +12,7 @@ from typing import Any
 
 PREFIX = "/anthropic"
 PASSED = ("content-type", "anthropic-version")
+OWN = ("x-litellm-response-cost",)
 # The gateway's own names of models, and the usual ones.
 NAMES = {"anthropic/claude-haiku-4.5": "claude-haiku-4-5"}
 
@@ -21,13 +22,15 @@ class Gateway:
     """Passes calls below `PREFIX` on to `behind`. `keys` are those that it takes, in `x-api-key` alone.
 
     `calls` are the calls that came: method, path, headers in lower case. `models` are those that batches named.
-    Without `batches` there is no batch endpoint. `answers_as` replaces the model in what comes back.
+    Without `batches` there is no batch endpoint. `answers_as` replaces the model in what comes back. `costs` is
+    what it says that each answer cost: in the usage of a line, and in a header of a realtime call.
     """
 
     behind: str
     keys: tuple[str, ...] = ("gateway-key",)
     batches: bool = True
     answers_as: str | None = None
+    costs: str | None = None
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
 
@@ -78,23 +81,29 @@ class Gateway:
         )
         try:
             with urllib.request.urlopen(request) as reply:
-                self._reply(call, reply.status, self._named(reply.read()), reply.headers)
+                headers = reply.headers
+                if self.costs is not None and call.path.endswith("/messages"):
+                    headers["x-litellm-response-cost"] = self.costs
+                self._reply(call, reply.status, self._named(reply.read()), headers)
         except urllib.error.HTTPError as error:
             self._reply(call, error.code, error.read(), error.headers)
 
     def _named(self, body: bytes) -> bytes:
-        if self.answers_as is None or b'"custom_id"' not in body:
+        if (self.answers_as or self.costs) is None or b'"custom_id"' not in body:
             return body
         lines = [json.loads(line) for line in body.splitlines()]
         for each in lines:
-            if "message" in each["result"]:
-                each["result"]["message"]["model"] = self.answers_as
+            message = each["result"].get("message", {})
+            if message and self.answers_as is not None:
+                message["model"] = self.answers_as
+            if message and self.costs is not None:
+                message["usage"]["cost"] = float(self.costs)
         return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
 
     @staticmethod
     def _reply(call: BaseHTTPRequestHandler, status: int, body: bytes, headers: Any = None) -> None:
         call.send_response(status)
-        for name in ("content-type", "anthropic-organization-id", "anthropic-workspace-id", "request-id"):
+        for name in ("content-type", "anthropic-organization-id", "anthropic-workspace-id", *OWN, "request-id"):
             if headers is not None and headers.get(name):
                 call.send_header(name, headers[name])
         call.send_header("content-length", str(len(body)))

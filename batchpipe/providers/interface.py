@@ -112,7 +112,8 @@ class ProviderRules(Protocol):
         error_message VARCHAR, input_tokens BIGINT (uncached), cache_write_5m_tokens, cache_write_1h_tokens,
         cache_read_tokens, output_tokens, thinking_tokens, web_searches BIGINT, service_tier VARCHAR (the provider's own
         word), processing VARCHAR (batch, realtime, flex, background or priority; NULL: not said), billed BOOLEAN,
-        cost_known BOOLEAN (false where the provider may have billed something that is not understood), oddity VARCHAR
+        cost_known BOOLEAN (false where the provider may have billed something that is not understood), reported_usd
+        DECIMAL(38,15) (what a gateway says that the request cost, in US dollars, else NULL), oddity VARCHAR
         (what is not understood of the line, in words, else NULL), damaged BOOLEAN (the line is no JSON), raw VARCHAR
         (the line where something is not understood, else NULL), price_factor DECIMAL(9,6) (multiplies every token price
         of the line). A malformed line is a row whose custom_id is NULL. The tokens are NULL if the usage is not that of

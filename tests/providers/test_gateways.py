@@ -263,3 +263,29 @@ def test_variables_of_a_table_may_stand_in_a_dotenv_that_git_does_not_track(
     refused = gated.call("run", "demo")
     assert (refused.code, gated.project.requests_sent()) == (2, 4)
     assert "the environment variable GATE is not set" in refused.talk
+
+
+def test_what_a_gateway_says_of_the_cost_stands_beside_what_is_computed(gated: Gated) -> None:
+    """In a batch in the usage of each line, in realtime in a header; budgets and sums go by the computed cost."""
+    gated.tables({"aiprime": "GATE_KEY"})
+    gated.gateway.costs = "1.25e-05"
+    text = BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5")
+    gated.project.pipeline(text)
+    assert gated.call("run", "demo").code == 0
+    gated.project.rows(numbered(6))
+    gated.gateway.costs = "0.003"
+    done = gated.call("run", "demo", "--realtime")
+    assert (done.code, "2 requests in realtime" in done.talk + done.out) == (0, True), done.talk
+    costs = gated.project.sql(
+        "SELECT reported_usd, count(*), min(cost_usd) > 0 FROM ledger.results GROUP BY 1 ORDER BY 1"
+    )
+    assert costs == [(Decimal("0.0000125"), 4, True), (Decimal("0.003"), 2, True)]
+    (found,) = gated.call("report", "demo", "--json").value["reported"]
+    assert (found["provider"], found["results"], Decimal(found["reported_usd"])) == ("aiprime", 6, Decimal("0.00605"))
+    assert "$0.0060 by aiprime for 6 results, " in gated.call("report", "demo").out
+    assert "reported" in gated.call("show", "demo", "6").out
+    # What can be no cost is none.
+    gated.gateway.costs = "-1"
+    gated.project.rows(numbered(7))
+    assert gated.call("run", "demo").code == 0
+    assert gated.project.sql("SELECT count(*) FROM ledger.results WHERE reported_usd IS NULL") == [(1,)]

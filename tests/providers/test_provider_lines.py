@@ -81,6 +81,7 @@ def test_the_columns_and_their_types(tmp_path: Path, text: bool) -> None:
         ("processing", "VARCHAR"),
         ("billed", "BOOLEAN"),
         ("cost_known", "BOOLEAN"),
+        ("reported_usd", "DECIMAL(38,15)"),
         ("oddity", "VARCHAR"),
         ("damaged", "BOOLEAN"),
         ("raw", "VARCHAR"),

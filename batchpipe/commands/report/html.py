@@ -16,7 +16,7 @@ from batchpipe.commands.printing.text import count, moment, money, share
 from batchpipe.commands.report.quality import Evaluated, ReportQuality, RungQuality, SubLadder
 from batchpipe.commands.report.read import Report, RungSums
 from batchpipe.commands.report.rungs import rung_sentences
-from batchpipe.commands.report.words import booked_text, tokens_text
+from batchpipe.commands.report.words import booked_text, reported_text, tokens_text
 from batchpipe.commands.status.html import runs_table
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.html.blocks import (
@@ -211,6 +211,7 @@ def _details(found: Report) -> list[tuple[str, Text]]:
         ("in flight", held),
         ("agreed", agreement_line(found.reviewed.total) if found.reviewed.total.n else None),
         ("booked", booked_text(found)),
+        ("reported", reported_text(found)),
         ("unknown", unknown),
     ]
     return [(name, words) for name, words in pairs if words]

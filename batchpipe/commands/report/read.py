@@ -111,11 +111,22 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedCost:
+    """What a gateway says that results cost, and what is computed for the same; None where that is not known."""
+
+    provider: str
+    results: int
+    reported_usd: Decimal
+    computed_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The report of one pipeline. `rows_answered` have an accepted answer; the US dollars are per 1,000 of them.
 
     `booked_usd`: the most that was paid for what brought no answer: batches whose results are gone, and lost calls.
     `reviewed`: how often people agreed with the answers that they reviewed. `quality`: how many answers are right.
+    `reported`: what gateways themselves say of the cost.
     """
 
     pipeline: str
@@ -134,6 +145,7 @@ class Report:
     reviewed: Agreement
     caching: Sequence[CacheSavings]
     booked_usd: Decimal = Decimal(0)
+    reported: Sequence[ReportedCost] = ()
     quality: ReportQuality | None = None
 
 
@@ -188,6 +200,7 @@ def _read(session: Session, named: Named) -> Report:
         reviewed=read_agreement(session, named.names),
         caching=read_cache_use(session, pipelines),
         booked_usd=read_booked(session, named.names),
+        reported=[ReportedCost(**each) for each in session.dictionaries(query("reported_costs", pipelines=pipelines))],
     )
 
 

@@ -14,7 +14,7 @@ from batchpipe.commands.report.read import DaySums, Report, RungSums, Sums, Vers
 from batchpipe.commands.report.rows import LEFT_OUT, rows_section
 from batchpipe.commands.report.rungs import quality_pairs, quality_parts
 from batchpipe.commands.report.shares import read_shares, shares_object, shares_text
-from batchpipe.commands.report.words import booked_text, tokens_text
+from batchpipe.commands.report.words import booked_text, reported_text, tokens_text
 from batchpipe.commands.status.read import Named, Run, chosen
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
@@ -134,6 +134,7 @@ def _summary(found: Report) -> str:
             ),
             ("agreed", agreement_line(found.reviewed.total) if found.reviewed.total.n else None),
             ("booked", booked_text(found)),
+            ("reported", reported_text(found)),
             (
                 "unknown",
                 f"{count(total.unpriced, 'result')} not in these sums: the cost is unknown" if total.unpriced else None,

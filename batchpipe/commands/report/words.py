@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from batchpipe.commands.printing.text import money
+from batchpipe.commands.printing.text import count, money, safe
 from batchpipe.commands.report.read import Report, Sums
 
 
 def booked_text(found: Report) -> str | None:
     """Return what was paid for and brought no answer; None where there is no such thing."""
     return f"{money(found.booked_usd)} at most, paid for what brought no answer" if found.booked_usd else None
+
+
+def reported_text(found: Report) -> str:
+    """Return what gateways say that their answers cost, beside the sum computed here; "" where they say nothing."""
+    return "; ".join(
+        f"{money(each.reported_usd)} by {safe(each.provider)} for {count(each.results, 'result')}, "
+        f"{money(each.computed_usd)} computed here"
+        for each in found.reported
+    )
 
 
 def tokens_text(sums: Sums) -> str:

@@ -75,10 +75,12 @@ def _attempt(found: Attempt) -> tuple[datetime, Entry]:
     blocks: list[Block] = [Code(text=found.answer)] if found.answer is not None else []
     blocks += [Sentences(found=[error], tone="bad")] if error else []
     cost = money(found.cost_usd) if found.outcome is not None else None
+    reported = f"{money(found.reported_usd)}, by the gateway" if found.reported_usd is not None else None
     pairs: list[tuple[str, str | None]] = [
         ("outcome", outcome_text(found)),
         ("tokens", tokens_text(found)),
         ("cost", cost),
+        ("reported", reported),
         ("shares", f"the answer of {', '.join(found.shares_with)}" if found.shares_with else None),
     ]
     blocks.append(Pairs(found=[(name, words) for name, words in pairs if words]))

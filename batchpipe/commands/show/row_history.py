@@ -44,6 +44,7 @@ class Attempt:
     A row that does not lead shares the answer of the row `shares_with`, and costs nothing. `followers` counts the rows
     that share the answer of this one. `input` has the values as they were sent, by column, as text. `outcome` is the
     provider's; `verdict` is what it led to (accepted, retry, escalated, failed), and `verdict_error` is why.
+    `reported_usd` is what a gateway says that the request cost.
     """
 
     custom_id: str
@@ -83,6 +84,7 @@ class Attempt:
     output_tokens: int | None
     thinking_tokens: int | None
     cost_usd: Decimal | None
+    reported_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ def _attempt(number: int, each: Attempt) -> str:
         ("answered by", each.answered_by if each.answered_by != each.model else None),
         ("tokens", tokens),
         ("cost", money(each.cost_usd) if each.outcome is not None else None),
+        ("reported", f"{money(each.reported_usd)}, by the gateway" if each.reported_usd is not None else None),
         ("prompt", each.prompt_version),
         ("batch", each.batch_id),
         ("custom id", each.custom_id),

@@ -137,7 +137,8 @@ class Calls(Rules):
         if not message.startswith(b"{"):
             shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
             raise UnavailableError(self._redact(f"the answer is not JSON: {shown!r}"))
-        head = orjson.dumps({"custom_id": custom_id, "result": {"type": "succeeded"}})
+        cost = values.reported_usd(response.headers)
+        head = orjson.dumps({"custom_id": custom_id, **cost, "result": {"type": "succeeded"}})
         line = head.removesuffix(b"}}") + b',"message":' + message + b"}}\n"
         return Answer(line=line, room=realtime.room_of(response.headers))
 

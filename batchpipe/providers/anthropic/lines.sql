@@ -1,6 +1,6 @@
--- Return one row per line of results files. `lines` has (filename, line, damaged, custom_id, result). It is read either as
--- typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type
--- is NULL, `line` has the text of a line, and `damaged` the text of a line that is no JSON.
+-- Return one row per line of results files. `lines` has (filename, line, damaged, custom_id, reported_usd, result). It
+-- is read either as typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of
+-- the wrong type is NULL, `line` has the text of a line, and `damaged` the text of a line that is no JSON.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
@@ -14,6 +14,7 @@ parts AS (
         coalesce(result.error.error.type, result.error.type) AS error_type,
         coalesce(result.error.error.message, result.error.message) AS error_message,
         result.error.error.details.error_code AS error_code,
+        {reported_usd} AS reported_usd,
         damaged IS NOT NULL AS damaged
     FROM lines
 ),
@@ -131,6 +132,7 @@ SELECT
     CASE WHEN usage.service_tier = 'batch' THEN 'batch' WHEN usage.service_tier IS NOT NULL THEN 'realtime' END AS processing,
     coalesce(result_type = 'succeeded' AND NOT coalesce(unbilled_refusal, false), false) AS billed,
     strange IS NULL AS cost_known,
+    reported_usd,
     CASE
         WHEN outcome = 'unfinished' THEN coalesce(strange, 'a turn that the model paused (stop_reason `pause_turn`)')
         WHEN outcome = 'unknown' AND result_type = 'errored'

@@ -12,7 +12,7 @@ from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSett
 from batchpipe.providers.anthropic import encoding
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
-from batchpipe.providers.shared.lines import count, source, sql_text
+from batchpipe.providers.shared.lines import count, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.schema.reduce import schema_problems, sent_schema
 from batchpipe.sql.quoting import Sql, trusted
@@ -20,6 +20,7 @@ from batchpipe.sql.quoting import Sql, trusted
 # The parts of a line that are read, as DuckDB's JSON structure.
 _LINE: dict[str, Any] = {
     "custom_id": "VARCHAR",
+    "reported_usd": "VARCHAR",
     "result": {
         "type": "VARCHAR",
         "error": {
@@ -33,6 +34,7 @@ _LINE: dict[str, Any] = {
             "stop_details": {"category": "VARCHAR", "explanation": "VARCHAR"},
             "content": [{"type": "VARCHAR", "text": "VARCHAR", "name": "VARCHAR", "input": "JSON"}],
             "usage": {
+                "cost": "VARCHAR",
                 "input_tokens": "JSON",
                 "output_tokens": "JSON",
                 "cache_creation_input_tokens": "JSON",
@@ -68,6 +70,7 @@ def _lines_sql(*, text: bool) -> Sql:
     account, prices, known = model_data()["account"], model_data()["prices"], model_data()["known"]
     values = {
         "lines": source(_LINE, text=text),
+        "reported_usd": usd("reported_usd", "result.message.usage.cost"),
         "account_types": ", ".join(map(sql_text, account["types"])),
         "account_codes": ", ".join(map(sql_text, account["codes"])),
         "account_messages": sql_text(account["messages"]),

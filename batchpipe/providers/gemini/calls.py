@@ -211,7 +211,8 @@ class Calls(Rules):
         if not message.startswith(b"{"):
             shown = values.plain(content[:400].decode("utf-8", "replace"), 100)
             raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
-        return Answer(line=b'{"key":%s,"response":%s}\n' % (orjson.dumps(custom_id), message))
+        head = orjson.dumps({"key": custom_id, **values.reported_usd(response.headers)}).removesuffix(b"}")
+        return Answer(line=head + b',"response":' + message + b"}\n")
 
     def _streamed(self, response: httpx2.Response) -> bytes:
         """Return the response that a stream makes. Raises UnavailableError."""

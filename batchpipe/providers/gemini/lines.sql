@@ -1,5 +1,5 @@
--- Return one row per line of results files. `lines` has (filename, line, damaged, key, response, error, status). It is read
--- either as typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the
+-- Return one row per line of results files. `lines` has (filename, line, damaged, key, reported_usd, response, error, status). It
+-- is read either as typed JSON, where `line` is NULL, or as text whose parts are given their types afterwards: then a part of the
 -- wrong type is NULL, `line` has the text of a line, and `damaged` the text of a line that is no JSON.
 WITH lines AS ({lines}),
 parts AS (
@@ -20,6 +20,7 @@ parts AS (
             CASE WHEN response IS NULL AND status.code IS NULL AND coalesce(status.status, status.message) IS NOT NULL
                 THEN status END
         ) AS failure,
+        {reported_usd} AS reported_usd,
         damaged IS NOT NULL AS damaged
     FROM lines
 ),
@@ -150,6 +151,7 @@ SELECT
         THEN lower(regexp_replace(usage.serviceTier, '^SERVICE_TIER_', '')) END AS processing,
     response IS NOT NULL AS billed,
     strange IS NULL AS cost_known,
+    reported_usd,
     CASE
         WHEN outcome = 'unknown' AND failed
             THEN concat('an error of the code ', left(shown_code, 100))

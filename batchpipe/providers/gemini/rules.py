@@ -13,7 +13,7 @@ from batchpipe.providers.gemini import encoding
 from batchpipe.providers.gemini.lint import problems
 from batchpipe.providers.gemini.models import cached_from, find_model, model_data
 from batchpipe.providers.gemini.schema import schema_problems, sent_schema
-from batchpipe.providers.shared.lines import count, source, sql_text
+from batchpipe.providers.shared.lines import count, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines, written
 from batchpipe.sql.quoting import Sql, trusted
 
@@ -21,6 +21,7 @@ _FAILURE = {"code": "VARCHAR", "message": "VARCHAR", "status": "VARCHAR"}
 # The parts of a line that are read, as DuckDB's JSON structure.
 _LINE: dict[str, Any] = {
     "key": "VARCHAR",
+    "reported_usd": "VARCHAR",
     "response": {
         "candidates": [
             {
@@ -67,6 +68,7 @@ def _lines_sql(*, text: bool) -> Sql:
     account, errors, finish = model_data()["account"], model_data()["errors"], model_data()["finish"]
     values = {
         "lines": source(_LINE, text=text),
+        "reported_usd": usd("reported_usd"),
         "account_codes": _words(account["codes"]),
         "account_statuses": _words(account["statuses"]),
         "account_messages": sql_text(account["messages"]),

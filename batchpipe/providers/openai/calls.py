@@ -151,6 +151,7 @@ class Calls(Rules):
             raise UnavailableError(self._client.redact(f"the answer is not JSON: {shown!r}"))
         request_id = values.header(response.headers, "x-request-id")
         head: dict[str, Any] = {"id": "realtime", "custom_id": custom_id, "error": None}
+        head |= values.reported_usd(response.headers)
         if window is not None:
             head["window"] = window
         head["response"] = {"status_code": 200, "request_id": request_id}

@@ -1,6 +1,6 @@
 -- Return one row per line of results files, of the output file and of the error file alike. `lines` has (filename, line,
--- damaged, id, custom_id, response, error, window). It is read either as typed JSON, where `line` is NULL, or as text
--- whose parts are given their types afterwards: then a part of the wrong type is NULL, `line` has the text of a line, and
+-- damaged, id, custom_id, response, error, window, reported_usd). It is read either as typed JSON, where `line`
+-- is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type is NULL, `line` has the text of a line, and
 -- `damaged` the text of a line that is no JSON.
 -- A success is the status 200 and the state of the body. Sources of names: the types of the provider's SDK 3.57.0.
 WITH lines AS ({lines}),
@@ -12,6 +12,7 @@ parts AS (
         id,
         -- A window that the provider keeps for a realtime call that may take its time.
         "window" AS background_window,
+        {reported_usd} AS reported_usd,
         damaged IS NOT NULL AS damaged,
         error,
         response IS NOT NULL AS has_response,
@@ -222,6 +223,7 @@ SELECT
     processing,
     coalesce(billed, false) AS billed,
     strange IS NULL AS cost_known,
+    reported_usd,
     CASE
         WHEN outcome = 'unfinished' THEN coalesce(strange, concat('a turn that ended as `', body.incomplete_details.reason, '`'))
         WHEN outcome = 'unknown' THEN coalesce(strange, concat('an error with the code `', left(error_code, 100), '`'))

@@ -14,7 +14,7 @@ from batchpipe.providers.openai.encoding import RESPONSES, Endpoint
 from batchpipe.providers.openai.lint import problems
 from batchpipe.providers.openai.models import alias, find_model, model_data
 from batchpipe.providers.openai.schema import strict_schema
-from batchpipe.providers.shared.lines import count, source, sql_text
+from batchpipe.providers.shared.lines import count, source, sql_text, usd
 from batchpipe.providers.shared.mending import mended_lines
 from batchpipe.sql.quoting import Sql, trusted
 
@@ -25,6 +25,7 @@ _LINE: dict[str, Any] = {
     "id": "VARCHAR",
     "custom_id": "VARCHAR",
     "window": "VARCHAR",
+    "reported_usd": "VARCHAR",
     "error": _ERROR,
     "response": {
         "status_code": "VARCHAR",
@@ -54,6 +55,7 @@ _LINE: dict[str, Any] = {
                 }
             ],
             "usage": {
+                "cost": "VARCHAR",
                 "input_tokens": "JSON",
                 "input_tokens_details": {
                     "cached_tokens": "JSON",
@@ -105,6 +107,7 @@ def _lines_sql(*, text: bool) -> Sql:
     named = [f"WHEN starts_with(body.model, {sql_text(name)}) THEN {factor}" for name, factor in priority.items()]
     values = {
         "lines": source(_LINE, text=text),
+        "reported_usd": usd("reported_usd", "response.body.usage.cost"),
         "failed_outcome": _FAILED,
         "account_messages": sql_text(errors["account_messages"]),
         "context_messages": sql_text(errors["context_messages"]),

@@ -21,6 +21,7 @@ _READ_TEXT = (
 )
 # A count of more digits than this is none that a request can have.
 _COUNT_DIGITS = 8
+_MOST_USD = 1_000_000
 
 
 def sql_text(value: str) -> str:
@@ -51,6 +52,12 @@ def source(structure: Mapping[str, Any], *, text: bool) -> str:
         return _READ_TEXT.format(structure=whole, damaged=DAMAGED, names=names)
     columns = ", ".join(f'"{name}": {sql_text(_type(each))}' for name, each in structure.items())
     return _READ_TYPED.format(columns=columns, names=", ".join(f'"{name}"' for name in structure))
+
+
+def usd(*places: str) -> str:
+    """Return the SQL of the first of `places` that holds US dollars, as DECIMAL; NULL for what can be no cost."""
+    amounts = ", ".join(f"TRY_CAST({place} AS DECIMAL(38, 15))" for place in places)
+    return f"CASE WHEN coalesce({amounts}) BETWEEN 0 AND {_MOST_USD} THEN coalesce({amounts}) END"
 
 
 def count(place: str, *, optional: bool) -> str:

@@ -90,6 +90,15 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
 
 
+def reported_usd(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what a gateway says that a call cost, as the member of a line that holds it; {} where it says nothing.
+
+    Source: https://docs.litellm.ai/docs/proxy/response_headers
+    """
+    found = header(headers, "x-litellm-response-cost")
+    return {} if found is None else {"reported_usd": found}
+
+
 def plain(text: str, most: int = 500) -> str:
     """Return `text` on one line without control characters and halves of surrogate pairs, `most` characters at most."""
     shown = "".join(each if each.isprintable() else " " for each in text[: 4 * most])

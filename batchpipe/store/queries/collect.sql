@@ -191,6 +191,7 @@ SELECT
     CASE WHEN s.cost_known THEN s.searches ELSE s.web_searches END AS web_searches, s.service_tier,
     CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {cost} END AS cost_usd,
     CASE WHEN NOT s.cost_known THEN NULL WHEN NOT s.billed THEN 0 ELSE {realtime} END AS realtime_usd,
+    s.reported_usd,
     false AS judged_again, e.completed_at, $now AS recorded_at, $seq AS seq
 FROM stepped s
 JOIN work.ended e USING (chunk_id)

@@ -40,7 +40,7 @@ SELECT
         CASE WHEN {bought} THEN $pipeline ELSE r.pipeline END AS pipeline,
         {answer} AS answer, d.output AS output, NULL AS error, 0 AS input_tokens, 0 AS cache_write_5m_tokens, 0 AS cache_write_1h_tokens,
         0 AS cache_read_tokens, 0 AS output_tokens, 0 AS thinking_tokens, 0 AS web_searches, 0 AS cost_usd,
-        0 AS realtime_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
+        0 AS realtime_usd, NULL AS reported_usd, true AS judged_again, $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq)
 FROM (
     SELECT DISTINCT ON (custom_id) * FROM ledger.results
     WHERE custom_id IN (SELECT custom_id FROM work.documents_of_revalidated UNION SELECT custom_id FROM work.documents_of_validity)

@@ -118,6 +118,7 @@ SELECT
     r.outcome, r.model AS answered_by, r.stop_reason, r.answer, r.error, r.error_type,
     r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens, r.output_tokens,
     r.thinking_tokens, CASE WHEN q.leads THEN r.cost_usd WHEN r.outcome IS NOT NULL THEN 0 END AS cost_usd,
+    CASE WHEN q.leads THEN r.reported_usd END AS reported_usd,
     r.completed_at, r.recorded_at AS collected_at,
     d.state AS verdict, d.review, d.error AS verdict_error
 FROM mine q
@@ -311,3 +312,12 @@ SELECT run_id::VARCHAR AS run_id, chunk_id::VARCHAR AS chunk_id, data ->> 'text'
 FROM ledger.events
 WHERE kind IN ('notified', 'notify_failed') AND pipeline IN ({pipelines})
 ORDER BY seq DESC
+
+-- name: reported_costs
+-- What gateways said that results cost, beside what is computed for the same results; NULL where that is not known.
+SELECT coalesce(provider, 'anthropic') AS provider, count(*) AS results, sum(reported_usd)::DECIMAL(38, 15) AS reported_usd,
+    CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END::DECIMAL(38, 15) AS computed_usd
+FROM ledger.results
+WHERE reported_usd IS NOT NULL AND NOT judged_again AND pipeline IN ({pipelines})
+GROUP BY ALL
+ORDER BY ALL
