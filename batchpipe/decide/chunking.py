@@ -19,11 +19,15 @@ CountFitting = Callable[[int, int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkLimits:
-    """The most requests and bytes of one chunk, and the most chunks that may be open at once."""
+    """The most requests and bytes of one chunk, and the most chunks that may be open at once.
+
+    `differ`: open chunks have different sizes, since the provider keeps no label with a batch.
+    """
 
     max_requests: int
     max_bytes: int
     max_in_flight: int
+    differ: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +57,16 @@ def free_size(count: int, taken: Collection[int]) -> int:
 def partition(fit: CountFitting, limits: ChunkLimits, *, total: int) -> Iterator[Chunk]:
     """Cut `total` requests, which are ordered by group, into chunks.
 
-    No chunk passes a limit, except that a request larger than `max_bytes` is a chunk of its own. Among any
-    `max_in_flight` chunks in a row no two have the same size, except for chunks of one request; where chunks may be
-    large, no two of all chunks have.
+    No chunk passes a limit, except that a request larger than `max_bytes` is a chunk of its own. Where sizes differ, no
+    two among any `max_in_flight` chunks in a row have the same size, except for chunks of one request; where chunks may
+    be large, no two of all chunks have.
     """
     spacious = limits.max_requests >= 10 * (total // limits.max_requests + 1)
     recent: list[int] = []
     start = 0
     while start < total:
         count, taken = fit(start, limits.max_requests, limits.max_bytes)
-        free = free_size(count, recent)
+        free = free_size(count, recent) if limits.differ else count
         if free < count:
             count, taken = fit(start, free, limits.max_bytes)
         yield Chunk(start=start, count=count, bytes=taken)

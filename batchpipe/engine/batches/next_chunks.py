@@ -15,7 +15,7 @@ from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.budget import Limit, project_limits, tightest
 from batchpipe.engine.cost.reserves import Reserves, sums_of_requests
 from batchpipe.engine.exchange.late_refusals import SmallerChunks
-from batchpipe.engine.exchange.queues import queue_room
+from batchpipe.engine.exchange.queues import Chosen, FullQueues, queue_room
 from batchpipe.engine.ledger.events import Load, load, spent
 from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cache_mark
 from batchpipe.engine.plan.plan import Plan
@@ -111,9 +111,10 @@ class ChunkChooser:
     """Chooses chunks among the due requests of `plan`.
 
     `pending` are the ranges of numbers of `work.to_send` that are still to be sent, `rungs` the range of each rung.
-    `most` bounds a chunk after one was refused for its size, `smaller` after one was refused late. `cautious` allows
-    one small chunk at a time. `reserves` is what a budget holds for requests; it is None where money is not limited.
-    `was_cut` says that the budget has cut a chunk in this run. `mode` is that of the rungs that `pending` is of.
+    `most` bounds a chunk after one was refused for its size, `smaller` after one was refused late, `full` are queues
+    that were full. `cautious` allows one small chunk at a time. `reserves` is what a budget holds for requests; it is
+    None where money is not limited. `was_cut` says that the budget has cut a chunk in this run. `mode` is that of the
+    rungs that `pending` is of.
     """
 
     resolved: Resolved
@@ -127,6 +128,7 @@ class ChunkChooser:
     cautious: bool
     reserves: Reserves | None
     smaller: SmallerChunks
+    full: FullQueues
     was_cut: bool = False
     mode: Mode = "batch"
 
@@ -205,11 +207,14 @@ class ChunkChooser:
         settings = resolved.rungs[rung - 1]
         provider = resolved.provider_of(settings)
         beside = [each for each in chunks if resolved.provider_of(resolved.rungs[each.rung - 1]) == provider]
-        return queue_room(session, provider, settings).fitting(
+        return queue_room(session, provider, settings, self.full).fitting(
             count,
             lambda number: self._bytes(start, number),
-            len(beside),
-            sum(self._bytes(each.start, each.count) for each in beside if each.rung == rung),
+            Chosen(
+                batches=len(beside),
+                requests=sum(each.count for each in beside),
+                bytes=sum(self._bytes(each.start, each.count) for each in beside if each.rung == rung),
+            ),
         )
 
     def _start(self, chunks: Sequence[NextChunk]) -> int | None:

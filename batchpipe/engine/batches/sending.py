@@ -21,13 +21,13 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.reserves import Reserves, read_reserves
 from batchpipe.engine.exchange.late_refusals import SmallerChunks, read_smaller_chunks
+from batchpipe.engine.exchange.queues import FullQueues, read_full_queues
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.providers import Mode
 from batchpipe.sql.quoting import quote_list
-from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
@@ -72,6 +72,7 @@ class DueRequests:
     _refused_late_since: datetime | None = field(default=None, init=False)
     _accepted: int = field(default=0, init=False)
     _smaller: SmallerChunks | None = field(default=None, init=False)
+    _full: FullQueues = field(default_factory=dict, init=False)
     _batches_before: int = field(default=0, init=False)
 
     def load(self, plan: Plan) -> None:
@@ -125,6 +126,7 @@ class DueRequests:
         if until is None:
             return
         self._refused_late_since = self._refused_late_since or now
+        self._smaller = None
         self.wake_at = until if self.wake_at is None else max(self.wake_at, until)
         if now - self._refused_late_since >= LONGEST_REFUSAL:
             raise _refused_for_long(self._refused_late_since, str(refused[-1][1]))
@@ -160,7 +162,8 @@ class DueRequests:
             if self._reserves is None and has_limit(self.submitter.parts.resolved.file, self.max_usd):
                 self._reserves = read_reserves(session, self.submitter.parts.resolved)
             if self._smaller is None:
-                self._smaller = self._read_smaller_chunks(session)
+                resolved = self.submitter.parts.resolved
+                self._smaller, self._full = read_smaller_chunks(session, resolved), read_full_queues(session, resolved)
             chooser = self._chooser(self._plan, pending, mode, cautious=cautious)
             found = chooser.choose(session)
         self.no_room = found.no_room or self.no_room
@@ -249,21 +252,12 @@ class DueRequests:
             rungs=self._rungs,
             most=most,
             smaller=self._smaller or SmallerChunks(),
+            full=self._full,
             cautious=cautious,
             reserves=self._reserves,
             was_cut=self._said is not None,
             mode=mode,
         )
-
-    def _read_smaller_chunks(self, session: Session) -> SmallerChunks:
-        """Return how chunks are cut after late refusals; without a protocol that has them nothing is read.
-
-        Reads what `read_smaller_chunks` reads.
-        """
-        resolved = self.submitter.parts.resolved
-        if all(resolved.rules_of(each).limits.create == "blind" for each in resolved.rungs):
-            return SmallerChunks()
-        return read_smaller_chunks(session, resolved.names)
 
     @property
     def gate(self) -> str | None:
@@ -351,7 +345,7 @@ class DueRequests:
             self._too_late_in_a_row += 1
             self.tell(Event(kind="too_late", level="warning", requests=sent.count, detail=sent.message))
         elif sent.outcome == "wait":
-            self._refused_since = self._refused_since or self.context.clock()
+            self._refused_since, self._smaller = self._refused_since or self.context.clock(), None
             until = self._wake_after(sent.retry_after_seconds or self.context.settings.poll_interval)
             self.tell(Event(kind="asked_to_wait", detail=f"{sent.message}; sending again at {until:%H:%M:%S} UTC"))
         elif sent.outcome == "not_sent":

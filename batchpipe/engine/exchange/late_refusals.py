@@ -15,6 +15,7 @@ from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.exchange.records import fail_single, refusal_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
+from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import BatchState, RefusedError
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
@@ -113,14 +114,17 @@ class SmallerChunks:
         return min(until - start, self.most or count)
 
 
-def read_smaller_chunks(session: Session, names: Sequence[str]) -> SmallerChunks:
+def read_smaller_chunks(session: Session, resolved: Resolved) -> SmallerChunks:
     """Return how the due requests are cut, where the newest chunk that held one of them was refused late.
 
     The request in the line that the provider named goes by itself, the others beside it as they are. Without a line,
-    and where that has not helped a few times, the next chunks have half as many requests.
+    and where that has not helped a few times, the next chunks have half as many requests. Without a protocol that
+    refuses late nothing is read.
     Reads `work.to_send`, `work.due`, `ledger.requests`, `ledger.events`.
     """
-    rows = session.dictionaries(query("refused_late", pipelines=quote_list(names)))
+    if all(resolved.rules_of(each).limits.create == "blind" for each in resolved.rungs):
+        return SmallerChunks()
+    rows = session.dictionaries(query("refused_late", pipelines=quote_list(resolved.names)))
     halves = [max(each["requests"] // 2, 1) for each in rows if each["named"] is None or each["times"] >= TIMES_BY_LINE]
     alone = frozenset(each["number"] for each in rows if each["number"] is not None)
     return SmallerChunks(most=min(halves, default=None), alone=alone)

@@ -361,6 +361,7 @@ class Planner:
             max_requests=min(chunking.max_requests, limits.max_requests),
             max_bytes=min(chunking.max_bytes, limits.max_bytes),
             max_in_flight=chunking.max_in_flight,
+            differ=limits.create == "blind",
         )
 
     @property

@@ -116,9 +116,29 @@ WHERE list_contains($urls::VARCHAR[], base_url)
 GROUP BY base_url
 
 -- name: queued_at
--- The batches that wait at a provider, and the bytes of those that ask one model.
-SELECT count(*), coalesce(sum(bytes) FILTER (model = $model), 0)::BIGINT
+-- The batches that wait at a provider, their requests, and the bytes of those that ask one model.
+SELECT count(*), coalesce(sum(requests), 0)::BIGINT, coalesce(sum(bytes) FILTER (model = $model), 0)::BIGINT
 FROM ledger.batches WHERE is_open AND provider = $provider AND state <> 'asking'
+
+-- name: was_full
+SELECT count(*) > 0 FROM ledger.events
+WHERE kind = 'chunk_refused' AND (data ->> 'kind') = 'queue_full' AND recorded_at > $since
+
+-- name: full_queues
+-- What waited at each provider when it said last that its queue is full: requests of all models, and bytes of the model.
+WITH full_at AS (
+    SELECT b.provider, b.model, max(e.recorded_at) AS at
+    FROM ledger.events e
+    JOIN ledger.batches b USING (chunk_id)
+    WHERE e.kind = 'chunk_refused' AND (e.data ->> 'kind') = 'queue_full' AND e.recorded_at > $since
+    GROUP BY ALL
+)
+SELECT f.provider, f.model, sum(b.requests)::BIGINT AS requests,
+    coalesce(sum(b.bytes) FILTER (b.model = f.model), 0)::BIGINT AS bytes
+FROM full_at f
+JOIN ledger.batches b ON b.provider = f.provider AND b.submitted_at <= f.at
+    AND (b.is_open OR b.collected_at > f.at) AND b.state <> 'refused'
+GROUP BY ALL
 
 -- name: open_sizes
 SELECT requests, batch_id FROM ledger.batches WHERE is_open AND list_contains($base_urls::VARCHAR[], base_url)
