@@ -23,6 +23,7 @@ from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.budget import Limit, periods
+from batchpipe.engine.cost.realtime_caching import DearerBatches
 from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import REASONS
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
@@ -102,6 +103,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:
         value["gate"] = found.gate.what
+    if found.dearer:
+        value["dearer_batches"] = [asdict(each) for each in found.dearer]
     if done.estimate.limited_by is not None:
         value["limited_by"] = done.estimate.limited_by
     if done.too_long:
@@ -156,6 +159,7 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
         lines.append(
             f"  to go by it: {again} sends {count(edit.requests, 'request')}" + (f", {cost}" if edit.requests else "")
         )
+    lines += [_dearer(each) for each in found.dearer]
     lines += [f"{name} is assumed to take batches: its `mode` is not set" for name in found.assumed]
     lines += [_type_change(each) for each in found.type_changes]
     if found.unfit_keys is not None:
@@ -164,6 +168,17 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
         lines.append(f"a run stops at the gate: {safe(found.gate.what)}")
         lines.append(safe(found.gate.hint or ""))
     return lines
+
+
+def _dearer(found: DearerBatches) -> str:
+    """Return what is said of a rung whose batches cost more than realtime calls."""
+    costs = f"{money(found.batch_usd)} in batches, about {money(found.realtime_usd)} in realtime"
+    read = f"all calls but the first {found.writes}" if found.writes > 1 else "all calls but the first"
+    return (
+        f"batches are the dearer way for {safe(found.model)}: {costs}, where {read} read the "
+        f"{count(found.prefix_tokens)} tokens that every request begins with from the cache; to ask so, write "
+        f'mode = "realtime" under [[models]] (rung {found.rung})'
+    )
 
 
 def _type_change(change: TypeChange) -> str:

@@ -91,6 +91,11 @@ def _prefix(resolved: Resolved) -> str:
     return (templates.static_system or "") + turns + cached_head(resolved)
 
 
+def prefix_tokens(resolved: Resolved) -> int:
+    """Return about how many tokens every request begins with."""
+    return len(_prefix(resolved).encode("utf-8", "replace")) // CACHED_BYTES_PER_TOKEN
+
+
 def prefix_id(resolved: Resolved, rung: int) -> str:
     """Return the hash of what is cached: the model with its settings, the schema that it sees, and the prefix."""
     prefix = _prefix(resolved).encode("utf-8", "replace").decode()  # JSON holds no half of a surrogate pair
@@ -107,7 +112,7 @@ def _mark(session: Session, resolved: Resolved, prices: PriceBook, number: int) 
     """
     rung = resolved.rungs[number - 1]
     rules = resolved.rules_of(rung)
-    tokens = len(_prefix(resolved).encode("utf-8", "replace")) // CACHED_BYTES_PER_TOKEN
+    tokens = prefix_tokens(resolved)
     if not rules.marks_cache(rung.usual_name) or tokens < rules.cached_from_tokens(rung.usual_name):
         return None
     price = prices.price(resolved, rung, session.now.date())

@@ -14,11 +14,13 @@ from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves
+from batchpipe.engine.cost.realtime_caching import DearerBatches, dearer_batches
 from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.ledger.events import is_paused, load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
 from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
+from batchpipe.engine.plan.cache_marks import prefix_tokens
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
 from batchpipe.engine.plan.ladder_edits import LadderEdit, ladder_edits, order_of, with_cost
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders
@@ -88,6 +90,7 @@ class Preview:
     meanwhile: Plan | None = None  # what goes on under the version before, beside a pilot
     type_changes: Sequence[TypeChange] = ()
     unfit_keys: UnfitKeys | None = None
+    dearer: Sequence[DearerBatches] = ()
     assumed: Sequence[str] = ()  # providers of the settings that are taken to have batches, since nothing says so
 
     @property
@@ -220,6 +223,7 @@ def _planned(
         due_rows=_due_rows(work) if due_rows else (),
         gate=gate or keys_gate(database, work, resolved, plan) or no_batches,
         assumed=modes_of,
+        dearer=dearer_batches(resolved, planner.prices, plan.estimate, prefix_tokens(resolved), planner.now.date()),
         edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
         type_changes=changes,
