@@ -54,7 +54,7 @@ def ask(
         root=project.root,
         start=start or project.root,
         settings=load_settings(project.root, environment={}, command_line=project.settings),
-        environment={} if keyless else environment(project),
+        environment={} if keyless else project.environment,
         json=as_json,
         terminal=terminal,
         talks_to_person=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from commandline import CommandLine
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.call.moments import moment_to_come
@@ -75,3 +76,25 @@ def test_times_as_a_person_types_them(monkeypatch: pytest.MonkeyPatch) -> None:
             moment_to_come(wrong, NOW)
     with pytest.raises(UsageError, match="is over"):
         moment_to_come("2026-12-01T05:00+00:00", NOW)
+
+
+def test_what_is_not_back_by_the_time_ends_with_exit_5_and_the_number(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row in flight is not asked again: its batch may still end, as after `--wait`."""
+    call = CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+    call.provide(project)
+    project.pipeline()
+    project.rows(numbered(4))
+    project.faults({"never_ends": True})
+    assert call("run", "demo", "--no-wait").code == 5
+    project.rows(numbered(6))
+    ended = call("run", "demo", "--by", (datetime.now(UTC) + timedelta(seconds=3)).isoformat())
+    assert ended.code == 5, ended.talk
+    assert "4 rows in flight" in ended.talk + ended.out
+    # The new rows were asked in realtime, the others once and no more.
+    assert modes(project) == {"batch": 4, "realtime": 2}
+    assert call("run", "demo", "--by", "2026-01-01T07:00+01:00").code == 2
+    project.faults({})
+    assert call("run", "demo").code == 0
+    assert project.requests_sent() == 4

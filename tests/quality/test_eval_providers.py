@@ -1,0 +1,52 @@
+"""Evaluations over models of three providers: each by its own protocol, its own prices, and one table."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from helpers.gold import GOLD, answer_by, answer_lines, gold_rows, report
+from projects import BASIC, Project
+
+from batchpipe.engine.cost.pricing import unit_price
+
+MODELS = {
+    "claude-haiku-4-5": ("anthropic", lambda n: n % 2 == 0),
+    "openai:gpt-6-luna": ("openai", lambda n: n % 3 > 0),
+    "gemini:gemini-3.8-flash": ("google", lambda n: n % 5 > 0),
+}
+RUNG = '\n[[models]]\nmodel = "{model}"\nmax_tokens = 300\n'
+UNSURE = BASIC.replace("max_tokens = 200\n", 'max_tokens = 200\naccept = "score >= 0.5"\n')
+
+
+def test_models_of_three_providers_are_held_against_one_gold(project: Project) -> None:
+    names = list(MODELS)
+    further = RUNG.format(model=names[1]).replace("300\n", '300\naccept = "score >= 0.5"\n') + RUNG.format(
+        model=names[2]
+    )
+    project.pipeline(UNSURE + further + GOLD)
+    rows = gold_rows(30)
+    project.rows(rows, "gold.csv")
+    answer_by(project, answer_lines(rows, {name.rpartition(":")[2]: right for name, (_, right) in MODELS.items()}))
+    found = report(project, models="all")
+    assert [each["model"] for each in found["models"]] == names
+    assert project.requests_sent() == 90
+    batches = project.sql("SELECT provider, sum(requests) FROM ledger.batches GROUP BY ALL ORDER BY ALL")
+    assert batches == [("anthropic", 30), ("gemini", 30), ("openai", 30)]
+    for entry, (name, (listed_as, right)) in zip(found["models"], MODELS.items(), strict=True):
+        assert entry["n"] == 30
+        assert float(entry["fields"]["label"]["accuracy"]) == sum(right(n) for n in range(1, 31)) / 30
+        # The cost is that of the tokens at this provider's own prices of a batch.
+        model = name.rpartition(":")[2]
+        (tokens,) = project.sql(
+            "SELECT sum(r.input_tokens), sum(r.output_tokens), max(r.recorded_at), sum(r.cost_usd) "
+            "FROM ledger.results r JOIN ledger.requests q USING (chunk_id, custom_id) WHERE q.model = $1",
+            [model],
+        )
+        price = unit_price(listed_as, model, tokens[2].date())
+        assert price is not None
+        assert price.exact
+        cost = tokens[0] * price.steps[0].input + tokens[1] * price.steps[0].output
+        assert Decimal(entry["cost_usd"]) == tokens[3].normalize() == cost.normalize() > 0
+    # Nothing is asked twice, in this table or in a ladder of another order.
+    assert report(project, models="all") == found
+    assert project.requests_sent() == 90
