@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from helpers.gold import GOLD, answer_by, answer_lines, gold_rows, report
@@ -9,7 +10,7 @@ from projects import BASIC, Project
 
 from batchpipe.engine.cost.pricing import unit_price
 
-MODELS = {
+MODELS: Mapping[str, tuple[str, Callable[[int], bool]]] = {
     "claude-haiku-4-5": ("anthropic", lambda n: n % 2 == 0),
     "openai:gpt-6-luna": ("openai", lambda n: n % 3 > 0),
     "gemini:gemini-3.8-flash": ("google", lambda n: n % 5 > 0),
