@@ -255,6 +255,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands": (),
     "commands.printing.*": (
         *PURE,
+        "common.money",
         "engine.cost.*",
         "engine.gold.*",
         "engine.ledger.*",
