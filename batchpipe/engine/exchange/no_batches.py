@@ -18,7 +18,10 @@ def no_batches_gate(resolved: Resolved, provider: KnownProvider, url: str, estim
     """Return the gate of a provider without a batch endpoint, with what the same costs in realtime."""
     usd = [each.realtime_usd for each in estimate.rungs if _is_asked(resolved, each.rung, provider)]
     known = [each for each in usd if each is not None]
-    cost = f"about {money(sum(known, Decimal(0)))}" if usd and len(known) == len(usd) else "a price that is not known"
+    total = sum(known, Decimal(0))
+    cost = f"about {money(total)}" if total else "nothing"
+    if not usd or len(known) < len(usd):
+        cost = "a price that is not known"
     return GateError(
         f"{provider.name} has no batch endpoint at {url}: nothing was sent. In realtime it costs {cost}",
         where=resolved.name,

@@ -205,8 +205,7 @@ def _planned(
             estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
             plan = replace(plan, estimate=estimate)
         unknown = raw_log(context).unknown(session, resolved.names)
-        asked = {each.argument for each in orders if each.kind == "redo"}
-        edits = [each for each in ladder_edits(session, resolved) if each.argument not in asked]
+        edits = _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
     return Preview(
         resolved=resolved,
@@ -223,12 +222,27 @@ def _planned(
         due_rows=_due_rows(work) if due_rows else (),
         gate=gate or keys_gate(database, work, resolved, plan) or no_batches,
         assumed=modes_of,
-        dearer=dearer_batches(resolved, planner.prices, plan.estimate, prefix_tokens(resolved), planner.now.date()),
+        dearer=_dearer(planner, plan),
         edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
         type_changes=changes,
         unfit_keys=unfit,
     )
+
+
+def _further_edits(session: Session, resolved: Resolved, orders: Sequence[Order]) -> list[LadderEdit]:
+    """Return the edits of the ladder that no order goes by.
+
+    Reads the ledger.
+    """
+    asked = {each.argument for each in orders if each.kind == "redo"}
+    return [each for each in ladder_edits(session, resolved) if each.argument not in asked]
+
+
+def _dearer(planner: Planner, plan: Plan) -> Sequence[DearerBatches]:
+    """Return the rungs whose batches cost more than realtime calls that find the shared prefix in the cache."""
+    tokens = prefix_tokens(planner.resolved)
+    return dearer_batches(planner.resolved, planner.prices, plan.estimate, tokens, planner.now.date())
 
 
 def _modes(

@@ -1,0 +1,1 @@
+"""The last rows of a large job, asked in realtime: `python -m tests.stragglers`."""
