@@ -49,7 +49,9 @@ def try_rows(call: Call, request: TryRequest) -> int:
                 with context.source(file, params) as source:
                     resolved = context.resolve(file, source)
                     snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
-                row_try = RowTry(context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder)
+                row_try = RowTry(
+                    context=context, resolved=resolved, snapshot=snapshot, work=work, folder=folder, params=params
+                )
                 found = []
                 for each in row_try.rows(options):
                     found.append(each)

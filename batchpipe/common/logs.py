@@ -70,6 +70,9 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     ),
     "submit_lost": lambda event: "a submit whose outcome was unknown made no batch; its rows are due again",
     "overtaken": lambda event: "somebody else has asked for some of these rows since the plan; planning anew",
+    "file_changed": lambda event: (
+        "files of some rows have changed since the plan; these rows are not sent now, but by the next run"
+    ),
     "too_late": lambda event: (
         f"{_requests(event)} not sent: {event.detail}, and somebody else may have asked for them; looking again"
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import field
 from datetime import datetime
 from functools import cached_property, partial
@@ -24,9 +24,13 @@ from batchpipe.engine.access.making import Access, shown_url
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.resolved.resolve import Resolved, resolve
+from batchpipe.engine.source.contents import content_columns
 from batchpipe.engine.source.databases import SourceDatabases, aliases_of
+from batchpipe.engine.source.files import MediaLook, hashed_path, known_files
+from batchpipe.engine.source.request_files import RequestFiles
 from batchpipe.engine.source.source import Source, open_source
 from batchpipe.engine.source.upstream import declared_columns, upstream_tables
+from batchpipe.media.roots import Roots
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.project import is_project
 from batchpipe.project.settings import Settings, with_dotenv
@@ -157,8 +161,53 @@ class Context:
             ],
             only_upstream=reads.only_upstream,
             offline=offline,
+            look=partial(self._look, file, from_answers=bool(reads.views)),
         ) as source:
             yield source
+
+    def _look(self, file: PipelineFile, snapshot: Path, *, from_answers: bool) -> MediaLook:
+        """Return how the files that the input of `file` names are looked at.
+
+        Paths that answers of another pipeline may have written have to lie below `media_roots`.
+        """
+        usual, strict = self._roots(file, from_answers=from_answers)
+
+        def known(path: Path) -> Path | None:
+            """Write what is known of files to `path`."""
+            with closing(self.work()) as work:
+                return known_files(self.database, work, path)
+
+        return MediaLook(roots=usual, strict=strict, known=known, clock=self.clock, hashed=hashed_path(snapshot))
+
+    def _roots(self, file: PipelineFile, *, from_answers: bool) -> tuple[Roots, Roots]:
+        """Return the folders whose files `image()` and `pdf()` may send, and those for `file()`."""
+        given = [self.root / each for each in file.pipeline.prompt.media_roots]
+        forbidden = [path.with_name(path.name + end) for path in self._databases for end in ("", ".wal")]
+        strict = Roots(root=self.root, allowed=given, forbidden=forbidden)
+        allowed = given if from_answers else [self.root, *given]
+        return Roots(root=self.root, allowed=allowed, forbidden=forbidden), strict
+
+    @contextmanager
+    def request_files(
+        self, resolved: Resolved, params: Mapping[str, Any], folder: Path
+    ) -> Iterator[RequestFiles | None]:
+        """Return what reads the files of a pipeline's requests; None where its prompt has none.
+
+        What it writes to `folder` is removed at the end.
+        """
+        if not resolved.templates.media:
+            yield None
+            return
+        files = RequestFiles(
+            columns=content_columns(resolved.input_columns),
+            roots=self._roots(resolved.file, from_answers=bool(self.chain.reads(resolved.file).views)),
+            source=lambda: self.source(resolved.file, params),
+            folder=folder,
+        )
+        try:
+            yield files
+        finally:
+            files.forget()
 
     @property
     def _databases(self) -> tuple[Path, ...]:

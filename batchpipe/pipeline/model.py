@@ -97,6 +97,11 @@ class Prompt(Frozen):
         description="A query of `[prompt.queries]` with the columns `user` and `assistant`: its rows are turns before "
         "the row's own message.",
     )
+    media_roots: tuple[str, ...] = Field(
+        default=(),
+        description="Folders beside the project whose files `image()` and `pdf()` may send; `file()` sends only files "
+        "below these.",
+    )
 
 
 class Output(Frozen):

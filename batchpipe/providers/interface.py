@@ -12,8 +12,10 @@ from batchpipe.providers.values import (
     AuthHeader,
     BatchList,
     BatchState,
+    Block,
     CacheTtl,
     Limits,
+    MediaLimits,
     Message,
     RuleProblem,
     RungSettings,
@@ -56,6 +58,15 @@ class ProviderRules(Protocol):
 
     def context_tokens(self, model: str) -> int | None:
         """Return the most tokens that a request may have together with its answer; None if that is not known."""
+        ...
+
+    @property
+    def media(self) -> MediaLimits:
+        """What pictures, documents and files the protocol takes."""
+        ...
+
+    def media_tokens(self, rung: RungSettings, block: Block) -> int:
+        """Return about how many tokens of input a block is for this rung."""
         ...
 
     def encoder(

@@ -53,9 +53,59 @@ class Limits:
     results_may_expire: bool = False
 
 
+BlockKind = Literal["image", "pdf", "file"]
+
+
+class Block(NamedTuple):
+    """A picture, a document or a file in a message. Sizes are 0 where they are not known.
+
+    `type` is its media type, "" for an address whose content is not known. `identity` is the SHA-256 of the bytes, or
+    what tells an address from others; `url` is that address, "" for bytes. `name` is the path that the row gave.
+    """
+
+    kind: BlockKind
+    type: str
+    identity: str
+    url: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    pages: int = 0
+    name: str = ""
+
+    @property
+    def is_text(self) -> bool:
+        """Return whether the block is a text file."""
+        return self.kind == "file" and not self.type.startswith("image/") and self.type != "application/pdf"
+
+    @property
+    def shown(self) -> str:
+        """Return the block as a person reads it."""
+        if self.url:
+            return f"{self.kind} {self.url}"
+        size = f", {self.width} x {self.height} pixels" if self.width else f", {self.pages} pages" if self.pages else ""
+        name = f"{self.name}, " if self.name else ""
+        return f"{self.kind} {name}{self.type}, {self.bytes:,} bytes{size}, sha256 {self.identity}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """What a protocol takes: the media types of `images` and the beginnings of those of `files`, and the most bytes of
+    one of each; `blocks` is the most in one request. `document_addresses`: a document may be given by its address.
+    """
+
+    images: tuple[str, ...]
+    files: tuple[str, ...]
+    image_bytes: int
+    file_bytes: int
+    blocks: int
+    document_addresses: bool = True
+
+
 class Message(NamedTuple):
     """A rendered request as the model sees it, without the model and its settings.
 
+    `parts` are the texts and blocks of the user message in their order, where it has blocks; `user` then shows them.
     `feedback` is what the model is told on a retry after an invalid answer; it is no part of the fingerprint. The class
     is a tuple because one is made for every row.
     """
@@ -63,6 +113,7 @@ class Message(NamedTuple):
     system: str | None
     user: str
     feedback: str | None = None
+    parts: tuple[str | Block, ...] = ()
 
 
 class Turn(NamedTuple):

@@ -10,9 +10,11 @@ import jinja2
 from jinja2 import nodes
 
 from batchpipe.common.errors import PipelineError, Problem
+from batchpipe.media.content import content_name
 from batchpipe.pipeline.model import Prompt
 from batchpipe.providers import Turn
 from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Members
+from batchpipe.template.media import MediaUse
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
 from batchpipe.template.render import Place, Templates
@@ -158,6 +160,20 @@ class _Compiler:
             walker.walk(name, tree)
         return walker.usage
 
+    def media(self, parts: Mapping[str, Usage], system: str | None) -> None:
+        """Add a mistake for files in the system prompt, and for a column that is sent in two ways."""
+        kinds: dict[str, set[MediaUse]] = {}
+        for name, usage in parts.items():
+            for use in usage.media:
+                kinds.setdefault(use.column, set()).add(use)
+                if name == system:
+                    what = f"{use.kind}() stands in the system prompt, which has texts only"
+                    self.problem(what, self.where("[prompt] system"), "Write it in the user template.")
+        for column, uses in kinds.items():
+            if len(uses) > 1:
+                what = f"`{column}` is sent in two ways"
+                self.problem(what, self.where("[prompt] user"), "Send a column by one function, with one version.")
+
     def report(self, usages: Collection[Usage]) -> None:
         """Add the mistakes of all templates. An unknown name that its template tests for (`x is defined`) is one only
         if no template sets it.
@@ -205,6 +221,7 @@ def compile_templates(
     )
     parts = {name: compiler.usage(name, names) for name in (system, user) if name is not None}
     compiler.report(parts.values())
+    compiler.media(parts, system)
     if any(usage.dynamic for usage in parts.values()):
         compiler.sources.add_all()
     compiler.check()
@@ -224,7 +241,7 @@ def compile_templates(
         user=user,
         system=system,
         usage=total,
-        columns=names.columns if total.all_columns else frozenset(total.columns),
+        columns=_columns(total, names),
         sources=tuple(sorted(sources.items())),
         turns=turns,
         places=compiler.sources.places,
@@ -233,11 +250,19 @@ def compile_templates(
     )
 
 
+def _columns(usage: Usage, names: KnownNames) -> frozenset[str]:
+    """Return the columns that templates read, with those of the contents of files."""
+    read = names.columns if usage.all_columns else frozenset(usage.columns)
+    files = (name for use in usage.media for name in (use.column, content_name(use.column)))
+    return read.union(files)
+
+
 def _merged(usages: Collection[Usage]) -> Usage:
     total = Usage()
     for usage in usages:
         total.columns |= usage.columns
         total.constants |= usage.constants
+        total.media |= usage.media
         total.all_columns |= usage.all_columns
         total.row |= usage.row
         total.dynamic |= usage.dynamic

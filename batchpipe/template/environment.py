@@ -15,6 +15,8 @@ from jinja2 import DictLoader, StrictUndefined, nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
+from batchpipe.template.media import Marks, with_filters
+from batchpipe.template.media import filters as media_filters
 from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined, of_text, printed, remainder
 
 _REFUSED_GLOBALS = ("lipsum",)
@@ -109,6 +111,8 @@ class Environment(ImmutableSandboxedEnvironment):
         )
         self.sources = sources
         self.recipe = recipe
+        self.marks = Marks()
+        self.filters |= media_filters(self.marks)
         for name in _REFUSED_GLOBALS:
             del self.globals[name]
         for name in _REFUSED_FILTERS:
@@ -151,7 +155,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """Parse a template; the operator `~` becomes a filter, since Jinja's own uses `str`."""
-        tree = super()._parse(source, name, filename)
+        tree = with_filters(super()._parse(source, name, filename))
         return tree if self.recipe == FIRST_RECIPE else _without_concatenation(tree)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Collection
 import jinja2
 from jinja2 import nodes
 
+from batchpipe.template.media import FILTERS
+
 _ELSEWHERE = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block, nodes.Macro)
 # Statements that read no other template and define nothing for later.
 _PLAIN = (nodes.For, nodes.If, nodes.With, nodes.FilterBlock, nodes.ExprStmt)
@@ -38,6 +40,9 @@ def static_head(environment: jinja2.Environment, source: str, constants: Collect
 def _is_static(node: nodes.Node, constants: Collection[str]) -> bool:
     """Return whether a node reads only `constants` and names that it sets itself."""
     if any(isinstance(each, _ELSEWHERE) for each in node.find_all(nodes.Node)):
+        return False
+    filters = [*node.find_all(nodes.Filter), *([node] if isinstance(node, nodes.Filter) else [])]
+    if any(each.name in FILTERS for each in filters):
         return False
     names = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]
     read = {each.name for each in names if each.ctx == "load"}

@@ -11,6 +11,7 @@ from dataclasses import field
 from jinja2 import Environment, nodes
 
 from batchpipe.common.lazy_dataclass import dataclass
+from batchpipe.template.media import FILTERS, MediaUse, use_of
 from batchpipe.template.references import Reference, aliases, exports, listing, near, tested_names
 
 ROW = "row"
@@ -48,15 +49,17 @@ class TemplateProblem:
 class Usage:
     """What templates use.
 
-    `columns`, `constants`: the names they use. `all_columns`: any column may be used. `row`: `row` is used. `dynamic`:
-    an include has a computed name. `stateful_imports`: an imported template makes a counter or the like. `stored`: the
-    names they set. `problems`: their mistakes. `doubtful`: mistakes unless some template sets the name.
+    `columns`, `constants`: the names they use. `media`: columns whose values are sent as files. `all_columns`: any
+    column may be used. `row`: `row` is used. `dynamic`: an include has a computed name. `stateful_imports`: an imported
+    template makes a counter or the like. `stored`: the names they set. `problems`: their mistakes. `doubtful`: mistakes
+    unless some template sets the name.
     """
 
     columns: set[str] = field(default_factory=set)
     all_columns: bool = False
     row: bool = False
     constants: set[str] = field(default_factory=set)
+    media: dict[MediaUse, None] = field(default_factory=dict)
     dynamic: bool = False
     stateful_imports: bool = False
     stored: set[str] = field(default_factory=set)
@@ -271,8 +274,22 @@ class _TemplateWalk:
         )
 
     def _visit_filter(self, node: nodes.Filter, scope: _Scope) -> None:
+        if node.name in FILTERS:
+            self._media(node, scope)
+            return
         self._known("filter", node.name, self._environment.filters, node.lineno)
         self._all(list(node.iter_child_nodes()), scope)
+
+    def _media(self, node: nodes.Filter, scope: _Scope) -> None:
+        """Add the column of a call of image(), pdf() or file() to what is used."""
+        use = use_of(node)
+        if use.column not in self._names.columns or use.column in scope or not self._context:
+            what = f"{node.name} takes the name of an input column, and `{use.column}` is none here"
+            hint = near(use.column, self._names.columns, "Select the path in the input query.")
+            self._find(node.lineno, what, hint)
+            return
+        self._usage.media[use] = None
+        self._all([*node.args, *node.kwargs], scope)
 
     def _visit_test(self, node: nodes.Test, scope: _Scope) -> None:
         self._known("test", node.name, self._environment.tests, node.lineno)

@@ -12,9 +12,10 @@ from jinja2.runtime import Context
 
 from batchpipe.common.errors import TemplateError
 from batchpipe.common.lazy_dataclass import dataclass
-from batchpipe.providers import Message, Turn
+from batchpipe.providers import Block, Message, Turn
 from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head
+from batchpipe.template.media import MediaError, shown_text
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
 from batchpipe.template.turns import turns_text
@@ -45,10 +46,11 @@ class Place:
 class Templates:
     """The compiled templates of one pipeline.
 
-    `columns`: the input columns that they use. `sources`: (name, text) of every template and of what it includes,
-    sorted. `names_used`: the vars and queries that they use. `static_system`: the system prompt, if it is the same for
-    every row. `turns`: what stands between it and the user message. `static_head`: the text that every user message
-    begins with; "" if the system prompt differs by row.
+    `columns`: the input columns that they use; of those that they send as files, `media`, `texts` has only what is
+    read as text too. `sources`: (name, text) of every template and of what it includes, sorted. `names_used`: the vars
+    and queries that they use. `static_system`: the system prompt, if it is the same for every row. `turns`: what stands
+    between it and the user message. `static_head`: the text that every user message begins with; "" if the system
+    prompt differs by row.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Templates:
         self.sources = sources
         self.turns = turns
         self.names_used = frozenset(usage.constants)
+        self.media = tuple(usage.media)
+        self.texts = columns if not usage.media or usage.all_columns else frozenset(usage.columns)
         self.system_is_static = system_is_static
         self._environment = environment
         self._constants = constants
@@ -108,9 +112,13 @@ class Templates:
         Raises TemplateError, with the template's line, if the row cannot be rendered.
         """
         names = {**self._globals, **row}
+        if self.media:
+            self._environment.marks.blocks.clear()  # of a row that did not render
         if self._with_row:
             names[ROW] = Members(row)
         user = self._render(self._user, names)
+        if self.media:
+            return self._with_blocks(user, names)
         if self.system_is_static or self._system is None:
             return Message(system=self.static_system, user=user)
         return Message(system=self._render(self._system, names), user=user)
@@ -133,6 +141,19 @@ class Templates:
     def place(self, name: str, line: int) -> str:
         """Return the place of a template's line for a message."""
         return self._places[name].at(line)
+
+    def _with_blocks(self, user: str, names: dict[str, Any]) -> Message:
+        """Return the message of a row whose template has files."""
+        marks, name = self._environment.marks, self._user.name or ""
+        try:
+            parts = marks.take(user)
+        except MediaError as error:
+            raise self._failure(error, name) from error
+        static = self.system_is_static or self._system is None
+        system = self.static_system if static or self._system is None else self._render(self._system, names)
+        if not any(isinstance(each, Block) for each in parts):
+            return Message(system=system, user=user)
+        return Message(system=system, user=shown_text(parts), parts=parts)
 
     def _head(self, source: str) -> str:
         """Return the text that every user message begins with; "" if the system prompt before it differs by row."""

@@ -31,7 +31,10 @@ BUSY_HELP_CPU_SECONDS = 0.5
 
 # Which module may import which others of the package. `x.*` is the package x with all that is in it; what
 # stands first counts for a module that fits several. Modules of one line may import one another.
-PURE = ("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "schema.*", "sql.*", "template.*")
+PURE = (
+    *("common.errors", "common.secrets", "decide.*", "evaluation.*", "lint.*", "media.*", "schema.*", "sql.*"),
+    "template.*",
+)
 SPEC = (
     "pipeline.evaluations",
     "pipeline.files",
@@ -67,6 +70,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "common.*": (),
     "sql.*": ("common.errors", "common.secrets"),
     "decide.*": ("sql.canonical",),
+    "media.*": (),
     "evaluation.*": ("common.errors",),
     "local_model.*": ("common.errors", "evaluation.claims"),
     "charts.*": ("evaluation.*",),
@@ -79,12 +83,19 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "providers.interface": ("providers.values", "sql.quoting"),
     "providers": ("common.errors", "providers.interface", "providers.values"),
     "providers.shared.*": ("common.durable", "common.errors", "common.modes", "common.secrets", "providers"),
-    "providers.gemini.*": ("providers", "providers.shared.*", "sql.quoting"),
-    "providers.openai.*": ("common.errors", "providers", "providers.shared.*", "sql.quoting"),
-    "providers.anthropic.*": ("common.secrets", "providers", "providers.shared.*", "schema.reduce", "sql.quoting"),
+    "providers.gemini.*": ("media.places", "providers", "providers.shared.*", "sql.quoting"),
+    "providers.openai.*": ("common.errors", "media.places", "providers", "providers.shared.*", "sql.quoting"),
+    "providers.anthropic.*": (
+        "common.secrets",
+        "media.places",
+        "providers",
+        "providers.shared.*",
+        "schema.reduce",
+        "sql.quoting",
+    ),
     "providers.known": ("common.errors", "providers", "providers.interface", "providers.values"),
     "schema.*": ("common.errors", "pipeline.model", "pipeline.value_types", "sql.*"),
-    "template.*": ("common.errors", "pipeline.model", "providers"),
+    "template.*": ("common.errors", "media.content", "pipeline.model", "providers"),
     "lint.*": ("decide.tokens", "pipeline.codes", "template.texts"),
     # the outside world
     "store.*": ("common.errors", "common.machine", "common.modes", "sql.connection", "sql.quoting"),
@@ -139,7 +150,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
     ),
-    "engine.exchange.*": (*STEPS, "engine.access.*", "engine.cost.*", "engine.ledger.*", "engine.resolved.*"),
+    "engine.exchange.*": (
+        *STEPS,
+        "engine.access.*",
+        "engine.cost.*",
+        "engine.ledger.*",
+        "engine.resolved.*",
+        "engine.source.*",
+    ),
     "engine.plan.*": (
         *STEPS,
         "engine.answers.*",

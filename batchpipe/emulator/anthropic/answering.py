@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from batchpipe.emulator.answering.answers import AnswerBook
+from batchpipe.emulator.answering.files import File
 from batchpipe.emulator.answering.outcomes import Outcomes, break_schema
 from batchpipe.emulator.answering.promptcache import NO_CACHE, CacheUse, PromptCache
 from batchpipe.emulator.answering.prompts import prompt_schema
@@ -76,6 +77,14 @@ class _Draft:
     empty: bool = False
 
 
+def _file_tokens(file: File) -> int:
+    """Return the tokens of a picture, one for 750 pixels and at most 1,600, or of the pages of a document."""
+    if not file.is_image:
+        return max(file.pages, 1) * 2_000
+    scale = min(1.0, 1_568 / max(file.width, file.height, 1))
+    return min(1_600, -int(-file.width * file.height * scale * scale // 750))
+
+
 class Answerer:
     """The maker of answers. The same seed, model and content always give the same answer."""
 
@@ -96,7 +105,9 @@ class Answerer:
             plan = self._plan(key, params)
             texts = read_texts(params, plan)
             content = orjson.dumps((plan.model.id, params.get("system"), params["messages"]))
-            tokens = 8 + plan.hidden_tokens + int(len(content) * plan.model.token_factor) // 4
+            size = len(content) - sum(each.encoded for each in texts.files)
+            tokens = 8 + plan.hidden_tokens + int(size * plan.model.token_factor) // 4
+            tokens += sum(map(_file_tokens, texts.files))
             tokens = min(tokens, len(content) + len(key[1]) + 200)
             _check_context(plan, tokens)
         except ParamsError as problem:

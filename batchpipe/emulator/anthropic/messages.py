@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from batchpipe.emulator.answering.files import File, read_file
 from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.anthropic.params import NEW_VERSION, AnswerPlan, ParamsError, cache_ttl
 from batchpipe.emulator.service.jsontypes import JsonObject, is_list, is_object, word_set
 
 MAX_CACHE_BLOCKS = 4
 _SOURCED = ("image", "document")
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_IMAGE_BYTES, _MOST_PIXELS, _MOST_FILES = 5_242_880, 8_000, 100
 _BLOCKS = word_set(
     "text image document search_result thinking redacted_thinking tool_use tool_result server_tool_use "
     "web_search_tool_result web_fetch_tool_result code_execution_tool_result bash_code_execution_tool_result "
@@ -45,6 +48,7 @@ class _Reader:
         self.plan = plan
         self.seen: list[str] = []
         self.marks: list[tuple[int, str]] = []
+        self.files: list[File] = []
 
     def read(self, messages: object, system: object) -> Texts:
         system_text = "" if system == "" else self.content("system", system, "system")
@@ -66,10 +70,11 @@ class _Reader:
         other = "\n".join([system_text, *user[:-1]])
         last = user[-1] if user else ""
         own = _own_text(next((each for each in reversed(messages) if each["role"] == "user"), messages[0])["content"])
+        own += "".join(each.text for each in self.files)
         if not self.marks:
-            return Texts(last, other, own)
+            return Texts(last, other, own, files=tuple(self.files))
         until, ttl = self.marks[-1]
-        return Texts(last, other, own, "\n".join(self.seen[:until]), ttl)
+        return Texts(last, other, own, "\n".join(self.seen[:until]), ttl, tuple(self.files))
 
     def message(self, place: int, message: object, final: bool) -> tuple[str, str]:
         here = f"messages.{place}"
@@ -137,12 +142,40 @@ class _Reader:
             raise ParamsError(f"{here}.text.citations: citations are not permitted in user messages")
         return text
 
+    def sourced(self, here: str, source: object, kind: str) -> str:
+        """Return what stands for a picture or a document."""
+        if not is_object(source):
+            raise ParamsError(f"{here}: Field required")
+        form = source.get("type")
+        if form == "url" and isinstance(source.get("url"), str):
+            return f"[{kind} {source['url']}]"
+        if form == "text" and kind == "document" and isinstance(source.get("data"), str):
+            return str(source["data"])
+        if form == "file" and isinstance(source.get("file_id"), str):
+            raise ParamsError(f"{here}: File not found: {source['file_id']}", "not_found_error")
+        if form != "base64":
+            raise ParamsError(f"{here}: Input tag '{form}' does not match any of the expected tags")
+        media_type = source.get("media_type")
+        if media_type not in (_IMAGES if kind == "image" else ("application/pdf",)):
+            raise ParamsError(f"{here}.base64.media_type: Input should be {', '.join(map(repr, _IMAGES))}")
+        found = read_file(source.get("data"), str(media_type))
+        if found is None:
+            raise ParamsError(f"{here}.base64: the {kind} was specified as {media_type}, and is no valid one")
+        if kind == "image" and found.size > _IMAGE_BYTES:
+            raise ParamsError(f"{here}.base64: image exceeds 5 MB maximum: {found.size} bytes > {_IMAGE_BYTES} bytes")
+        if max(found.width, found.height) > _MOST_PIXELS:
+            raise ParamsError(f"{here}.base64.data: At least one of the image dimensions exceed max allowed size: 8000")
+        self.files.append(found)
+        if len(self.files) > _MOST_FILES:
+            raise ParamsError("Too many images and documents: 100 is the most")
+        return found.text
+
     def other_block(self, here: str, block: JsonObject, role: str) -> str:
         kind = block["type"]
         if kind == "document" and role == "assistant" and self.plan.version == NEW_VERSION:
             raise ParamsError(f"{here}: document blocks are not permitted in assistant messages")
-        if kind in _SOURCED and not is_object(block.get("source")):
-            raise ParamsError(f"{here}.{kind}.source: Field required")
+        if kind in _SOURCED:
+            return self.sourced(f"{here}.{kind}.source", block.get("source"), str(kind))
         if kind == "tool_result":
             if not isinstance(block.get("tool_use_id"), str):
                 raise ParamsError(f"{here}.tool_result.tool_use_id: Field required")

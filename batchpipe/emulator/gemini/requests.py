@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.emulator.answering.files import File, read_file
 from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.gemini.errors import GoogleError
 from batchpipe.emulator.gemini.models import Model
@@ -63,11 +64,13 @@ def make_plan(request: object, model: Model) -> AnswerPlan:
     tier = found.get("serviceTier")
     if tier is not None and tier not in ("unspecified", "standard", "flex", "priority"):
         raise _invalid("service_tier", tier)
-    system = _texts("system_instruction", found["systemInstruction"]) if "systemInstruction" in found else []
-    turns = _turns(found.get("contents"))
+    files: list[File] = []
+    system = _texts("system_instruction", found["systemInstruction"], files) if "systemInstruction" in found else []
+    turns = _turns(found.get("contents"), files)
     user = ["\n".join(texts) for role, texts in turns if role == "user"]
     shown = "\n".join(system)
     tokens = 8 + (sum(map(len, user)) + len(shown) + len(str(schema or parameters or ""))) // _TOKEN_CHARACTERS
+    tokens += sum(map(_file_tokens, files))
     if tokens > model.context_tokens:
         raise GoogleError(
             400,
@@ -81,7 +84,12 @@ def make_plan(request: object, model: Model) -> AnswerPlan:
         stop_sequences=tuple(config.get("stopSequences", ())),
         thinks=_thinks(config.get("thinkingConfig"), model),
         tier=tier,
-        texts=Texts(user[-1], "\n".join([shown, *user[:-1]]), turns[-1][1][0]),
+        texts=Texts(
+            user[-1],
+            "\n".join([shown, *user[:-1]]),
+            turns[-1][1][0] + "".join(each.text for each in files),
+            files=tuple(files),
+        ),
         system=shown,
         tokens=tokens,
     )
@@ -214,7 +222,7 @@ def _thinks(config: object, model: Model) -> bool:
     return budget != 0
 
 
-def _turns(contents: object) -> list[tuple[str, list[str]]]:
+def _turns(contents: object, files: list[File]) -> list[tuple[str, list[str]]]:
     """Return the turns of a conversation as (role, texts)."""
     if not is_list(contents) or not contents:
         raise GoogleError(400, "* GenerateContentRequest.contents: contents is not specified")
@@ -224,14 +232,36 @@ def _turns(contents: object) -> list[tuple[str, list[str]]]:
         role = _members(content, here, frozenset(("role", "parts"))).get("role", "user")
         if role not in ("user", "model"):
             raise GoogleError(400, "Please use a valid role: user, model.")
-        turns.append((str(role), _texts(here, content)))
+        turns.append((str(role), _texts(here, content, files)))
     if turns[-1][0] != "user":
         raise GoogleError(400, "Please ensure that the last turn has the role user.")
     return turns
 
 
-def _texts(here: str, content: object) -> list[str]:
-    """Return the texts of the parts of a content; a part that is no text has an empty one."""
+def _file(here: str, part: JsonObject, files: list[File]) -> str:
+    """Return what stands for a picture or a document, and add it to `files`; nothing for other parts."""
+    if "fileData" in part:
+        return f"[file {_camel(_members(part['fileData'], here, None)).get('fileUri')}]"
+    if "inlineData" not in part:
+        return ""
+    given = _camel(_members(part["inlineData"], f"{here}.inline_data", None))
+    media_type = str(given.get("mimeType"))
+    if not media_type.startswith(("image/", "text/", "application/")):
+        raise GoogleError(400, f"Unsupported MIME type: {media_type}")
+    found = read_file(given.get("data"), media_type)
+    if found is None or media_type == "image/gif":
+        raise GoogleError(400, "Unable to process input image. Please retry or report in https://aistudio.google.com")
+    files.append(found)
+    return found.text
+
+
+def _file_tokens(file: File) -> int:
+    """Return the tokens of a picture, or of the pages of a document."""
+    return 1_120 if file.is_image else max(file.pages, 1) * 560
+
+
+def _texts(here: str, content: object, files: list[File]) -> list[str]:
+    """Return the texts of the parts of a content; a picture or a document stands by its hash, and is in `files`."""
     parts = _members(content, here, frozenset(("role", "parts"))).get("parts")
     found = parts if is_list(parts) else [parts]
     if parts is None or not found:
@@ -244,7 +274,7 @@ def _texts(here: str, content: object) -> list[str]:
         if len(data) != 1:
             message = f"* GenerateContentRequest.{here}.parts[{place}].data: required oneof field 'data' must have one "
             raise GoogleError(400, message + "initialized field")
-        text = known.get("text", "")
+        text = known.get("text", "") if data == ["text"] else _file(f"{here}.parts[{place}]", known, files)
         if not isinstance(text, str):
             raise _invalid(f"{here}.parts[{place}].text", text)
         texts.append(text)

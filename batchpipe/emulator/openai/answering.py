@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from batchpipe.emulator.answering.answers import AnswerBook
+from batchpipe.emulator.answering.files import File
 from batchpipe.emulator.answering.outcomes import Outcomes, break_schema
 from batchpipe.emulator.answering.promptcache import NO_CACHE, CacheUse, PromptCache
 from batchpipe.emulator.answering.prompts import prompt_schema
@@ -78,7 +79,7 @@ class Answerer:
             plan = make_plan(body, endpoint, batch=batch)
             texts = read_texts(body, plan)
             content = orjson.dumps((plan.model.id, texts.last, texts.other))
-            tokens = 8 + plan.hidden_tokens + len(content) // 4
+            tokens = 8 + plan.hidden_tokens + len(content) // 4 + sum(map(_file_tokens, texts.files))
             if tokens > plan.model.context_tokens:
                 status, message, code = ERRORS["context_window"]
                 raise OpenAIError(status, message, code=code)
@@ -119,6 +120,14 @@ class Answerer:
         value = break_schema(broken, value, schema)
         text = orjson.dumps(value).decode()
         return Draft(text.rstrip("}]") + ', "' if broken == "invalid_json" else text)
+
+
+def _file_tokens(file: File) -> int:
+    """Return the tokens of a picture, 1.2 for each patch of 32 pixels, or of the pages of a document."""
+    if not file.is_image:
+        return max(file.pages, 1) * 2_800
+    patches = -(-file.width // 32) * -(-file.height // 32)
+    return int(min(patches, 1_536) * 1.2) + 1
 
 
 def _compile(text: bytes) -> Any:

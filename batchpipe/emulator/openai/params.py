@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from batchpipe.emulator.answering.files import File, read_data_url
 from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.openai.errors import OpenAIError
 from batchpipe.emulator.openai.models import Model, find_model
@@ -29,6 +30,8 @@ _KEYS = {
 _NOT_IN_BATCHES = ("stream", "background", "previous_response_id", "conversation")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_BREAKPOINTS = 4
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_MOST_FILE_BYTES = 52_428_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,7 @@ class _Reader:
         self.name = "input" if self.responses else "messages"
         self.seen: list[str] = []
         self.marks: list[int] = []
+        self.files: list[File] = []
 
     def read(self, body: JsonObject) -> Texts:
         instructions = body.get("instructions")
@@ -253,7 +257,8 @@ class _Reader:
         last = texts[users[-1]][1] if users else texts[-1][1]
         other = "\n".join(text for place, (_, text, _) in enumerate(texts) if not users or place != users[-1])
         first = texts[users[-1]][2] if users else last
-        return Texts(last, f"{instructions or ''}\n{other}", first, *self.cached())
+        first += "".join(each.text for each in self.files)
+        return Texts(last, f"{instructions or ''}\n{other}", first, *self.cached(), tuple(self.files))
 
     def cached(self) -> tuple[str, str | None]:
         """Return the text that is cached, and for how long."""
@@ -285,6 +290,31 @@ class _Reader:
             own = "" if marked and part is not content[-1] else own or text
         return str(role), "\n".join(parts), own
 
+    def file(self, here: str, part: JsonObject, kind: str) -> str:
+        """Return what stands for a picture or a file."""
+        holder: Any = part
+        if not self.responses:
+            holder = part.get(kind) if is_object(part.get(kind)) else {}
+        image = kind in ("input_image", "image_url")
+        given = holder.get("image_url" if self.responses else "url") if image else holder.get("file_data")
+        address = given if image else holder.get("file_url")
+        if isinstance(address, str) and address.startswith(("http://", "https://")):
+            if not image and not self.responses:
+                raise refuse("Unknown parameter: 'file_url'.", here, "unknown_parameter")
+            return f"[{kind} {address}]"
+        found = read_data_url(given)
+        if found is None or found.is_image is not image:
+            what = "The image data you provided does not represent a valid image." if image else "Invalid file data."
+            raise refuse(what, here, "invalid_image" if image else "invalid_file")
+        if image and found.media_type not in _IMAGES:
+            raise refuse(f"Unsupported image type {found.media_type}.", here, "unsupported_image_media_type")
+        if not image and not isinstance(holder.get("filename"), str):
+            raise refuse(f"Missing required parameter: '{here}.filename'.", here, "missing_required_parameter")
+        self.files.append(found)
+        if sum(each.size for each in self.files) > _MOST_FILE_BYTES:
+            raise refuse("The files of a request may have 50 MB together.", here, "file_too_large")
+        return found.text
+
     def part(self, here: str, part: object, role: str) -> tuple[str, bool]:
         if not is_object(part):
             raise refuse(f"Invalid type for '{here}': expected an object.", here, "invalid_type")
@@ -296,7 +326,7 @@ class _Reader:
             raise refuse(
                 f"Invalid value: '{kind}'. Supported values are: {supported}.", f"{here}.type", "invalid_value"
             )
-        text = part.get("text") if kind in (*texts, "text") else ""
+        text = part.get("text") if kind in (*texts, "text") else self.file(here, part, str(kind))
         if not isinstance(text, str):
             raise refuse(f"Missing required parameter: '{here}.text'.", f"{here}.text", "missing_required_parameter")
         self.seen.append(text)

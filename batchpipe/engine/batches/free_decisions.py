@@ -15,6 +15,7 @@ from batchpipe.engine.output.written import last_written
 from batchpipe.engine.plan.orders import Order, OrderKind, make_order, open_orders, withdraw_orders
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.row_comparison import bought_sql
+from batchpipe.engine.resolved.contents import why_no_rung
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.votes.cast import record_stored_parts
 from batchpipe.engine.votes.slots import slots
@@ -143,7 +144,9 @@ def record_free_decisions(
         bought = bought_sql(resolved, Sql("r.pipeline"))
         own = {"pipeline": resolved.name}
         session.execute(query("record_validated_again", answer=answer, bought=bought), stamp | own)
-        session.execute(query("record_decisions", pipelines=names, **slots(resolved, "record_decisions")), stamp | ids)
+        why_failed = why_no_rung(resolved.input_columns, plan.snapshot.file)
+        parts_of = slots(resolved, "record_decisions")
+        session.execute(query("record_decisions", pipelines=names, why_failed=why_failed, **parts_of), stamp | ids)
         parts = include_parts(resolved, plan.snapshot)
         session.execute(query("record_followers", **parts, **slots(resolved, "record_followers")), stamp | ids)
         if resolved.panels:

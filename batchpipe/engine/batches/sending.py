@@ -88,6 +88,9 @@ class DueRequests:
             "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
         ).fetchall()
         self._rungs = {rung: (first, stop) for rung, first, stop in rows}
+        files = self.submitter.parts.files
+        if files is not None and plan.requests:
+            files.provide(self.submitter.parts.work.connection, plan.snapshot, query("positions_to_send"))
         self.planner.number_sends()
 
     @property
@@ -188,6 +191,10 @@ class DueRequests:
         except PlanOvertakenError as error:
             self.overtaken, self.planner.linked, self.planner.leaves_out = True, error.linked, True
             self.tell(Event(kind="overtaken"))
+            return False
+        if self.submitter.parts.leave_out_changed(self._plan.snapshot):
+            self.overtaken, self.planner.leaves_out = True, True
+            self.tell(Event(kind="file_changed", level="warning"))
             return False
         self._cut_rest_anew()
         return go_on and not cautious

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,7 @@ from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.request_files import ChangedFileError, with_files
 from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
 from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import (
@@ -134,12 +135,14 @@ class Submitter:
             return []
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
-        posts = {
-            chunk_id: self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks)
-            for chunk_id, chunk in chunks.items()
-        }
+        posts: dict[str, Post] = {}
+        for chunk_id, chunk in chunks.items():
+            with suppress(ChangedFileError):
+                posts[chunk_id] = self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks)
         self.parts.work.connection.execute("DROP TABLE work.chunk")
-        answers = self._make_batches(plan, posts, age)
+        made = dict(zip(posts, self._make_batches(plan, posts, age), strict=True)) if posts else {}
+        changed = TooLateError("a file has changed since the plan")
+        answers = [made.get(chunk_id, changed) for chunk_id in chunks]
         outcomes = [
             self._outcome(chunk_id, chunk, answer, accounts[chunk.rung].provider)
             for (chunk_id, chunk), answer in zip(chunks.items(), _named_once(answers, open_ids), strict=True)
@@ -314,10 +317,12 @@ class Submitter:
         )
         if provider.limits.create == "label":
             statement = query("chunk_params_in_order", params=statement)
-        rows = streamed(self.parts.work.connection.execute(statement))
+        connection, files = self.parts.work.connection, self.parts.files
+        read = files.of_chunk(connection, plan.snapshot, chunk_id) if files is not None else None
+        rows: Iterable[tuple[str, bytes]] = streamed(connection.execute(statement))
         if unmarked:
-            return provider.assemble((custom_id, provider.unmarked(params)) for custom_id, params in rows)
-        return provider.assemble(rows)
+            rows = ((custom_id, provider.unmarked(params)) for custom_id, params in rows)
+        return provider.assemble(rows if read is None else with_files(rows, read))
 
     def _outcome(
         self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure, provider: Provider

@@ -13,6 +13,8 @@ from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.request_files import RequestFiles
+from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.store.database import Database, Session, Work
 
 
@@ -21,7 +23,8 @@ class RunParts:
     """Holds what every step that touches batches needs.
 
     `providers` makes each provider at its first use, so that a run that finds nothing due loads no SDK. `run_id` stamps
-    the events that the step records. `pool` makes calls side by side. `monotonic` returns seconds that never
+    the events that the step records. `files` reads the files of requests, where they have
+    some. `pool` makes calls side by side. `monotonic` returns seconds that never
     go back.
     """
 
@@ -31,8 +34,19 @@ class RunParts:
     raw_folder: RawFolder
     providers: PipelineProviders
     run_id: str
+    files: RequestFiles | None = None
     pool: Pool = side_by_side
     monotonic: Callable[[], float] = time.monotonic
+
+    def leave_out_changed(self, snapshot: Snapshot) -> bool:
+        """Leave the rows out whose files have changed since the plan; return whether there are any.
+
+        Writes `work.left_out`.
+        """
+        if self.files is None or not self.files.changed:
+            return False
+        self.files.leave_out_changed(self.work.connection, snapshot)
+        return True
 
     def reading(self) -> AbstractContextManager[Session]:
         """Return a session that reads the database; it is open for a moment."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.errors import TemplateError
 from batchpipe.common.progress import Phase
-from batchpipe.decide.fingerprint import RECIPES
+from batchpipe.decide.fingerprint import RECIPES, Fingerprint
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
+from batchpipe.engine.resolved.request_bytes import known_text, request_bytes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.row_values import RowValues, row_values
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
@@ -23,6 +24,7 @@ from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.queries import query
 
+Render: TypeAlias = Callable[[Mapping[str, Any]], Message]
 BLOCK_ROWS = 5_000
 WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
@@ -37,6 +39,7 @@ RENDERED = {
     "fingerprint": "string",
     "older": "string",
     "bytes": "int32",
+    "line_bytes": "int32",
     "params": "binary",
 }
 # Beside them, for a pipeline whose rungs may ask more than once: a member's request has its rung and its place there.
@@ -44,8 +47,8 @@ OF_PARTS = {"rung": "int16", "place": "int16"}
 NOTHING = Sql(
     "(SELECT NULL::BIGINT AS position, NULL::BOOLEAN AS continues, NULL::SMALLINT AS next_rung, "
     "NULL::VARCHAR AS fingerprint, "
-    "NULL::VARCHAR AS older, NULL::INTEGER AS bytes, NULL::SMALLINT AS rung, NULL::SMALLINT AS place, "
-    "NULL::INTEGER AS max_tokens WHERE false)"
+    "NULL::VARCHAR AS older, NULL::INTEGER AS bytes, NULL::INTEGER AS line_bytes, NULL::SMALLINT AS rung, "
+    "NULL::SMALLINT AS place, NULL::INTEGER AS max_tokens WHERE false)"
 )
 
 
@@ -81,7 +84,7 @@ def render_rows(
         "CREATE OR REPLACE TABLE work.rendered AS "
         "SELECT t.key_id, position, t.continues, f.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
         "CASE WHEN f.next_rung <> t.next_rung THEN t.next_rung END AS too_long_for, "
-        f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, {group} AS request_group "
+        f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, f.line_bytes, {group} AS request_group "
         f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )
@@ -219,7 +222,7 @@ def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int, int]
     ).fetchall()
 
 
-def _rendered_before(render: Callable[[Mapping[str, Any]], Message], row: Mapping[str, Any]) -> Message | None:
+def _rendered_before(render: Render, row: Mapping[str, Any]) -> Message | None:
     """Return a row's message as an older recipe printed it; None where it did not render then, and was never sent."""
     try:
         return render(row)
@@ -239,8 +242,25 @@ def fingerprints_by_recipe(
         message = _rendered_before(resolved.templates.under(number).render, read.row(row[1:] if row else ()))
         if message is not None:
             fingerprint = resolved.fingerprinter(number)
-            found[number] = fingerprint(message.system, message.user)
+            known = known_text(message) if resolved.templates.media else message.user
+            found[number] = fingerprint(message.system, known)
     return found
+
+
+def _older_ways(
+    resolved: Resolved, read: Sequence[RowValues], older_recipes: Sequence[int]
+) -> list[tuple[Fingerprint, Render, Callable[[Sequence[Any]], dict[str, Any]], slice]]:
+    """Return for each older recipe how it makes fingerprints, renders, reads values, and where its values stand."""
+    width = len(read[0].names)
+    return [
+        (
+            resolved.fingerprinter(each),
+            resolved.templates.under(each).render,
+            row.row,
+            slice(place * width, (place + 1) * width),
+        )
+        for place, (each, row) in enumerate(zip(older_recipes, read[1:], strict=True), start=1)
+    ]
 
 
 def _rendered(
@@ -257,25 +277,19 @@ def _rendered(
     """
     present, width = read[0], len(read[0].names)
     fingerprint = resolved.fingerprinter(resolved.version.recipe)
-    by_recipe = [
-        (
-            resolved.fingerprinter(each),
-            resolved.templates.under(each).render,
-            row.row,
-            slice(place * width, (place + 1) * width),
-        )
-        for place, (each, row) in enumerate(zip(older_recipes, read[1:], strict=True), start=1)
-    ]
+    by_recipe = _older_ways(resolved, read, older_recipes)
     encoders = _encoders(resolved, cache_marks)
     render = resolved.templates.render
     prints: list[str] = []
     older: list[str | None] = []
     params, rungs = [], []
+    known = known_text if resolved.templates.media else None
+    weights: list[tuple[int, int]] = []
     longest = longest_requests(resolved)
     for _, _, mask, lowest, max_tokens, answer, error, *values in block:
         rung = lowest
         message = render(present.row(values[:width] if by_recipe else values))
-        prints.append(fingerprint(message.system, message.user))
+        prints.append(fingerprint(message.system, known(message) if known else message.user))
         if resolved.panels:
             messages.append(message)
         if by_recipe:
@@ -283,16 +297,19 @@ def _rendered(
                 (each, _rendered_before(render_older, row(values[part])) or message)
                 for each, render_older, row, part in by_recipe
             )
-            older.append(" ".join(each(then.system, then.user) for each, then in earlier))
+            older.append(" ".join(each(then.system, known(then) if known else then.user) for each, then in earlier))
         if error is not None:
             feedback = feedback_text(answer or "", error)
-            message = Message(system=message.system, user=message.user, feedback=feedback)
+            message = message._replace(feedback=feedback)
         encoded = encoders[rung - 1](message, max_tokens=max_tokens or resolved.rungs[rung - 1].max_tokens)
         if len(encoded) > longest[rung - 1] and max_tokens is None:
             rung = rung_that_takes(len(encoded), rung, mask, longest)
             encoded = encoders[rung - 1](message, max_tokens=resolved.rungs[rung - 1].max_tokens)
         params.append(encoded)
         rungs.append(rung)
+        if known:
+            weights.append(request_bytes(resolved.rungs[rung - 1], resolved, message, encoded))
+    sizes = [len(each) for each in params]
     return {
         "position": [row[0] for row in block],
         "continues": [row[1] for row in block],
@@ -300,7 +317,8 @@ def _rendered(
         "max_tokens": [row[4] for row in block],
         "fingerprint": prints,
         "older": older or [None] * len(block),
-        "bytes": [len(each) for each in params],
+        "bytes": [each for each, _ in weights] if known else sizes,
+        "line_bytes": [each for _, each in weights] if known else sizes,
         "params": params,
     }
 
@@ -332,7 +350,8 @@ def _rendered_with_parts(
                 told = message._replace(feedback=feedback_text(own.get("answer") or "", own["error"]))
             room = own.get("max_tokens")
             encoded = encoders[part.seat - 1](told, max_tokens=room or resolved.rungs[part.seat - 1].max_tokens)
-            values = {"bytes": len(encoded), "params": encoded, "max_tokens": room, "next_rung": part.seat}
+            size, line = request_bytes(resolved.rungs[part.seat - 1], resolved, message, encoded)
+            values = {"bytes": size, "line_bytes": line, "params": encoded, "max_tokens": room, "next_rung": part.seat}
             values |= {"rung": found["next_rung"][place], "place": part.place}
             values |= {name: found[name][place] for name in ("position", "continues", "fingerprint", "older")}
             for name, value in values.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from batchpipe.common import telemetry
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.progress import Phase
 from batchpipe.engine.batches.asked import AskedChunk
 from batchpipe.engine.batches.in_flight import BatchesInFlight
+from batchpipe.engine.batches.next_chunks import NextChunk
 from batchpipe.engine.batches.submit import AskingChunk, ChooseChunks, IntentAge, Submitter
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import open_batches
@@ -20,7 +22,9 @@ from batchpipe.engine.realtime.asking import Asked, Call, ChunkAsking
 from batchpipe.engine.realtime.closing import ChunkClosing
 from batchpipe.engine.realtime.journal import journal_of
 from batchpipe.engine.realtime.limiter import limiter_of
+from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.votes.slots import slots
+from batchpipe.media.places import filled
 from batchpipe.providers import Provider
 from batchpipe.sql.quoting import quote_literal, sql
 from batchpipe.store.database import streamed
@@ -81,13 +85,19 @@ class RealtimeChunks:
         return AskedChunk(
             start=chunk.start,
             count=chunk.count,
-            left=tuple(asked.left),
+            left=tuple(asked.left) if len(calls) == chunk.count else self._all_left(chunk, calls, asked),
             lost=asked.lost,
             wait_seconds=asked.wait_seconds,
             not_sent=asked.message if asked.ending == "not_sent" else None,
             message=asked.message,
             stop=asked.stop,
         )
+
+    def _all_left(self, chunk: NextChunk, calls: list[Call], asked: Asked) -> tuple[int, ...]:
+        """Return the numbers that were not asked, with those whose files have changed since the plan."""
+        called = {each.number for each in calls}
+        numbers = range(chunk.start, chunk.start + chunk.count)
+        return tuple(sorted({*asked.left, *(each for each in numbers if each not in called)}))
 
     def _calls(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> list[Call]:
         """Return the calls of a chunk. With `unmarked` they lose the cache marks that they were rendered with.
@@ -101,9 +111,17 @@ class RealtimeChunks:
             chunk_id=quote_literal(chunk_id),
             **slots(self.planner.resolved, "calls_of_chunk"),
         )
-        rows = streamed(self.submitter.parts.work.connection.execute(statement))
+        parts = self.submitter.parts
+        connection, files = parts.work.connection, parts.files
+        read = files.of_chunk(connection, plan.snapshot, chunk_id) if files is not None else None
+        rows = streamed(connection.execute(statement))
         plain: Callable[[bytes], bytes] = provider.unmarked if unmarked else _as_it_is
-        return [Call(custom_id, number, plain(params)) for custom_id, number, params in rows]
+        calls = []
+        for custom_id, number, params in rows:
+            with suppress(ChangedFileError):
+                sent = plain(params) if read is None else filled(plain(params), read)
+                calls.append(Call(custom_id, number, sent))
+        return calls
 
     def _ask(self, committed: AskingChunk, calls: list[Call], age: IntentAge) -> Asked:
         """Make the calls of a chunk. No session is open meanwhile.

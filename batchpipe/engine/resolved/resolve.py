@@ -24,11 +24,14 @@ from batchpipe.decide.fingerprint import (
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.child_tables import child_table_problems
+from batchpipe.engine.resolved.contents import contents_of, whens_with_contents
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
+from batchpipe.engine.source.contents import with_contents
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
+from batchpipe.media.content import content_name
 from batchpipe.pipeline.load import dump
 from batchpipe.pipeline.model import Output, PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings
@@ -115,7 +118,10 @@ class Resolved:
     def fingerprinter(self, recipe: int) -> Fingerprint:
         """Return what makes fingerprints of this pipeline's requests under the recipe of that number."""
         seen, turns = self.visible_schema, self.templates.turns
-        return RECIPES[recipe].fingerprinter(self.file.pipeline.output.format, [seen, turns] if turns else seen)
+        visible: Any = [seen, turns] if turns else seen
+        if self.templates.media:
+            visible = ["files", visible]  # the user message is then given as JSON
+        return RECIPES[recipe].fingerprinter(self.file.pipeline.output.format, visible)
 
     def versions_before_renames(self) -> list[PromptVersion]:
         """Return the prompt versions as they were before fields got their names of today, by every recipe."""
@@ -241,10 +247,21 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Re
     problems.extend(source.column_problems(input_columns))
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
+    contents = contents_of(file, templates, input_columns, problems) if templates is not None else []
     if problems or ladder is None or templates is None:
         raise PipelineError.from_problems(problems)
-    found = _resolved(file, ladder, shape, input_columns, templates, queries, conditions)
+    whens = whens_with_contents(source.connection, ladder, conditions.whens, contents)
+    conditions = replace(conditions, whens=whens)
+    columns = with_contents(input_columns, contents, _read_as_values(file, templates, conditions))
+    found = _resolved(file, ladder, shape, columns, templates, queries, conditions)
     return replace(found, panels=panels) if panels else found
+
+
+def _read_as_values(file: PipelineFile, templates: Templates, conditions: Conditions) -> frozenset[str]:
+    """Return the columns whose values are read, whether or not they are sent as files."""
+    pipeline = file.pipeline
+    written = {*pipeline.output.include, *pipeline.input.key, *pipeline.chunking.group_by}
+    return templates.texts.union(conditions.inputs, written)
 
 
 def _shape(file: PipelineFile, source: Inputs) -> _Shape:
@@ -295,7 +312,7 @@ def _resolved(
     visible = visible_text(output.format, shape.full)
     recipe = newest_recipe()
     version = _version(file, templates, queries, shape.full, visible, recipe.number)
-    used = set(templates.columns) | conditions.inputs
+    used = {*templates.texts, *(content_name(each.column) for each in templates.media)} | conditions.inputs
     hash_columns = tuple(sorted((each for each in input_columns if each.name in used), key=lambda each: each.name))
     policy = policy_of(output, shape.full, shape.columns, hash_columns, accepts=[each.accept for each in models])
     return Resolved(

@@ -219,6 +219,7 @@ class PipelineRun:
             raw_folder=raw_folder_of(database),
             providers=context.providers_of(self.file),
             run_id=self.run_id,
+            files=self._stack.enter_context(context.request_files(self.resolved, self.options.params, folder)),
             pool=context.machine.pool,
             monotonic=context.machine.monotonic,
         )

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.errors import PipelineError, ProviderError, UsageError
+from batchpipe.common.errors import InputError, PipelineError, ProviderError, UsageError
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
@@ -32,7 +32,9 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.rungs import rung_problems
+from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.media.places import filled
 from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
 from batchpipe.schema import exact_json
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
@@ -92,6 +94,7 @@ class RowTry:
     snapshot: Snapshot
     work: Work
     folder: Path
+    params: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = field(default="", init=False)
 
     def rows(self, options: TryOptions) -> Iterator[TriedRow]:
@@ -157,9 +160,9 @@ class RowTry:
         chosen = "".join(f", {each}" for each in read.select)
         listed = quote_list(keys) or "NULL"
         rows = self.work.connection.execute(
-            f"SELECT s.key, s.mask{chosen} FROM (SELECT r.*, {rungs_sql(resolved.whens)} AS mask "
-            f"FROM {self.snapshot.relation} r JOIN {self.snapshot.typed(used)} s2 ON s2.position = r.position "
-            f"WHERE r.key IN ({listed})) s"
+            f"SELECT s.key, m.mask{chosen} FROM {self.snapshot.relation} s JOIN (SELECT position, "
+            f"{rungs_sql(resolved.whens)} AS mask FROM {self.snapshot.typed(used)}) m USING (position) "
+            f"WHERE s.key IN ({listed})"
         ).fetchall()
         by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
@@ -297,9 +300,8 @@ class RowTry:
         headers = provider.batch_headers(known.named(request.settings))
         began = self.context.machine.monotonic()
         try:
-            answer = provider.answer(
-                request.custom_id, request.params, headers=headers, timeout_seconds=TIMEOUT_SECONDS
-            )
+            params = self._with_files(request)
+            answer = provider.answer(request.custom_id, params, headers=headers, timeout_seconds=TIMEOUT_SECONDS)
         except RefusedError as error:
             self._intents.end(str(request.chunk_id), "refused", error.message)
             if error.kind == "not_found":
@@ -318,6 +320,23 @@ class RowTry:
         self._collector(raw_folder).record_answer(str(request.chunk_id), path, known)
         raw_folder.compress(str(request.chunk_id))
         return seconds
+
+    def _with_files(self, request: TryRequest) -> bytes:
+        """Return the params of a request with its files in them. Raises InputError for one that has changed."""
+        connection, position = (
+            self.work.connection,
+            query("positions_of_key", rows=self.snapshot.relation, key=quote_literal(request.key)),
+        )
+        try:
+            with self.context.request_files(self.resolved, self.params, self.folder) as files:
+                if files is None:
+                    return request.params
+                files.provide(connection, self.snapshot, position)
+                return filled(request.params, files.reader(connection, self.snapshot, position))
+        except ChangedFileError as error:
+            self._intents.end(str(request.chunk_id), "not_sent", "a file has changed")
+            what = "a file of this row has changed since it was looked at"
+            raise InputError(what, where=request.key, hint="Try again.") from error
 
     @property
     def _intents(self) -> CallIntents:

@@ -6,8 +6,8 @@ import difflib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +15,12 @@ from typing import Any, Protocol
 import duckdb
 
 from batchpipe.common import modes
-from batchpipe.common.errors import BatchpipeError, InputError, PipelineError, Problem
+from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
+from batchpipe.engine.source.contents import content_columns
 from batchpipe.engine.source.databases import SourceDatabases, aliases_of
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
+from batchpipe.engine.source.files import MediaLook
+from batchpipe.engine.source.keys import check_keys
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
 from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
@@ -31,9 +34,6 @@ from batchpipe.store.opening import attach, opening
 
 # The memory for reading the input. Where it is too little, the input is read again without this limit.
 MEMORY_BYTES = 370_000_000
-# In these types, two different values never have the same text.
-INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-ORDERED_TYPES = frozenset((*INTEGER_TYPES, "VARCHAR", "UUID", "DATE"))
 
 
 class Inputs(Protocol):
@@ -64,6 +64,7 @@ class Source:
         offline: bool = False,
     ) -> None:
         self.file = file
+        self.look: Callable[[Path], MediaLook] | None = None
         self.connection = connection
         self.unread: list[Problem] = []
         self._offline, self._only_upstream = offline, only_upstream
@@ -133,6 +134,7 @@ class Source:
         path.parent.mkdir(parents=True, exist_ok=True)
         by_name = {each.name: each for each in columns}
         stored = ", ".join(each.stored_as(quote_identifier(each.name)) for each in by_name.values())
+        look = self.look(path) if self.look is not None and content_columns(columns) else None
         select = f"SELECT row_number() OVER () - 1 AS position, {stored} FROM ({self.query}\n)"
         # A dictionary of texts that are all different costs more than it saves.
         options = f"{SNAPSHOT_FORMAT}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1"
@@ -140,7 +142,15 @@ class Source:
         self._run(copy, self.params, self._query_place())
         modes.settle(path)
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
-        return replace(snapshot, rows=self._check_keys(snapshot))
+        if look is not None:
+            with self.without_databases() if self._attached else nullcontext():
+                look.fill(self.connection, snapshot, content_columns(columns))
+        return replace(snapshot, rows=check_keys(self.file, self.connection, snapshot))
+
+    def write(self, select: str, path: Path) -> None:
+        """Write the rows of `select`, which may read the input query, to a Parquet file in small groups."""
+        copy = f"COPY ({select}) TO {quote_literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE 64)"
+        self._run(copy, self.params, self._query_place(), fetch=False)
 
     def non_deterministic(self) -> str | None:
         """Return why two readings of the query may differ, as far as its syntax shows; None where nothing was found."""
@@ -293,49 +303,6 @@ class Source:
             raise PipelineError(what, where=self.file.where("[input] params"), hint=hint)
         return {name: value for name, value in known.items() if name in named}
 
-    def _check_keys(self, snapshot: Snapshot) -> int:
-        """Return how many rows the snapshot has.
-
-        Raises InputError where a key is null or two rows have the same key.
-        """
-        names = snapshot.key_columns
-        columns = {each.name: each for each in snapshot.columns}
-        null = " OR ".join(f"{columns[name].stored} IS NULL" for name in names)
-        total, nulls = self._one(f"SELECT count(*), count(*) FILTER ({null}) FROM {snapshot.file}")
-        distinct = total
-        if not nulls and not self._ascends(snapshot, [columns[name] for name in names]):
-            # Where all short hashes differ, all keys differ. Only where some are the same is the longer hash needed.
-            (distinct,) = self._one(f"SELECT count(DISTINCT hash(key)) FROM {snapshot.relation}")
-            if distinct < total:
-                (distinct,) = self._one(f"SELECT count(DISTINCT md5(key)::UUID) FROM {snapshot.relation}")
-        place, shown = self.file.where("[input] key"), ", ".join(names)
-        if nulls:
-            have = "has" if nulls == 1 else "have"
-            what = f"{nulls:,} of {total:,} rows {have} no {shown}"
-            hint = f"A key must not be null: add WHERE {names[0]} IS NOT NULL, or choose another key."
-            raise InputError(what, where=place, hint=hint)
-        if distinct < total:
-            offenders = self.connection.execute(
-                f"SELECT key, count(*) FROM {snapshot.relation} GROUP BY key HAVING count(*) > 1 "
-                "ORDER BY count(*) DESC, key LIMIT 5"
-            ).fetchall()
-            listed = ", ".join(f"{key} ({times} times)" for key, times in offenders)
-            repeats = total - distinct
-            repeating = "1 row repeats" if repeats == 1 else f"{repeats:,} rows repeat"
-            what = f"{shown} is not unique: {repeating} a key, such as {listed}"
-            hint = "Choose columns that differ in every row, or let the query give one row per key (GROUP BY, QUALIFY)."
-            raise InputError(what, where=place, hint=hint)
-        return int(total)
-
-    def _ascends(self, snapshot: Snapshot, key: Sequence[InputColumn]) -> bool:
-        """Return whether each row's plain key is greater than the key before it: then all keys are different."""
-        if len(key) != 1 or key[0].type not in ORDERED_TYPES:
-            return False
-        ordered = f"SELECT {key[0].stored} AS this, lag({key[0].stored}) OVER () AS last FROM {snapshot.file}"
-        return bool(
-            self._one(f"SELECT coalesce(bool_and(this > last), true) FROM ({ordered}) WHERE last IS NOT NULL")[0]
-        )
-
     def _one(self, statement: str) -> tuple[Any, ...]:
         return self.connection.execute(statement).fetchall()[0]
 
@@ -351,11 +318,13 @@ def open_source(
     upstream: Sequence[UpstreamTable] = (),
     only_upstream: bool = False,
     offline: bool = False,
+    look: Callable[[Path], MediaLook] | None = None,
 ) -> Iterator[Source]:
     """Open a session over the input: `setup` has run, relative paths start at the project root, times are UTC.
 
     `upstream` are the tables of other pipelines that the file's SQL reads; `only_upstream` says that the input query
     reads nothing else, so that its columns are known without a source too.
+    `look` makes what looks at the files that the input names; it gets the path of the snapshot.
     With `offline` no source is opened: `setup` does not run, and the declared columns stand for the query's columns.
     """
     connection = duckdb.connect(":memory:")
@@ -371,6 +340,7 @@ def open_source(
         source = Source(
             file, connection, databases, params, upstream=upstream, only_upstream=only_upstream, offline=offline
         )
+        source.look = look
     except BaseException:
         connection.close()
         raise

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from batchpipe.providers import CacheTtl, Message, RungSettings, Turn
+from batchpipe.providers.anthropic.media import encoded
 from batchpipe.providers.anthropic.models import model_data
 
 SAMPLING = ("temperature", "top_p", "top_k")
@@ -163,6 +164,8 @@ class ParamsEncoder:
         )
 
     def _content(self, message: Message) -> bytes:
+        if message.parts:
+            return self._parts(message)
         user, feedback = message.user, message.feedback
         head = self._head_of_user
         rest = user[len(head) :]
@@ -173,6 +176,21 @@ class ParamsEncoder:
         if feedback is None:
             return _text(user)
         return _blocks((_text(user), _text(feedback)))
+
+    def _parts(self, message: Message) -> bytes:
+        """Return the content of a message with blocks. The API refuses blank texts: there are none among the parts."""
+        parts, head, written = [*message.parts], self._head_of_user, b"["
+        first = parts[0]
+        if head and isinstance(first, str) and first.startswith(head):
+            parts[0] = first[len(head) :]
+            written = self._marked_head
+        parts += [message.feedback] if message.feedback is not None else []
+        blocks = (
+            b'{"type":"text","text":' + _text(each) if isinstance(each, str) else encoded(each)
+            for each in parts
+            if each
+        )
+        return written + b"},".join(blocks) + b"}]"
 
     def _encode_system(self, system: str | None) -> bytes:
         """Return the member `system`. A blank prompt is left out: the API refuses empty text."""

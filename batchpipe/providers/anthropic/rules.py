@@ -8,8 +8,18 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
-from batchpipe.providers.anthropic import encoding
+from batchpipe.providers import (
+    Block,
+    CacheTtl,
+    Encoder,
+    Limits,
+    MediaLimits,
+    RuleProblem,
+    RungSettings,
+    SentSchema,
+    Turn,
+)
+from batchpipe.providers.anthropic import encoding, media
 from batchpipe.providers.anthropic.lint import problems
 from batchpipe.providers.anthropic.models import cached_from, find_model, model_data
 from batchpipe.providers.shared.lines import count, source, sql_text, usd
@@ -121,6 +131,13 @@ class Rules:
     def context_tokens(self, model: str) -> int | None:
         """Return the most tokens of a request with its answer."""
         return find_model(model).context
+
+    @property
+    def media(self) -> MediaLimits:
+        return media.LIMITS
+
+    def media_tokens(self, rung: RungSettings, block: Block) -> int:
+        return media.tokens(rung.usual_name, block)
 
     def encoder(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from batchpipe.providers import Message, RungSettings, Turn
+from batchpipe.providers.gemini.media import encoded
 
 TOOL_NAME = "answer"
 _TOOL_DESCRIPTION = "Give the answer."
@@ -151,8 +152,14 @@ class ParamsEncoder:
             max_tokens,
             self._system_member,
             self._turns,
-            _parts(texts),
+            self._mixed(message) if message.parts else _parts(texts),
         )
+
+    def _mixed(self, message: Message) -> bytes:
+        """Return the parts of a message with blocks."""
+        parts = [*message.parts, *([message.feedback] if message.feedback is not None else [])]
+        written = (b'{"text":' + _text(each) + b"}" if isinstance(each, str) else encoded(each) for each in parts)
+        return b"[" + b",".join(written) + b"]"
 
     def _encode_system(self, system: str | None) -> bytes:
         """Return the member `systemInstruction`. A blank prompt is left out."""

@@ -8,8 +8,18 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
-from batchpipe.providers.gemini import encoding
+from batchpipe.providers import (
+    Block,
+    CacheTtl,
+    Encoder,
+    Limits,
+    MediaLimits,
+    RuleProblem,
+    RungSettings,
+    SentSchema,
+    Turn,
+)
+from batchpipe.providers.gemini import encoding, media
 from batchpipe.providers.gemini.lint import problems
 from batchpipe.providers.gemini.models import cached_from, find_model, model_data
 from batchpipe.providers.gemini.schema import schema_problems, sent_schema
@@ -122,6 +132,13 @@ class Rules:
     def context_tokens(self, model: str) -> int | None:
         """Return the most tokens of a request with its answer."""
         return find_model(model).context
+
+    @property
+    def media(self) -> MediaLimits:
+        return media.LIMITS
+
+    def media_tokens(self, rung: RungSettings, block: Block) -> int:
+        return media.tokens(rung.usual_name, rung.settings, block)
 
     def encoder(
         self,

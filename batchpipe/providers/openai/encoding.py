@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from batchpipe.providers import CacheTtl, Message, RungSettings, Turn
+from batchpipe.providers.openai.media import encoded
 from batchpipe.providers.openai.models import find_model
 
 Endpoint = Literal["/v1/responses", "/v1/chat/completions"]
@@ -173,6 +174,8 @@ class BodyEncoder:
         )
 
     def _content(self, message: Message) -> bytes:
+        if message.parts:
+            return self._parts(message)
         user, feedback = message.user, message.feedback
         head = self._head_of_user
         rest = user[len(head) :]
@@ -182,6 +185,19 @@ class BodyEncoder:
         if feedback is None:
             return _text(user)
         return self._blocks((_text(user), _text(feedback)))
+
+    def _parts(self, message: Message) -> bytes:
+        """Return the content of a message with blocks."""
+        parts, head, written = [*message.parts], self._head_of_user, b"["
+        first, chat = parts[0], self._messages == b"messages"
+        if head and isinstance(first, str) and first.startswith(head):
+            parts[0] = first[len(head) :]
+            written = self._marked_head
+        parts += [message.feedback] if message.feedback is not None else []
+        blocks = (
+            self._block + _text(each) if isinstance(each, str) else encoded(each, chat=chat) for each in parts if each
+        )
+        return written + b"},".join(blocks) + b"}]"
 
     def _blocks(self, texts: Iterable[bytes], mark: bytes = b"") -> bytes:
         """Return parts of a message; `mark` is added to the last one, and everything up to it is cached."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from batchpipe.providers import CacheTtl, Encoder, Limits, RuleProblem, RungSettings, SentSchema, Turn
-from batchpipe.providers.openai import encoding
+from batchpipe.providers import (
+    Block,
+    CacheTtl,
+    Encoder,
+    Limits,
+    MediaLimits,
+    RuleProblem,
+    RungSettings,
+    SentSchema,
+    Turn,
+)
+from batchpipe.providers.openai import encoding, media
 from batchpipe.providers.openai.encoding import RESPONSES, Endpoint
 from batchpipe.providers.openai.lint import problems
 from batchpipe.providers.openai.models import alias, find_model, model_data
@@ -148,6 +159,13 @@ class Rules:
 
     def context_tokens(self, model: str) -> int | None:
         return find_model(model).context
+
+    @property
+    def media(self) -> MediaLimits:
+        return replace(media.LIMITS, document_addresses=self.endpoint != encoding.CHAT)
+
+    def media_tokens(self, rung: RungSettings, block: Block) -> int:
+        return media.tokens(rung.usual_name, block)
 
     def encoder(
         self,

@@ -510,6 +510,7 @@ SELECT
     END AS earlier_answer,
     CASE WHEN d.resumes THEN d.started END AS started,
     f.bytes,
+    f.line_bytes,
     f.request_group,
     CASE WHEN f.bytes + $overhead_bytes <= l.small_until
         THEN (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.small_most_input_usd
@@ -625,22 +626,23 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 -- work.to_send: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.to_send AS
 SELECT
-    key_id, position, rung, rungs, bytes, max_usd, is_first, too_long_for, expected_input_tokens, expected_output_tokens{place},
+    key_id, position, rung, rungs, bytes, line_bytes, max_usd, is_first, too_long_for, expected_input_tokens,
+    expected_output_tokens{place},
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping
 FROM work.leading
 WHERE leads
 
 -- name: stretch
-SELECT count(*), sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.to_send
+SELECT count(*), sum(line_bytes)::BIGINT, min(grouping) = max(grouping) FROM work.to_send
 WHERE number >= $start AND number < $stop
 
 -- name: fitting
 -- The requests of a stretch that are in the group of its first request and fit into a chunk; the first one always does.
-SELECT count(*), sum(bytes)::BIGINT
+SELECT count(*), sum(line_bytes)::BIGINT
 FROM (
-    SELECT number, bytes, grouping = first_value(grouping) OVER in_order AS alike,
-        sum(bytes + $overhead_bytes) OVER in_order AS so_far
+    SELECT number, line_bytes, grouping = first_value(grouping) OVER in_order AS alike,
+        sum(line_bytes + $overhead_bytes) OVER in_order AS so_far
     FROM work.to_send
     WHERE number >= $start AND number < $stop
     WINDOW in_order AS (ORDER BY number)

@@ -24,7 +24,7 @@ SELECT
     NULL::INTEGER AS max_tokens,
     NULL::TIMESTAMP AS not_before,
     p.earlier_answer,
-    CASE WHEN p.reason = 'failed' THEN coalesce(d.error, 'no rung of the ladder takes this row') END AS error,
+    CASE WHEN p.reason = 'failed' THEN {why_failed} END AS error,
     CASE WHEN p.redo IS NOT NULL OR p.started IS NULL THEN $seq ELSE p.started END AS started,
     $run_id::UUID AS run_id, $now AS recorded_at, $seq AS seq
 FROM work.plan p
