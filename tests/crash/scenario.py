@@ -98,3 +98,17 @@ def rows_csv(count: int = len(BODIES)) -> str:
     """Return the first `count` rows."""
     lines = [f'{number},"{body}"' for number, body in enumerate(BODIES[:count], start=1)]
     return "\n".join(["id,body", *lines]) + "\n"
+
+
+# Two answers of the first model, then a panel over all three providers.
+VOTING = (
+    PIPELINE.replace(
+        'max_tokens = 200\naccept = "score >= 0.5"\n',
+        'max_tokens = 200\nsamples = 2\naccept = "_agreement = 1 AND score >= 0.5"\n',
+    )
+    .replace(
+        f'model = "{HIGH}"\n',
+        f'panel = ["{HIGH}", "openai:gpt-6-luna", "gemini:gemini-3.8-flash"]\naccept = "_agreement > 0.6"\n',
+    )
+    .replace("max_requests = 4", "max_requests = 20")
+)

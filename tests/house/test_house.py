@@ -256,6 +256,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.source.*",
         "engine.upstream.*",
         "engine.waits.*",
+        "engine.votes.*",
     ),
     "engine.notices.*": (*STEPS, "engine.context", "engine.cost.*", "engine.ledger.*", "project.notify"),
     # files to start from

@@ -103,3 +103,135 @@ def test_the_columns_are_the_winners_and_the_cost_is_that_of_all_members(desk: D
     assert (custom_id, batch_id, model) in [each[:3] for each in stored]
     assert model == "gpt-6-luna"
     assert cost == sum((each[3] for each in stored), Decimal(0)) > 0
+
+
+def test_ties_go_to_the_surer_group_and_then_to_the_first_named(desk: Desk) -> None:
+    labels = {"claude-haiku-4-5": ["bug"], "gpt-6-luna": ["other"]}
+    desk.answers(labels)
+    desk.rows(numbered(1))
+    two = HEAD + f"[[models]]\npanel = {json.dumps(THREE[:2])}\nmax_tokens = 300\n"
+    desk.pipeline(two, "first_named")
+    sure = two.replace("[output.fields.score]", "[output.fields.confidence]")
+    desk.pipeline(sure, "surer")
+    desk.run("first_named")
+    assert desk.sql("SELECT label, _agreement FROM first_named") == [("bug", 0.5)]
+
+    lines = [
+        {"model": model, "match": "text number 1", "output": {"label": label, "confidence": sure}}
+        for model, label, sure in (("claude-haiku-4-5", "bug", 0.4), ("gpt-6-luna", "other", 0.9))
+    ]
+    (desk.root / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    desk.emulator.stop()
+    desk.emulator = Emulator(desk.root / ".emulator", answers=desk.root / "answers.jsonl")
+    desk.emulator.start()
+    desk.run("surer")
+    assert desk.sql("SELECT label, _agreement FROM surer") == [("other", 0.5)]
+
+
+def test_a_quorum_that_is_not_reached_is_no_answer(desk: Desk) -> None:
+    desk.answers({"claude-haiku-4-5": ["bug", "bug"], "gpt-6-luna": ["!", "!"], "gemini-3.8-flash": ["!", "bug"]})
+    desk.rows(numbered(2))
+    desk.pipeline(HEAD + PANEL)
+
+    result = desk.run()
+
+    assert (result.rows["accepted"], result.rows["failed"]) == (1, 1)
+    assert desk.table("id, label, _agreement") == [(2, "bug", 1.0)]
+    ((error,),) = desk.sql("SELECT error FROM ledger.row_state WHERE state = 'failed'")
+    assert error == "1 of 3 answers are valid, and the quorum is 2"
+    desk.pipeline(HEAD + PANEL.replace("max_tokens", "quorum = 1\nmax_tokens"))
+    assert desk.plan(redo="accept").requests == 0
+
+
+def test_samples_are_told_apart_and_rows_that_ask_the_same_share_them(desk: Desk) -> None:
+    rows = [{**each, "body": "text number 1"} for each in numbered(3)]
+    desk.answers({"claude-haiku-4-5": ["bug"]})
+    desk.rows(rows)
+    desk.pipeline(BASIC.replace("max_tokens = 200", 'max_tokens = 200\nsamples = 3\naccept = "_agreement = 1"'))
+
+    assert desk.plan().requests == 3
+    assert desk.run().submitted == 3
+    assert desk.table("id, label, _agreement, len(_votes)") == [(n, "bug", 1.0, 3) for n in (1, 2, 3)]
+    assert desk.sql("SELECT count(*) FROM demo WHERE _cost_usd > 0") == [(1,)]
+    assert desk.sql("SELECT sum(_cost_usd) = (SELECT sum(cost_usd) FROM ledger.results) FROM demo") == [(True,)]
+    assert desk.sql("SELECT part, count(*) FROM ledger.requests WHERE leads GROUP BY part ORDER BY part") == [
+        ("1", 1),
+        ("2", 1),
+        ("3", 1),
+    ]
+
+
+def test_an_answer_that_is_stored_is_a_vote_unpaid(desk: Desk) -> None:
+    desk.answers(
+        {"claude-haiku-4-5": ["bug", "other"], "gpt-6-luna": ["bug", "bug"], "gemini-3.8-flash": ["bug", "bug"]}
+    )
+    desk.rows(numbered(2))
+    single = BASIC + "accept = \"label = 'bug'\"\n"
+    desk.pipeline(single + PANEL)
+
+    result = desk.run()
+
+    # The row that goes up to the panel has the answer of one member already.
+    assert result.submitted == 2 + 2
+    assert desk.table("id, label, _rung, _agreement") == [(1, "bug", 1, None), (2, "bug", 2, 2 / 3)]
+    costs = "SELECT sum(cost_usd) FROM ledger.results"
+    assert desk.sql(f"SELECT sum(_cost_usd) = ({costs}) FROM demo") == [(True,)]
+
+
+def test_redo_accept_votes_again_at_no_cost_and_redo_model_buys_what_is_missing(desk: Desk) -> None:
+    desk.answers(
+        {
+            "claude-haiku-4-5": ["bug", "bug"],
+            "gpt-6-luna": ["other", "bug"],
+            "gemini-3.8-flash": ["other", "bug"],
+            "claude-sonnet-4-6": ["bug", "bug"],
+            "claude-opus-4-8": ["billing", "billing"],
+        }
+    )
+    desk.rows(numbered(2))
+    desk.pipeline(HEAD + PANEL + TOP)
+    assert desk.run().submitted == 6
+    assert desk.table("id, label, _rung") == [(1, "other", 1), (2, "bug", 1)]
+
+    # A panel that lost its last member: the vote is a tie, which the first one wins, and `accept` does not hold.
+    desk.pipeline(HEAD + PANEL.replace(json.dumps(THREE), json.dumps(THREE[:2])) + TOP)
+    assert desk.run().submitted == 0
+    assert desk.run(redo="accept").submitted == 1
+    assert desk.table("id, label, _rung, _agreement") == [(1, "billing", 2, None), (2, "bug", 1, 1.0)]
+    assert desk.open_orders() == []
+
+    # A panel with one more member: only that member is asked, for the row that stands on the panel.
+    more = json.dumps([*THREE, "claude-sonnet-4-6"])
+    desk.pipeline(HEAD + PANEL.replace(json.dumps(THREE), more) + TOP)
+    assert desk.plan(redo="model").requests == 1
+    assert desk.run(redo="model").submitted == 1
+    assert desk.table("id, label, len(_votes), _agreement")[1] == (2, "bug", 4, 1.0)
+    assert desk.open_orders() == []
+
+
+def test_a_panel_answers_in_realtime(desk: Desk) -> None:
+    desk.answers(
+        {"claude-haiku-4-5": ["bug", "other"], "gpt-6-luna": ["bug", "bug"], "gemini-3.8-flash": ["bug", "bug"]}
+    )
+    desk.rows(numbered(2))
+    desk.pipeline(HEAD + PANEL.replace("max_tokens", 'mode = "realtime"\nmax_tokens'))
+
+    assert desk.run().submitted == 6
+    assert desk.table("id, label, _agreement") == [(1, "bug", 1.0), (2, "bug", 2 / 3)]
+    assert desk.run().submitted == 0
+
+
+def test_checks_may_read_the_vote_and_an_edit_of_the_prompt_votes_anew(desk: Desk) -> None:
+    desk.answers(
+        {"claude-haiku-4-5": ["bug", "other"], "gpt-6-luna": ["bug", "bug"], "gemini-3.8-flash": ["bug", "billing"]}
+    )
+    desk.rows(numbered(2))
+    checked = HEAD + '[output.checks]\nclear = "len(_votes) = 3 AND _agreement > 0.5"\n' + PANEL
+    desk.pipeline(checked)
+
+    assert desk.run().rows["failed"] == 1
+    assert desk.table("id, label") == [(1, "bug")]
+    desk.pipeline(checked.replace("Auf Deutsch", "Bitte auf Deutsch"))
+    assert desk.run().submitted == 0
+    desk.pipeline(checked.replace("{{ body }}", "{{ body }}!"))
+    assert desk.run().submitted == 6

@@ -122,6 +122,7 @@ def tune_ladder(
     Raises UsageError where a price or every confidence is missing.
     """
     confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
+    sure_by = ["_agreement" if each.votes else confidence for each in file.pipeline.models]
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in known.by_rung.items()}
     if any(each.unpriced for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
@@ -153,7 +154,7 @@ def tune_ladder(
         if wanted.top is not None:
             words = guarantee(len(rows), tuning.claims, wanted.risk, tuning.labels, wanted.top)
             tuning = replace(tuning, guarantee=words)
-    accepts = ladder_accepts(tuning.ladder, wanted.claims, confidence, known.columns)
+    accepts = ladder_accepts(tuning.ladder, wanted.claims, sure_by, known.columns)
     redo_usd = _redo_usd(context, file, params, accepts)
     left_out = len(known.masks) - len(keys)
     return Tuned(
@@ -207,7 +208,7 @@ def tuned_object(found: Tuned) -> dict[str, Any]:
     held, models = found.tuning.measured, found.file.pipeline.models
     return {
         "tuned": [
-            {"rung": rung, "model": models[rung - 1].model, "accept": accept} for rung, accept in found.accepts.items()
+            {"rung": rung, "model": models[rung - 1].name, "accept": accept} for rung, accept in found.accepts.items()
         ],
         "expected": {
             "accuracy": held.accuracy.value,
@@ -329,7 +330,9 @@ def tuned_toml(found: Tuned) -> str:
     parts = []
     for number, rung in enumerate(found.file.pipeline.models, start=1):
         accept = found.accepts.get(number)
-        lines = [f"model = {json.dumps(rung.model)}"]
+        lines = [f"model = {json.dumps(rung.model)}"] if not rung.panel else []
+        lines += [f"samples = {rung.samples}"] if rung.samples > 1 else []
+        lines += [f"panel = {json.dumps([each.model for each in rung.panel])}"] if rung.panel else []
         if accept is not None:
             lines.append(f"accept = {json.dumps(accept)}")
         if number in found.accepts:

@@ -78,14 +78,18 @@ def has_values(claims: Sequence[Claim], answer: Mapping[str, Any] | None) -> tup
 
 
 def ladder_accepts(
-    ladder: Ladder, claims: Sequence[Claim], confidence: str, columns: Sequence[Column]
+    ladder: Ladder, claims: Sequence[Claim], confidences: Sequence[str], columns: Sequence[Column]
 ) -> dict[int, str | None]:
-    """Return the SQL of `accept` for each rung that is used; None for a rung that accepts every valid answer."""
+    """Return the SQL of `accept` for each rung that is used; None for a rung that accepts every valid answer.
+
+    `confidences` has the SQL that says how sure an answer of each rung is.
+    """
     types = {each.name: each.type for each in columns}
     tests = dict.fromkeys(_test(each, types.get(each.field, "VARCHAR")) for each in claims)
     for_values = ladder.for_values if ladder.for_values is not None else ladder.accepts
     found: dict[int, str | None] = {}
     for rung, value, other in zip(ladder.rungs, for_values, ladder.accepts, strict=True):
+        confidence = confidences[rung - 1] if rung <= len(confidences) else ""
         if value == other:
             found[rung] = None if other is None else accept_condition(other, confidence)
         else:

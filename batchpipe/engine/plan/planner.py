@@ -24,7 +24,7 @@ from batchpipe.engine.plan.orders import Order, newest_redo
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
-from batchpipe.engine.plan.row_comparison import bought_sql, compare_rows
+from batchpipe.engine.plan.row_comparison import bought_requests, compare_rows
 from batchpipe.engine.plan.too_long import too_long
 from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
@@ -176,7 +176,7 @@ class Planner:
     def _vote(self, snapshot: Snapshot, orders: Sequence[Order], seq: int) -> None:
         """Cast the votes that stored answers complete. Writes the tables of `find_stored_parts` and `vote_on_plan`."""
         with self._reading() as session:
-            bought = bought_sql(self.resolved, Sql("q.pipeline"))
+            bought = bought_requests(self.resolved)
             find_stored_parts(session, self.resolved, snapshot, DUE_REASONS, bought, newest_redo(orders))
         self._started = seq + 1  # of rows that begin on a panel: their members' answers count from this commit on
         vote_on_plan(self.work, self.resolved, snapshot, self._started, self.now)

@@ -56,7 +56,7 @@ def compare_rows(
     calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
     session.execute(query("pending", pipelines=quote_list(resolved.names)), calls_since)
     fill_rung_settings(session, resolved)
-    session.execute(query("tries", bought=_bought(resolved)))
+    session.execute(query("tries", bought=bought_requests(resolved)))
     _fill_identities(session, resolved, ways)
     _fill_present_outputs(session, resolved, orders, options)
     if options.where is not None:
@@ -157,7 +157,7 @@ def _binds(session: Session, statement: Sql) -> bool:
     return True
 
 
-def _bought(resolved: Resolved) -> Sql:
+def bought_requests(resolved: Resolved) -> Sql:
     """Return SQL for the requests whose answers are taken wherever a rung asks the same.
 
     For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`, and those of

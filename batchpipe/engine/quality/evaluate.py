@@ -25,11 +25,15 @@ from batchpipe.engine.quality.judges import FieldJudge, Judged, JudgeVerdict
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hashes_sql, texts_sql
+from batchpipe.engine.votes.parts import fill_known_votes, known_votes
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
+
+# SQL for how sure an answer is that a vote chose.
+AGREEMENT = Sql("_agreement")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,10 +214,14 @@ class Evaluation:
             )
             session.execute(statement, {"number": contender.number})
             fill_answers(session, Sql("work.to_validate"))
-            session.execute(query("evaluated_costs"))
+            fill_known_votes(session, own)
+            if own.panels:
+                session.execute(query("evaluated_vote_costs"), {"pipeline": own.name})
+            else:
+                session.execute(query("evaluated_costs"))
         rules = side.ladder.answer_rules
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, "work.to_validate")
+        validate_answers(self.work, rules, "work.to_validate", votes=known_votes(own))
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
@@ -233,8 +241,9 @@ class Evaluation:
                 for name in wanted
             ),
         )
+        agreement = [Sql(", v.agreement AS _agreement")] if contender.resolved.panels else []
         read = [sql(", s.{name}", name=quote_identifier(INPUT_PREFIX + name)) for name in sorted(inputs)]
-        selected = joined("", [selected, *read])
+        selected = joined("", [selected, *read, *agreement])
         values = joined(
             "",
             (
@@ -247,9 +256,10 @@ class Evaluation:
         snapshot = self.rows.rows
         statement = query(
             "evaluated_rows",
-            confidence=confidence,
+            confidence=AGREEMENT if contender.resolved.panels else confidence,
             values=values,
             columns=selected,
+            votes=Sql("LEFT JOIN work.known_votes v ON v.custom_id = e.custom_id") if agreement else Sql(""),
             rows=snapshot.relation,
             typed=snapshot.typed(inputs),
         )
@@ -266,8 +276,10 @@ class Evaluation:
         condition = parse_condition(
             self.work.connection,
             given.confidence,
-            fields=names,
+            fields=[*names, *ladder.vote_columns],
             columns=[each.name for each in ladder.input_columns],
             where=ladder.file.where("[eval] confidence"),
         )
+        if condition.outputs & set(ladder.vote_columns):  # NULL for single asks
+            return Sql("NULL"), frozenset(), frozenset()
         return condition.sql, condition.inputs, condition.outputs

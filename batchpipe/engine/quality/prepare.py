@@ -136,23 +136,44 @@ def _side(
     listed = {context.providers.split(each.name) for each in rungs}
     asked = dict.fromkeys(wanted.models)
     others = [each for each in asked if context.providers.split(each) not in listed]
-    models = [*rungs, *(Rung(model=each, max_tokens=rungs[0].max_tokens) for each in others)]
+    room = rungs[0].members[0].max_tokens
+    models = [*rungs, *_members(context, rungs, wanted), *(Rung(model=each, max_tokens=room) for each in others)]
     contenders = []
     for number, rung in enumerate(models, start=1):
         alone = rung.model_copy(update={"accept": None, "when": None})
         pipeline = file.pipeline.model_copy(update={"models": (alone,)})
         own = _named(wanted.kind, resolved(file.model_copy(update={"pipeline": pipeline})))
-        model = context.providers.full_name(own.rungs[0])
+        model = rung.name if rung.votes else context.providers.full_name(own.rungs[0])
         contenders.append(Contender(number=number, model=model, on_ladder=number <= len(rungs), resolved=own))
     return EvaluatedPrompt(label=label, ladder=resolved(file), contenders=tuple(contenders))
+
+
+def _members(context: Context, rungs: Sequence[Rung], wanted: Wanted) -> list[Rung]:
+    """Return the members of panels as rungs of their own, each model with its settings once, where every rung answers
+    every row. Those that are on the ladder or named by themselves are left out.
+    """
+    taken = [(context.providers.split(each.name), each.settings) for each in rungs if not each.votes]
+    taken += [(context.providers.split(each), {}) for each in wanted.models]
+    found = []
+    for each in (member for rung in rungs if rung.votes for member in rung.members) if wanted.every else ():
+        own = (context.providers.split(each.model), each.settings)
+        if own not in taken:
+            taken.append(own)
+            found.append(Rung.model_validate({**each.settings, "model": each.model, "max_tokens": each.max_tokens}))
+    return found
 
 
 def _named(kind: str, resolved: Resolved) -> Resolved:
     """Return `resolved` under the name of an evaluation of its prompt version and its one model."""
     rung = resolved.rungs[0]
     version = as_number(resolved.version_under(NAMING_RECIPE).prompt_version)
-    mark = digest([version, settings_text(rung), rung.max_tokens])[:SHOWN_HASH]
-    model = re.sub(r"[^A-Za-z0-9._-]+", "-", rung.model)
+    given = resolved.file.pipeline.models[0]
+    asked: list[object] = [settings_text(rung), rung.max_tokens]
+    if given.votes:
+        parts = [resolved.rungs[each.seat - 1] for each in resolved.panels[1].parts]
+        asked = [[settings_text(each), each.max_tokens] for each in parts]
+    mark = digest([version, *asked])[:SHOWN_HASH]
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", given.name if given.votes else rung.model)
     name = SEPARATOR.join((resolved.name, kind, model, mark))
     pipeline = resolved.file.pipeline.model_copy(update={"name": name, "renamed_from": None})
     return replace(resolved, file=resolved.file.model_copy(update={"pipeline": pipeline}))

@@ -45,6 +45,7 @@ from batchpipe.engine.run.result import RunResult, end_event
 from batchpipe.engine.run.run_start import record_start, refuse_paused
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.wait import wait_for_upstream
+from batchpipe.engine.votes.cast import votes_went_up
 from batchpipe.engine.waits.questions import gate_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import BatchState
@@ -285,6 +286,7 @@ class PipelineRun:
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
         if repaired is not None:
             self.announce(Event(kind="notice", level="warning", detail=repaired))
+        self._in_flight.due_again |= votes_went_up(self.work, self.resolved)
         if plan.held is None:
             self.planner.forget()
         self._due_requests.load(plan)

@@ -36,7 +36,7 @@ def cast_votes(work: Work, resolved: Resolved) -> None:
     connection = work.connection
     parts = {
         "choice": _by_rung(resolved, lambda panel: _choice(resolved, panel)),
-        "confidence": _confidence(work, resolved),
+        **_confidence(work, resolved),
         "least_valid": _by_rung(resolved, lambda panel: number_sql(panel.quorum) if panel.quorum else HALF),
     }
     connection.execute(query("cast_votes", **parts))
@@ -85,13 +85,17 @@ def _choice(resolved: Resolved, panel: Panel) -> Sql:
     return sql("to_json(struct_pack({fields}))::VARCHAR", fields=joined(", ", fields))
 
 
-def _confidence(work: Work, resolved: Resolved) -> Sql:
-    """Return SQL for how sure a ballot `b` is: the evaluation's confidence, where it reads only the answer."""
+def _confidence(work: Work, resolved: Resolved) -> dict[str, Sql]:
+    """Return SQL for how sure a ballot is, by the evaluation's confidence, and for the fields that this reads.
+
+    It is NULL where the confidence reads more than the answer.
+    """
     given = resolved.file.pipeline.eval
     names = [each.name for each in resolved.columns]
     text = given.confidence if given is not None else "confidence"
+    nothing = {"confidence": Sql("NULL"), "fields": Sql("")}
     if text == "confidence" and "confidence" not in names:
-        return Sql("NULL")
+        return nothing
     condition = parse_condition(
         work.connection,
         text,
@@ -100,13 +104,13 @@ def _confidence(work: Work, resolved: Resolved) -> Sql:
         where=resolved.file.where("[eval] confidence"),
     )
     if condition.inputs or condition.outputs & set(resolved.vote_columns):
-        return Sql("NULL")
+        return nothing
     fields = (
-        sql("{value} AS {name}", value=value_sql(each, "b.output"), name=quote_identifier(OUTPUT_PREFIX + each.name))
+        sql(", {value} AS {name}", value=value_sql(each, "b.output"), name=quote_identifier(OUTPUT_PREFIX + each.name))
         for each in resolved.columns
         if each.name in condition.outputs
     )
-    return sql("(SELECT {value} FROM (SELECT {fields}))", value=condition.sql, fields=joined(", ", [*fields, Sql("1")]))
+    return {"confidence": condition.sql, "fields": joined("", fields)}
 
 
 def record_votes(session: Session, resolved: Resolved, stamp: Mapping[str, object], *, free: bool) -> None:
@@ -134,3 +138,11 @@ def record_stored_parts(
     session.execute(query("follow_stored_parts", pipelines=names, **kept), {**stamp, "started": started})
     session.execute(query("insert_stored_parts"), {**named, "started": started})
     record_votes(session, resolved, named, free=True)
+
+
+def votes_went_up(work: Work, resolved: Resolved) -> bool:
+    """Return whether a vote that the plan cast sends a row up, so that it is due again. Reads `work.voted`."""
+    if not resolved.panels:
+        return False
+    found = work.connection.execute(query("any_vote_went_up")).fetchone()
+    return found is not None and bool(found[0])

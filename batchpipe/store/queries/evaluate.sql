@@ -233,6 +233,36 @@ SELECT
 FROM work.evaluated e
 JOIN priced p USING (custom_id)
 
+-- name: evaluated_vote_costs
+-- What all members cost whose answers were voted on. Of rows that share a request the first has its cost.
+CREATE OR REPLACE TABLE work.evaluated_costs AS
+WITH members AS (
+    SELECT DISTINCT e.key_id, unnest(v.custom_ids) AS custom_id
+    FROM work.evaluated e
+    JOIN ledger.votes v ON v.key_id = e.key_id AND v.pipeline = $pipeline
+    QUALIFY v.seq = max(v.seq) OVER (PARTITION BY e.key_id)
+),
+asked AS (
+    SELECT DISTINCT m.custom_id, q.pipeline, q.key_id, q.started, q.settings, q.part
+    FROM ledger.requests q JOIN (SELECT DISTINCT custom_id FROM members) m USING (custom_id) WHERE q.leads
+),
+priced AS (
+    SELECT a.custom_id, sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, bool_or(r.cost_usd IS NULL) AS unpriced
+    FROM asked a
+    JOIN ledger.requests q ON q.pipeline = a.pipeline AND q.key_id = a.key_id AND q.started = a.started
+        AND q.settings = a.settings AND q.part = a.part AND q.leads
+    JOIN ledger.results r ON r.custom_id = q.custom_id AND NOT r.judged_again
+    GROUP BY a.custom_id
+),
+charged AS (
+    SELECT m.key_id, p.unpriced,
+        CASE WHEN row_number() OVER (PARTITION BY m.custom_id ORDER BY work.draw_order(m.key_id)) = 1 THEN p.cost_usd ELSE 0 END
+            AS cost_usd
+    FROM members m
+    JOIN priced p USING (custom_id)
+)
+SELECT key_id, CASE WHEN NOT bool_or(unpriced) THEN sum(cost_usd) END AS cost_usd FROM charged GROUP BY key_id
+
 -- name: evaluated_rows
 INSERT INTO work.answered
 SELECT number, key_id, valid, accepts, unpriced, cost_usd, TRY({confidence})::DOUBLE{values}
@@ -244,6 +274,7 @@ FROM (
     LEFT JOIN work.validity j USING (key_id)
     LEFT JOIN work.documents d ON d.custom_id = e.custom_id AND j.valid
     LEFT JOIN work.evaluated_costs c ON c.key_id = e.key_id
+    {votes}
     JOIN (SELECT position, md5(key)::UUID AS key_id FROM {rows}) r ON r.key_id = e.key_id
     JOIN {typed} s ON s.position = r.position
 )

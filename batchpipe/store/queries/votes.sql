@@ -173,7 +173,7 @@ WHERE (d.key_id, p.place) NOT IN (SELECT (key_id, place) FROM work.ballots)
 CREATE OR REPLACE TABLE work.votes AS
 WITH chosen AS (
     SELECT b.*, {choice} AS choice, coalesce(TRY(({confidence})::DOUBLE), 0) AS confidence
-    FROM work.ballots b
+    FROM (SELECT b.*{fields} FROM work.ballots b) b
     WHERE b.state = 'valid' AND b.key_id IN (SELECT key_id FROM work.voters)
 ),
 counted AS (
@@ -509,3 +509,6 @@ LEFT JOIN costs c USING (key_id)
 -- name: standing_on_panels
 SELECT d.key_id FROM ledger.decisions d JOIN work.standing s ON s.key_id = d.key_id AND s.seq = d.seq
 WHERE d.pipeline IN ({pipelines}) AND d.rung IN ({panels})
+
+-- name: any_vote_went_up
+SELECT EXISTS (SELECT 1 FROM work.voted WHERE state = 'escalated')
