@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from projects import BASIC, Project, numbered
 
+from batchpipe.common.errors import PipelineError
 from batchpipe.emulator import Emulator
 
 HEAD = BASIC.partition("[[models]]")[0]
@@ -235,3 +236,21 @@ def test_checks_may_read_the_vote_and_an_edit_of_the_prompt_votes_anew(desk: Des
     assert desk.run().submitted == 0
     desk.pipeline(checked.replace("{{ body }}", "{{ body }}!"))
     assert desk.run().submitted == 6
+
+
+def test_check_names_votes_that_cannot_be_cast_and_samples_that_are_the_same(desk: Desk) -> None:
+    desk.rows(numbered(1))
+    words = HEAD.replace('enum = ["billing", "bug", "other"]\n', "")
+    desk.pipeline(words + PANEL)
+    with pytest.raises(PipelineError, match="nothing to vote on"):
+        desk.plan()
+    desk.pipeline(words + PANEL.replace("max_tokens", 'vote = "lable"\nmax_tokens'))
+    with pytest.raises(PipelineError, match="no field 'lable' to vote on"):
+        desk.plan()
+    with pytest.raises(PipelineError, match="a quorum of 4 is more than its 3 answers"):
+        desk.pipeline(HEAD + PANEL.replace("max_tokens", "quorum = 4\nmax_tokens"))
+    with pytest.raises(PipelineError, match="both model and panel"):
+        desk.pipeline(HEAD + PANEL.replace("max_tokens", 'model = "claude-haiku-4-5"\nmax_tokens'))
+    desk.pipeline(BASIC + "samples = 2\ntemperature = 0\n")
+    (warning,) = desk.preview().resolved.warnings
+    assert "mostly the same with temperature = 0" in warning.what

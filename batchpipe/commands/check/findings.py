@@ -87,7 +87,7 @@ def _subject(
         schema=resolved.full_schema,
         rungs=[
             LintedRung(
-                number=number,
+                number=resolved.rung_of(number),
                 model=rung.model,
                 max_tokens=rung.max_tokens,
                 thinks=any(name in rung.settings for name in THINKING),

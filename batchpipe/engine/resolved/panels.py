@@ -9,7 +9,7 @@ from batchpipe.common.errors import Problem
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member
-from batchpipe.providers import Mode, RungSettings
+from batchpipe.providers import Mode, RuleProblem, RungSettings
 from batchpipe.providers.known import KnownProviders
 
 # What a vote adds to a row, with its DuckDB types: conditions and the output table have them beside the fields.
@@ -122,3 +122,18 @@ def can_be_voted_on(node: Any) -> bool:
     kinds = node.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds or []
     return "enum" in node or "const" in node or [each for each in kinds if each != "null"] == ["boolean"]
+
+
+def same_samples(file: PipelineFile) -> list[RuleProblem]:
+    """Return a warning for each rung whose samples a temperature of 0 makes mostly the same."""
+    what = "the samples of `{model}` are mostly the same with temperature = 0, so that they agree whatever they say"
+    return [
+        RuleProblem(
+            key="temperature",
+            what=what.format(model=each.model),
+            hint="Remove temperature, or samples.",
+            level="warning",
+        )
+        for each in file.pipeline.models
+        if each.samples > 1 and each.settings.get("temperature") == 0
+    ]
