@@ -63,7 +63,7 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
 def fill_states(parts: RunParts) -> dict[str, Counter[str]]:
     """Decide what was collected, rows and members of panels; return the number of rows of each chunk by their state.
 
-    Reads `work.outcomes`, `work.sent`, `work.all_documents`, the ledger.
+    Reads `work.outcomes`, `work.sent`, `work.sent_parts`, `work.all_documents`, the ledger.
     Writes `work.verdicts`, and where rungs ask more than once the tables of `vote_on_collected`.
     """
     resolved = parts.resolved

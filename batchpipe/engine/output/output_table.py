@@ -241,7 +241,7 @@ def _merge_collected(session: Session, resolved: Resolved) -> None:
 
 
 def _mark_failed(session: Session, resolved: Resolved, seq: Sql) -> None:
-    """Mark the rows that failed in this commit as not current. Writes the output table."""
+    """Mark the rows that failed in this commit as not current. Reads `work.sent`. Writes the output table."""
     own, keys = output_table(resolved), joined(", ", _values(resolved)[: len(resolved.key_columns)])
     statement = query("failed_now", table=own, values=keys, seq=seq, same_key=_same_key(resolved))
     session.execute(statement, {"prompt_versions": prompt_versions(resolved)})

@@ -187,7 +187,8 @@ class Planner:
         `chosen` is SQL, a further condition on the rows of `work.plan`.
         Of rows that ask the same only the first is sent; the others follow it, or a request in flight.
         Reads `work.plan`, `work.left_out`, `work.rendered`, `work.prints`, `work.ladder`, `ledger.requests`,
-        `ledger.batches`.
+        `ledger.batches`; of panels `work.parts`, `work.rendered_parts`, `work.part_standings`, `work.ballots`,
+        `work.voters`.
         Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS

@@ -191,7 +191,7 @@ def _blocks(
 
     The columns come once as each of `read` reads them. `with_parts` adds how the row's members stand.
 
-    Reads `work.to_render` and the snapshot.
+    Reads `work.to_render`, `work.part_standings` and the snapshot.
     """
     values = "".join(f", {select}" for each in read for select in each.select)
     parts = query("standings_to_render") if with_parts else ""

@@ -203,8 +203,7 @@ class PipelineRun:
         `seen` has what the provider has just said of batches.
         Writes `ledger.orders`, `ledger.events`.
         """
-        context, database = self.context, self.context.database
-        asked = self.options.orders
+        context, database, asked = self.context, self.context.database, self.options.orders
         with database.writing(self.work, self.run_id) as session:
             self._orders = record_orders(
                 session, self.resolved, self.run_id, asked, self.options.where, self.options.withdraw

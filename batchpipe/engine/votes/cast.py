@@ -130,7 +130,7 @@ def record_stored_parts(
     """Record the stored answers that count as votes of due rows, and the votes that they complete.
 
     `kept` is the SQL of what is kept of a row with its request. `started` is the commit that new rows begin with.
-    Reads `work.ballots`, `work.panel_rows`, `work.voters`, `work.votes`, `work.voted`.
+    Reads `work.ballots`, `work.panel_rows`, `work.parts`, `work.voters`, `work.votes`, `work.voted`.
     Writes `ledger.requests`, `ledger.part_decisions`, `ledger.votes`, `ledger.decisions`.
     """
     named = {key: stamp[key] for key in ("pipeline", "run_id", "now", "seq")}

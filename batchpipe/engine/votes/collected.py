@@ -28,7 +28,8 @@ def vote_on_collected(session: Session, resolved: Resolved, *, with_values: bool
     """Cast the votes that the collected answers complete; return the number of rows of each chunk by their new state.
 
     `with_values`: whether `work.sent_values` has the input values that conditions read.
-    Reads `work.outcomes`, `work.verdicts`, `work.sent`, `work.all_documents`, `ledger.part_decisions`.
+    Reads `work.outcomes`, `work.verdicts`, `work.sent`, `work.sent_parts`, `work.parts`, `work.all_documents`,
+    `work.voted`, `ledger.part_decisions`.
     Writes `work.member_standings`, `work.ballots`, `work.voters`, and what `cast_votes` writes.
     """
     session.execute(query("collected_ballots", pipelines=quote_list(resolved.names)))
@@ -49,6 +50,7 @@ def record_collected_votes(
     """Record how the members stand, the votes that were cast, and the rows that wait for other members.
 
     `words` is SQL for what an outcome means.
+    Reads `work.outcomes`, `work.sent`, `work.sent_parts`, `work.verdicts`, `work.voters`.
     Writes `ledger.part_decisions`, `ledger.decisions`, `ledger.votes`.
     """
     session.execute(query("insert_part_decisions", outcome_words=words), {**stamp, "poll_interval": poll_interval})

@@ -59,8 +59,9 @@ def find_stored_parts(
 def vote_on_plan(work: Work, resolved: Resolved, snapshot: Snapshot, started: int, now: datetime) -> None:
     """Cast the vote of each due row whose members have all answered or failed, and say of the row what it comes to.
 
-    Reads `work.found_parts`, `work.to_validate`, `work.answers`.
-    Writes `work.ballots`, `work.voters`, `work.plan`, and what `cast_votes` writes.
+    Reads `work.found_parts`, `work.to_validate`, `work.answers`, `work.panel_rows`, `work.parts`,
+    `work.part_standings`, `work.voted`.
+    Writes `work.documents`, `work.validity`, `work.ballots`, `work.voters`, `work.plan`, and what `cast_votes` writes.
     """
     connection = work.connection
     validate_documents(work, resolved.answer_rules, Sql("work.answers"))
@@ -87,7 +88,7 @@ def fill_known_votes(session: Session, resolved: Resolved) -> None:
 
 
 def known_votes(resolved: Resolved) -> Sql:
-    """Return SQL for the votes on the answers that are validated."""
+    """Return SQL for the votes on the answers that are validated, which are in `work.known_votes`."""
     return Sql("SELECT * FROM work.known_votes") if resolved.panels else NO_VOTES
 
 
