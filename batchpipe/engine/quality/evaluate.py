@@ -225,7 +225,10 @@ class Evaluation:
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:
-        """Add the validated answers of one model, with their confidence, to `work.answered`. Reads `work.known_votes`."""
+        """Add the validated answers of one model, with their confidence, to `work.answered`.
+
+        Reads `work.known_votes`.
+        """
         ladder = side.ladder
         confidence, inputs, outputs = self._confidence(ladder)
         columns = {each.name: each for each in ladder.columns}
