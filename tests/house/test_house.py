@@ -179,6 +179,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.output.*",
         "engine.resolved.*",
         "engine.source.*",
+        "engine.votes.*",
     ),
     "engine.batches.*": (
         *STEPS,
