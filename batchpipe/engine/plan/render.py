@@ -336,7 +336,7 @@ def _rendered_with_parts(
     """
     messages: list[Message] = []
     found = _rendered([row[:-1] for row in block], read, resolved, cache_marks, older_recipes, messages)
-    found |= {name: [None] * len(messages) for name in OF_PARTS}
+    found = {name: list(each) for name, each in found.items()} | {name: [None] * len(messages) for name in OF_PARTS}
     encoders = _encoders(resolved, cache_marks)
     for place, (message, known) in enumerate(zip(messages, [row[-1] for row in block], strict=True)):
         panel = resolved.panels.get(found["next_rung"][place])

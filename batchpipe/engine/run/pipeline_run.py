@@ -280,8 +280,7 @@ class PipelineRun:
                 raise gate
             if not self.confirm(self.resolved, plan):
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
-        self.plan = plan
-        database, orders = self.context.database, self._orders
+        self.plan, database, orders = plan, self.context.database, self._orders
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
         if repaired is not None:
             self.announce(Event(kind="notice", level="warning", detail=repaired))

@@ -100,7 +100,7 @@ def rendered_parts_sql(rendered: Sql) -> Sql:
     # work.rendered_parts: One row is a rendered request of a member of a panel.
     return sql(
         "CREATE OR REPLACE TABLE work.rendered_parts AS "
-        "SELECT t.key_id, f.continues, f.rung, f.place, f.max_tokens, f.bytes, t.request_group "
+        "SELECT t.key_id, f.continues, f.rung, f.place, f.max_tokens, f.bytes, f.line_bytes, t.request_group "
         "FROM (SELECT * FROM {rendered} WHERE place IS NOT NULL) f "
         "JOIN work.rendered t USING (position, continues)",
         rendered=rendered,

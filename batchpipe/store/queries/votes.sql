@@ -133,7 +133,7 @@ SELECT
     d.* REPLACE (
         p.seat AS rung, coalesce(s.attempts, 0) + 1 AS attempt, coalesce(s.transients, 0) AS transients,
         coalesce(f.max_tokens, l.max_tokens) AS max_tokens, coalesce(d.started, $started) AS started, f.bytes AS bytes,
-        NULL AS too_long_for,
+        f.line_bytes AS line_bytes, NULL AS too_long_for,
         CASE WHEN f.bytes + $overhead_bytes <= l.small_until
             THEN (f.bytes + $overhead_bytes)::DECIMAL(18, 0) * l.small_most_input_usd
                 + coalesce(f.max_tokens, l.max_tokens)::DECIMAL(18, 0) * l.small_most_output_usd
@@ -153,7 +153,7 @@ JOIN work.ladder l ON l.rung = p.seat
 LEFT JOIN work.part_standings s ON s.key_id = d.key_id AND s.place = p.place
 JOIN (
     -- What tells the samples of one model apart: the second is another request than the first.
-    SELECT f.key_id, f.continues, f.place, f.max_tokens, f.bytes,
+    SELECT f.key_id, f.continues, f.place, f.max_tokens, f.bytes, f.line_bytes,
         md5(to_json([
             l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR, s.answer, s.error, f.request_group
         ])::VARCHAR)::UUID AS once,
