@@ -289,3 +289,23 @@ def test_what_a_gateway_says_of_the_cost_stands_beside_what_is_computed(gated: G
     gated.project.rows(numbered(7))
     assert gated.call("run", "demo").code == 0
     assert gated.project.sql("SELECT count(*) FROM ledger.results WHERE reported_usd IS NULL") == [(1,)]
+
+
+def test_a_table_of_a_gateways_prices_goes_by_the_gateways_names(gated: Gated) -> None:
+    """The usual name is looked up first. Where only the full price is known it is said of batches, not of realtime."""
+    gated.tables({"aiprime": "GATE_KEY"})
+    settings = gated.project.root / "batchpipe.toml"
+    settings.write_text(settings.read_text().replace("price_factor = 0.4", 'price_provider = "openrouter"'))
+    gated.project.pipeline(BASIC.replace("claude-haiku-4-5", "aiprime:claude-haiku-4-5"))
+    assert gated.call("plan", "demo", "--json").value["estimate"]["full_price"] == ["aiprime:claude-haiku-4-5"]
+    full = "no price in batches is known for"
+    in_batches = gated.call("run", "demo")
+    assert (in_batches.code, full in in_batches.talk + in_batches.out) == (0, True), in_batches.talk
+    day = gated.project.sql("SELECT max(recorded_at) FROM ledger.results")[0][0].date()
+    price = unit_price("openrouter", "anthropic/claude-haiku-4.5", day, "realtime")
+    assert price is not None
+    tokens = gated.project.sql("SELECT sum(input_tokens), sum(output_tokens), sum(cost_usd) FROM ledger.results")[0]
+    assert tokens[2] == tokens[0] * price.steps[0].input + tokens[1] * price.steps[0].output
+    gated.project.rows(numbered(6))
+    at_once = gated.call("run", "demo", "--realtime")
+    assert (at_once.code, full in at_once.talk + at_once.out) == (0, False), at_once.talk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import date
@@ -37,6 +38,7 @@ LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
     input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
     error DOUBLE, seen BIGINT, full_price BOOLEAN)""")
+_DATE = re.compile(r"-(\d{8}|\d{4}-\d\d-\d\d)$")
 EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
 
 
@@ -68,35 +70,48 @@ class PriceBook:
     ) -> Price | None:
         """Return the price of a rung at a provider on `day`; None where no price is known.
 
-        It is the price of the rung's mode, or with `realtime` that of a realtime call.
+        It is the price of the rung's mode, or with `realtime` that of a realtime call. A model has the price of its
+        usual name, else of the provider's own name for it, by which a table of a gateway's prices may go.
         """
         source = self.by_provider.get(provider.name, self.others)
         tier: Tier = "realtime" if realtime or rung.mode == "realtime" else "batch"
-        return unit_price(
-            provider.name,
-            rung.model,
-            day,
-            tier,
-            file=source.file,
-            price_factor=source.factor * provider.rules.price_factor(rung),
-            listed_as=source.listed_as or provider.module.PRICED_AS,
+        found = (
+            unit_price(
+                provider.name,
+                name,
+                day,
+                tier,
+                file=source.file,
+                price_factor=source.factor * provider.rules.price_factor(rung),
+                listed_as=source.listed_as or provider.module.PRICED_AS,
+            )
+            for name in _names(provider, rung.model)
         )
+        return next((each for each in found if each is not None), None)
 
     def rows(self, provider: KnownProvider, models: Iterable[str], day: date) -> list[PriceRow]:
         """Return the prices of `models` of a provider on `day`, each by the name that the provider gives it."""
         source = self.by_provider.get(provider.name, self.others)
         listed_as = source.listed_as or provider.module.PRICED_AS
-        return [
-            row._replace(model=model)
-            for model in models
-            for row in prices_table(
-                [(provider.name, provider.usual_name(model))],
-                [day],
-                file=source.file,
-                price_factor=source.factor,
-                listed_as=listed_as,
+
+        def rows_of(name: str) -> list[PriceRow]:
+            return prices_table(
+                [(provider.name, name)], [day], file=source.file, price_factor=source.factor, listed_as=listed_as
             )
-        ]
+
+        found = {
+            model: next(filter(None, map(rows_of, _names(provider, provider.usual_name(model)))), [])
+            for model in models
+        }
+        return [row._replace(model=model) for model, rows in found.items() for row in rows]
+
+
+def _names(provider: KnownProvider, model: str) -> Iterable[str]:
+    """Return the names that the prices of a model may go by: its usual one, then the provider's own for it, or for the
+    model that it is a dated version of.
+    """
+    undated = _DATE.sub("", model)
+    return dict.fromkeys((model, provider.models.get(model, model), provider.models.get(undated, model)))
 
 
 def settings_text(rung: RungSettings) -> str:

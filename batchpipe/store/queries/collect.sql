@@ -253,7 +253,13 @@ WHERE NOT EXISTS (
 SELECT DISTINCT model FROM work.received WHERE model IS NOT NULL AND billed AND model NOT IN (SELECT model FROM work.prices)
 
 -- name: full_price
-SELECT DISTINCT model FROM work.prices WHERE tier = 'batch' AND NOT exact ORDER BY model
+-- The models of results that are priced as in batches, though only the full price of the model is known.
+SELECT DISTINCT p.model
+FROM work.prices p
+JOIN work.received r ON r.model = p.model
+JOIN work.ended e ON e.chunk_id = r.chunk_id
+WHERE p.tier = 'batch' AND NOT p.exact AND coalesce(r.processing IN ('batch', 'flex'), e.batch_id IS NOT NULL)
+ORDER BY p.model
 
 -- name: not_batch_tier
 SELECT count(*) FROM work.received JOIN work.ended USING (chunk_id)
