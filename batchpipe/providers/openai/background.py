@@ -15,6 +15,8 @@ from batchpipe.providers.shared.http import Client
 _OPEN = ("queued", "in_progress")
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
+# The window is a target: an answer may come a little later.
+HOUR_SECONDS, AFTER_THE_WINDOW = 3_600.0, 1.25
 
 
 def answered_in_background(client: Client, path: str, content: bytes, timeout_seconds: float) -> bytes:
@@ -39,6 +41,12 @@ def answered_in_background(client: Client, path: str, content: bytes, timeout_se
     with suppress(RefusedError, UnavailableError, NotSentError):
         client.call("DELETE", place)
     return content
+
+
+def window_seconds(window: str) -> float:
+    """Return how long an answer is waited for in a window, as `2h`; 0 for what is none."""
+    hours = window.removesuffix("h")
+    return int(hours) * HOUR_SECONDS * AFTER_THE_WINDOW if hours.isdecimal() and hours.isascii() else 0.0
 
 
 def _body(content: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from batchpipe.providers import (
     UnknownOutcomeError,
 )
 from batchpipe.providers.openai import failures, realtime, states
-from batchpipe.providers.openai.background import answered_in_background
+from batchpipe.providers.openai.background import answered_in_background, window_seconds
 from batchpipe.providers.openai.encoding import Endpoint
 from batchpipe.providers.openai.models import model_data
 from batchpipe.providers.openai.rules import Rules
@@ -127,7 +127,7 @@ class Calls(Rules):
                 raise
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
-        """Make one realtime call. One in the background is asked for until it has ended, or the time is over."""
+        """Make one realtime call. One in the background is asked for until it has ended, or its window is over."""
         path = self.endpoint.removeprefix("/v1")
         stream = realtime.is_streamed(params)
         response = self._client.call(
@@ -143,7 +143,8 @@ class Calls(Rules):
             content = self._streamed(response) if stream else response.content
         window = orjson.loads(params).get("background_options", {}).get("completion_window")
         if window is not None:
-            content = answered_in_background(self._client, path, content, timeout_seconds)
+            longest = max(timeout_seconds, window_seconds(str(window)))
+            content = answered_in_background(self._client, path, content, longest)
         # The body stays as it came: it may hold what is no strict JSON, and numbers of many digits.
         body = b" ".join(content.splitlines()).strip(_BLANK)
         if not body.startswith(b"{"):

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from batchpipe.common.errors import CredentialsError
 from batchpipe.emulator import Emulator
 from batchpipe.providers import BatchState, Message, RungSettings, Shipment, UnavailableError
-from batchpipe.providers.openai import provider, rules
+from batchpipe.providers.openai import background, provider, rules
 from batchpipe.providers.openai.calls import Calls
 from batchpipe.providers.openai.encoding import CHAT
 from batchpipe.providers.openai.failures import error_body, late_refusal
@@ -257,13 +257,19 @@ def test_a_stream_that_breaks_off_is_no_answer() -> None:
         body_of(CHAT, ['data: {"choices":[{"delta":{"content":"x"}}]}', "data: [DONE]", "data: {"])
 
 
-def test_a_call_in_the_background_is_fetched_and_deleted(service: Service) -> None:
+def test_a_call_in_the_background_is_fetched_and_deleted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take its window, which is longer than any other call may take."""
     asked = params("slow", service.calls, background="8h")
     line = json.loads(service.calls.answer("id-1", asked, headers={}, timeout_seconds=10).line)
     assert (line["window"], line["response"]["body"]["status"]) == ("8h", "completed")
     with pytest.raises(openai.NotFoundError):
         service.sdk.responses.retrieve(line["response"]["body"]["id"])
+    service.faults(delay_seconds=1.5)
+    late = json.loads(service.calls.answer("id-2", asked, headers={}, timeout_seconds=0.5).line)
+    assert late["response"]["body"]["status"] == "completed"
+    assert [background.window_seconds(each) for each in ("2h", "8h", "auto")] == [9_000, 36_000, 0]
     service.faults(delay_seconds=3600)
+    monkeypatch.setattr(background, "HOUR_SECONDS", 0.01)
     with pytest.raises(UnavailableError, match="in time"):
         service.calls.answer("id-1", asked, headers={}, timeout_seconds=0.5)
 
