@@ -62,7 +62,11 @@ def parse(text: str, *, name: str = "", where: str = "pipeline") -> Pipeline:
 
 def dump(pipeline: Pipeline) -> str:
     """Return `pipeline` as TOML with all defaults; `parse(dump(pipeline)) == pipeline`."""
-    return tomli_w.dumps(_toml(pipeline.model_dump(by_alias=True, exclude_none=True)))
+    data = pipeline.model_dump(by_alias=True, exclude_none=True)
+    local = data.pop("local", None)
+    if local is not None:
+        data["models"] = [local, *data["models"]]
+    return tomli_w.dumps(_toml(data))
 
 
 def _toml(value: Any) -> Any:
@@ -132,13 +136,26 @@ def _validated(data: dict[str, Any], problems: ProblemList) -> Pipeline:
         problems.add(("models",), "[models] is a single table, but the ladder is a list of tables", hint)
         data["models"] = [data["models"]]
     try:
-        pipeline = Pipeline.model_validate(data, by_alias=True, by_name=False)
+        pipeline = Pipeline.model_validate(_with_local(data, problems), by_alias=True, by_name=False)
     except ValidationError as error:
         problems.add_validation(error)
         raise PipelineError.from_problems(problems.in_order) from error
     if problems.in_order:
         raise PipelineError.from_problems(problems.in_order)
     return pipeline
+
+
+def _with_local(data: dict[str, Any], problems: ProblemList) -> dict[str, Any]:
+    """Return `data` with the local rung, if `[[models]]` begins with it, under a key of its own."""
+    models = data.get("models")
+    if "local" in data:
+        problems.add(
+            ("local",), 'unknown key "local"', 'Write [[models]] with model = "local", before the other rungs.'
+        )
+    if not (isinstance(models, list) and models and rules.is_local(models[0])):
+        return {key: value for key, value in data.items() if key != "local"}
+    problems.first_is_local = True
+    return {**data, "models": models[1:], "local": models[0]}
 
 
 def _text_of(name: Any, root: Path, problems: ProblemList, key: tuple[str, ...], what: str) -> str | None:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from batchpipe.pipeline.codes import Code
 from batchpipe.pipeline.review_table import Review
-from batchpipe.pipeline.sending import Chunking, Retry, Rung
+from batchpipe.pipeline.sending import Chunking, LocalRung, Retry, Rung
 from batchpipe.pipeline.value_types import (
     NAME_PATTERN,
     Dollars,
@@ -243,6 +243,7 @@ class Pipeline(Frozen):
     prompt: Prompt
     output: Output
     models: tuple[Rung, ...] = Field(min_length=1, description="The ladder, cheapest first.")
+    local: LocalRung | None = None  # in the file the first of `[[models]]`
     chunking: Chunking = Chunking()
     retry: Retry = Retry()
     rerun: Rerun = Rerun()
@@ -304,12 +305,17 @@ class PipelineFile(Frozen):
         return self.model_copy(update={"in_realtime": True}) if wanted else self
 
     def where(self, toml_path: str = "") -> str:
-        """Return the place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`."""
+        """Return the place of `toml_path` for an error message: `pipelines/x.toml:8 [input] key`.
+
+        A rung of `[[models]]` is counted without the local one, which has the number 0.
+        """
         try:
             shown = self.path.relative_to(self.root)
         except ValueError:
             shown = self.path
         if self.section:
             toml_path = re.sub(r"^(\[\[?)(?=(prompt|models)\b)", lambda found: f"{found[1]}{self.section}.", toml_path)
+        if self.pipeline.local is not None and not self.section:
+            toml_path = re.sub(r"^(\[\[models\]\]) (\d+)", lambda found: f"{found[1]} {int(found[2]) + 1}", toml_path)
         line = self.lines.get(toml_path)
         return f"{shown}{f':{line}' if line else ''} {toml_path}".rstrip()

@@ -46,6 +46,7 @@ class ProblemList:
     lines: Mapping[Path, int]
     found: list[tuple[int, Problem]] = field(default_factory=list)
     reported: set[Path] = field(default_factory=set)
+    first_is_local: bool = False  # the first of `[[models]]` was validated apart from the others
 
     def add(self, path: Path, what: str, hint: str) -> None:
         """Add a mistake at `path`."""
@@ -79,6 +80,10 @@ class ProblemList:
     def _key_path(self, location: tuple[int | str, ...], *, missing: bool) -> Path:
         """Return pydantic's location without the parts that are no keys: the branches of unions."""
         path: Path = ()
+        if self.first_is_local and location[0] == "local":
+            location = ("models", 0, *location[1:])
+        elif self.first_is_local and location[0] == "models" and len(location) > 1:
+            location = ("models", int(location[1]) + 1, *location[2:])
         for position, part in enumerate(location):
             there = value_at(path, self.data)
             known = isinstance(there, Mapping) and part in there

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchpipe.pipeline.sending import LOCAL
 from batchpipe.pipeline.type_words import models_schema, options, type_text
 
 TITLE = "batchpipe pipeline"
@@ -63,7 +64,7 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
     for key, node in root["properties"].items():
         [kind, *_] = options(node)
         if kind.get("type") == "array":
-            [item] = options(kind["items"])
+            item, *others = options(kind["items"])
             yield from _table_rows(f"[[{key}]]", item)
             yield (
                 f"[[{key}]] ...",
@@ -71,6 +72,8 @@ def _rows() -> Iterator[tuple[str, str, str, str]]:
                 "",
                 "The provider's own settings: temperature, effort, thinking, ...",
             )
+            for other in others:
+                yield from _table_rows(f'[[{key}]] "{LOCAL}":', other)
         elif "properties" in kind:
             yield from _table_rows(f"[{key}]", kind)
         else:

@@ -18,11 +18,12 @@ from batchpipe.pipeline.field_rules import (
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.places import Path
 from batchpipe.pipeline.problems import nearest
-from batchpipe.pipeline.sending import Rung
+from batchpipe.pipeline.sending import LOCAL, LocalRung, Rung
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TABLE_NAME = re.compile(r"[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)?")
 RESERVED_NAMES = ("row", "fields")
+NEXT_RUNG = 'Add [[models]] after it, such as model = "claude-haiku-4-5" with max_tokens: it learns from their answers.'
 
 
 def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -35,6 +36,7 @@ def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(data.get("output"), Mapping):
         yield from _output(data["output"], table(data, "input"), data.get("name"))
     yield from _models(data.get("models"), ("models",))
+    yield from _local(data)
     yield from _blank(table(data, "review"), ("review",), ("where",))
     yield from _compared(table(table(data, "eval"), "fields"))
     yield from _eval(data)
@@ -209,7 +211,8 @@ def _models(data: Any, path: Path) -> Iterator[Finding]:
             hint = 'Write "model" or "provider:model".'
             yield (*path, index, "model"), f'"{model}" names no model', hint
         yield from _blank(rung, (*path, index), ("accept", "when"))
-        yield from _asked(rung, (*path, index))
+        if not is_local(rung):
+            yield from _asked(rung, (*path, index))
 
 
 def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -249,6 +252,38 @@ def _asked(rung: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     quorum = rung.get("quorum")
     if isinstance(quorum, int) and isinstance(count, int) and 1 < count < quorum:
         yield (*path, "quorum"), f"a quorum of {quorum} is more than its {count} answers", f"Write at most {count}."
+
+
+def is_local(rung: Any) -> bool:
+    """Return whether a table of `[[models]]` is the local rung."""
+    return isinstance(rung, Mapping) and rung.get("model") == LOCAL
+
+
+def _local(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the mistakes of local rungs: one that is not the first, is alone, judges, or has keys of a provider."""
+    models = data.get("models")
+    rungs = models if isinstance(models, list) else [models]
+    for index, rung in enumerate(rungs):
+        if not is_local(rung):
+            continue
+        path = ("models", index)
+        if index:
+            hint = "Move it before the other rungs, and keep one of it."
+            yield (*path, "model"), "the local model is not the first rung", hint
+        elif len(rungs) == 1:
+            yield (*path, "model"), "the local model is the only rung, and has nothing to learn from", NEXT_RUNG
+        for key in rung:
+            if key not in LocalRung.model_fields:
+                known = ", ".join(name for name in LocalRung.model_fields if name != "model")
+                yield (*path, key), f'the local model has no "{key}"', f"Remove it. Its keys: {known}."
+        if not str(rung.get("accept", "-")).strip():
+            yield (*path, "accept"), "accept is empty", 'Write accept = "_confidence >= 0.9".'
+    for name, judge in table(table(data, "eval"), "fields").items():
+        given = judge.get("models") if isinstance(judge, Mapping) else None
+        for index, rung in enumerate(given if isinstance(given, list) else ()):
+            if is_local(rung):
+                hint = "Write the name of a provider's model."
+                yield ("eval", "fields", name, "models", index, "model"), "a judge cannot be the local model", hint
 
 
 def _compared(fields: Mapping[str, Any]) -> Iterator[Finding]:

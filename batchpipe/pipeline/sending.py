@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from batchpipe.pipeline.value_types import Frozen, Names, Share, Size, Whole
+from batchpipe.pipeline.value_types import Frozen, Names, PartOfAll, Share, Size, Whole
+
+# The reserved name of the rung whose model a pipeline trains itself.
+LOCAL = "local"
+# The settings of all its versions, as `--redo model` compares them.
+LOCAL_SETTINGS = '{"model": "local"}'
+# What its `accept` calls the model's confidence, and the column of the output table that has it.
+CONFIDENCE_COLUMN = "_confidence"
 
 # Each member has a number among the bits that say which rungs a row may use.
 MOST_VOTES = 15
@@ -106,6 +113,27 @@ class Rung(BaseModel):
         if self.panel:
             return f"panel of {len(self.panel)}"
         return f"{self.samples} x {self.model}" if self.samples > 1 else self.model or ""
+
+
+class LocalRung(Frozen):
+    """`[[models]] model = "local"`: the first rung, a small model that learns from the answers of the others."""
+
+    model: Literal["local"] = Field(description="The reserved name of the model that the pipeline trains itself.")
+    accept: str = Field(description="SQL over fields and `_confidence`; rows that do not satisfy it go up a rung.")
+    when: str | None = Field(default=None, description="SQL over input columns; only such rows use this rung.")
+    columns: Names = Field(
+        default=(),
+        description="Text columns, or columns of numbers (embeddings), that it reads; default: the text columns that "
+        "the prompt uses.",
+    )
+    audit: Share = Field(
+        default=0.02, gt=0, description="Share of the rows it is sure of that are asked of the next rung all the same."
+    )
+    target: PartOfAll | None = Field(
+        default=None,
+        gt=0,
+        description="Share of rows that must be right: with gold a new version answers only after the exact test.",
+    )
 
 
 class Chunking(Frozen):

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from batchpipe.pipeline.model import Pipeline
+from batchpipe.pipeline.sending import LOCAL
 
 PLAIN = {
     "string": "a string",
@@ -28,8 +29,16 @@ Node = Mapping[str, Any]
 
 @cache
 def models_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the models, as pydantic writes it."""
-    return Pipeline.model_json_schema()
+    """Return the JSON Schema of the models, as pydantic writes it.
+
+    The local rung stands among the tables of `[[models]]`, as in the file.
+    """
+    schema = Pipeline.model_json_schema()
+    del schema["properties"]["local"]
+    models = schema["properties"]["models"]
+    schema["$defs"]["Rung"]["properties"]["model"]["not"] = {"const": LOCAL}
+    models["items"] = {"anyOf": [models["items"], {"$ref": "#/$defs/LocalRung"}]}
+    return schema
 
 
 def resolved(node: Node) -> Node:

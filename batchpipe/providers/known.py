@@ -162,4 +162,6 @@ class KnownProviders:
 
 def with_provider(provider: str | None, model: str) -> str:
     """Return a model as it is shown: with its provider before it, unless that is the usual one."""
+    if provider is not None and model.startswith(f"{provider}:"):
+        return model
     return model if provider in (None, "", DEFAULT_PROVIDER) else f"{provider}:{model}"

@@ -19,6 +19,7 @@ from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object
 from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.printing.estimates import estimate_object
+from batchpipe.commands.printing.local_rung import local_text
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
@@ -99,6 +100,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
     }
     if done.asked:
         value["in_realtime"] = done.asked
+    if done.local is not None:
+        value["local"] = asdict(done.local)
     if found.edits:
         value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:
@@ -152,6 +155,8 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
     if found.meanwhile is not None and found.meanwhile.requests:
         sent = f"{count(found.meanwhile.requests, 'request')} of new rows, about "
         lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
+    if found.plan.local is not None:
+        lines.append(local_text(found.plan.local))
     for edit in found.edits:
         lines.append(f"{safe(edit.what)}: answers stay, and nothing is paid for it")
         again = suggest(f"run {found.resolved.name} --redo {edit.argument}")

@@ -72,6 +72,8 @@ def result_object(ended: Ended, again: str | None = None) -> dict[str, Any]:
         further["in_realtime"] = result.asked
     if result.waits_for:
         further["waits_for"] = list(result.waits_for)
+    if result.local is not None:
+        further["local"] = dict(result.local)
     return {
         "pipeline": result.pipeline,
         "run_id": result.run_id or None,
@@ -154,6 +156,11 @@ def _result_pairs(ended: Ended, call: Call, database: Path) -> list[tuple[str, o
     found: list[tuple[str, object]] = [("rows", _rows(result.rows))]
     if result.submitted:
         found.append(("sent", _sent(result)))
+    if result.local is not None and result.local["answered"]:
+        answered = count(result.local["answered"], "row")
+        found.append(("local", f"{answered} by {result.local['model']} at no cost; {safe(result.local['says'])}"))
+    elif result.local is not None:
+        found.append(("local", safe(result.local["says"])))
     if result.attempts:
         tokens = f"{count(result.tokens['input'])} in, {count(result.tokens['output'])} out"
         cached = result.tokens["cache_read"]

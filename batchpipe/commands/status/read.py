@@ -12,6 +12,7 @@ from typing import Any
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_object
 from batchpipe.commands.printing.text import count
+from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_models
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
@@ -98,7 +99,8 @@ class Status:
     the bytes of all files that are kept of their chunks. `holder` names the process that holds the pipeline's lock.
     `waits` says which requests wait for room in which budget, `troubles` what else is waited for. `to_take_in` says
     what a run takes in from the raw folder. `evaluations` are the open chunks of the pipeline's evaluations and of
-    their judges, `evaluations_usd` is what their answers have cost; neither is in the other numbers.
+    their judges, `evaluations_usd` is what their answers have cost; neither is in the other numbers. `local` are the
+    versions of the local model.
     """
 
     pipeline: str
@@ -117,6 +119,7 @@ class Status:
     to_take_in: Mapping[str, Any]
     troubles: Sequence[Wait]
     waits: str | None = None
+    local: Sequence[LocalModelStatus] = ()
 
 
 def chosen(call: Call, arguments: Sequence[str]) -> tuple[list[Named], bool]:
@@ -208,6 +211,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         waits=awaited_room(session, pipelines),
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
+        local=read_local_models(session, named.file),
         troubles=read_waits(session, sorted({*named.names, *(each.pipeline for each in evaluating)}), of_family),
     )
 

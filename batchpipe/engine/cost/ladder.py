@@ -21,6 +21,7 @@ from batchpipe.engine.cost.forecast import (
 from batchpipe.engine.cost.most import NO_MARKS, most_prices
 from batchpipe.engine.cost.pricing import Price, PriceFile, PriceRow, PriceStep, Tier, prices_table, unit_price
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.pipeline.sending import LOCAL_SETTINGS
 from batchpipe.providers import REGISTRY, RungSettings
 from batchpipe.providers.known import KnownProvider
 from batchpipe.sql.quoting import Sql, joined, quote_list, sql
@@ -122,6 +123,12 @@ def settings_text(rung: RungSettings) -> str:
     """
     gateway = {} if rung.provider in ("", *REGISTRY) else {"provider": rung.provider}
     return json.dumps({"model": rung.model, **gateway, **rung.settings}, sort_keys=True, default=str)
+
+
+def present_settings(resolved: Resolved) -> list[str]:
+    """Return the settings of every rung of the ladder. All versions of the local model have the same."""
+    local = [LOCAL_SETTINGS] if resolved.local is not None else []
+    return [*local, *(settings_text(each) for each in resolved.rungs)]
 
 
 def providers_of(resolved: Resolved) -> list[str]:

@@ -102,6 +102,7 @@ def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
         "chunking": pipeline.chunking.model_copy(update={"group_by": ()}),
         "rerun": Rerun(),
         "pilot": None,
+        "local": None,
     }
     text = file.query
     if gold:

@@ -264,6 +264,7 @@ def _sources(
             pipelines=quote_list(resolved.names),
             document=renamed_document_sql(Sql("coalesce(h.after, r.output)"), resolved.answer_rules.renames),
             columns=joined(", ", _values(resolved)),
+            beside=query("beside_local") if resolved.local is not None else Sql(""),
             complete=joined(" AND ", [Sql("true"), *_complete(resolved)]),
             prompt_versions=quote_list(prompt_versions(resolved)),
             reviewed=reviewed,
@@ -369,7 +370,7 @@ def _values(resolved: Resolved) -> list[Sql]:
         )
         for each in resolved.include_columns
     ]
-    return [*keys, *fields, *included]
+    return [*keys, *fields, *included, *([Sql('l.confidence AS "_confidence"')] if resolved.local else [])]
 
 
 def _complete(resolved: Resolved) -> list[Sql]:
@@ -384,8 +385,7 @@ def _complete(resolved: Resolved) -> list[Sql]:
 
 def _was_made(session: Session, resolved: Resolved, table: str) -> bool:
     """Return whether the ledger knows that this pipeline made a table of this name. Reads `ledger.events`."""
-    statement = query("output_made", pipelines=quote_list(resolved.names))
-    return bool(session.one(statement, {"table": table})[0])
+    return bool(session.one(query("output_made", pipelines=quote_list(resolved.names)), {"table": table})[0])
 
 
 def _described(session: Session, resolved: Resolved) -> list[tuple[str, str]]:

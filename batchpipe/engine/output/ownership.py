@@ -8,6 +8,7 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import ADDED_COLUMNS
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
 from batchpipe.sql.quoting import Sql, folded, folded_sql, quote_literal, quote_table, shown_table, sql, table_parts
 from batchpipe.store.database import Session
 from batchpipe.store.output_marks import OutputMark, marked_comment, read_mark
@@ -70,6 +71,7 @@ def table_columns(resolved: Resolved) -> list[tuple[str, str]]:
         *((each.name, each.type) for each in resolved.include_columns),
         *ADDED_COLUMNS,
         *resolved.vote_columns.items(),
+        *(((CONFIDENCE_COLUMN, "DOUBLE"),) if resolved.local is not None else ()),
     ]
 
 

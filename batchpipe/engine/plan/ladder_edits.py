@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from batchpipe.common.lazy_dataclass import dataclass
-from batchpipe.engine.cost.ladder import settings_text
+from batchpipe.engine.cost.ladder import present_settings
 from batchpipe.engine.plan.orders import Order, make_order
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
@@ -44,7 +44,7 @@ def ladder_edits(session: Session, resolved: Resolved) -> list[LadderEdit]:
     words = list(dict.fromkeys(each for accepts in before for each in _accept_words(accepts, today)))
     if words:
         edits.append(LadderEdit(argument="accept", what="; ".join(words)))
-    present = quote_list(settings_text(each) for each in resolved.rungs)
+    present = quote_list(present_settings(resolved))
     if session.one(query("any_settings_off_the_ladder", pipelines=names, present=present))[0]:
         gone = session.rows(query("models_off_the_ladder", pipelines=names, present=present))
         if gone:

@@ -5,6 +5,7 @@ An order is recorded once, with its commit, and followed by every run until it i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,14 +13,15 @@ import duckdb
 
 from batchpipe.common.errors import UsageError
 from batchpipe.common.lazy_dataclass import dataclass
-from batchpipe.engine.cost.ladder import settings_text
+from batchpipe.engine.cost.ladder import present_settings
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.votes.parts import fill_parts
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -28,14 +30,16 @@ OrderKind = Literal["redo", "keep", "retry_failed"]
 # The commit of an order that is only asked about: it is newer than every recorded one.
 NOT_RECORDED = 1 << 62
 STANDING_OUTPUT = Sql("o.output")
+LOCAL_VERSION = re.compile(rf"{LOCAL}(:v[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """Describes one order.
 
-    `argument` is `all`, `model`, `accept` or a condition in SQL, `selection` the condition of `--where`. `seq` is the
-    commit that recorded it, `number` the name that people use.
+    `argument` is `all`, `model`, `accept`, `local` (rows that the local model answered), `local:v7` or a condition in
+    SQL, `selection` the condition of `--where`. `seq` is the commit that recorded it, `number` the name that people
+    use.
     """
 
     kind: OrderKind
@@ -53,8 +57,13 @@ class Order:
         return (
             self.kind == "keep"
             or self.selected is not None
-            or (self.kind == "redo" and self.argument not in ("all", "model"))
+            or (self.kind == "redo" and self.argument not in ("all", "model") and not is_local_version(self.argument))
         )
+
+
+def is_local_version(argument: str) -> bool:
+    """Return whether a `--redo` names the local model, or a version of it: `local`, `local:v7`."""
+    return LOCAL_VERSION.fullmatch(argument) is not None
 
 
 def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
@@ -86,9 +95,9 @@ def make_order(
     """
     condition = None
     plain = ("all", "model", "accept") if kind == "redo" else ("all",)
-    if argument not in plain:
+    if argument not in plain and not (kind == "redo" and is_local_version(argument)):
         condition = order_condition(resolved, connection, argument, f"--{kind.replace('_', '-')}")
-    if argument == "accept" and not any(resolved.answer_rules.accepts):
+    if argument == "accept" and not any(resolved.answer_rules.accepts) and resolved.local is None:
         what = "`--redo accept` needs an `accept` in the ladder, and no rung has one"
         raise UsageError(what, where=resolved.file.where("[[models]] accept"), hint='Add accept = "confidence >= 0.8".')
     selected = order_condition(resolved, connection, selection, "--where") if selection else None
@@ -188,7 +197,7 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
         elif order.argument == "all":
             wanted = Sql("SELECT key_id, 'fresh' FROM work.standing WHERE started < $seq")
         elif order.argument == "model":
-            present = quote_list(settings_text(each) for each in resolved.rungs)
+            present = quote_list(present_settings(resolved))
             wanted = query("redo_model", present=present, pipelines=quote_list(resolved.names))
             if resolved.panels:
                 wanted = _of_panels(session, resolved, "redo_missing_parts", wanted)
@@ -196,6 +205,9 @@ def fill_redo(session: Session, resolved: Resolved, snapshot: Snapshot, orders: 
             wanted = _redo_accept(resolved, snapshot)
             if resolved.panels:
                 wanted = _of_panels(session, resolved, "redo_votes", wanted)
+        elif is_local_version(order.argument):
+            local = quote_literal(order.argument)
+            wanted = query("redo_local", version=local, pipelines=quote_list(resolved.names))
         else:
             assert order.condition is not None
             relation = output_relation(resolved, snapshot, order.condition)
@@ -233,9 +245,19 @@ def _of_panels(session: Session, resolved: Resolved, statement: str, others: Sql
     )
 
 
+def _redo_local_accept(resolved: Resolved, snapshot: Snapshot) -> list[Sql]:
+    """Return the same for the local model, whose confidence is recorded beside its answers."""
+    if resolved.local is None:
+        return []
+    accept = resolved.local.accept
+    sure = query("local_confidence", column=quote_identifier(OUTPUT_PREFIX + CONFIDENCE_COLUMN))
+    relation = output_relation(resolved, snapshot, accept, extra=sure, document=Sql("o.answer"))
+    return [query("redo_local_accept", relation=relation, truth=accept.truth)]
+
+
 def _redo_accept(resolved: Resolved, snapshot: Snapshot) -> Sql:
     """Return SQL for the rows whose stored answer no longer passes the `accept` of the rung that gave it."""
-    parts = []
+    parts = _redo_local_accept(resolved, snapshot)
     for rung, accept in enumerate(resolved.answer_rules.accepts, start=1):
         if accept is None or rung == resolved.height or rung in resolved.panels:
             continue

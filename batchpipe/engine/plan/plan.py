@@ -12,6 +12,7 @@ from batchpipe.decide.caching import count_primes
 from batchpipe.decide.chunking import Chunk
 from batchpipe.decide.deadline import BatchTime
 from batchpipe.engine.cost.estimate import Estimate
+from batchpipe.engine.local.plan_part import LocalPlan
 from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample
 from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.source.snapshot import Snapshot
@@ -95,6 +96,7 @@ class Plan:
     asked: int = 0  # of the requests, those of rungs in realtime
     asked_chunks: int = 0
     hurry: Hurry | None = None
+    local: LocalPlan | None = None  # what the local rung answers, where the ladder has one
 
     @property
     def input(self) -> int:

@@ -17,6 +17,7 @@ from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
+from batchpipe.engine.local.plan_part import LocalRows
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
@@ -50,7 +51,8 @@ STAYS = Sql(
 )
 # SQL over `work.candidates c`: the row goes on where it is, by a retry or on the next rung.
 CONTINUES = Sql(
-    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') AND (c.rungs >> (c.rung - 1)::UINTEGER) & 1 = 1)"
+    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
+    "AND (c.rungs >> (greatest(c.rung, 1) - 1)::UINTEGER) & 1 = 1)"
 )
 
 
@@ -60,7 +62,7 @@ class Planner:
 
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
     `linked` are the pipelines that renames link to this one, in either direction. `leaves_out`: the rows of
-    `work.left_out` are not sent. `watch` is told how far it is.
+    `work.left_out` are not sent. `watch` is told how far it is. `local` chooses the rows of the local rung.
     """
 
     resolved: Resolved
@@ -75,6 +77,7 @@ class Planner:
     linked: Sequence[str] = ()
     leaves_out: bool = False
     watch: Callable[[Phase], None] | None = None
+    local: LocalRows | None = None
     now: datetime = field(init=False)
     _started: int = field(default=0, init=False)
 
@@ -192,11 +195,9 @@ class Planner:
         Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
-        limit = (
-            sql("ORDER BY work.draw_order(key_id) LIMIT {limit}", limit=number_sql(int(options.limit)))
-            if options.limit is not None
-            else Sql("")
-        )
+        limit = Sql("")
+        if options.limit is not None:
+            limit = sql("ORDER BY work.draw_order(key_id) LIMIT {limit}", limit=number_sql(int(options.limit)))
         if self.leaves_out:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.left_out)", chosen=chosen)
         if self.resolved.panels:
@@ -206,6 +207,8 @@ class Planner:
         self.work.connection.execute(statement, parameters)
         if self.resolved.panels:
             self.work.connection.execute(query("due_parts"), parameters | {"started": self._started})
+        if self.local is not None:
+            self.local.choose(self.work, holds=options.sample is not None and chosen is not EVERY_ROW)
         with self._reading() as session:
             elsewhere = [each for each in self.linked if each not in self.resolved.names]
             if elsewhere:
@@ -277,6 +280,7 @@ class Planner:
             too_long=too_long(session, self.resolved) if chunks else (),
             asked=asked,
             asked_chunks=asked_chunks,
+            local=self.local.plan(self.work) if self.local is not None else None,
         )
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
@@ -393,5 +397,4 @@ class Planner:
 
     def _count(self, statement: str) -> int:
         """Return the number that `statement` selects."""
-        row = self.work.connection.execute(statement).fetchone()
-        return int(row[0]) if row else 0
+        return int((self.work.connection.execute(statement).fetchone() or (0,))[0])

@@ -10,6 +10,7 @@ from batchpipe.engine.batches.result_lines import line_faults
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.ledger.raw_folder import COMPRESSED
 from batchpipe.engine.realtime.journal import asked_ids, cut_torn_line
+from batchpipe.pipeline.sending import LOCAL
 from batchpipe.providers import BatchState, Ended
 from batchpipe.store.queries import query
 
@@ -31,6 +32,10 @@ class ChunkClosing:
         `work.chosen_lines`, `work.received`, and what a collected batch writes.
         """
         parts = self.collector.parts
+        if batch.provider == LOCAL:
+            from batchpipe.engine.realtime.local_chunk import close_local_chunk
+
+            return close_local_chunk(parts, batch, parts.raw_folder.results(batch.chunk_id))
         asked = asked_ids(parts.raw_folder, batch.chunk_id)
         path = parts.raw_folder.results(batch.chunk_id)
         if path is not None and not path.name.endswith(COMPRESSED):

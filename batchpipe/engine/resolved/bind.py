@@ -9,6 +9,7 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.common.lazy_dataclass import dataclass
+from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import PipelineFile
@@ -29,15 +30,18 @@ class Conditions:
     checks: Mapping[str, Condition]
     rerun: Rerun
     review: Condition | None
+    local: ResolvedLocalRung | None = None
 
     @property
     def inputs(self) -> set[str]:
-        """Return the input columns that `accept`, `when` and checks read. They are part of the input hash.
+        """Return the input columns that `accept`, `when`, checks and the local rung read. They are part of the input
+        hash.
 
         `[rerun]` and `[review]` are not: they read the present row.
         """
         every = (*self.accepts, *self.whens, *self.checks.values())
-        return {name for each in every if each is not None for name in each.inputs}
+        local = self.local.inputs if self.local is not None else set()
+        return {name for each in every if each is not None for name in each.inputs} | local
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.child_tables import child_table_problems
 from batchpipe.engine.resolved.contents import contents_of, whens_with_contents
+from batchpipe.engine.resolved.local_rung import ResolvedLocalRung, local_rung_reader
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of, same_samples
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
@@ -68,7 +69,7 @@ class Resolved:
     """A pipeline with everything looked up. `hash_columns` are the columns of the input hash, in its order.
 
     `rungs` are the ladder's, from number 1, and after them the members of panels that have no number of a rung.
-    `panels` are the rungs that ask a row more than once, by their number.
+    `panels` are the rungs that ask a row more than once, by their number. `local` is rung 0, which is trained here.
     Rules, limits and the form of the schema are those of the provider of each rung: a ladder may mix providers.
     `key_types`: the types that its key had, with the recipes that wrote it, as far as the ledger was asked for them.
     """
@@ -95,6 +96,7 @@ class Resolved:
     warnings: tuple[RuleProblem, ...]
     key_types: tuple[tuple[tuple[str, ...] | None, int], ...] = ()
     panels: Mapping[int, Panel] = field(default_factory=dict)
+    local: ResolvedLocalRung | None = None
 
     def version_under(self, recipe: int) -> PromptVersion:
         """Return the prompt version as the recipe of that number identifies it."""
@@ -248,13 +250,13 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Re
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     contents = contents_of(file, templates, input_columns, problems) if templates is not None else []
+    local = findings.attempt(local_rung_reader(file, source, shape.full, shape.columns, input_columns, templates))
     if problems or ladder is None or templates is None:
         raise PipelineError.from_problems(problems)
     whens = whens_with_contents(source.connection, ladder, conditions.whens, contents)
-    conditions = replace(conditions, whens=whens)
+    conditions = replace(conditions, whens=whens, local=local)
     columns = with_contents(input_columns, contents, _read_as_values(file, templates, conditions))
-    found = _resolved(file, ladder, shape, columns, templates, queries, conditions)
-    return replace(found, panels=panels) if panels else found
+    return replace(_resolved(file, ladder, shape, columns, templates, queries, conditions), panels=panels)
 
 
 def _read_as_values(file: PipelineFile, templates: Templates, conditions: Conditions) -> frozenset[str]:
@@ -344,6 +346,7 @@ def _resolved(
         policy=policy,
         toml=dump(file.pipeline),
         warnings=(*ladder.found(shape.full, "warning"), *same_samples(file)),
+        local=conditions.local,
     )
 
 

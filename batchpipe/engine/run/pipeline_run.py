@@ -30,6 +30,7 @@ from batchpipe.engine.plan.orders import Order
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.realtime.due_requests import make_due_requests, take_in_asked
+from batchpipe.engine.realtime.local_run import begin_local, left_of, record_local
 from batchpipe.engine.realtime.modes import RungModes, asks_soon, cancel_late, has_late
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
@@ -208,10 +209,10 @@ class PipelineRun:
             self._orders = record_orders(
                 session, self.resolved, self.run_id, asked, self.options.where, self.options.withdraw
             )
-        prices = context.prices()
-        folder = database.make_folder("work", self.name)
+        prices, folder = context.prices(), database.make_folder("work", self.name)
         self.planner = Planner(resolved=self.resolved, database=database, work=self.work, folder=folder, prices=prices)
         self.planner.watch = partial(context.watch, self.name)
+        begin_local(context, self.planner, self.snapshot, self.run_id)
         parts = self._parts = RunParts(
             resolved=self.resolved,
             database=database,
@@ -250,8 +251,7 @@ class PipelineRun:
         overtaken = self._due_requests.overtaken
         if self.plan is None or overtaken or (self._in_flight.compare_anew and self._due_requests.all_sent):
             self._in_flight.compare_anew = self._in_flight.due_again = False
-            limit = self.options.limit
-            left = None if limit is None else max(limit - self._due_requests.submitted, 0)
+            left = left_of(self.options.limit, self._due_requests.submitted, self.planner)
             self._take_plan(replace(self.options.plan, limit=left, sample=self._pilot.sample()))
         elif self._in_flight.due_again and (self._due_requests.all_sent or self._later_plan_waits):
             self._in_flight.due_again = False
@@ -282,8 +282,8 @@ class PipelineRun:
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan, database, orders = plan, self.context.database, self._orders
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
-        if repaired is not None:
-            self.announce(Event(kind="notice", level="warning", detail=repaired))
+        for said in filter(None, (repaired, record_local(self.planner, self._parts, plan))):
+            self.announce(Event(kind="notice", level="warning", detail=said))
         self._in_flight.due_again |= votes_went_up(self.work, self.resolved)
         if plan.held is None:
             self.planner.forget()

@@ -36,6 +36,7 @@ from batchpipe.engine.plan.prompt_diff import (
     resolve_earlier,
 )
 from batchpipe.engine.plan.type_changes import TypeChange, type_changes
+from batchpipe.engine.realtime.local_run import begin_local
 from batchpipe.engine.realtime.modes import RungModes
 from batchpipe.engine.replay.take_in import raw_log
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes, with_stored_keys
@@ -193,6 +194,7 @@ def _planned(
         busy = load(session, resolved.names, NO_RUN)
         gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
     planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
+    begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
     with database.reading(work) as session:
@@ -202,8 +204,7 @@ def _planned(
         further = project_limits(session, resolved.file, NO_RUN)
         limit = tightest(resolved.file.pipeline.budget, options.max_usd, money, busy, further)
         if limit is not None:
-            estimate = with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy)
-            plan = replace(plan, estimate=estimate)
+            plan = replace(plan, estimate=with_budget_waves(session, resolved, plan.chunks, plan.estimate, limit, busy))
         unknown = raw_log(context).unknown(session, resolved.names)
         edits = _further_edits(session, resolved, orders)
         modes_of, no_batches = _modes(session, context, resolved, plan)
@@ -223,7 +224,7 @@ def _planned(
         gate=gate or keys_gate(database, work, resolved, plan) or no_batches,
         assumed=modes_of,
         dearer=_dearer(planner, plan),
-        edits=[_priced(each, context, plan, resolved, orders, options, folder) for each in edits],
+        edits=[_priced(each, context, plan, planner, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
         type_changes=changes,
         unfit_keys=unfit,
@@ -284,7 +285,7 @@ def _priced(
     edit: LadderEdit,
     context: Context,
     plan: Plan,
-    resolved: Resolved,
+    planned_by: Planner,
     orders: Sequence[Order],
     options: RunOptions,
     folder: Path,
@@ -294,8 +295,9 @@ def _priced(
     modes.make_folder(own, below=own)
     with closing(context.work()) as work:
         with context.database.reading(work) as session:
-            order = order_of(session, resolved, edit)
-        planner = make_planner(context, work, resolved, own)
+            order = order_of(session, planned_by.resolved, edit)
+        planner = make_planner(context, work, planned_by.resolved, own)
+        planner.local = planned_by.local
         return with_cost(edit, plan, planner.plan(plan.snapshot, [*orders, order], options.plan))
 
 

@@ -33,7 +33,7 @@ class RunResult:
     Counts in `rows` are of the input's rows as they stand now. `submitted` counts requests, of which `asked` were asked
     in realtime. Costs are US dollars.
     `cost_usd` is the sum of what is known: the cost of `unpriced` results is not in it. `waits_for` are the pipelines
-    that have to be complete first.
+    that have to be complete first. `local` tells what the local rung did, where the ladder has one.
     """
 
     pipeline: str
@@ -52,6 +52,7 @@ class RunResult:
     cost_usd: Decimal = Decimal(0)
     realtime_usd: Decimal = Decimal(0)
     waits_for: Sequence[str] = ()
+    local: Mapping[str, Any] | None = None
 
     @property
     def known_cost_usd(self) -> Decimal | None:
@@ -137,6 +138,7 @@ def result_of(database: Database, work: Work, resolved: Resolved, planner: Plann
         unpriced=totals["unpriced"],
         cost_usd=totals["cost_usd"],
         realtime_usd=totals["realtime_usd"],
+        local=planner.local.answered_in_run if planner.local is not None else None,
     )
 
 

@@ -17,6 +17,7 @@ import duckdb
 from batchpipe.chain.chain import Upstream
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
 from batchpipe.schema.build import full_schema
 from batchpipe.schema.child_rows import INDEX, item_columns, item_rows_sql
 from batchpipe.schema.columns import Column, output_columns
@@ -233,4 +234,5 @@ def declared_columns(file: PipelineFile, types: Mapping[str, str]) -> list[tuple
         *((each.name, each.type) for each in fields),
         *((name, types.get(name, "VARCHAR")) for name in output.include),
         *ADDED_COLUMNS,
+        *(((CONFIDENCE_COLUMN, "DOUBLE"),) if file.pipeline.local is not None else ()),
     ]

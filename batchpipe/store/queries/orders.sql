@@ -33,12 +33,14 @@ SELECT EXISTS (
 )
 
 -- name: models_off_the_ladder
-SELECT r.model, count(*)
+SELECT CASE WHEN r.provider = 'local' THEN 'local' ELSE r.model END AS name, count(*)
 FROM work.standing s
 JOIN ledger.decisions d ON d.key_id = s.key_id AND d.seq = s.seq AND d.pipeline IN ({pipelines})
-JOIN (SELECT DISTINCT custom_id, settings, model FROM ledger.requests WHERE pipeline IN ({pipelines})) r USING (custom_id)
+JOIN (
+    SELECT DISTINCT custom_id, settings, model, provider FROM ledger.requests WHERE pipeline IN ({pipelines})
+) r USING (custom_id)
 WHERE s.state = 'accepted' AND r.settings NOT IN ({present})
-GROUP BY r.model ORDER BY r.model
+GROUP BY name ORDER BY name
 
 -- name: insert_order
 INSERT INTO ledger.orders VALUES ($pipeline, $order_id, $kind, $argument, $selection, $run_id, $now, $seq)

@@ -31,7 +31,15 @@ FROM (
         WHERE pipeline IN ({pipelines}) GROUP BY prompt_version
     ) v ON v.prompt_version = r.prompt_version
     {votes}
+    {beside}
 )
+
+-- name: beside_local
+-- How sure the local model is of its answers.
+LEFT JOIN (
+    SELECT custom_id, any_value(confidence) AS confidence FROM ledger.local_answers
+    WHERE custom_id IS NOT NULL AND custom_id IN (SELECT custom_id FROM accepted) GROUP BY custom_id
+) l ON l.custom_id = r.custom_id
 
 -- name: newest_accepted
 SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,

@@ -275,7 +275,7 @@ answered AS (
 -- A row may wait for a rung that the ladder has no more: its valid answer from a lower rung is judged by today's ladder.
 waits_in_vain AS (
     SELECT earlier_answer FROM work.candidates
-    WHERE state = 'escalated' AND earlier_answer IS NOT NULL AND (rungs >> (rung - 1)::UINTEGER) & 1 = 0
+    WHERE state = 'escalated' AND earlier_answer IS NOT NULL AND (rungs >> (greatest(rung, 1) - 1)::UINTEGER) & 1 = 0
 ),
 tried AS (
     SELECT fingerprint, custom_id, seq, rung, false AS left_behind FROM work.tries

@@ -191,7 +191,7 @@ SELECT
     coalesce(sum(cost_usd), 0)::DECIMAL(38, 15) AS cost_usd,
     coalesce(sum(realtime_usd), 0)::DECIMAL(38, 15) AS realtime_usd
 FROM ledger.results
-WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again
+WHERE run_id = $run_id::UUID AND pipeline IN ({pipelines}) AND NOT judged_again AND provider IS DISTINCT FROM 'local'
 
 -- name: history
 -- Whether the pipelines have a history, which `try` alone does not make, and whether they ever used one of the prompts.

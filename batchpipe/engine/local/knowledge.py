@@ -1,0 +1,141 @@
+"""What the local model learns from: answers of the rungs above it, less every row that the truth is measured on.
+
+Gold, rows of the review sample, rows bought for `--as-good-as`, and rows with the same text as one of these never teach
+it; neither do its own answers. An answer counts by 1 / the probability that its row went up a rung.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
+from batchpipe.engine.gold.sample import sample_parameter, sample_parts
+from batchpipe.engine.ledger.events import standing_reviews
+from batchpipe.engine.local.texts import embeddings_of, stored_embedding_sql, stored_text_sql, text_sql
+from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.local_model.trust import MOST_WEIGHT
+from batchpipe.pipeline.evaluations import BOUGHT, SEPARATOR
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.store.database import Session, Work
+from batchpipe.store.queries import query
+
+# Texts that differ only in case and spaces are the same.
+SAME_TEXT = Sql(r"md5(trim(regexp_replace(lower(text), '\s+', ' ', 'g')))")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """Answers to learn from: the keys of the rows, their texts and embeddings, values of the fields, weights."""
+
+    keys: Sequence[str]
+    texts: Sequence[str]
+    embeddings: Sequence[Sequence[float]] | None
+    answers: Sequence[Mapping[str, object]]
+    weights: Sequence[float]
+
+
+def fill_lessons(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot) -> tuple[int, TrueValues | None]:
+    """Fill `work.local_lessons`; return how many there are, and the true values that may test a model.
+
+    Reads the ledger, `[eval] gold`. Writes `work.local_knowledge`, `work.local_gold`, `work.local_left_out`,
+    `work.local_lessons`, and what `read_true_values` writes.
+    """
+    rung = resolved.local
+    assert rung is not None
+    gold = read_true_values(context, work, resolved.file, resolved.columns)
+    with context.database.reading(work) as session:
+        _fill_knowledge(session, resolved, rung)
+    connection = work.connection
+    connection.execute(
+        query("local_gold", text=stored_text_sql(rung.columns, Sql("_columns"), Sql("_texts")))
+        if gold is not None
+        else query("no_local_gold")
+    )
+    texts = query("local_gold_texts", text=text_sql(rung.columns), snapshot=snapshot.relation)
+    connection.execute(query("local_left_out", gold=texts, same=SAME_TEXT))
+    connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT))
+    found = connection.execute("SELECT count(*) FROM work.local_lessons").fetchone()
+    return (int(found[0]) if found else 0), gold
+
+
+def _fill_knowledge(session: Session, resolved: Resolved, rung: ResolvedLocalRung) -> None:
+    """Fill `work.local_knowledge`. Reads the ledger."""
+    bought = [
+        sql("starts_with(pipeline, {name})", name=quote_literal(SEPARATOR.join((each, BOUGHT, ""))))
+        for each in resolved.names
+    ]
+    statement = query(
+        "local_knowledge",
+        pipelines=quote_list(resolved.names),
+        bought=sql("({bought})", bought=joined(" OR ", bought)),
+        reviewed=standing_reviews(session, resolved.names),
+        texts=stored_text_sql(rung.columns, Sql("q.columns"), Sql("q.input_values")),
+        embedding=stored_embedding_sql(rung.embedding, Sql("q.columns"), Sql("q.input_values")),
+        most_weight=Sql(repr(MOST_WEIGHT)),
+        **sample_parts(resolved.file),
+    )
+    session.execute(statement, {"sample": sample_parameter(resolved.file)})
+
+
+def read_lessons(work: Work, rung: ResolvedLocalRung) -> Lessons:
+    """Return the lessons, in the order of their keys' hash. Reads `work.local_lessons`."""
+    names = list(rung.fields)
+    chosen = joined(", ", (quote_identifier(_column(place)) for place in range(len(names))))
+    rows = work.connection.execute(
+        sql(
+            "SELECT key_id, text, embedding, weight, {chosen} FROM work.local_lessons ORDER BY key_id",
+            chosen=chosen,
+        )
+    ).fetchall()
+    parsed: dict[str, object] = {}
+    return Lessons(
+        keys=[str(row[0]) for row in rows],
+        texts=[row[1] for row in rows],
+        embeddings=embeddings_of([row[2] for row in rows]),
+        weights=[float(row[3]) for row in rows],
+        answers=[
+            {name: parsed.setdefault(text, json.loads(text)) for name, text in zip(names, row[4:], strict=True)}
+            for row in rows
+        ],
+    )
+
+
+def _column(place: int) -> str:
+    return f"value_{place}"
+
+
+def _value(name: str) -> Sql:
+    """Return SQL for a field of `output` as a JSON text, as Python writes it."""
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    return sql("coalesce(json_extract(output, {pointer})::VARCHAR, 'null')", pointer=quote_literal(pointer))
+
+
+def _values(rung: ResolvedLocalRung) -> Sql:
+    return joined(
+        ", ",
+        (
+            sql("{value} AS {name}", value=_value(name), name=quote_identifier(_column(place)))
+            for place, name in enumerate(rung.fields)
+        ),
+    )
+
+
+def _known(rung: ResolvedLocalRung) -> Sql:
+    """Return SQL for whether every value is one that its field may have now."""
+    return joined(
+        " AND ",
+        (
+            sql("{value} IN ({values})", value=_value(name), values=quote_list(_as_duckdb(each) for each in values))
+            for name, values in rung.fields.items()
+        ),
+    )
+
+
+def _as_duckdb(text: str) -> str:
+    """Return a JSON text without spaces, as DuckDB writes it."""
+    return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))

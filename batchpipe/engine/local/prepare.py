@@ -1,0 +1,173 @@
+"""The local model at the start of a run or a plan: what it can learn, whether it is trained anew, and may it answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchpipe.engine.context import Context
+from batchpipe.engine.ledger.events import add_event
+from batchpipe.engine.local.choosing import LocalChoice, LocalVersion
+from batchpipe.engine.local.drift import SetAside, find_drift
+from batchpipe.engine.local.knowledge import fill_lessons, read_lessons
+from batchpipe.engine.local.least import least_confidence
+from batchpipe.engine.local.promise import NO_GOLD, GoldTest, Promise
+from batchpipe.engine.local.versions import (
+    KnownVersions,
+    RecordedVersion,
+    read_model,
+    read_versions,
+    record_version,
+    set_aside,
+)
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.local_model import library
+from batchpipe.local_model.saved import load, save
+from batchpipe.local_model.training import train
+from batchpipe.store.database import Work
+
+# So many answers are the fewest to learn from; then it learns anew when a tenth more have come in.
+FIRST_LESSONS = 100
+MORE = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedModel:
+    """What there is to record: `values` are the columns of a version that was trained just now, `aside` the version
+    that has drifted, `test` a test on gold that was made now.
+    """
+
+    values: Mapping[str, Any] | None = None
+    aside: SetAside | None = None
+    test: Mapping[str, Any] | None = None
+
+
+def prepare_local(
+    context: Context, work: Work, resolved: Resolved, snapshot: Snapshot
+) -> tuple[LocalChoice, PreparedModel]:
+    """Return what chooses rows for the local rung; its model is trained now where that is due.
+
+    Nothing is recorded: `record_prepared` does that in a run.
+    Reads the ledger, `[eval] gold`. Writes the working tables of `fill_lessons`. Raises UsageError where the packages
+    of the extra `local` are not installed.
+    """
+    library.require()
+    rung = resolved.local
+    assert rung is not None
+    lessons, gold = fill_lessons(context, work, resolved, snapshot)
+    with context.database.reading(work) as session:
+        known = read_versions(session, resolved)
+        usable = _usable(known, rung.shape)
+        aside = find_drift(session, resolved, usable) if usable is not None else None
+        if aside is not None:
+            usable = None
+        trains = _is_due(known, usable, rung.shape, lessons)
+        stored = None if trains or usable is None else read_model(session, resolved, usable.version)
+
+    def chosen(version: LocalVersion | None, says: str) -> LocalChoice:
+        """Return what chooses rows by a version, or lets all of them go up."""
+        emulated = context.settings.emulator
+        return LocalChoice(resolved=resolved, snapshot=snapshot, version=version, says=says, emulated=emulated)
+
+    if trains:
+        values, version = _train(work, resolved, known.next_number, lessons)
+    elif usable is not None and stored is not None:
+        values, version = None, _loaded(work, resolved, usable, stored)
+    else:
+        return chosen(None, _why_none(known, aside, rung.shape, lessons)), PreparedModel(aside=aside)
+    promise = Promise(holds=True, says=NO_GOLD)
+    if gold is not None:
+        test = GoldTest(context=context, work=work, resolved=resolved, snapshot=snapshot, gold=gold, tests=known.tests)
+        promise = test.of(version)
+    found = PreparedModel(values=values, aside=aside, test=promise.test)
+    return chosen(version if promise.holds else None, promise.says), found
+
+
+def record_prepared(context: Context, work: Work, resolved: Resolved, prepared: PreparedModel, run_id: str) -> None:
+    """Record a version that was trained just now, one that has drifted, and a test on gold.
+
+    Writes `ledger.local_models`, `ledger.events`.
+    """
+    if prepared == PreparedModel():
+        return
+    with context.database.writing(work, run_id) as session:
+        if prepared.aside is not None:
+            set_aside(session, resolved, run_id, prepared.aside.version, prepared.aside.why)
+        if prepared.values is not None:
+            record_version(session, resolved, run_id, prepared.values)
+        if prepared.test is not None:
+            add_event(session, resolved.name, "local_tested", prepared.test, run_id=run_id)
+
+
+def _usable(known: KnownVersions, shape: str) -> RecordedVersion | None:
+    """Return the newest version, unless it is of another shape or set aside."""
+    newest = known.newest
+    return newest if newest is not None and newest.shape == shape and newest.version not in known.set_aside else None
+
+
+def _is_due(known: KnownVersions, usable: RecordedVersion | None, shape: str, lessons: int) -> bool:
+    """Return whether the model is to be trained: there is none, a tenth more has come in, or a person contradicts it.
+
+    A version that was set aside is followed by another once something has come in since.
+    """
+    if lessons < FIRST_LESSONS:
+        return False
+    if usable is not None:
+        return known.contradicted or lessons >= usable.answers * MORE
+    newest = known.newest
+    return newest is None or newest.shape != shape or lessons > newest.answers
+
+
+def _train(work: Work, resolved: Resolved, number: int, lessons: int) -> tuple[dict[str, Any], LocalVersion]:
+    """Train the version `number` on the lessons. Reads `work.local_lessons`."""
+    rung = resolved.local
+    assert rung is not None
+    given = read_lessons(work, rung)
+    fields = {name: [json.loads(text) for text in values] for name, values in rung.fields.items()}
+    model = train(
+        given.texts,
+        given.answers,
+        given.weights,
+        fields,
+        seed=number,
+        embeddings=given.embeddings,
+        keys=given.keys,
+    )
+    arrays, document = save(model)
+    values = {
+        "version": number,
+        "shape": rung.shape,
+        "answers": lessons,
+        "trained_on": model.rows,
+        "accuracy": model.out_of_fold.accuracy,
+        "document": document,
+        "arrays": arrays,
+    }
+    # It answers as it will when it is loaded.
+    return values, _version(work, resolved, number, load(arrays, document))
+
+
+def _loaded(work: Work, resolved: Resolved, usable: RecordedVersion, stored: tuple[str, bytes]) -> LocalVersion:
+    document, arrays = stored
+    return _version(work, resolved, usable.version, load(arrays, document))
+
+
+def _version(work: Work, resolved: Resolved, number: int, model: Any) -> LocalVersion:
+    """Return a version with how often it is expected to agree on the rows that `accept` holds for."""
+    least = least_confidence(work.connection, resolved)
+    return LocalVersion(number=number, model=model, expected=model.out_of_fold.agreement(least).low)
+
+
+def _why_none(known: KnownVersions, aside: SetAside | None, shape: str, lessons: int) -> str:
+    """Return why no version may answer now."""
+    if aside is not None:
+        return aside.why
+    newest = known.newest
+    if newest is not None and newest.shape == shape and newest.version in known.set_aside:
+        return f"local:v{newest.version} is set aside, and nothing has come in since to learn from"
+    if lessons < FIRST_LESSONS:
+        return f"{lessons:,} of the {FIRST_LESSONS} answers that the first version learns from are there"
+    return "nothing has come in since the last version to learn from"

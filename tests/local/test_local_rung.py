@@ -1,0 +1,53 @@
+"""The local rung end to end, by the real commands on the emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from local_project import PIPELINE, WITHOUT, LocalProject
+
+
+def test_rows_are_answered_once_there_is_something_to_learn_from(tmp_path: Path) -> None:
+    project = LocalProject(tmp_path)
+    project.rows(range(300))
+    first = project.json("run", "triage", "--yes")
+    assert (first["submitted"], first["rows"]["accepted"]) == (300, 300)
+
+    project.rows(range(300, 500))
+    planned = project.json("plan", "triage")
+    second = project.json("run", "triage", "--yes")
+
+    answered = project.query("SELECT count(*) FROM triage WHERE _rung = 0")[0][0]
+    assert 100 < answered < 200
+    assert second["submitted"] == planned["requests"] == 200 - answered
+    assert planned["due"] == 200
+    assert second["rows"]["accepted"] == 200
+    facts = project.query("SELECT DISTINCT _model, _batch_id, _cost_usd FROM triage WHERE _rung = 0")
+    assert facts == [("local:v1", None, 0)]
+
+
+def test_all_that_follows(tmp_path: Path) -> None:
+    project = LocalProject(tmp_path)
+    project.rows(range(300))
+    project.command("run", "triage", "--yes")
+    project.rows(range(300, 500))
+    project.command("run", "triage", "--yes")
+    answered = project.query("SELECT count(*) FROM triage WHERE _rung = 0")[0][0]
+    assert project.query("SELECT count(_confidence) FROM triage") == [(answered,)]
+    again = project.json("run", "triage", "--yes")
+    assert (again["submitted"], again["local"]["answered"]) == (0, 0)
+    assert project.json("plan", "triage", "--redo", "model")["due"] == 0
+    assert project.json("plan", "triage", "--redo", "local")["requests"] == answered
+    assert project.json("plan", "triage", "--redo", "local:v1")["requests"] == answered
+    assert project.json("plan", "triage", "--redo", "all")["requests"] == 200
+    assert project.json("plan", "triage", "--redo", "accept")["requests"] == 0
+    project.write(PIPELINE.replace("_confidence >= 0.6", "_confidence >= 0.6 AND label <> 'bug'"))
+    bugs = project.query("SELECT count(*) FROM triage WHERE _rung = 0 AND label = 'bug'")[0][0]
+    assert project.json("plan", "triage", "--redo", "accept")["requests"] == bugs
+    project.write(WITHOUT)
+    removed = project.json("plan", "triage")
+    assert (removed["due"], removed["edited"][0]["what"].count("local (")) == (0, 1)
+    assert project.json("plan", "triage", "--redo", "model")["requests"] == answered
+    project.write(PIPELINE)
+    for name in ("status", "results", "report", "show"):
+        assert "local:v1" in project.command(name, "triage", *(["301"] if name == "show" else [])).stdout, name
