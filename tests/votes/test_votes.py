@@ -254,3 +254,16 @@ def test_check_names_votes_that_cannot_be_cast_and_samples_that_are_the_same(des
     desk.pipeline(BASIC + "samples = 2\ntemperature = 0\n")
     (warning,) = desk.preview().resolved.warnings
     assert "mostly the same with temperature = 0" in warning.what
+
+
+def test_orders_and_reviews_may_read_the_vote(desk: Desk) -> None:
+    desk.answers(
+        {"claude-haiku-4-5": ["bug", "other"], "gpt-6-luna": ["bug", "bug"], "gemini-3.8-flash": ["bug", "bug"]}
+    )
+    desk.rows(numbered(2))
+    desk.pipeline(HEAD + PANEL)
+    desk.run()
+
+    assert desk.plan(redo="_agreement < 1").requests == 3
+    assert desk.plan(redo="len(_votes) = 3").requests == 6
+    assert desk.plan(redo="all", where="_agreement = 1").requests == 3

@@ -128,8 +128,10 @@ def estimate(
         expected = {rung: each.once() for rung, each in expected.items()}
     groups = _groups(session)
     names = [resolved.providers.full_name(each) for each in resolved.rungs]
-    by_rung = _by_rung(groups, expected, ladder, names)
-    most = session.one(query("most"), {"overhead_bytes": OVERHEAD_TOKENS, "climbs": not once})[0]
+    by_rung = _by_rung(groups, expected, ladder, names, _others(resolved))
+    # A row that climbs to a rung that asks more than once pays for all of its members.
+    ladder_sql = query("ladder_of_members") if resolved.panels else Sql("work.ladder")
+    most = session.one(query("most", ladder=ladder_sql), {"overhead_bytes": OVERHEAD_TOKENS, "climbs": not once})[0]
     cost = _sum([each.cost_usd for each in by_rung])
     low = high = None
     if cost is not None:
@@ -154,6 +156,11 @@ def estimate(
         caching=caching,
         full_price=[names[each.rung - 1] for each in by_rung if ladder[each.rung]["full_price"]],
     )
+
+
+def _others(resolved: Resolved) -> dict[int, list[int]]:
+    """Return the further members of each rung that asks more than once, each by its number in `Resolved.rungs`."""
+    return {rung: [each.seat for each in panel.parts[1:]] for rung, panel in resolved.panels.items()}
 
 
 def _expected(row: Mapping[str, Any]) -> RungForecast:
@@ -190,8 +197,12 @@ def _by_rung(
     expected: Mapping[int, RungForecast],
     ladder: Mapping[int, Mapping[str, Any]],
     names: Sequence[str],
+    others: Mapping[int, Sequence[int]],
 ) -> list[RungUsd]:
-    """Return for each rung that rows will reach the expected requests, tokens and cost; `names` are the models'."""
+    """Return for each rung that rows will reach the expected requests, tokens and cost; `names` are the models'.
+
+    `others` are the further members of each rung that asks more than once: they are asked by rows that climb to it.
+    """
     totals: dict[int, list[float]] = {}
     for group in groups:
         for place, (rung, (rows, share)) in enumerate(zip(group.path, reaches(group.path, expected), strict=True)):
@@ -199,6 +210,11 @@ def _by_rung(
             total[0] += group.requests * rows * each.tries
             total[1] += group.input_tokens[place] * share * each.input_tries
             total[2] += group.output_tokens[place] * rows * each.tries
+            for other in others.get(rung, ()) if place else ():
+                member, sums = expected[other], totals.setdefault(other, [0.0, 0.0, 0.0])
+                sums[0] += group.requests * rows * member.tries
+                sums[1] += group.input_tokens[place] * share * member.input_tries
+                sums[2] += group.output_tokens[place] * rows * member.tries
     found = []
     for rung, (requests, input_tokens, output_tokens) in sorted(totals.items()):
         if requests:

@@ -18,6 +18,7 @@ from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.votes.parts import fill_parts
+from batchpipe.engine.votes.slots import voted_columns, votes_join
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
@@ -71,7 +72,7 @@ def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, t
 
     Raises PipelineError where it cannot be used.
     """
-    field_types = {each.name: each.type for each in resolved.columns}
+    field_types = {each.name: each.type for each in resolved.columns} | dict(resolved.vote_columns)
     column_types = {each.name: each.type for each in resolved.input_columns}
     condition = parse_condition(connection, text, fields=field_types, columns=column_types, where=where)
     bind_condition(connection, condition, field_types=field_types, column_types=column_types, where=where)
@@ -172,10 +173,11 @@ def output_relation(
         if column.name in condition.outputs
     ]
     inputs = [sql("s.{name}", name=quote_identifier("i:" + name)) for name in sorted(condition.inputs)]
-    chosen = joined(", ", [Sql("i.key_id"), *([extra] if extra else []), *outputs, *inputs])
+    chosen = joined(", ", [Sql("i.key_id"), *([extra] if extra else []), *outputs, *voted_columns(condition), *inputs])
     return sql(
         "SELECT {chosen} FROM work.input i JOIN {typed} s USING (position) "
-        "LEFT JOIN work.present o ON o.key_id = i.key_id",
+        "LEFT JOIN work.present o ON o.key_id = i.key_id {votes}",
+        votes=votes_join(resolved, condition),
         chosen=chosen,
         typed=snapshot.typed(condition.inputs),
     )

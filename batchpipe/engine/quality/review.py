@@ -22,6 +22,8 @@ from batchpipe.engine.quality.review_target import target_conditions
 from batchpipe.engine.resolved.recorded_recipes import with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.engine.votes.parts import EVERY, fill_known_votes
+from batchpipe.engine.votes.slots import voted_columns
 from batchpipe.schema import exact_json
 from batchpipe.schema.columns import value_sql
 from batchpipe.schema.describe import is_closed
@@ -148,6 +150,7 @@ class Desk:
                 **sample_parts(self.resolved.file),
             )
             session.execute(statement, {"sample": sample_parameter(self.resolved.file)})
+            fill_known_votes(session, self.resolved, Sql("work.review_answers"))
             fill_doubts(session, self.resolved)
             target = target_conditions(session, self.resolved, self.context.providers)
         columns = self.snapshot.columns
@@ -219,7 +222,7 @@ class Desk:
         )
         rules = replace(self.resolved.answer_rules, output_format="json_schema")
         validate_documents(self.work, rules, Sql("work.typed"))
-        validate_answers(self.work, rules, "work.typed_rows")
+        validate_answers(self.work, rules, "work.typed_rows", members=EVERY)
         rows = connection.execute(
             "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
             "ORDER BY custom_id::BIGINT"
@@ -305,15 +308,17 @@ class Desk:
             for column in self.resolved.columns
             if column.name in condition.outputs
         ]
+        outputs += voted_columns(condition)
         inputs = [sql("t.{name}", name=quote_identifier(INPUT_PREFIX + name)) for name in sorted(condition.inputs)]
         return sql(
-            "SELECT key_id FROM (SELECT {columns} FROM work.review_answers o "
+            "SELECT key_id FROM (SELECT {columns} FROM work.review_answers o {votes} "
             "JOIN (SELECT position, md5(key)::UUID AS key_id FROM {relation}) k ON k.key_id = o.key_id "
             "JOIN {typed} t ON t.position = k.position) WHERE {truth}",
             columns=joined(", ", [Sql("o.key_id"), *outputs, *inputs]),
             relation=self.snapshot.relation,
             typed=self.snapshot.typed(condition.inputs),
             truth=condition.truth,
+            votes=Sql("LEFT JOIN work.known_votes v USING (custom_id)" if voted_columns(condition) else ""),
         )
 
     @property

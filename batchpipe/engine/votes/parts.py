@@ -16,6 +16,7 @@ from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
 EVERY = Sql("true")
+TO_VALIDATE = Sql("work.to_validate")
 
 
 def fill_parts(connection: Connection, resolved: Resolved) -> None:
@@ -76,13 +77,13 @@ def vote_on_plan(work: Work, resolved: Resolved, snapshot: Snapshot, started: in
     connection.execute(query("pauses_of_parts"), {"now": now})
 
 
-def fill_known_votes(session: Session, resolved: Resolved) -> None:
-    """Keep the newest votes on the answers that are to be validated, for conditions that read them.
+def fill_known_votes(session: Session, resolved: Resolved, wanted: Sql = TO_VALIDATE) -> None:
+    """Keep the newest votes on the answers in the table `wanted`, for conditions that read them.
 
-    Reads `work.to_validate`, `ledger.votes`. Writes `work.known_votes`.
+    Reads `wanted`, `ledger.votes`. Writes `work.known_votes`.
     """
     if resolved.panels:
-        votes = query("standing_votes", pipelines=quote_list(resolved.names), wanted=Sql("work.to_validate"))
+        votes = query("standing_votes", pipelines=quote_list(resolved.names), wanted=wanted)
         # work.known_votes: One row is an answer that is validated again, with the newest vote that it won.
         session.execute(sql("CREATE OR REPLACE TABLE work.known_votes AS {votes}", votes=votes))
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition
+from batchpipe.sql.quoting import Sql, quote_identifier, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 PLAIN: Mapping[str, Mapping[str, Sql]] = {
     "shared_requests": {"place": Sql(""), "leader_place": Sql("")},
     "leading": {"place": Sql("")},
-    "number_requests": {"place": Sql("")},
+    "number_requests": {"place": Sql(""), "rungs": Sql("rungs")},
     "chunk": {"place": Sql(""), "q_place": Sql(""), "id_place": Sql("")},
     "add_followers": {"leader": Sql(""), "own": Sql("")},
     "insert_requests": {"part": Sql("''"), "rung": Sql("c.rung")},
@@ -35,7 +36,11 @@ VOTING: Mapping[str, Mapping[str, Sql]] = {
         "leader_place": Sql(", first_value(d.place) OVER same AS leader_place"),
     },
     "leading": {"place": Sql(", place")},
-    "number_requests": {"place": Sql(", place")},
+    # A row climbs once, however many members it asks.
+    "number_requests": {
+        "place": Sql(", place"),
+        "rungs": Sql("CASE WHEN place > 1 THEN 0::UINTEGER ELSE rungs END AS rungs"),
+    },
     "chunk": {"place": Sql(", place"), "q_place": Sql(", q.place"), "id_place": Sql(", ' ', d.place")},
     "add_followers": {"leader": Sql(" AND l.place = s.leader_place"), "own": Sql(" AND d.place = s.place")},
     "insert_requests": {"part": Sql("c.part"), "rung": Sql("c.of_rung")},
@@ -75,3 +80,20 @@ def fill_standing_votes(session: Session, resolved: Resolved, accepted: Sql) -> 
     if not resolved.panels:
         return
     session.execute(query("fill_standing_votes", pipelines=quote_list(resolved.names), accepted=accepted))
+
+
+def voted_columns(condition: Condition) -> list[Sql]:
+    """Return SQL for the columns of votes that a condition reads, over a relation `v` of votes."""
+    columns = {"_agreement": Sql("v.agreement"), "_votes": Sql("v.votes")}
+    return [
+        sql("{value} AS {name}", value=columns[name], name=quote_identifier(OUTPUT_PREFIX + name))
+        for name in sorted(condition.outputs & set(columns))
+    ]
+
+
+def votes_join(resolved: Resolved, condition: Condition) -> Sql:
+    """Return SQL that joins the votes of the answers `o` of `work.present`, where a condition reads them."""
+    if not voted_columns(condition):
+        return Sql("")
+    votes = query("standing_votes", pipelines=quote_list(resolved.names), wanted=Sql("work.present"))
+    return sql("LEFT JOIN ({votes}) v ON v.custom_id = o.custom_id", votes=votes)

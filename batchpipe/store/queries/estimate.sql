@@ -164,6 +164,6 @@ JOIN (
                 ELSE (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
                     + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd END), 0) END AS climb_usd
     FROM work.to_send q
-    LEFT JOIN work.ladder u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
+    LEFT JOIN {ladder} u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
     GROUP BY q.number
 ) c USING (number)

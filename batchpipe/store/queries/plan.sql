@@ -626,7 +626,7 @@ FROM (SELECT coalesce(sum(rows), 0) AS known, coalesce(sum(answered), 0) AS answ
 -- work.to_send: One row is a due request that leads, with its number in the order of sending.
 CREATE OR REPLACE TABLE work.to_send AS
 SELECT
-    key_id, position, rung, rungs, bytes, line_bytes, max_usd, is_first, too_long_for, expected_input_tokens,
+    key_id, position, rung, {rungs}, bytes, line_bytes, max_usd, is_first, too_long_for, expected_input_tokens,
     expected_output_tokens{place},
     row_number() OVER (ORDER BY rung, request_group, position) - 1 AS number,
     dense_rank() OVER (ORDER BY rung, request_group) AS grouping

@@ -512,3 +512,6 @@ WHERE d.pipeline IN ({pipelines}) AND d.rung IN ({panels})
 
 -- name: any_vote_went_up
 SELECT EXISTS (SELECT 1 FROM work.voted WHERE state = 'escalated')
+
+-- name: ladder_of_members
+(SELECT l.* REPLACE (coalesce(p.rung, l.rung) AS rung) FROM work.ladder l LEFT JOIN work.parts p ON p.seat = l.rung)
