@@ -42,6 +42,7 @@ from batchpipe.store.queries import query
 
 CATALOG = "store"
 MEMORY_BYTES = 300_000_000
+MOST_CORES = 4
 # Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
 # it reads out of it.
 COPIES_OF_GROUP = 4
@@ -301,8 +302,24 @@ class Work:
         self.parts, self._answer_bytes = parts, max(self._answer_bytes, needed - reserved_bytes)
         self._limit()
 
-    def _limit(self) -> None:
-        limit_memory(self.connection, MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
+    @contextmanager
+    def on_all_cores(self) -> Iterator[None]:
+        """Let statements on whole tables use several cores, with memory for each of them, until the end of the block.
+
+        A person waits for these statements.
+        """
+        cores = min(os.cpu_count() or 1, MOST_CORES)
+        self.connection.execute(sql("SET threads = {cores}", cores=number_sql(cores)))
+        self._limit(cores)
+        try:
+            yield
+        finally:
+            self.connection.execute("SET threads = 1")
+            self._limit()
+
+    def _limit(self, times: int = 1) -> None:
+        limit = MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes
+        limit_memory(self.connection, times * limit)
 
     def close(self) -> None:
         """Close the working database, whose tables are then gone."""

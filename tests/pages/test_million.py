@@ -1,4 +1,4 @@
-"""The pages over a million answered rows: first paints, the opening of the desk, and a minute of words."""
+"""The pages over a million answered rows: first paints, the opening of the desk, and a thousand words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ PAGES = (
     "/p/demo/rows",
     "/p/demo/rows?state=failed",
     "/p/demo/rows?where=score%3E0.9",
+    "/p/demo/rows?offset=900000",
     "/p/demo/row/77",
     "/p/demo/quality",
     "/p/demo/versions",
@@ -35,8 +36,9 @@ PAGES = (
     "/p/demo/runs",
     "/p/demo/review",
 )
-# Bounds of a machine that does nothing else, and of one that runs other tests beside this one.
-PAINT_SECONDS, DESK_CPU_SECONDS = 0.5, 6.0
+# Bounds of a machine that does nothing else. One that runs other tests beside this one has more time on the clock; the
+# seconds of CPU, of which two cores have two in each second, say what the pages themselves take.
+PAINT_SECONDS, DESK_SECONDS = 0.5, 2.0
 BUSY = 4.0
 CHANGES = {"label": "bug", "score": "0.5"}  # the copied answers are no documents of the schema
 
@@ -58,6 +60,10 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             database.execute(f"UPDATE ledger.{table} SET {column} = {column} * 1000")
         for statement in duckdb.extract_statements(COPIES.format(first=ANSWERED + 1, last=ROWS + 1)):
             database.execute(statement)
+        database.execute(
+            "INSERT INTO demo SELECT d.* REPLACE (n AS id, d._custom_id || '-' || n AS _custom_id) "
+            f"FROM demo d, range({ANSWERED + 1}, {ROWS + 1}) t(n) WHERE d.id = 1 ORDER BY n"
+        )
     duckdb.execute(
         f"COPY (SELECT n AS id, 'text number ' || n AS body, 'en' AS lang, n % 10 AS amount "
         f"FROM range(1, {ROWS} + 1) t(n)) TO '{root / 'rows.csv'}' (HEADER)"
@@ -118,5 +124,5 @@ def test_pages_and_desk_over_a_million_rows(million: Project, full_sweep: bool) 
     print(f"{len(said) / minutes:.0f} words a minute")  # noqa: T201
     assert million.sql("SELECT count(*), count(DISTINCT key) FROM ledger.reviews") == [(len(said), len(said))]
     assert max(paints.values()) < PAINT_SECONDS * slack
-    assert opened_cpu < DESK_CPU_SECONDS * slack
+    assert min(opened, opened_cpu / 2) < DESK_SECONDS
     assert len(said) / minutes > 1_000 / slack

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import pytest
@@ -18,6 +20,8 @@ from projects import BASIC, Project, numbered
 from batchpipe.engine.gold.agreement import wilson
 from batchpipe.engine.quality.review import RowReview, reviewed_values
 from batchpipe.schema.typed import ABSENT, FieldForm
+from batchpipe.sql.quoting import Sql
+from batchpipe.store.queries import query
 
 UNSURE = BASIC.replace("max_tokens = 200", "max_tokens = 200\naccept = 'score > 2'")
 EVERY = f'{BASIC}\n[review]\nwhere = "true"\n'
@@ -71,6 +75,17 @@ class TestWhichRows:
         assert 20 <= len(first) <= 60
         assert set(map(tuple, first.values())) == {("sample",)}
         assert self.reasons(project) == first
+
+    def test_each_key_keeps_the_number_by_which_it_is_drawn(self) -> None:
+        ends = [0, 1, 10**18 - 1, 10**18, 10**36 - 1, 10**36, 2**64 - 1, 2**64, 2**128 - 1]
+        numbers = ends + [random.Random(7).getrandbits(128) >> shift for shift in range(128)]
+        drawn = {}
+        for number in numbers:
+            text = hashlib.md5(f"review {number}".encode(), usedforsecurity=False).digest()
+            drawn[UUID(bytes=number.to_bytes(16, "little"))] = int.from_bytes(text, "little") % 1_000_000
+        with duckdb.connect() as connection:
+            connection.execute("CREATE TABLE keys AS SELECT unnest($1::UUID[]) AS key_id", [list(drawn)])
+            assert dict(connection.execute(query("sample_draws", keys=Sql("keys"))).fetchall()) == drawn
 
     def test_the_present_snapshot_is_read_and_the_input_hash_is_not_touched(self, project: Project) -> None:
         rows = numbered(6)

@@ -135,6 +135,10 @@ class Desk:
 
         Reads the ledger. Writes `work.review_answers`, `work.review_doubts`, `work.review`.
         """
+        with self.work.on_all_cores():
+            self._choose(which)
+
+    def _choose(self, which: str) -> None:
         # Answers that nobody is to see are not looked up; what `where` holds for is not known before.
         review = self.resolved.file.pipeline.review
         few = which == "open" and self.resolved.review_where is None and review.target is None

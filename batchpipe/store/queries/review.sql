@@ -44,12 +44,26 @@ ORDER BY h.key_id, h.seq DESC
 -- name: sample_draws
 -- Each key with a number from 0 to 999,999, by which it is in a sample or not.
 -- A row is in the sample by the md5 of `review ` and its key's hash as a decimal number. DuckDB takes 75 microseconds to
--- write one number of 128 bits as text, so that its digits are worked out here, nine at a time: h and l are the upper
--- and the lower 64 bits, 18, 446744073 and 709551616 the digits of 2 ** 64, and s0 to s4 the digits of the number with
--- what each carries over.
-WITH halves AS (
-    SELECT key_id, ('0x' || left(number, 16))::UBIGINT AS h, ('0x' || right(number, 16))::UBIGINT AS l
-    FROM (SELECT key_id, work.draw_order(key_id) AS number FROM {keys})
+-- write one number of 128 bits as text, so that its digits are worked out here: h and l are the upper and the lower 64
+-- bits, 18, 446744073 and 709551616 the digits of 2 ** 64, s0 to s3 nine digits each with what they carry over, and n0 to
+-- n2 eighteen digits each. The bytes of both hashes are read from the last to the first, as schema version 1 had them:
+-- md5_number does so, and in a key's hash neighbours of one byte change places, then of two bytes, of four and of eight.
+WITH stored AS (
+    SELECT key_id, (number >> 64)::UBIGINT AS h, (number & 18446744073709551615)::UBIGINT AS l
+    FROM (SELECT key_id, key_id::BLOB::BIT::UHUGEINT AS number FROM {keys})
+),
+swapped1 AS (
+    SELECT key_id, ((h & 71777214294589695) << 8) | ((h >> 8) & 71777214294589695) AS h,
+        ((l & 71777214294589695) << 8) | ((l >> 8) & 71777214294589695) AS l
+    FROM stored
+),
+swapped2 AS (
+    SELECT key_id, ((h & 281470681808895) << 16) | ((h >> 16) & 281470681808895) AS h,
+        ((l & 281470681808895) << 16) | ((l >> 16) & 281470681808895) AS l
+    FROM swapped1
+),
+halves AS (
+    SELECT key_id, ((l & 4294967295) << 32) | (l >> 32) AS h, ((h & 4294967295) << 32) | (h >> 32) AS l FROM swapped2
 ),
 digits AS (
     SELECT key_id, h // 1000000000000000000 AS h2, h // 1000000000 % 1000000000 AS h1, h % 1000000000 AS h0,
@@ -60,20 +74,25 @@ sum0 AS (SELECT *, h0 * 709551616 + l0 AS s0 FROM digits),
 sum1 AS (SELECT *, s0 // 1000000000 + h0 * 446744073 + h1 * 709551616 + l1 AS s1 FROM sum0),
 sum2 AS (SELECT *, s1 // 1000000000 + h0 * 18 + h1 * 446744073 + h2 * 709551616 + l2 AS s2 FROM sum1),
 sum3 AS (SELECT *, s2 // 1000000000 + h1 * 18 + h2 * 446744073 AS s3 FROM sum2),
-texts AS (
-    SELECT key_id, coalesce(nullif(ltrim(concat(
-        s3 // 1000000000 + h2 * 18,
-        lpad((s3 % 1000000000)::VARCHAR, 9, '0'),
-        lpad((s2 % 1000000000)::VARCHAR, 9, '0'),
-        lpad((s1 % 1000000000)::VARCHAR, 9, '0'),
-        lpad((s0 % 1000000000)::VARCHAR, 9, '0')
-    ), '0'), ''), '0') AS number
+numbers AS (
+    SELECT key_id, s3 // 1000000000 + h2 * 18 AS n2, s3 % 1000000000 * 1000000000 + s2 % 1000000000 AS n1,
+        s1 % 1000000000 * 1000000000 + s0 % 1000000000 AS n0
     FROM sum3
+),
+texts AS (
+    SELECT key_id, CASE
+        WHEN n2 > 0 THEN concat('review ', n2, lpad(n1::VARCHAR, 18, '0'), lpad(n0::VARCHAR, 18, '0'))
+        WHEN n1 > 0 THEN concat('review ', n1, lpad(n0::VARCHAR, 18, '0'))
+        ELSE concat('review ', n0)
+    END AS text
+    FROM numbers
+),
+hashed AS (
+    SELECT key_id, (number >> 64)::UBIGINT AS h, (number & 18446744073709551615)::UBIGINT AS l
+    FROM (SELECT key_id, md5_number(text) AS number FROM texts)
 )
--- Of that md5, its bytes from the last to the first, the last six decimal digits: 2 ** 64 leaves 551616 of a million.
-SELECT key_id, (('0x' || left(drawn, 16))::UBIGINT % 1000000 * 551616 + ('0x' || right(drawn, 16))::UBIGINT % 1000000)
-    % 1000000 AS draw
-FROM (SELECT key_id, work.draw_order(md5('review ' || number)::UUID) AS drawn FROM texts)
+-- The last six decimal digits: 2 ** 64 leaves 551616 of a million.
+SELECT key_id, (h % 1000000 * 551616 + l % 1000000) % 1000000 AS draw FROM hashed
 
 -- name: doubts
 -- The weight of each answer in a sample by doubt: the less sure the answer, the more often it is drawn.
@@ -95,8 +114,7 @@ doubts AS (
 -- work.review_answers: One row is the newest accepted answer of a key, as it was asked for and as it stands.
 CREATE OR REPLACE TABLE work.review_answers AS
 WITH accepted AS (
-    SELECT key_id, arg_max(custom_id, seq) AS custom_id, arg_max(rung, seq) AS rung, arg_max(review, seq) AS review,
-        arg_max(input_hash, seq) AS input_hash, arg_max(prompt_version, seq) AS prompt_version
+    SELECT key_id, max(seq) AS seq, arg_max(review, seq) AS review, arg_max(custom_id, seq) AS custom_id
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state = 'accepted'
     GROUP BY key_id
@@ -106,13 +124,26 @@ WITH accepted AS (
     FROM ({draws}) d {with_doubts}
     WHERE d.draw / 1000000.0 < {probability}
 ),
-chosen AS (
+few AS (
     SELECT *
-    FROM (SELECT a.*, s.key_id IS NOT NULL AS sampled, s.draw, s.probability FROM accepted a LEFT JOIN sampled s USING (key_id))
+    FROM (
+        SELECT a.key_id, a.seq, a.review, s.key_id IS NOT NULL AS sampled, s.draw, s.probability
+        FROM accepted a LEFT JOIN sampled s USING (key_id)
+    )
     WHERE {among}
 ),
+-- The columns of a decision are read for the chosen keys alone.
+chosen AS (
+    SELECT key_id, arg_max(d.custom_id, d.seq) AS custom_id, arg_max(d.rung, d.seq) AS rung, any_value(f.review) AS review,
+        arg_max(d.input_hash, d.seq) AS input_hash, arg_max(d.prompt_version, d.seq) AS prompt_version,
+        any_value(f.sampled) AS sampled, any_value(f.draw) AS draw, any_value(f.probability) AS probability
+    FROM ledger.decisions d JOIN few f USING (key_id, seq)
+    WHERE d.pipeline IN ({pipelines}) AND d.state = 'accepted'
+    GROUP BY key_id
+),
 asked AS (
-    SELECT q.key_id, arg_max(q.input_values, q.seq) AS input_values, arg_max(q.policy_hash, q.seq) AS policy_hash
+    SELECT q.key_id, any_value(q.key) AS key, arg_max(q.input_values, q.seq) AS input_values,
+        arg_max(q.policy_hash, q.seq) AS policy_hash
     FROM ledger.requests q
     JOIN chosen c ON c.key_id = q.key_id AND c.custom_id = q.custom_id
     WHERE q.pipeline IN ({pipelines})
@@ -125,7 +156,7 @@ answered AS (
     GROUP BY custom_id
 )
 SELECT
-    c.*,
+    c.*, q.key,
     p.columns AS input_columns, q.input_values, r.model, v.version,
     r.output AS answer, coalesce(h.after, r.output) AS document, h.reviewed_by, coalesce(n.seq, 0) AS reviewed_seq
 FROM chosen c
@@ -188,7 +219,7 @@ CREATE OR REPLACE TABLE work.review AS
 SELECT row_number() OVER (ORDER BY sampled DESC, CASE WHEN sampled THEN draw / probability END, doubt DESC NULLS LAST, position) - 1 AS number, *
 FROM (
     SELECT
-        a.*, s.position, s.key, w.doubt, {values_as_now} AS values_as_now,
+        a.*, s.position, w.doubt, {values_as_now} AS values_as_now,
         len(list_filter(
             a.input_columns,
             lambda name: list_contains({names}, name) AND ({texts})[list_position({names}, name)]
@@ -205,7 +236,7 @@ FROM (
         ) AS chosen,
         left(md5(concat(a.key_id, ' ', a.custom_id, ' ', a.document, ' ', a.reviewed_seq)), 16) AS token
     FROM work.review_answers a
-    JOIN (SELECT *, md5(key)::UUID AS key_id FROM {snapshot}) s USING (key_id)
+    JOIN {snapshot} s USING (key)
     LEFT JOIN work.review_doubts w USING (key_id)
 )
 WHERE {wanted}
