@@ -203,7 +203,31 @@ class Search:
     value: str
     hint: str
     kept: Sequence[tuple[str, str]] = ()
-    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A list to choose from: the words before it, its name in the query string, the value, and all values.
+
+    `none` are the words for no value; where they are empty, a value is always chosen.
+    """
+
+    label: str
+    name: str
+    value: str
+    values: Sequence[str]
+    none: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A form of lists to choose from, which changes only what the page shows. `kept` goes with it as it is."""
+
+    kind: ClassVar[str] = "choices"
+    action: str
+    found: Sequence[Choice] = ()
+    kept: Sequence[tuple[str, str]] = ()
+    button: str = "Show"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +268,7 @@ Block: TypeAlias = (
     | Fold
     | Chips
     | Search
+    | Choices
     | Ask
     | Pager
 )

@@ -37,8 +37,6 @@ from batchpipe.pages.page import Page, Query, crumbs, query_of, tabs
 from batchpipe.pages.pipeline import (
     overview_sections,
     overview_value,
-    quality_sections,
-    quality_value,
     versions_sections,
     versions_value,
 )
@@ -50,6 +48,7 @@ from batchpipe.pages.plan import (
     plan_sections,
     plan_value,
 )
+from batchpipe.pages.quality import QUALITY_PARTS, quality_sections, quality_value
 from batchpipe.pages.rows import row_sections, row_value, rows_sections, rows_value
 from batchpipe.pages.site import Known, Site
 from batchpipe.pages.writes import write_routes
@@ -63,6 +62,7 @@ STATIC = {
 OLD_SECONDS = 10.0
 LATER_SECONDS = 60.0
 JSON = "application/json"
+LIVE, PARTIAL = "every 3s", "every 1s"  # how often a page asks for itself, in the words of htmx
 PAGES = (
     Page(path="/", title="Home", sections=home_sections, value=home_value, of_pipeline=False, live=True),
     Page(
@@ -73,7 +73,7 @@ PAGES = (
     Page(path="", title="Overview", sections=overview_sections, value=overview_value, live=True),
     Page(path="/rows", title="Rows", sections=rows_sections, value=rows_value),
     Page(path="/row/{key:path}", title="Row", sections=row_sections, value=row_value, tab="rows", fresh=True),
-    Page(path="/quality", title="Quality", sections=quality_sections, value=quality_value),
+    Page(path="/quality", title="Quality", sections=quality_sections, value=quality_value, parts=QUALITY_PARTS),
     Page(path="/versions", title="Versions", sections=versions_sections, value=versions_value, fresh=True),
     Page(path="/plan", title="Plan", sections=plan_sections, value=plan_value, fresh=True),
     Page(path="/pilot", title="Pilot", sections=pilot_sections, value=pilot_value, fresh=True),
@@ -121,6 +121,8 @@ def _page(site: Site, page: Page, request: Request) -> Response:
     """Return a page, or only its body where the page itself asks for it; 204 where that has not changed."""
     query = query_of(request, person_of(request.headers, site.door) or site.person)
     inside = "hx-request" in request.headers
+    if inside and query.values.get("part") in page.parts:
+        return _part(site, page, query)
     seen = query.values.pop("seen", "")
     key = (page.path, query.pipeline, *sorted(query.path.items()), *sorted(query.values.items()))
     try:
@@ -133,6 +135,16 @@ def _page(site: Site, page: Page, request: Request) -> Response:
         return _body(site, page, request, known.value if known else None, seen, known)
     body = _body(site, page, request, known.value if known else None, "", known).body
     return _whole(site, page, query, bytes(body).decode("utf-8"))
+
+
+def _part(site: Site, page: Page, query: Query) -> Response:
+    """Return a part of a page that the page fetches once it is shown."""
+    read = page.parts[query.values["part"]]
+    try:
+        found = site.read(("part", page.path, query.pipeline, *sorted(query.values.items())), lambda: read(site, query))
+    except BatchpipeError as error:
+        return HTMLResponse(render("parts.html", found=_problem(error)))
+    return HTMLResponse(render("parts.html", found=found.value))
 
 
 def _known(
@@ -166,7 +178,11 @@ def _body(
     path = quote(request.url.path, safe="/%:@")
     url = request.scope["raw_path"].decode("ascii") if request.scope.get("raw_path") else path
     again = f"{url.partition('?')[0]}?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in values)
-    trigger = "load" if known is None and "hx-request" not in request.headers else "every 3s" if page.live else ""
+    trigger = LIVE if page.live else ""
+    if known is not None and known.partial:
+        trigger = PARTIAL
+    if known is None and "hx-request" not in request.headers:
+        trigger = "load"
     age = ""
     if known is not None and known.age_seconds > OLD_SECONDS and known.stamp != site.stamp():
         age = f"as it was {duration(known.age_seconds)} ago"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from starlette.requests import Request
@@ -44,6 +45,8 @@ class Page:
     """A kind of page. `sections` reads what it shows, `value` what its JSON says; `live` ones look again and again.
     `fresh` ones depend on more than the database and the pipeline files.
 
+    `parts` are fetched by the page once it is shown, as `?part=NAME`.
+
     `path` is that below the pipeline, or the whole one of a page of the project. `tab` is the tab that it belongs to.
     """
 
@@ -55,6 +58,7 @@ class Page:
     live: bool = False
     fresh: bool = False
     tab: str | None = None
+    parts: Mapping[str, Callable[[Site, Query], Sequence[Section]]] = field(default_factory=dict)
 
 
 def crumbs(site: Site, page: Page, query: Query) -> list[tuple[str, str | None]]:

@@ -6,30 +6,28 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.charts.shares import Share, shares
 from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.diff.diff import diff_object
 from batchpipe.commands.diff.html import diff_sections
 from batchpipe.commands.diff.read import Asking, read_diff
-from batchpipe.commands.eval.history import history_blocks, history_object, read_history
-from batchpipe.commands.printing.text import count, money, share
+from batchpipe.commands.printing.text import count, money
 from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import Report, read_reports, report_object
 from batchpipe.commands.status.html import states_chart, states_legend
 from batchpipe.commands.status.read import Named, OpenOrder, Status, read_statuses
 from batchpipe.commands.status.waits import wait_lines
 from batchpipe.common.errors import BatchpipeError, UsageError
-from batchpipe.engine.gold.agreement import Agreed, Agreement
 from batchpipe.engine.resolved.versions import KnownVersion, known_versions
 from batchpipe.html.blocks import (
     Ask,
     Block,
     Cell,
+    Choice,
+    Choices,
     Command,
     Heading,
     Pairs,
     Picture,
-    Search,
     Section,
     Sentences,
     Table,
@@ -44,15 +42,19 @@ from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.queries import query as statement
 
 CHANGED_ROWS = 30
-CHOSEN_WORDS = {"ladder": "no rung was sure", "where": "[review] where holds", "sample": "in the sample"}
+_BEING_READ = Section(blocks=[Sentences(found=["The report is being read …"], tone="soft")])
 
 
 def overview_sections(site: Site, query: Query) -> Sequence[Section]:
-    """Return the overview of a pipeline: where its rows stand, the ladder, what it cost, what waits."""
+    """Return the overview of a pipeline: where its rows stand, the ladder, what it cost, what waits.
+
+    What is not read within a moment comes with a later look.
+    """
     named = named_pipeline(site, query.pipeline)
-    status, report = _read(site, named)
+    later = site.soon(("report", named.name), lambda: read_report(site, named), fresh=True)
+    status = site.read(("status", named.name), lambda: _read_status(site, named), fresh=True).value
     again = site.call.suggest(f"eval {named.name} --models all")
-    sections = list(report_sections(report, named.file, SERVED, again))
+    sections = list(report_sections(later.value, named.file, SERVED, again)) if later is not None else [_BEING_READ]
     head: list[Block] = [Picture(chart=states_chart(named.name, status.rows)), states_legend()]
     lines = [each.strip() for each in wait_lines(status.troubles, named.name, site.call.suggest)]
     lines += [f"It waits: {status.waits}."] if status.waits else []
@@ -76,51 +78,18 @@ def overview_value(site: Site, query: Query) -> dict[str, Any]:
     return report_object(found)
 
 
-def quality_sections(site: Site, query: Query) -> Sequence[Section]:
-    """Return what is known of the quality: evaluations by version, rungs, how often people agreed."""
-    named = named_pipeline(site, query.pipeline)
-    with site.context() as context:
-        past = read_history(context, named.names)
-        [report] = read_reports(context, [named], everything=False)
-    history: list[Block] = history_blocks(past)
-    measure = site.call.suggest(f"eval {named.name}")
-    history.append(Command(words="To measure again:", command=measure))
-    again = site.call.suggest(f"eval {named.name} --models all")
-    sections = [Section(title="Evaluations by prompt version", blocks=history)]
-    shown = report_sections(report, named.file, SERVED, again)
-    wanted = ("Cost against accuracy", "Is each rung worth its cost?", "Quality")
-    sections += [each for each in shown if each.title in wanted]
-    if report.quality is not None and report.quality.rungs:
-        sections.append(Section(title="Present answers by rung", blocks=[_rungs(report)]))
-    sections.append(Section(title="How often people agreed with the answers", blocks=_agreement(report.reviewed)))
-    tune: list[Block] = [
-        Command(words="To find thresholds for the ladder:", command=site.call.suggest(f"eval {named.name} --tune")),
-        Command(
-            words="Models, confusions and calibration in one file:",
-            command=site.call.suggest(f"eval {named.name} --models all --html quality.html"),
-        ),
-    ]
-    sections.append(Section(title="More", blocks=tune))
-    return sections
-
-
-def quality_value(site: Site, query: Query) -> list[dict[str, Any]]:
-    """Return what `eval NAME --history --json` prints."""
-    with site.context() as context:
-        return history_object(read_history(context, named_pipeline(site, query.pipeline).names))
-
-
 def versions_sections(site: Site, query: Query) -> Sequence[Section]:
     """Return two versions side by side: the prompts, fixed and broken rows, changed rows."""
     file = site.file(query.pipeline)
     with site.session() as (_, _, session):
         known = known_versions(session, file.pipeline.names)
         answered = {each for (each,) in session.rows(statement("answered_versions", pipelines=_names(file)))}
+        models = sorted(each for (each,) in session.rows(statement("answering_models", pipelines=_names(file))) if each)
     choice: list[Block] = [_versions_table(known, answered)]
-    if len(known) > 1:
-        choice.append(_versions_form(file.pipeline.name, known, query))
+    if len(known) > 1 or (known and len(models) > 1):
+        choice.append(_versions_form(file.pipeline.name, known, models, query))
     sections = [Section(title="Prompt versions", blocks=choice)]
-    if len(known) < 2:
+    if len(known) < 2 and not (query.values.get("from_model") or query.values.get("to_model")):
         words = "There is one version: nothing to compare yet." if known else "Nothing was sent yet."
         compare = Command(
             words="After an edit of the prompt:", command=site.call.suggest(f"plan {query.pipeline} --diff")
@@ -160,11 +129,17 @@ def named_pipeline(site: Site, name: str) -> Named:
         return Named(name=name, names=(name,))
 
 
-def _read(site: Site, named: Named) -> tuple[Status, Report]:
+def read_report(site: Site, named: Named) -> Report:
+    """Return the report of a pipeline."""
+    with site.context() as context:
+        [report] = read_reports(context, [named], everything=False)
+    return report
+
+
+def _read_status(site: Site, named: Named) -> Status:
     with site.context() as context:
         [status] = read_statuses(context, [named], everything=False)
-        [report] = read_reports(context, [named], everything=False)
-    return status, report
+    return status
 
 
 def _names(file: PipelineFile) -> Sql:
@@ -228,60 +203,6 @@ def _order(found: OpenOrder) -> str:
     return f"--{found.kind.replace('_', '-')}{argument}{selection}"
 
 
-def _rungs(report: Report) -> Table:
-    assert report.quality is not None
-    rows: list[Sequence[Text]] = []
-    for each in report.quality.rungs:
-        link = SERVED.page(report.pipeline, "rows", rung=each.rung)
-        ends = each.right.interval
-        shown = f"{share(each.right.agreed, each.right.n)} ({ends[0]:.1%} to {ends[1]:.1%})" if ends else ""
-        rows.append(
-            [
-                Cell(text=f"{each.rung} {each.model}", href=link),
-                count(each.rows),
-                count(each.right.n),
-                shown,
-                money(each.cost_usd),
-            ]
-        )
-    header = ("rung", "rows", "with gold", "right", "cost")
-    return Table(title="present answers by rung", header=header, rows=rows, right=(1, 2, 3, 4))
-
-
-def _agreement(found: Agreement) -> list[Block]:
-    if not found.total.n:
-        return [Sentences(found=["Nobody has reviewed an answer yet."], tone="soft")]
-    groups = (
-        ("all", [found.total]),
-        ("why it was seen", found.chosen),
-        ("field", found.fields),
-        ("person", found.people),
-    )
-    rows: list[Sequence[Text]] = [
-        [kind if number == 0 else "", _agreed_name(kind, each), count(each.n), *_agreed(each)]
-        for kind, group in groups
-        for number, each in enumerate(group)
-    ]
-    header = ("", "", "reviewed", "right as they stood", "95% interval")
-    right, wrong = found.total.agreed, found.total.n - found.total.agreed
-    parts = [Share(name="right", number=right, colour="green"), Share(name="corrected", number=wrong, colour="amber")]
-    return [
-        Picture(chart=shares("reviewed answers", parts)),
-        Table(title="agreement", header=header, rows=rows, right=(2, 3, 4)),
-    ]
-
-
-def _agreed_name(kind: str, found: Agreed) -> str:
-    if kind == "all":
-        return "every reviewed answer"
-    return CHOSEN_WORDS.get(found.name, found.name) if kind == "why it was seen" else found.name
-
-
-def _agreed(found: Agreed) -> tuple[str, str]:
-    ends = found.interval
-    return share(found.agreed, found.n), f"{ends[0]:.1%} to {ends[1]:.1%}" if ends is not None else ""
-
-
 def _versions_table(known: Sequence[KnownVersion], answered: set[Any]) -> Table:
     rows: list[Sequence[Text]] = [
         [
@@ -297,16 +218,20 @@ def _versions_table(known: Sequence[KnownVersion], answered: set[Any]) -> Table:
     return Table(title="prompt versions", header=header, rows=rows, empty="Nothing was sent yet.")
 
 
-def _versions_form(name: str, known: Sequence[KnownVersion], query: Query) -> Search:
-    choices = [each.version for each in known]
-    before = query.values.get("from") or choices[-2]
-    kept = [(key, value) for key, value in query.values.items() if key in ("to",)]
-    return Search(
-        action=SERVED.page(name, "versions") or "",
-        label="compare with",
-        name="from",
-        value=before,
-        hint="",
-        kept=kept,
-        choices=choices,
-    )
+def _versions_form(name: str, known: Sequence[KnownVersion], models: Sequence[str], query: Query) -> Choices:
+    """Return the form of two versions and, where several models answered, of two models."""
+    versions = [each.version for each in known]
+    values = query.values
+    alone = bool(values.get("from_model") or values.get("to_model")) and not values.get("from")
+    before = versions[-1] if alone or len(versions) == 1 else versions[-2]
+    found = [
+        Choice(label="compare", name="from", value=values.get("from") or before, values=versions),
+        Choice(label="with", name="to", value=values.get("to") or versions[-1], values=versions),
+    ]
+    if len(models) > 1:
+        by = [("answers of", "from_model"), ("and of", "to_model")]
+        found += [
+            Choice(label=label, name=each, value=values.get(each, ""), values=models, none="every model")
+            for label, each in by
+        ]
+    return Choices(action=SERVED.page(name, "versions") or "", found=found)

@@ -32,6 +32,7 @@ from batchpipe.html.blocks import (
     Ask,
     Block,
     Cell,
+    Choices,
     Command,
     Diff,
     Figure,
@@ -39,7 +40,6 @@ from batchpipe.html.blocks import (
     Fold,
     Pairs,
     Picture,
-    Search,
     Section,
     Sentences,
     Table,
@@ -57,14 +57,8 @@ def plan_sections(site: Site, query: Query) -> Sequence[Section]:
     """Return the plan, once it is asked for: it reads the whole input."""
     if query.values.get("show") != "now":
         words = "A plan reads the whole input, and sends nothing."
-        ask = Search(
-            action=SERVED.page(query.pipeline, "plan") or "",
-            label="Plan",
-            name="show",
-            value="now",
-            hint="",
-            choices=["now"],
-        )
+        action = SERVED.page(query.pipeline, "plan") or ""
+        ask = Choices(action=action, kept=[("show", "now")], button="Make the plan")
         return [Section(title="Plan", blocks=[Sentences(found=[words]), ask])]
     planned, found = _planned(site, query, diff=True)
     done, estimate = found.plan, found.plan.estimate

@@ -39,12 +39,16 @@ Stamp = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known(Generic[Value]):
-    """A value as it was read: when, the stamp of the files before it, and the seconds of CPU that it took."""
+    """A value as it was read: when, the stamp of the files before it, and the seconds of CPU that it took.
+
+    A `partial` one lacks what was not there within a moment, and is not kept.
+    """
 
     value: Value
     stamp: Stamp
     at: float
     took: float
+    partial: bool = False
 
     @property
     def age_seconds(self) -> float:
@@ -142,6 +146,7 @@ class Site:
         try:
             return self.read(key, function, wait_seconds=SOON_SECONDS, fresh=fresh)
         except TimeoutError:
+            _inside.partial = True
             return None
 
     def forget(self) -> None:
@@ -165,17 +170,21 @@ class Site:
             return future
 
     def _measured(self, key: Hashable, function: Callable[[], Value], stamp: Stamp) -> Known[Value]:
-        _inside.pool = True
+        outer, _inside.pool, _inside.partial = getattr(_inside, "partial", False), True, False
         began = time.thread_time()
         try:
             value = function()
-            known = Known(value=value, stamp=stamp, at=time.monotonic(), took=time.thread_time() - began)
+            took, partial = time.thread_time() - began, _inside.partial
+            known = Known(value=value, stamp=stamp, at=time.monotonic(), took=took, partial=partial)
+            if partial:
+                return known
             with self._guard:
                 while len(self._known) >= MOST_KEPT:
                     self._known.pop(next(iter(self._known)))
                 self._known[key] = known
             return known
         finally:
+            _inside.partial = outer or _inside.partial
             with self._guard:
                 self._under_way.pop(key, None)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.gold import GOLD, LADDER
+from helpers.gold import GOLD, LADDER, run_eval
 from projects import Project
 from starlette.testclient import TestClient
 
@@ -53,7 +53,9 @@ def client_of(project: Project, *, let_in: bool = True, **door: Any) -> Iterator
 
 
 def hostile_project(root: Path) -> Project:
-    """Return a project with two prompt versions, gold, failed rows, rows to review, and data that wants to be code."""
+    """Return a project with two prompt versions, an evaluation, failed rows, rows to review, and data that wants to be
+    code.
+    """
     root.mkdir(parents=True, exist_ok=True)
     project = Project(root)
     rows: list[dict[str, Any]] = [
@@ -73,4 +75,5 @@ def hostile_project(root: Path) -> Project:
     project.run()
     project.pipeline(text.replace("{{ body }}", "Please: {{ body }}"))
     project.run()
+    assert run_eval(project, models="all", yes=True).code == 0
     return project

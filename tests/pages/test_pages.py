@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
+import tarfile
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from commandline import CommandLine
 from projects import Project
 from starlette.testclient import TestClient
+from vendored import NotThatPackageError, take
 
 from batchpipe.html.render import asset
 from batchpipe.pages.guard import HEADERS
@@ -32,6 +36,8 @@ PAGES = (
     "/p/demo/rows?state=failed",
     "/p/demo/rows?where=score%20%3E%200.2&rung=1",
     "/p/demo/quality",
+    "/p/demo/quality?part=measured",
+    "/p/demo/quality?part=present",
     "/p/demo/versions",
     "/p/demo/plan",
     "/p/demo/plan?show=now",
@@ -73,10 +79,14 @@ class Tags(HTMLParser):
 
 
 def whole(client: TestClient, path: str) -> str:
-    """Return the body of a page once everything is read."""
-    answer = client.get(path, headers=INSIDE)
-    assert answer.status_code == 200, answer.text
-    return answer.text
+    """Return the body of a page once everything is read, but for the parts that it fetches itself."""
+    for _ in range(200):
+        answer = client.get(path, headers=INSIDE)
+        assert answer.status_code == 200, answer.text
+        if 'hx-trigger="every 1s"' not in answer.text:
+            return answer.text
+        time.sleep(0.1)
+    raise AssertionError(f"{path} is not read in 20 seconds")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -88,7 +98,7 @@ def test_a_page_is_whole_escaped_and_keeps_to_itself(client: TestClient, path: s
     assert shell.headers["cache-control"] == "no-store"
     body = whole(client, path)
     assert "It cannot be shown" not in body
-    assert "It is being read" not in body
+    assert "It is being read" not in re.sub(r"<section[^>]*hx-get.*?</section>", "", body, flags=re.DOTALL)
     for text in (shell.text, body):
         page = Tags()
         page.feed(text)
@@ -122,6 +132,39 @@ def test_what_the_pages_say(client: TestClient, made: Project) -> None:
     assert link is not None
     assert "requests sent" in whole(client, link[1])
     assert "not current" in whole(client, "/p/demo/rows")
+
+
+def test_the_quality_page_leads_from_confusions_to_their_rows(client: TestClient, made: Project) -> None:
+    sent = made.sql("SELECT count(*) FROM ledger.requests")
+    page = whole(client, "/p/demo/quality")
+    parts = [each.replace("&amp;", "&") for each in re.findall(r'<section[^>]*hx-get="([^"]+)"', page)]
+    assert [each.partition("part=")[2] for each in parts] == ["measured", "present"]
+    measured = whole(client, parts[0])
+    assert "<html" not in measured
+    for words in ("Models", "Confusions", "Confidence of claude-haiku-4-5", "Thresholds for the ladder"):
+        assert f"<h2>{words}</h2>" in measured
+    assert "Present answers by rung" in whole(client, parts[1])
+    links = re.findall(r'<td class="number"><a href="(/p/demo/quality[^"]+)"[^>]*>(\d+)</a>', measured)
+    assert sum(int(number) for _, number in links) == 21
+    address, number = links[-1]
+    chosen = re.search(r'hx-get="([^"]+part=measured[^"]+)"', whole(client, address.replace("&amp;", "&")))
+    assert chosen is not None
+    rows = whole(client, chosen[1].replace("&amp;", "&"))
+    assert f"{number} gold row" in rows
+    assert rows.partition("<h2>Models")[0].count('<a href="/p/demo/row/') == int(number)
+    assert made.sql("SELECT count(*) FROM ledger.requests") == sent
+
+
+def test_versions_and_models_are_chosen_in_a_form(client: TestClient) -> None:
+    page = whole(client, "/p/demo/versions")
+    names = re.findall(r'<select name="([^"]+)"', page)
+    assert names == ["from", "to", "from_model", "to_model"]
+    assert page.count("<option selected>") == 2
+    swapped = whole(client, "/p/demo/versions?from=v2&to=v1&from_model=&to_model=")
+    assert "Comparison" not in swapped
+    assert "<option selected>v2</option>" in swapped.partition('name="to"')[0]
+    other = whole(client, "/p/demo/versions?from=v2&to=v2&from_model=claude-haiku-4-5&to_model=claude-sonnet-4-6")
+    assert "<option selected>claude-sonnet-4-6</option>" in other
 
 
 def test_rows_are_chosen_and_paged(client: TestClient, made: Project) -> None:
@@ -260,6 +303,29 @@ def test_the_vendored_script_is_the_one_that_is_named() -> None:
     given = base64.b64encode(hashlib.sha384(asset(found["file"])).digest()).decode()
     assert (found["name"], found["version"], found["licence"]) == ("htmx.org", "4.0.1", "0BSD")
     assert found["sha384"] == given
+
+
+def test_another_version_of_the_script_is_taken_out_of_its_tarball(tmp_path: Path) -> None:
+    for name in ("htmx.min.js", "vendor.json"):
+        (tmp_path / name).write_bytes(asset(name))
+    package = {"name": "htmx.org", "version": "4.0.2", "license": "0BSD"}
+    files = {"package/package.json": json.dumps(package).encode(), "package/dist/htmx.min.js": b"// newer"}
+    tarball = tmp_path / "htmx.org-4.0.2.tgz"
+    with tarfile.open(tarball, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    before, after = take(tarball, tmp_path)
+    assert (before["version"], after["version"]) == ("4.0.1", "4.0.2")
+    assert (tmp_path / "htmx.min.js").read_bytes() == b"// newer"
+    assert json.loads((tmp_path / "vendor.json").read_text("utf-8")) == [after]
+    assert after["sha384"] == base64.b64encode(hashlib.sha384(b"// newer").digest()).decode()
+    other = tmp_path / "other.tgz"
+    with tarfile.open(other, "w:gz"):
+        pass
+    with pytest.raises(NotThatPackageError, match="no file package"):
+        take(other, tmp_path)
 
 
 def test_a_project_without_anything(tmp_path: Path) -> None:

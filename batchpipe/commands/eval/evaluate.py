@@ -12,30 +12,28 @@ from batchpipe.commands.call.call import WAIT_SECONDS, Call
 from batchpipe.commands.call.exits import DONE, FAILED_ROWS, PENDING
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.call.params import split_params, typed_params
-from batchpipe.commands.eval.agreement import LABELS, agreement_notes, prepare_rows
-from batchpipe.commands.eval.choices import choices_object
-from batchpipe.commands.eval.gate import Bar, Versus, read_bars, shortfalls, versus, versus_object
+from batchpipe.commands.eval.agreement import prepare_rows
+from batchpipe.commands.eval.gate import read_bars, versus_object
 from batchpipe.commands.eval.history import history, remember, remember_tuned
 from batchpipe.commands.eval.html import eval_file
-from batchpipe.commands.eval.judges import judge_notes, judges_object
+from batchpipe.commands.eval.judges import judges_object
+from batchpipe.commands.eval.measured import known_rows, make_report, measure
 from batchpipe.commands.eval.person import read_person
-from batchpipe.commands.eval.quality import SEVERAL, Outcome, Quality, climbed, outcomes_of, quality, quality_object
+from batchpipe.commands.eval.quality import quality_object
 from batchpipe.commands.eval.refusals import EVERY, refuse
 from batchpipe.commands.eval.report import EvalReport, report_markdown, report_text
-from batchpipe.commands.eval.tune import Known, Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
+from batchpipe.commands.eval.tune import Tuned, promise_of, tune_ladder, tuned_object, tuned_text, write_plot
 from batchpipe.commands.eval.value_claims import value_claims
-from batchpipe.commands.printing.gold import reviewed_notes, reviewed_object
+from batchpipe.commands.printing.gold import reviewed_object
 from batchpipe.commands.printing.markdown import fence
-from batchpipe.commands.printing.text import count, moment
+from batchpipe.commands.printing.text import moment
 from batchpipe.commands.run.run import PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
-from batchpipe.engine.gold.random_rows import picked_keys
 from batchpipe.engine.plan.history_gate import refuse_renamed
-from batchpipe.engine.quality.agreement import take_as_true
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.engine.quality.prepare import Wanted
@@ -54,24 +52,6 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptNumbers:
-    """The numbers of one prompt version; `ladder` is None where no row has a final result.
-
-    `choices` are the ladders that leave rungs out, as they are recorded. `unanswered` are the keys of rows that the
-    model whose answers count as true did not answer.
-    """
-
-    label: str
-    models: tuple[Quality, ...]
-    ladder: Quality | None
-    rows: dict[str, Outcome]
-    by_rung: dict[int, list[Outcome]]
-    masks: dict[str, int]
-    choices: dict[str, Any]
-    unanswered: frozenset[str]
 
 
 def evaluate(call: Call, request: EvalRequest) -> int:
@@ -105,8 +85,10 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             claims = value_claims(request, evaluation.gold.fields, evaluation.sides[0].ladder)
             labels = _record_versions(context, work, file, evaluation)
             waiting, judged = _answer(call, request, context, evaluation)
-            found = [_measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
-            known = _known(evaluation, found[0], request) if request.tune and not waiting else None
+            found = [measure(evaluation, *each) for each in zip(evaluation.sides, labels, strict=True)]
+            known = None
+            if request.tune and not waiting:
+                known = known_rows(evaluation, found[0], read_person(evaluation, request))
         tuned = None
         if known is not None:
             tuned = tune_ladder(context, file, params, known, promise_of(request, claims))
@@ -116,7 +98,7 @@ def evaluate(call: Call, request: EvalRequest) -> int:
             reviewed = evaluation.rows.reviewed.rows
             more = {"reviewed": reviewed} | found[0].choices
             remember(context, work, file, found[0].label, evaluation.sides[0], found[0].ladder, more)
-    report = _report(file, evaluation, found, judged, request, bars, made_up=made_up)
+    report = make_report(file, evaluation, found, judged, request, bars, made_up=made_up)
     if page is not None and not waiting:
         write_report(page, eval_file(report, tuned, moment(call.machine.clock()), with_rows=request.with_rows))
         call.say(f"written to {page}")
@@ -125,27 +107,6 @@ def evaluate(call: Call, request: EvalRequest) -> int:
     _print(call, request, report, tuned, waiting=waiting)
     below = bool(report.shortfalls) or (tuned is not None and not tuned.tuning.reached)
     return PENDING if waiting else FAILED_ROWS if below else DONE
-
-
-def _known(evaluation: Evaluation, numbers: PromptNumbers, request: EvalRequest) -> Known:
-    """Return what is known of the gold rows for tuning."""
-    key = evaluation.sides[0].ladder.file.pipeline.input.key
-    failed = numbers.unanswered
-    return Known(
-        by_rung=numbers.by_rung,
-        right={
-            each.rung: {key: right and key not in failed for key, right in each.right_by_key.items()}
-            for each in numbers.models
-            if each.rung is not None
-        },
-        masks=numbers.masks,
-        truths=evaluation.truths(),
-        picked=frozenset()
-        if evaluation.top is not None
-        else picked_keys(evaluation.work, evaluation.gold, evaluation.rows, key),
-        columns=evaluation.sides[0].ladder.columns,
-        person=read_person(evaluation, request),
-    )
 
 
 def _every(request: EvalRequest) -> bool:
@@ -280,83 +241,6 @@ def _pipeline_run(
         tell=watcher.tell,
         confirm=watcher.confirm,
         prepared=prepared,
-    )
-
-
-def _measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> PromptNumbers:
-    """Compute the numbers of one prompt version."""
-    evaluation.read(side)
-    unanswered = take_as_true(evaluation) if evaluation.top is not None else frozenset[str]()
-    rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
-    models = []
-    for each in side.contenders:
-        own = outcomes_of([row for row in rows if row.number == each.number])
-        models.append(quality(each.model, each.number if each.on_ladder else None, own, fields))
-    rungs = [each.model for each in side.contenders if each.on_ladder]
-    outcomes = climbed(rows, masks, len(rungs))
-    return PromptNumbers(
-        label=label,
-        models=tuple(each for each in models if each is not None),
-        ladder=quality(SEVERAL.join(rungs), None, outcomes, fields),
-        rows={each.key: each for each in outcomes},
-        by_rung={
-            number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)
-        },
-        masks=masks,
-        choices=choices_object(rows, [each for each in models if each is not None], masks, rungs),
-        unanswered=unanswered,
-    )
-
-
-def _report(
-    file: PipelineFile,
-    evaluation: Evaluation,
-    found: list[PromptNumbers],
-    judged: tuple[Judged, ...],
-    request: EvalRequest,
-    bars: list[Bar],
-    *,
-    made_up: bool,
-) -> EvalReport:
-    """Put together the report of an evaluation."""
-    now, rows = found[0], evaluation.rows
-    against: Versus | None = None
-    if len(found) > 1 and now.ladder is not None and found[1].ladder is not None:
-        against = versus(found[1].label, found[1].ladder, now.ladder)
-    notes = []
-    if rows.shown:
-        notes.append(f"{count(rows.shown, 'gold row')} left out: the prompt shows them as examples.")
-    if rows.missing:
-        notes.append(f"{count(rows.missing, 'gold row')} left out: the input has no such key.")
-    if rows.unseen:
-        words = (
-            "left out: gold lacks the key, and a column that the prompt reads was not there when they were reviewed."
-        )
-        notes.append(f"{count(rows.unseen, 'reviewed row')} {words}")
-    notes += reviewed_notes(rows.reviewed, rows.rows.rows)
-    failed = now.ladder.failed if now.ladder is not None else 0
-    if failed:
-        notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
-    notes += judge_notes(judged)
-    if request.as_good_as is not None:
-        asked = LABELS if request.labels is None else request.labels
-        notes += agreement_notes(request.as_good_as, asked, rows.rows.rows, len(now.unanswered))
-    if made_up:
-        notes.append("The numbers are made up, because the emulator's answers are: nothing was measured.")
-    return EvalReport(
-        pipeline=file.pipeline.name,
-        version=now.label,
-        gold=rows.rows.rows,
-        reviewed=rows.reviewed,
-        models=now.models,
-        ladder=now.ladder,
-        ladder_rows=now.rows,
-        against=against,
-        before_rows=found[1].rows if len(found) > 1 else {},
-        judged=judged,
-        error_usd=file.pipeline.eval.error_usd if file.pipeline.eval else None,
-        notes=tuple(notes),
-        shortfalls=tuple(shortfalls(now.ladder, bars, against, request.max_drop)) if now.ladder is not None else (),
     )
 
 

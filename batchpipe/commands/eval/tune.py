@@ -117,6 +117,15 @@ def promise_of(request: EvalRequest, claims: tuple[Claim, ...] = ()) -> Promise:
 def tune_ladder(
     context: Context, file: PipelineFile, params: Mapping[str, Any], known: Known, wanted: Promise
 ) -> Tuned:
+    """Find the thresholds for the ladder from what each rung answered, and what they would cost the answered rows.
+
+    Raises UsageError where a price or every confidence is missing.
+    """
+    found = tune_rows(file, known, wanted)
+    return replace(found, redo_usd=_redo_usd(context, file, params, found.accepts))
+
+
+def tune_rows(file: PipelineFile, known: Known, wanted: Promise) -> Tuned:
     """Find the thresholds for the ladder from what each rung answered.
 
     Raises UsageError where a price or every confidence is missing.
@@ -155,14 +164,13 @@ def tune_ladder(
             words = guarantee(len(rows), tuning.claims, wanted.risk, tuning.labels, wanted.top)
             tuning = replace(tuning, guarantee=words)
     accepts = ladder_accepts(tuning.ladder, wanted.claims, sure_by, known.columns)
-    redo_usd = _redo_usd(context, file, params, accepts)
     left_out = len(known.masks) - len(keys)
     return Tuned(
         file=file,
         tuning=tuning,
         left_out=left_out,
         accepts={rung: accept for rung, accept in accepts.items() if rung in answers},
-        redo_usd=redo_usd,
+        redo_usd=None,
         top=wanted.top,
         person=known.person,
     )

@@ -390,3 +390,6 @@ FROM work.answered a
 JOIN work.truth t USING (key_id)
 LEFT JOIN {verdicts} v ON v.key = {key}
 WHERE a.valid
+
+-- name: evaluated_models
+SELECT DISTINCT provider, model FROM ledger.batches WHERE starts_with(pipeline, {prefix}) ORDER BY ALL

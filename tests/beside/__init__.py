@@ -1,0 +1,1 @@
+"""What a dashboard and a desk in a browser cost a run beside them."""
