@@ -101,11 +101,19 @@ def _taken(site: Site, query: Query) -> Iterator[tuple[Any, list[tuple[Any, ...]
 @contextmanager
 def _in_time(session: Session) -> Iterator[None]:
     """Stop a statement that takes too long. Raises UsageError then."""
-    timer = threading.Timer(STATEMENT_SECONDS, session.connection.interrupt)
+    late = threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        session.connection.interrupt()
+
+    timer = threading.Timer(STATEMENT_SECONDS, interrupt)
     timer.start()
     try:
         yield
     except duckdb.InterruptException as error:
+        if not late.is_set():
+            raise
         hint = "Look for fewer rows, or in a file: batchpipe results NAME --where ... --to rows.csv"
         what = f"the condition takes longer than {STATEMENT_SECONDS:g} seconds"
         raise UsageError(what, where="where", hint=hint) from error

@@ -31,6 +31,7 @@ REPEAT_AFTER = 20.0
 FRESH_SECONDS = 15.0
 MOST_KEPT = 200
 THREADS = 4
+TRIES, RETRY_SECONDS = 3, 0.3
 
 Value = TypeVar("Value")
 _inside = threading.local()
@@ -80,10 +81,14 @@ class Site:
             return context.person
 
     @contextmanager
-    def context(self, wait_seconds: float = WAIT_SECONDS) -> Iterator[Context]:
-        """Open the surroundings of the engine for one request. Nobody is asked anything."""
+    def context(self, wait_seconds: float = WAIT_SECONDS, *, gives_way: bool = True) -> Iterator[Context]:
+        """Open the surroundings of the engine for one request. Nobody is asked anything.
+
+        What is read `gives_way` to whoever waits to write, as a run does: LockedError then.
+        """
         with self.call.context(wait_seconds, say=lambda text: None) as context:
             context.ask = None
+            context.database.gives_way = gives_way
             yield context
 
     @contextmanager
@@ -173,7 +178,7 @@ class Site:
         outer, _inside.pool, _inside.partial = getattr(_inside, "partial", False), True, False
         began = time.thread_time()
         try:
-            value = function()
+            value = _tried(function)
             took, partial = time.thread_time() - began, _inside.partial
             known = Known(value=value, stamp=stamp, at=time.monotonic(), took=took, partial=partial)
             if partial:
@@ -193,6 +198,16 @@ class Site:
             return [], {}
         files, problems = load_each(self.call.select([], all=True), self.call.root)
         return files, {path.stem: PipelineError.from_problems(list(found)) for path, found in problems.items()}
+
+
+def _tried(function: Callable[[], Value]) -> Value:
+    """Return what `function` returns. While others write into the database, it is called again, a few times."""
+    for _ in range(TRIES - 1):
+        try:
+            return function()
+        except LockedError:
+            time.sleep(RETRY_SECONDS)
+    return function()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
+from batchpipe.store.giving_way import giving_way, want_to_write
 from batchpipe.store.migration import (
     apply_migrations,
     empty_database,
@@ -37,7 +38,7 @@ from batchpipe.store.migration import (
     roll_back,
     schema_version,
 )
-from batchpipe.store.opening import attach, opening
+from batchpipe.store.opening import attach, opened_alone
 from batchpipe.store.queries import query
 
 CATALOG = "store"
@@ -106,7 +107,7 @@ class Database:
     `clock` returns naive UTC. `wait_seconds`: how long an opening is tried. `announce` is called once with a sentence
     that says who holds the file. The functions in `while_waiting` are called between the tries; they may not open the
     database. `private_below` is the working folder that the file itself lies in, as the emulator's does: then the file
-    is for its owner alone.
+    is for its owner alone. With `gives_way` a session that reads ends with LockedError when somebody waits to write.
     """
 
     path: Path
@@ -117,6 +118,7 @@ class Database:
     chance: random.Random = THIS_MACHINE.chance
     while_waiting: list[Callable[[], None]] = field(default_factory=list)
     private_below: Path | None = None
+    gives_way: bool = False
     _migrated: bool = field(default=False, init=False)
 
     @property
@@ -147,7 +149,9 @@ class Database:
         if not self._migrated:
             self._migrate(work)
         with self._attached(work, read_only=True):
-            yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance)
+            way = giving_way(work.connection, self.folder) if self.gives_way else contextlib.nullcontext()
+            with way:
+                yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance)
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
@@ -156,7 +160,7 @@ class Database:
         Writes a row of `ledger.commits`.
         """
         if not self._migrated:
-            self._migrate(work)
+            self._migrate(work, wants=True)
         with self._attached(work, read_only=False):
             connection = work.connection
             connection.execute("BEGIN TRANSACTION")
@@ -169,7 +173,7 @@ class Database:
                 roll_back(connection)
                 raise
 
-    def _migrate(self, work: Work) -> None:
+    def _migrate(self, work: Work, *, wants: bool = False) -> None:
         if self.path.stem.lower() == "ledger":
             what = f"a database file cannot be called {self.path.name}"
             hint = "Use another name: DuckDB names the catalog after the file, and `ledger.x` would be ambiguous."
@@ -183,7 +187,7 @@ class Database:
             raise disk_error(error, self.path) from error
         if not present:
             self._make(work)
-        with self._attached(work, read_only=True):
+        with self._attached(work, read_only=True, wants=wants):
             version = schema_version(work.connection)
         if version < len(migrations()):
             if not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
@@ -222,8 +226,11 @@ class Database:
                     leftover.unlink(missing_ok=True)
 
     @contextmanager
-    def _attached(self, work: Work, *, read_only: bool, path: Path | None = None) -> Iterator[None]:
-        with opening(self.path):
+    def _attached(
+        self, work: Work, *, read_only: bool, path: Path | None = None, wants: bool = False
+    ) -> Iterator[None]:
+        want = self._want if wants or not read_only else None
+        with opened_alone(self.path, want):
             attach(
                 work.connection,
                 path or self.path,
@@ -233,6 +240,7 @@ class Database:
                 announce=self.announce,
                 sleep=self.sleep,
                 meanwhile=self._while_waiting,
+                want=want,
             )
             try:
                 work.connection.execute(f"USE {CATALOG}")
@@ -243,6 +251,9 @@ class Database:
                 raise
             finally:
                 self._detach(work)
+
+    def _want(self) -> None:
+        want_to_write(self.folder)
 
     def _while_waiting(self) -> None:
         for each in tuple(self.while_waiting):

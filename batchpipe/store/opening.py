@@ -6,7 +6,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -20,6 +21,7 @@ LOCK_MESSAGE = re.compile(
     r"Could not set lock on file(?:.*Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\))?"
 )
 ANNOUNCE_AFTER_SECONDS = 1.0
+WANT_AFTER_SECONDS = 0.2
 # A checkpoint writes the last row group again, with the rows added to it, until it is full: small row groups cost less.
 ROW_GROUP_ROWS = 20_480
 
@@ -37,11 +39,13 @@ def attach(
     announce: Callable[[str], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     meanwhile: Callable[[], None] | None = None,
+    want: Callable[[], None] | None = None,
 ) -> None:
     """Attach the file at `path`, with tries for `wait_seconds` while another process holds it.
 
-    After a second `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is
-    called between the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
+    After a fifth of a second `want` is called between the tries, so that readers that give way do so. After a second
+    `announce` is called once with a sentence that says who holds the file; from then on `meanwhile` is called between
+    the tries. Raises LockedError if the file stays held, DatabaseError if it cannot be opened.
     """
     mode = Sql("READ_ONLY") if read_only else sql("ROW_GROUP_SIZE {rows}", rows=number_sql(ROW_GROUP_ROWS))
     # Without its type DuckDB would fetch an extension from the network for a file of SQLite.
@@ -61,6 +65,8 @@ def attach(
                 what = f"the database is held by {holder}"
                 hint = "Close it there (a notebook holds a file until its connection is closed), then run again."
                 raise LockedError(what, where=str(path), hint=hint) from error
+            if waited >= WANT_AFTER_SECONDS and want:
+                want()
             if waited >= ANNOUNCE_AFTER_SECONDS and not announced and announce:
                 announced = True
                 announce(f"waiting for {path.name}: it is held by {holder}")
@@ -83,3 +89,16 @@ def opening(path: Path) -> threading.RLock:
     """Return the lock that lets one thread at a time open a file: DuckDB refuses to open it twice in two ways."""
     with _openings_guard:
         return _openings.setdefault(path.resolve(), threading.RLock())
+
+
+@contextmanager
+def opened_alone(path: Path, want: Callable[[], None] | None) -> Iterator[None]:
+    """Let no other thread open the file at `path`. While one has it open, `want` is called, so that it may give way."""
+    lock = opening(path)
+    while not lock.acquire(timeout=-1 if want is None else WANT_AFTER_SECONDS):
+        if want is not None:
+            want()
+    try:
+        yield
+    finally:
+        lock.release()

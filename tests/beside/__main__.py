@@ -17,16 +17,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.measure import Size, bench
-
-from .pair import Pair, run_pair
-
 MOST_RATIO = 1.05
 ROW_BYTES = 200
 
 
 def main(arguments: Sequence[str]) -> int:
     """Take the pairs, print each as soon as it is known, and return the exit code."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from benchmarks.measure import Size, bench
+
+    from .pair import Pair, run_pair
+
     options = _parser().parse_args(arguments)
     size = Size(rows=options.rows, row_bytes=ROW_BYTES, chunk=10_000)
     pairs: list[Pair] = []

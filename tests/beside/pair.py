@@ -17,7 +17,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
-from tests.benchmarks.measure import ROOT, Bench, ProgramError, Size
+from benchmarks.measure import ROOT, Bench, ProgramError, Size
 
 POLL_SECONDS, DESK_SECONDS = 3.0, 5.0
 WAITING = "waiting for batchpipe.duckdb"  # what a run says once it has waited a second

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -204,3 +205,65 @@ def test_a_plan_needs_no_database_and_makes_none(project: Project) -> None:
     project.rows(numbered(4))
     assert project.plan().rows_by_reason["new"] == 4
     assert not (project.root / "batchpipe.duckdb").exists()
+
+
+READER = """
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from batchpipe.common.errors import LockedError
+from batchpipe.common.machine import utc_now
+from batchpipe.sql.quoting import Sql
+from batchpipe.store.database import Database, Work
+
+database = Database(path=Path(sys.argv[1]), clock=utc_now, gives_way=True)
+with closing(Work.open()) as work:
+    try:
+        with database.reading(work) as session:
+            print("reading", flush=True)
+            session.execute(Sql("SELECT sum(sqrt(a.range + b.range)) FROM range(300000) a, range(100000) b"))
+    except LockedError as error:
+        print(error.what, flush=True)
+"""
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["another process", "another thread"])
+def test_a_reader_that_gives_way_ends_as_soon_as_somebody_waits_to_write(answered: Project, beside: bool) -> None:
+    path, said = answered.root / "batchpipe.duckdb", []
+    reader = (
+        subprocess.Popen([sys.executable, "-c", READER, path], stdout=subprocess.PIPE, text=True) if beside else None
+    )
+    thread = threading.Thread(target=lambda: said.append(read_for_long(path)))
+    if reader is not None:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+    else:
+        thread.start()
+        time.sleep(0.3)
+    work = Work.open()
+    try:
+        announced: list[str] = []
+        database = Database(path=path, clock=utc_now, wait_seconds=60, announce=announced.append)
+        with database.writing(work, None) as session:
+            session.execute(Sql("SELECT 1"))
+    finally:
+        work.close()
+    if reader is not None:
+        said.append(reader.communicate(timeout=60)[0].strip())
+    else:
+        thread.join(60)
+    assert said == ["somebody waited to write into the database, and goes first"]
+
+
+def read_for_long(path: Path) -> str:
+    """Read for minutes, unless somebody waits to write; return what ended it."""
+    database, work = Database(path=path, clock=utc_now, gives_way=True), Work.open()
+    try:
+        with database.reading(work) as session:
+            session.execute(Sql("SELECT sum(sqrt(a.range + b.range)) FROM range(300000) a, range(100000) b"))
+    except LockedError as error:
+        return error.what
+    finally:
+        work.close()
+    return "it read to the end"

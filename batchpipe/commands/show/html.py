@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money
@@ -133,6 +134,10 @@ def _value(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return _second(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     return (
         value if isinstance(value, str) else exact_json.dumps(value) if isinstance(value, list | dict) else str(value)
     )

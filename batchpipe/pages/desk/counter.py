@@ -124,7 +124,7 @@ class Counter:
         self._stack = ExitStack()
         self._numbers = {}
         self._stamp = self.site.stamp()
-        context = self._stack.enter_context(self.site.context(LOCK_SECONDS))
+        context = self._stack.enter_context(self.site.context(LOCK_SECONDS, gives_way=False))
         desk = self._stack.enter_context(open_desk(context, self.file, {}))
         with context.database.reading(desk.work) as session:
             self._agreed = read_agreement(session, desk.resolved.names).total

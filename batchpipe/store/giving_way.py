@@ -1,0 +1,59 @@
+"""Let a writer go first: a page that reads for long gives the database up as soon as somebody waits to write.
+
+Whoever waits to write touches a file in the working folder. A reader that gives way looks at it while its statements
+run, and interrupts them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.common.errors import LockedError
+
+NAME = "wanted"
+LOOK_SECONDS = 0.05
+
+
+def want_to_write(folder: Path) -> None:
+    """Say in the working folder that somebody waits to write. Where that cannot be said, readers do not give way."""
+    with contextlib.suppress(OSError):
+        (folder / NAME).touch()
+
+
+@contextmanager
+def giving_way(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[None]:
+    """Interrupt the statements of the block as soon as somebody waits to write. Raises LockedError then."""
+    began, ended, gave_way = time.time(), threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            if _wanted_at(folder) >= began:
+                gave_way.set()
+                connection.interrupt()  # again and again: one between two statements has no effect
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        if not gave_way.is_set():
+            raise
+        what = "somebody waited to write into the database, and goes first"
+        raise LockedError(what, where=str(folder.parent), hint="Look again in a moment.") from error
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _wanted_at(folder: Path) -> float:
+    try:
+        return (folder / NAME).stat().st_mtime
+    except OSError:
+        return 0.0
