@@ -30,7 +30,6 @@ from batchpipe.commands.printing.text import moment
 from batchpipe.commands.run.run import PATIENCE_SECONDS, dollars, run_display, wait_seconds
 from batchpipe.commands.run.views import Watcher
 from batchpipe.common.errors import GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.free_decisions import record_prompt
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.history_gate import refuse_renamed
