@@ -38,7 +38,8 @@ class Draft:
     `columns` are all columns of the input, `shown` those that the prompt shows. With `labels` (values, or values with
     their meanings) the pipeline classifies; without, it writes a sentence about each row. `task` is the first sentence
     of the system prompt. `size` is that of the input, which the budget is made for. `setup` are statements before the
-    query. `left_out` are columns that the prompt does not show, each with the reason.
+    query. `left_out` are columns that the prompt does not show, each with the reason; `files` those that are sent as
+    files, each with what they are.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Draft:
     size: InputSize = NO_INPUT
     setup: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def field(self, name: str) -> str:
         """Return `name` for an output field, changed if an input column has that name."""
@@ -73,7 +75,7 @@ def pipeline_files(draft: Draft) -> dict[str, str]:
     return {
         f"pipelines/{draft.name}.toml": f"#:schema {SCHEMA.removeprefix('pipelines/')}\n" + document(blocks),
         f"prompts/{draft.name}/system.md.j2": system,
-        f"prompts/{draft.name}/user.md.j2": _user_prompt(draft.shown, draft.left_out),
+        f"prompts/{draft.name}/user.md.j2": _user_prompt(draft),
     }
 
 
@@ -184,10 +186,16 @@ def _sentence_prompt(draft: Draft) -> str:
     )
 
 
-def _user_prompt(columns: Sequence[str], left_out: Mapping[str, str]) -> str:
-    lines = [f"<{_tag(column)}>{{{{ {_variable(column)} }}}}</{_tag(column)}>" for column in columns]
-    comments = [f"{{#- {_tag(column)} is left out: {reason} #}}" for column, reason in left_out.items()]
+def _user_prompt(draft: Draft) -> str:
+    lines = [f"<{_tag(column)}>{{{{ {_shown(draft, column)} }}}}</{_tag(column)}>" for column in draft.shown]
+    comments = [f"{{#- {_tag(column)} is left out: {reason} #}}" for column, reason in draft.left_out.items()]
     return "\n".join(["<row>", *lines, "</row>", *comments, ""])
+
+
+def _shown(draft: Draft, column: str) -> str:
+    """Return the expression that shows a column; one that names files is sent."""
+    kind = draft.files.get(column)
+    return f"{kind}({_variable(column)})" if kind is not None else _variable(column)
 
 
 def _variable(column: str) -> str:

@@ -89,6 +89,7 @@ def source_files(name: str, root: Path, path: Path, labels: Sequence[str], place
         columns=tuple(names.values()),
         shown=tuple(names[each] for each in shown),
         left_out=left_out,
+        files={names[each]: kind for each, kind in source.files.items()},
         setup=source.setup,
         labels=labels,
         task=_task(labels),

@@ -13,6 +13,7 @@ import duckdb
 from batchpipe.common.errors import UsageError
 from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.scaffold import databases
+from batchpipe.scaffold.file_columns import file_columns
 from batchpipe.scaffold.left_out import left_out
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal
@@ -55,7 +56,8 @@ class Source:
     """A data file: `relation` is the SQL that reads it; its columns in order, the SQL of each of them, and the key.
 
     `setup` are statements before it. `here` and `setup_here` are the same from any folder. `left_out` are the columns
-    that a prompt had better not show, each with the reason.
+    that a prompt had better not show, each with the reason; `files` those that name files of the project, each with
+    what they are.
     """
 
     relation: str
@@ -66,6 +68,7 @@ class Source:
     here: str
     setup_here: tuple[str, ...]
     left_out: Mapping[str, str]
+    files: Mapping[str, str]
 
     @property
     def key_is_named(self) -> bool:
@@ -92,6 +95,7 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place
             key = _key(session, here, columns, path)
             expressions = _expressions(session, columns)
             unfit = left_out(session, here, list(columns), labels)
+            files = file_columns(session, here, columns, root)
         except duckdb.Error as error:
             raise _unreadable(error, path, reader) from error
     return Source(
@@ -103,6 +107,7 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place
         here=here,
         setup_here=setup_here,
         left_out=unfit,
+        files=files,
     )
 
 

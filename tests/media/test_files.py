@@ -10,9 +10,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from checkout import copy_examples
 from commandline import CommandLine
 from projects import Project
 
+from batchpipe.cli.main import main
 from batchpipe.common.errors import PipelineError
 from media.drawn import gif, pdf, png
 
@@ -365,3 +367,35 @@ def test_a_system_prompt_has_no_files(project: Project) -> None:
     project.pipeline(FILES.replace("[prompt]", '[prompt]\nsystem_text = "{{ image(photo) }}"'))
     with pytest.raises(PipelineError, match="system prompt"):
         project.plan()
+
+
+def test_the_example_names_the_colours_of_swatches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_examples(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    main(["run", "swatch_colours", "--emulator"])
+    with duckdb.connect(str(tmp_path / ".batchpipe/emulator/batchpipe.duckdb"), read_only=True) as connection:
+        found = connection.execute("SELECT swatch_id, colour FROM swatch_colours ORDER BY ALL").fetchall()
+    assert found[:4] == [("S-01", "red"), ("S-02", "green"), ("S-03", "blue"), ("S-04", "yellow")]
+    assert len(found) == 8
+
+
+def test_new_sends_the_pictures_that_a_file_names(project: Project, typed: CommandLine) -> None:
+    pictures(project, 3)
+    assert typed("new", "receipts", "--input", "rows.csv").code == 0
+    prompt = (project.root / "prompts" / "receipts" / "user.md.j2").read_text(encoding="utf-8")
+    assert "<photo>{{ image(photo) }}</photo>" in prompt
+    assert "<note>{{ note }}</note>" in prompt
+    assert typed("check", "receipts").code == 0
+    assert project.run("receipts").rows["accepted"] == 3
+
+
+def test_an_evaluation_and_a_panel_send_them_too(project: Project, typed: CommandLine) -> None:
+    pictures(project, 3)
+    gold = "[eval]\ngold = \"SELECT id, 'red' AS label FROM read_csv('rows.csv', types = {'id': 'BIGINT'})\"\n"
+    project.pipeline(FILES + gold)
+    assert typed("eval", "demo", "--yes").code == 0
+    assert sum(received(project).values()) == 3
+    panel = 'panel = ["claude-sonnet-4-6", "openai:gpt-6-luna", "gemini:gemini-3.5-flash"]'
+    project.pipeline(FILES.replace('model = "claude-haiku-4-5"', panel))
+    assert project.run(redo="all").status == "done"
+    assert sum(received(project).values()) == 12

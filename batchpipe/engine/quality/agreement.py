@@ -20,6 +20,7 @@ from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.prepare import Wanted, sides_over
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.source.contents import joint_columns
 from batchpipe.pipeline.model import Eval, EvalField, PipelineFile
 from batchpipe.schema.describe import is_closed
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql, type_sql
@@ -43,7 +44,7 @@ def prepare_agreement(
     with context.source(over_input, wanted.params) as source:
         columns = source.columns()
         (side,) = sides_over(context, source, columns, over_input, wanted)
-        given = source.snapshot(folder / "input.parquet", columns)
+        given = source.snapshot(folder / "input.parquet", joint_columns(columns, [side.ladder.input_columns]))
     fields = _fields(side.ladder)
     types = {each.name: each.type for each in side.ladder.columns}
     nothing = (

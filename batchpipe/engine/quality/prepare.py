@@ -27,6 +27,7 @@ from batchpipe.engine.quality.judges import NAMING_RECIPE, SHOWN_HASH, FieldJudg
 from batchpipe.engine.resolved.commits import Commit
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
+from batchpipe.engine.source.contents import joint_columns
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot
 from batchpipe.engine.source.source import Source
 from batchpipe.pipeline.evaluations import EVALUATION, SEPARATOR
@@ -67,7 +68,7 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
         with context.source(over_input, wanted.params) as source:
             columns = source.columns()
             both = _resolve(context, source, columns, over_input, wanted, gold)
-            given = source.snapshot(folder / "input.parquet", columns)
+            given = source.snapshot(folder / "input.parquet", _read_by(columns, both))
     sides, judges = both
     prompts = [each.ladder for each in sides]
     with context.database.reading(work) as session:
@@ -104,7 +105,17 @@ def _over_gold(
         gold = read_gold(source, over_gold, folder / "gold.parquet")
         if not gold.whole or gold.snapshot is None:
             return gold, None, nothing
-        return gold, gold.snapshot, _resolve(context, source, gold.snapshot.columns, over_gold, wanted, gold)
+        both = _resolve(context, source, gold.snapshot.columns, over_gold, wanted, gold)
+        columns = _read_by(gold.snapshot.columns, both)
+        if columns == gold.snapshot.columns:
+            return gold, gold.snapshot, both
+        return gold, source.snapshot(folder / "gold-files.parquet", columns), both
+
+
+def _read_by(columns: tuple[InputColumn, ...], both: Both) -> tuple[InputColumn, ...]:
+    """Return the columns of the snapshot, with those of the files that prompts send."""
+    sides, _ = both
+    return joint_columns(columns, [each.ladder.input_columns for each in sides])
 
 
 def sides_over(

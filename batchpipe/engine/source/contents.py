@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from batchpipe.engine.source.snapshot import InputColumn, input_column
@@ -153,3 +153,15 @@ def with_contents(
 def content_columns(columns: Sequence[InputColumn]) -> list[ContentColumn]:
     """Return the columns of contents among `columns`."""
     return [each for each in columns if isinstance(each, ContentColumn)]
+
+
+def joint_columns(columns: Sequence[InputColumn], read: Iterable[Sequence[InputColumn]]) -> tuple[InputColumn, ...]:
+    """Return the columns of a snapshot that several pipelines over the same `columns` read, each as it is in `read`."""
+    everyone = [{each.name: each for each in found} for found in read]
+    contents = {each.name: each for found in everyone for each in content_columns([*found.values()])}
+    bare = (
+        next((found[each.name] for found in everyone if not isinstance(found[each.name], BytesColumn)), None)
+        or everyone[0][each.name]
+        for each in columns
+    )
+    return (*bare, *contents.values()) if contents else tuple(columns)

@@ -1,0 +1,38 @@
+"""Find the columns of a data file that name pictures or documents, which a prompt sends and does not print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from batchpipe.sql.quoting import quote_identifier
+
+# Of so many rows the names are looked at: each that is filled has to end like such a file, and the first has to exist.
+SEEN_ROWS = 100
+ENDINGS = {"image": r"(?i).*\.(png|jpe?g|gif|webp|heic)", "pdf": r"(?i).*\.pdf"}
+
+
+def file_columns(
+    session: duckdb.DuckDBPyConnection, relation: str, columns: Mapping[str, str], root: Path
+) -> dict[str, str]:
+    """Return the columns that name files of the project, each with what they are: "image" or "pdf"."""
+    found = {}
+    for column in (name for name, kind in columns.items() if kind == "VARCHAR"):
+        name = quote_identifier(column)
+        rows = session.execute(
+            f"SELECT {name} FROM (SELECT {name} FROM {relation} LIMIT {SEEN_ROWS}) WHERE {name} <> ''"
+        ).fetchall()
+        for kind, ending in ENDINGS.items():
+            if rows and all(re.fullmatch(ending, value) for (value,) in rows) and _exists(root, rows[0][0]):
+                found[column] = kind
+    return found
+
+
+def _exists(root: Path, path: str) -> bool:
+    try:
+        return (root / path).is_file()
+    except (OSError, ValueError):
+        return False
