@@ -22,6 +22,8 @@ from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
+# The memory for a look: a million files, with their hashes, are joined.
+MEMORY_BYTES = 1_000_000_000
 # A file that was hashed so soon after its last change may have changed again within the same tick of its clock.
 SETTLED_NS = 2_000_000_000
 _BLOCK_ROWS = 50_000
@@ -62,6 +64,7 @@ class MediaLook:
         paths = [each for each in columns if not each.is_bytes]
         if not paths:
             return
+        connection.execute(f"SET memory_limit = '{MEMORY_BYTES}B'")
         connection.execute(_union(snapshot, paths))
         self._see(connection)
         self._hash(connection)
@@ -116,8 +119,7 @@ class MediaLook:
         schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in HASHED.items()])
         with connection.cursor() as reader, pyarrow.parquet.ParquetWriter(self.hashed, schema) as writer:
             reader.execute(
-                "SELECT DISTINCT real FROM media_seen WHERE problem IS NULL "
-                "AND real NOT IN (SELECT path FROM media_hashed)"
+                "SELECT DISTINCT real FROM media_seen s ANTI JOIN media_hashed h ON h.path = s.real WHERE s.problem IS NULL"
             )
             while block := reader.fetchmany(_BLOCK_ROWS):
                 rows = [row for (path,) in block if (row := hashed_file(path, self._now_ns)) is not None]
