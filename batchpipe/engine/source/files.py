@@ -119,7 +119,8 @@ class MediaLook:
         schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in HASHED.items()])
         with connection.cursor() as reader, pyarrow.parquet.ParquetWriter(self.hashed, schema) as writer:
             reader.execute(
-                "SELECT DISTINCT real FROM media_seen s ANTI JOIN media_hashed h ON h.path = s.real WHERE s.problem IS NULL"
+                "SELECT DISTINCT real FROM media_seen s ANTI JOIN media_hashed h ON h.path = s.real "
+                "WHERE s.problem IS NULL"
             )
             while block := reader.fetchmany(_BLOCK_ROWS):
                 rows = [row for (path,) in block if (row := hashed_file(path, self._now_ns)) is not None]
