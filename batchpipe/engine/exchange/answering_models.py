@@ -21,7 +21,7 @@ def model_warnings(
     """Return what is to be said of the models in `answered`, pairs of a chunk id and a model.
 
     `asked` has the model that each chunk asked, by its usual name.
-    Reads `work.prices`.
+    Reads `work.ended`, `work.prices`, `work.received`.
     """
     others = sorted(
         {
