@@ -173,7 +173,8 @@ _CONCATENATION = "~"
 
 def _canonical(value: Any) -> Any:
     """Return the canonical text of a value. An undefined name raises its error when it becomes text."""
-    return value if isinstance(value, str | jinja2.Undefined) else printed(value)
+    # Most values are text, and this is called for each of them.
+    return value if type(value) is str or isinstance(value, (str, jinja2.Undefined)) else printed(value)
 
 
 def _pretty(value: Any) -> str:
