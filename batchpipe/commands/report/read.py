@@ -13,6 +13,7 @@ from batchpipe.commands.printing.caching import CacheSavings, read_cache_use
 from batchpipe.commands.report.estimate_accuracy import PastEstimate, RunEstimate, read_estimates
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object
+from batchpipe.commands.report.weeks import WeekSums, read_weeks
 from batchpipe.commands.status.read import Named, Run, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.common.lazy_dataclass import dataclass
@@ -147,6 +148,7 @@ class Report:
     booked_usd: Decimal = Decimal(0)
     reported: Sequence[ReportedCost] = ()
     quality: ReportQuality | None = None
+    weeks: Sequence[WeekSums] = ()
 
 
 def read_reports(context: Context, named: Sequence[Named], *, everything: bool) -> list[Report]:
@@ -200,6 +202,7 @@ def _read(session: Session, named: Named) -> Report:
         reviewed=read_agreement(session, named.names),
         caching=read_cache_use(session, pipelines),
         booked_usd=read_booked(session, named.names),
+        weeks=read_weeks(session, named.file),
         reported=[ReportedCost(**each) for each in session.dictionaries(query("reported_costs", pipelines=pipelines))],
     )
 

@@ -14,6 +14,7 @@ from batchpipe.commands.report.read import DaySums, Report, RungSums, Sums, Vers
 from batchpipe.commands.report.rows import LEFT_OUT, rows_section
 from batchpipe.commands.report.rungs import quality_pairs, quality_parts
 from batchpipe.commands.report.shares import read_shares, shares_object, shares_text
+from batchpipe.commands.report.weeks import weeks_table
 from batchpipe.commands.report.words import booked_text, reported_text, tokens_text
 from batchpipe.commands.status.read import Named, Run, chosen
 from batchpipe.common.errors import UsageError
@@ -106,6 +107,8 @@ def _text(found: Report, again: str, terminal: bool) -> str:
     if found.estimates:
         parts.append(estimates_table(found.estimates, terminal))
     parts.append(_days_table(found.days, terminal))
+    if found.weeks:
+        parts.append(weeks_table(found.weeks, terminal))
     return "\n".join(parts)
 
 

@@ -20,7 +20,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.local_model.trust import MOST_WEIGHT
 from batchpipe.pipeline.evaluations import BOUGHT, SEPARATOR
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -42,8 +42,8 @@ class Lessons:
 def fill_lessons(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot) -> tuple[int, TrueValues | None]:
     """Fill `work.local_lessons`; return how many there are, and the true values that may test a model.
 
-    Reads the ledger, `[eval] gold`. Writes `work.local_knowledge`, `work.local_gold`, `work.local_left_out`,
-    `work.local_lessons`, and what `read_true_values` writes.
+    Reads the ledger, `[eval] gold`, `work.true_values`. Writes `work.local_knowledge`, `work.local_gold`,
+    `work.local_left_out`, `work.local_lessons`, and what `read_true_values` writes.
     """
     rung = resolved.local
     assert rung is not None
@@ -76,7 +76,7 @@ def _fill_knowledge(session: Session, resolved: Resolved, rung: ResolvedLocalRun
         reviewed=standing_reviews(session, resolved.names),
         texts=stored_text_sql(rung.columns, Sql("q.columns"), Sql("q.input_values")),
         embedding=stored_embedding_sql(rung.embedding, Sql("q.columns"), Sql("q.input_values")),
-        most_weight=Sql(repr(MOST_WEIGHT)),
+        most_weight=number_sql(int(MOST_WEIGHT)),
         **sample_parts(resolved.file),
     )
     session.execute(statement, {"sample": sample_parameter(resolved.file)})

@@ -61,7 +61,7 @@ class GoldTest:
         assert rung is not None
         if rung.target is None:
             return Promise(holds=True, says=NO_TARGET)
-        found = connection.execute(query("local_gold_identity", values=self._values("g"))).fetchone()
+        found = connection.execute(query("local_gold_identity", values=self._values(Sql("g")))).fetchone()
         rows, identity = found if found is not None else (0, "")
         if not rows:
             return Promise(holds=True, says=NO_GOLD)
@@ -94,12 +94,15 @@ class GoldTest:
         """Return how many gold rows the ladder gets right, of how many, and of how many its answer is not known.
 
         A row whose answer is not known counts as wrong.
+        Reads `work.true_values`, `work.local_gold_rows`, `work.local_sure`, `work.local_climbed`.
         """
         self._find_sure(version)
         self._find_climbed()
         columns = [self.gold.columns[each.name] for each in self.gold.fields]
         given = joined("", (sql(", {value}", value=value_sql(each, Sql("a.output"))) for each in columns))
-        rows = self.work.connection.execute(query("local_gold_answers", true=self._values("g"), given=given)).fetchall()
+        rows = self.work.connection.execute(
+            query("local_gold_answers", true=self._values(Sql("g")), given=given)
+        ).fetchall()
         comparisons = [field_comparison(each) for each in self.gold.fields]
         right = unknown = 0
         for is_known, *values in rows:
@@ -109,12 +112,15 @@ class GoldTest:
             right += bool(is_known) and all(how is None or is_correct(how, t, s) for how, t, s in compared)
         return right, len(rows), unknown
 
-    def _values(self, alias: str) -> Sql:
+    def _values(self, alias: Sql) -> Sql:
         names = (quote_identifier(each.name) for each in self.gold.fields)
-        return joined("", (sql(", {alias}.{name}", alias=Sql(alias), name=name) for name in names))
+        return joined("", (sql(", {alias}.{name}", alias=alias, name=name) for name in names))
 
     def _find_sure(self, version: LocalVersion) -> None:
-        """Fill `work.local_sure` for the gold rows. Writes `work.local_gold_rows`."""
+        """Fill `work.local_sure` for the gold rows.
+
+        Reads `work.true_values`, `work.local_predictions`. Writes `work.local_gold_rows`.
+        """
         rung, hashed = self.resolved.local, self.resolved.hash_columns
         assert rung is not None
         names, texts = Sql("g._columns"), Sql("g._texts")
@@ -138,8 +144,8 @@ class GoldTest:
     def _find_climbed(self) -> None:
         """Fill `work.local_climbed`: the answer of the rungs above to each gold row, by today's ladder.
 
-        Reads `ledger.requests`, `ledger.results`. Writes `work.local_upper`, `work.answers`, `work.documents`,
-        `work.validity`.
+        Reads `work.local_gold_rows`, `ledger.requests`, `ledger.results`. Writes `work.local_climbed`,
+        `work.local_upper`, `work.answers`, `work.documents`, `work.validity`.
         """
         rungs = joined(
             ", ",

@@ -248,7 +248,7 @@ def _of_panels(session: Session, resolved: Resolved, statement: str, others: Sql
 
 
 def _redo_local_accept(resolved: Resolved, snapshot: Snapshot) -> list[Sql]:
-    """Return the same for the local model, whose confidence is recorded beside its answers."""
+    """Return the same for the local model, whose confidence is recorded beside its answers. Reads `work.standing`."""
     if resolved.local is None:
         return []
     accept = resolved.local.accept

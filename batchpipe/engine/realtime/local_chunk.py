@@ -74,7 +74,7 @@ def close_local_chunk(parts: RunParts, batch: OpenBatch, path: Path | None) -> C
     """Record a chunk of the local model that the raw folder has and the ledger lost; `path` is its raw file.
 
     Without a file nothing is recorded, and its rows are due as before.
-    Writes what `record_local_answers` writes.
+    Writes `work.local_lines`, and what `record_local_answers` writes.
     """
     if path is None:
         with parts.writing() as session:

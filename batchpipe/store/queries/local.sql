@@ -379,3 +379,21 @@ aside AS (
 SELECT version, coalesce(s.rows, 0) AS rows, coalesce(s.audited, 0) AS audited, t.trained_on, t.accuracy, t.trained_at, a.why
 FROM trained t FULL JOIN said s USING (version) LEFT JOIN aside a USING (version)
 ORDER BY version
+
+-- name: local_weeks
+-- By week: the rows whose first answer under an input came then, how many of them the local model gave, and the cost.
+WITH answered AS (
+    SELECT date_trunc('week', recorded_at)::DATE AS week, count(*) AS rows, count(*) FILTER (rung = 0) AS local_rows
+    FROM ledger.decisions
+    WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND reason NOT IN ('carried_over', 'unchanged')
+    GROUP BY week
+),
+paid AS (
+    SELECT date_trunc('week', recorded_at)::DATE AS week, sum(cost_usd)::DECIMAL(38, 15) AS cost_usd
+    FROM ledger.results WHERE pipeline IN ({pipelines}) AND NOT judged_again
+    GROUP BY week
+)
+SELECT week, coalesce(a.rows, 0) AS rows, coalesce(a.local_rows, 0) AS local_rows, p.cost_usd,
+    (CASE WHEN a.rows > 0 THEN p.cost_usd::DECIMAL(24, 15) * 1000 / a.rows END)::DECIMAL(38, 15) AS usd_per_1000_rows
+FROM answered a FULL JOIN paid p USING (week)
+ORDER BY week DESC LIMIT 12
