@@ -118,7 +118,7 @@ def estimate(
     They cost most if every row climbs to the top of the ladder. The effect of `caching` is in `work.ladder` already;
     the requests that write a cache go first, in a round of their own.
     With `once` (a pilot) each row is asked once: there is no retry and no climb before the pilot is approved.
-    Reads `work.to_send`, `work.ladder`, `ledger.batches`.
+    Reads `work.to_send`, `work.ladder`, `work.parts`, `ledger.batches`.
     """
     if not chunks:
         return NOTHING

@@ -288,7 +288,10 @@ class Desk:
         }
 
     def _sure(self, conditions: Mapping[int, Condition | None]) -> Sql:
-        """Return SQL for the key_id of the answers that reach `[review] target` without a person."""
+        """Return SQL for the key_id of the answers that reach `[review] target` without a person.
+
+        Reads `work.review_answers`.
+        """
         parts = [
             sql(
                 "SELECT key_id FROM work.review_answers WHERE rung = {rung}{condition}",
@@ -300,7 +303,10 @@ class Desk:
         return joined(" UNION ALL ", [self._where(None), *parts])
 
     def _where(self, condition: Condition | None) -> Sql:
-        """Return SQL for the key_id of the answers for which `condition` is true."""
+        """Return SQL for the key_id of the answers for which `condition` is true.
+
+        Reads `work.review_answers`, `work.known_votes`.
+        """
         if condition is None:
             return Sql("SELECT NULL::UUID AS key_id WHERE false")
         outputs = [
