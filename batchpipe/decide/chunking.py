@@ -59,7 +59,7 @@ def partition(fit: CountFitting, limits: ChunkLimits, *, total: int) -> Iterator
 
     No chunk passes a limit, except that a request larger than `max_bytes` is a chunk of its own. Where sizes differ, no
     two among any `max_in_flight` chunks in a row have the same size, except for chunks of one request; where chunks may
-    be large, no two of all chunks have.
+    be large, no two of all chunks have, unless they would become less than half as large by it.
     """
     spacious = limits.max_requests >= 10 * (total // limits.max_requests + 1)
     recent: list[int] = []
@@ -67,6 +67,9 @@ def partition(fit: CountFitting, limits: ChunkLimits, *, total: int) -> Iterator
     while start < total:
         count, taken = fit(start, limits.max_requests, limits.max_bytes)
         free = free_size(count, recent) if limits.differ else count
+        if 2 * free < count:  # few large requests: sizes would run out
+            recent = recent[-max(limits.max_in_flight - 1, 1) :]
+            free = free_size(count, recent)
         if free < count:
             count, taken = fit(start, free, limits.max_bytes)
         yield Chunk(start=start, count=count, bytes=taken)

@@ -16,6 +16,7 @@ from projects import Project
 
 from batchpipe.cli.main import main
 from batchpipe.common.errors import PipelineError
+from batchpipe.decide.chunking import ChunkLimits, partition
 from media.drawn import gif, pdf, png
 
 FILES = """
@@ -399,3 +400,11 @@ def test_an_evaluation_and_a_panel_send_them_too(project: Project, typed: Comman
     project.pipeline(FILES.replace('model = "claude-haiku-4-5"', panel))
     assert project.run(redo="all").status == "done"
     assert sum(received(project).values()) == 12
+
+
+def test_few_large_requests_do_not_run_out_of_sizes() -> None:
+    """23 requests fill a body: any 8 chunks in a row differ in size, and none becomes small by it."""
+    limits = ChunkLimits(max_requests=10_000, max_bytes=32_000_000, max_in_flight=8)
+    counts = [each.count for each in partition(lambda start, most, size: (min(most, 23), 1), limits, total=2_000)]
+    assert all(len(set(counts[place : place + 8])) == 8 for place in range(len(counts) - 8))
+    assert min(counts[:-1]) >= 11
