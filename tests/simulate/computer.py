@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from batchpipe.cli.main import main
 from batchpipe.common.machine import Machine
 
-from .disk import Disk, Files, fill, free, unwatched, watching
+from .disk import Disk, Files, fill, free, let_go, unwatched, watching
 from .provider import Provider
 from .wire import Wire
 from .world import Doing, EndlessError, KilledError, Trouble, World
@@ -98,6 +98,7 @@ class Computer:
             code = ENDLESS
         finally:
             free(disk)
+            let_go()
             self.world.doing.remove(doing)
         if left:  # whatever the command did while it fell apart did not happen
             code = KILLED

@@ -9,11 +9,15 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from batchpipe.store.database import Database
+import duckdb
+
+from batchpipe.engine.source import source
+from batchpipe.store import database
+from batchpipe.store.database import CATALOG, Database, Work
 
 from .world import World
 
@@ -26,6 +30,7 @@ Files = dict[str, bytes]
 
 _watched: list[Disk] = []
 _world: list[World] = []
+_kept: list[tuple[Any, str]] = []
 _fsync = os.fsync
 
 
@@ -210,6 +215,59 @@ def watch_files() -> None:
 def of_world(world: World) -> None:
     """Count the operations of the store for `world` from now on."""
     _world[:] = [world]
+
+
+def let_go() -> None:
+    """Close the file that reading sessions have open."""
+    while _kept:
+        connection, _ = _kept.pop()
+        with suppress(duckdb.ConnectionException):  # closed already
+            connection.execute(f"DETACH {CATALOG}")
+
+
+def keep_open() -> None:
+    """Let the reading sessions that one work has one after the other share one opening of the file; done once.
+
+    Openings are half of what a short statement costs. Nobody else can tell the difference: whoever opens the file in
+    another way, or looks at the folder from outside, closes it first.
+    """
+    attach, detach, close, reading = database.attach, Database._detach, Work.close, Database.reading
+    of_source = source.attach
+
+    def attached(connection: Any, path: Path, alias: str, **options: Any) -> None:
+        if options["read_only"] and _kept == [(connection, str(path))]:
+            return
+        let_go()
+        attach(connection, path, alias, **options)
+        if options["read_only"]:
+            _kept.append((connection, str(path)))
+
+    def detached(self: Database, work: Work) -> None:
+        if _kept and _kept[-1][0] is work.connection:
+            work.connection.execute("USE memory")
+        else:
+            detach(self, work)
+
+    def closed(self: Work) -> None:
+        let_go()
+        close(self)
+
+    def attached_to_source(*given: Any, **options: Any) -> None:
+        let_go()
+        of_source(*given, **options)
+
+    @contextmanager
+    def read(self: Database, work: Work) -> Iterator[Any]:
+        if not self.path.exists():
+            let_go()
+        with reading(self, work) as session:
+            yield session
+
+    database.attach = attached
+    source.attach = attached_to_source
+    Database.reading = read  # type: ignore[method-assign]
+    Database._detach = detached  # type: ignore[method-assign]
+    Work.close = closed  # type: ignore[method-assign]
 
 
 def watch_store() -> None:

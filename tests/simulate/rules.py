@@ -15,7 +15,7 @@ import duckdb
 import pyarrow
 
 from .computer import ENDLESS, KEY, Called
-from .disk import unwatched
+from .disk import let_go, unwatched
 from .project import Project
 from .provider import Sale
 
@@ -97,6 +97,7 @@ def of_sales(
 @contextmanager
 def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a copy of the database, so that a journal beside it is not folded in."""
+    let_go()
     with unwatched(), duckdb.connect(str(path), read_only=True) as connection:
         yield connection
 

@@ -15,7 +15,7 @@ from threading import Thread
 
 from batchpipe.store.migration import empty_image
 
-from .disk import watch_files, watch_store
+from .disk import keep_open, watch_files, watch_store
 from .history import history
 from .play import Played, play
 
@@ -35,6 +35,7 @@ def begin() -> None:
     import pyarrow.parquet  # noqa: F401
 
     empty_image()  # made once in a process, and then by no seed
+    keep_open()
     watch_files()
     watch_store()
     warnings.simplefilter("ignore", ResourceWarning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -37,8 +37,11 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
         _write_holder(holder, now)
         yield
     finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):  # a name that stays is written over by the next holder
+                holder.unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def _write_holder(holder: Path, now: datetime) -> None:
