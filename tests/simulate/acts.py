@@ -108,7 +108,7 @@ def _abandon(play: Play, chance: random.Random) -> None:
 
 def _plan(play: Play, chance: random.Random) -> None:
     """Plan; where all was at rest, run too and hold that the run did what the plan said."""
-    resting = play.resting and not play.project.max_usd and not play.project.pilot
+    resting = play.resting and not play.project.max_usd and not play.project.pilot and not play.project.realtime
     planned = play.call("plan", play.project.name, "--json")
     if not resting or planned.code != 0 or chance.random() < 0.4:
         return
@@ -153,6 +153,8 @@ ACTS: Mapping[str, Act] = {
     "resume": Act(weight=2, do=_resume),
     "recover": Act(weight=2, do=_recover),
     "abandon": Act(weight=1, do=_abandon),
+    "plan all": Act(weight=1, do=_look("plan", "--all", "--json")),
+    "graph": Act(weight=1, do=_look("graph")),
     "status": Act(weight=2, do=_look("status", "{name}", "--json")),
     "report": Act(weight=1, do=_look("report", "{name}")),
     "results": Act(weight=1, do=_look("results", "{name}")),

@@ -23,7 +23,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
 KEY = "sk-simulated-0123456789abcdef"
-CLEARED = ("ANTHROPIC_", "BATCHPIPE_", "OPENAI_", "FORCE_COLOR", "NO_COLOR")
+CLEARED = ("ANTHROPIC_", "BATCHPIPE_", "OPENAI_", "GEMINI_", "GOOGLE_", "FORCE_COLOR", "NO_COLOR")
 KILLED = -9
 ENDLESS = -1
 
@@ -130,6 +130,10 @@ class Computer:
             {
                 "ANTHROPIC_API_KEY": self.key,
                 "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+                "OPENAI_API_KEY": self.key,
+                "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+                "GEMINI_API_KEY": self.key,
+                "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:9",
                 "TERM": "dumb",
                 "HOME": str(self.root.parent / "home"),
                 "USER": self.name,

@@ -71,9 +71,9 @@ class Disk:
     def after_power_cut(self, files: Files, chance: random.Random) -> Files:
         """Return what a power cut leaves of `files`: what was not flushed may be torn, or gone."""
         left = dict(files)
-        for source, target, before in reversed(self._renamed):
+        for start, target, before in reversed(self._renamed):
             if target in left and chance.random() < 0.5:
-                left[source] = left.pop(target)
+                left[start] = left.pop(target)
                 if before is not None:
                     left[target] = before
         for name, content in list(left.items()):

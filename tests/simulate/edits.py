@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .project import HIGH, LABELS, LOW, MANNERS, MIDDLE, Project
+from .project import LABELS, LADDERS, MANNERS, Project
 
 MOST_ROWS = 30
 KEY_TYPES = ("BIGINT", "INTEGER", "VARCHAR", "DOUBLE", "DECIMAL(12, 2)")
@@ -52,7 +52,25 @@ def _edit_accept(project: Project, chance: random.Random) -> None:
 
 
 def _edit_ladder(project: Project, chance: random.Random) -> None:
-    project.models = chance.choice(((LOW, MIDDLE), (LOW,), (LOW, HIGH), (MIDDLE, HIGH), (LOW, MIDDLE, HIGH)))
+    project.models = chance.choice(LADDERS[project.family])
+
+
+def _edit_modes(project: Project, chance: random.Random) -> None:
+    rungs = range(len(project.models))
+    project.realtime = frozenset(chance.choice(((), rungs, rungs[:1], rungs[1:])))
+    project.stragglers = chance.choice((0, 0, 3, 20))
+
+
+def _edit_items(project: Project, chance: random.Random) -> None:
+    project.items = not project.items
+
+
+def _edit_hook(project: Project, chance: random.Random) -> None:
+    project.hook = not project.hook
+
+
+def _edit_chain(project: Project, chance: random.Random) -> None:
+    project.followers = chance.choice((0, 1, 1, 2))
 
 
 def _edit_schema(project: Project, chance: random.Random) -> None:
@@ -77,6 +95,7 @@ def _edit_pilot(project: Project, chance: random.Random) -> None:
 
 def _edit_budget(project: Project, chance: random.Random) -> None:
     project.max_usd = chance.choice(("", "0.002", "0.02", "1"))
+    project.reserve = chance.choice(("", "most"))
 
 
 def _edit_chunks(project: Project, chance: random.Random) -> None:
@@ -113,8 +132,12 @@ EDITS: Mapping[str, Edit] = {
     "edit a type": Edit(weight=1, make=_edit_type),
     "retype the key": Edit(weight=2, make=_retype_key),
     "edit the pilot": Edit(weight=1, make=_edit_pilot),
-    "edit the budget": Edit(weight=1, make=_edit_budget),
+    "edit the budget": Edit(weight=2, make=_edit_budget),
     "edit the chunks": Edit(weight=2, make=_edit_chunks),
+    "edit the modes": Edit(weight=3, make=_edit_modes),
+    "edit items": Edit(weight=1, make=_edit_items),
+    "edit the hook": Edit(weight=1, make=_edit_hook),
+    "edit the chain": Edit(weight=3, make=_edit_chain),
     "rename": Edit(weight=2, make=_rename),
     "rename silently": Edit(weight=1, make=_rename_silently),
 }

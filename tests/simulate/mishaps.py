@@ -32,6 +32,11 @@ CREATE: tuple[dict[str, Any], ...] = (
     {"fault": "status_html:503"},
     {"fault": "status:429", "retry_after": 90},
     {"fault": "status:429"},
+    {"fault": "output_late", "seconds": 120},
+    {"fault": "fails_late", "error_code": "token_limit_exceeded", "protocol": "openai"},
+    {"fault": "fails_late", "error_code": "RESOURCE_EXHAUSTED", "protocol": "gemini"},
+    {"fault": "partial", "protocol": "gemini"},
+    {"fault": "counts_lie"},
 )
 RETRIEVE: tuple[dict[str, Any], ...] = (
     {"fault": "status:404", "times": 2},
@@ -66,7 +71,37 @@ RESULTS: tuple[dict[str, Any], ...] = (
     {"fault": "empty"},
     {"fault": "reset", "times": 2},
 )
-OF_CALL = {"create": CREATE, "retrieve": RETRIEVE, "list": LIST, "results": RESULTS}
+MESSAGE: tuple[dict[str, Any], ...] = (
+    {"fault": "status:429", "retry_after": 5},
+    {"fault": "status:429"},
+    {"fault": "status:529", "times": 2},
+    {"fault": "status:500"},
+    {"fault": "reset"},
+    {"fault": "html"},
+    {"fault": "empty"},
+    {"fault": "accepted_then_reset"},
+    {"fault": "accepted_then_status:500"},
+    {"fault": "accepted_then_empty"},
+    {"fault": "status:400"},
+)
+UPLOAD: tuple[dict[str, Any], ...] = (
+    {"fault": "status:500"},
+    {"fault": "reset"},
+    {"fault": "accepted_then_reset"},
+    {"fault": "html"},
+    {"fault": "status:429"},
+)
+FILES: tuple[dict[str, Any], ...] = ({"fault": "status:500"}, {"fault": "reset"}, {"fault": "status:404"})
+CALLS = ("create", "create", "retrieve", "list", "results", "results", "message", "upload", "files")
+OF_CALL = {
+    "create": CREATE,
+    "retrieve": RETRIEVE,
+    "list": LIST,
+    "results": RESULTS,
+    "message": MESSAGE,
+    "upload": UPLOAD,
+    "files": FILES,
+}
 
 
 def _time_passes(play: Play, chance: random.Random) -> None:
@@ -157,7 +192,7 @@ def drawn_faults(chance: random.Random) -> list[dict[str, Any]]:
         return []
     found = []
     for _ in range(chance.randint(1, 4)):
-        call = chance.choice(("create", "create", "retrieve", "list", "results", "results"))
+        call = chance.choice(CALLS)
         found.append({"call": call, "after": chance.choice((0, 0, 0, 1, 2)), **chance.choice(OF_CALL[call])})
     return found
 

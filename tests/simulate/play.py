@@ -19,7 +19,7 @@ from .disk import of_world, unwatched
 from .edits import EDITS, add_rows
 from .history import Step
 from .mishaps import DATABASE, MISHAPS
-from .project import Project
+from .project import LADDERS, Project
 from .provider import Provider
 from .rules import Licences, ViolatedError, Violation
 from .world import Trouble, World
@@ -90,7 +90,13 @@ class Play:
 
     def run(self, chance: random.Random, *words: str) -> None:
         """Run the pipeline with the troubles of this step."""
-        self.call("run", self.project.name, "--yes", "--json", *words, trouble=trouble(self, chance))
+        chained = self.project.followers and chance.random() < 0.8
+        which = ["--all"] if chained else [self.project.name]
+        if chance.random() < 0.06:
+            words = (*words, *chance.choice((("--realtime",), ("--by", "2026-11-03T07:00+00:00"))))
+        if chained:  # what is said of rows holds for pipelines that are named
+            words = tuple(word for word in words if word in ("--no-wait", "--wait", "20m", "--no-new", "--resume"))
+        self.call("run", *which, "--yes", "--json", *words, trouble=trouble(self, chance))
 
     def call(self, *words: str, trouble: Trouble | None = None, rival: bool = False) -> Called:
         """Run a command, count it, and hold the rules. Raises ViolatedError."""
@@ -111,10 +117,11 @@ class Play:
         self.world.say("settle")
         project = self.project
         project.max_usd, project.pilot = "", 0
+        which = "--all" if project.followers else project.name
         self.write()
         self.provider.rules(project.provider_rules(delay_seconds=600.0))
         self.provider.ahead = self.computer.ahead = 0.0
-        words = ["run", project.name, "--yes", "--approve", "--resume"]
+        words = ["run", which, "--yes", "--approve", "--resume"]
         called = self.call(*words)
         for _ in range(SETTLING_RUNS):
             if called.code in DONE:
@@ -126,7 +133,8 @@ class Play:
             what = f"{called} after {SETTLING_RUNS} runs: {(called.talk + called.out)[-900:]}"
             raise ViolatedError(Violation(rule="every open thing has an end", what=what))
         again = self.call(*words, "--json")
-        sent = json.loads(again.out).get("submitted")
+        found = json.loads(again.out)
+        sent = sum(each.get("submitted") or 0 for each in (found if isinstance(found, list) else [found]))
         if sent:
             raise ViolatedError(Violation(rule="nothing is due at rest", what=f"the next run sent {sent}"))
         self._first(rules.of_raw(self.database, self.received))
@@ -148,20 +156,34 @@ class Play:
     def _hold(self, called: Called) -> None:
         self._first(rules.of_words(called))
         new = self.provider.look()
-        if called.killed:  # the reply of a realtime call was lost with the machine: it is booked, and asked again
-            self.licences.places |= {each.place for each in new if each.batch_id is None}
+        # A realtime call whose reply was lost, on the way or with the machine, is booked, and asked again.
+        self.licences.places |= {each.place for each in new if each.lost}
+        if called.killed:
+            self.licences.places |= rules.not_saved(self.root, new)
         self.world.counts["requests sold"] += len(new)
         self._first(rules.of_sales(new, self.provider.sales, self.project, self.licences))
+        self._first(rules.of_budget(new, self.provider.sales, self.project, called))
         if called.words[0] != "run":
             return
         self.resting = called.code in DONE
         if called.code in WRITTEN and len(self.world.doing) == 0:
             self._first(rules.of_output(self.database, self.project, self.provider.sales))
+            if called.code in DONE and "--all" in called.words and not self.project.max_usd:
+                self._first(rules.of_chain(self.database, self.project, self.provider.sales))
             self.received |= rules.raw_ids(self.root)
 
     def _first(self, violations: Iterable[Violation]) -> None:
         for violation in violations:
             raise ViolatedError(violation)
+
+
+def begin(project: Project, chance: random.Random) -> None:
+    """Draw what a project has from its beginning."""
+    project.family = chance.choice(("anthropic", "anthropic", "openai", "gemini", "mixed"))
+    project.models = LADDERS[project.family][0]
+    for kind in ("edit the modes", "edit the chain", "edit items", "edit the hook"):
+        if chance.random() < 0.25:
+            EDITS[kind].make(project, chance)
 
 
 def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
@@ -178,6 +200,7 @@ def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
     played = Play(world, provider, Project(), computer, rival)
     violation, at = None, "begin"
     try:
+        begin(played.project, world.drawing("project"))
         for place in range(2):
             add_rows(played.project, world.drawing("rows", place))
         played.write()

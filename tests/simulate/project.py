@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 LOW, MIDDLE, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"
+LUNA, MINI = "openai:gpt-6-luna", "openai:gpt-5.4-mini"
+LITE, FLASH = "gemini:gemini-3.5-flash-lite", "gemini:gemini-3.8-flash"
+# The ladders that a project may have, by its family of models.
+LADDERS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "anthropic": ((LOW, MIDDLE), (LOW,), (LOW, HIGH), (MIDDLE, HIGH), (LOW, MIDDLE, HIGH)),
+    "openai": ((LUNA, MINI), (LUNA,), (MINI,)),
+    "gemini": ((LITE, FLASH), (LITE,), (FLASH,)),
+    "mixed": ((LUNA, LOW), (LITE, LOW, MINI), (LOW, FLASH), (LUNA, LITE, MIDDLE)),
+}
+LOWEST = tuple(each.rpartition(":")[2] for each in (LOW, LUNA, LITE))
 LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
 MANNERS = ("", "", "", "", "wrong;", "hiccup;", "long;", "refused;", "unsure;", "empty;", "broken;")
 LEAST_SCORE = 0.2
+FOLLOWED = "SELECT id, CAST(CAST(id AS DOUBLE) AS BIGINT) || ' is ' || label || ';' AS body FROM {table}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +42,14 @@ class Project:
     check: bool = False
     score_column: str = ""
     key_type: str = "BIGINT"
+    family: str = "anthropic"
     models: tuple[str, ...] = (LOW, MIDDLE)
+    realtime: frozenset[int] = frozenset()
+    stragglers: int = 0
+    reserve: str = ""
+    items: bool = False
+    hook: bool = False
+    followers: int = 0
     max_requests: int = 6
     attempts: int = 3
     pilot: int = 0
@@ -39,6 +58,11 @@ class Project:
     next_key: int = 1
     kept: set[int] = field(default_factory=set)
     names: list[str] = field(default_factory=lambda: ["demo"])
+
+    @property
+    def pipelines(self) -> list[str]:
+        """Return the names of the pipelines, each of which reads the one before it."""
+        return [self.name, *("follow", "digest")[: self.followers]]
 
     def rename(self, name: str) -> None:
         """Give the pipeline another name, with a word of its old one."""
@@ -52,9 +76,17 @@ class Project:
         note = '[output.fields.note]\ntype = "string"\n' if self.note else ""
         check = f'[output.checks]\nsure = "score > {LEAST_SCORE}"\n' if self.check else ""
         pilot = f"[pilot]\nrows = {self.pilot}\n" if self.pilot else ""
-        budget = f"[budget]\nmax_usd = {self.max_usd}\n" if self.max_usd else ""
+        reserve = f'reserve = "{self.reserve}"\n' if self.reserve else ""
+        budget = f"[budget]\nmax_usd = {self.max_usd}\n{reserve}" if self.max_usd else ""
+        items, tables = "", ""
+        if self.items:
+            items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
+            tables = '[output.rows]\nwords = "words_of_rows"\n'
+        hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
+        stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
-            f'[[models]]\nmodel = "{model}"\nmax_tokens = {200 * (place + 1)}\n'
+            f'[[models]]\nmodel = "{model}"\nmax_tokens = {room(model, place)}\n'
+            + ('mode = "realtime"\n' if place in self.realtime else "")
             + ('accept = "score >= 0.5"\n' if self.accept and place + 1 < len(self.models) else "")
             for place, model in enumerate(self.models)
         )
@@ -64,18 +96,50 @@ query = "SELECT id, body FROM read_csv('rows.csv', types = {{'id': '{self.key_ty
 key = "id"
 [prompt]
 user_text = "{self.common} <<{{{{ body }}}}>>"
-[output.fields.label]
+{hook}[output.fields.label]
 type = "string"
 enum = ["billing", "bug", "other"]
 [output.fields.score]
 type = "number"
-{column}{note}{check}{ladder}
+{column}{note}{items}{tables}{check}{ladder}
 [chunking]
 max_requests = {self.max_requests}
 max_in_flight = 40
 [retry]
 attempts = {self.attempts}
-{pilot}{budget}"""
+{stragglers}{pilot}{budget}"""
+
+    def after(self) -> list[str]:
+        """Return the statements that run after each commit of results."""
+        return [
+            "ATTACH 'hooked.duckdb' AS hooked",
+            "CREATE TABLE IF NOT EXISTS hooked.seen (answers BIGINT)",
+            f"INSERT INTO hooked.seen SELECT count(*) FROM {self.name} WHERE _current",
+        ]
+
+    def follower(self, name: str) -> str:
+        """Return the file of a pipeline that reads another one's table."""
+        if name == "follow":
+            read = FOLLOWED.format(table=self.name)
+            query, key, text, allowed = f"{read} WHERE label <> 'other'", "id", "Follow <<{{ body }}>>", ["yes", "no"]
+        else:
+            read = "SELECT reply, count(*) AS answers FROM follow GROUP BY reply"
+            query, key, text, allowed = read, "reply", "Digest <<{{ reply }} {{ answers }}>>", ["a", "b"]
+        field = "reply" if name == "follow" else "digest"
+        rung = f'model = "{self.models[0]}"\nmax_tokens = {room(self.models[0], 0)}'
+        return f"""[input]
+query = "{query}"
+key = "{key}"
+[prompt]
+user_text = "{text}"
+[output.fields.{field}]
+type = "string"
+enum = {json.dumps(allowed)}
+[[models]]
+{rung}
+[retry]
+attempts = {self.attempts}
+"""
 
     def write(self, root: Path) -> None:
         """Write the pipeline file and its rows below `root`; files of older names are gone."""
@@ -83,25 +147,34 @@ attempts = {self.attempts}
         folder.mkdir(exist_ok=True)
         (root / "batchpipe.toml").touch()
         for path in folder.glob("*.toml"):
-            if path.stem != self.name:
+            if path.stem not in self.pipelines:
                 path.unlink()
+        for name in self.pipelines[1:]:
+            (folder / f"{name}.toml").write_text(self.follower(name), encoding="utf-8")
         (folder / f"{self.name}.toml").write_text(self.text(), encoding="utf-8")
         lines = [f'{key},"{body}"' for key, body in self.rows.items()]
         (root / "rows.csv").write_text("\n".join(["id,body", *lines]) + "\n", encoding="utf-8")
 
     def provider_rules(self, calls: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
         """Return the emulator's rules: answers that obey the rows' texts, and faults of calls."""
-        note = {"note": "fine"} if self.note else {}
+        more_fields = ({"note": "fine"} if self.note else {}) | ({"words": ["a", "b"]} if self.items else {})
+        sure = [
+            {"match": f"is {label};", "outcome": "output", "output": {"label": label, "score": 0.9, **more_fields}}
+            for label in LABELS
+        ]
+        unsure = {"label": "other", "score": 0.1, **more_fields}
         return {
             "requests": [
+                {"match": "Follow <<", "outcome": "output", "output": {"reply": "yes"}},
+                {"match": "Digest <<", "outcome": "output", "output": {"digest": "a"}},
                 {"match": "wrong;", "outcome": "wrong_enum", "times": 1},
                 {"match": "hiccup;", "outcome": "errored_overloaded", "times": 1},
                 {"match": "long;", "outcome": "truncated", "times": 1},
                 {"match": "empty;", "outcome": "empty_content", "times": 1},
                 {"match": "broken;", "outcome": "invalid_json", "times": 1},
-                {"match": "refused;", "model": LOW, "outcome": "refused"},
-                {"match": "unsure;", "model": LOW, "output": {"label": "other", "score": 0.1, **note}},
-                *({"output": {"label": label, "score": 0.9, **note}, "match": f"is {label};"} for label in LABELS),
+                *({"match": "refused;", "model": model, "outcome": "refused"} for model in LOWEST),
+                *({"match": "unsure;", "model": model, "outcome": "output", "output": unsure} for model in LOWEST),
+                *sure,
             ],
             "calls": calls or [],
             **more,
@@ -110,6 +183,13 @@ attempts = {self.attempts}
     def asked(self, key: int) -> str:
         """Return what the model is asked about a row."""
         return f"{self.common} <<{self.rows[key]}>>"
+
+    def valid(self, text: str, answer: str | None) -> bool:
+        """Return whether an answer to a question is valid today."""
+        for start, name in (("Follow <<", "reply"), ("Digest <<", "digest")):
+            if text.startswith(start):
+                return name in (answer or "")
+        return self.fields(answer) is not None
 
     def fields(self, answer: str | None) -> dict[str, Any] | None:
         """Return the fields of an answer that is valid today; None of any other."""
@@ -121,7 +201,14 @@ attempts = {self.attempts}
             return None
         if not isinstance(found.get("score"), int | float) or (self.check and found["score"] <= LEAST_SCORE):
             return None
-        names = ("label", "score", *(["note"] if self.note else []))
+        names = ("label", "score", *(["note"] if self.note else []), *(["words"] if self.items else []))
         if set(found) != set(names) or (self.note and not isinstance(found["note"], str)):
             return None
+        if self.items and not isinstance(found["words"], list):
+            return None
         return {name: found[name] for name in names}
+
+
+def room(model: str, place: int) -> int:
+    """Return the `max_tokens` of a rung; models that think need room for it."""
+    return 200 * (place + 1) if model.startswith("claude") else 2_000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import orjson
 from batchpipe.emulator.assembly import assemble
 from batchpipe.emulator.service.wire import Reply, Request
 
+from .shops import AT_ONCE, NOTHING, SHOPS, Asked, Result, Shop, asked, cost_usd, read_result
 from .world import World
-
-QUESTION = re.compile(r"<<(.*?)>>", re.DOTALL)
 
 
 @dataclass(slots=True, kw_only=True)
 class Sale:
     """One request that the provider took: what was asked (`identity`), of which batch, and what came of it.
 
-    `text` is the whole question as the model saw it, without what a retry adds. `result` is the result line's
-    `result`; None while the batch is processed. `in_flight_then` are the places of the sales that were processed when
-    this one was made.
+    `text` is the whole question as the model saw it, without what a retry adds. `result` is None while the batch is
+    processed. `in_flight_then` are the places of the sales that were processed when this one was made. `lost`: the
+    reply of a realtime call was lost.
     """
 
     identity: str
@@ -36,25 +34,24 @@ class Sale:
     at: float
     place: int
     model: str
-    result: Mapping[str, Any] | None = None
+    result: Result | None = None
     in_flight_then: frozenset[int] = frozenset()
+    lost: bool = False
 
     @property
     def answer(self) -> str | None:
         """Return the text of the answer; None where there is none."""
-        message = (self.result or {}).get("message") or {}
-        if self.result is None or self.result.get("type") != "succeeded":
-            return None
-        blocks = message.get("content") or ()
-        return "".join(each.get("text", "") for each in blocks if each.get("type") == "text")
+        return None if self.result is None else self.result.answer
 
     @property
     def ended_well(self) -> bool:
         """Return whether the model finished its answer."""
-        return self.answer is not None and self.result is not None and (
-            self.result["message"].get("stop_reason") not in ("max_tokens", "refusal", "pause_turn",
-                                                              "model_context_window_exceeded")
-        )  # fmt: skip
+        return self.result is not None and self.result.answer is not None and self.result.finished
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """Return what the provider bills for it."""
+        return cost_usd(self.model, self.result or NOTHING, at_once=self.batch_id is None)
 
 
 class Provider:
@@ -68,8 +65,8 @@ class Provider:
         self.incoming = folder / "incoming"
         self.sales: list[Sale] = []
         self._batches: dict[str, list[Sale]] = {}
-        self._unended: set[str] = set()
-        self._last = 0
+        self._unended: dict[str, Shop] = {}
+        self._last = dict.fromkeys(SHOPS, 0)
         self._seen = 0
 
     def time(self) -> float:
@@ -78,15 +75,16 @@ class Provider:
 
     def answer(self, request: Request) -> Reply:
         """Answer one request, and write down what it sold."""
-        params = None
-        if request.path == "/v1/messages" and request.body is not None:
-            params = orjson.loads(request.body.read_bytes())
-        creates = request.method == "POST" and not request.path.endswith("/cancel")
+        body = None
+        at_once = AT_ONCE.fullmatch(request.path)
+        if at_once is not None and request.method == "POST" and request.body is not None:
+            body = orjson.loads(request.body.read_bytes())
+        creates = request.method == "POST" and not request.path.endswith("cancel")
         if creates:
             self._take_in()
         reply = self.service.routes.answer(request)
-        if params is not None:
-            self._sold_at_once(params, reply)
+        if body is not None and at_once is not None:
+            self._sold_at_once(asked(body, model=at_once[1] or ""), reply)
         elif creates:
             self._take_in()
         return reply
@@ -110,70 +108,52 @@ class Provider:
     def _take_in(self) -> None:
         """Take in the results of batches that have ended, and the batches that are new."""
         store = self.service.store
-        for batch_id in sorted(self._unended):
-            found = store.batch(batch_id)
-            if found is not None and found.ended_at is not None:
-                self._unended.discard(batch_id)
-                results = {each["custom_id"]: each["result"] for each in self.results(batch_id)}
+        for batch_id, shop in sorted(self._unended.items()):
+            if shop.ended(store, batch_id):
+                del self._unended[batch_id]
+                results = shop.results(store, batch_id)
                 for sale in self._batches[batch_id]:
-                    sale.result = results.get(sale.custom_id)
-        open_places = frozenset(each.place for each in self.sales if each.result is None)
-        for batch in store.batches("stranger = 0 AND number > ? ORDER BY number", (self._last,)):
-            self._last = batch.number
-            self._unended.add(batch.id)
-            sold = [
-                _sale(json.loads(line), batch.id, self.world.now, place=len(self.sales) + place, then=open_places)
-                for place, line in enumerate(store.body_path(batch.id).read_bytes().splitlines())
-            ]
-            self._batches[batch.id] = sold
-            self.sales += sold
+                    sale.result = results.get(sale.custom_id, NOTHING)
+        then = self._open_places()
+        for shop in SHOPS:
+            for number, batch_id in shop.new(store, self._last[shop]):
+                self._last[shop] = number
+                self._unended[batch_id] = shop
+                first = len(self.sales)
+                sold = [
+                    self._sale(each, batch_id, place=first + place, then=then)
+                    for place, each in enumerate(shop.requests(store, batch_id))
+                ]
+                self._batches[batch_id] = sold
+                self.sales += sold
 
-    def results(self, batch_id: str) -> Iterator[dict[str, Any]]:
-        """Yield the result lines of a batch as the service keeps them, undamaged."""
-        for line in self.service.store.results_path(batch_id).read_bytes().splitlines():
-            yield orjson.loads(line)
+    def _open_places(self) -> frozenset[int]:
+        return frozenset(each.place for each in self.sales if each.result is None)
 
     def close(self) -> None:
         """Close the service's store."""
         self.service.store.close()
 
-    def _sold_at_once(self, params: Mapping[str, Any], reply: Reply) -> None:
+    def _sold_at_once(self, request: Asked, reply: Reply) -> None:
         try:
-            message = orjson.loads(reply.body)
+            result = read_result(orjson.loads(reply.body))
         except orjson.JSONDecodeError:
             return
-        if isinstance(message, dict) and message.get("type") == "message":
-            sale = _sale({"custom_id": "", "params": params}, None, self.world.now, place=len(self.sales))
-            sale.result = {"type": "succeeded", "message": message}
+        if result is not NOTHING:
+            self._take_in()
+            sale = self._sale(request, None, place=len(self.sales), then=self._open_places())
+            sale.result, sale.lost = result, reply.framing not in ("length", "close")
             self.sales.append(sale)
 
-
-def _sale(
-    request: Mapping[str, Any], batch_id: str | None, at: float, *, place: int, then: frozenset[int] = frozenset()
-) -> Sale:
-    params = request["params"]
-    text = "".join(_texts(params["messages"][0]["content"]))
-    system = "".join(_texts(params.get("system") or ""))
-    found = QUESTION.search(text)
-    asked = text[: found.end()] if found else text
-    schema = json.dumps((params.get("output_config") or {}).get("format"), sort_keys=True)
-    identity = md5(f"{params['model']}\n{system}\n{asked}\n{schema}".encode()).hexdigest()
-    return Sale(
-        identity=identity,
-        text=asked,
-        custom_id=request["custom_id"],
-        batch_id=batch_id,
-        at=at,
-        place=place,
-        model=params["model"],
-        in_flight_then=then,
-    )
-
-
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-        return
-    for block in content:
-        if block.get("type") == "text":
-            yield block["text"]
+    def _sale(self, request: Asked, batch_id: str | None, *, place: int, then: frozenset[int]) -> Sale:
+        identity = md5(f"{request.model}\n{request.text}\n{request.schema}".encode()).hexdigest()
+        return Sale(
+            identity=identity,
+            text=request.text,
+            custom_id=request.custom_id,
+            batch_id=batch_id,
+            at=self.world.now,
+            place=place,
+            model=request.model,
+            in_flight_then=then,
+        )

@@ -16,7 +16,7 @@ import pyarrow
 
 from .computer import ENDLESS, KEY, Called
 from .disk import let_go, unwatched
-from .project import Project
+from .project import FOLLOWED, Project
 from .provider import Sale
 
 BUG = 70
@@ -87,7 +87,7 @@ def of_sales(
             if earlier.place >= sale.place or earlier.identity != sale.identity or licences.of(sale, earlier):
                 continue
             in_flight = earlier.place in sale.in_flight_then
-            if in_flight or (earlier.ended_well and project.fields(earlier.answer) is not None):
+            if in_flight or (earlier.ended_well and project.valid(earlier.text, earlier.answer)):
                 how = "in flight" if in_flight else "answered"
                 what = f"{sale.text!r} of {sale.model} is sold again ({sale.batch_id}), {how} in {earlier.batch_id}"
                 yield Violation(rule="nothing is bought twice", what=what)
@@ -144,24 +144,71 @@ def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | Non
         yield Violation(rule=rule, what=f"row {key} shows {shown}, its answer says {fields}")
 
 
+def of_chain(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[Violation]:
+    """Yield the current rows further down a chain that are not made of what is current above them."""
+    by_id = {sale.custom_id: sale.text for sale in sales if sale.custom_id}
+    at_once = {sale.text for sale in sales if not sale.custom_id}
+    read = f"{FOLLOWED.format(table=project.name)} WHERE label <> 'other' AND _current"
+    steps = [("follow", "id", f"SELECT id, 'Follow <<' || body || '>>' FROM ({read})")]
+    read = "SELECT reply, count(*) AS answers FROM follow WHERE _current GROUP BY reply"
+    steps.append(("digest", "reply", f"SELECT reply, format('Digest <<{{}} {{}}>>', reply, answers) FROM ({read})"))
+    with opened(path) as connection:
+        for name, key, statement in steps[: project.followers]:
+            expected = dict(connection.execute(statement).fetchall())
+            rows = connection.execute(f"SELECT {key}, _custom_id FROM {name} WHERE _current").fetchall()
+            for value, custom_id in rows:
+                text, today = by_id.get(custom_id), expected.get(value)
+                if today is None or (text != today and today not in at_once):
+                    what = f"{name} {value} is current for {text!r}, today {today!r}"
+                    yield Violation(rule="a chain is made of what is current above", what=what)
+
+
+def of_budget(new: Sequence[Sale], all_sales: Sequence[Sale], project: Project, called: Called) -> Iterator[Violation]:
+    """Yield it where a command sold more than a budget lets it, which reserves the most that a batch may cost."""
+    if not project.max_usd or project.reserve != "most" or project.followers:
+        return
+    spent = sum((sale.cost_usd for sale in all_sales), Decimal(0))
+    if new and spent > Decimal(project.max_usd):
+        what = f"{called}: {len(new)} requests sold, {spent} US dollars spent of {project.max_usd}"
+        yield Violation(rule="budgets are kept", what=what)
+
+
+def not_saved(root: Path, sales: Sequence[Sale]) -> set[int]:
+    """Return the places of those realtime calls whose answer is not in the raw folder."""
+    at_once = [sale for sale in sales if sale.batch_id is None]
+    saved = b"\n".join(_raw_contents(root)) if at_once else b""
+    return {sale.place for sale in at_once if sale.result is None or sale.result.name.encode() not in saved}
+
+
 def raw_ids(root: Path) -> set[tuple[str, str]]:
     """Return the (chunk, custom id) of every line that is saved whole in the raw folder."""
     found: set[tuple[str, str]] = set()
+    for name, content in _raw_files(root):
+        for line in content.splitlines():
+            try:
+                read = json.loads(line)
+                found.add((name.partition(".")[0], read.get("custom_id") or read["key"]))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+    return found
+
+
+def _raw_contents(root: Path) -> Iterator[bytes]:
+    for _, content in _raw_files(root):
+        yield content
+
+
+def _raw_files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of each file of results in the raw folder."""
     folder = root / ".batchpipe" / "raw"
     with unwatched():
-        for path in folder.glob("*.jsonl*") if folder.is_dir() else ():
+        for path in sorted(folder.glob("*.jsonl*")) if folder.is_dir() else ():
             if path.name.endswith(".part"):
                 continue
             if path.name.endswith(".zst"):
-                content = pyarrow.input_stream(str(path), compression="zstd").read()
+                yield path.name, pyarrow.input_stream(str(path), compression="zstd").read()
             else:
-                content = path.read_bytes()
-            for line in content.splitlines():
-                try:
-                    found.add((path.name.partition(".")[0], json.loads(line)["custom_id"]))
-                except (ValueError, KeyError, TypeError):
-                    continue
-    return found
+                yield path.name, path.read_bytes()
 
 
 def of_raw(path: Path, received: set[tuple[str, str]]) -> Iterator[Violation]:

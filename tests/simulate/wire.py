@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -16,7 +17,7 @@ from batchpipe.emulator.service.wire import Reply, Request
 from .disk import unwatched
 from .world import KilledError, World
 
-BLOCK_BYTES = 65_536
+RESULTS = re.compile(r"/results$|/content$|:download")
 
 Answer = Callable[[Request], Reply]
 
@@ -28,7 +29,7 @@ class Body(httpx2.SyncByteStream):
         self.world, self.content, self.broken, self.name = world, content, broken, name
 
     def __iter__(self) -> Iterator[bytes]:
-        if not self.broken and not self.name.endswith("/results"):
+        if not self.broken and not RESULTS.search(self.name):
             yield self.content
             return
         middle = len(self.content) // 2
