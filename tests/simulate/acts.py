@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .disk import unwatched
 from .mishaps import clock_jumps, delete_locks, drawn_delay, drawn_faults
+from .project import LABELS, LADDERS
 from .rules import ViolatedError, Violation
 from .world import Trouble
 
@@ -93,6 +96,51 @@ def _cancel(play: Play, chance: random.Random) -> None:
     play.call("cancel", play.project.name, trouble=trouble(play, chance))
 
 
+def _eval(play: Play, chance: random.Random) -> None:
+    """Measure the models with gold rows."""
+    if not play.project.judged:
+        return
+    models = chance.choice(((), ("--models", "all"), ("--model", LADDERS[play.project.family][0][-1])))
+    waits = chance.choice(((), ("--no-wait",), ("--wait", "20m")))
+    play.call("eval", play.project.name, "--json", *models, *waits, trouble=trouble(play, chance))
+
+
+def _review(play: Play, chance: random.Random) -> None:
+    """Let a person look at rows in a file: some are right, some are corrected, some were left."""
+    project = play.project
+    if not project.judged:
+        return
+    path = play.root / "review.csv"
+    exported = play.call("review", project.name, "--export", "review.csv", "--force", "--again")
+    if exported.code != 0 or not path.exists():
+        return
+    said: dict[tuple[int, str], str] = {}
+    with unwatched():
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names, rows = list(reader.fieldnames or ()), list(reader)
+        for row in rows:
+            drawn = chance.random()
+            if drawn < 0.4:
+                continue
+            row["_verdict"] = "ok"
+            if drawn > 0.7:
+                row["label"] = chance.choice(LABELS)
+            key = int(float(row["id"]))
+            said[key, project.rows.get(key, "")] = row["label"]
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+    chance_of = trouble(play, chance)
+    project.perhaps |= said.keys()
+    imported = play.call("review", project.name, "--import", "review.csv", trouble=chance_of)
+    if imported.code == 0:
+        play.world.counts["rows reviewed"] += len(said)
+        project.reviewed |= said
+        project.perhaps -= said.keys()
+
+
 def _resume(play: Play, chance: random.Random) -> None:
     play.run(chance, "--resume")
 
@@ -153,6 +201,8 @@ ACTS: Mapping[str, Act] = {
     "resume": Act(weight=2, do=_resume),
     "recover": Act(weight=2, do=_recover),
     "abandon": Act(weight=1, do=_abandon),
+    "eval": Act(weight=3, do=_eval),
+    "review": Act(weight=3, do=_review),
     "plan all": Act(weight=1, do=_look("plan", "--all", "--json")),
     "graph": Act(weight=1, do=_look("graph")),
     "status": Act(weight=2, do=_look("status", "{name}", "--json")),

@@ -69,6 +69,10 @@ def _edit_hook(project: Project, chance: random.Random) -> None:
     project.hook = not project.hook
 
 
+def _edit_judging(project: Project, chance: random.Random) -> None:
+    project.judged = not project.judged
+
+
 def _edit_chain(project: Project, chance: random.Random) -> None:
     project.followers = chance.choice((0, 1, 1, 2))
 
@@ -137,6 +141,7 @@ EDITS: Mapping[str, Edit] = {
     "edit the modes": Edit(weight=3, make=_edit_modes),
     "edit items": Edit(weight=1, make=_edit_items),
     "edit the hook": Edit(weight=1, make=_edit_hook),
+    "edit judging": Edit(weight=2, make=_edit_judging),
     "edit the chain": Edit(weight=3, make=_edit_chain),
     "rename": Edit(weight=2, make=_rename),
     "rename silently": Edit(weight=1, make=_rename_silently),

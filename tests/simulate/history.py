@@ -12,6 +12,8 @@ from .edits import EDITS
 from .mishaps import MISHAPS
 
 FEWEST, MOST = 5, 15
+# The kinds that the seeds of odd thousands have beside the others: evaluations and reviews.
+OF_QUALITY = frozenset({"edit judging", "eval", "review"})
 
 
 class Weighted(Protocol):
@@ -38,11 +40,21 @@ def history(seed: int, without: Sequence[str] = ()) -> Sequence[Step]:
     """Return the steps of a seed: 5 to 15 commands, with edits and mishaps between, but without some kinds."""
     chance = random.Random(f"history {seed}")
     kinds: list[str] = []
+    edits: Mapping[str, Weighted] = EDITS
+    acts: Mapping[str, Weighted] = ACTS
+    if not of_quality(seed):
+        edits = {name: each for name, each in EDITS.items() if name not in OF_QUALITY}
+        acts = {name: each for name, each in ACTS.items() if name not in OF_QUALITY}
     for _ in range(min(chance.randint(FEWEST, MOST), chance.randint(FEWEST, MOST))):
-        kinds += [_drawn(chance, EDITS) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
+        kinds += [_drawn(chance, edits) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
         kinds += [_drawn(chance, MISHAPS) for _ in range(chance.choice((0, 0, 0, 1)))]
-        kinds.append(_drawn(chance, ACTS))
+        kinds.append(_drawn(chance, acts))
     return [Step(kind=kind, number=number) for number, kind in enumerate(kinds, start=1) if kind not in without]
+
+
+def of_quality(seed: int) -> bool:
+    """Return whether a seed has evaluations and reviews too."""
+    return seed // 1_000 % 2 == 1
 
 
 def _drawn(chance: random.Random, kinds: Mapping[str, Weighted]) -> str:

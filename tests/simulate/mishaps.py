@@ -136,14 +136,22 @@ def _restore(play: Play, chance: random.Random) -> None:
     if DATABASE not in backup:
         return
     play.world.counts["backups restored"] += 1
+    _forget_reviews(play)
     _remove(play.root)
     for name, content in backup.items():
         (play.root / name).write_bytes(content)
 
 
+def _forget_reviews(play: Play) -> None:
+    """What people said is in no raw file: after this the database may know it, or not."""
+    play.project.perhaps |= play.project.reviewed.keys()
+    play.project.reviewed.clear()
+
+
 def _lose(play: Play, chance: random.Random) -> None:
     if (play.root / DATABASE).exists():
         play.world.counts["databases lost"] += 1
+        _forget_reviews(play)
         _remove(play.root)
 
 

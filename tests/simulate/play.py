@@ -17,7 +17,7 @@ from .acts import ACTS, trouble
 from .computer import Called, Computer
 from .disk import of_world, unwatched
 from .edits import EDITS, add_rows
-from .history import Step
+from .history import Step, of_quality
 from .mishaps import DATABASE, MISHAPS
 from .project import LADDERS, Project
 from .provider import Provider
@@ -201,6 +201,7 @@ def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
     violation, at = None, "begin"
     try:
         begin(played.project, world.drawing("project"))
+        played.project.judged = of_quality(seed)
         for place in range(2):
             add_rows(played.project, world.drawing("rows", place))
         played.write()

@@ -23,12 +23,21 @@ LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
 MANNERS = ("", "", "", "", "wrong;", "hiccup;", "long;", "refused;", "unsure;", "empty;", "broken;")
 LEAST_SCORE = 0.2
+JUDGED = """[review]
+where = "true"
+[eval]
+gold = "SELECT id, label FROM read_csv('gold.csv')"
+fields = { label = "exact" }
+"""
 FOLLOWED = "SELECT id, CAST(CAST(id AS DOUBLE) AS BIGINT) || ' is ' || label || ';' AS body FROM {table}"
 
 
 @dataclass(slots=True, kw_only=True)
 class Project:
     """The pipeline file and the rows as they stand now. `rows` has the text of each row by its key.
+
+    `reviewed` has the label that a person gave to a row with its text, `perhaps` what may have been said, or forgotten:
+    the command that recorded it was killed, or an older database was put back.
 
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
     """
@@ -50,6 +59,9 @@ class Project:
     items: bool = False
     hook: bool = False
     followers: int = 0
+    judged: bool = False
+    reviewed: dict[tuple[int, str], str] = field(default_factory=dict)
+    perhaps: set[tuple[int, str]] = field(default_factory=set)
     max_requests: int = 6
     attempts: int = 3
     pilot: int = 0
@@ -82,6 +94,7 @@ class Project:
         if self.items:
             items = '[output.fields.words]\ntype = "array"\nitems = { type = "string" }\n'
             tables = '[output.rows]\nwords = "words_of_rows"\n'
+        judged = JUDGED if self.judged else ""
         hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
         stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
@@ -107,7 +120,7 @@ max_requests = {self.max_requests}
 max_in_flight = 40
 [retry]
 attempts = {self.attempts}
-{stragglers}{pilot}{budget}"""
+{stragglers}{pilot}{budget}{judged}"""
 
     def after(self) -> list[str]:
         """Return the statements that run after each commit of results."""
@@ -153,6 +166,8 @@ attempts = {self.attempts}
             (folder / f"{name}.toml").write_text(self.follower(name), encoding="utf-8")
         (folder / f"{self.name}.toml").write_text(self.text(), encoding="utf-8")
         lines = [f'{key},"{body}"' for key, body in self.rows.items()]
+        gold = [f"{key},{true_label(body)}" for key, body in list(self.rows.items())[:8]]
+        (root / "gold.csv").write_text("\n".join(["id,label", *gold]) + "\n", encoding="utf-8")
         (root / "rows.csv").write_text("\n".join(["id,body", *lines]) + "\n", encoding="utf-8")
 
     def provider_rules(self, calls: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
@@ -212,3 +227,8 @@ attempts = {self.attempts}
 def room(model: str, place: int) -> int:
     """Return the `max_tokens` of a rung; models that think need room for it."""
     return 200 * (place + 1) if model.startswith("claude") else 2_000
+
+
+def true_label(body: str) -> str:
+    """Return the label that the text of a row says."""
+    return body.partition(" is ")[2].partition(";")[0]

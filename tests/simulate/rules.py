@@ -130,6 +130,13 @@ def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | Non
     if sale is None:
         yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
         return
+    place = (key, project.rows[key])
+    looked_at = place in project.reviewed or place in project.perhaps
+    if looked_at:
+        wanted, shown_label = project.reviewed.get(place), str(row["label"])
+        if wanted is not None and wanted != shown_label:
+            yield Violation(rule=rule, what=f"row {key} shows {shown_label!r}, a person said {wanted!r}")
+        return
     if sale.text != project.asked(key) and key not in project.kept:
         yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")
         return

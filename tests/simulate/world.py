@@ -12,8 +12,8 @@ from pathlib import Path
 
 START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC).timestamp()
 TICK_SECONDS = 0.001
-LEAST_SLEEP_SECONDS = 110.0
-SHARE_OF_WAIT = 0.6  # so that a day of waiting takes some ten looks
+LEAST_SLEEP_SECONDS = 200.0
+SHARE_OF_WAIT = 1.0  # so that a day of waiting takes some seven looks
 DAY_SECONDS = 86_400.0
 LONGEST_COMMAND_SECONDS = 45 * DAY_SECONDS
 
