@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from batchpipe.common.errors import LockedError
 from batchpipe.engine.ledger.locks import pipeline_lock
 
-NOW = datetime(2026, 11, 29)
+NOW = datetime(2026, 11, 29, tzinfo=UTC).replace(tzinfo=None)
 
 
 def test_a_lock_is_let_go_although_its_holders_name_cannot_be_removed(tmp_path: Path) -> None:
