@@ -231,8 +231,8 @@ def keep_open() -> None:
     Openings are half of what a short statement costs. Nobody else can tell the difference: whoever opens the file in
     another way, or looks at the folder from outside, closes it first.
     """
-    attach, detach, close, reading = database.attach, Database._detach, Work.close, Database.reading
-    of_source = source.attach
+    attach, detach, close, reading = vars(database)["attach"], Database._detach, Work.close, Database.reading
+    of_source = vars(source)["attach"]
 
     def attached(connection: Any, path: Path, alias: str, **options: Any) -> None:
         if options["read_only"] and _kept == [(connection, str(path))]:
@@ -263,8 +263,8 @@ def keep_open() -> None:
         with reading(self, work) as session:
             yield session
 
-    database.attach = attached
-    source.attach = attached_to_source
+    vars(database)["attach"] = attached
+    vars(source)["attach"] = attached_to_source
     Database.reading = read  # type: ignore[method-assign]
     Database._detach = detached  # type: ignore[method-assign]
     Work.close = closed  # type: ignore[method-assign]

@@ -159,7 +159,8 @@ def _of_openai(response: Mapping[str, Any]) -> Result:
 
 def _of_gemini(response: Mapping[str, Any]) -> Result:
     usage = response["usageMetadata"]
-    (candidate,) = response.get("candidates") or ({},)
+    candidates: list[dict[str, Any]] = response.get("candidates") or [{}]
+    candidate = candidates[0]
     parts = (candidate.get("content") or {}).get("parts") or ()
     return Result(
         answer="".join(part.get("text", "") for part in parts),
