@@ -328,7 +328,7 @@ class Desk:
             relation=self.snapshot.relation,
             typed=self.snapshot.typed(condition.inputs),
             truth=condition.truth,
-            votes=Sql("LEFT JOIN work.known_votes v USING (custom_id)" if voted_columns(condition) else ""),
+            votes=Sql("LEFT JOIN work.known_votes v USING (custom_id)") if voted_columns(condition) else Sql(""),
         )
 
     @property
