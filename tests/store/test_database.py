@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from checkout import PACKAGE
 from projects import Project, numbered
 
 from batchpipe.common.errors import DatabaseError, LockedError
@@ -267,3 +268,10 @@ def read_for_long(path: Path) -> str:
     finally:
         work.close()
     return "it read to the end"
+
+
+def test_each_migration_has_the_number_of_its_place() -> None:
+    """Two files of one number would change places when a third one comes, and a database would skip one."""
+    folder = PACKAGE / "store" / "migrations"
+    numbers = [int(each.name.partition("_")[0]) for each in sorted(folder.glob("*.sql"))]
+    assert numbers == list(range(1, len(numbers) + 1)) == list(range(1, len(migrations()) + 1))
