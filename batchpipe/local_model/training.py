@@ -8,14 +8,7 @@ from typing import Any
 
 from batchpipe.local_model.calibration import OutOfFold, calibrate
 from batchpipe.local_model.features import learn
-from batchpipe.local_model.labels import (
-    FieldModel,
-    fit,
-    margins_out_of_fold,
-    place_of,
-    sharpness_of,
-    softmax,
-)
+from batchpipe.local_model.labels import FieldModel, chosen_mix, fit, margins_out_of_fold, place_of, softmax
 from batchpipe.local_model.library import numpy
 from batchpipe.local_model.model import KnownRows, LocalModel, digest, with_embeddings
 
@@ -93,13 +86,19 @@ def _field(
 ) -> tuple[FieldModel, Any, Any]:
     """Return the model of one field, and out of fold the probability of its best value and whether that was right."""
     np = numpy()
-    known, slopes, offsets = fit(matrix, places, weights, seed=seed)
-    truths = np.searchsorted(known, places)
-    margins = margins_out_of_fold(matrix, places, weights, folds, known, seed=seed)
-    sharpness = sharpness_of(margins, truths, weights)
-    chances = softmax(margins, sharpness)
+    margins, likeness = margins_out_of_fold(matrix, places, weights, folds, seed=seed)
+    truths = np.searchsorted(np.unique(places), places)
+    part, sharpness = chosen_mix(margins, likeness, truths, weights)
+    chances = softmax(margins + part * likeness, sharpness)
     best = chances.argmax(axis=1)
+    whole = fit(matrix, places, weights, seed=seed)
     model = FieldModel(
-        name=name, values=values, known=known, weights=slopes, offsets=offsets, sharpness=float(sharpness)
+        name=name,
+        values=values,
+        known=whole.known,
+        # Half precision is how weights are kept: a loaded model answers as the trained one does.
+        weights=(whole.slopes + part * whole.middles).astype(np.float16).astype(np.float32),
+        offsets=whole.offsets,
+        sharpness=sharpness,
     )
     return model, chances[np.arange(len(best)), best], best == truths
