@@ -1,12 +1,14 @@
 """A model of which answers are wrong, fitted on what people reviewed: the order in which they should look at rows.
 
-A logistic model (scikit-learn) over the confidence, the rung, the values, and how far other answers agree. It is used
-only where it orders rows of the sample at least as well as the confidence alone, by cross-validation.
+A logistic model (scikit-learn) over the confidence, the rung, the values, how far other answers agree, and how likely
+the answer is to the pipeline's local model. It is used only where it orders rows of the sample at least as well as the
+confidence alone, by cross-validation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 from batchpipe.common.lazy_dataclass import dataclass
@@ -15,19 +17,22 @@ from batchpipe.evaluation.library import numpy
 FEWEST_ERRORS = 50
 FEWEST_SAMPLE_ROWS = 100
 FOLDS = 5
+SMALLEST_CHANCE = 1e-3
 LOOKED_AT = 0.2  # the share of rows that a person looks at, for which both orders are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFeatures:
-    """What is known of one answer: its confidence, its rung, its values as one text, and the share of other answers to
-    the same row that have the same values. None where there is none.
+    """What is known of one answer: its confidence, its rung, its values as one text, the share of other answers to
+    the same row that have the same values, and its `chance` by the local model, which has not learnt from this row.
+    None where there is none.
     """
 
     confidence: float | None
     rung: int
     values: str
     agreement: float | None
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,8 @@ def _columns(features: AnswerFeatures) -> dict[str, float]:
     columns = {f"rung {features.rung}": 1.0, f"values {features.values}": 1.0}
     for name, value in (("confidence", features.confidence), ("agreement", features.agreement)):
         columns[name if value is not None else f"no {name}"] = value if value is not None else 1.0
+    if features.chance is not None:
+        columns["chance"], columns["log chance"] = features.chance, log(max(features.chance, SMALLEST_CHANCE))
     if features.confidence is not None:
         columns["very sure"] = float(features.confidence >= 0.9)
     return columns

@@ -39,11 +39,16 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfFold:
-    """Each training row's confidence by a model that had not seen it, whether that model was right, and its weight."""
+    """Each training row's confidence by a model that had not seen it, whether that model was right, and its weight.
+
+    `own` is the probability that this model gave the row's own answer, `digests` stand for the texts.
+    """
 
     confidences: Any
     right: Any
     weights: Any
+    own: Any
+    digests: Any
 
     @property
     def accuracy(self) -> float:

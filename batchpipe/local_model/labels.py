@@ -53,6 +53,15 @@ class FieldModel:
         """Return a row per text and a column per known value."""
         return softmax(matrix @ self.weights + self.offsets, self.sharpness)
 
+    def chances_of(self, matrix: Any, values: Sequence[object]) -> Any:
+        """Return the probability of one value for each text; 0 for a value that was not learnt."""
+        np = numpy()
+        column_of = {place: column for column, place in enumerate(self.known.tolist())}
+        places = place_of(self.values)
+        columns = np.array([column_of.get(places.get(as_json(value), -1), -1) for value in values], dtype=np.int64)
+        found = self.probabilities(matrix)[np.arange(len(values)), columns]
+        return np.where(columns < 0, 0.0, found)
+
     def likely(self, matrix: Any, count: int) -> list[list[object]]:
         """Return the `count` likeliest values of each text, the likeliest first; values never seen come last."""
         np = numpy()
@@ -65,7 +74,12 @@ class FieldModel:
 
 def place_of(values: Sequence[object]) -> dict[str, int]:
     """Return the place of each value by its JSON text, in which true and 1 differ."""
-    return {json.dumps(value, sort_keys=True): place for place, value in enumerate(values)}
+    return {as_json(value): place for place, value in enumerate(values)}
+
+
+def as_json(value: object) -> str:
+    """Return the JSON text of a value."""
+    return json.dumps(value, sort_keys=True)
 
 
 def fit(matrix: Any, places: Any, weights: Any, *, seed: int) -> Linear:

@@ -77,6 +77,29 @@ class LocalModel:
                 found.append(LocalAnswer(fields=fields, confidence=confidence))
         return found
 
+    def chances(
+        self,
+        texts: Sequence[str],
+        answers: Sequence[Mapping[str, object]],
+        embeddings: Sequence[Sequence[float]] | None = None,
+    ) -> list[float]:
+        """Return how likely each answer is to the model: the probability of its least likely field.
+
+        A text that the model was trained on has the probability that its own answer had out of fold. An answer with a
+        value that the model has not learnt has 0.
+        """
+        np = numpy()
+        seen = dict(zip(self.out_of_fold.digests.tolist(), self.out_of_fold.own.tolist(), strict=True))
+        found: list[float] = []
+        for matrix in self._matrices(texts, embeddings):
+            here = answers[len(found) : len(found) + matrix.shape[0]]
+            least = np.ones(matrix.shape[0])
+            for field in self.fields:
+                least = np.minimum(least, field.chances_of(matrix, [each.get(field.name) for each in here]))
+            for chance in least.tolist():
+                found.append(seen.get(digest(texts[len(found)]), chance))
+        return found
+
     def likely(
         self, texts: Sequence[str], field: str, count: int, embeddings: Sequence[Sequence[float]] | None = None
     ) -> list[list[object]]:

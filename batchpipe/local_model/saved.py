@@ -28,13 +28,15 @@ def save(model: LocalModel) -> tuple[bytes, str]:
         "confidences": model.out_of_fold.confidences,
         "right": model.out_of_fold.right,
         "row_weights": model.out_of_fold.weights,
+        "own": model.out_of_fold.own,
+        "digests": model.out_of_fold.digests,
     }
     for number, field in enumerate(model.fields):
         arrays[f"known_{number}"] = field.known
         arrays[f"weights_{number}"] = field.weights.astype(np.float16)
         arrays[f"offsets_{number}"] = field.offsets
     if model.known is not None:
-        arrays["digests"], arrays["places"] = model.known.digests, model.known.places.astype(np.int32)
+        arrays["places"] = model.known.places.astype(np.int32)
         arrays["row_values"] = model.known.matrix.data.astype(np.float16)
         arrays["row_columns"] = model.known.matrix.indices.astype(np.uint32)
         arrays["row_ends"] = model.known.matrix.indptr.astype(np.int64)
@@ -97,7 +99,13 @@ def _built(arrays: dict[str, Any], said: dict[str, Any]) -> LocalModel:
         features=Features(table=table, idf=arrays["idf"], pieces=said["pieces"]),
         fields=fields,
         calibration=Calibration(knots=arrays["knots"], shares=arrays["shares"]),
-        out_of_fold=OutOfFold(confidences=arrays["confidences"], right=arrays["right"], weights=arrays["row_weights"]),
+        out_of_fold=OutOfFold(
+            confidences=arrays["confidences"],
+            right=arrays["right"],
+            weights=arrays["row_weights"],
+            own=arrays.get("own", np.zeros(0)),  # a model that was kept before it was there has none
+            digests=arrays["digests"] if "own" in arrays else np.zeros(0, dtype=np.int64),
+        ),
         rows=said["rows"],
         width=said["width"],
         known=known,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchpipe.local_model.calibration import OutOfFold, calibrate
 from batchpipe.local_model.features import learn
-from batchpipe.local_model.labels import FieldModel, chosen_mix, fit, margins_out_of_fold, place_of, softmax
+from batchpipe.local_model.labels import FieldModel, as_json, chosen_mix, fit, margins_out_of_fold, place_of, softmax
 from batchpipe.local_model.library import numpy
 from batchpipe.local_model.model import KnownRows, LocalModel, digest, with_embeddings
 
@@ -47,13 +46,18 @@ def train(
     features, matrix = learn([texts[place] for place in taken])
     matrix = with_embeddings(matrix, embeddings and [embeddings[place] for place in taken], width)
     folds = digests[taken] % (5 if len(taken) < FEW_ROWS else 3)
-    models, sure, right = [], np.ones(len(taken)), np.ones(len(taken), dtype=bool)
+    models, right = list[FieldModel](), np.ones(len(taken), dtype=bool)
+    sure, own = np.ones(len(taken)), np.ones(len(taken))
     for number, (name, values) in enumerate(fields.items()):
-        model, chance, hit = _field(name, tuple(values), matrix, places[taken, number], counted, folds, seed)
+        model, chances, truths = _field(name, tuple(values), matrix, places[taken, number], counted, folds, seed)
         models.append(model)
-        sure, right = np.minimum(sure, chance), right & hit
+        rows, best = np.arange(len(taken)), chances.argmax(axis=1)
+        sure, right = np.minimum(sure, chances[rows, best]), right & (best == truths)
+        own = np.minimum(own, chances[rows, truths])
     calibration = calibrate(sure, right, counted)
-    out_of_fold = OutOfFold(confidences=calibration.confidence(sure), right=right, weights=counted)
+    out_of_fold = OutOfFold(
+        confidences=calibration.confidence(sure), right=right, weights=counted, own=own, digests=digests[taken]
+    )
     known = None
     if keep_rows:
         names = tuple(str(place) if keys is None else keys[place] for place in taken)
@@ -75,22 +79,19 @@ def _places(answers: Sequence[Mapping[str, object]], fields: Mapping[str, Sequen
     columns = []
     for name, values in fields.items():
         known = place_of(values)
-        columns.append(
-            [known.get(json.dumps(each[name], sort_keys=True), -1) if name in each else -1 for each in answers]
-        )
+        columns.append([known.get(as_json(each[name]), -1) if name in each else -1 for each in answers])
     return np.array(columns, dtype=np.int64).T.reshape(len(answers), len(fields))
 
 
 def _field(
     name: str, values: tuple[object, ...], matrix: Any, places: Any, weights: Any, folds: Any, seed: int
 ) -> tuple[FieldModel, Any, Any]:
-    """Return the model of one field, and out of fold the probability of its best value and whether that was right."""
+    """Return the model of one field, the probabilities out of fold, and the column of each row's own value in them."""
     np = numpy()
     margins, likeness = margins_out_of_fold(matrix, places, weights, folds, seed=seed)
     truths = np.searchsorted(np.unique(places), places)
     part, sharpness = chosen_mix(margins, likeness, truths, weights)
     chances = softmax(margins + part * likeness, sharpness)
-    best = chances.argmax(axis=1)
     whole = fit(matrix, places, weights, seed=seed)
     model = FieldModel(
         name=name,
@@ -101,4 +102,4 @@ def _field(
         offsets=whole.offsets,
         sharpness=sharpness,
     )
-    return model, chances[np.arange(len(best)), best], best == truths
+    return model, chances, truths

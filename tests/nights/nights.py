@@ -7,8 +7,9 @@ often a version that passed its test is less right than was promised.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def accept_for(local: Said, upper: Upper, version: int) -> float | None:
     return found.ladder.accepts[0] if found.passed and len(found.ladder.rungs) == 2 else None
 
 
-def share_right(labels: Any, places: Sequence[int]) -> float:
+def share_right(labels: Any, places: Any) -> float:
     where = np.array(places)
     return float((labels[where] == questions().truths[where]).mean())
 
@@ -91,6 +92,7 @@ def with_version(local: Said, upper: Upper, accept: float) -> Any:
     return np.where(local.sure >= accept, local.labels, upper.said.labels)
 
 
+@cache
 def month(kind: Kind) -> Month:
     """Live through the nights. A version is trained when a tenth more answers are there than at the last training."""
     upper, truths = upper_ladder(kind), questions().truths
@@ -148,7 +150,7 @@ class Broken:
 
     @property
     def holds(self) -> bool:
-        return self.broken <= RISK + 2 * (RISK * (1 - RISK) / self.draws) ** 0.5
+        return self.broken <= RISK + 2 * sqrt(RISK * (1 - RISK) / self.draws)
 
 
 def broken_by(case: str, target: float, hits: Any) -> Broken:

@@ -100,12 +100,12 @@ def model(accuracy: float, kind: Kind, seed: int) -> Said:
         ease = {"by chance": 1.0, "on hard rows": hard[place], "that can be learnt": together[place]}[kind]
         alone = kind == "by chance" or drawn.random() < (0.5 if kind == "on hard rows" else 0.2)
         right = (drawn.random() if alone else ease) < accuracy
-        wrong = {
-            "by chance": lambda: drawn.choice([each for each in range(len(found.intents)) if each != truth]),
-            "on hard rows": lambda at=place: int(others[at][0 if drawn.random() < 0.5 else drawn.randrange(1, 10)]),
-            "that can be learnt": lambda own=truth: int(swapped[own]),
-        }[kind]
-        labels.append(truth if right else wrong())
+        wrong = drawn.choice([each for each in range(len(found.intents)) if each != truth])
+        if kind == "on hard rows":
+            wrong = int(others[place][0 if drawn.random() < 0.5 else drawn.randrange(1, 10)])
+        elif kind == "that can be learnt":
+            wrong = int(swapped[truth])
+        labels.append(truth if right else wrong)
         sure.append(confidence(drawn, right, accuracy, 0.7))
     return Said(np.array(labels), np.array(sure))
 
@@ -131,5 +131,3 @@ def ladder_rows(said: Sequence[Said], places: Sequence[int], usd: Sequence[Any])
             for place in places
         ]
     )
-
-
