@@ -6,12 +6,14 @@ import pytest
 from helpers.banking import needs_banking
 from nights.costs import alone, cost, local_accuracy, with_local
 from nights.drifting import drifts
+from nights.questions import Kind
 
 
 @needs_banking
 @pytest.mark.share(2)
 def test_after_two_thousand_answers_it_is_cheaper_than_the_first_model() -> None:
-    kind, rows = "that can be learnt", 2_000
+    kind: Kind = "that can be learnt"
+    rows = 2_000
     found = cost(kind, "with a local rung", with_local(kind, rows), 0.78, 300, 5, seed=3)
     assert found.holds
     assert found.usd_per_1000_right is not None
