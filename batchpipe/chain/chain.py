@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.files import FOLDER, Declared, declared, pipeline_files
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import Budget, PipelineFile, Prompt

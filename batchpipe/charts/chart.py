@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 # Name, light and dark value of each colour. CSS variables are not used: not every viewer of a file knows them.
 COLOURS = (

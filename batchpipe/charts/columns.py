@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from batchpipe.charts.chart import Chart, box, line, plain, text
 from batchpipe.charts.scales import Scale, linear
-from batchpipe.common.lazy_dataclass import dataclass
 
 WIDTH, HEIGHT = 620, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 30

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from batchpipe.charts.chart import Chart, dot, line, path, plain, text
 from batchpipe.charts.scales import Scale, linear, logarithmic, spread
-from batchpipe.common.lazy_dataclass import dataclass
 
 WIDTH, HEIGHT = 820, 480
 LEFT, RIGHT, TOP, BOTTOM = 78, 178, 72, 62

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from batchpipe.charts.chart import Chart, dollars, dot, line, path, percent, text
 from batchpipe.charts.scales import Scale, linear, within
-from batchpipe.common.lazy_dataclass import dataclass
 
 WIDTH, HEIGHT = 620, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 24, 52

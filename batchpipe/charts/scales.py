@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 STEPS = (1, 2, 5, 10)
 MOST_DECADES_WITH_STEPS = 20_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from batchpipe.charts.chart import Chart, box
-from batchpipe.common.lazy_dataclass import dataclass
 
 WIDTH, HEIGHT = 600, 12
 GAP = 1.5

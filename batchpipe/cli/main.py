@@ -12,14 +12,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.call.options import Task
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.common.hints import use_options
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import forget, redacted
 

@@ -7,14 +7,13 @@ Batches of the pipeline's evaluations and of their judges are canceled as well. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.failure import failure
 from batchpipe.commands.printing.text import count
 from batchpipe.common.errors import ProviderError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event, batches_of_families, is_paused
 from batchpipe.engine.ledger.raw_folder import RawFolder

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, duration, moment, money, safe, table
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.recover import AbandonedChunks, Recovery, UndecidedChunks, held_until
 from batchpipe.engine.batches.repair import repair
 from batchpipe.engine.ledger.events import OpenBatch

@@ -8,9 +8,9 @@ all three. `cli.main` catches these errors, in one place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from batchpipe.common.hints import typed_again
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.secrets import redacted
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.secrets import redacted
 
 Level = Literal["info", "warning", "error"]

@@ -6,14 +6,13 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from batchpipe.common.call_pool import Pool, side_by_side
-from batchpipe.common.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import httpx2

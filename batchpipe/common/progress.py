@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 PhaseName = Literal["reading", "comparing", "rendering", "uploading", "asking", "collecting"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event
 from batchpipe.common.secrets import redacted
 

@@ -19,11 +19,10 @@ long as there are no results h is taken to be the middle of that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 # The share of hits that is assumed, and the number of requests that this assumption weighs as much as.
 HITS_ASSUMED, WEIGHT_OF_ASSUMED = 0.64, 20

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 # Bytes of a batch's body around its requests, and bytes of a request around its params: both a little more than real.
 ENVELOPE_BYTES = 16

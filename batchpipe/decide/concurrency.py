@@ -7,9 +7,8 @@ under way, and it counts only where most of the room was used. Times are seconds
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.rate_room import RoomLeft
 
 START, LEAST, MOST = 20.0, 1.0, 100.0

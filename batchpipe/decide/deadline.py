@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 # So many batches of a model have to have ended before their times say anything; else a batch takes as long as it may.
 LEAST_BATCHES = 5

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.canonical import canonical_sql
 
 # A function from the system prompt (None: there is none) and the user message to the fingerprint, as hex digits.

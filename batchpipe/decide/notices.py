@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 # Ends that say nothing of the pipeline: the next call goes on.
 SILENT = ("open", "interrupted", "pending")

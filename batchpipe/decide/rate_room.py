@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 # A window of limits is a minute; what says longer is not waited for without a refusal.
 LONGEST_WINDOW_SECONDS = 60.0

@@ -26,9 +26,8 @@ many chunks a job has.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import exp, expm1, log, log1p, sqrt
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 # The share of jobs that may pass a limit, and the fewest results that a bound is made from.
 JOB_RISK = 0.001

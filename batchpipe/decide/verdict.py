@@ -5,10 +5,8 @@ The collect step calls `decide` once for each distinct pair of outcome and stand
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 CheckedOutcome = Literal[
     "accepted",  # valid, and `accept` holds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 from batchpipe.chain.chain import Chain, Upstream
 from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, PipelineError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.machine import THIS_MACHINE, Machine, utc_now
 from batchpipe.common.progress import Watch, unwatched
 from batchpipe.decide.waits import clock_offset

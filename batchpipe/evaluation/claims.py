@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 from typing import Any, Literal
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.library import numpy, scipy_stats
 from batchpipe.evaluation.statistics import Proportion, proportion
 

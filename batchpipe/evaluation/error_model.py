@@ -8,10 +8,10 @@ confidence alone, by cross-validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.library import numpy
 
 FEWEST_ERRORS = 50

@@ -7,11 +7,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 ComparisonKind = Literal["exact", "numeric", "set", "text"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.statistics import Proportion, proportion
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from itertools import combinations
 from math import floor, inf, isnan
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, Row
 from batchpipe.evaluation.library import numpy
 

@@ -15,10 +15,10 @@ and nothing about models or confidences.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.claims import (
     Claim,
     ClaimResult,

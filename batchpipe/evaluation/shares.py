@@ -15,10 +15,10 @@ the effective number of rows by the variance of the weighted share, at least tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.library import numpy, scipy_stats
 
 LEVEL = 0.95

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, sqrt
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.library import scipy_stats
 
 LEVEL = 0.95

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row, climb, measure
 
 # The confidence given to an answer that satisfies its rung's `accept`; any other answer has a lower one.

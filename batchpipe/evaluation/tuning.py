@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import md5
 from math import inf, sqrt
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.claims import ClaimResult
 from batchpipe.evaluation.ladder_cost import Ladder, LadderResult, Row, measure, single
 from batchpipe.evaluation.promise import allowed_wrong, wrong_limit

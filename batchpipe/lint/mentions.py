@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.template.texts import HOLE
 
 LIKENESS = 0.86

@@ -6,8 +6,8 @@ The texts are written for the table in the docs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.lint.differing_labels import differing_labels
 from batchpipe.lint.labels import MANY_LABELS, no_examples, unexplained_labels
 from batchpipe.lint.size import HUGE_TIMES, HUGE_TOKENS, LARGE_TOKENS, misfit_max_tokens, repeated_text

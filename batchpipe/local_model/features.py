@@ -8,9 +8,9 @@ one feature (Weinberger et al., "Feature Hashing for Large Scale Multitask Learn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.local_model.library import numpy, sparse
 
 BITS = 20  # 2 ** BITS hashes are told apart

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.local_model.library import linear_classifier, numpy, sparse
 
 LOSS_WEIGHT = 0.3  # liblinear's C

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.local_model.calibration import Calibration, OutOfFold
 from batchpipe.local_model.features import Features, matrices
 from batchpipe.local_model.labels import FieldModel

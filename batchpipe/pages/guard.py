@@ -9,14 +9,12 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OWN_HEADER = "x-batchpipe"

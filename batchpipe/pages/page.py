@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.html.blocks import Section
 from batchpipe.html.links import SERVED
 from batchpipe.pages.site import Site

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.common.errors import BatchpipeError, LockedError, PipelineError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.pages.guard import Door
 from batchpipe.pipeline.files import FOLDER, pipeline_files

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 FOLDER = "pipelines"
 NOT_PIPELINES = ("data", "schemas")

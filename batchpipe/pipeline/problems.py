@@ -6,13 +6,12 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from batchpipe.common.errors import Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.places import Path, line_of, shown_path, value_at
 from batchpipe.pipeline.type_words import key_names, node_at, options, type_text
 

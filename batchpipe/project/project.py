@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.files import FOLDER, declared, labels_folder, pipeline_files
 from batchpipe.pipeline.model import PipelineFile
 

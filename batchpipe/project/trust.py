@@ -13,12 +13,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from batchpipe.common.errors import CredentialsError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 
 VARIABLE = "BATCHPIPE_TRUST"
 DEFAULT_PORTS = {"https": 443, "http": 80}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.providers import DEFAULT_PROVIDER, MODEL_NAMES, REGISTRY, get_provider_module
 from batchpipe.providers.interface import ProviderModule, ProviderRules
 from batchpipe.providers.values import Limits, RungSettings

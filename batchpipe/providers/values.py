@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 OutcomeKind = Literal[
     "answered",  # the model finished: text or tool input is there to validate

@@ -11,10 +11,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.reference import json_schema
 from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold import project, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import ceil
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import duckdb
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.cost.pricing import unit_price
 from batchpipe.providers import DEFAULT_PROVIDER
 from batchpipe.sql.quoting import quote_identifier

@@ -6,12 +6,11 @@ import json
 import keyword
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2.defaults import DEFAULT_NAMESPACE
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.scaffold.budget import InputSize, budget_usd
 from batchpipe.scaffold.layout import Block, document
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.providers import DEFAULT_PROVIDER, get_provider_module
 from batchpipe.scaffold.address import installed_address
 from batchpipe.scaffold.drafts import LARGE_MODEL, SMALL_MODEL, Draft, pipeline_files

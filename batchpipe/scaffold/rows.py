@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.scaffold.budget import input_size
 from batchpipe.scaffold.drafts import Draft, free_name, pipeline_files
 from batchpipe.scaffold.sources import Place, Source, read_source

@@ -6,12 +6,12 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.scaffold import databases
 from batchpipe.scaffold.file_columns import file_columns
 from batchpipe.scaffold.left_out import left_out

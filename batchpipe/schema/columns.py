@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.build import child_path, column_overrides, value_types
 from batchpipe.schema.exact_json import LONG_NUMBER

@@ -11,13 +11,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.messages import duckdb_message
 from batchpipe.sql.quoting import Sql, folded, quote_identifier, quote_literal, sql, trusted
 

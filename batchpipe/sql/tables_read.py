@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, folded
 

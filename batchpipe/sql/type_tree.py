@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.quoting import Sql, quote_identifier
 
 # A quoted name or literal, a word, a number, or a sign.

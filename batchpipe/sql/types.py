@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.quoting import quote_identifier
 
 INTEGERS = {

@@ -6,8 +6,8 @@ A person may write a comment of their own beside the mark.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, folded_sql, quote_list, quote_literal, quote_table, sql
 from batchpipe.store.queries import query

@@ -6,11 +6,10 @@ The search follows Jinja's own scoping: loops, macros, `set`, `with`, blocks, im
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from jinja2 import Environment, nodes
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.template.media import FILTERS, MediaUse, use_of
 from batchpipe.template.references import Reference, aliases, exports, listing, near, tested_names
 

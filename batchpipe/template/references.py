@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from jinja2 import nodes
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -11,7 +12,6 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 
 from batchpipe.common.errors import TemplateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.providers import Block, Message, Turn
 from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import jinja2
 from jinja2 import nodes
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.template.references import Reference
 
 # The character that takes the place of a value, and the place where one branch ends and the next begins.

@@ -60,8 +60,6 @@ SHELL = (
     "providers.known",
     "store.*",
 )
-# What every room may import, but for the emulator, which imports nothing of the rest.
-EVERYWHERE = ("common.lazy_dataclass",)
 SAID = ("commands.call.*", "commands.printing.*")
 DRAWN = ("charts.*", "html.*")
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
@@ -665,10 +663,9 @@ def test_modules_import_only_what_the_table_allows() -> None:
     wrong = []
     for module, tree in trees().items():
         room = room_of(module)
-        allowed = (*MAY_IMPORT[room], *(() if room.startswith("emulator") else EVERYWHERE))
         for target in sorted(own(imports(tree))):
             inside = target == module or (room.endswith(".*") and fits(target, room))
-            if not inside and not in_room(target, allowed):
+            if not inside and not in_room(target, MAY_IMPORT[room]):
                 wrong.append(f"{module} imports {target}")
     assert wrong == []
 

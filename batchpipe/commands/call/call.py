@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from batchpipe.commands.call.failure import failure_event, failure_text
 from batchpipe.commands.printing.text import json_text, wrapped
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, json_line
 from batchpipe.common.machine import THIS_MACHINE, Machine
 from batchpipe.common.secrets import redacted

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.printing.gold import MADE_UP
 from batchpipe.common.errors import BatchpipeError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values
 from batchpipe.engine.quality.answer_diff import AnswerDiff, DiffSide, diff_answers, side_columns

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 
 KINDS = ("start", "guides", "concepts", "reference")
 FOLDER = resources.files("batchpipe").joinpath("docs")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.commands.eval.quality import Quality
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.evaluation.statistics import McNemar, mcnemar
 
 LEVEL = 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,6 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.eval.quality import Quality
 from batchpipe.commands.eval.report import interval
 from batchpipe.commands.printing.text import count, moment, money, table
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt

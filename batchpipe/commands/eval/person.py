@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import md5
 from math import sqrt
@@ -11,7 +12,6 @@ from typing import Any, Literal
 from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.printing.text import count, duration, money
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.quality.evaluate import Evaluation
 from batchpipe.evaluation.ladder_cost import Answer
 from batchpipe.evaluation.tuning import Tuning

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.gold_rows import GoldField, field_comparison
 from batchpipe.engine.quality.evaluate import AnsweredRow
 from batchpipe.engine.quality.judges import JudgeVerdict

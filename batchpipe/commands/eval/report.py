@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,6 @@ from batchpipe.commands.printing.markdown import code, details, fence
 from batchpipe.commands.printing.markdown import table as markdown_table
 from batchpipe.commands.printing.text import count, money, pairs, safe, shortened, table
 from batchpipe.commands.show.show import shown_key
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.quality.judges import Judged
 from batchpipe.evaluation.statistics import Mean, Proportion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from batchpipe.commands.eval.report import interval
 from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
 from batchpipe.commands.printing.text import count, money, table
 from batchpipe.common.errors import BatchpipeError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import preview

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batchpipe.commands.plan.due_work import work_text
 from batchpipe.commands.printing.text import safe
 from batchpipe.common.errors import BatchpipeError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.prompt_diff import PromptDiffOptions
 from batchpipe.engine.run.options import RunOptions

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, money, safe, share
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import ExpectedCaching
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session

@@ -6,12 +6,12 @@ The functions read `work.estimated` and `work.versions`, which `report` fills.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.commands.printing.text import count, moment, money, table
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.quoting import Sql, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

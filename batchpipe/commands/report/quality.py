@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 from batchpipe.commands.eval.quality import SEVERAL
 from batchpipe.commands.status.read import Named
 from batchpipe.common.errors import BatchpipeError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreed
 from batchpipe.engine.gold.answered_gold import GradedAnswer, grade_answers, read_true_values, reviewed_among

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,6 @@ from batchpipe.commands.report.rungs import quality_object
 from batchpipe.commands.report.weeks import WeekSums, read_weeks
 from batchpipe.commands.status.read import Named, Run, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.status.waits import read_booked
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.agreement import Agreement, read_agreement
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from batchpipe.commands.call.call import Call
@@ -12,7 +12,6 @@ from batchpipe.commands.printing.text import count, table
 from batchpipe.commands.results.rows import OutputTable, find_output
 from batchpipe.commands.status.read import Named, rows_by_state
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.source.snapshot import canonical_text, key_sql
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from batchpipe.commands.printing.text import count, safe
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.quality.review import OtherReview, ReviewRow
 from batchpipe.schema import exact_json
 from batchpipe.schema.typed import ABSENT, FieldForm

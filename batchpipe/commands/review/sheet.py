@@ -10,7 +10,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 from batchpipe.commands.printing.text import safe
 from batchpipe.commands.review.screen import changes, key_text
 from batchpipe.common.errors import Problem, ReviewError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 

@@ -11,11 +11,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 
 ESCAPE_SECONDS = 0.05
 RESIZED, ENDED, ENTER, ESCAPE, BACKSPACE, CLEAR, UP, DOWN = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batchpipe.commands.review.screen import SYMBOLS, Progress, RowScreen, said_meanwhile, screen, value_text
@@ -20,7 +20,6 @@ from batchpipe.commands.review.terminal import (
     Terminal,
 )
 from batchpipe.common.errors import LockedError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.schema.typed import ABSENT, FieldForm
 

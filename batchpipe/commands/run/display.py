@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
 from batchpipe.commands.printing.text import count, duration, money, safe, wrapped
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, json_line
 
 if TYPE_CHECKING:

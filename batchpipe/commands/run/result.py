@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from batchpipe.commands.plan.pilot import pilot_object, pilot_text
 from batchpipe.commands.printing.text import count, money, pairs, safe, shown_path
 from batchpipe.commands.run.display import rows_line
 from batchpipe.common.hints import typed_again
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.run.pilot_summary import PilotSummary
 from batchpipe.engine.run.result import RunResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,7 +14,6 @@ from batchpipe.commands.printing.text import count, money, safe
 from batchpipe.commands.run.display import BatchView, Display, LimitView, RunView
 from batchpipe.commands.run.expected_end import seconds_left
 from batchpipe.commands.status.read import Named, awaited_room, rows_by_state
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event
 from batchpipe.common.progress import Counted, Phase, Progress
 from batchpipe.engine.cost.budget import has_limit, project_limits, tightest

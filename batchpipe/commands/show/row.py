@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import DatabaseError, InputError, PipelineError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.orders import open_orders
 from batchpipe.engine.plan.plan import PlanOptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from batchpipe.commands.printing.text import count, moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
 from batchpipe.common.hints import typed_again
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.upstream.made_of import MadeOf
 from batchpipe.providers.known import with_provider
 from batchpipe.schema import exact_json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,6 @@ from batchpipe.commands.printing.raw import unknown_object
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_models
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused, standing_reviews
 from batchpipe.engine.ledger.raw_folder import RawFolder, RawSize

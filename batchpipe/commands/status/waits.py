@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from batchpipe.commands.printing.text import count, moment, money, safe
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.waits import is_overdue, life
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.engine.waits.troubles import Trouble, read_troubles

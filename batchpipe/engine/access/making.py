@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from batchpipe.common.errors import CredentialsError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.secrets import redacted, remember
 from batchpipe.pipeline.variables import expand_variables
 from batchpipe.project.provider_tables import VARIABLE, ProviderTable

@@ -7,10 +7,9 @@ through any provider of the settings that has its protocol and its address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.providers import REGISTRY, Provider, get_provider_module
 from batchpipe.providers.known import KnownProvider, KnownProviders

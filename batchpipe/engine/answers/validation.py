@@ -7,10 +7,9 @@ pipeline, or the policy under which the requests of an older prompt version were
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from batchpipe.common.errors import BatchpipeError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.submit import ChooseChunks
 from batchpipe.engine.plan.cache_marks import CacheMarks
 from batchpipe.engine.plan.plan import Plan

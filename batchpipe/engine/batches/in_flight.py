@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Level, Tell
 from batchpipe.common.progress import Counted, Phase
 from batchpipe.engine.batches.collect import CollectedBatch, Collector, EndedBatch

@@ -8,11 +8,10 @@ whole, from the account that the chunk was sent with, and by the provider's cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.waits import LOOKS, UNREADABLE_WAITS, clock_offset, lasts
 from batchpipe.engine.batches.submit import SUBMIT_TIMEOUT_SECONDS
 from batchpipe.engine.exchange.records import label_of, refusal, submitted_batch_data

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.common.errors import CredentialsError, NoProviderError, ProviderError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.reconcile import NEAR

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from batchpipe.common.errors import DatabaseError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.decide.chunking import intersect_ranges, subtract_ranges

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge, include_parts
 from batchpipe.engine.calls.intents import CallIntents, Claim

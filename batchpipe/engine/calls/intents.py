@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import CALL_SECONDS, add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder, keep_chunks, raw_folder_of
 from batchpipe.engine.ledger.renames import linked_names

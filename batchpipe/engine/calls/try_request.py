@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from batchpipe.common.errors import GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import project_limits, tightest
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS

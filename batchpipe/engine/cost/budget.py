@@ -8,11 +8,11 @@ midnight. So a day keeps its limit, whether a batch counts on the day it was sen
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 from typing import Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import Load, Spent, load_of_all, spent_by_all
 from batchpipe.pipeline.model import Budget, PipelineFile
 from batchpipe.store.database import Session

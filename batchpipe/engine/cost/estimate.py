@@ -9,11 +9,10 @@ At most, every byte is a token, every answer fills its room and every row climbs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import ExpectedCaching, count_primes
 from batchpipe.decide.chunking import Chunk, count_rounds
 from batchpipe.engine.cost.answer_days import LONGEST_SECONDS, USUAL_SECONDS

@@ -10,11 +10,10 @@ added. The sum is taken as log-normal, because it is never below zero, and the i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, exp, log, sqrt
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.tokens import BYTES_PER_TOKEN
 
 # 90% of a normal distribution lie within this number of standard deviations.

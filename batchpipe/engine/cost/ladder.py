@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import CacheTtl
 from batchpipe.engine.cost.answer_days import USUAL_SECONDS, prices_of_answers
 from batchpipe.engine.cost.forecast import (

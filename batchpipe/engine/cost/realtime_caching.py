@@ -7,10 +7,10 @@ it; with a prefix long enough the half price of a batch is then the dearer one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.concurrency import START
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.cost.forecast import RungUsd

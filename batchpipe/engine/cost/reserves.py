@@ -8,11 +8,10 @@ into many batches, one after another. So a chunk reserves a bound that its reque
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_UP, Decimal
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.reserve import CLASS_WIDTH, LEAST_RESULTS, Most, SeenShares, bound_usd, chunk_risk
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS
 from batchpipe.engine.cost.ladder import fill_recent_results

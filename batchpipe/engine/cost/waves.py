@@ -8,10 +8,9 @@ results say more of what the rest will cost. `batchpipe/engine/batches/next_chun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.chunking import is_worth_sending
 from batchpipe.decide.reserve import largest_fitting
 from batchpipe.engine.cost.reserves import RequestSums, Reserves

@@ -7,9 +7,9 @@ it is full: what waited there then was not too much, and for a day no more is se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.chunking import is_worth_sending
 from batchpipe.decide.tokens import BYTES_PER_TOKEN
 from batchpipe.engine.resolved.resolve import Resolved

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.call_pool import Pool, side_by_side
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.ledger.raw_folder import RawFolder

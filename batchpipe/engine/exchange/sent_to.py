@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.exchange.no_batches import no_batches_gate
 from batchpipe.engine.exchange.records import label_of, refusal

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from batchpipe.common.errors import CredentialsError, NoProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch, uploaded_batches
 from batchpipe.providers import NotSentError, Provider, RefusedError, Shipment, UnavailableError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, sqrt
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import not_withdrawn
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session

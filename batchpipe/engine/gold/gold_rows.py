@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import InputError, PipelineError, Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, present_key_sql

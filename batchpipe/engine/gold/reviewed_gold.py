@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import standing_reviews
 from batchpipe.engine.source.snapshot import InputColumn, Snapshot, names_sql, texts_sql
 from batchpipe.schema.columns import Column, uncast_sql, value_sql

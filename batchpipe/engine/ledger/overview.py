@@ -6,11 +6,11 @@ Every function takes the names of the pipelines; None stands for all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

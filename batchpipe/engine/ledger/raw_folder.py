@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,7 +21,6 @@ import duckdb
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, Note, SavedChunk, read_chunk
 from batchpipe.engine.source.snapshot import GROUP_ROWS
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql

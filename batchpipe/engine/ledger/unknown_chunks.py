@@ -8,9 +8,9 @@ another database that is still there belongs to that database.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.engine.ledger.saved_chunk import ChunkHead, SavedChunk
 from batchpipe.pipeline.evaluations import evaluated_pipeline

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from batchpipe.common.errors import BatchpipeError, DatabaseError, LockedError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.notices import EndedRun, is_stuck, run_to_tell, what_of
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.estimate import Times, times_of_providers

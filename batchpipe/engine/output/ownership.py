@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import ADDED_COLUMNS
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN

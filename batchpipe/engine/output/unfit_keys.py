@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text, input_column

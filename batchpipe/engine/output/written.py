@@ -7,11 +7,11 @@ under which checks `_current` was set. The number is compared on every run, the 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.output.ownership import table_columns
 from batchpipe.engine.resolved.resolve import Resolved

@@ -6,11 +6,11 @@ Nothing is bought again in silence: such a run stops at a gate that names the wa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import duckdb
 
 from batchpipe.common.errors import GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.renames import earlier_names, rename_links
 from batchpipe.engine.output.ownership import output_place
 from batchpipe.engine.plan.plan import Plan

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.cost.ladder import present_settings
 from batchpipe.engine.plan.orders import Order, make_order
 from batchpipe.engine.plan.plan import Plan

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.cost.ladder import present_settings
 from batchpipe.engine.ledger.events import add_event, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved

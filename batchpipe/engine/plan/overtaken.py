@@ -6,7 +6,8 @@ sees what the other has committed, and plans anew.
 
 from __future__ import annotations
 
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved

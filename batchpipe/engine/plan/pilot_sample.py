@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.gold.answered_gold import fill_keys_with_gold
 from batchpipe.engine.source.snapshot import Snapshot

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.caching import count_primes
 from batchpipe.decide.chunking import Chunk
 from batchpipe.decide.deadline import BatchTime

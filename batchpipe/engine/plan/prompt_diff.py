@@ -7,12 +7,12 @@ rendered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, TemplateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import newest_recipe
 from batchpipe.engine.plan.plan import DUE_REASONS
 from batchpipe.engine.plan.render import feedback_text

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import duckdb
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import RECIPES
 from batchpipe.engine.cost.ladder import fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews

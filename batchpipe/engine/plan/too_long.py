@@ -7,10 +7,10 @@ provider's answer that it is too long costs nothing, and sends it up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from math import inf
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.answered_gold import Examples, TrueValues
 from batchpipe.engine.quality.gold_diff import GoldDiff, diff_gold
 from batchpipe.engine.resolved.prompt_text import PartDiff, VersionText, diff_texts

@@ -8,12 +8,11 @@ evaluations has already are reused. What the ladder makes of a row is computed f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import (

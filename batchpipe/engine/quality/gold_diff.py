@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from batchpipe.common.errors import UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.agreement import wilson
 from batchpipe.engine.gold.answered_gold import Examples, GradedAnswer, TrueValues, grade_answers, reviewed_among
 from batchpipe.engine.gold.reviewed_gold import FromReview

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, validate_documents
 from batchpipe.engine.context import Context

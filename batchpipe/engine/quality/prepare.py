@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text

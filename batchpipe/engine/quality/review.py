@@ -8,10 +8,9 @@ later answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.sample import sample_parameter, sample_parts

@@ -6,9 +6,9 @@ A person takes back only his own word, and only the newest one about a row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import not_withdrawn
 from batchpipe.engine.output.output_table import merge_output, writing_output

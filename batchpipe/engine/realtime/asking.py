@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import BatchpipeError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.concurrency import LONGEST_REFUSAL_SECONDS, LOST_IN_A_ROW, Concurrency
 from batchpipe.engine.batches.submit import INTENT_SECONDS, IntentAge
 from batchpipe.engine.exchange.records import refusal

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 
 from batchpipe.common import telemetry
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.progress import Phase
 from batchpipe.engine.batches.asked import AskedChunk
 from batchpipe.engine.batches.in_flight import BatchesInFlight

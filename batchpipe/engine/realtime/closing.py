@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.batches.collect import CollectedBatch, Collector
 from batchpipe.engine.batches.result_lines import line_faults
 from batchpipe.engine.ledger.events import OpenBatch

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from typing import Any
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
 from batchpipe.common.errors import DatabaseError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.store.disk import disk_error
 

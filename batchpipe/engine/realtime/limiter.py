@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.machine import Machine
 from batchpipe.decide.concurrency import MOST, START, Concurrency
 from batchpipe.decide.rate_room import RoomLeft, room_left

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event
 from batchpipe.decide.deadline import BatchTime, batch_time, is_late, misses
 from batchpipe.engine.batches.in_flight import BatchesInFlight

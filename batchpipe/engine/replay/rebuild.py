@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn
 
 from batchpipe.common.errors import InternalError, LockedError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version

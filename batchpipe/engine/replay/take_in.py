@@ -7,12 +7,11 @@ recorded when the pipeline is resolved; see `rebuild.py`. What was in flight is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from batchpipe.common.errors import GateError, LockedError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.engine.ledger.locks import pipeline_lock

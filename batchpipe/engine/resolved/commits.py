@@ -6,10 +6,10 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.files import declared, toml_table
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile

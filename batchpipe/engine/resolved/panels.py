@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batchpipe.common.errors import Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member
 from batchpipe.providers import Mode, RuleProblem, RungSettings

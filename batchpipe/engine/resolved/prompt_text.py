@@ -6,9 +6,9 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.template.turns import SOURCE as TURNS_SOURCE
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import (
     RECIPES,
     Fingerprint,

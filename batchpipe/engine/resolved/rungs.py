@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchpipe.common.errors import Problem
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.panels import Part, members_of, seats, settings_of
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings, SentSchema

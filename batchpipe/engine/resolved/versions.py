@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError, Problem, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.resolved.commits import Commit, find_commit, unpack
 from batchpipe.engine.resolved.prompt_text import VersionText, text_of_recorded
 from batchpipe.engine.resolved.resolve import PromptVersion, Resolved, resolve

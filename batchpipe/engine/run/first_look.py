@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
 from batchpipe.common.call_pool import Pool
 from batchpipe.common.errors import LockedError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Tell
 from batchpipe.common.progress import Phase
 from batchpipe.engine.access.providers import PipelineProviders

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
-
-from batchpipe.common.lazy_dataclass import dataclass
 
 Step = Literal["end_pilot", "stop_at_gate", "finish", "plan_again", "wait"]
 

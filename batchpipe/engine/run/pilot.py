@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from batchpipe.common.errors import BatchpipeError, PipelineError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.answered_gold import TrueValues, read_true_values

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from batchpipe.common import telemetry
 from batchpipe.common.errors import BatchpipeError, DatabaseError, GateError, ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event
 from batchpipe.engine.batches.free_decisions import record_free_decisions, record_orders, record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight, look_after_batches

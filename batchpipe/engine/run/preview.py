@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from batchpipe.common import modes
 from batchpipe.common.errors import BatchpipeError, GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.budget import Limit, limits, project_limits, tightest
 from batchpipe.engine.cost.budget_waves import with_budget_waves

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Tell
 from batchpipe.engine.batches.free_decisions import record_version
 from batchpipe.engine.batches.in_flight import BatchesInFlight

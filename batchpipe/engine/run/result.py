@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
 from batchpipe.common.errors import BatchpipeError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Level
 from batchpipe.engine.batches.free_decisions import close_orders
 from batchpipe.engine.ledger.events import add_event, standing_reviews

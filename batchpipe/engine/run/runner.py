@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 
 import duckdb
 
 from batchpipe.common.errors import BatchpipeError, GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.context import Context
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.result import RunResult

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from batchpipe.common.errors import InputError, PipelineError, ProviderError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.answers.validation import validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.calls.asker import Asker

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, trusted, type_sql
 
 CSV_FILE = re.compile(r".*\.(csv|tsv)(\.gz|\.zst)?", re.IGNORECASE | re.DOTALL)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.source.snapshot import InputColumn, canonical_text
 from batchpipe.sql.canonical import INTEGERS, NANOSECONDS_WITH_ZONE, TIME_WITH_ZONE, TIMESTAMPS, WITH_ZONE, survives
 from batchpipe.sql.quoting import Sql, sql

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from batchpipe.common import modes
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.sql.conditions import INPUT_PREFIX
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql, trusted, type_sql

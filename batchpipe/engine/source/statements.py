@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.secrets import redacted
 from batchpipe.common.working_folder import working_in
 from batchpipe.pipeline.load import expand_variables

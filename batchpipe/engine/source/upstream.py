@@ -7,7 +7,7 @@ gives all rows of the table `a`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import duckdb
 
 from batchpipe.chain.chain import Upstream
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
 from batchpipe.schema.build import full_schema

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
 from typing import Any, Literal
 
 from batchpipe.chain.chain import Chain, Upstream
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import is_paused, open_batches, standing_reviews
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.model import PipelineFile

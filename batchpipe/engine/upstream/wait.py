@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 from batchpipe.chain.chain import Upstream
 from batchpipe.common.errors import GateError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Tell
 from batchpipe.engine.context import Context
 from batchpipe.engine.upstream.completeness import SHOWN_KEYS, Completeness, completeness

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query

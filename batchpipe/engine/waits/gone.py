@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.verdict import LadderPolicy, Standing, decide
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.pipeline.model import Pipeline

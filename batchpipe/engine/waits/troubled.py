@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchpipe.common.errors import ProviderError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.common.logs import Event, Tell
 from batchpipe.decide.waits import UNREADABLE_WAITS, is_overdue, lasts, life
 from batchpipe.engine.context import Context

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.decide.waits import LOOKS
 from batchpipe.engine.ledger.events import OpenBatch, add_event
 from batchpipe.sql.quoting import quote_list

@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchpipe.commands.review.desk import open_desk
 from batchpipe.commands.review.screen import WHY, said_meanwhile
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.agreement import Agreed, read_agreement, wilson
 from batchpipe.engine.ledger.overview import RungAnswer, rung_answers
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
-
-from batchpipe.common.lazy_dataclass import dataclass
+from dataclasses import dataclass, field
 
 LEASE_SECONDS = 300.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,6 @@ from batchpipe.commands.call.failure import failure
 from batchpipe.commands.printing.agreement import agreement_object
 from batchpipe.commands.printing.text import json_text
 from batchpipe.common.errors import BatchpipeError, LockedError, UsageError
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.engine.gold.agreement import read_agreement
 from batchpipe.html.links import SERVED
 from batchpipe.html.render import render

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.providers.shared.models import by_model, read_model_data
 
 _SNAPSHOT_DATE = re.compile(r"[-@]\d{8}$")

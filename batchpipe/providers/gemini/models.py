@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from typing import Any
 
-from batchpipe.common.lazy_dataclass import dataclass
 from batchpipe.providers.shared.models import by_model, read_model_data
 
 # A snapshot is named after the month of its preview (`-preview-09-2025`) or by a number (`-001`).
