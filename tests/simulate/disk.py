@@ -298,9 +298,9 @@ def watch_store() -> None:
             _reached("store committed")
         detach(*given)
 
-    def watched_migrate(*given: Any) -> None:
+    def watched_migrate(*given: Any, **options: Any) -> None:
         _reached("store migrate")
-        migrate(*given)
+        migrate(*given, **options)
 
     Database.writing = watched_writing  # type: ignore[method-assign]
     Database.reading = watched_reading  # type: ignore[method-assign]
