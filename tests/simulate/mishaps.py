@@ -143,7 +143,8 @@ def _restore(play: Play, chance: random.Random) -> None:
 
 
 def _forget_reviews(play: Play) -> None:
-    """What people said is in no raw file: after this the database may know it, or not."""
+    """What people said is in no raw file: after this the database may know it, or not. Nor is it at rest any more."""
+    play.resting = False
     play.project.perhaps |= play.project.reviewed.keys()
     play.project.reviewed.clear()
 

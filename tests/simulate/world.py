@@ -15,6 +15,7 @@ TICK_SECONDS = 0.001
 LEAST_SLEEP_SECONDS = 200.0
 SHARE_OF_WAIT = 1.0  # so that a day of waiting takes some seven looks
 DAY_SECONDS = 86_400.0
+MOST_SLEEP_SECONDS = DAY_SECONDS / 4
 LONGEST_COMMAND_SECONDS = 45 * DAY_SECONDS
 
 
@@ -113,7 +114,11 @@ class World:
         if doing is not None and doing.dead:
             raise KilledError
         waited = self.now - doing.since if doing is not None else 0.0
-        self.now += max(seconds, LEAST_SLEEP_SECONDS, waited * SHARE_OF_WAIT) if seconds >= 0.5 else seconds
+        self.now += (
+            max(seconds, LEAST_SLEEP_SECONDS, min(waited * SHARE_OF_WAIT, MOST_SLEEP_SECONDS))
+            if seconds >= 0.5
+            else seconds
+        )
         if doing is None:
             return
         self._meanwhile(doing)
