@@ -305,7 +305,7 @@ def watch_store() -> None:
     Database.writing = watched_writing  # type: ignore[method-assign]
     Database.reading = watched_reading  # type: ignore[method-assign]
     Database._detach = watched_detach  # type: ignore[method-assign, assignment]
-    Database._migrate = watched_migrate  # type: ignore[method-assign, assignment]
+    Database._migrate = watched_migrate  # type: ignore[method-assign]
 
 
 def _reached(operation: str) -> None:
