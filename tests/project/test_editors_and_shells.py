@@ -43,7 +43,7 @@ class TestCompletion:
         root = copy_examples(tmp_path)
         assert sorted(completed("batchpipe re", root)) == ["recover", "report", "results", "review"]
         assert "--retry-failed" in completed("batchpipe run --re", root)
-        assert completed("batchpipe run t", root) == ["ticket_refunds", "ticket_triage"]
+        assert completed("batchpipe run ti", root) == ["ticket_queue", "ticket_refunds", "ticket_triage"]
         assert completed("batchpipe show ", root / "prompts") == sorted(
             path.stem for path in pipeline_files(root / "pipelines")
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchpipe.schema.describe import MAX_LENGTH
@@ -217,6 +217,8 @@ JSON_VALUES = st.recursive(
 )
 
 
+# A first call on a new checkout makes tables of Unicode's characters, which takes seconds.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "other"]), JSON_VALUES, max_size=4))
 def test_any_object_gives_a_valid_document_or_an_error(answer: dict[str, Any]) -> None:
     text, error = AnswerValidator(SCHEMA, "json_schema").validate(json.dumps(answer))
