@@ -20,7 +20,7 @@ from batchpipe.pipeline.model import (
 )
 from batchpipe.pipeline.reference import json_schema, keys_table
 from batchpipe.pipeline.review_table import Review
-from batchpipe.pipeline.sending import Chunking, Retry, Rung
+from batchpipe.pipeline.sending import Chunking, LocalRung, Retry, Rung
 from batchpipe.pipeline.value_types import OutputField
 
 
@@ -55,6 +55,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         "[output] ": Output,
         "[output.fields.NAME] ": OutputField,
         "[[models]] ": Rung,
+        '[[models]] "local": ': LocalRung,
         "[chunking] ": Chunking,
         "[retry] ": Retry,
         "[rerun] ": Rerun,
@@ -70,7 +71,7 @@ def test_every_key_has_a_row_and_a_meaning() -> None:
         for table, model in tables.items()
         for name, field in model.model_fields.items()  # type: ignore[attr-defined]
     ]
-    simple = [name for name, field in Pipeline.model_fields.items() if f"[{name}] " not in tables]
+    simple = [name for name, field in Pipeline.model_fields.items() if name != "local" and f"[{name}] " not in tables]
     expected += [f"`{name}`" for name in simple if name != "models"]
     found = [row.split(" | ")[0].removeprefix("| ") for row in rows]
     assert sorted(found) == sorted([*expected, "`[[models]] ...`"])

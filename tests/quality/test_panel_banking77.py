@@ -60,6 +60,12 @@ FROM said GROUP BY number, intent
 QUALIFY row_number() OVER (PARTITION BY number ORDER BY count(*) DESC, sum(confidence) DESC, min(place)) = 1
 """
 
+COSTS = """
+SELECT q.model, sum(r.cost_usd)
+FROM ledger.results r JOIN ledger.requests q USING (chunk_id, custom_id)
+WHERE q.leads GROUP BY q.model
+"""
+
 pytestmark = needs_banking
 
 
@@ -127,7 +133,7 @@ def test_a_panel_its_members_and_a_ladder_with_it_are_as_accurate_and_dear_as_by
 
     with duckdb.connect(".batchpipe/emulator/batchpipe.duckdb", read_only=True) as database:
         sent = database.execute("SELECT count(*), count(DISTINCT model) FROM ledger.requests WHERE leads").fetchone()
-        costs = dict(database.execute("SELECT model, sum(cost_usd) FROM ledger.results GROUP BY model").fetchall())
+        costs = dict(database.execute(COSTS).fetchall())
     assert sent == (3 * QUESTIONS, 3)
     per_1000 = {model: float(cost) / QUESTIONS * 1000 for model, cost in costs.items()}
     assert shown["panel of 3"]["usd_per_1000"] == pytest.approx(sum(per_1000.values()))

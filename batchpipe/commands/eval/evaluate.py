@@ -204,9 +204,12 @@ def _run(runs: list[PipelineRun], context: Context, until: datetime | None, watc
 def _steps(side: EvaluatedPrompt, *, every: bool) -> list[list[Contender]]:
     """Return who may answer at the same time: everybody, or one rung after the other, with the other models in the
     first step.
+
+    Where everybody answers, rungs that vote come after the single models, whose answers are their votes then.
     """
     if every:
-        return [list(side.contenders)]
+        single = [each for each in side.contenders if not each.resolved.file.pipeline.models[0].votes]
+        return [step for step in (single, [each for each in side.contenders if each not in single]) if step]
     ladder = [each for each in side.contenders if each.on_ladder]
     others = [each for each in side.contenders if not each.on_ladder]
     return [[ladder[0], *others], *([each] for each in ladder[1:])]
