@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from projects import BASIC, Project, numbered
 
-from batchpipe.common.errors import ProviderError
+from batchpipe.common.errors import DatabaseError, LockedError, ProviderError
+from batchpipe.engine.realtime.journal import CallJournal
 
 REALTIME = BASIC + 'mode = "realtime"\n'
 LADDER = (
@@ -237,6 +241,34 @@ def test_a_killed_run_pays_twice_at_most_for_what_was_under_way_and_books_it(pro
     assert (lost, held > 0) == (4, True)
     assert project.sql("SELECT count(*) FROM ledger.results WHERE outcome = 'answered'") == [(30,)]
     assert project.sql("SELECT attempts, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL") == [(1, 26), (2, 4)]
+
+
+def test_a_run_without_the_lock_file_leaves_what_another_run_still_asks(project: Project) -> None:
+    project.pipeline(REALTIME)
+    project.rows(numbered(30))
+    asking = Killed(project, answered=12, hung=4)
+    shutil.rmtree(project.root / ".batchpipe" / "locks")
+    asked_before = calls(project, 200)
+    with pytest.raises(LockedError, match="another process asks the same rows"):
+        project.run()
+    assert calls(project, 200) == asked_before
+    assert project.sql("SELECT state, requests FROM ledger.batches") == [("asking", 30)]
+    assert asking.process.poll() is None
+    asking.end(signal.SIGKILL)
+    project.faults({})
+    assert project.run().rows["accepted"] == 30
+    assert booked(project)[0] == 4
+
+
+def test_no_call_is_started_where_the_journal_was_removed_meanwhile(tmp_path: Path) -> None:
+    journal = CallJournal(journal=tmp_path / "chunk.calls.log", results=tmp_path / "chunk.jsonl")
+    with journal.held():
+        journal.start("a", datetime(2026, 11, 29, tzinfo=UTC))
+        journal.journal.unlink()
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="No such file"):
+                journal.start("b", datetime(2026, 11, 29, tzinfo=UTC))
+    assert not journal.journal.exists()
 
 
 def test_a_lost_database_takes_in_what_was_asked_in_realtime(project: Project) -> None:

@@ -20,7 +20,7 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.realtime.asking import Asked, Call, ChunkAsking
 from batchpipe.engine.realtime.closing import ChunkClosing
-from batchpipe.engine.realtime.journal import journal_of
+from batchpipe.engine.realtime.journal import CallJournal, journal_of
 from batchpipe.engine.realtime.limiter import limiter_of
 from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.votes.slots import slots
@@ -77,9 +77,11 @@ class RealtimeChunks:
         unmarked = bool(cache_marks.by_rung) and chunk.caching.step == "none"
         calls = self._calls(sent_to.provider, plan, chunk_id, unmarked=unmarked)
         parts.work.connection.execute("DROP TABLE work.chunk")
-        asked = self._ask(committed, calls, age)
-        self.size = next_size(self.size, asked.answered, age.seconds)
-        collected = ChunkClosing(collector=self.in_flight.collector).close(batch)
+        journal = journal_of(parts.raw_folder, chunk_id)
+        with journal.held():
+            asked = self._ask(committed, calls, age, journal)
+            self.size = next_size(self.size, asked.answered, age.seconds)
+            collected = ChunkClosing(collector=self.in_flight.collector).close(batch)
         if collected is not None:
             self.in_flight.take_in_asked(batch, collected)
         return AskedChunk(
@@ -123,7 +125,7 @@ class RealtimeChunks:
                 calls.append(Call(custom_id, number, sent))
         return calls
 
-    def _ask(self, committed: AskingChunk, calls: list[Call], age: IntentAge) -> Asked:
+    def _ask(self, committed: AskingChunk, calls: list[Call], age: IntentAge, journal: CallJournal) -> Asked:
         """Make the calls of a chunk. No session is open meanwhile.
 
         Writes the raw folder.
@@ -140,7 +142,7 @@ class RealtimeChunks:
         asking = ChunkAsking(
             provider=provider,
             headers=dict(provider.batch_headers(rung)),
-            journal=journal_of(parts.raw_folder, committed.chunk_id),
+            journal=journal,
             limiter=limiter_of(self.context, provider, rung.model, known.concurrency),
             age=age,
             clock=parts.database.clock,

@@ -46,16 +46,18 @@ def take_in_asked(in_flight: BatchesInFlight, found: Sequence[OpenBatch]) -> Non
     """Take in the chunks that a killed process was asking; `found` are the open ones.
 
     It is called once at the start of a run, which holds the pipeline's lock.
-    Writes what the recording of results writes.
+    Writes what the recording of results writes. Raises LockedError where a process without this lock still asks one.
     """
     names = in_flight.parts.resolved.names
     left = [each for each in found if each.state == "asking" and each.pipeline in names]
     if not left:
         return
     from batchpipe.engine.realtime.closing import ChunkClosing
+    from batchpipe.engine.realtime.journal import closing_left
 
     closing = ChunkClosing(collector=in_flight.collector)
     for batch in left:
-        collected = closing.close(batch)
+        with closing_left(in_flight.parts.raw_folder, batch.chunk_id):
+            collected = closing.close(batch)
         if collected is not None:
             in_flight.take_in_asked(batch, collected)

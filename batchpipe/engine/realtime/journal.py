@@ -3,14 +3,20 @@
 A chunk that is asked has its results file from the first answer on: it grows by a line at a time. Its journal has a
 line for each start of a call, flushed before the call is made, and a line for each end at no cost. So a call that was
 under way when the process was killed is a start without an end and without an answer.
+
+Who asks holds the journal by a lock of the operating system, and who closes a chunk that was left says so in the
+journal first. So two runs without a common lock file never ask the rows of one chunk twice.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +24,12 @@ from typing import Any
 
 from batchpipe.common import modes
 from batchpipe.common.durable import flush_folder
-from batchpipe.common.errors import DatabaseError
+from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.engine.ledger.raw_folder import RawFolder
 from batchpipe.store.disk import disk_error
 
 BLOCK_BYTES = 1 << 16
+CLOSED = b'{"closed": true}'
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,8 +43,21 @@ class CallJournal:
 
     journal: Path
     results: Path
+    _is_held: bool = field(default=False, init=False)
     _writing: threading.Lock = field(default_factory=threading.Lock, init=False)
     _broken: DatabaseError | None = field(default=None, init=False)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the journal while the calls are made and their answers recorded.
+
+        Raises LockedError where another process has closed the chunk since its intent, or does so now.
+        """
+        with _locked(self.journal) as held:
+            if held is None or CLOSED in held.read_bytes().split(b"\n"):
+                raise _taken(self.journal)
+            self._is_held = True
+            yield
 
     def start(self, custom_id: str, now: datetime) -> None:
         """Write down that the call for `custom_id` is made now."""
@@ -46,6 +66,10 @@ class CallJournal:
     def end(self, custom_id: str, outcome: str) -> None:
         """Write down that a call ended at no cost: "refused" or "not_sent"."""
         self._note({"end": custom_id, "outcome": outcome})
+
+    def close(self) -> None:
+        """Write down that the chunk is closed: no call of it may be started any more."""
+        self._append(self.journal, CLOSED + b"\n")
 
     def answer(self, line: bytes) -> None:
         """Add the line of an answer to the results."""
@@ -62,6 +86,8 @@ class CallJournal:
                 raise self._broken
             try:
                 is_new = not path.exists()
+                if is_new and path == self.journal and self._is_held:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
                 with open(path, "ab", opener=modes.opener) as file:
                     file.write(line)
                     file.flush()
@@ -76,6 +102,44 @@ class CallJournal:
 def journal_of(folder: RawFolder, chunk_id: str) -> CallJournal:
     """Return the journal of a chunk."""
     return CallJournal(journal=folder.journal(chunk_id), results=folder.download(chunk_id))
+
+
+@contextmanager
+def closing_left(folder: RawFolder, chunk_id: str) -> Iterator[None]:
+    """Claim a chunk that another process has left, so that it is closed here and nobody goes on asking it.
+
+    Raises LockedError where a process is still asking it.
+    """
+    path = folder.journal(chunk_id)
+    with _locked(path) as held:
+        if held is None:
+            raise _taken(path)
+        CallJournal(journal=path, results=folder.download(chunk_id)).close()
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path | None]:
+    """Hold the lock on a journal, which is made where there is none; give None where another process holds it."""
+    try:
+        is_new = not path.exists()
+        with open(path, "ab", opener=modes.opener) as file:
+            if is_new:
+                flush_folder(path.parent)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield path
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def _taken(path: Path) -> LockedError:
+    """Return the error for a chunk that another process asks, or has closed."""
+    what = "another process asks the same rows in realtime"
+    return LockedError(what, where=str(path), hint="Wait for it to end, then run the same command again.")
 
 
 def asked_ids(folder: RawFolder, chunk_id: str) -> set[str]:
