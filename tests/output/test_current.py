@@ -64,7 +64,7 @@ def test_a_row_that_failed_in_the_end_is_not_current_and_a_retry_changes_nothing
     answered.pipeline(BASIC + ATTEMPTS)
     outcomes = {"number 1": "errored_invalid", "number 2": "errored_overloaded"}
     answered.faults({"requests": [{"match": match, "outcome": outcome} for match, outcome in outcomes.items()]})
-    assert answered.run(redo="id <= 2", wait_seconds=4).status == "pending"
+    assert answered.run(redo="id <= 2", wait_seconds=12).status == "pending"
     assert current(answered) == [2, 3, 4, 5, 6]
     newest = "SELECT DISTINCT ON (key_id) state FROM ledger.decisions ORDER BY key_id, seq DESC"
     states = [("accepted",)] * 4 + [("failed",), ("retry",)]

@@ -145,3 +145,30 @@ def test_an_older_name_that_never_ran_hides_no_older_one(project: Project) -> No
     project.pipeline('renamed_from = "demo"\n' + BASIC, name="newest")
     result = project.run("newest")
     assert (result.submitted, result.rows["accepted"], project.requests_sent()) == (0, 8, 8)
+
+
+def test_a_table_that_is_behind_after_a_rename_and_back_is_written_again(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    renamed(project, "demo", "better", 'renamed_from = "demo"\n')
+    project.rows([*numbered(3), {**numbered(4)[3], "body": "an edited text"}])
+    assert project.run("better").submitted == 1
+    renamed(project, "better", "demo", 'renamed_from = "better"\n')
+    assert project.run().submitted == 0
+    columns = "id, label, score, _custom_id, _current"
+    rows = project.sql(f"SELECT {columns} FROM demo ORDER BY id")
+    assert rows == project.sql(f"SELECT {columns} FROM better ORDER BY id")
+    assert [each[-1] for each in rows] == [True] * 4
+
+
+def test_a_table_that_is_behind_after_another_table_and_back_is_written_again(project: Project) -> None:
+    project.pipeline()
+    project.rows(numbered(4))
+    project.run()
+    project.pipeline(BASIC.replace("[output.fields.label]", '[output]\ntable = "elsewhere"\n[output.fields.label]'))
+    project.rows(numbered(5))
+    assert project.run().submitted == 1
+    project.pipeline()
+    assert project.run().submitted == 0
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(5,)]

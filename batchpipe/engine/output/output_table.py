@@ -67,8 +67,8 @@ def _ensured(session: Session, resolved: Resolved, run_id: str | None, *, values
     place = output_place(session, resolved)
     found = None
     if place.columns == _described(session, resolved):
-        found = damage(session, resolved, place.quoted, run_id, values=values)
-        if found is None:
+        behind, found = damage(session, resolved, place.quoted, run_id, values=values)
+        if not behind and found is None:
             ensure_child_tables(session, resolved, place)
             return None
     _write_again(session, resolved, place)
@@ -112,7 +112,7 @@ def repair_output(session: Session, resolved: Resolved) -> Repaired:
         ensure_output(session, resolved, None)
         if place.columns:
             return Repaired(found="other columns than today's")
-    found = damage(session, resolved, place.quoted, None, values=True) if as_wanted else None
+    found = damage(session, resolved, place.quoted, None, values=True)[1] if as_wanted else None
     rows = query("rows_as_written", table=place.quoted, keys=_key_texts(resolved), columns=_of_answers(resolved))
     session.execute(query("rows_before", rows=rows if as_wanted else query("no_rows_before")))
     if as_wanted:

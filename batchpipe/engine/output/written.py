@@ -27,7 +27,8 @@ class Written:
     """Describes the output table as a commit left it.
 
     `checksum` holds for the version `engine` of DuckDB, whose hash it is. `judge` is the judge hash of the checks and
-    types under which `_current` was set last; None where it has to be set again for all rows.
+    types under which `_current` was set last; None where it has to be set again for all rows. `behind` says that the
+    pipeline has written another table since: after a rename, or under another `table`.
     """
 
     run_id: str | None
@@ -35,6 +36,7 @@ class Written:
     checksum: str
     engine: str
     judge: str | None
+    behind: bool
 
 
 def last_written(session: Session, resolved: Resolved, table: Sql) -> tuple[Written | None, int]:
@@ -43,12 +45,17 @@ def last_written(session: Session, resolved: Resolved, table: Sql) -> tuple[Writ
     Reads `ledger.events`, the output table.
     """
     statement = query("last_written", pipelines=quote_list(resolved.names), table=table)
-    run_id, text, rows = session.one(statement, {"table": _name(resolved)})
+    run_id, text, rows, behind = session.one(statement, {"table": _name(resolved)})
     if text is None:
         return None, rows
     data: dict[str, Any] = json.loads(text)
     written = Written(
-        run_id=run_id, rows=data["rows"], checksum=data["checksum"], engine=data["engine"], judge=data["judge"]
+        run_id=run_id,
+        rows=data["rows"],
+        checksum=data["checksum"],
+        engine=data["engine"],
+        judge=data["judge"],
+        behind=behind,
     )
     return written, rows
 
@@ -69,15 +76,25 @@ def record_written(session: Session, resolved: Resolved, table: Sql, run_id: str
     add_event(session, resolved.name, WRITTEN, data, run_id=run_id)
 
 
-def damage(session: Session, resolved: Resolved, table: Sql, run_id: str | None, *, values: bool) -> str | None:
-    """Return in words how the table was changed by hand since the last commit; None where no change is found.
+def damage(
+    session: Session, resolved: Resolved, table: Sql, run_id: str | None, *, values: bool
+) -> tuple[bool, str | None]:
+    """Return whether the table lacks what the pipeline has written into another table since, and in words how it was
+    changed by hand since the last commit; None where no change is found.
 
     With `values` the checksum is compared too, unless the run `run_id` itself has written the table last.
     Reads `ledger.events`, the output table.
     """
     written, rows = last_written(session, resolved, table)
-    if written is None:
-        return None
+    if written is None or written.behind:
+        return written is not None, None
+    return False, _changed(session, resolved, table, run_id, written, rows, values=values)
+
+
+def _changed(
+    session: Session, resolved: Resolved, table: Sql, run_id: str | None, written: Written, rows: int, *, values: bool
+) -> str | None:
+    """Return in words how the table of so many `rows` differs from what was `written`; None where it does not."""
     if rows < written.rows:
         return f"{written.rows - rows:,} of {written.rows:,} rows are missing"
     if rows > written.rows:

@@ -172,10 +172,15 @@ SELECT count(*) FILTER (_current) FROM {table}
 SELECT EXISTS (SELECT 1 FROM {table} WHERE NOT _current)
 
 -- name: last_written
-SELECT e.run_id::VARCHAR, e.data, (SELECT count(*) FROM {table}) AS rows
+-- The table is behind where the pipeline, under this or an older name, has written another table since.
+SELECT e.run_id::VARCHAR, e.data, (SELECT count(*) FROM {table}) AS rows, coalesce(e.behind, false)
 FROM (SELECT 1) LEFT JOIN (
-    SELECT arg_max(run_id, seq) AS run_id, arg_max(data, seq)::VARCHAR AS data FROM ledger.events
-    WHERE kind = 'output_written' AND pipeline IN ({pipelines}) AND (data ->> 'table') = $table
+    SELECT arg_max(run_id, seq) FILTER (is_this) AS run_id, (arg_max(data, seq) FILTER (is_this))::VARCHAR AS data,
+        max(seq) FILTER (NOT is_this) > max(seq) FILTER (is_this) AS behind
+    FROM (
+        SELECT run_id, seq, data, (data ->> 'table') = $table AS is_this FROM ledger.events
+        WHERE kind = 'output_written' AND pipeline IN ({pipelines})
+    )
 ) e ON true
 
 -- name: output_checksum
