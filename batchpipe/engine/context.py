@@ -231,9 +231,9 @@ class Context:
                 types = self._input_types[file.path] = {each.name: each.type for each in source.columns()}
         return declared_columns(file, types)
 
-    def resolve(self, file: PipelineFile, source: Source) -> Resolved:
-        """Resolve `file` against `source`."""
-        return resolve(file, source, self.providers)
+    def resolve(self, file: PipelineFile, source: Source, *, answers: bool = True) -> Resolved:
+        """Resolve `file` against `source`. Without `answers` no row is to be answered: only stored ones are read."""
+        return resolve(file, source, self.providers, answers=answers)
 
     def providers_of(self, file: PipelineFile) -> PipelineProviders:
         """Return the providers of a pipeline, each made at its first use; with `--emulator` they run inside this

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from batchpipe.common.errors import UsageError
@@ -11,6 +12,14 @@ HINT = "Install it: pip install 'batchpipe[local]'"
 
 def _missing(name: str) -> UsageError:
     return UsageError(f'model = "local" needs the package {name}, which is not installed', hint=HINT)
+
+
+PACKAGES = {"numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn"}
+
+
+def missing_package() -> str | None:
+    """Return the first package that a model needs and that is not installed; None where all are."""
+    return next((package for module, package in PACKAGES.items() if find_spec(module) is None), None)
 
 
 def require() -> None:

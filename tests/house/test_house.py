@@ -110,7 +110,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine.source.*": (*STEPS, "chain.*"),
     "engine.ledger.*": (*STEPS, "engine.source.*"),
     "engine.answers.*": STEPS,
-    "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*"),
+    "engine.resolved.*": (*STEPS, "engine.answers.*", "engine.source.*", "local_model.library"),
     "engine.cost.*": (*STEPS, "engine.ledger.*", "engine.resolved.*"),
     "engine.votes.*": (
         *STEPS,

@@ -90,7 +90,7 @@ def read_row(
     with context.temporary_folder("show-") as temporary:
         try:
             with context.source(file, params) as source:
-                resolved = context.resolve(file, source)
+                resolved = context.resolve(file, source, answers=False)
                 snapshot = source.snapshot(temporary / "input.parquet", resolved.input_columns)
             with context.database.reading(work) as session:
                 resolved = under_recorded_recipes(session, resolved)

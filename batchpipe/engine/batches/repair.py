@@ -19,7 +19,7 @@ def repair(recovery: Recovery) -> Repaired:
     """
     context, work = recovery.context, recovery.work
     with context.source(recovery.file, {}) as source:
-        resolved = context.resolve(recovery.file, source)
+        resolved = context.resolve(recovery.file, source, answers=False)
     try:
         with context.database.writing(work, None) as session:
             repaired = repair_output(session, under_recorded_recipes(session, resolved))

@@ -19,6 +19,7 @@ from batchpipe.engine.gold.reviewed_gold import FromReview
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.prepare import Wanted, sides_over
+from batchpipe.engine.resolved.local_rung import refuse_missing_packages
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.contents import joint_columns
 from batchpipe.pipeline.model import Eval, EvalField, PipelineFile
@@ -39,6 +40,7 @@ def prepare_agreement(
     Writes `work.truth`, whose values are not known yet. Raises PipelineError where no field can be compared, InputError
     for an input without rows.
     """
+    refuse_missing_packages(file)
     wanted = replace(wanted, models=(*wanted.models, top))
     over_input = evaluated_file(_evaluated(file), gold=False)
     with context.source(over_input, wanted.params) as source:

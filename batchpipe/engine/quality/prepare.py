@@ -24,6 +24,7 @@ from batchpipe.engine.gold.reviewed_gold import fill_reviewed, with_reviewed
 from batchpipe.engine.quality.evaluate import Contender, EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import NAMING_RECIPE, SHOWN_HASH, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.commits import Commit
+from batchpipe.engine.resolved.local_rung import refuse_missing_packages
 from batchpipe.engine.resolved.resolve import Resolved, resolve
 from batchpipe.engine.resolved.versions import RecordedVersion, resolve_version
 from batchpipe.engine.source.contents import joint_columns
@@ -61,6 +62,7 @@ def prepare(context: Context, work: Work, file: PipelineFile, wanted: Wanted, fo
     if file.pipeline.eval is None:
         hint = f'Add [eval] with gold = "SELECT ..." to {file.where()}: the key, the true values, the input\'s columns.'
         raise PipelineError("there is no [eval]", where=file.where(), hint=hint)
+    refuse_missing_packages(file)
     gold, given, both = _over_gold(context, file, wanted, folder)
     if given is None:
         over_input = evaluated_file(file, gold=False)

@@ -116,7 +116,7 @@ def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecord
     Writes `ledger.prompt_versions`, `ledger.policies`, `ledger.events`, the output table.
     """
     with context.source(file, {}) as source:
-        resolved = context.resolve(file, source)
+        resolved = context.resolve(file, source, answers=False)
     git_commit = context.git_commit()
     with context.database.writing(work, None) as session:
         run_id = session.new_id()

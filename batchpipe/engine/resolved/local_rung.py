@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import duckdb
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
+from batchpipe.local_model import library
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
 from batchpipe.schema.columns import Column
@@ -48,6 +49,21 @@ class ResolvedLocalRung:
         conditions = (self.accept, *((self.when,) if self.when is not None else ()))
         read = (*self.columns, *((self.embedding,) if self.embedding is not None else ()))
         return {each.name for each in read} | {name for each in conditions for name in each.inputs}
+
+
+def missing_packages(file: PipelineFile) -> Iterator[Problem]:
+    """Yield a mistake where the file has a local rung, and a package that its model needs is not installed."""
+    package = library.missing_package() if file.pipeline.local is not None else None
+    if package is not None:
+        what = f'model = "local" needs the package {package}, which is not installed'
+        yield Problem(what=what, where=file.where("[[models]] 0"), hint=library.HINT)
+
+
+def refuse_missing_packages(file: PipelineFile) -> None:
+    """Raise PipelineError where a package that the file's local rung needs is not installed."""
+    problems = list(missing_packages(file))
+    if problems:
+        raise PipelineError.from_problems(problems)
 
 
 def local_rung_reader(

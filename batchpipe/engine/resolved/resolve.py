@@ -24,7 +24,7 @@ from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.child_tables import child_table_problems
 from batchpipe.engine.resolved.contents import contents_of, whens_with_contents
-from batchpipe.engine.resolved.local_rung import ResolvedLocalRung, local_rung_reader
+from batchpipe.engine.resolved.local_rung import ResolvedLocalRung, local_rung_reader, missing_packages
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of, same_samples
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
@@ -226,13 +226,14 @@ class _Findings:
             return None
 
 
-def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders) -> Resolved:
-    """Resolve `file` against `source`.
+def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders, *, answers: bool = True) -> Resolved:
+    """Resolve `file` against `source`. With `answers` rows are to be answered: what a local rung needs is looked for.
 
     Raises PipelineError with every problem that was found.
     """
     findings = _Findings()
     problems = findings.problems
+    problems.extend(missing_packages(file) if answers else ())
     ladder = findings.attempt(lambda: ladder_of(file, providers))
     shape = findings.attempt(lambda: _shape(file, source))
     input_columns = findings.attempt(source.columns)

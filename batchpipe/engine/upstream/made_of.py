@@ -42,7 +42,7 @@ def made_of(context: Context, file: PipelineFile, params: Mapping[str, Any], key
     if not upstream:
         return []
     with context.source(file, params) as source:
-        resolved = context.resolve(file, source)
+        resolved = context.resolve(file, source, answers=False)
         source.attach_databases()
         return [_one(source, resolved, each, key) for each in upstream]
 
