@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from projects import Project
-from turns import cpu_seconds, function_of, has_turn, read_long_tests, write_long_tests
+from turns import cpu_seconds, function_of, has_turn, of_the_day, read_long_tests, write_long_tests
 
 from batchpipe.common.hints import use_options
 from batchpipe.common.secrets import forget
@@ -23,7 +23,7 @@ MEMORY = Path("/dev/shm")
 LEAST_FREE_BYTES = 4_000_000_000
 # What is chosen once, for all processes that share the work.
 MEASURED = ".measured_tests"
-CHOSEN = ("day", "all_kinds", "all_turns")
+CHOSEN = ("day", "all_kinds", "all_proofs", "all_turns")
 
 
 class ThisTestTriedToReachTheNetworkError(Exception):
@@ -70,7 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--day", help="the day whose share of the sweeps is tried, as 2026-11-28; default: today (UTC)")
     parser.addoption("--measure", action="store_true", help="run all tests, and write which of them take long")
     parser.addoption(
-        "--proofs", action="store_true", help="only the slow proofs, which a call that names no file leaves out"
+        "--proofs",
+        action="store_true",
+        help="only the slow proofs, which a call that names no file leaves out: half of them a day, or all of a file",
     )
 
 
@@ -86,7 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         config.option.day = config.option.day or datetime.now(UTC).date().isoformat()
         named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
-        config.option.all_kinds = config.option.full_sweep or (named and not config.option.proofs)
+        config.option.all_proofs = config.option.full_sweep or named
+        config.option.all_kinds = config.option.all_proofs and not config.option.proofs
         config.option.all_turns = config.option.all_kinds or config.option.measure or config.option.proofs
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
@@ -119,10 +122,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left: list[pytest.Item] = []
     sweeps: dict[str, list[pytest.Item]] = {}
     long = {} if config.option.all_turns else read_long_tests()
+    proofs = [item.nodeid for item in items if item.get_closest_marker("proof") is not None]
+    waiting = set() if config.option.all_proofs else set(proofs) - set(of_the_day(proofs, config.option.day))
     for item in items:
-        is_proof = item.get_closest_marker("proof") is not None
+        is_proof = item.nodeid in proofs
         name = function_of(item.nodeid)
-        wanted = config.option.all_kinds or is_proof == config.option.proofs
+        wanted = (config.option.all_kinds or is_proof == config.option.proofs) and item.nodeid not in waiting
         wanted = wanted and (name not in long or has_turn(name, config.option.day))
         (kept if wanted else left).append(item)
         if wanted and item.get_closest_marker("share") is not None:

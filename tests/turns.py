@@ -17,6 +17,8 @@ LIST = Path(__file__).resolve().parent / "turns.txt"
 # On each day one in so many of the long tests has its turn.
 TURNS = 8
 LONG_SECONDS = 0.75
+# On each day one in so many of the slow proofs is tried.
+PROOF_TURNS = 2
 
 
 def read_long_tests() -> dict[str, float]:
@@ -43,6 +45,11 @@ def function_of(nodeid: str) -> str:
 def has_turn(name: str, day: str) -> bool:
     """Return whether it is the turn of a test that takes long. The tests are dealt to the days by their names."""
     return crc32(name.encode()) % TURNS == date.fromisoformat(day).toordinal() % TURNS
+
+
+def of_the_day(names: Iterable[str], day: str) -> list[str]:
+    """Return the slow proofs of a day: by their order, so that neighbours, which share what they need, are apart."""
+    return sorted(names)[date.fromisoformat(day).toordinal() % PROOF_TURNS :: PROOF_TURNS]
 
 
 def cpu_seconds() -> float:
