@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from batchpipe.emulator import Emulator
+from batchpipe.engine.calls.tried import TriedRow
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.run.options import RunOptions
@@ -18,7 +19,7 @@ from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.preview import Preview, preview
 from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import RunOutcome, run_pipelines
-from batchpipe.engine.run.try_rows import RowTry, TriedRow, TryOptions
+from batchpipe.engine.run.try_rows import RowTry, TryOptions
 from batchpipe.pipeline.load import load
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.project.settings import load_settings

@@ -12,17 +12,21 @@ from batchpipe.commands.call.call import Call
 from batchpipe.commands.call.options import TryRequest
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.printing.text import count, money, pairs, safe
+from batchpipe.commands.printing.votes import agreement_text, member_names
 from batchpipe.commands.show.show import possible_keys, shown_key
 from batchpipe.common.errors import UsageError
+from batchpipe.engine.calls.tried import TriedMember, TriedRow
 from batchpipe.engine.replay.rebuild import take_in_all
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.run.try_rows import RowTry, TriedRow, TryOptions
+from batchpipe.engine.run.try_rows import RowTry, TryOptions
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work
 
 SHOWN_CHARACTERS = 4_000
 VERDICTS = {
     "accepted": "valid, accepted",
+    "valid": "valid: one vote of the rung, which asks more than once",
+    "no_quorum": "too few answers are valid",
     "invalid": "not valid",
     "truncated": "cut off at max_tokens",
     "context_window": "the context window was exceeded",
@@ -102,20 +106,43 @@ def _end(call: Call, resolved: Resolved, found: Sequence[TriedRow]) -> None:
 
 def tried_text(tried: TriedRow, resolved: Resolved) -> str:
     """Return one row as text: what was asked, what came back, what it cost. Nothing in it steers the terminal."""
-    rung = f"rung {tried.rung}, {tried.model}" if tried.rung else f"{tried.model}, not on the ladder"
+    name = resolved.file.pipeline.models[tried.rung - 1].name if tried.members else tried.model
+    rung = f"rung {tried.rung}, {name}" if tried.rung else f"{tried.model}, not on the ladder"
     lines = [f"{resolved.name} {shown_key(json.dumps(list(tried.key)))} ({safe(rung)})"]
     turns = resolved.templates.turns_text
-    for title, text in (("system", tried.system), ("turns", turns), ("user", tried.user), ("answer", tried.answer)):
+    for title, text in (("system", tried.system), ("turns", turns), ("user", tried.user)):
         if text:
             lines.append(f"  {title}\n{_block(text)}")
-    if tried.known:
-        paid = "nothing: it was answered before"
-    else:
-        paid = f"{money(tried.cost_usd)} at the realtime price, {tried.seconds:.1f} s"
+    lines += [_member(name, each) for name, each in zip(member_names(tried.members), tried.members, strict=True)]
+    if tried.answer:
+        title = f"answer that stands, of {safe(tried.model)}" if tried.members else "answer"
+        lines.append(f"  {title}\n{_block(tried.answer)}")
     used = ((tried.input_tokens, "in"), (tried.output_tokens, "out"))
     tokens = ", ".join(f"{'unknown' if number is None else count(number)} {name}" for number, name in used)
-    lines.append(pairs([("verdict", _verdict(tried, resolved)), ("tokens", tokens), ("cost", paid)]))
+    agreement = agreement_text(tried.members, tried.agreement, tried.quorum) if tried.members else None
+    told = [
+        ("verdict", _verdict(tried, resolved)),
+        ("agreement", agreement),
+        ("tokens", tokens),
+        ("cost", _paid(tried)),
+    ]
+    lines.append(pairs(told))
     return "\n".join(lines)
+
+
+def _member(name: str, member: TriedMember) -> str:
+    """Return the answer of one member of a rung that votes."""
+    words = VERDICTS.get(member.verdict, member.verdict.replace("_", " ")) if not member.valid else "valid"
+    error = f": {safe(member.error)}" if member.error else ""
+    stands = ", stands" if member.stands else ""
+    head = f"  {safe(name)}: {words}{stands}{error}; {_paid(member)}"
+    return head + (f"\n{_block(member.answer)}" if member.answer else "")
+
+
+def _paid(tried: TriedRow | TriedMember) -> str:
+    if tried.known:
+        return "nothing: it was answered before"
+    return f"{money(tried.cost_usd)} at the realtime price, {tried.seconds:.1f} s"
 
 
 def _verdict(tried: TriedRow, resolved: Resolved) -> str:

@@ -3,62 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
-from projects import BASIC, Project, numbered
+from helpers.desks import HEAD, PANEL, THREE, TOP, Desk
+from projects import BASIC, numbered
 
 from batchpipe.common.errors import PipelineError
-from batchpipe.emulator import Emulator
-
-HEAD = BASIC.partition("[[models]]")[0]
-THREE = ("claude-haiku-4-5", "openai:gpt-6-luna", "gemini:gemini-3.8-flash")
-PANEL = f"""
-[[models]]
-panel = {json.dumps(THREE)}
-max_tokens = 300
-accept = "_agreement > 0.6"
-"""
-TOP = """
-[[models]]
-model = "claude-opus-4-8"
-max_tokens = 300
-"""
-MODELS = ("claude-haiku-4-5", "gpt-6-luna", "gemini-3.8-flash", "claude-opus-4-8", "claude-sonnet-4-6")
-
-
-class Desk(Project):
-    """A project whose emulator answers each row by a table: for each model the label that it gives to each text."""
-
-    def answers(self, labels: Mapping[str, Sequence[str]], score: float = 0.5) -> None:
-        """Let each model answer row n with its n-th label; `!` is an answer that is not valid."""
-        lines = [
-            {
-                "model": model,
-                "match": f"text number {n}",
-                "output": "no JSON" if label == "!" else {"label": label, "score": score},
-            }
-            for model, given in labels.items()
-            for n, label in enumerate(given, start=1)
-        ]
-        path = self.root / "answers.jsonl"
-        path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-        self.emulator.stop()
-        self.emulator = Emulator(self.root / ".emulator", answers=path)
-        self.emulator.start()
-
-    def table(self, columns: str = "id, label, _rung, _agreement, _review") -> list[tuple[Any, ...]]:
-        return self.sql(f"SELECT {columns} FROM demo ORDER BY id")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Any:
-    found = Desk(tmp_path)
-    yield found
-    found.close()
 
 
 def test_the_answer_that_most_agree_with_stands_and_a_vote_that_is_not_clear_goes_up(desk: Desk) -> None:
@@ -117,14 +68,12 @@ def test_ties_go_to_the_surer_group_and_then_to_the_first_named(desk: Desk) -> N
     desk.run("first_named")
     assert desk.sql("SELECT label, _agreement FROM first_named") == [("bug", 0.5)]
 
-    lines = [
-        {"model": model, "match": "text number 1", "output": {"label": label, "confidence": sure}}
-        for model, label, sure in (("claude-haiku-4-5", "bug", 0.4), ("gpt-6-luna", "other", 0.9))
-    ]
-    (desk.root / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    desk.emulator.stop()
-    desk.emulator = Emulator(desk.root / ".emulator", answers=desk.root / "answers.jsonl")
-    desk.emulator.start()
+    desk.answer_lines(
+        [
+            {"model": model, "match": "text number 1", "output": {"label": label, "confidence": sure}}
+            for model, label, sure in (("claude-haiku-4-5", "bug", 0.4), ("gpt-6-luna", "other", 0.9))
+        ]
+    )
     desk.run("surer")
     assert desk.sql("SELECT label, _agreement FROM surer") == [("other", 0.5)]
 

@@ -62,7 +62,7 @@ class Asker:
         return self.intents.claim(
             request.custom_id,
             str(request.chunk_id),
-            {"fingerprints": request.fingerprints, "settings": settings_text(request.settings)},
+            {"fingerprints": request.fingerprints, "settings": settings_text(request.settings), "part": request.part},
             {
                 "requests": 1,
                 "custom_id": request.custom_id,
@@ -89,6 +89,7 @@ class Asker:
             "policy_hash": self.resolved.policy_hash,
             "fingerprint": request.fingerprint,
             "rung": request.rung,
+            "part": request.part,
             "provider": self.resolved.provider_of(request.settings).name,
             "model": request.settings.model,
             "settings": settings_text(request.settings),

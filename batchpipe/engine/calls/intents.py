@@ -52,8 +52,8 @@ class CallIntents:
     ) -> Claim:
         """Return who asks the request; where it is ours, its intent is committed, and kept in the raw folder.
 
-        `same` has the SQL of its `fingerprints` and its `settings`. `data` is that of the intent's event. `add_request`
-        records the request in the session that it gets; it raises where a budget has no room.
+        `same` has the SQL of its `fingerprints`, its `settings` and its `part`. `data` is that of the intent's event.
+        `add_request` records the request in the session that it gets; it raises where a budget has no room.
         Reads the ledger. Writes `ledger.requests`, `ledger.events`, the raw folder. Raises what `add_request` raises.
         """
         with self.database.reading(self.work) as session:
@@ -80,7 +80,7 @@ class CallIntents:
             pipelines=quote_list(linked_names(session, self.resolved.names)),
             fingerprints=same["fingerprints"],
         )
-        for each in session.dictionaries(statement, {"settings": same["settings"]}):
+        for each in session.dictionaries(statement, {"settings": same["settings"], "part": same["part"]}):
             if each["answered"]:
                 return Claim(standing="answered", custom_id=each["custom_id"])
             if each["in_batch"]:

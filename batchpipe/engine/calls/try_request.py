@@ -23,7 +23,8 @@ class TryRequest:
     """Describes a row as it is sent.
 
     `fingerprints` is SQL for those by every recipe. `custom_id` is that of the known answer, or of the call to come.
-    `chunk_id` is None where the answer is known.
+    `chunk_id` is None where the answer is known. `part` tells the samples of a model apart on a rung that votes; it is
+    empty elsewhere.
     """
 
     key: str
@@ -35,6 +36,7 @@ class TryRequest:
     fingerprints: Sql
     custom_id: str
     chunk_id: str | None
+    part: str = ""
 
 
 def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decimal | None:

@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from batchpipe.common.errors import InputError, PipelineError, ProviderError, UsageError
-from batchpipe.engine.answers.validation import validate_answers, validate_documents
+from batchpipe.common.errors import InputError, ProviderError, UsageError
+from batchpipe.engine.answers.validation import ALONE, validate_answers, validate_documents
 from batchpipe.engine.batches.collect import Collector
+from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
+from batchpipe.engine.calls.tried import TriedMember, TriedRow, sum_known
 from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
@@ -30,9 +33,10 @@ from batchpipe.engine.plan.row_comparison import compare_rows
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.resolved.rungs import rung_problems
 from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
+from batchpipe.engine.votes.parts import EVERY
+from batchpipe.engine.votes.tried import Ballot, vote_on_tried
 from batchpipe.media.places import filled
 from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
 from batchpipe.schema import exact_json
@@ -41,7 +45,6 @@ from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
 TIMEOUT_SECONDS = 600.0
-OFF_THE_LADDER = 0
 REFUSING = (429, 529)  # the statuses that say that a request was not processed
 
 
@@ -57,31 +60,6 @@ class TryOptions:
     where: str | None = None
     rung: int | None = None
     model: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriedRow:
-    """Holds one row and its answer. `known` says that the answer was bought before and costs nothing now.
-
-    `verdict` is accepted, unaccepted (valid, but `accept` does not hold), invalid, or the outcome of the call, as
-    truncated or refused. `rung` 0 is a model that is not on the ladder. `cost_usd` is in US dollars; `seconds` is how
-    long the call took.
-    """
-
-    key: Sequence[str]
-    rung: int
-    model: str
-    system: str | None
-    user: str
-    known: bool
-    verdict: str
-    error: str | None
-    answer: str | None
-    output: Mapping[str, Any] | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: Decimal | None
-    seconds: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +86,8 @@ class RowTry:
             self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, path)
             refuse_renamed(session, self.resolved, self.snapshot)
         keys = self._keys(options)
-        requests = _sent_once([self._request(*row, options) for row in self._values(keys)])
+        rows = [self._requests(*row, options) for row in self._values(keys)]
+        requests = _sent_once([each for _, of_row in rows for each in of_row])
         with self.context.database.reading(self.work) as session:
             self.run_id = session.new_id()
             refuse_over_budget(session, self.context, self.resolved, requests, self.run_id)
@@ -121,12 +100,57 @@ class RowTry:
             call=self._call,
         )
         answered: dict[str, str] = {}
-        for request in requests:
-            # A row that asks the same as an earlier one takes the answer that this one got.
-            same = replace(request, custom_id=answered.get(request.custom_id, request.custom_id))
-            asked, seconds, batch_id = asker.ask(same)
-            answered[request.custom_id] = asked.custom_id
-            yield self._in_batch(asked, batch_id) if batch_id is not None else self._answered(asked, seconds)
+        coming = iter(requests)
+        for rung, of_row in rows:
+            found = [self._asked(asker, answered, request) for request in islice(coming, len(of_row))]
+            yield self._voted(rung, found) if rung.votes else found[0][1]
+
+    def _asked(self, asker: Asker, answered: dict[str, str], request: TryRequest) -> tuple[TryRequest, TriedRow]:
+        """Ask a request; return it as it was answered, with its answer.
+
+        `answered` has by the custom ids of requests those that got the answer: a request that asks the same as an
+        earlier one takes its answer.
+        """
+        same = replace(request, custom_id=answered.get(request.custom_id, request.custom_id))
+        asked, seconds, batch_id = asker.ask(same)
+        answered[request.custom_id] = asked.custom_id
+        return asked, self._in_batch(asked, batch_id) if batch_id is not None else self._answered(asked, seconds)
+
+    def _voted(self, rung: AskedRung, found: Sequence[tuple[TryRequest, TriedRow]]) -> TriedRow:
+        """Return a row with the vote of the members that were asked; without it where a batch has one's request."""
+        requests, rows = [request for request, _ in found], [row for _, row in found]
+        key, waits = requests[0].key, next((each for each in rows if each.verdict == "in_flight"), None)
+        ballots = [
+            Ballot(
+                place=part.place,
+                custom_id=request.custom_id,
+                output=exact_json.dumps(row.output) if row.verdict == "valid" else None,
+            )
+            for part, (request, row) in zip(rung.parts, found, strict=True)
+        ]
+        vote = None if waits else vote_on_tried(self.work, self.resolved, self.snapshot, key, rung.rung, ballots)
+        standing = next(
+            (row for part, row in zip(rung.parts, rows, strict=True) if vote and part.place == vote.winner), None
+        )
+        verdict = "in_flight" if vote is None else vote.outcome
+        if verdict == "no_answer":
+            verdict = "no_quorum" if standing is None else "invalid"
+        return replace(
+            standing or rows[0],
+            model=standing.model if standing else self.resolved.file.pipeline.models[rung.rung - 1].name,
+            known=all(each.known for each in rows),
+            verdict=verdict,
+            error=vote.error if vote else waits.error if waits else None,
+            answer=standing.answer if standing else None,
+            output=standing.output if standing else None,
+            input_tokens=sum_known([each.input_tokens for each in rows]),
+            output_tokens=sum_known([each.output_tokens for each in rows]),
+            cost_usd=sum_known([each.cost_usd for each in rows]),
+            seconds=sum(each.seconds for each in rows),
+            agreement=vote.agreement if vote else None,
+            quorum=self.resolved.panels[rung.rung].least_valid,
+            members=[_member(request, row, stands=row is standing) for request, row in found],
+        )
 
     def _keys(self, options: TryOptions) -> list[str]:
         """Return the keys of the rows to try.
@@ -166,12 +190,27 @@ class RowTry:
         by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
-    def _request(self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions) -> TryRequest:
-        """Render the request of a row, and look for its answer among those that were bought before.
+    def _requests(
+        self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions
+    ) -> tuple[AskedRung, list[TryRequest]]:
+        """Return the rung that is asked for, else the first that the row may use, with the requests of the row there.
+
+        Raises PipelineError for a model that cannot be asked so, UsageError for a rung that there is not.
+        """
+        resolved = self.resolved
+        if options.model is not None:
+            rung = asked_of(resolved, options.model)
+        else:
+            rung = asked_on(resolved, options.rung or first_rung(resolved, mask))
+        parts = [each.part for each in rung.parts] or [""]
+        asked = zip(rung.asked, parts, strict=True)
+        return rung, [self._request(key, values, rung.rung, settings, part) for settings, part in asked]
+
+    def _request(self, key: str, values: Mapping[str, Any], rung: int, settings: RungSettings, part: str) -> TryRequest:
+        """Render a request of a row, and look for its answer among those that were bought before.
 
         Reads `ledger.requests`, `ledger.results`.
         """
-        rung, settings = self._rung(mask, options)
         resolved = self.resolved
         message, params = render_row(resolved, values, settings=settings)
         prints = fingerprints_by_recipe(self.work.connection, resolved, self.snapshot, key)
@@ -180,13 +219,14 @@ class RowTry:
         with self.context.database.reading(self.work) as session:
             known = session.rows(
                 query("answered_before", pipelines=quote_list(resolved.names), fingerprints=every),
-                {"settings": settings_text(settings)},
+                {"settings": settings_text(settings), "part": part},
             )
             chunk_id = session.new_id()
             database = session.one(query("database_id"))[0]
         return TryRequest(
             key=key,
             rung=rung,
+            part=part,
             settings=settings,
             message=message,
             params=params,
@@ -195,33 +235,6 @@ class RowTry:
             custom_id=known[0][0] if known else f"{database or 'try'}-{chunk_id.replace('-', '')}",
             chunk_id=None if known else chunk_id,
         )
-
-    def _rung(self, mask: int, options: TryOptions) -> tuple[int, RungSettings]:
-        """Return the rung that is asked for, else the first that the row may use, with its settings.
-
-        A model that is not on the ladder has rung 0. Raises PipelineError for a model that cannot be asked so,
-        UsageError for a rung that there is not.
-        """
-        rungs, file = self.resolved.rungs, self.resolved.file
-        if options.model is not None:
-            providers = self.resolved.providers
-            provider, model = providers.split(options.model)
-            providers.of(provider, where="--model")
-            same = ((number, each) for number, each in enumerate(rungs, start=1) if each.model == model)
-            listed = next((number for number, each in same if each.provider == provider), None)
-            if listed is not None:
-                return listed, rungs[listed - 1]
-            settings = RungSettings(model=model, max_tokens=rungs[0].max_tokens, provider=provider)
-            output_format, sent = file.pipeline.output.format, self.resolved.sent_schema(settings)
-            for each in rung_problems(providers, settings, output_format=output_format, sent_schema=sent):
-                if each.level == "error":
-                    raise PipelineError(each.what, where=f"--model {model}", hint=each.hint)
-            return OFF_THE_LADDER, settings
-        first = next((number for number in range(1, len(rungs) + 1) if mask >> (number - 1) & 1), 1)
-        number = options.rung or first
-        if number > len(rungs):
-            raise UsageError(f"the ladder has no rung {number}", where="--rung", hint=f"It has 1 to {len(rungs)}.")
-        return number, rungs[number - 1]
 
     def _in_batch(self, request: TryRequest, batch_id: str) -> TriedRow:
         """Return a row whose request is in flight with a batch: its answer comes with `run`."""
@@ -281,10 +294,12 @@ class RowTry:
         statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, "work.to_validate")
+        validate_answers(self.work, rules, "work.to_validate", members=EVERY if request.part else ALONE)
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"
+        if valid and request.part:
+            verdict = "valid"
         return verdict, error, exact_json.loads(output) if output is not None else None
 
     def _call(self, request: TryRequest) -> float:
@@ -359,9 +374,28 @@ class RowTry:
 
 def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
     """Leave of requests that ask the same only the first to be sent; the others take its answer."""
-    first: dict[tuple[str, str], TryRequest] = {}
+    first: dict[tuple[str, str, str], TryRequest] = {}
     found = []
     for each in requests:
-        same = first.setdefault((each.fingerprint, settings_text(each.settings)), each)
+        same = first.setdefault((each.fingerprint, settings_text(each.settings), each.part), each)
         found.append(each if same is each else replace(each, custom_id=same.custom_id, chunk_id=None))
     return found
+
+
+def _member(request: TryRequest, row: TriedRow, *, stands: bool) -> TriedMember:
+    """Return what a member answered."""
+    return TriedMember(
+        model=request.settings.model,
+        part=request.part,
+        valid=row.verdict == "valid",
+        stands=stands,
+        known=row.known,
+        verdict=row.verdict,
+        error=row.error,
+        answer=row.answer,
+        output=row.output,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=row.cost_usd,
+        seconds=row.seconds,
+    )

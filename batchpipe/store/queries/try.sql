@@ -6,7 +6,7 @@ SELECT key FROM {relation} ORDER BY work.draw_order(md5(key)::UUID) LIMIT $rows
 -- name: insert_try
 INSERT INTO ledger.requests BY NAME
 SELECT
-    $pipeline AS pipeline, md5(s.key)::UUID AS key_id, s.key, '' AS part, $custom_id AS custom_id, true AS leads,
+    $pipeline AS pipeline, md5(s.key)::UUID AS key_id, s.key, $part AS part, $custom_id AS custom_id, true AS leads,
     $chunk_id::UUID AS chunk_id, $run_id::UUID AS run_id, $prompt_version::UUID AS prompt_version,
     $policy_hash::UUID AS policy_hash, {input_hash} AS input_hash,
     md5($fingerprint)::UUID AS fingerprint, md5($custom_id)::UUID AS request_hash, 'try' AS reason, $rung AS rung,
@@ -18,11 +18,13 @@ FROM {snapshot} s
 WHERE s.key = $key
 
 -- name: answered_before
--- The newest answer of this pipeline to the same request, from the same model with the same settings.
+-- The newest answer of this pipeline to the same request, from the same model with the same settings. A request that is
+-- asked once takes that of any sample.
 SELECT r.custom_id
 FROM ledger.requests q
 JOIN ledger.results r USING (chunk_id, custom_id)
 WHERE q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings AND q.leads
+    AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
     AND r.outcome = 'answered' AND r.answer IS NOT NULL
 ORDER BY r.seq DESC
 LIMIT 1
@@ -45,6 +47,7 @@ LEFT JOIN (
     GROUP BY chunk_id
 ) c USING (chunk_id)
 WHERE q.leads AND q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings
+    AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
 ORDER BY answered DESC, q.seq DESC
 
 -- name: calls_of_families
@@ -79,3 +82,23 @@ WHERE custom_id = $custom_id AND NOT judged_again
 SELECT j.valid, j.accepts, j.error, d.output::VARCHAR
 FROM work.validity j
 JOIN work.documents d USING (custom_id)
+
+-- name: no_ballots
+CREATE OR REPLACE TABLE work.ballots
+    (key_id UUID, rung SMALLINT, place SMALLINT, custom_id VARCHAR, state VARCHAR, output JSON, stands BOOLEAN)
+
+-- name: add_ballot
+INSERT INTO work.ballots VALUES (md5($key)::UUID, $rung, $place, $custom_id, $state, $output, false)
+
+-- name: tried_voter
+CREATE OR REPLACE TABLE work.voters AS
+SELECT md5(s.key)::UUID AS key_id, $rung AS rung, 0::UINTEGER AS rungs, NULL::VARCHAR AS earlier_answer,
+    {values} AS input_values
+FROM {snapshot} s
+WHERE s.key = $key
+
+-- name: tried_vote
+SELECT o.checked_outcome, o.error, b.place, v.agreement
+FROM work.vote_outcomes o
+JOIN work.votes v USING (key_id)
+LEFT JOIN work.ballots b ON b.key_id = v.key_id AND b.custom_id = v.custom_id

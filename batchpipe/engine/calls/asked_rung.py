@@ -1,0 +1,68 @@
+"""Which rung `try` asks of a row, and each request that it makes there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchpipe.common.errors import PipelineError, UsageError
+from batchpipe.engine.resolved.panels import Part
+from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.engine.resolved.rungs import rung_problems
+from batchpipe.providers import RungSettings
+
+OFF_THE_LADDER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRung:
+    """A rung with the settings of what is asked: once, or the `parts` of a rung that votes.
+
+    `votes`: all members are asked, so that their vote is cast.
+    """
+
+    rung: int
+    asked: tuple[RungSettings, ...]
+    parts: tuple[Part, ...] = ()
+    votes: bool = False
+
+
+def first_rung(resolved: Resolved, mask: int) -> int:
+    """Return the first rung that a row may use; bit n-1 of `mask` stands for rung n."""
+    return next((number for number in range(1, resolved.height + 1) if mask >> (number - 1) & 1), 1)
+
+
+def asked_on(resolved: Resolved, number: int) -> AskedRung:
+    """Return what is asked on the rung `number`. Raises UsageError for a rung that there is not."""
+    if number > resolved.height:
+        raise UsageError(f"the ladder has no rung {number}", where="--rung", hint=f"It has 1 to {resolved.height}.")
+    panel = resolved.panels.get(number)
+    if panel is None:
+        return AskedRung(rung=number, asked=(resolved.rungs[number - 1],))
+    asked = tuple(resolved.rungs[each.seat - 1] for each in panel.parts)
+    return AskedRung(rung=number, asked=asked, parts=panel.parts, votes=True)
+
+
+def asked_of(resolved: Resolved, name: str) -> AskedRung:
+    """Return what is asked of the model `name`, or `provider:model`.
+
+    It is the rung where the model answers alone, or as often as the rung asks it; else the first of its seats in a
+    panel, whose others are not asked; else the model with the first rung's limit, as rung 0.
+    Raises PipelineError for a model that cannot be asked so.
+    """
+    providers = resolved.providers
+    provider, model = providers.split(name)
+    providers.of(provider, where="--model")
+    ladder = [asked_on(resolved, number) for number in range(1, resolved.height + 1)]
+    for each in sorted(ladder, key=lambda each: each.votes):
+        if all((one.provider, one.model) == (provider, model) for one in each.asked):
+            return each
+    for each in ladder:
+        for part, one in zip(each.parts, each.asked, strict=False):
+            if (one.provider, one.model) == (provider, model):
+                return AskedRung(rung=each.rung, asked=(one,), parts=(part,))
+    settings = RungSettings(model=model, max_tokens=resolved.rungs[0].max_tokens, provider=provider)
+    output_format, sent = resolved.file.pipeline.output.format, resolved.sent_schema(settings)
+    for problem in rung_problems(providers, settings, output_format=output_format, sent_schema=sent):
+        if problem.level == "error":
+            raise PipelineError(problem.what, where=f"--model {model}", hint=problem.hint)
+    return AskedRung(rung=OFF_THE_LADDER, asked=(settings,))
