@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.desks import Desk
 from projects import Project
 from turns import cpu_seconds, function_of, has_turn, of_the_day, read_long_tests, write_long_tests
 
@@ -180,6 +181,14 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def full_sweep(request: pytest.FixtureRequest) -> bool:
     """Whether the sweeps are to try everything."""
     return bool(request.config.getoption("--full-sweep"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A project whose emulator answers by a table, for rungs that vote."""
+    found = Desk(tmp_path)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def _member(name: str, member: TriedMember) -> str:
     """Return the answer of one member of a rung that votes."""
     words = VERDICTS.get(member.verdict, member.verdict.replace("_", " ")) if not member.valid else "valid"
     error = f": {safe(member.error)}" if member.error else ""
-    stands = ", stands" if member.stands else ""
+    stands = ", wins" if member.winner else ""
     head = f"  {safe(name)}: {words}{stands}{error}; {_paid(member)}"
     return head + (f"\n{_block(member.answer)}" if member.answer else "")
 

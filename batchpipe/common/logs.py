@@ -13,7 +13,7 @@ from batchpipe.common.secrets import redacted
 
 Level = Literal["info", "warning", "error"]
 
-ROW_STATES = ("accepted", "due again", "failed", "canceled")
+ROW_STATES = ("accepted", "due again", "waiting for other members", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

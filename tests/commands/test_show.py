@@ -86,6 +86,7 @@ def test_a_row_that_was_never_sent_shows_what_would_be_and_why(project: Project)
         "attempt": 1,
         "max_tokens": 200,
         "shares": None,
+        "members": [],
     }
     assert now["user"] == "text number 1 Auf Deutsch."
     assert now["params"]["messages"][0]["content"] == "text number 1 Auf Deutsch."

@@ -43,7 +43,7 @@ def test_every_member_is_asked_and_the_vote_is_shown_and_a_run_pays_nothing_agai
     ]
     assert [each["output"]["label"] for each in rows] == ["other", "bug", "bug"]
     members = rows[1]["members"]
-    assert [(each["model"], each["part"], each["valid"], each["stands"]) for each in members] == [
+    assert [(each["model"], each["part"], each["valid"], each["winner"]) for each in members] == [
         ("claude-haiku-4-5", "1", True, True),
         ("gpt-6-luna", "1", True, False),
         ("gemini-3.8-flash", "1", False, False),
@@ -69,7 +69,7 @@ def test_the_text_names_each_member_with_its_answer_and_cost(desk: Desk) -> None
 
     assert "demo 1 (rung 1, panel of 3)" in printed
     assert "  claude-haiku-4-5: valid; $" in printed
-    assert "  gpt-6-luna: valid, stands; " in printed
+    assert "  gpt-6-luna: valid, wins; " in printed
     assert "answer that stands, of gpt-6-luna" in printed
     assert "0.67: 2 of 3 valid answers agree, of 3 members; the quorum is 2" in printed
     assert attempt(desk, as_json=False).out.count("nothing: it was answered before") == 4

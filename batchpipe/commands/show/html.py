@@ -18,10 +18,18 @@ from batchpipe.commands.show.row_history import (
     outcome_text,
     tokens_text,
 )
+from batchpipe.commands.show.votes import vote_blocks
 from batchpipe.html.blocks import Block, Cell, Code, Entry, Fold, Heading, Pairs, Section, Sentences, Text, Timeline
 from batchpipe.schema import exact_json
 
-COLOURS = {"accepted": "green", "escalated": "purple", "retry": "pink", "failed": "red", "pending": "blue"}
+COLOURS = {
+    "accepted": "green",
+    "valid": "blue",
+    "escalated": "purple",
+    "retry": "pink",
+    "failed": "red",
+    "pending": "blue",
+}
 LEFT_OUT = "The row's input and prompt are left out: add --with-rows to have them in the file."
 
 
@@ -34,6 +42,8 @@ def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_r
     if found.output is not None:
         left.append(Heading(text="Answer that stands"))
         left.append(Pairs(found=[(name, _value(value)) for name, value in found.output.items()]))
+    if found.vote is not None:
+        left += vote_blocks(found.vote)
     if found.now is None:
         problem = f"The input could not be read: {found.problem}" if found.problem else None
         left.append(Sentences(found=[problem or "The row is not in the input any more; its answer is kept."]))
@@ -89,7 +99,7 @@ def _attempt(found: Attempt) -> tuple[datetime, Entry]:
     blocks.append(Fold(title="ids", blocks=[Pairs(found=[(name, words) for name, words in ids if words])]))
     colour = "amber" if found.review else COLOURS.get(found.verdict or "", "blue" if found.is_open else "grey")
     at = found.submitted_at or found.prepared_at
-    title = f"{version}rung {found.rung} · {found.model}"
+    title = f"{version}rung {found.rung} · {found.model}" + (f" · sample {found.part}" if found.part > "1" else "")
     words = f"try {found.attempt}, because {found.reason}"
     return at, Entry(title=title, words=words, at=_second(at), colour=colour, blocks=blocks)
 

@@ -25,8 +25,18 @@ from batchpipe.store.queries import query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DueMember:
+    """The request that the next run would send to a member of a rung that votes; `part` tells samples apart."""
+
+    model: str
+    part: str
+    attempt: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The request that the next run would send.
+    """The request that the next run would send; on a rung that votes the first of those to its `members`.
 
     `shares` is the custom id of a request in flight whose answer the row would get.
     """
@@ -36,6 +46,7 @@ class Due:
     attempt: int
     max_tokens: int
     shares: str | None
+    members: Sequence[DueMember] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +144,13 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
         orders = open_orders(session, resolved)
         sample = pilot_sample(session, resolved, gold, emulator=context.settings.emulator)
     plan = planner.plan(one, orders, PlanOptions())
-    due = _due(work)
+    due, seat, place = _due(work, resolved)
     values = _values(work, one, resolved)
-    message, params = render_row(resolved, values, rung=due.rung if due else 1)
+    message, params = render_row(resolved, values, rung=seat)
     if due is not None:
         rendered = work.connection.execute(
             f"SELECT f.params FROM read_parquet({quote_literal(str(plan.rendered))}) f "
-            "JOIN work.leading l ON l.continues = f.continues"
+            "JOIN work.leading l ON l.continues = f.continues" + (f" WHERE f.place = {place} LIMIT 1" if place else "")
         ).fetchone()
         params = rendered[0] if rendered else params
     return RowNow(
@@ -155,18 +166,20 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
     )
 
 
-def _due(work: Work) -> Due | None:
-    """Return what would be sent for the row; None where the row is not due.
+def _due(work: Work, resolved: Resolved) -> tuple[Due | None, int, int | None]:
+    """Return what would be sent for the row, None where the row is not due; the number of the first settings that are
+    asked, and the place of the member that has them.
 
-    Reads `work.leading`, `work.ladder`.
+    Reads `work.leading`, `work.ladder`, `work.parts`.
     """
-    row = work.connection.execute(
-        "SELECT d.rung, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id "
-        "FROM work.leading d JOIN work.ladder l USING (rung)"
-    ).fetchone()
-    if row is None:
-        return None
-    return Due(rung=row[0], model=row[1], attempt=row[2], max_tokens=row[3], shares=row[4])
+    statement = query("due_of_members" if resolved.panels else "due_of_row")
+    rows = work.connection.execute(statement).fetchall()
+    if not rows:
+        return None, 1, None
+    rung, seat, place, model, attempt, max_tokens, shares, _ = rows[0]
+    members = [DueMember(model=each[3], part=each[7], attempt=each[4], max_tokens=each[5]) for each in rows if each[2]]
+    due = Due(rung=rung, model=model, attempt=attempt, max_tokens=max_tokens, shares=shares, members=members)
+    return due, seat, place
 
 
 def _feedback(work: Work) -> str | None:

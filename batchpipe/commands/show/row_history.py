@@ -11,6 +11,7 @@ from typing import Any
 
 from batchpipe.commands.printing.text import count, moment, money, pairs, safe
 from batchpipe.commands.show.row import RowNow
+from batchpipe.commands.show.votes import RowVote, vote_text
 from batchpipe.common.hints import typed_again
 from batchpipe.engine.upstream.made_of import MadeOf
 from batchpipe.providers.known import with_provider
@@ -43,7 +44,8 @@ class Attempt:
 
     A row that does not lead shares the answer of the row `shares_with`, and costs nothing. `followers` counts the rows
     that share the answer of this one. `input` has the values as they were sent, by column, as text. `outcome` is the
-    provider's; `verdict` is what it led to (accepted, retry, escalated, failed), and `verdict_error` is why.
+    provider's; `verdict` is what it led to (accepted, retry, escalated, failed), and `verdict_error` is why. `part` is
+    set for a member of a rung that votes, and tells samples apart; its verdict is valid, retry or failed.
     `reported_usd` is what a gateway says that the request cost.
     """
 
@@ -53,6 +55,7 @@ class Attempt:
     followers: int
     reason: str
     rung: int
+    part: str
     provider: str | None
     model: str
     attempt: int
@@ -124,7 +127,8 @@ class RecordedReview:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowHistory:
     """Everything that is known of one row. `now` is None where the row left the input, or `problem` kept the input
-    unread. `made_of` are the rows of other pipelines that its input is made of.
+    unread. `made_of` are the rows of other pipelines that its input is made of. `vote` is the newest vote over its
+    answers.
     """
 
     pipeline: str
@@ -143,6 +147,7 @@ class RowHistory:
     decisions: Sequence[Decision]
     reviews: Sequence[RecordedReview]
     made_of: Sequence[MadeOf] = ()
+    vote: RowVote | None = None
 
 
 def review_of(row: Mapping[str, Any]) -> RecordedReview:
@@ -155,6 +160,8 @@ def history_text(history: RowHistory, suggest: Callable[[str], str]) -> str:
     parts = [_head(history)]
     if history.output is not None:
         parts.append("output\n" + pairs([(name, _value(value)) for name, value in history.output.items()]))
+    if history.vote is not None:
+        parts.append(vote_text(history.vote))
     parts.append(_now(history, suggest))
     parts += [_attempt(number, each) for number, each in enumerate(history.attempts, start=1)]
     if history.decisions:
@@ -215,6 +222,10 @@ def coming_text(history: RowHistory, now: RowNow) -> str:
     due, why = now.due, WHY_DUE.get(now.word, now.word)
     if due.shares is not None:
         return f"due ({now.word}: {why}); it would share the answer to {due.shares}, which is in flight"
+    if due.members:
+        asked = "; ".join(f"{safe(each.model)}, try {each.attempt}" for each in due.members)
+        members = f"{count(len(due.members), 'member')} of rung {due.rung}"
+        return f"due ({now.word}: {why}); it would be sent to {members}: {asked}"
     return (
         f"due ({now.word}: {why}); it would be sent to rung {due.rung}, {safe(due.model)}, "
         f"try {due.attempt}, max_tokens {due.max_tokens:,}"
@@ -222,7 +233,8 @@ def coming_text(history: RowHistory, now: RowNow) -> str:
 
 
 def _attempt(number: int, each: Attempt) -> str:
-    model = safe(with_provider(each.provider, each.model))
+    sample = f", sample {each.part}" if each.part not in ("", "1") else ""
+    model = safe(with_provider(each.provider, each.model)) + sample
     head = f"request {number}: rung {each.rung}, {model}, try {each.attempt}, because {each.reason}"
     error = each.verdict_error or each.error
     tokens = tokens_text(each)

@@ -60,6 +60,7 @@ OUTCOME_WORDS = {
 class CollectedBatch:
     """Holds what became of the rows of a collected batch.
 
+    `waiting` counts rows that wait for other members of a rung that votes.
     `stop` is the message that stops the run, where nothing else that it sends can succeed. `foreign` says that no line
     of the results is ours. `cost_usd` is in US dollars, as far as it is known; None where nothing of it is.
     """
@@ -72,6 +73,7 @@ class CollectedBatch:
     stop: str | None
     foreign: bool = False
     cost_usd: Decimal | None = Decimal(0)
+    waiting: int = 0
 
 
 EndedBatch = tuple[OpenBatch, BatchState]
@@ -294,6 +296,7 @@ class Collector:
                 accepted=states[chunk_id]["accepted"],
                 failed=states[chunk_id]["failed"],
                 due_again=states[chunk_id]["retry"] + states[chunk_id]["escalated"],
+                waiting=states[chunk_id]["waiting"],
                 canceled=canceled.get(chunk_id, 0),
                 warnings=warnings if chunk_id == ended[0][0].chunk_id else (),
                 stop=stop,

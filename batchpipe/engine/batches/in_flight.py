@@ -290,7 +290,7 @@ class BatchesInFlight:
         """Add what became of a chunk's rows to what became of others."""
         self.accepted += collected.accepted
         self.failed += collected.failed
-        self.due_again = self.due_again or collected.due_again > 0
+        self.due_again = self.due_again or collected.due_again + collected.waiting > 0
         # An earlier run may have sent another prompt or another input, so that its rows are compared anew.
         self.compare_anew = self.compare_anew or batch.run_id != self.parts.run_id
         self.stop = self.stop or collected.stop
@@ -365,6 +365,7 @@ def _collected_event(batch_id: str, collected: CollectedBatch) -> Event:
     rows = {
         "accepted": collected.accepted,
         "due again": collected.due_again,
+        "waiting for other members": collected.waiting,
         "failed": collected.failed,
         "canceled": collected.canceled,
     }

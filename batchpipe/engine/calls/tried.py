@@ -12,14 +12,14 @@ from typing import Any
 class TriedMember:
     """Holds the answer of one member of a rung that votes.
 
-    `part` tells the samples of one model apart: "1", "2". `valid` is whether its answer counts, `stands` whether it is
-    the answer of the row. Its other fields are as those of a row.
+    `part` tells the samples of one model apart: "1", "2". `valid` is whether its answer counts, `winner` whether it is
+    the one that most agree with. Its other fields are as those of a row.
     """
 
     model: str
     part: str
     valid: bool
-    stands: bool
+    winner: bool
     known: bool
     verdict: str
     error: str | None

@@ -149,7 +149,7 @@ class RowTry:
             seconds=sum(each.seconds for each in rows),
             agreement=vote.agreement if vote else None,
             quorum=self.resolved.panels[rung.rung].least_valid,
-            members=[_member(request, row, stands=row is standing) for request, row in found],
+            members=[_member(request, row, winner=row is standing) for request, row in found],
         )
 
     def _keys(self, options: TryOptions) -> list[str]:
@@ -382,13 +382,13 @@ def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
     return found
 
 
-def _member(request: TryRequest, row: TriedRow, *, stands: bool) -> TriedMember:
+def _member(request: TryRequest, row: TriedRow, *, winner: bool) -> TriedMember:
     """Return what a member answered."""
     return TriedMember(
         model=request.settings.model,
         part=request.part,
         valid=row.verdict == "valid",
-        stands=stands,
+        winner=winner,
         known=row.known,
         verdict=row.verdict,
         error=row.error,

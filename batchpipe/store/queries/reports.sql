@@ -112,7 +112,7 @@ leaders AS (
     GROUP BY custom_id
 )
 SELECT
-    q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.provider, q.model, q.attempt, q.transients, q.send,
+    q.custom_id, q.leads, l.leader_key, l.followers, q.reason, q.rung, q.part, q.provider, q.model, q.attempt, q.transients, q.send,
     q.max_tokens, v.version AS prompt_version, q.recorded_at AS prepared_at, q.input_values, p.columns AS input_columns,
     b.state AS batch_state, b.is_open, b.batch_id, b.submitted_at,
     r.outcome, r.model AS answered_by, r.stop_reason, r.answer, r.error, r.error_type,
@@ -120,7 +120,8 @@ SELECT
     r.thinking_tokens, CASE WHEN q.leads THEN r.cost_usd WHEN r.outcome IS NOT NULL THEN 0 END AS cost_usd,
     CASE WHEN q.leads THEN r.reported_usd END AS reported_usd,
     r.completed_at, r.recorded_at AS collected_at,
-    d.state AS verdict, d.review, d.error AS verdict_error
+    CASE WHEN q.part = '' THEN d.state ELSE m.state END AS verdict, CASE WHEN q.part = '' THEN d.review END AS review,
+    CASE WHEN q.part = '' THEN d.error ELSE m.error END AS verdict_error
 FROM mine q
 LEFT JOIN leaders l ON l.custom_id = q.custom_id
 LEFT JOIN ledger.batches b ON b.chunk_id = q.chunk_id
@@ -130,6 +131,8 @@ LEFT JOIN (SELECT DISTINCT ON (policy_hash) policy_hash, columns FROM ledger.pol
     WHERE pipeline IN ({pipelines}) ORDER BY policy_hash, seq) p ON p.policy_hash = q.policy_hash
 LEFT JOIN ledger.results r ON r.custom_id = q.custom_id AND r.chunk_id = q.chunk_id AND NOT r.judged_again
 LEFT JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines})
+LEFT JOIN (SELECT custom_id, arg_max(state, seq) AS state, arg_max(error, seq) AS error FROM ledger.part_decisions
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) GROUP BY custom_id) m ON m.custom_id = q.custom_id
 ORDER BY q.seq, q.send
 
 -- name: row_decisions
@@ -160,18 +163,39 @@ SELECT count(*) FROM {table} WHERE {condition}
 SELECT {values} FROM {table} WHERE $key IN ({keys})
 
 -- name: paid
--- One row per result that was, or may have been, paid for, with the decision for the row that led its request.
+-- One row per result that was, or may have been, paid for, with the decision for the row that led its request. The answer
+-- of a member stands for what its vote came to.
 -- work.paid: One row is a result that was paid for or might have been, with what the decision on it was.
 CREATE OR REPLACE TABLE work.paid AS
+WITH members AS (
+    SELECT key_id, custom_id, arg_max(state, seq) AS state
+    FROM ledger.part_decisions WHERE pipeline IN ({pipelines})
+    GROUP BY key_id, custom_id
+),
+cast_votes AS (
+    SELECT key_id, seq, unnest(custom_ids) AS custom_id FROM ledger.votes WHERE pipeline IN ({pipelines})
+),
+voted AS (
+    SELECT v.key_id, v.custom_id, arg_max(d.state, d.seq) AS state, arg_max(d.review, d.seq) AS review
+    FROM cast_votes v
+    JOIN ledger.decisions d ON d.key_id = v.key_id AND d.seq = v.seq AND d.pipeline IN ({pipelines})
+    GROUP BY v.key_id, v.custom_id
+)
 SELECT
     r.run_id, r.recorded_at, r.outcome, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens,
     r.cache_read_tokens, r.output_tokens, r.thinking_tokens, r.cost_usd, r.realtime_usd,
-    q.provider, q.model, q.rung, q.prompt_version, q.reason = 'retry' AS is_retry, d.state, coalesce(d.review, false) AS review,
-    coalesce((d.state = 'accepted' AND d.custom_id = r.custom_id)
-        OR (d.state = 'escalated' AND d.earlier_answer = r.custom_id), false) AS valid
+    q.provider, q.model, q.rung, q.prompt_version, 
+    CASE WHEN q.part = '' THEN q.reason = 'retry' ELSE q.attempt > 1 OR q.transients > 0 END AS is_retry,
+    CASE WHEN coalesce(q.part, '') = '' THEN d.state WHEN m.state = 'valid' THEN v.state ELSE m.state END AS state,
+    coalesce(CASE WHEN q.part <> '' THEN v.review ELSE d.review END, false) AS review,
+    CASE WHEN q.part <> '' THEN coalesce(m.state = 'valid', false)
+        ELSE coalesce((d.state = 'accepted' AND d.custom_id = r.custom_id)
+            OR (d.state = 'escalated' AND d.earlier_answer = r.custom_id), false) END AS valid
 FROM ledger.results r
 LEFT JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
 LEFT JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines})
+LEFT JOIN members m ON q.part <> '' AND m.key_id = q.key_id AND m.custom_id = q.custom_id
+LEFT JOIN voted v ON q.part <> '' AND v.key_id = q.key_id AND v.custom_id = q.custom_id
 WHERE r.pipeline IN ({pipelines}) AND NOT r.judged_again
 
 -- name: paid_sums
@@ -321,3 +345,84 @@ FROM ledger.results
 WHERE reported_usd IS NOT NULL AND NOT judged_again AND pipeline IN ({pipelines})
 GROUP BY ALL
 ORDER BY ALL
+
+-- name: members_of_vote
+-- The members of the newest vote over a row. A row that shares an answer does not pay for it.
+WITH newest AS (
+    SELECT * FROM ledger.votes WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
+    QUALIFY row_number() OVER (ORDER BY seq DESC) = 1
+),
+members AS (
+    SELECT rung, agreement, recorded_at, seq, custom_id AS standing, unnest(votes) AS vote, unnest(custom_ids) AS custom_id,
+        generate_subscripts(custom_ids, 1) AS place
+    FROM newest
+),
+asked AS (
+    SELECT DISTINCT ON (custom_id) custom_id, provider, leads
+    FROM ledger.requests
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND custom_id IN (SELECT custom_id FROM members)
+    ORDER BY custom_id, leads DESC
+),
+costs AS (
+    SELECT custom_id, any_value(cost_usd) AS cost_usd FROM ledger.results
+    WHERE NOT judged_again AND custom_id IN (SELECT custom_id FROM members)
+    GROUP BY custom_id
+),
+errors AS (
+    SELECT custom_id, arg_max(error, seq) AS error FROM ledger.part_decisions
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND custom_id IN (SELECT custom_id FROM members)
+    GROUP BY custom_id
+)
+SELECT m.rung, m.agreement, m.recorded_at AS cast_at, m.seq, m.vote.model AS model, q.provider, m.vote.part AS part,
+    CASE WHEN m.vote.valid THEN 'valid' ELSE 'failed' END AS state, m.vote.valid AS valid,
+    coalesce(m.custom_id = m.standing, false) AS winner, m.vote.document::VARCHAR AS document,
+    CASE WHEN q.leads THEN c.cost_usd ELSE 0 END AS cost_usd, m.custom_id, e.error
+FROM members m
+LEFT JOIN asked q ON q.custom_id = m.custom_id
+LEFT JOIN costs c ON c.custom_id = m.custom_id
+LEFT JOIN errors e ON e.custom_id = m.custom_id
+ORDER BY m.place
+
+-- name: members_without_vote
+-- How the members of a row stand whose vote is not cast yet.
+WITH newest AS (
+    SELECT * FROM ledger.part_decisions
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND seq > $seq
+    QUALIFY started = max(started) OVER () AND rung = max(rung) OVER (PARTITION BY started)
+        AND row_number() OVER (PARTITION BY started, rung, settings, part ORDER BY seq DESC) = 1
+),
+decided AS (
+    SELECT arg_max(state, seq) AS state FROM ledger.decisions
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines})
+),
+asked AS (
+    SELECT DISTINCT ON (custom_id) custom_id, provider, leads
+    FROM ledger.requests
+    WHERE key_id = md5($key)::UUID AND pipeline IN ({pipelines}) AND custom_id IN (SELECT custom_id FROM newest)
+    ORDER BY custom_id, leads DESC
+),
+results AS (
+    SELECT custom_id, any_value(cost_usd) FILTER (NOT judged_again) AS cost_usd, arg_max(output, seq) AS output
+    FROM ledger.results
+    WHERE custom_id IN (SELECT custom_id FROM newest)
+    GROUP BY custom_id
+)
+SELECT n.rung, NULL::DOUBLE AS agreement, NULL::TIMESTAMP AS cast_at, n.model, q.provider, n.part, n.state,
+    n.state = 'valid' AS valid, false AS winner, CASE WHEN n.state = 'valid' THEN r.output::VARCHAR END AS document,
+    CASE WHEN q.leads THEN r.cost_usd ELSE 0 END AS cost_usd, n.custom_id, n.error
+FROM newest n
+LEFT JOIN asked q ON q.custom_id = n.custom_id
+LEFT JOIN results r ON r.custom_id = n.custom_id
+WHERE (SELECT state FROM decided) = 'retry'
+ORDER BY n.model, n.part
+
+-- name: due_of_row
+SELECT d.rung, d.rung, NULL::SMALLINT, l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, ''
+FROM work.leading d
+JOIN work.ladder l USING (rung)
+
+-- name: due_of_members
+SELECT d.of_rung, d.rung, nullif(d.place, 0), l.model, d.attempt, d.max_tokens, d.in_flight_custom_id, d.part
+FROM work.leading d
+JOIN work.ladder l USING (rung)
+ORDER BY d.place

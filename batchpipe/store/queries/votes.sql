@@ -418,10 +418,12 @@ WHERE (s.key_id, s.custom_id) IN (SELECT (key_id, custom_id) FROM work.outcomes)
 -- What became of the rows with members in the collected chunks: of a row with members in several it is said once.
 SELECT chunk_id::VARCHAR, state, count(*)
 FROM (
-    SELECT s.key_id, any_value(o.chunk_id) AS chunk_id, coalesce(any_value(x.state), 'retry') AS state
+    SELECT s.key_id, any_value(o.chunk_id) AS chunk_id,
+        coalesce(any_value(x.state), CASE WHEN bool_or(m.state = 'retry') THEN 'retry' ELSE 'waiting' END) AS state
     FROM work.outcomes o
     JOIN work.sent_parts s USING (key_id, custom_id)
     LEFT JOIN work.voted x ON x.key_id = s.key_id
+    LEFT JOIN work.member_standings m ON m.key_id = s.key_id
     GROUP BY s.key_id
 )
 GROUP BY ALL
