@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.desks import Desk
+from desks import Desk
 from projects import Project
 from turns import cpu_seconds, function_of, has_turn, of_the_day, read_long_tests, write_long_tests
 

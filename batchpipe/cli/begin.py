@@ -52,6 +52,16 @@ def new(
         bool,
         typer.Option("--summarize", help="Sum up long texts: one pipeline over their parts, and one over the sums."),
     ] = False,
+    panel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--panel", metavar="MODEL", help="One of the models that vote on the label; for each of them once."
+        ),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", min=1, metavar="N", help="Ask one model so often; its answers vote on the label."),
+    ] = 1,
     as_json: Json = False,
 ) -> Task:
     """Add a pipeline to this project, made from the columns of your data."""
@@ -59,7 +69,9 @@ def new(
     def act(call: Call) -> int:
         from batchpipe.commands.new import new as command
 
-        return command(call, name, source, labels, table, summarize=summarize, text=text)
+        return command(
+            call, name, source, labels, table, summarize=summarize, text=text, panel=panel or (), samples=samples
+        )
 
     return Task(act=act, given=context.obj, json=as_json)
 

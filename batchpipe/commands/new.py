@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchpipe.commands.call.call import Call
 from batchpipe.commands.printing.text import count, safe
 from batchpipe.common.errors import UsageError
@@ -17,10 +19,12 @@ def new(
     *,
     summarize: bool = False,
     text: str | None = None,
+    panel: Sequence[str] = (),
+    samples: int = 1,
 ) -> int:
     """Write the pipeline `name`. Its rows come from the file `source`, of a database from its `table`; `labels` is a
-    list with commas. With `summarize` two pipelines sum up the column `text`. Say which key was chosen and which
-    columns the prompt shows.
+    list with commas. With `summarize` two pipelines sum up the column `text`. The models of `panel`, or so
+    many `samples` of one model, vote on the label. Say which key was chosen and which columns the prompt shows.
     """
     if text is not None and not summarize:
         raise UsageError("--text without --summarize", where="--text", hint="Add --summarize, or leave --text out.")
@@ -34,6 +38,8 @@ def new(
         labels=labels.split(",") if labels is not None else (),
         summarize=summarize,
         text=text,
+        panel=panel,
+        samples=samples,
         place=Place(typed=source, start=call.start, table=table, own=own),
     )
     paths = [str(path.relative_to(call.root)) for path in made.paths]

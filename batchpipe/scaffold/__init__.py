@@ -16,6 +16,7 @@ from pathlib import Path
 
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.reference import json_schema
+from batchpipe.pipeline.sending import MOST_VOTES
 from batchpipe.pipeline.value_types import NAME_PATTERN
 from batchpipe.scaffold import project, rows
 from batchpipe.scaffold.drafts import SCHEMA
@@ -68,25 +69,29 @@ def new_pipeline(
     place: Place | None = None,
     summarize: bool = False,
     text: str | None = None,
+    panel: Sequence[str] = (),
+    samples: int = 1,
 ) -> NewPipeline:
     """Write a pipeline called `name` into the project at `root`, and return what was written and chosen.
 
     Its rows are those of the file `source` (a relative path starts at the working folder), or a few made-up ones;
     `place` says how the file was named. With `labels` the pipeline classifies; without, it writes a sentence about each
-    row. With `summarize` two pipelines sum up the column `text`, however long it is.
-    Raises UsageError, before anything is written, for a wrong name, label or source, or if a file exists.
+    row. With `summarize` two pipelines sum up the column `text`, however long it is. With labels the models of `panel`,
+    or so many `samples` of one model, vote on the label of a row.
+    Raises UsageError, before anything is written, for a wrong name, label, panel or source, or if a file exists.
     """
     _check_name(name, source)
     wanted = _checked_labels(labels)
+    _check_votes(wanted, panel, samples)
     if summarize:
         if source is None or wanted:
             what = "--summarize needs --input" if source is None else "--summarize and --labels exclude each other"
             raise UsageError(what, where="--summarize", hint="Write it like --input docs.csv --text body --summarize.")
         drafted = summary_files(name, root, source, text, place)
     elif source is None:
-        drafted = rows.made_up_files(name, wanted)
+        drafted = rows.made_up_files(name, wanted, panel, samples)
     else:
-        drafted = rows.source_files(name, root, source, wanted, place)
+        drafted = rows.source_files(name, root, source, wanted, place, panel, samples)
     files = drafted.files if (root / SCHEMA).exists() else {**drafted.files, SCHEMA: schema_text()}
     paths = write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
     return NewPipeline(paths=paths, key=drafted.key, shown=drafted.shown, left_out=drafted.left_out)
@@ -108,6 +113,22 @@ def _check_name(name: str, source: Path | None) -> None:
     rule = "A name has lower-case letters, digits and `_`, and begins with a letter"
     hint = f"{rule}: `batchpipe new {near or 'my_rows'}`."
     raise UsageError(f"{name!r} cannot be the name of a pipeline", hint=hint)
+
+
+def _check_votes(labels: Sequence[str], panel: Sequence[str], samples: int) -> None:
+    """Raise UsageError where the answers of a panel or of samples could not vote."""
+    option = "--panel" if panel else "--samples"
+    hint = "Write it like `--labels a,b,c --panel claude-haiku-4-5 --panel openai:gpt-6-luna`, or `--samples 3`."
+    if panel and samples > 1:
+        raise UsageError("--panel and --samples exclude each other", where=option, hint=hint)
+    if (panel or samples > 1) and not labels:
+        raise UsageError(f"{option} needs --labels: the answers vote on a label", where=option, hint=hint)
+    unnamed = [each for each in panel if not each.strip() or each.startswith(":") or each.endswith(":")]
+    if unnamed:
+        raise UsageError(f'"{unnamed[0]}" names no model', where=option, hint=hint)
+    if len(panel) == 1 or max(len(panel), samples) > MOST_VOTES:
+        what = f"a rung that votes asks 2 to {MOST_VOTES} times, and not {max(len(panel), samples)}"
+        raise UsageError(what, where=option, hint=hint)
 
 
 def _near(name: str) -> str:

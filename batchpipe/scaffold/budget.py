@@ -44,12 +44,14 @@ def input_size(root: Path, relation: str, columns: Sequence[str], setup: Sequenc
 def budget_usd(size: InputSize, prompt_bytes: int, models: Sequence[tuple[str, int]]) -> int:
     """Return US dollars that rows of `size` fit into, also if all of them go up the ladder.
 
-    `models` are the models of the ladder with their `max_tokens`. `prompt_bytes` go with each row.
+    `models` are the models of the ladder, also as `provider:model`, with their `max_tokens`. `prompt_bytes` go with
+    each row.
     """
     tokens = Decimal(size.bytes + size.rows * (prompt_bytes + BYTES_AROUND)) / BYTES_PER_TOKEN
     cost = Decimal(0)
     for model, room in models:
-        price = unit_price(DEFAULT_PROVIDER, model, datetime.now(UTC).date())
+        provider, _, name = model.rpartition(":")
+        price = unit_price(provider or DEFAULT_PROVIDER, name, datetime.now(UTC).date())
         if price is not None:
             step = price.step(0)
             cost += tokens * step.input + size.rows * room * Decimal(repr(ROOM_USED)) * step.output

@@ -20,6 +20,8 @@ SMALL_MODEL = "claude-haiku-4-5"
 LARGE_MODEL = "claude-sonnet-4-6"
 # The most tokens of their answers.
 SMALL_ROOM, LARGE_ROOM = 200, 400
+# The members of a panel may be models that think, and thinking takes of the same room.
+PANEL_ROOM = 2_000
 LABEL_AROUND = "\n- "
 NO_INPUT = InputSize(rows=0, bytes=0)
 BARE_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -38,7 +40,8 @@ class Draft:
     their meanings) the pipeline classifies; without, it writes a sentence about each row. `task` is the first sentence
     of the system prompt. `size` is that of the input, which the budget is made for. `setup` are statements before the
     query. `left_out` are columns that the prompt does not show, each with the reason; `files` those that are sent as
-    files, each with what they are.
+    files, each with what they are. The first rung asks the models of `panel`, or the small model `samples` times, and
+    their labels vote.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Draft:
     setup: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    panel: tuple[str, ...] = ()
+    samples: int = 1
 
     def field(self, name: str) -> str:
         """Return `name` for an output field, changed if an input column has that name."""
@@ -130,12 +135,32 @@ def _models(draft: Draft) -> list[Block]:
     small: dict[str, Any] = {"model": SMALL_MODEL, "max_tokens": SMALL_ROOM}
     if not draft.labels:
         return [Block(header="[[models]]", table=small)]
+    if draft.panel or draft.samples > 1:
+        return _voting(draft)
     small["accept"] = f"{draft.field('confidence')} >= 0.8"
     comment = "The ladder, cheapest first. A row whose answer does not satisfy `accept` goes up to the next model."
     return [
         Block(comment=comment, header="[[models]]", table=small),
         Block(header="[[models]]", table={"model": LARGE_MODEL, "max_tokens": LARGE_ROOM}),
     ]
+
+
+def _voting(draft: Draft) -> list[Block]:
+    """Return a rung that asks more than once, and the rung for rows whose answers do not agree."""
+    comment = (
+        "The answers to a row vote on its label: the one that most agree with stands. `_agreement` is the share of\n"
+        "the valid answers that agree with it. A row that does not satisfy `accept` goes up to the next model."
+    )
+    asked: dict[str, Any] = {"panel": list(draft.panel)} if draft.panel else {"model": SMALL_MODEL}
+    if not draft.panel:
+        asked["samples"] = draft.samples
+    asked |= {
+        "max_tokens": PANEL_ROOM if draft.panel else SMALL_ROOM,
+        "vote": [draft.field("label")],
+        "accept": "_agreement > 0.6",
+    }
+    top = {"model": LARGE_MODEL, "max_tokens": LARGE_ROOM}
+    return [Block(comment=comment, header="[[models]]", table=asked), Block(header="[[models]]", table=top)]
 
 
 def _pilot() -> Block:
@@ -150,7 +175,8 @@ def _budget(draft: Draft, system: str) -> Block:
     """Return the budget that the input fits into. The labels are in the prompt and in the schema."""
     labels = sum(len(f"{label}{LABEL_AROUND}".encode()) for label in draft.labels)
     labels += sum(len(each.encode()) for each in draft.labels.values()) if isinstance(draft.labels, Mapping) else 0
-    models = [(SMALL_MODEL, SMALL_ROOM), *([(LARGE_MODEL, LARGE_ROOM)] if draft.labels else [])]
+    asked = [(each, PANEL_ROOM) for each in draft.panel] or [(SMALL_MODEL, SMALL_ROOM)] * draft.samples
+    models = [*asked, *([(LARGE_MODEL, LARGE_ROOM)] if draft.labels else [])]
     allowed = budget_usd(draft.size, len(system.encode()) + 2 * labels, models)
     comment = "The most that this pipeline may ever spend, in US dollars. `batchpipe plan` shows what a run costs."
     if draft.size.rows:

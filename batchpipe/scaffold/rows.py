@@ -31,7 +31,7 @@ TEMPLATE_NAMES = frozenset(("fields", "row"))
 LINE_LENGTH = 100
 
 
-def made_up_files(name: str, labels: Sequence[str]) -> Drafted:
+def made_up_files(name: str, labels: Sequence[str], panel: Sequence[str] = (), samples: int = 1) -> Drafted:
     """Return the files of a pipeline on a few made-up rows, which can run at once."""
     data = f"pipelines/data/{name}.csv"
     draft = Draft(
@@ -43,6 +43,8 @@ def made_up_files(name: str, labels: Sequence[str]) -> Drafted:
         shown=("text",),
         labels=labels,
         task=_task(labels),
+        panel=tuple(panel),
+        samples=samples,
     )
     outputs: dict[str, dict[str, Any]]
     if labels:
@@ -67,7 +69,15 @@ class Drafted:
     left_out: Mapping[str, str]
 
 
-def source_files(name: str, root: Path, path: Path, labels: Sequence[str], place: Place | None = None) -> Drafted:
+def source_files(
+    name: str,
+    root: Path,
+    path: Path,
+    labels: Sequence[str],
+    place: Place | None = None,
+    panel: Sequence[str] = (),
+    samples: int = 1,
+) -> Drafted:
     """Return the files of a pipeline on the rows of a data file. Raises UsageError if the file cannot be used.
 
     There are no answers for the emulator, which makes up answers that fit the schema: right ones are not known, and
@@ -94,6 +104,8 @@ def source_files(name: str, root: Path, path: Path, labels: Sequence[str], place
         labels=labels,
         task=_task(labels),
         size=input_size(root, source.here, source.columns, source.setup_here),
+        panel=tuple(panel),
+        samples=samples,
     )
     return Drafted(files=pipeline_files(draft), key=key, shown=draft.shown, left_out=left_out)
 

@@ -398,7 +398,15 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "commands.schema": (*SAID, "pipeline.reference"),
     "commands.cancel": (*SHELL, *SAID, "engine.ledger.*", "engine.replay.*"),
     "commands.recover": (*SHELL, *SAID, "engine.batches.*", "engine.ledger.*", "engine.output.*", "engine.replay.*"),
-    "commands.try_rows": (*SHELL, *SAID, "commands.show.*", "engine.replay.*", "engine.resolved.*", "engine.run.*"),
+    "commands.try_rows": (
+        *SHELL,
+        *SAID,
+        "commands.show.*",
+        "engine.calls.tried",
+        "engine.replay.*",
+        "engine.resolved.*",
+        "engine.run.*",
+    ),
     # what a Python program calls
     "library.*": (
         *SHELL,

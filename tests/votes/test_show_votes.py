@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calls import ask
-from helpers.desks import HEAD, PANEL, TOP, Desk
+from desks import HEAD, PANEL, TOP, Desk
 from projects import BASIC, numbered
 
 from batchpipe.commands.report.report import report

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from calls import Printed, ask
-from helpers.desks import HEAD, PANEL, TOP, Desk
+from desks import HEAD, PANEL, TOP, Desk
 from projects import BASIC, numbered
 
 from batchpipe.commands.call.options import TryRequest

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from helpers.desks import HEAD, PANEL, THREE, TOP, Desk
+from desks import HEAD, PANEL, THREE, TOP, Desk
 from projects import BASIC, numbered
 
 from batchpipe.common.errors import PipelineError

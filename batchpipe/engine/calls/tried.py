@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from batchpipe.engine.calls.try_request import TryRequest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedMember:
@@ -65,3 +67,22 @@ def sum_known(values: Sequence[Any]) -> Any:
     """Return the sum of `values`; None where one is not known."""
     known = [each for each in values if each is not None]
     return sum(known[1:], known[0]) if known and len(known) == len(values) else None
+
+
+def member_of(row: TriedRow, request: TryRequest, *, winner: bool) -> TriedMember:
+    """Return what a member answered, of the row that it answers alone."""
+    return TriedMember(
+        model=request.settings.model,
+        part=request.part,
+        valid=row.verdict == "valid",
+        winner=winner,
+        known=row.known,
+        verdict=row.verdict,
+        error=row.error,
+        answer=row.answer,
+        output=row.output,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=row.cost_usd,
+        seconds=row.seconds,
+    )

@@ -11,6 +11,7 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import Member
 from batchpipe.providers import Mode, RuleProblem, RungSettings
 from batchpipe.providers.known import KnownProviders
+from batchpipe.sql.conditions import Condition
 
 # What a vote adds to a row, with its DuckDB types: conditions and the output table have them beside the fields.
 VOTE_COLUMNS = {
@@ -124,16 +125,36 @@ def can_be_voted_on(node: Any) -> bool:
     return "enum" in node or "const" in node or [each for each in kinds if each != "null"] == ["boolean"]
 
 
-def same_samples(file: PipelineFile) -> list[RuleProblem]:
+def vote_warnings(file: PipelineFile, accepts: Sequence[Condition | None]) -> list[RuleProblem]:
+    """Return warnings about rungs whose votes say nothing. `accepts` are the conditions of the rungs."""
+    return [*_same_samples(file), *_unused_votes(file, accepts)]
+
+
+def _unused_votes(file: PipelineFile, accepts: Sequence[Condition | None]) -> list[RuleProblem]:
+    """Return a warning for each rung whose `accept` reads a vote that is never cast there, so that it never holds."""
+    what = (
+        "`accept` of rung {rung} reads {names}, which is NULL there: the rung asks once, so that no answer is accepted"
+    )
+    found = []
+    for number, (rung, accept) in enumerate(zip(file.pipeline.models, accepts, strict=False), start=1):
+        names = sorted(accept.outputs & set(VOTE_COLUMNS)) if accept is not None and not rung.votes else ()
+        if names:
+            hint = "Write samples or panel in the rung, or another accept."
+            problem = what.format(rung=number, names=" and ".join(names))
+            found.append(RuleProblem(key="accept", what=problem, hint=hint, level="warning"))
+    return found
+
+
+def _same_samples(file: PipelineFile) -> list[RuleProblem]:
     """Return a warning for each rung whose samples a temperature of 0 makes mostly the same."""
     what = "the samples of `{model}` are mostly the same with temperature = 0, so that they agree whatever they say"
-    return [
-        RuleProblem(
-            key="temperature",
-            what=what.format(model=each.model),
-            hint="Remove temperature, or samples.",
-            level="warning",
-        )
-        for each in file.pipeline.models
-        if each.samples > 1 and each.settings.get("temperature") == 0
-    ]
+    hint = "Remove temperature, or ask the model once."
+    found = []
+    for rung in file.pipeline.models:
+        asked = [(each.model, repr(sorted(each.settings.items()))) for each in rung.members]
+        same = [each for each, own in zip(rung.members, asked, strict=True) if asked.count(own) > 1]
+        names = dict.fromkeys(each.model for each in same if each.settings.get("temperature") == 0)
+        found += [
+            RuleProblem(key="temperature", what=what.format(model=name), hint=hint, level="warning") for name in names
+        ]
+    return found

@@ -25,7 +25,7 @@ from batchpipe.engine.resolved.bind import Conditions, Rerun, bind_conditions
 from batchpipe.engine.resolved.child_tables import child_table_problems
 from batchpipe.engine.resolved.contents import contents_of, whens_with_contents
 from batchpipe.engine.resolved.local_rung import ResolvedLocalRung, local_rung_reader, missing_packages
-from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of, same_samples
+from batchpipe.engine.resolved.panels import VOTE_COLUMNS, Panel, panels_of, vote_warnings
 from batchpipe.engine.resolved.policy import judging, policy_of
 from batchpipe.engine.resolved.rungs import Ladder, ladder_of, schema_problems_of, sent_by
 from batchpipe.engine.source.contents import with_contents
@@ -345,7 +345,7 @@ def _resolved(
         judge_hash=judge_hash(version.schema_hash, judging(policy), policy["checks"], recipe.number),
         policy=policy,
         toml=dump(file.pipeline),
-        warnings=(*ladder.found(shape.full, "warning"), *same_samples(file)),
+        warnings=(*ladder.found(shape.full, "warning"), *vote_warnings(file, conditions.accepts)),
         local=conditions.local,
     )
 

@@ -19,7 +19,7 @@ from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.calls.asked_rung import AskedRung, asked_of, asked_on, first_rung
 from batchpipe.engine.calls.asker import Asker
 from batchpipe.engine.calls.intents import CallIntents
-from batchpipe.engine.calls.tried import TriedMember, TriedRow, sum_known
+from batchpipe.engine.calls.tried import TriedRow, member_of, sum_known
 from batchpipe.engine.calls.try_request import TryRequest, refuse_over_budget
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import settings_text
@@ -149,7 +149,7 @@ class RowTry:
             seconds=sum(each.seconds for each in rows),
             agreement=vote.agreement if vote else None,
             quorum=self.resolved.panels[rung.rung].least_valid,
-            members=[_member(request, row, winner=row is standing) for request, row in found],
+            members=[member_of(row, request, winner=row is standing) for request, row in found],
         )
 
     def _keys(self, options: TryOptions) -> list[str]:
@@ -380,22 +380,3 @@ def _sent_once(requests: Sequence[TryRequest]) -> list[TryRequest]:
         same = first.setdefault((each.fingerprint, settings_text(each.settings), each.part), each)
         found.append(each if same is each else replace(each, custom_id=same.custom_id, chunk_id=None))
     return found
-
-
-def _member(request: TryRequest, row: TriedRow, *, winner: bool) -> TriedMember:
-    """Return what a member answered."""
-    return TriedMember(
-        model=request.settings.model,
-        part=request.part,
-        valid=row.verdict == "valid",
-        winner=winner,
-        known=row.known,
-        verdict=row.verdict,
-        error=row.error,
-        answer=row.answer,
-        output=row.output,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        cost_usd=row.cost_usd,
-        seconds=row.seconds,
-    )
