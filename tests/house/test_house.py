@@ -278,6 +278,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.cost.pricing",
         "pipeline.model",
         "pipeline.reference",
+        "pipeline.sending",
         "pipeline.value_types",
         "providers",
         "sql.messages",
