@@ -2,7 +2,8 @@
 -- damaged, id, custom_id, response, error, window, reported_usd). It is read either as typed JSON, where `line`
 -- is NULL, or as text whose parts are given their types afterwards: then a part of the wrong type is NULL, `line` has the text of a line, and
 -- `damaged` the text of a line that is no JSON.
--- A success is the status 200 and the state of the body. Sources of names: the types of the provider's SDK 3.57.0.
+-- A success is the status 200 and the state of the body. A body with an answer is a success also where its status or its
+-- state is missing or new, or an error stands beside it: it was paid for. Sources of names: the types of the provider's SDK 3.57.0.
 WITH lines AS ({lines}),
 parts AS (
     SELECT
@@ -57,7 +58,7 @@ counted AS (
         usage.input_tokens_details.cache_write_tokens_details IS NOT NULL AS writes_split,
         choices IS NOT NULL AS is_chat,
         -- The model says some things on its way; where it marks its final answer, only that is the answer.
-        len([1 FOR item IN items IF item.phase IS NOT NULL]) > 0 AS has_phases,
+        len([1 FOR item IN items IF item.phase = 'final_answer']) > 0 AS has_final_answer,
         [item FOR item IN items IF item.type = 'message'] AS messages,
         [item.arguments FOR item IN items IF item.type = 'function_call'] AS calls,
         [coalesce(item.type, 'null') FOR item IN items IF coalesce(item.type NOT IN ({known_items}), true)][1] AS new_item,
@@ -73,16 +74,38 @@ spoken AS (
     SELECT
         *,
         [part FOR part IN flatten([
-            coalesce(item.content, []) FOR item IN messages IF NOT has_phases OR item.phase = 'final_answer'
-        ])] AS spoken_parts,
+            coalesce(item.content, []) FOR item IN messages
+            IF CASE WHEN has_final_answer THEN item.phase = 'final_answer' ELSE item.phase IS DISTINCT FROM 'commentary' END
+        ]) IF part."text" IS NOT NULL] AS spoken_parts,
         CASE
             WHEN is_chat THEN nullif(message.refusal, '')
             ELSE [part.refusal FOR part IN flatten([coalesce(item.content, []) FOR item IN messages])
                 IF part.type = 'refusal'][1]
         END AS refusal,
-        status_code = 200 AND error IS NULL AND body IS NOT NULL AS is_success,
-        is_chat AND len(choices) > 0 OR NOT is_chat AND (items IS NOT NULL OR state IS NOT NULL) AS is_answer
+        coalesce(error.code, error.type, error.message) IS NOT NULL AS has_error,
+        coalesce(is_chat AND len(choices) > 0 OR NOT is_chat AND (items IS NOT NULL OR state IS NOT NULL), false) AS is_answer
     FROM counted
+),
+answered AS (
+    SELECT
+        *,
+        body IS NOT NULL AND CASE
+            WHEN status_code = 200 AND NOT has_error THEN true
+            ELSE is_answer AND coalesce(status_code BETWEEN 200 AND 299, true)
+        END AS is_success,
+        CASE
+            WHEN NOT is_answer THEN NULL
+            WHEN is_chat AND len(message.tool_calls) > 0 THEN coalesce(message.tool_calls[1]."function".arguments, '')
+            WHEN is_chat AND message.function_call IS NOT NULL THEN coalesce(message.function_call.arguments, '')
+            WHEN is_chat AND json_type(message.content) = 'ARRAY' THEN coalesce(array_to_string(
+                [part FOR part IN CAST(json_extract_string(message.content, '$[*].text') AS VARCHAR[]) IF part IS NOT NULL], ''
+            ), '')
+            WHEN is_chat THEN coalesce(message.content ->> '$', '')
+            WHEN items IS NULL THEN NULL
+            WHEN len(calls) > 0 THEN coalesce(calls[1], '')
+            ELSE coalesce(array_to_string([part."text" FOR part IN spoken_parts], ''), '')
+        END AS answer
+    FROM spoken
 ),
 classified AS (
     SELECT
@@ -94,7 +117,7 @@ classified AS (
                 WHEN is_chat THEN CASE
                     WHEN finish_reason = 'content_filter' OR refusal IS NOT NULL THEN 'refused'
                     WHEN finish_reason = 'length' THEN 'truncated'
-                    WHEN finish_reason IN ({known_finish_reasons}) AND message IS NOT NULL THEN 'answered'
+                    WHEN message IS NOT NULL AND (finish_reason IN ({known_finish_reasons}) OR has_text) THEN 'answered'
                     ELSE 'unknown'
                 END
                 WHEN state = 'incomplete' THEN CASE body.incomplete_details.reason
@@ -102,16 +125,14 @@ classified AS (
                     WHEN 'content_filter' THEN 'refused'
                     WHEN 'max_messages' THEN 'unfinished'
                     WHEN 'steered' THEN 'unfinished'
-                    ELSE 'unknown'
+                    ELSE CASE WHEN has_text THEN 'unfinished' ELSE 'unknown' END
                 END
                 WHEN state = 'failed' THEN {failed_outcome}
                 WHEN state = 'cancelled' THEN 'canceled'
-                WHEN state IN ('completed') THEN CASE
-                    WHEN refusal IS NOT NULL THEN 'refused'
-                    WHEN items IS NULL THEN 'unknown'
-                    WHEN new_item IS NOT NULL AND len(messages) + len(calls) = 0 THEN 'unknown'
-                    ELSE 'answered'
-                END
+                WHEN refusal IS NOT NULL THEN 'refused'
+                WHEN state IN ('queued', 'in_progress') AND has_text THEN 'unfinished'
+                WHEN has_text THEN 'answered'
+                WHEN state = 'completed' AND items IS NOT NULL AND new_item IS NULL THEN 'answered'
                 ELSE 'unknown'
             END
             WHEN error_code IN ({expired}) THEN 'expired'
@@ -129,7 +150,7 @@ classified AS (
             WHEN has_response THEN 'unknown'
             ELSE {failed_outcome}
         END AS outcome
-    FROM spoken
+    FROM (SELECT *, trim(coalesce(answer, '')) <> '' AS has_text FROM answered)
 ),
 understood AS (
     SELECT
@@ -147,6 +168,9 @@ understood AS (
             WHEN damaged OR custom_id IS NULL THEN 'the line is damaged'
             WHEN is_success THEN CASE
                 WHEN NOT is_answer THEN 'the body is no answer'
+                WHEN has_error THEN 'an error beside an answer'
+                WHEN status_code IS DISTINCT FROM 200
+                    THEN concat('an answer with the status `', left(coalesce(status_text, 'null'), 100), '`')
                 WHEN is_chat AND finish_reason IS NULL THEN 'the finish_reason is missing'
                 WHEN is_chat AND finish_reason NOT IN ({known_finish_reasons})
                     THEN concat('the finish_reason `', left(finish_reason, 100), '`')
@@ -155,7 +179,10 @@ understood AS (
                 WHEN NOT is_chat AND state IS NULL THEN 'the status of the response is missing'
                 WHEN NOT is_chat AND state NOT IN ('completed', 'incomplete', 'failed', 'cancelled')
                     THEN concat('a response with the status `', left(state, 100), '`')
-                WHEN state = 'incomplete' AND outcome = 'unknown'
+                WHEN state = 'incomplete'
+                    AND coalesce(body.incomplete_details.reason NOT IN (
+                        'max_output_tokens', 'content_filter', 'max_messages', 'steered'
+                    ), true)
                     THEN concat('a response that is incomplete for `', left(body.incomplete_details.reason, 100), '`')
                 WHEN NOT is_chat AND state IN ('completed', 'incomplete') AND items IS NULL THEN 'the output is missing'
                 WHEN new_item IS NOT NULL THEN concat('an output item of the type `', left(new_item, 100), '`')
@@ -164,7 +191,7 @@ understood AS (
                 WHEN NOT usage_known THEN 'the usage has counts that are missing or cannot be'
                 WHEN body.model IS NULL THEN 'the model is missing'
             END
-            WHEN status_code = 200 AND error IS NOT NULL THEN 'an error beside an answer'
+            WHEN status_code = 200 AND has_error THEN 'an error beside a body that is no answer'
             WHEN status_code = 200 THEN 'the body is missing'
             WHEN NOT has_response AND error IS NULL THEN 'the line has no response and no error'
             WHEN has_response AND status_code IS NULL THEN concat(
@@ -185,18 +212,7 @@ SELECT
         WHEN state = 'incomplete' THEN body.incomplete_details.reason
         ELSE state
     END AS stop_reason,
-    CASE
-        WHEN NOT coalesce(is_success AND is_answer, false) THEN NULL
-        WHEN is_chat AND len(message.tool_calls) > 0 THEN coalesce(message.tool_calls[1]."function".arguments, '')
-        WHEN is_chat AND message.function_call IS NOT NULL THEN coalesce(message.function_call.arguments, '')
-        WHEN is_chat AND json_type(message.content) = 'ARRAY' THEN coalesce(array_to_string(
-            [part FOR part IN CAST(json_extract_string(message.content, '$[*].text') AS VARCHAR[]) IF part IS NOT NULL], ''
-        ), '')
-        WHEN is_chat THEN coalesce(message.content ->> '$', '')
-        WHEN items IS NULL THEN NULL
-        WHEN len(calls) > 0 THEN coalesce(calls[1], '')
-        ELSE coalesce(array_to_string([part."text" FOR part IN spoken_parts IF part.type = 'output_text'], ''), '')
-    END AS answer,
+    CASE WHEN is_success THEN answer END AS answer,
     CASE
         WHEN outcome = 'refused' THEN coalesce(
             CASE WHEN state = 'incomplete' OR finish_reason = 'content_filter' THEN 'content_filter' END,

@@ -79,6 +79,8 @@ def unanswered(code: str | None) -> dict[str, Any]:
 
 # For each line: its outcome, and the columns that it has beside the usual ones.
 ANSWERED = ("answered", {"answer": '{"a":1}', "billed": True, "oddity": None})
+# An answer beside which something is not understood: it was paid for, and its cost is not known.
+PAID = ("answered", {"answer": '{"a":1}', "billed": True, "cost_known": False})
 FREE = {"billed": False, "oddity": None, "cost_known": True}
 CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     "answer": (line(response()), ANSWERED),
@@ -105,6 +107,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     ),
     "another reason": (
         line(response(status="incomplete", incomplete_details={"reason": "tired"})),
+        ("unfinished", {"cost_known": False, "answer": '{"a":1}'}),
+    ),
+    "another reason and nothing said": (
+        line(response(status="incomplete", incomplete_details=None, output=[])),
         ("unknown", {"cost_known": False}),
     ),
     "tool": (
@@ -120,6 +126,17 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
         ("refused", FREE),
     ),
     "queued": (line(response(status="queued", output=[], usage=None)), ("unknown", {"cost_known": False})),
+    "queued with a text": (line(response(status="queued")), ("unfinished", {"cost_known": False})),
+    "another state": (line(response(status="archived")), PAID),
+    "no state": (line(response(status=None)), PAID),
+    "another phase": (
+        line(response(output=[said("hm", phase="commentary"), said("yes", phase="brand_new")])),
+        ("answered", {"answer": "yes"}),
+    ),
+    "another part": (
+        line(response(output=[{"type": "message", "content": [{"type": "hologram", "text": "yes"}]}])),
+        ("answered", {"answer": "yes"}),
+    ),
     "new item beside a message": (
         line(response(output=[{"type": "weird_call"}, said("t")])),
         ("answered", {"answer": "t", "cost_known": False}),
@@ -144,16 +161,18 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
     "server": (failed(500, None, kind="server_error"), ("transient", FREE)),
     "policy of a request": (failed(400, "content_policy_violation"), ("refused", FREE)),
     "never answered": (line(None, 0), ("transient", FREE)),
-    "odd status": (line(response(), "ok"), ("unknown", {"cost_known": False})),
+    "odd status": (line(response(), "ok"), PAID),
+    "no status": (line(response(), None), PAID),
+    "another good status": (line(response(), 203), PAID),
+    "no status and an error": (line({"error": {"code": "server_error"}}, None), ("unknown", {"billed": False})),
     "moved": (line(response(), 302), ("unknown", {"cost_known": False})),
     "expired": (unanswered("batch_expired"), ("expired", FREE)),
     "cancelled": (unanswered("batch_cancelled"), ("canceled", FREE)),
     "new code": (unanswered("strange_code"), ("unknown", {"billed": False})),
     "no response and no error": (unanswered(None), ("unknown", {"cost_known": False})),
-    "an error beside an answer": (
-        line(response(), error={"code": "x", "message": "y"}),
-        ("unknown", {"cost_known": False}),
-    ),
+    "an error beside an answer": (line(response(), error={"code": "x", "message": "y"}), PAID),
+    "an empty error beside an answer": (line(response(), error={}), ANSWERED),
+    "an error beside no answer": (line({}, error={"code": "x"}), ("unknown", {"cost_known": False})),
     "chat": (line(chat({"content": "hi", "refusal": None})), ("answered", {"answer": "hi", "stop_reason": "stop"})),
     "chat in parts": (
         line(chat({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
@@ -168,7 +187,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]]]] = {
         ),
         ("answered", {"answer": "{}"}),
     ),
-    "chat of another reason": (line(chat({"content": "h"}, "bored")), ("unknown", {"cost_known": False})),
+    "chat of another reason": (
+        line(chat({"content": "h"}, "bored")),
+        ("answered", {"answer": "h", "cost_known": False}),
+    ),
+    "chat without a reason": (line(chat({"content": "h"}, None)), ("answered", {"answer": "h", "cost_known": False})),
+    "chat of another reason and nothing said": (line(chat({"content": " "}, "bored")), ("unknown", {})),
     "flex": (line(response(service_tier="flex"), id="realtime"), ("answered", {"processing": "flex"})),
     "priority": (
         line(response(service_tier="priority"), id="realtime"),
