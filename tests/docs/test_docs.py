@@ -300,6 +300,15 @@ def test_every_file_that_a_page_names_is_there() -> None:
     assert sorted(name for name in names if not (ROOT / name).is_file()) == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+/test_\w+\.py)((?:::\w+)+)`", page("reference/evidence"))
+    assert len(named) > 80
+    for path, names in named:
+        text = (ROOT / "tests" / path).read_text(encoding="utf-8")
+        for name in names.split("::")[1:]:
+            assert re.search(rf"^ *(?:def|class) {name}\b", text, re.MULTILINE), (path, name)
+
+
 def test_the_two_commands_are_one_line_each() -> None:
     for name in ("try", "test"):
         (block,) = blocks(README, "sh", f"command: {name}")

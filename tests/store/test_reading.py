@@ -148,12 +148,18 @@ READING = [
     ["report", "demo", "--json"],
     ["diff", "demo"],
     ["check", "demo"],
+    ["graph"],
+    ["docs", "start/install"],
+    ["schema"],
+    ["review", "demo", "--report"],
+    ["diff", "demo", "--json"],
+    ["show", "demo", "1", "--json"],
 ]
 
 
 @pytest.mark.usefixtures("umask")
 def test_reading_needs_the_database_and_the_project_alone(
-    open_folder: Path, project_at: Callable[[Path], Project]
+    open_folder: Path, tmp_path: Path, project_at: Callable[[Path], Project]
 ) -> None:
     project = project_at(open_folder)
     project.pipeline()
@@ -162,10 +168,16 @@ def test_reading_needs_the_database_and_the_project_alone(
     project.pipeline(BASIC.replace("{{ body }}", "Text: {{ body }}"))
     project.run()
     before = sorted(open_folder.rglob("*"))
-    found = as_another_user(open_folder, READING)
-    for command, (code, out, talk) in zip(READING, found, strict=True):
+    written = tmp_path / "report.html"
+    pages = [["report", "demo", "--html", str(written)], ["diff", "demo", "--html", str(tmp_path / "diff.html")]]
+    refused = ["report", "demo", "--html", "report.html"]
+    found = as_another_user(open_folder, [*READING, *pages, refused])
+    code, _, talk = found.pop()
+    assert (code, "report.html" in talk, "Traceback" in talk) == (2, True, False), (code, talk)
+    assert "</html>" in written.read_text(encoding="utf-8")
+    for command, (code, out, talk) in zip([*READING, *pages], found, strict=True):
         assert code == 0, (command, talk)
-        assert out.strip(), command
+        assert (out + talk).strip(), command
     assert [row.split(",")[0] for row in found[2][1].splitlines()] == ["id", "1", "2", "3"]
     assert sorted(open_folder.rglob("*")) == before
     # A file of an older schema version has to be written once: that is said, with the way out.

@@ -107,6 +107,9 @@ def _redirect(fault: CallRule, wording: Wording) -> Reply:
 
 
 def _changed(reply: Reply, fault: CallRule) -> Reply:
+    """Return a reply with other fields; one that is no JSON value, like a results file, stays as it is."""
+    if not reply.body:
+        return reply
     found = orjson.loads(reply.body)
     for name, value in fault.changes.items():
         _change(found, name.split("."), value)
