@@ -53,6 +53,8 @@ def new(
     if source is not None:
         keys = ", ".join(made.key)
         call.say(f"key: {safe(keys)}, guessed because it is never NULL and never twice; to choose another: [input] key")
+        for note in made.notes:
+            call.say(note)
         call.say(f"in the prompt: {safe(', '.join(made.shown))}")
         for column, reason in made.left_out.items():
             call.say(f"not in the prompt: {safe(column)}, {reason}; to show it, write it into {paths[2]}")

@@ -37,6 +37,7 @@ class NewPipeline:
     key: Sequence[str]
     shown: Sequence[str]
     left_out: Mapping[str, str]
+    notes: Sequence[str]
 
 
 def init(directory: Path) -> list[Path]:
@@ -94,7 +95,9 @@ def new_pipeline(
         drafted = rows.source_files(name, root, source, wanted, place, panel, samples)
     files = drafted.files if (root / SCHEMA).exists() else {**drafted.files, SCHEMA: schema_text()}
     paths = write_files(root, files, hint=f"Choose another name than {name!r}, or move the old files away.")
-    return NewPipeline(paths=paths, key=drafted.key, shown=drafted.shown, left_out=drafted.left_out)
+    return NewPipeline(
+        paths=paths, key=drafted.key, shown=drafted.shown, left_out=drafted.left_out, notes=drafted.notes
+    )
 
 
 def schema_text() -> str:

@@ -20,13 +20,13 @@ def file_columns(
 ) -> dict[str, str]:
     """Return the columns that name files of the project, each with what they are: "image" or "pdf"."""
     found = {}
-    for column in (name for name, kind in columns.items() if kind == "VARCHAR"):
-        name = quote_identifier(column)
-        rows = session.execute(
-            f"SELECT {name} FROM (SELECT {name} FROM {relation} LIMIT {SEEN_ROWS}) WHERE {name} <> ''"
-        ).fetchall()
+    texts = [name for name, kind in columns.items() if kind == "VARCHAR"]
+    selected = ", ".join(map(quote_identifier, texts)) or "NULL"
+    rows = session.execute(f"SELECT {selected} FROM {relation} LIMIT {SEEN_ROWS}").fetchall()
+    for place, column in enumerate(texts):
+        values = [row[place] for row in rows if row[place]]
         for kind, ending in ENDINGS.items():
-            if rows and all(re.fullmatch(ending, value) for (value,) in rows) and _exists(root, rows[0][0]):
+            if values and all(re.fullmatch(ending, value) for value in values) and _exists(root, values[0]):
                 found[column] = kind
     return found
 

@@ -11,6 +11,7 @@ from batchpipe.sql.quoting import quote_identifier, quote_literal
 
 LABEL = "it looks like the label"
 PERSONAL = "it looks like personal data"
+BYTES = "its bytes are no text"
 # Of so many rows the values are looked at, and so many of the filled ones have to look alike.
 SEEN_ROWS = 1_000
 SHARE = 0.6
@@ -38,16 +39,27 @@ _PERSONAL_VALUE = (
 
 
 def left_out(
-    session: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str], labels: Sequence[str]
+    session: duckdb.DuckDBPyConnection, relation: str, columns: Mapping[str, str], labels: Sequence[str]
 ) -> dict[str, str]:
-    """Return of `columns` those that a prompt had better not show, each with the reason.
+    """Return of `columns`, with their types, those that a prompt had better not show, each with the reason.
 
     A column is judged by its name and by its values in the first rows of `relation`.
     """
     by_name = {each: reason for each in columns if (reason := _by_name(each, labels=bool(labels)))}
     others = [each for each in columns if each not in by_name]
-    by_value = _by_value(session, relation, others, labels) if others else {}
+    by_value: dict[str, str] = _by_value(session, relation, others, labels) if others else {}
+    by_value |= dict.fromkeys(
+        _no_text(session, relation, [name for name, kind in columns.items() if kind == "BLOB"]), BYTES
+    )
     return {each: reason for each in columns if (reason := by_name.get(each) or by_value.get(each))}
+
+
+def _no_text(session: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str]) -> list[str]:
+    """Return of columns with bytes those whose bytes are not all UTF-8, which a template cannot print."""
+    names = [quote_identifier(each) for each in columns]
+    counts = [f"count(*) FILTER ({name} IS NOT NULL AND TRY(decode({name})) IS NULL)" for name in names]
+    found = session.execute(f"SELECT {', '.join(counts) or 'NULL'} FROM {relation}").fetchone() or ()
+    return [each for each, wrong in zip(columns, found, strict=False) if wrong]
 
 
 def _by_name(column: str, *, labels: bool) -> str | None:
@@ -60,7 +72,7 @@ def _by_name(column: str, *, labels: bool) -> str | None:
 
 def _by_value(
     session: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str], labels: Sequence[str]
-) -> Mapping[str, str]:
+) -> dict[str, str]:
     listed = ", ".join(quote_literal(each.casefold()) for each in labels) or "NULL"
     personal = quote_literal("|".join(f"(?:{each})" for each in _PERSONAL_VALUE))
     counts = []

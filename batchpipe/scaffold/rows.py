@@ -61,12 +61,16 @@ def made_up_files(name: str, labels: Sequence[str], panel: Sequence[str] = (), s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafted:
-    """The files of a new pipeline, its key, the columns in its prompt, and those left out, each with the reason."""
+    """The files of a new pipeline, its key, the columns in its prompt, and those left out, each with the reason.
+
+    `notes` are what a person should know of how the data file is read.
+    """
 
     files: Mapping[str, str]
     key: Sequence[str]
     shown: Sequence[str]
     left_out: Mapping[str, str]
+    notes: Sequence[str] = ()
 
 
 def source_files(
@@ -107,7 +111,7 @@ def source_files(
         panel=tuple(panel),
         samples=samples,
     )
-    return Drafted(files=pipeline_files(draft), key=key, shown=draft.shown, left_out=left_out)
+    return Drafted(files=pipeline_files(draft), key=key, shown=draft.shown, left_out=left_out, notes=source.notes)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

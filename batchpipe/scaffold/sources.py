@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.scaffold import databases
+from batchpipe.scaffold import csv_reading, databases
 from batchpipe.scaffold.file_columns import file_columns
 from batchpipe.scaffold.left_out import left_out
 from batchpipe.sql.messages import duckdb_message, query_hint
@@ -31,6 +31,8 @@ DATABASE = "a database"
 COMPRESSED = (".gz", ".zst")
 # If no single column can be the key, pairs of the first columns are tried, at most so many columns.
 PAIRED_COLUMNS = 8
+# DuckDB keeps a hash table for each: of hundreds at once it would take all memory.
+COUNTED_AT_ONCE = 8
 KEY_NAME = re.compile(r"(?i:id|key|uuid|guid|.*[_ -](?:id|key|uuid|guid))|.*[a-z]I[dD]")
 BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Columns of rounded numbers, or of values without an obvious text, are not used as a key.
@@ -57,7 +59,7 @@ class Source:
 
     `setup` are statements before it. `here` and `setup_here` are the same from any folder. `left_out` are the columns
     that a prompt had better not show, each with the reason; `files` those that name files of the project, each with
-    what they are.
+    what they are. `notes` are what a person should know of how the file is read.
     """
 
     relation: str
@@ -69,6 +71,7 @@ class Source:
     setup_here: tuple[str, ...]
     left_out: Mapping[str, str]
     files: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def key_is_named(self) -> bool:
@@ -81,23 +84,35 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place
     be used.
     """
     place = place or Place()
-    reader = _reader(path)
+    reader = _reader(path, place.typed or "")
+    options = csv_reading.first_options(path) if reader == "read_csv" else {}
+    while True:
+        try:
+            return _read(root, path, labels, place, reader, options)
+        except duckdb.Error as error:
+            more = csv_reading.more_options(error, options) if reader == "read_csv" else {}
+            if not more:
+                raise _unreadable(error, path, reader) from error
+            options |= more
+
+
+def _read(
+    root: Path, path: Path, labels: Sequence[str], place: Place, reader: str, options: Mapping[str, str]
+) -> Source:
+    """Inspect the file, which is read with `options`. Raises duckdb.Error where they do not do."""
     shown = _shown_path(root, path, place)
     with duckdb.connect() as session:
-        try:
-            if reader == DATABASE:
-                relation, setup, here, setup_here = _in_database(session, path, shown, place)
-            else:
-                relation, setup = _call(reader, shown), ()
-                here, setup_here = _call(reader, path.resolve().as_posix()), ()
-            described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
-            columns = {str(row[0]): str(row[1]) for row in described}
-            key = _key(session, here, columns, path)
-            expressions = _expressions(session, columns)
-            unfit = left_out(session, here, list(columns), labels)
-            files = file_columns(session, here, columns, root)
-        except duckdb.Error as error:
-            raise _unreadable(error, path, reader) from error
+        if reader == DATABASE:
+            relation, setup, here, setup_here = _in_database(session, path, shown, place)
+        else:
+            relation, setup = _call(reader, shown, options), ()
+            here, setup_here = _call(reader, path.resolve().as_posix(), options), ()
+        described = session.execute(f"DESCRIBE SELECT * FROM {here}").fetchall()
+        columns = {str(row[0]): str(row[1]) for row in described}
+        key = _key(session, here, columns, path)
+        expressions = _expressions(session, columns)
+        unfit = left_out(session, here, columns, labels)
+        files = file_columns(session, here, columns, root)
     return Source(
         relation=relation,
         columns=tuple(columns),
@@ -108,6 +123,7 @@ def read_source(root: Path, path: Path, labels: Sequence[str] = (), place: Place
         setup_here=setup_here,
         left_out=unfit,
         files=files,
+        notes=csv_reading.notes(options),
     )
 
 
@@ -151,10 +167,14 @@ def _unreadable(error: duckdb.Error, path: Path, reader: str) -> UsageError:
     return UsageError(what, where=str(path), hint=hint)
 
 
-def _reader(path: Path) -> str:
+def _reader(path: Path, typed: str) -> str:
     if not path.is_file():
+        what = "this is a folder" if path.is_dir() else "there is no such file"
         hint = "Give `--input` the path of a data file."
-        raise UsageError("there is no such file", where=str(path), hint=hint)
+        if "://" in typed:
+            what = "this is an address and no file"
+            hint = "Leave `--input` out, and name the address in the query of the new file."
+        raise UsageError(what, where=str(path), hint=hint)
     kept = [each.lower() for each in path.suffixes if each.lower() not in COMPRESSED]
     if kept and kept[-1] in databases.SUFFIXES:
         return DATABASE
@@ -166,10 +186,11 @@ def _reader(path: Path) -> str:
     return reader
 
 
-def _call(reader: str, path: str) -> str:
+def _call(reader: str, path: str, options: Mapping[str, str]) -> str:
     # DuckDB reads *, ? and [ as a pattern; in brackets each of them is the character itself.
     literal = re.sub(r"([*?[])", r"[\1]", path)
-    return f"{reader}({quote_literal(literal)})"
+    given = "".join(f", {name} = {value}" for name, value in options.items())
+    return f"{reader}({quote_literal(literal)}{given})"
 
 
 def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, str], path: Path) -> tuple[str, ...]:
@@ -183,10 +204,12 @@ def _key(session: duckdb.DuckDBPyConnection, relation: str, columns: dict[str, s
     filled = [name for name, count in zip(fit, full, strict=True) if count == rows]
     for candidates in (singles, list(itertools.combinations(filled[:PAIRED_COLUMNS], 2))):
         usable = [each for each in candidates if set(each) <= set(filled)]
-        _, distinct = _count(session, relation, [_distinct(each) for each in usable])
-        for candidate, count in zip(usable, distinct, strict=True):
-            if count == rows:
-                return candidate
+        for first in range(0, len(usable), COUNTED_AT_ONCE):
+            counted = usable[first : first + COUNTED_AT_ONCE]
+            _, distinct = _count(session, relation, [_distinct(each) for each in counted])
+            for candidate, count in zip(counted, distinct, strict=True):
+                if count == rows:
+                    return candidate
     what = "no column, and no pair of columns, can be the key: each has a value twice, or NULL"
     hint = "Add a column with an id that is different in each row; if whole rows occur twice, remove one of them."
     raise UsageError(what, where=str(path), hint=hint)

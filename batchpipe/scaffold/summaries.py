@@ -76,7 +76,7 @@ def summary_files(name: str, root: Path, path: Path, text: str | None, place: Pl
         + parts_column
         + " %}\n<part>\n{{ each }}\n</part>\n{% endfor %}\n",
     }
-    return Drafted(files=files, key=source.key, shown=(column,), left_out={})
+    return Drafted(files=files, key=source.key, shown=(column,), left_out={}, notes=source.notes)
 
 
 def _written(column: str) -> str:

@@ -259,6 +259,15 @@ class TestCheck:
         assert found.code == 2
         assert "the template cannot be rendered" in found.out
 
+    def test_a_row_that_does_not_render_is_named(self, typed: CommandLine, project: Project) -> None:
+        project.rows([{"id": n, "body": "" if n == 7 else "x", "lang": "en", "amount": n} for n in range(1, 9)])
+        project.pipeline(BASIC.replace("{{ body }}", "{{ 1 // (body | length) }}"))
+        for command in ("plan", "run"):
+            found = typed(command, "demo")
+            assert found.code == 2
+            assert "cannot be rendered" in found.talk
+            assert "(the row with the key 7)" in found.talk
+
     def test_each_file_is_checked(self, typed: CommandLine, project: Project) -> None:
         (project.root / "pipelines" / "broken.toml").write_text("nonsense", encoding="utf-8")
         project.pipeline('name = "demo"\n' + BASIC, name="again")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -11,6 +14,7 @@ from commandline import CommandLine
 
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.load import load
+from batchpipe.scaffold import new_pipeline
 from batchpipe.scaffold.left_out import LABEL, PERSONAL, left_out
 from batchpipe.scaffold.sources import read_source
 
@@ -71,7 +75,7 @@ def test_it_says_what_it_chose_and_leaves_out_labels_and_personal_data(tmp_path:
 )
 def test_a_column_is_judged_by_its_name(column: str, labels: tuple[str, ...], reason: str | None) -> None:
     with duckdb.connect() as session:
-        found = left_out(session, f"(SELECT 'some text' AS \"{column}\")", [column], labels)
+        found = left_out(session, f"(SELECT 'some text' AS \"{column}\")", {column: "VARCHAR"}, labels)
     assert found.get(column) == reason
 
 
@@ -141,3 +145,57 @@ def test_what_the_engine_cannot_read_is_told_with_the_way_out(tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"cannot read the file|needs its extension excel") as raised:
         read_source(tmp_path, tmp_path / "rows.xlsx")
     assert ("INSTALL excel" in str(raised.value.hint)) == ("excel" not in here)
+
+
+@pytest.mark.parametrize(
+    ("content", "option", "said"),
+    [
+        ("id,text\n1,Grüße\n2,Ärger\n".encode("latin-1"), ", encoding = 'latin-1'", "it is read as latin-1"),
+        ("id,text\n1,Grüße\n2,Ärger\n".encode("utf-16"), ", encoding = 'utf-16'", "it is read as utf-16"),
+        ("id,text\n1,Hello\n2,Bye\n".encode("utf-16-le"), ", encoding = 'utf-16'", "it is read as utf-16"),
+        (b"id,text\n1," + b"x" * 2_500_000 + b"\n2,y\n", ", max_line_size = ", "more than 2 MB"),
+    ],
+    ids=["latin-1", "utf-16", "utf-16 without a mark", "long line"],
+)
+def test_a_file_is_read_in_its_encoding_and_with_its_long_lines(
+    tmp_path: Path, content: bytes, option: str, said: str
+) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    made = new_pipeline("rows", root=tmp_path, source=tmp_path / "rows.csv")
+    query = tomllib.loads((tmp_path / "pipelines" / "rows.toml").read_text(encoding="utf-8"))["input"]["query"]
+    assert f"read_csv('rows.csv'{option}" in query
+    assert (made.key, len(made.notes), said in made.notes[0]) == (("id",), 1, True)
+
+
+def test_bytes_that_are_no_text_are_left_out_of_the_prompt(tmp_path: Path) -> None:
+    with duckdb.connect() as session:
+        session.execute(
+            f"COPY (SELECT range AS id, 'x' || range AS text, '\\xAA'::BLOB AS raw, 'abc'::BLOB AS words "
+            f"FROM range(3)) TO '{tmp_path}/rows.parquet'"
+        )
+    made = new_pipeline("rows", root=tmp_path, source=tmp_path / "rows.parquet")
+    assert (made.shown, dict(made.left_out)) == (("text", "words"), {"raw": "its bytes are no text"})
+
+
+def test_a_folder_and_an_address_are_no_file(call: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").mkdir()
+    for given, said in (("rows.csv", "this is a folder"), ("https://example.org/rows.csv", "this is an address")):
+        ended = call("new", "rows", "--input", given)
+        assert (ended.code, said in ended.talk) == (2, True), ended.talk
+
+
+def test_a_file_of_hundreds_of_columns_needs_no_more_memory_than_others(tmp_path: Path) -> None:
+    """Counting the distinct values of all columns at once took 24 MB a column."""
+    lines = [",".join(f"{each}{number}" for number in range(300)) for each in ("c", "v", "w")]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import resource\n"
+        "from pathlib import Path\n"
+        "from batchpipe.scaffold import new_pipeline\n"
+        "new_pipeline('rows', root=Path('.'), source=Path('rows.csv'))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1_500_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ Render: TypeAlias = Callable[[Mapping[str, Any]], Message]
 BLOCK_ROWS = 5_000
 WINDOW_ROWS = 100_000
 MAX_SHOWN_ANSWER = 4_000
+MAX_SHOWN_KEY = 100
 
 # The columns of a rendered row with pyarrow's names of their types; then SQL in the place of the file where no row is
 # rendered.
@@ -121,13 +123,37 @@ def _write(
         for block in _blocks(connection, snapshot, read, windows, with_parts=bool(resolved.panels)):
             if watch is not None:
                 watch(Phase(name="rendering", done=done, total=total))
-            if resolved.panels:
-                rows = _rendered_with_parts(block, read, resolved, cache_marks, older_recipes)
-            else:
-                rows = _rendered(block, read, resolved, cache_marks, older_recipes, [])
+            try:
+                if resolved.panels:
+                    rows = _rendered_with_parts(block, read, resolved, cache_marks, older_recipes)
+                else:
+                    rows = _rendered(block, read, resolved, cache_marks, older_recipes, [])
+            except TemplateError as error:
+                raise _error_of_row(error, connection, resolved, snapshot, block, read[0]) from error
             writer.write_table(pyarrow.table(rows, schema=schema))
             done += len(block)
     modes.settle(path)
+
+
+def _error_of_row(
+    error: TemplateError,
+    connection: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    block: list[tuple[Any, ...]],
+    read: RowValues,
+) -> TemplateError:
+    """Return the error of the first row of `block` that does not render, with the row's key."""
+    for position, _, _, _, _, _, _, *values in block:
+        try:
+            resolved.templates.render(read.row(values[: len(read.names)]))
+        except TemplateError as found:
+            row = connection.execute(f"SELECT key FROM {snapshot.relation} WHERE position = $1", [position]).fetchone()
+            texts = json.loads(row[0]) if row else []
+            shown = str(texts[0]) if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
+            what = f"{found.what} (the row with the key {shown[:MAX_SHOWN_KEY]})"
+            return TemplateError(what, where=found.where or "", hint=found.hint or "")
+    return error
 
 
 def render_row(
