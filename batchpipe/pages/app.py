@@ -155,7 +155,9 @@ def _known(
 
     if wait_seconds is None:
         return site.soon(key, read, fresh=page.fresh or page.live)
-    return site.read(key, read, wait_seconds=wait_seconds, fresh=page.fresh or page.live)
+    if page.live:
+        return site.live(key, read, wait_seconds=wait_seconds)
+    return site.read(key, read, wait_seconds=wait_seconds, fresh=page.fresh)
 
 
 def _body(

@@ -2,7 +2,7 @@
 something has changed.
 
 A page never waits long: what is not there within a moment is fetched by the page itself. A query that took t is not
-repeated for 20 t, and a file that did not change is not opened.
+repeated for 20 t, also where it gave way to somebody who writes, and a file that did not change is not opened.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from batchpipe.store.database import Session, Work
 
 WAIT_SECONDS = 2.0
 SOON_SECONDS = 0.25
+LIVE_SECONDS = 1.0
 REPEAT_AFTER = 20.0
 FRESH_SECONDS = 15.0
 MOST_KEPT = 200
@@ -65,6 +66,7 @@ class Site:
     at_end: list[Callable[[], None]] = field(default_factory=list, init=False)
     _known: dict[Hashable, Known[Any]] = field(default_factory=dict, init=False)
     _under_way: dict[Hashable, Future[Known[Any]]] = field(default_factory=dict, init=False)
+    _again_at: dict[Hashable, float] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS), init=False)
 
@@ -134,13 +136,27 @@ class Site:
         known, stamp = self._known.get(key), self.stamp()
         if known is not None:
             same = known.stamp == stamp and not (fresh and known.age_seconds > FRESH_SECONDS)
-            if same or known.age_seconds < REPEAT_AFTER * known.took:
+            late = time.monotonic() < self._again_at.get(key, 0.0)
+            if same or late or known.age_seconds < REPEAT_AFTER * known.took:
                 return known
         try:
             if wait_seconds >= SOON_SECONDS * 2 and getattr(_inside, "pool", False):
                 return self._measured(key, function, stamp)  # a thread of the pool never waits for another one
             return self._begun(key, function, stamp).result(wait_seconds)
         except LockedError:
+            if known is None:
+                raise
+            return known
+
+    def live(self, key: Hashable, function: Callable[[], Value], *, wait_seconds: float) -> Known[Value]:
+        """Return what `function` returns for a page that asks again by itself.
+
+        Where something is known and it takes longer than a moment to read it anew, the page gets what is known.
+        """
+        known = self._known.get(key)
+        try:
+            return self.read(key, function, wait_seconds=wait_seconds if known is None else LIVE_SECONDS, fresh=True)
+        except TimeoutError:
             if known is None:
                 raise
             return known
@@ -157,6 +173,7 @@ class Site:
         """Let everything be read anew, after something was written from a page."""
         with self._guard:
             self._known.clear()
+            self._again_at.clear()
 
     def close(self) -> None:
         """End what is under way, and what pages have kept open."""
@@ -183,10 +200,16 @@ class Site:
             if partial:
                 return known
             with self._guard:
+                self._again_at.pop(key, None)
                 while len(self._known) >= MOST_KEPT:
                     self._known.pop(next(iter(self._known)))
                 self._known[key] = known
             return known
+        except LockedError:
+            with self._guard:
+                if key in self._known:  # what was never read is tried again at once
+                    self._again_at[key] = time.monotonic() + REPEAT_AFTER * (time.thread_time() - began)
+            raise
         finally:
             _inside.partial = outer or _inside.partial
             with self._guard:

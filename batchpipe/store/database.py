@@ -27,7 +27,7 @@ from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.disk import disk_error, is_of_storage, storage_error
-from batchpipe.store.giving_way import giving_way, want_to_write
+from batchpipe.store.giving_way import give_way_first, giving_way, want_to_write
 from batchpipe.store.migration import (
     apply_migrations,
     empty_database,
@@ -145,6 +145,8 @@ class Database:
             with _empty_ledger(work, self.clock()) as session:
                 yield session
             return
+        if self.gives_way:
+            give_way_first(self.folder)
         if not self._migrated:
             self._migrate(work)
         with self._attached(work, read_only=True):

@@ -19,12 +19,23 @@ from batchpipe.common.errors import LockedError
 
 NAME = "wanted"
 LOOK_SECONDS = 0.05
+# Whoever waits says so again between its tries, which are three quarters of a second apart at most.
+WANTED_SECONDS = 0.8
 
 
 def want_to_write(folder: Path) -> None:
     """Say in the working folder that somebody waits to write. Where that cannot be said, readers do not give way."""
     with contextlib.suppress(OSError):
         (folder / NAME).touch()
+
+
+def give_way_first(folder: Path) -> None:
+    """Raise LockedError where somebody waits to write at this moment: else one reader after the other would go first.
+
+    A clock that was set back makes nobody wait.
+    """
+    if 0 <= time.time() - _wanted_at(folder) < WANTED_SECONDS:
+        raise _goes_first(folder)
 
 
 @contextmanager
@@ -45,11 +56,15 @@ def giving_way(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[
     except duckdb.InterruptException as error:
         if not gave_way.is_set():
             raise
-        what = "somebody waited to write into the database, and goes first"
-        raise LockedError(what, where=str(folder.parent), hint="Look again in a moment.") from error
+        raise _goes_first(folder) from error
     finally:
         ended.set()
         thread.join()
+
+
+def _goes_first(folder: Path) -> LockedError:
+    what = "somebody waits to write into the database, and goes first"
+    return LockedError(what, where=str(folder.parent), hint="Look again in a moment.")
 
 
 def _wanted_at(folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""One run alone and one beside pages that are polled."""
+"""One run alone and one beside pages that are polled and a desk at which somebody reviews."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 from benchmarks.measure import ROOT, Bench, ProgramError, Size
 
-POLL_SECONDS, DESK_SECONDS = 3.0, 5.0
+POLL_SECONDS, DESK_SECONDS, RETRY_SECONDS = 3.0, 5.0, 0.5
 WAITING = "waiting for batchpipe.duckdb"  # what a run says once it has waited a second
 HELD = 503
 
@@ -29,7 +29,8 @@ class Pair:
     """The CPU seconds of a run alone and of one beside pages; `waits` are its long waits for the database, in words.
 
     `answers` is how often the pages were asked, `slowest_seconds` how long the slowest answer took, `words` how many
-    words were recorded at the desk.
+    words were recorded at the desk, of `said` that were said. `more` is what the run beside the pages did more often
+    than the one alone.
     """
 
     alone: float
@@ -38,6 +39,8 @@ class Pair:
     answers: int
     slowest_seconds: float
     words: int
+    said: int
+    more: Mapping[str, int]
 
     @property
     def ratio(self) -> float:
@@ -47,38 +50,60 @@ class Pair:
     @property
     def line(self) -> str:
         """Return the pair as a line."""
-        pages = f"{self.answers} pages, the slowest {self.slowest_seconds:.2f} s, {self.words} words"
-        return f"alone {self.alone:.2f} s, beside {self.beside:.2f} s of CPU ({self.ratio:.3f}); {pages}"
+        pages = f"{self.answers} pages, the slowest {self.slowest_seconds:.2f} s, {self.words} of {self.said} words"
+        more = ", ".join(f"{number:+} {name}" for name, number in self.more.items()) or "the same steps and statements"
+        return f"alone {self.alone:.2f} s, beside {self.beside:.2f} s of CPU ({self.ratio:.3f}); {pages}; {more}"
 
 
 @dataclass(slots=True, kw_only=True)
 class Browser:
-    """A client that asks for pages as htmx and the desk do, until it is told to end."""
+    """A client that asks for pages as htmx does, and reviews as the desk does, until it is told to end.
+
+    A word that the server could not record yet is sent again, as the desk does: `unsent` holds it.
+    """
 
     url: str
     answers: int = 0
     slowest_seconds: float = 0.0
     words: int = 0
+    said: int = 0
     failures: list[str] = field(default_factory=list)
+    unsent: dict[str, Any] | None = None
     ended: threading.Event = field(default_factory=threading.Event)
-    _opener: OpenerDirector = field(default_factory=lambda: build_opener(HTTPCookieProcessor(CookieJar())))
+    _cookies: CookieJar = field(default_factory=CookieJar)
     _seen: dict[str, str] = field(default_factory=dict)
 
-    def look(self) -> None:
-        """Poll the pages until the end."""
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Poll the pages and review beside them, until the end of the block; then send what is unsent."""
         self._asked(self.url)
-        desk_at = 0.0
-        while not self.ended.is_set():
-            for path in ("/", "/p/bench"):
-                self._poll(path)
-            if time.monotonic() >= desk_at:
-                desk_at = time.monotonic() + DESK_SECONDS
-                self._review()
-            self.ended.wait(POLL_SECONDS)
+        threads = [threading.Thread(target=each, daemon=True) for each in (self._look, self._review_on)]
+        for each in threads:
+            each.start()
+        try:
+            yield
+        finally:
+            self.ended.set()
+            for each in threads:
+                each.join(120)
+            if self.unsent is not None:
+                self._send()
 
     @property
     def _base(self) -> str:
         return self.url.partition("/?")[0]
+
+    def _look(self) -> None:
+        while not self.ended.wait(POLL_SECONDS):
+            for path in ("/", "/p/bench"):
+                self._poll(path)
+
+    def _review_on(self) -> None:
+        while not self.ended.wait(DESK_SECONDS if self.unsent is None else RETRY_SECONDS):
+            if self.unsent is None:
+                self._say()
+            if self.unsent is not None:
+                self._send()
 
     def _poll(self, path: str) -> None:
         """Ask for the body of a page, with the digest of the one that is shown, as htmx does."""
@@ -87,15 +112,22 @@ class Browser:
         if "seen=" in text:
             self._seen[path] = text.partition("seen=")[2][:16]
 
-    def _review(self) -> None:
-        """Take rows at the desk, and say one word."""
+    def _say(self) -> None:
+        """Take rows at the desk, and decide one."""
         found = self._posted("/p/bench/review/take", {"number": 60, "have": []})
         if found.get("rows"):
             row = found["rows"][0]
             hidden = {each["name"]: each["allowed"][0] for each in found["fields"] if each["name"] in row["hidden"]}
-            word = {"id": row["key"], "key": row["key"], "token": row["token"], "changes": {**row["texts"], **hidden}}
-            said = self._posted("/p/bench/review/words", {"words": [word]})
-            self.words += sum(each["outcome"] in ("accepted", "corrected") for each in said.get("results", ()))
+            changes = {**row["texts"], **hidden}
+            self.unsent = {"id": row["key"], "key": row["key"], "token": row["token"], "changes": changes}
+            self.said += 1
+
+    def _send(self) -> None:
+        """Send the word that is unsent; while the database is held, it stays so."""
+        said = self._posted("/p/bench/review/words", {"words": [self.unsent]})
+        if said.get("results"):
+            self.unsent = None
+            self.words += sum(each["outcome"] in ("accepted", "corrected") for each in said["results"])
 
     def _posted(self, path: str, value: Any) -> dict[str, Any]:
         headers = {"origin": self._base, "x-batchpipe": "1", "content-type": "application/json"}
@@ -105,7 +137,8 @@ class Browser:
     def _asked(self, url: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> str:
         began = time.monotonic()
         try:
-            with self._opener.open(Request(url, body, headers or {}), timeout=120) as answer:
+            opener = build_opener(HTTPCookieProcessor(self._cookies))
+            with opener.open(Request(url, body, headers or {}), timeout=120) as answer:
                 text = str(answer.read().decode("utf-8"))
         except HTTPError as error:
             text = ""
@@ -119,6 +152,7 @@ class Browser:
 def run_pair(machine: Bench, size: Size, *, pages_first: bool) -> Pair:
     """Run alone and beside pages, in the order that is asked for."""
     found: dict[bool, float] = {}
+    steps: dict[bool, dict[str, int]] = {}
     waits: tuple[str, ...] = ()
     browser = Browser(url="")
     for with_pages in (True, False) if pages_first else (False, True):
@@ -127,9 +161,11 @@ def run_pair(machine: Bench, size: Size, *, pages_first: bool) -> Pair:
         pipeline.write_text(pipeline.read_text("utf-8") + "\n[review]\nsample = 0.05\n", encoding="utf-8")
         if not with_pages:
             found[False] = machine.batchpipe("alone", size).cpu_seconds
+            steps[False] = _steps(machine)
             continue
         with _pages(machine) as polled:
             found[True] = machine.batchpipe("beside pages", size).cpu_seconds
+            steps[True] = _steps(machine)
         said = (machine.folder / "output.txt").read_text(encoding="utf-8", errors="replace")
         browser = polled
         waits = tuple(line.strip() for line in said.splitlines() if WAITING in line)
@@ -142,7 +178,23 @@ def run_pair(machine: Bench, size: Size, *, pages_first: bool) -> Pair:
         answers=browser.answers,
         slowest_seconds=browser.slowest_seconds,
         words=browser.words,
+        said=browser.said,
+        more={
+            name: steps[True][name] - steps[False][name]
+            for name in sorted(steps[True])
+            if steps[True][name] != steps[False][name]
+        },
     )
+
+
+def _steps(machine: Bench) -> dict[str, int]:
+    """Return how often the run did what its log has: noise of the machine does not touch that it planned once."""
+    said = (machine.folder / "output.txt").read_text(encoding="utf-8", errors="replace")
+    return {
+        "new plans": said.count("planning anew"),
+        "long waits": said.count(WAITING),
+        "batches": said.count("collected "),
+    }
 
 
 @contextmanager
@@ -161,13 +213,8 @@ def _pages(machine: Bench) -> Iterator[Browser]:
     assert process.stdout is not None
     try:
         browser = Browser(url=str(json.loads(process.stdout.readline())["url"]))
-        thread = threading.Thread(target=browser.look, daemon=True)
-        thread.start()
-        try:
+        with browser.looking():
             yield browser
-        finally:
-            browser.ended.set()
-            thread.join(120)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from calls import ask, spawn
+from helpers.reviewed import desk_of
 from projects import BASIC, Project, numbered
 
 from batchpipe.commands.report.report import report
 from batchpipe.common.errors import GateError, ProviderError
+from batchpipe.common.logs import Event
 from batchpipe.common.machine import THIS_MACHINE
+from batchpipe.engine.quality.review import RowReview
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.pipeline_run import PipelineRun
 from batchpipe.engine.run.result import RunResult
@@ -147,3 +150,30 @@ def test_a_row_in_flight_with_a_batch_is_not_asked_again_by_try(project: Project
 def _on(context: Any, machine: Any) -> Any:
     context.machine = machine
     return context
+
+
+def test_a_review_of_a_row_that_was_sent_before_makes_no_new_plan(project: Project) -> None:
+    """Of what a desk says beside a run, only the rows that go up next count."""
+    chunks = "[chunking]\nmax_requests = 2\nmax_in_flight = 1\n\n[review]\nsample = 0.99\n\n[[models]]"
+    project.pipeline(BASIC.replace("[[models]]", chunks))
+    project.rows(numbered(8))
+    said: list[str] = []
+
+    def told(_: str, event: Event) -> None:
+        said.append(event.kind)
+        if said.count("collected") == 1 and event.kind == "collected":
+            with desk_of(project, "every") as desk:
+                row = next(desk.all_rows())
+                assert desk.record([RowReview(number=row.number, document=row.answer, accepted=True)]) == []
+
+    context = project.context()
+    file = load(project.root / "pipelines" / "demo.toml", project.root)
+    run = PipelineRun(context=context, file=file, options=RunOptions(), tell=told, confirm=lambda *_: True)
+    try:
+        (outcome,) = run_pipelines(context, [run], wait_seconds=60.0, show=lambda runs: None)
+    finally:
+        context.close()
+    assert outcome.error is None, outcome.error
+    assert outcome.result.rows["accepted"] == project.requests_sent() == 8
+    assert project.sql("SELECT count(*) FROM ledger.reviews") == [(1,)]
+    assert "overtaken" not in said

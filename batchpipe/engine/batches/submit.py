@@ -138,8 +138,8 @@ class Submitter:
         for chunk_id, chunk in chunks.items():
             with suppress(ChangedFileError):
                 posts[chunk_id] = self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks)
-        self.parts.work.connection.execute("DROP TABLE work.chunk")
         made = dict(zip(posts, self._make_batches(plan, posts, age), strict=True)) if posts else {}
+        self.parts.work.connection.execute("DROP TABLE work.chunk")
         changed = TooLateError("a file has changed since the plan")
         answers = [made.get(chunk_id, changed) for chunk_id in chunks]
         outcomes = [
@@ -166,7 +166,7 @@ class Submitter:
         """Commit what the batches will name, before they are made. An upload may take long: the intent begins anew.
 
         Return why no batch is made, where somebody else has asked for the same meanwhile.
-        Writes `ledger.events`, the raw folder.
+        Reads `work.chunk`. Writes `ledger.events`, the raw folder.
         """
         with self.parts.writing() as session:
             age.begin()
@@ -225,7 +225,6 @@ class Submitter:
         urls = sorted({each.url for each in accounts.values()})
         with self.parts.writing() as session:
             age.begin()
-            refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
             open_now = session.rows(query("open_sizes"), {"base_urls": urls})
             blind = any(each.provider.limits.create == "blind" for each in accounts.values())
             sizes = {size for size, _ in open_now} if blind else set()
@@ -235,6 +234,7 @@ class Submitter:
             drawn = sorted(session.new_id() for _ in chosen)
             chunks = dict(zip(drawn, chosen, strict=True))
             self._fill_chunk(session.one(query("database_id"))[0], chunks)
+            refuse_overtaken(session, self.parts.resolved, plan, self.parts.run_id)
             session.execute(
                 query(
                     "insert_requests", **include_parts(resolved, plan.snapshot), **slots(resolved, "insert_requests")

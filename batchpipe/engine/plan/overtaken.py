@@ -27,12 +27,13 @@ class PlanOvertakenError(Exception):
 
 
 def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: str) -> None:
-    """Compare the due rows with what others have committed since `plan`.
+    """Compare the rows that go up now with what others have committed since `plan`.
 
-    Where nobody else has committed anything, that takes one small statement. A row that a linked pipeline has asked for
-    or that a person has reviewed is left out from now on; what happened under the pipeline's own names the next plan
-    sees by itself.
-    Reads `work.due`, the ledger. Writes `work.left_out`. Raises PlanOvertakenError.
+    Where nobody else has committed anything, that takes one small statement. What others did with rows that were sent
+    before costs nothing, and rows of later chunks are compared when these go up. A row that a linked pipeline has asked
+    for or that a person has reviewed is left out from now on; what happened under the pipeline's own names the next
+    plan sees by itself.
+    Reads `work.chunk`, `work.due`, the ledger. Writes `work.left_out`. Raises PlanOvertakenError.
     """
     since = {"since": plan.seq, "run_id": run_id}
     if not session.one(query("committed_since"), since)[0]:

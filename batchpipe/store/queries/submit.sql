@@ -159,9 +159,9 @@ SELECT pipeline, key_id, NULL, NULL, true FROM ledger.reviews
 WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
 
 -- name: asked_since
--- Whether a due row has a newer request, decision or review, or its request was asked by somebody else.
+-- Whether a row that goes up has a newer request, decision or review, or its request was asked by somebody else.
 WITH newer AS ({newer})
-SELECT count(*) > 0 FROM work.due
+SELECT count(*) > 0 FROM work.chunk
 WHERE key_id IN (SELECT key_id FROM newer)
     OR (fingerprint, rung) IN (SELECT (fingerprint, rung) FROM newer WHERE fingerprint IS NOT NULL)
 
