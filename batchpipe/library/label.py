@@ -19,7 +19,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
 from batchpipe.library.frames import frame_of, write_rows
 from batchpipe.library.label_file import Task, task_of, write_file
-from batchpipe.library.pipeline import Money, dollars
+from batchpipe.library.options import Money, dollars
 from batchpipe.library.project import Project
 from batchpipe.library.runs import Confirm, RunCall, run_file
 from batchpipe.library.surroundings import Surroundings

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchpipe.commands.call.params import declared_params
-from batchpipe.commands.plan.chained import ChainPlanner, waiting_object, waiting_text
-from batchpipe.commands.plan.due_work import work_text
-from batchpipe.commands.plan.plan import plan_object, plan_text
+from batchpipe.commands.plan.chained import ChainPlanner
 from batchpipe.commands.results.rows import Filters, take_rows
-from batchpipe.common.errors import UsageError
-from batchpipe.engine.run.options import RunOptions
 from batchpipe.engine.run.preview import NO_PROMPT_DIFF
-from batchpipe.library.runs import RunCall, run_file
+from batchpipe.library.options import Money, positive, row_options, run_call
+from batchpipe.library.planned import plan_of_planned
+from batchpipe.library.runs import in_thread, run_file
 from batchpipe.library.surroundings import Surroundings
-from batchpipe.library.values import Plan, Result, plan_of
+from batchpipe.library.values import Plan, Result
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Work
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
-
-Money = Decimal | float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +55,22 @@ class Pipeline:
         Raises PipelineError and InputError where the file or its input is wrong.
         """
         file = self._file()
-        options = RunOptions(
-            params=_params(file, params),
+        options = row_options(
+            [file],
             redo=redo,
             keep=keep,
             where=where,
-            limit=_positive(limit),
+            limit=limit,
             retry_failed=retry_failed,
             no_new=no_new,
+            params=params,
         )
         with self.around.context() as context, context.temporary_folder("expected-") as folder:
             planner = ChainPlanner(context=context, folder=folder, due_rows=False, diff=NO_PROMPT_DIFF)
             (planned,) = planner.plans([file], {file.pipeline.name: options})
-        if planned.found is None:
-            assert planned.error is not None, "a pipeline is planned, or an error says why not"
+        if planned.error is not None:
             raise planned.error
-        value, found = plan_object(planned.found), planned.found
-        if planned.waits_for:
-            return plan_of(
-                waiting_object(planned, value),
-                plan_text(found, self._suggest, waiting_text(planned, self._suggest)),
-            )
-        return plan_of(value, plan_text(found, self._suggest, work_text(found.resolved, found.plan)))
+        return plan_of_planned(planned, self.around.suggest)
 
     def run(
         self,
@@ -122,16 +107,7 @@ class Pipeline:
 
         A task that is canceled stops the run within about a second; the same call goes on from there.
         """
-        stop = threading.Event()
-        running = asyncio.get_running_loop().run_in_executor(None, partial(self._stoppable, stop, options))
-        try:
-            found = await asyncio.shield(running)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([running])
-            raise
-        assert found is not None, "only a canceled task stops the run"
-        return found
+        return await in_thread(self._run, options)
 
     def results(
         self, *, where: str | None = None, current: bool = False, review: bool = False, limit: int | None = None
@@ -142,7 +118,7 @@ class Pipeline:
         the rows that answer today's input and prompt, `review` those that a person should look at.
         Raises UsageError where there are no results yet.
         """
-        filters = Filters(where=where, current=current, review=review, limit=_positive(limit))
+        filters = Filters(where=where, current=current, review=review, limit=positive(limit))
         work = Work.open()
         try:
             work.connection.execute("RESET memory_limit; RESET threads")
@@ -153,80 +129,9 @@ class Pipeline:
             raise
         return work.connection.cursor().sql("SELECT * FROM work.taken")
 
-    def _stoppable(self, stop: threading.Event, options: Mapping[str, Any]) -> Result | None:
-        """Run in a thread of an event loop; return None where the run was stopped."""
-        with contextlib.suppress(KeyboardInterrupt):
-            return self._run(stop, **options)
-        return None
-
-    def _run(
-        self,
-        stop: threading.Event,
-        *,
-        max_usd: Money | None = None,
-        wait: bool | float | timedelta = True,
-        limit: int | None = None,
-        pilot: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        progress: bool | None = None,
-        **options: Any,
-    ) -> Result:
+    def _run(self, stop: threading.Event, **options: Any) -> Result:
         file = self._file()
-        asked = RunOptions(
-            params=_params(file, params),
-            max_usd=dollars(max_usd),
-            no_wait=wait is False,
-            limit=_positive(limit),
-            pilot=_positive(pilot, "pilot"),
-            **options,
-        )
-        call = RunCall(options=asked, wait_seconds=_seconds(wait), progress=progress, stop=stop)
-        return run_file(self.around, file, call)
+        return run_file(self.around, file, run_call([file], stop, **options))
 
     def _file(self) -> PipelineFile:
         return self.around.load(self.path)
-
-    def _suggest(self, words: str) -> str:
-        """Return a command to type that does the same."""
-        return f"batchpipe {words}" + (f" {self.around.options}" if self.around.options else "")
-
-
-def dollars(given: Money | None) -> Decimal | None:
-    """Return an amount of US dollars. Raises UsageError for what is none."""
-    if given is None:
-        return None
-    try:
-        value = Decimal(str(given).removeprefix("$"))
-    except InvalidOperation:
-        value = Decimal(-1)
-    if isinstance(given, bool) or not value.is_finite() or value < 0:
-        hint = "Write US dollars, like max_usd=2.50."
-        raise UsageError(f"{given!r} is not an amount of money", where="max_usd", hint=hint)
-    return value
-
-
-def _params(file: PipelineFile, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters of the input query. Raises UsageError for one that the file does not declare."""
-    return dict(declared_params([file], given or {}, where="params"))
-
-
-def _positive(number: int | None, name: str = "limit") -> int | None:
-    if number is not None and (isinstance(number, bool) or number < 1):
-        raise UsageError(
-            f"{number!r} is not a number of rows", where=name, hint=f"Write 1 or more, or leave {name} out."
-        )
-    return number
-
-
-def _seconds(wait: bool | float | timedelta) -> float | None:
-    """Return how long a run waits in seconds; None for to the end. Raises UsageError for what is no duration."""
-    if isinstance(wait, bool):
-        return None
-    seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
-    if not 0 <= seconds < float("inf"):
-        hint = "Write True, False, seconds, or a datetime.timedelta."
-        raise UsageError(f"{wait!r} is not a duration", where="wait", hint=hint)
-    return float(seconds)
-
-
-Suggest = Callable[[str], str]

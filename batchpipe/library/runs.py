@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from batchpipe.commands.run.notices import tell_ends
 from batchpipe.commands.run.result import Ended, result_object
@@ -20,6 +23,7 @@ from batchpipe.library.values import Result, result_of
 from batchpipe.pipeline.model import PipelineFile
 
 Confirm = Callable[[Resolved, DuePlan], bool]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +54,40 @@ def run_file(around: Surroundings, file: PipelineFile, call: RunCall) -> Result:
         run = PipelineRun(context=context, file=file, options=call.options, tell=observed.tell, confirm=call.confirm)
         run_pipelines(context, [run], wait_seconds=call.wait_seconds, show=observed.show)
         observed.show([run])
-        ended = Ended(result=run.ended(), table=file.pipeline.table, gate_hint=run.gate_hint, summary=run.summary)
+        ended, result = ended_result(run)
         if around.settings.notify is not None:
             tell_ends(context, [ended], {run.name: file.pipeline.names}, LOGGER.warning)
     if run.error is not None:
         raise run.error
-    return result_of(result_object(ended), ended.gate_hint if ended.result.gate is not None else None)
+    return result
+
+
+def ended_result(run: PipelineRun) -> tuple[Ended, Result]:
+    """Return how a run ended, as a command prints it and as a program gets it."""
+    result, table = run.ended(), run.file.pipeline.table
+    ended = Ended(result=result, table=table, gate_hint=run.gate_hint, summary=run.summary)
+    return ended, result_of(result_object(ended), ended.gate_hint if result.gate is not None else None)
+
+
+async def in_thread(function: Callable[..., Value], options: Mapping[str, Any]) -> Value:
+    """Call `function` with an event that stops it and with `options`, in a thread, so that the event loop goes on.
+
+    A task that is canceled sets the event, waits for the end of the call, and raises CancelledError.
+    """
+    stop = threading.Event()
+
+    def call() -> Value | None:
+        """Call the function; return None where it was stopped."""
+        with contextlib.suppress(KeyboardInterrupt):
+            return function(stop, **options)
+        return None
+
+    running = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        found = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])
+        raise
+    assert found is not None, "only a canceled task stops the run"
+    return found

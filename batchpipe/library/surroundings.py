@@ -38,6 +38,10 @@ class Surroundings:
         """Return the pipeline file at `path`, under the budget of the whole project. Raises PipelineError."""
         return load(path, self.root, self.settings.budget)
 
+    def suggest(self, words: str) -> str:
+        """Return a command to type that does the same."""
+        return f"batchpipe {words}" + (f" {self.options}" if self.options else "")
+
     @contextmanager
     def context(self, wait_seconds: float = WAIT_SECONDS) -> Iterator[Context]:
         """Open the surroundings of the engine for one call, and close them at its end.

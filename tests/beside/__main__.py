@@ -2,9 +2,9 @@
 
 Each pair is a first run of the same rows (200,000) in a new project, once alone and once beside `batchpipe ui`, which a
 client asks as a browser with three open pages does: the first page and the pipeline's page every three seconds, rows to
-review and one word every five. It prints the CPU of both, how long the run waited for the database at most, and what the
-run beside pages did more often than the one alone. Exit 1 where the median of the pairs (7) is above 1.05, where a run
-waited more than a second, planned anew because of a word, or where a word was lost.
+review and one word every five. It prints the CPU of both, how long the run waited for the database at most, and what
+the run beside pages did more often than the one alone. Exit 1 where the median of the pairs (7) is above 1.05, where a
+run waited more than a second, planned anew because of a word, or where a word was lost.
 
 Take it on a machine that does nothing else. New plans and lost words do not depend on the machine.
 """
