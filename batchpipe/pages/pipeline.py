@@ -42,6 +42,7 @@ from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.queries import query as statement
 
 CHANGED_ROWS = 30
+_BEING_COUNTED = Section(title="Rows", blocks=[Sentences(found=["The rows are being counted …"], tone="soft")])
 _BEING_READ = Section(blocks=[Sentences(found=["The report is being read …"], tone="soft")])
 
 
@@ -52,23 +53,31 @@ def overview_sections(site: Site, query: Query) -> Sequence[Section]:
     """
     named = named_pipeline(site, query.pipeline)
     later = site.soon(("report", named.name), lambda: read_report(site, named), fresh=True)
-    status = site.read(("status", named.name), lambda: _read_status(site, named), fresh=True).value
+    known = site.soon(("status", named.name), lambda: _read_status(site, named), fresh=True)
     again = site.call.suggest(f"eval {named.name} --models all")
     sections = list(report_sections(later.value, named.file, SERVED, again)) if later is not None else [_BEING_READ]
-    head: list[Block] = [Picture(chart=states_chart(named.name, status.rows)), states_legend()]
-    lines = [each.strip() for each in wait_lines(status.troubles, named.name, site.call.suggest)]
-    lines += [f"It waits: {status.waits}."] if status.waits else []
-    lines += [f"The run of {status.holder} holds the pipeline."] if status.holder else []
-    head += [Sentences(found=lines)] if lines else []
-    if status.paused:
-        head.append(Command(words="It is paused; to go on:", command=site.call.suggest(f"run {named.name} --resume")))
-    sections.insert(1, Section(title="Rows", blocks=head))
+    if known is None:
+        return [*sections[:1], _BEING_COUNTED, *sections[1:]]
+    status: Status = known.value
+    sections.insert(1, Section(title="Rows", blocks=_standing(site, named, status)))
     flying: list[Block] = [in_flight_table([(named.name, each) for each in status.batches], named=False)]
     if status.batches and not site.door.read_only:
         flying.append(_cancel(named.name, status))
     sections.insert(3, Section(title="At the provider", blocks=flying, half=True))
     sections.insert(4, Section(title="Orders and budget", blocks=_orders(site, named, status), half=True))
     return sections
+
+
+def _standing(site: Site, named: Named, status: Status) -> list[Block]:
+    """Return how the rows stand, and what the pipeline waits for."""
+    found: list[Block] = [Picture(chart=states_chart(named.name, status.rows)), states_legend()]
+    lines = [each.strip() for each in wait_lines(status.troubles, named.name, site.call.suggest)]
+    lines += [f"It waits: {status.waits}."] if status.waits else []
+    lines += [f"The run of {status.holder} holds the pipeline."] if status.holder else []
+    found += [Sentences(found=lines)] if lines else []
+    if status.paused:
+        found.append(Command(words="It is paused; to go on:", command=site.call.suggest(f"run {named.name} --resume")))
+    return found
 
 
 def overview_value(site: Site, query: Query) -> dict[str, Any]:

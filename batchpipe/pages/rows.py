@@ -16,7 +16,7 @@ from batchpipe.commands.report.rows import cell_text
 from batchpipe.commands.results.rows import Filters, python_rows, rows_object, take_rows, taken_keys
 from batchpipe.commands.show.html import history_sections
 from batchpipe.commands.show.row_history import RowHistory
-from batchpipe.commands.show.show import read_history
+from batchpipe.commands.show.show import read_history, read_stored
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.ledger.overview import failed_by_error, failed_rows
 from batchpipe.html.blocks import Block, Cell, Chips, Command, Pager, Search, Section, Sentences, Table, Text
@@ -59,8 +59,18 @@ def rows_value(site: Site, query: Query) -> dict[str, Any]:
 
 
 def row_sections(site: Site, query: Query) -> Sequence[Section]:
-    """Return the story of one row."""
-    return history_sections(_history(site, query), site.call.suggest, with_rows=True)
+    """Return the story of one row. What the ledger has is a lookup; what the next run would do takes a look at the
+    whole input, and comes with a later look.
+    """
+    key = ("history", query.pipeline, query.path["key"])
+    whole = site.soon(key, lambda: _history(site, query), fresh=True)
+    if whole is not None:
+        return history_sections(whole.value, site.call.suggest, with_rows=True)
+    with site.context() as context, closing(context.work()) as work:
+        stored = read_stored(context, work, site.file(query.pipeline), [query.path["key"]])
+    if stored is None:
+        return history_sections(site.read(key, lambda: _history(site, query)).value, site.call.suggest, with_rows=True)
+    return history_sections(stored, site.call.suggest, with_rows=True, being_read=True)
 
 
 def row_value(site: Site, query: Query) -> dict[str, Any]:

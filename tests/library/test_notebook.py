@@ -25,7 +25,7 @@ def examples(tmp_path: Path) -> list[str]:
         shutil.copytree(CHECKOUT / name, tmp_path / name)
     (tmp_path / "batchpipe.toml").touch()
     found = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     return found
 
 
@@ -39,11 +39,17 @@ def test_the_examples_run_as_a_script_and_in_a_notebook(tmp_path: Path) -> None:
     assert "done" in script.stdout
     v4: Any = nbformat.v4
     notebook = v4.new_notebook()
-    sources = [*blocks, "plan", "import asyncio; asyncio.get_running_loop().is_running()", "await triage.run_async()"]
+    sources = [
+        *blocks,
+        "plan",
+        "import asyncio; asyncio.get_running_loop().is_running()",
+        "await project.run_async(['ticket_triage'])",
+    ]
     notebook.cells = [v4.new_code_cell(each) for each in sources]
     nbclient.NotebookClient(notebook, timeout=90, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    second, plan, loop, result = notebook.cells[1:]
+    second, several, plan, loop, result = notebook.cells[1:]
     assert any("<pre>" in str(each.get("data", {}).get("text/html")) for each in second.outputs)
+    assert "meeting_digests done" in "".join(each.get("text", "") for each in several.outputs)
     assert "<table>" in plan.outputs[0]["data"]["text/html"]
     assert loop.outputs[0]["data"]["text/plain"] == "True"
     assert "<table>" in result.outputs[-1]["data"]["text/html"]

@@ -122,7 +122,7 @@ def until(page: Page, holds: Callable[[], bool]) -> None:
 def read(page: Page, url: str) -> None:
     """Open a page, and wait until everything is read."""
     page.goto(url)
-    until(page, lambda: "being read" not in page.inner_text("main") and "being chosen" not in page.inner_text("main"))
+    until(page, lambda: not any(f"being {word} …" in page.inner_text("main") for word in ("read", "chosen", "counted")))
 
 
 def shot(page: Page, name: str) -> None:

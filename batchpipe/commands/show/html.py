@@ -33,8 +33,13 @@ COLOURS = {
 LEFT_OUT = "The row's input and prompt are left out: add --with-rows to have them in the file."
 
 
-def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_rows: bool) -> list[Section]:
-    """Return the sections of a row's story. Only `with_rows` shows its input and its prompt."""
+def history_sections(
+    found: RowHistory, suggest: Callable[[str], str], *, with_rows: bool, being_read: bool = False
+) -> list[Section]:
+    """Return the sections of a row's story. Only `with_rows` shows its input and its prompt.
+
+    `being_read`: the present input is not there yet.
+    """
     left: list[Block] = [Pairs(found=_state(found))]
     if with_rows and found.now is not None:
         inputs: list[tuple[str, Text]] = [(name, value or "") for name, value in found.now.input.items()]
@@ -44,7 +49,9 @@ def history_sections(found: RowHistory, suggest: Callable[[str], str], *, with_r
         left.append(Pairs(found=[(name, _value(value)) for name, value in found.output.items()]))
     if found.vote is not None:
         left += vote_blocks(found.vote)
-    if found.now is None:
+    if being_read:
+        left.append(Sentences(found=["The present input is being read …"], tone="soft"))
+    elif found.now is None:
         problem = f"The input could not be read: {found.problem}" if found.problem else None
         left.append(Sentences(found=[problem or "The row is not in the input any more; its answer is kept."]))
     else:

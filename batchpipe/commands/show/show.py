@@ -74,12 +74,9 @@ def read_history(
 
     Reads the ledger, the output table. Raises UsageError for an unknown key.
     """
-    wanted = possible_keys(work, file, key)
     names = _names(file)
     with context.database.reading(work) as session:
-        for given in [json.loads(each) for each in wanted]:
-            wanted += [each for each in written_keys(session, names, given) if each not in wanted]
-        known = [each for each in wanted if _is_known(session, names, each)]
+        wanted, known = _wanted_keys(session, work, file, key)
     reading = read_row(context, work, file, params, known or wanted)
     chosen = known[0] if known else reading.key
     made = made_of(context, file, params, json.loads(reading.key)) if reading.row is not None and reading.key else ()
@@ -87,6 +84,24 @@ def read_history(
         if chosen is None:
             raise _unknown(session, file, names, wanted[0], reading)
         return replace(_history(session, file, names, chosen, reading), made_of=made)
+
+
+def read_stored(context: Context, work: Work, file: PipelineFile, key: Sequence[str]) -> RowHistory | None:
+    """Return what the ledger has of a row, without the present input; None where it has no such row.
+
+    Reads the ledger, the output table. Raises UsageError where the texts cannot be a key.
+    """
+    with context.database.reading(work) as session:
+        _, known = _wanted_keys(session, work, file, key)
+        return _history(session, file, _names(file), known[0], Reading()) if known else None
+
+
+def _wanted_keys(session: Session, work: Work, file: PipelineFile, key: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the keys that `key` may mean, the likeliest first, and those of them that the ledger has."""
+    wanted, names = possible_keys(work, file, key), _names(file)
+    for given in [json.loads(each) for each in wanted]:
+        wanted += [each for each in written_keys(session, names, given) if each not in wanted]
+    return wanted, [each for each in wanted if _is_known(session, names, each)]
 
 
 def possible_keys(work: Work, file: PipelineFile, key: Sequence[str]) -> list[str]:
