@@ -39,17 +39,13 @@ def test_the_examples_run_as_a_script_and_in_a_notebook(tmp_path: Path) -> None:
     assert "done" in script.stdout
     v4: Any = nbformat.v4
     notebook = v4.new_notebook()
-    sources = [
-        *blocks,
-        "plan",
-        "import asyncio; asyncio.get_running_loop().is_running()",
-        "await project.run_async(['ticket_triage'])",
-    ]
+    loop = "import asyncio; asyncio.get_running_loop().is_running()"
+    sources = [*blocks, "plan", loop, "await project.run_async(['ticket_triage'])"]
     notebook.cells = [v4.new_code_cell(each) for each in sources]
     nbclient.NotebookClient(notebook, timeout=90, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    second, several, plan, loop, result = notebook.cells[1:]
+    second, several, plan, looped, result = notebook.cells[1:]
     assert any("<pre>" in str(each.get("data", {}).get("text/html")) for each in second.outputs)
     assert "meeting_digests done" in "".join(each.get("text", "") for each in several.outputs)
     assert "<table>" in plan.outputs[0]["data"]["text/html"]
-    assert loop.outputs[0]["data"]["text/plain"] == "True"
+    assert looped.outputs[0]["data"]["text/plain"] == "True"
     assert "<table>" in result.outputs[-1]["data"]["text/html"]
