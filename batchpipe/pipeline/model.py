@@ -284,6 +284,7 @@ class PipelineFile(Frozen):
     `query`: the text of the input query, whether the pipeline file or a `query_file` holds it. `schema_content`: the
     parsed `schema_file`. `lines`: the line of each key, by its path as people write it. `evaluates`: for a pipeline
     that was made for an evaluation, which has no output table, the names of the pipeline that it evaluates.
+    `learner`: then that pipeline, where it has a local model, which templates may ask.
     `section`: the table that holds a judge's prompt and models, such as `eval.fields.summary`. `project_budget`: what
     all pipelines of the project may spend together. `in_realtime`: this
     call asks every rung in realtime, whatever the file says.
@@ -296,6 +297,7 @@ class PipelineFile(Frozen):
     schema_content: Mapping[str, Any] | None = None
     lines: Mapping[str, int] = Field(default_factory=dict, repr=False)
     evaluates: tuple[str, ...] = ()
+    learner: Pipeline | None = None
     section: str = ""
     project_budget: Budget = Budget()
     in_realtime: bool = False

@@ -14,6 +14,7 @@ from batchpipe.media.content import content_name
 from batchpipe.pipeline.model import Prompt
 from batchpipe.providers import Turn
 from batchpipe.template.environment import CANONICAL_RECIPE, Environment, Members
+from batchpipe.template.hints import listed_values
 from batchpipe.template.media import MediaUse
 from batchpipe.template.names import FIELDS, ROW, KnownNames, Usage, Walker
 from batchpipe.template.references import near
@@ -213,10 +214,12 @@ def compile_templates(
     if prompt.user is None and prompt.user_text is None:
         compiler.problem("there is no user prompt", where("[prompt]"), "Write `user` or `user_text`.")
     turns = compiler.turns(prompt.turns, queries)
+    compiler.environment.listed |= listed_values(fields)
     names = KnownNames(
         columns=frozenset(columns),
         constants=frozenset(vars) | frozenset(queries),
         fields=frozenset(fields),
+        listed=frozenset(compiler.environment.listed),
         globals=frozenset(compiler.environment.globals),
     )
     parts = {name: compiler.usage(name, names) for name in (system, user) if name is not None}
@@ -245,9 +248,14 @@ def compile_templates(
         sources=tuple(sorted(sources.items())),
         turns=turns,
         places=compiler.sources.places,
-        system_is_static=not (system_usage.columns or system_usage.row or system_usage.dynamic),
+        system_is_static=_is_static(system_usage),
         constants=constants,
     )
+
+
+def _is_static(usage: Usage) -> bool:
+    """Return whether a template gives every row the same text."""
+    return not (usage.columns or usage.row or usage.dynamic or usage.hints)
 
 
 def _columns(usage: Usage, names: KnownNames) -> frozenset[str]:
@@ -263,6 +271,7 @@ def _merged(usages: Collection[Usage]) -> Usage:
         total.columns |= usage.columns
         total.constants |= usage.constants
         total.media |= usage.media
+        total.hints |= usage.hints
         total.all_columns |= usage.all_columns
         total.row |= usage.row
         total.dynamic |= usage.dynamic

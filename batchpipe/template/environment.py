@@ -15,8 +15,7 @@ from jinja2 import DictLoader, StrictUndefined, nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
-from batchpipe.template.media import Marks, with_filters
-from batchpipe.template.media import filters as media_filters
+from batchpipe.template import hints, media
 from batchpipe.template.values import FILTERS, TEXT_FILTERS, joined, of_text, printed, remainder
 
 _REFUSED_GLOBALS = ("lipsum",)
@@ -111,8 +110,9 @@ class Environment(ImmutableSandboxedEnvironment):
         )
         self.sources = sources
         self.recipe = recipe
-        self.marks = Marks()
-        self.filters |= media_filters(self.marks)
+        self.marks = media.Marks()
+        self.listed: dict[str, list[object]] = {}  # the values of the fields that a template may ask likely() of
+        self.filters |= media.filters(self.marks) | hints.filters(self.listed, Members)
         for name in _REFUSED_GLOBALS:
             del self.globals[name]
         for name in _REFUSED_FILTERS:
@@ -127,6 +127,7 @@ class Environment(ImmutableSandboxedEnvironment):
         """Return an environment of the same templates and `constants` in which values are printed by `recipe`."""
         made = Environment(self.sources, recipe)
         made.globals.update(constants)
+        made.listed |= self.listed
         made.fresh_modules = self.fresh_modules
         return made
 
@@ -155,7 +156,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """Parse a template; the operator `~` becomes a filter, since Jinja's own uses `str`."""
-        tree = with_filters(super()._parse(source, name, filename))
+        tree = hints.with_filters(media.with_filters(super()._parse(source, name, filename)))
         return tree if self.recipe == FIRST_RECIPE else _without_concatenation(tree)
 
 

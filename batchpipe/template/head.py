@@ -7,6 +7,7 @@ from collections.abc import Collection
 import jinja2
 from jinja2 import nodes
 
+from batchpipe.template import hints
 from batchpipe.template.media import FILTERS
 
 _ELSEWHERE = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block, nodes.Macro)
@@ -42,7 +43,7 @@ def _is_static(node: nodes.Node, constants: Collection[str]) -> bool:
     if any(isinstance(each, _ELSEWHERE) for each in node.find_all(nodes.Node)):
         return False
     filters = [*node.find_all(nodes.Filter), *([node] if isinstance(node, nodes.Filter) else [])]
-    if any(each.name in FILTERS for each in filters):
+    if any(each.name in FILTERS or each.name in hints.FILTERS for each in filters):
         return False
     names = [*node.find_all(nodes.Name), *([node] if isinstance(node, nodes.Name) else [])]
     read = {each.name for each in names if each.ctx == "load"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from jinja2 import Environment, nodes
 
+from batchpipe.template import hints
 from batchpipe.template.media import FILTERS, MediaUse, use_of
 from batchpipe.template.references import Reference, aliases, exports, listing, near, tested_names
 
@@ -31,6 +32,7 @@ class KnownNames:
     columns: frozenset[str]
     constants: frozenset[str]  # vars and queries
     fields: frozenset[str]
+    listed: frozenset[str]  # of the fields those whose values are listed
     globals: frozenset[str]  # Jinja's own
 
 
@@ -48,10 +50,10 @@ class TemplateProblem:
 class Usage:
     """What templates use.
 
-    `columns`, `constants`: the names they use. `media`: columns whose values are sent as files. `all_columns`: any
-    column may be used. `row`: `row` is used. `dynamic`: an include has a computed name. `stateful_imports`: an imported
-    template makes a counter or the like. `stored`: the names they set. `problems`: their mistakes. `doubtful`: mistakes
-    unless some template sets the name.
+    `columns`, `constants`: the names they use. `media`: columns whose values are sent as files. `hints`: what they ask
+    the local model for. `all_columns`: any column may be used. `row`: `row` is used. `dynamic`: an include has a
+    computed name. `stateful_imports`: an imported template makes a counter or the like. `stored`: the names they set.
+    `problems`: their mistakes. `doubtful`: mistakes unless some template sets the name.
     """
 
     columns: set[str] = field(default_factory=set)
@@ -59,6 +61,7 @@ class Usage:
     row: bool = False
     constants: set[str] = field(default_factory=set)
     media: dict[MediaUse, None] = field(default_factory=dict)
+    hints: dict[hints.HintUse, None] = field(default_factory=dict)
     dynamic: bool = False
     stateful_imports: bool = False
     stored: set[str] = field(default_factory=set)
@@ -276,6 +279,9 @@ class _TemplateWalk:
         if node.name in FILTERS:
             self._media(node, scope)
             return
+        if node.name in hints.FILTERS:
+            self._hint(node)
+            return
         self._known("filter", node.name, self._environment.filters, node.lineno)
         self._all(list(node.iter_child_nodes()), scope)
 
@@ -289,6 +295,21 @@ class _TemplateWalk:
             return
         self._usage.media[use] = None
         self._all([*node.args, *node.kwargs], scope)
+
+    def _hint(self, node: nodes.Filter) -> None:
+        """Add a call of likely() or near() to what is used."""
+        use = hints.use_of(node)
+        if not self._context:
+            what = f"{use.shown} is about the row, which a template that is imported without context does not see"
+            self._find(node.lineno, what, "Pass what it gives to the macro, or import the template `with context`.")
+        elif use.field is None or use.field in self._names.listed:
+            self._usage.hints[use] = None
+        elif use.field in self._names.fields:
+            what = f"{use.shown}: the values of `{use.field}` are not listed"
+            self._find(node.lineno, what, "Ask for a field with an enum, or a boolean.")
+        else:
+            known = self._names.listed
+            self._find(node.lineno, f"there is no output field `{use.field}`", near(use.field, known, listing(known)))
 
     def _visit_test(self, node: nodes.Test, scope: _Scope) -> None:
         self._known("test", node.name, self._environment.tests, node.lineno)

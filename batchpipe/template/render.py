@@ -15,6 +15,7 @@ from batchpipe.common.errors import TemplateError
 from batchpipe.providers import Block, Message, Turn
 from batchpipe.template.environment import Environment, Members
 from batchpipe.template.head import static_head
+from batchpipe.template.hints import SAID, HintUse, RowHints, StandIns
 from batchpipe.template.media import MediaError, shown_text
 from batchpipe.template.names import ROW, Usage
 from batchpipe.template.texts import PromptText, prompt_text
@@ -47,10 +48,10 @@ class Templates:
     """The compiled templates of one pipeline.
 
     `columns`: the input columns that they use; of those that they send as files, `media`, `texts` has only what is
-    read as text too. `sources`: (name, text) of every template and of what it includes, sorted. `names_used`: the vars
-    and queries that they use. `static_system`: the system prompt, if it is the same for every row. `turns`: what stands
-    between it and the user message. `static_head`: the text that every user message begins with; "" if the system
-    prompt differs by row.
+    read as text too. `hints`: what they ask the local model for. `sources`: (name, text) of every template and of what
+    it includes, sorted. `names_used`: the vars and queries that they use. `static_system`: the system prompt, if it is
+    the same for every row. `turns`: what stands between it and the user message. `static_head`: the text that every
+    user message begins with; "" if the system prompt differs by row.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Templates:
         self.turns = turns
         self.names_used = frozenset(usage.constants)
         self.media = tuple(usage.media)
+        self.hints: tuple[HintUse, ...] = tuple(usage.hints)
         self.texts = columns if not usage.media or usage.all_columns else frozenset(usage.columns)
         self.system_is_static = system_is_static
         self._environment = environment
@@ -106,12 +108,18 @@ class Templates:
             turns=self.turns,
         )
 
-    def render(self, row: Mapping[str, Any]) -> Message:
-        """Return the message of one row, which has at least `columns`.
+    def identity(self, row: Mapping[str, Any]) -> Message:
+        """Return the message that identifies a request of one row: what the local model says has no part in it."""
+        return self.render(row, StandIns()) if self.hints else self.render(row)
+
+    def render(self, row: Mapping[str, Any], hints: RowHints | StandIns | None = None) -> Message:
+        """Return the message of one row, which has at least `columns`; without `hints` no local model says anything.
 
         Raises TemplateError, with the template's line, if the row cannot be rendered.
         """
         names = {**self._globals, **row}
+        if hints is not None:
+            names[SAID] = hints
         if self.media:
             self._environment.marks.blocks.clear()  # of a row that did not render
         if self._with_row:
@@ -122,6 +130,10 @@ class Templates:
         if self.system_is_static or self._system is None:
             return Message(system=self.static_system, user=user)
         return Message(system=self._render(self._system, names), user=user)
+
+    def listed(self, field: str) -> list[object]:
+        """Return the values of a field that likely() may be asked of."""
+        return self._environment.listed[field]
 
     @property
     def turns_text(self) -> str:

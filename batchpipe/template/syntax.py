@@ -23,6 +23,8 @@ LITERAL = "For braces that are plain text write {{ '{{' }}, or put them between 
 
 def syntax_hint(message: str) -> str:
     """Return the edit that most likely mends the mistake that Jinja describes by `message`."""
+    if "() takes " in message:
+        return "Write it so, with nothing computed in the brackets."
     unclosed = re.search(r"innermost block that needs to be closed is '(\w+)'", message)
     if unclosed:
         end = ENDS.get(unclosed[1], f"end{unclosed[1]}")

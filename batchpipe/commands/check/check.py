@@ -144,6 +144,7 @@ def _render_first_rows(resolved: Resolved, source: Source, params: Mapping[str, 
     values = {each.name: quote_identifier(each.name) for each in resolved.input_columns}
     for row in _first_rows(resolved, source, values, params):
         render_row(resolved, row)
+        resolved.templates.identity(row)
 
 
 def _render_true_values(judge: FieldJudge, source: Source) -> None:

@@ -70,7 +70,7 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
     """Return what is sent, and its cost, cache and time, as (name, words); words are empty where there are none."""
     estimate, chunking = plan.estimate, resolved.file.pipeline.chunking
     batches = plan.batches
-    shared = plan.due - plan.requests - plan.followers
+    shared = plan.due - plan.requests - plan.followers - (plan.local.answered if plan.local is not None else 0)
     saved = None
     if estimate.realtime_usd is not None and estimate.cost_usd is not None:
         saved = estimate.realtime_usd - estimate.cost_usd

@@ -19,7 +19,7 @@ from batchpipe.commands.plan.markdown import plan_markdown
 from batchpipe.commands.plan.pilot import held_object
 from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.printing.estimates import estimate_object
-from batchpipe.commands.printing.local_rung import local_text
+from batchpipe.commands.printing.local_rung import hint_text, local_text
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
@@ -102,6 +102,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["in_realtime"] = done.asked
     if done.local is not None:
         value["local"] = asdict(done.local)
+    if found.resolved.templates.hints:
+        value["hints"] = {"model": done.hints, "likely": [asdict(each) for each in found.hint_costs]}
     if found.edits:
         value["edited"] = [asdict(each) for each in found.edits]
     if found.gate is not None:
@@ -157,6 +159,7 @@ def plan_notes(found: Preview, suggest: Callable[[str], str]) -> list[str]:
         lines.append(f"meanwhile under the version before: {sent}{money(found.meanwhile.estimate.cost_usd)}")
     if found.plan.local is not None:
         lines.append(local_text(found.plan.local))
+    lines += [hint_text(each, found.plan.hints) for each in found.hint_costs]
     for edit in found.edits:
         lines.append(f"{safe(edit.what)}: answers stay, and nothing is paid for it")
         again = suggest(f"run {found.resolved.name} --redo {edit.argument}")

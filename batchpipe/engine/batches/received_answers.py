@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from batchpipe.engine.answers.validation import ALONE, AnswerRules, validate_answers, validate_documents
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.engine.resolved.resolve import answer_rules_of
+from batchpipe.engine.resolved.policy import answer_rules_of
 from batchpipe.engine.votes.slots import slots
 from batchpipe.sql.quoting import Sql, quote_list, quote_literal, sql
 from batchpipe.store.queries import query

@@ -248,10 +248,8 @@ class Submitter:
                     "seq": session.seq,
                 },
             )
-            known = (mode or {}) | {
-                "prompt_version": resolved.version.prompt_version,
-                "pilot": plan.held is not None,
-            }
+            known = (mode or {}) | {"local_model": plan.hints} if plan.hints is not None else (mode or {})
+            known |= {"prompt_version": resolved.version.prompt_version, "pilot": plan.held is not None}
             for data in session.dictionaries(query("chunk_event_data"), {"deviations": DEVIATIONS_OF_90_PERCENT}):
                 chunk_id = data.pop("chunk_id")
                 data["rung"] = resolved.rung_of(data["rung"])

@@ -58,7 +58,8 @@ class Asker:
 
         known = resolved.provider_of(request.settings)
         provider = context.providers_of(resolved.file).named(known.name)
-        endpoint = {} if known.endpoint is None else {"endpoint": known.endpoint}
+        further = {} if known.endpoint is None else {"endpoint": known.endpoint}
+        further |= {} if request.local_model is None else {"local_model": request.local_model}
         return self.intents.claim(
             request.custom_id,
             str(request.chunk_id),
@@ -71,7 +72,7 @@ class Asker:
                 "max_usd": None if most is None else f"{most:f}",
                 "provider": known.name,
                 "protocol": known.protocol,
-                **endpoint,
+                **further,
                 "base_url": context.account_url(provider),
                 "key_hash": provider.key_hash,
             },

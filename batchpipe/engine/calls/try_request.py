@@ -24,7 +24,7 @@ class TryRequest:
 
     `fingerprints` is SQL for those by every recipe. `custom_id` is that of the known answer, or of the call to come.
     `chunk_id` is None where the answer is known. `part` tells the samples of a model apart on a rung that votes; it is
-    empty elsewhere.
+    empty elsewhere. `local_model` is the version of the local model that templates asked.
     """
 
     key: str
@@ -37,6 +37,7 @@ class TryRequest:
     custom_id: str
     chunk_id: str | None
     part: str = ""
+    local_model: str | None = None
 
 
 def most_usd(context: Context, resolved: Resolved, request: TryRequest) -> Decimal | None:

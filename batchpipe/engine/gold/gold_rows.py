@@ -112,7 +112,8 @@ def evaluated_file(file: PipelineFile, *, gold: bool) -> PipelineFile:
         given = pipeline.eval.gold.strip()
         text = f"SELECT * FROM {quote_literal(given)}" if DATA_FILE.fullmatch(given) else given
     changed_file = {"pipeline": pipeline.model_copy(update=changed), "query": text}
-    return file.model_copy(update=changed_file | {"evaluates": tuple(pipeline.names)})
+    learner = file.learner or (pipeline if pipeline.local is not None else None)
+    return file.model_copy(update=changed_file | {"evaluates": tuple(pipeline.names), "learner": learner})
 
 
 def gold_fields(source: Source, file: PipelineFile) -> tuple[GoldField, ...]:

@@ -39,9 +39,12 @@ class Lessons:
     weights: Sequence[float]
 
 
-def fill_lessons(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot) -> tuple[int, TrueValues | None]:
+def fill_lessons(
+    context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, *, compared: bool = False
+) -> tuple[int, TrueValues | None]:
     """Fill `work.local_lessons`; return how many there are, and the true values that may test a model.
 
+    `compared`: the rows of `snapshot` are those of an evaluation, and teach nothing either.
     Reads the ledger, `[eval] gold`, `work.true_values`. Writes `work.local_knowledge`, `work.local_gold`,
     `work.local_left_out`, `work.local_lessons`, and what `read_true_values` writes.
     """
@@ -56,6 +59,8 @@ def fill_lessons(context: Context, work: Work, resolved: Resolved, snapshot: Sna
         if gold is not None
         else query("no_local_gold")
     )
+    if compared:
+        connection.execute(query("local_compared", text=text_sql(rung.columns), snapshot=snapshot.relation))
     texts = query("local_gold_texts", text=text_sql(rung.columns), snapshot=snapshot.relation)
     connection.execute(query("local_left_out", gold=texts, same=SAME_TEXT))
     connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT))
@@ -85,7 +90,7 @@ def _fill_knowledge(session: Session, resolved: Resolved, rung: ResolvedLocalRun
 def read_lessons(work: Work, rung: ResolvedLocalRung) -> Lessons:
     """Return the lessons, in the order of their keys' hash. Reads `work.local_lessons`."""
     names = list(rung.fields)
-    chosen = joined(", ", (quote_identifier(_column(place)) for place in range(len(names))))
+    chosen = joined(", ", (quote_identifier(value_column(place)) for place in range(len(names))))
     rows = work.connection.execute(
         sql(
             "SELECT key_id, text, embedding, weight, {chosen} FROM work.local_lessons ORDER BY key_id",
@@ -105,7 +110,8 @@ def read_lessons(work: Work, rung: ResolvedLocalRung) -> Lessons:
     )
 
 
-def _column(place: int) -> str:
+def value_column(place: int) -> str:
+    """Return the column of `work.local_lessons` that holds the field at a place, as a JSON text."""
     return f"value_{place}"
 
 
@@ -119,7 +125,7 @@ def _values(rung: ResolvedLocalRung) -> Sql:
     return joined(
         ", ",
         (
-            sql("{value} AS {name}", value=_value(name), name=quote_identifier(_column(place)))
+            sql("{value} AS {name}", value=_value(name), name=quote_identifier(value_column(place)))
             for place, name in enumerate(rung.fields)
         ),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Work
+from batchpipe.template.hints import HintUse, RowHints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +38,21 @@ class LocalRows(Protocol):
 
     def plan(self, work: Work) -> LocalPlan:
         """Return what was chosen last."""
+
+
+class Hints(Protocol):
+    """Says what templates ask of the local model. `name` is its version, as it is recorded with requests.
+
+    `bytes_of`: how many bytes the values of each call, by field and number, have taken; `rows`: over how many rows.
+    """
+
+    name: str
+    bytes_of: dict[tuple[str, int], int]
+    rows: int
+
+    @property
+    def select(self) -> tuple[Sql, Sql, Sql]:
+        """Return SQL, over the snapshot `s`, for what `of` takes of a row."""
+
+    def of(self, rows: Sequence[tuple[str, str, str | None]], also: Sequence[HintUse] = ()) -> list[RowHints]:
+        """Return the hints of rows, each given by key_id, text and embedding; `also` are calls of other templates."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchpipe.engine.context import Context
+from batchpipe.engine.gold.answered_gold import TrueValues
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.local.choosing import LocalChoice, LocalVersion
 from batchpipe.engine.local.drift import SetAside, find_drift
-from batchpipe.engine.local.knowledge import fill_lessons, read_lessons
+from batchpipe.engine.local.knowledge import SAME_TEXT, fill_lessons, read_lessons
 from batchpipe.engine.local.least import least_confidence
 from batchpipe.engine.local.promise import NO_GOLD, GoldTest, Promise
 from batchpipe.engine.local.versions import (
@@ -28,6 +29,7 @@ from batchpipe.local_model import library
 from batchpipe.local_model.saved import load, save
 from batchpipe.local_model.training import train
 from batchpipe.store.database import Work
+from batchpipe.store.queries import query
 
 # So many answers are the fewest to learn from; then it learns anew when a tenth more have come in.
 FIRST_LESSONS = 100
@@ -45,19 +47,58 @@ class PreparedModel:
     test: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What the local model is now: its version, trained just now or before, or why there is none in `says`.
+
+    `record` is what there is to record of it, `gold` the true values that may test it, `tests` the earlier tests.
+    """
+
+    version: LocalVersion | None
+    says: str
+    record: PreparedModel
+    gold: TrueValues | None
+    tests: Sequence[Mapping[str, Any]]
+
+
 def prepare_local(
     context: Context, work: Work, resolved: Resolved, snapshot: Snapshot
-) -> tuple[LocalChoice, PreparedModel]:
-    """Return what chooses rows for the local rung; its model is trained now where that is due.
+) -> tuple[LocalChoice, Learnt, PreparedModel]:
+    """Return what chooses rows for the local rung, and what there is to record; its model is trained where that is due.
 
     Nothing is recorded: `record_prepared` does that in a run.
     Reads the ledger, `[eval] gold`. Writes the working tables of `fill_lessons`. Raises UsageError where the packages
     of the extra `local` are not installed.
     """
+    learnt = learn(context, work, resolved, snapshot)
+    version, promise = learnt.version, Promise(holds=True, says=NO_GOLD)
+    if version is None:
+        promise = Promise(holds=False, says=learnt.says)
+    elif learnt.gold is not None:
+        test = GoldTest(
+            context=context, work=work, resolved=resolved, snapshot=snapshot, gold=learnt.gold, tests=learnt.tests
+        )
+        promise = test.of(version)
+    choice = LocalChoice(
+        resolved=resolved,
+        snapshot=snapshot,
+        version=version if promise.holds else None,
+        says=promise.says,
+        emulated=context.settings.emulator,
+    )
+    return choice, learnt, replace(learnt.record, test=promise.test)
+
+
+def learn(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, *, compared: bool = False) -> Learnt:
+    """Return the local model as it is now; it is trained where that is due, or where a version has seen rows that the
+    truth is measured on by now. With `compared` these are the rows of `snapshot` too.
+
+    Reads the ledger, `[eval] gold`. Writes the working tables of `fill_lessons`.
+    """
     library.require()
     rung = resolved.local
     assert rung is not None
-    lessons, gold = fill_lessons(context, work, resolved, snapshot)
+    lessons, gold = fill_lessons(context, work, resolved, snapshot, compared=compared)
     with context.database.reading(work) as session:
         known = read_versions(session, resolved)
         usable = _usable(known, rung.shape)
@@ -66,24 +107,26 @@ def prepare_local(
             usable = None
         trains = _is_due(known, usable, rung.shape, lessons)
         stored = None if trains or usable is None else read_model(session, resolved, usable.version)
-
-    def chosen(version: LocalVersion | None, says: str) -> LocalChoice:
-        """Return what chooses rows by a version, or lets all of them go up."""
-        emulated = context.settings.emulator
-        return LocalChoice(resolved=resolved, snapshot=snapshot, version=version, says=says, emulated=emulated)
-
+    version = _loaded(work, resolved, usable, stored) if usable is not None and stored is not None else None
+    if version is not None and _has_seen(work, version):
+        trains, version = lessons >= FIRST_LESSONS, None
+    values = None
     if trains:
         values, version = _train(work, resolved, known.next_number, lessons)
-    elif usable is not None and stored is not None:
-        values, version = None, _loaded(work, resolved, usable, stored)
-    else:
-        return chosen(None, _why_none(known, aside, rung.shape, lessons)), PreparedModel(aside=aside)
-    promise = Promise(holds=True, says=NO_GOLD)
-    if gold is not None:
-        test = GoldTest(context=context, work=work, resolved=resolved, snapshot=snapshot, gold=gold, tests=known.tests)
-        promise = test.of(version)
-    found = PreparedModel(values=values, aside=aside, test=promise.test)
-    return chosen(version if promise.holds else None, promise.says), found
+    says = "" if version is not None else _why_none(known, aside, rung.shape, lessons)
+    record = PreparedModel(values=values, aside=aside)
+    return Learnt(version=version, says=says, record=record, gold=gold, tests=known.tests)
+
+
+def _has_seen(work: Work, version: LocalVersion) -> bool:
+    """Return whether a version was trained on a row that measures the truth by now, or on one of the same text.
+
+    Reads `work.local_knowledge`, `work.local_gold`, `work.local_left_out`.
+    """
+    known = version.model.known
+    keys = list(known.keys) if known is not None else []
+    found = work.connection.execute(query("local_seen", same=SAME_TEXT), {"keys": keys}).fetchone()
+    return bool(found and found[0])
 
 
 def record_prepared(context: Context, work: Work, resolved: Resolved, prepared: PreparedModel, run_id: str) -> None:
@@ -96,7 +139,8 @@ def record_prepared(context: Context, work: Work, resolved: Resolved, prepared: 
     with context.database.writing(work, run_id) as session:
         if prepared.aside is not None:
             set_aside(session, resolved, run_id, prepared.aside.version, prepared.aside.why)
-        if prepared.values is not None:
+        # Another process, such as an evaluation beside a run, may have trained a version meanwhile.
+        if prepared.values is not None and read_versions(session, resolved).next_number == prepared.values["version"]:
             record_version(session, resolved, run_id, prepared.values)
         if prepared.test is not None:
             add_event(session, resolved.name, "local_tested", prepared.test, run_id=run_id)

@@ -97,6 +97,7 @@ class Plan:
     asked_chunks: int = 0
     hurry: Hurry | None = None
     local: LocalPlan | None = None  # what the local rung answers, where the ladder has one
+    hints: str | None = None  # the version of the local model that the templates asked
 
     @property
     def input(self) -> int:

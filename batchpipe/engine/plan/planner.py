@@ -16,7 +16,7 @@ from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
-from batchpipe.engine.local.plan_part import LocalRows
+from batchpipe.engine.local.plan_part import Hints, LocalRows
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
@@ -61,7 +61,8 @@ class Planner:
 
     `folder` gets the rendered requests. `planned_seq` is the commit that the last plan over all rows was made at.
     `linked` are the pipelines that renames link to this one, in either direction. `leaves_out`: the rows of
-    `work.left_out` are not sent. `watch` is told how far it is. `local` chooses the rows of the local rung.
+    `work.left_out` are not sent. `watch` is told how far it is. `local` chooses the rows of the local rung, and
+    `hints` says what templates ask of its model.
     """
 
     resolved: Resolved
@@ -77,6 +78,7 @@ class Planner:
     leaves_out: bool = False
     watch: Callable[[Phase], None] | None = None
     local: LocalRows | None = None
+    hints: Hints | None = None
     now: datetime = field(init=False)
     _started: int = field(default=0, init=False)
 
@@ -142,8 +144,8 @@ class Planner:
         Writes `work.to_render`, `work.rendered`, and where older recipes have made fingerprints `work.prints`.
         """
         self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
-        connection, older = self.work.connection, self.older_recipes
-        render_rows(connection, self.resolved, snapshot, rendered, self.cache_marks, older, self.watch)
+        given = self.cache_marks, self.older_recipes, self.hints, self.watch
+        render_rows(self.work.connection, self.resolved, snapshot, rendered, *given)
 
     def _match(self, snapshot: Snapshot, orders: Sequence[Order]) -> None:
         """Find the stored answers to the rendered requests, and those of them that today's checks have to validate.
@@ -280,6 +282,7 @@ class Planner:
             asked=asked,
             asked_chunks=asked_chunks,
             local=self.local.plan(self.work) if self.local is not None else None,
+            hints=self.hints.name if self.hints is not None else None,
         )
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
@@ -298,8 +301,7 @@ class Planner:
     def _fill_ladder(self, session: Session) -> None:
         """Fill `work.ladder` with the rungs, their prices and their forecasts. Writes `work.ladder`."""
         marks = self.cache_marks
-        rungs = range(1, len(self.resolved.rungs) + 1)
-        ttls = {rung: ttl for rung in rungs if (ttl := marks.ttl(rung)) is not None}
+        ttls = {rung: ttl for rung in range(1, len(self.resolved.rungs) + 1) if (ttl := marks.ttl(rung)) is not None}
         fill_ladder(session, self.resolved, self.prices, marks.by_rung, ttls)
 
     def chunks_from(self, start: int) -> tuple[Chunk, ...]:
@@ -370,7 +372,6 @@ class Planner:
 
     @property
     def _pipelines(self) -> Sql:
-        """Return the pipeline's name and its older one as a list in SQL."""
         return quote_list(self.resolved.names)
 
     def _validated_inputs(self, snapshot: Snapshot) -> dict[str, Sql]:

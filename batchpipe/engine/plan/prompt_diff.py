@@ -14,6 +14,8 @@ import duckdb
 
 from batchpipe.common.errors import PipelineError, TemplateError
 from batchpipe.decide.fingerprint import newest_recipe
+from batchpipe.engine.local.plan_part import Hints
+from batchpipe.engine.local.said import said_of
 from batchpipe.engine.plan.plan import DUE_REASONS
 from batchpipe.engine.plan.render import feedback_text
 from batchpipe.engine.resolved.commits import Commit
@@ -34,9 +36,10 @@ from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers.known import KnownProviders
-from batchpipe.sql.quoting import Sql, quote_list, sql, type_sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql, type_sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
+from batchpipe.template.hints import RowHints
 
 # The values of rows by the position of the row.
 PresentRows: TypeAlias = Mapping[int, Mapping[str, Any]]
@@ -194,10 +197,11 @@ def make_prompt_diff(
     before: EarlierPrompt | None,
     past: Mapping[str, str],
     providers: KnownProviders,
+    hints: Hints | None = None,
 ) -> PromptDiff:
     """Return what the plan in `work` changes; without `before` against the version that answered.
 
-    `label` names the present version.
+    `label` names the present version. `hints` says what templates ask of the local model, as it is now for both.
     Reads `work.plan`, `work.due`, `work.rendered`, `work.standing`, the ledger.
     Writes `work.sampled`.
     """
@@ -212,7 +216,12 @@ def make_prompt_diff(
     recipes = {each.version.recipe for each in (resolved, before.resolved if before else None) if each is not None}
     positions = [each["position"] for each in found]
     present = {recipe: _present(work.connection, snapshot, positions, recipe) for recipe in recipes}
-    rows = [_row(work.connection, resolved, before, each, present) for each in found]
+    also = before.resolved.templates.hints if before is not None and before.resolved is not None else ()
+    said: Mapping[int, RowHints] = {}
+    if hints is not None and positions:
+        listed = joined(", ", (number_sql(int(each)) for each in positions))
+        said = said_of(work.connection, snapshot, hints, Sql("position"), listed, also)
+    rows = [_row(work.connection, resolved, before, each, present, said.get(each["position"])) for each in found]
     rows.sort(key=lambda each: DUE_REASONS.index(each.reason))
     return PromptDiff(
         before=before.text if before else None,
@@ -241,8 +250,12 @@ def _row(
     before: EarlierPrompt | None,
     found: Mapping[str, Any],
     present: Mapping[int, PresentRows],
+    said: RowHints | None,
 ) -> SampledRow:
-    """Return a sampled row, rendered under the earlier and the present version; `present` has the rows by recipe."""
+    """Return a sampled row, rendered under the earlier and the present version; `present` has the rows by recipe.
+
+    `said` is what the local model says of the row.
+    """
     feedback = None
     if found["feedback_error"] is not None:
         feedback = feedback_text(found["feedback_answer"] or "", found["feedback_error"])
@@ -253,21 +266,23 @@ def _row(
             columns = [input_column(*each) for each in zip(found["columns"], found["types"], strict=True)]
             sent = typed_values(connection, columns, found["input_values"], before.resolved.version.recipe)
         then = present[before.resolved.version.recipe][found["position"]]
-        earlier = _rendered(before.resolved, {**then, **sent}, None)
+        earlier = _rendered(before.resolved, {**then, **sent}, None, said)
     return SampledRow(
         key=found["key"],
         reason=found["reason"],
         version=found["version"],
         before=earlier,
-        after=_rendered(resolved, present[resolved.version.recipe][found["position"]], feedback),
+        after=_rendered(resolved, present[resolved.version.recipe][found["position"]], feedback, said),
     )
 
 
-def _rendered(resolved: Resolved, values: Mapping[str, Any], feedback: str | None) -> RenderedRequest:
+def _rendered(
+    resolved: Resolved, values: Mapping[str, Any], feedback: str | None, said: RowHints | None
+) -> RenderedRequest:
     """Render one row under a version; the result holds the problem where that fails."""
     used = resolved.templates.columns
     try:
-        message = resolved.templates.render({name: value for name, value in values.items() if name in used})
+        message = resolved.templates.render({name: value for name, value in values.items() if name in used}, said)
     except TemplateError as error:
         return RenderedRequest(problem=f"{error.where}: {error.what}")
     turns = resolved.templates.turns_text

@@ -13,6 +13,7 @@ from batchpipe.common import modes
 from batchpipe.common.errors import TemplateError
 from batchpipe.common.progress import Phase
 from batchpipe.decide.fingerprint import RECIPES, Fingerprint
+from batchpipe.engine.local.plan_part import Hints
 from batchpipe.engine.plan.cache_marks import CacheMarks, cached_head, fixed_cache_marks
 from batchpipe.engine.plan.too_long import longest_requests, rung_that_takes
 from batchpipe.engine.resolved.request_bytes import known_text, request_bytes
@@ -24,6 +25,7 @@ from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
 from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.queries import query
+from batchpipe.template.hints import RowHints
 
 Render: TypeAlias = Callable[[Mapping[str, Any]], Message]
 BLOCK_ROWS = 5_000
@@ -61,19 +63,20 @@ def render_rows(
     path: Path,
     cache_marks: CacheMarks,
     older_recipes: Sequence[int] = (),
+    hints: Hints | None = None,
     watch: Callable[[Phase], None] | None = None,
 ) -> None:
     """Render every row of `work.to_render` into the file `path`, with `cache_marks`.
 
-    `older_recipes` are the recipes whose fingerprints of the same requests are wanted too. `watch` is told how many
-    rows are rendered.
+    `older_recipes` are the recipes whose fingerprints of the same requests are wanted too. `hints` says what templates
+    ask of the local model. `watch` is told how many rows are rendered.
     Reads `work.to_render`, and drops it. Writes `work.rendered`, which describes the requests without their parameters,
     and with `older_recipes` `work.prints`.
     """
     windows = _windows(connection)
     if windows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes, watch)
+        _write(connection, resolved, snapshot, path, cache_marks, windows, older_recipes, hints, watch)
     rendered = sql("read_parquet({path})", path=quote_literal(str(path))) if windows else NOTHING
     every = rendered
     if resolved.panels:
@@ -105,6 +108,7 @@ def _write(
     cache_marks: CacheMarks,
     windows: Sequence[tuple[int, int, int]],
     older_recipes: Sequence[int],
+    hints: Hints | None,
     watch: Callable[[Phase], None] | None,
 ) -> None:
     """Write the rendered requests of all windows to the file `path`.
@@ -120,14 +124,16 @@ def _write(
         path, schema, compression="lz4", use_dictionary=False, write_statistics=["position"]
     ) as writer:
         done, total = 0, sum(rows for _, _, rows in windows)
-        for block in _blocks(connection, snapshot, read, windows, with_parts=bool(resolved.panels)):
+        for given in _blocks(connection, snapshot, read, windows, hints, with_parts=bool(resolved.panels)):
             if watch is not None:
                 watch(Phase(name="rendering", done=done, total=total))
+            said = hints.of([row[-3:] for row in given]) if hints is not None else [None] * len(given)
+            block = [row[:-3] for row in given] if hints is not None else given
             try:
                 if resolved.panels:
-                    rows = _rendered_with_parts(block, read, resolved, cache_marks, older_recipes)
+                    rows = _rendered_with_parts(block, said, read, resolved, cache_marks, older_recipes)
                 else:
-                    rows = _rendered(block, read, resolved, cache_marks, older_recipes, [])
+                    rows = _rendered(block, said, read, resolved, cache_marks, older_recipes, [])
             except TemplateError as error:
                 raise _error_of_row(error, connection, resolved, snapshot, block, read[0]) from error
             writer.write_table(pyarrow.table(rows, schema=schema))
@@ -146,7 +152,7 @@ def _error_of_row(
     """Return the error of the first row of `block` that does not render, with the row's key."""
     for position, _, _, _, _, _, _, *values in block:
         try:
-            resolved.templates.render(read.row(values[: len(read.names)]))
+            resolved.templates.identity(read.row(values[: len(read.names)]))
         except TemplateError as found:
             row = connection.execute(f"SELECT key FROM {snapshot.relation} WHERE position = $1", [position]).fetchone()
             texts = json.loads(row[0]) if row else []
@@ -157,14 +163,19 @@ def _error_of_row(
 
 
 def render_row(
-    resolved: Resolved, row: Mapping[str, Any], *, rung: int = 1, settings: RungSettings | None = None
+    resolved: Resolved,
+    row: Mapping[str, Any],
+    *,
+    rung: int = 1,
+    settings: RungSettings | None = None,
+    hints: RowHints | None = None,
 ) -> tuple[Message, bytes]:
     """Return one row as the model would see it, and its request parameters.
 
-    They are for `rung`, or for `settings` of a model that is no rung. Raises TemplateError where the row does not
-    render.
+    They are for `rung`, or for `settings` of a model that is no rung. `hints`: what the local model says of the row.
+    Raises TemplateError where the row does not render.
     """
-    message = resolved.templates.render(row)
+    message = resolved.templates.render(row, hints)
     settings = settings or resolved.rungs[rung - 1]
     return message, _encoder(resolved, settings, fixed_cache_marks(resolved).fixed)(
         message, max_tokens=settings.max_tokens
@@ -200,8 +211,7 @@ def _encoders(resolved: Resolved, cache_marks: CacheMarks) -> list[Encoder]:
 
 def template_values(resolved: Resolved, recipe: int | None = None) -> RowValues:
     """Return how the input columns that the templates read are read for them, under `recipe` or the version's own."""
-    used = resolved.templates.columns
-    columns = [each for each in resolved.input_columns if each.name in used]
+    columns = [each for each in resolved.input_columns if each.name in resolved.templates.columns]
     return row_values(columns, resolved.version.recipe if recipe is None else recipe)
 
 
@@ -210,18 +220,21 @@ def _blocks(
     snapshot: Snapshot,
     read: Sequence[RowValues],
     windows: Sequence[tuple[int, int, int]],
+    hints: Hints | None,
     *,
     with_parts: bool,
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield blocks of rows: position, continues, rungs, next_rung, max_tokens, feedback answer and error, the columns.
 
-    The columns come once as each of `read` reads them. `with_parts` adds how the row's members stand.
+    The columns come once as each of `read` reads them. `with_parts` adds how the row's members stand. Last comes what
+    `hints` takes of a row.
 
     Reads `work.to_render`, `work.part_standings` and the snapshot.
     """
     values = "".join(f", {select}" for each in read for select in each.select)
     parts = query("standings_to_render") if with_parts else ""
     values += ", p.parts" if with_parts else ""
+    values += "".join(f", {select}" for select in hints.select) if hints is not None else ""
     reader = connection.cursor()
     for first, last, _ in windows:
         reader.execute(
@@ -265,7 +278,7 @@ def fingerprints_by_recipe(
         read = template_values(resolved, number)
         chosen = f"SELECT {', '.join(['1', *read.select])} FROM {snapshot.relation} s WHERE s.key = $key"
         row = connection.execute(chosen, {"key": key}).fetchone()
-        message = _rendered_before(resolved.templates.under(number).render, read.row(row[1:] if row else ()))
+        message = _rendered_before(resolved.templates.under(number).identity, read.row(row[1:] if row else ()))
         if message is not None:
             fingerprint = resolved.fingerprinter(number)
             known = known_text(message) if resolved.templates.media else message.user
@@ -281,7 +294,7 @@ def _older_ways(
     return [
         (
             resolved.fingerprinter(each),
-            resolved.templates.under(each).render,
+            resolved.templates.under(each).identity,
             row.row,
             slice(place * width, (place + 1) * width),
         )
@@ -291,6 +304,7 @@ def _older_ways(
 
 def _rendered(
     block: list[tuple[Any, ...]],
+    said: Sequence[RowHints | None],
     read: Sequence[RowValues],
     resolved: Resolved,
     cache_marks: CacheMarks,
@@ -299,34 +313,35 @@ def _rendered(
 ) -> dict[str, list[Any]]:
     """Render a block of rows; return the columns of `RENDERED`. Where panels need them, `messages` gets its messages.
 
-    An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then.
+    An older recipe may have printed a value otherwise: its fingerprint is of the message as it was then. What the local
+    model has `said` of a row is no part of a fingerprint.
     """
     present, width = read[0], len(read[0].names)
     fingerprint = resolved.fingerprinter(resolved.version.recipe)
     by_recipe = _older_ways(resolved, read, older_recipes)
     encoders = _encoders(resolved, cache_marks)
-    render = resolved.templates.render
-    prints: list[str] = []
+    templates, prints = resolved.templates, list[str]()
     older: list[str | None] = []
     params, rungs = [], []
-    known = known_text if resolved.templates.media else None
+    known = known_text if templates.media else None
     weights: list[tuple[int, int]] = []
     longest = longest_requests(resolved)
-    for _, _, mask, lowest, max_tokens, answer, error, *values in block:
+    for (_, _, mask, lowest, max_tokens, answer, error, *values), hints in zip(block, said, strict=True):
         rung = lowest
-        message = render(present.row(values[:width] if by_recipe else values))
-        prints.append(fingerprint(message.system, known(message) if known else message.user))
+        row = present.row(values[:width] if by_recipe else values)
+        message = templates.render(row, hints)
+        same = templates.identity(row) if templates.hints else message
+        prints.append(fingerprint(same.system, known(same) if known else same.user))
         if resolved.panels:
             messages.append(message)
         if by_recipe:
             earlier = (
-                (each, _rendered_before(render_older, row(values[part])) or message)
-                for each, render_older, row, part in by_recipe
+                (each, _rendered_before(render_older, read_older(values[part])) or same)
+                for each, render_older, read_older, part in by_recipe
             )
             older.append(" ".join(each(then.system, known(then) if known else then.user) for each, then in earlier))
         if error is not None:
-            feedback = feedback_text(answer or "", error)
-            message = message._replace(feedback=feedback)
+            message = message._replace(feedback=feedback_text(answer or "", error))
         encoded = encoders[rung - 1](message, max_tokens=max_tokens or resolved.rungs[rung - 1].max_tokens)
         if len(encoded) > longest[rung - 1] and max_tokens is None:
             rung = rung_that_takes(len(encoded), rung, mask, longest)
@@ -351,6 +366,7 @@ def _rendered(
 
 def _rendered_with_parts(
     block: list[tuple[Any, ...]],
+    said: Sequence[RowHints | None],
     read: Sequence[RowValues],
     resolved: Resolved,
     cache_marks: CacheMarks,
@@ -361,7 +377,7 @@ def _rendered_with_parts(
     What comes last in a row says how its members stand: those that have an answer, or have failed, are not asked again.
     """
     messages: list[Message] = []
-    found = _rendered([row[:-1] for row in block], read, resolved, cache_marks, older_recipes, messages)
+    found = _rendered([row[:-1] for row in block], said, read, resolved, cache_marks, older_recipes, messages)
     found = {name: list(each) for name, each in found.items()} | {name: [None] * len(messages) for name in OF_PARTS}
     encoders = _encoders(resolved, cache_marks)
     for place, (message, known) in enumerate(zip(messages, [row[-1] for row in block], strict=True)):
@@ -378,8 +394,7 @@ def _rendered_with_parts(
             encoded = encoders[part.seat - 1](told, max_tokens=room or resolved.rungs[part.seat - 1].max_tokens)
             size, line = request_bytes(resolved.rungs[part.seat - 1], resolved, message, encoded)
             values = {"bytes": size, "line_bytes": line, "params": encoded, "max_tokens": room, "next_rung": part.seat}
-            values |= {"rung": found["next_rung"][place], "place": part.place}
-            values |= {name: found[name][place] for name in ("position", "continues", "fingerprint", "older")}
-            for name, value in values.items():
+            same = {name: found[name][place] for name in ("position", "continues", "fingerprint", "older")}
+            for name, value in (values | same | {"rung": found["next_rung"][place], "place": part.place}).items():
                 found[name].append(value)
     return found

@@ -75,7 +75,8 @@ def _evaluated(file: PipelineFile) -> PipelineFile:
     """Return the file with an `[eval]` that has no gold."""
     given = file.pipeline.eval or Eval()
     changed = given.model_copy(update={"gold": None, "expect": {}, "fields": given.fields})
-    return file.model_copy(update={"pipeline": file.pipeline.model_copy(update={"eval": changed})})
+    learner = file.pipeline if file.pipeline.local is not None else None
+    return file.model_copy(update={"pipeline": file.pipeline.model_copy(update={"eval": changed}), "learner": learner})
 
 
 def _fields(ladder: Resolved) -> tuple[GoldField, ...]:

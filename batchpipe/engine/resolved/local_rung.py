@@ -15,7 +15,7 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.local_model import library
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.pipeline.sending import CONFIDENCE_COLUMN
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LocalRung
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
 from batchpipe.template import Templates
@@ -74,15 +74,43 @@ def local_rung_reader(
     input_columns: Sequence[InputColumn],
     templates: Templates | None,
 ) -> Callable[[], ResolvedLocalRung | None]:
-    """Return what resolves the local rung of `file`; it returns None where there is none.
+    """Return what resolves the local rung of `file`, or of the pipeline that it evaluates; it returns None where there
+    is none.
 
-    Without `templates`, which have mistakes of their own, it is not looked at.
+    Without `templates`, which have mistakes of their own, it is not looked at. An evaluation whose rows lack a column
+    that only the local model reads goes without it.
     """
-    if file.pipeline.local is None or templates is None:
+    if templates is None:
         return lambda: None
     types = {each.name: each.type for each in columns}
     used = sorted(templates.texts)
-    return lambda: resolve_local_rung(file, source.connection, full, types, input_columns, used)
+
+    def read() -> ResolvedLocalRung | None:
+        try:
+            found = resolve_local_rung(file, source.connection, full, types, input_columns, used)
+        except PipelineError:
+            if file.pipeline.local is not None or templates.hints:
+                raise
+            return None
+        _refuse_hints(file, templates, found)
+        return found
+
+    return read
+
+
+def _refuse_hints(file: PipelineFile, templates: Templates, rung: ResolvedLocalRung | None) -> None:
+    """Raise PipelineError where templates ask the local model, and there is none or it does not answer the field."""
+    for use in templates.hints:
+        if rung is None:
+            what = f"{use.shown} asks the local model, and there is none"
+            hint = 'Begin the ladder with model = "local"; with accept = "false" it answers no row by itself.'
+            if file.section:
+                hint = "Remove it: a judge has no local model."
+            raise PipelineError(what, where=file.where("[prompt]"), hint=hint)
+        if use.field is not None and use.field not in rung.fields:
+            known = ", ".join(rung.fields)
+            what = f"{use.shown}: the local model does not answer {use.field}, which is optional"
+            raise PipelineError(what, where=file.where("[prompt]"), hint=f"It answers: {known}.")
 
 
 def resolve_local_rung(
@@ -93,17 +121,19 @@ def resolve_local_rung(
     input_columns: Sequence[InputColumn],
     used: Sequence[str],
 ) -> ResolvedLocalRung | None:
-    """Return the local rung of `file`; None where it has none. `used` are the input columns that the prompt uses.
+    """Return the local rung of `file`, or of the pipeline that it evaluates; None where it has none.
+
+    `used` are the input columns that the prompt uses.
 
     Raises PipelineError with every mistake: a field that it cannot answer, a column that there is not, a condition.
     """
-    rung = file.pipeline.local
+    rung = _rung(file)
     if rung is None:
         return None
     problems: list[Problem] = []
     confidence = _confidence_field(file, full)
     fields = _fields(file, full, confidence, problems)
-    chosen = _columns(file, input_columns, used, problems)
+    chosen = _columns(file, rung, input_columns, used, problems)
     columns = tuple(each for each in chosen if not is_embedding(each.type))
     types = {each.name: each.type for each in input_columns}
     where = file.where("[[models]] 0 accept")
@@ -132,6 +162,13 @@ def resolve_local_rung(
         target=None if rung.target is None else float(rung.target),
         shape=_shape(fields, chosen),
     )
+
+
+def _rung(file: PipelineFile) -> LocalRung | None:
+    """Return the local rung of the file, or of the pipeline that it evaluates. A judge has none."""
+    if file.pipeline.local is not None:
+        return file.pipeline.local
+    return file.learner.local if file.learner is not None and not file.section else None
 
 
 def _confidence_field(file: PipelineFile, full: Mapping[str, Any]) -> str | None:
@@ -179,13 +216,16 @@ def _values(node: Any) -> Sequence[Any] | None:
 
 
 def _columns(
-    file: PipelineFile, input_columns: Sequence[InputColumn], used: Sequence[str], problems: list[Problem]
+    file: PipelineFile,
+    rung: LocalRung,
+    input_columns: Sequence[InputColumn],
+    used: Sequence[str],
+    problems: list[Problem],
 ) -> tuple[InputColumn, ...]:
     """Return the columns that the model reads: those of the file, and where none of them is a text the text columns
     that the prompt uses.
     """
-    rung, by_name = file.pipeline.local, {each.name: each for each in input_columns}
-    assert rung is not None
+    by_name = {each.name: each for each in input_columns}
     where = file.where("[[models]] 0 columns")
     chosen = []
     for name in rung.columns:

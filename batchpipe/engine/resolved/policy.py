@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
+
+from batchpipe.engine.answers.validation import AnswerRules
+from batchpipe.engine.resolved.panels import VOTE_COLUMNS
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import Output
-from batchpipe.schema.columns import Column, has_exact_numbers
+from batchpipe.schema.columns import Column, has_exact_numbers, output_columns
+from batchpipe.sql.conditions import Condition, parse_condition
 
 # Part of a policy with columns of more digits than a double holds: answers that were read as doubles are judged again.
 EXACT_NUMBERS = {"numbers": "exact"}
@@ -43,3 +48,23 @@ def judging(policy: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of the policy's output, and of how its answers are read, makes an answer valid."""
     output: Mapping[str, Any] = policy["output"]
     return {**output, **EXACT_NUMBERS} if EXACT_NUMBERS.items() <= policy.items() else output
+
+
+def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> AnswerRules:
+    """Return the answer rules of a policy in the ledger, for answers to an older prompt version."""
+    output = Output.model_validate(policy["output"])
+    columns = output_columns(policy["full_schema"], output)
+    names = [name for name, _ in policy["columns"]]
+    fields = [*(each.name for each in columns), *VOTE_COLUMNS]
+
+    def condition(text: str) -> Condition:
+        return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")
+
+    return AnswerRules(
+        output_format=output.format,
+        full_schema=policy["full_schema"],
+        columns=columns,
+        input_columns=tuple((name, kind) for name, kind in policy["columns"]),
+        checks={name: condition(text) for name, text in policy["checks"].items()},
+        accepts=[condition(text) if text else None for text in policy["accept"]],
+    )

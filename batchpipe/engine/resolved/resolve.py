@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import (
     RECIPES,
@@ -33,14 +31,14 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
 from batchpipe.media.content import content_name
 from batchpipe.pipeline.load import dump
-from batchpipe.pipeline.model import Output, PipelineFile
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import ProviderRules, RuleProblem, RungSettings
 from batchpipe.providers.known import KnownProvider, KnownProviders
 from batchpipe.schema.build import enum_queries, full_schema, template_fields
 from batchpipe.schema.columns import Column, output_columns
 from batchpipe.schema.renames import field_renames, schemas_before
 from batchpipe.schema.visible import visible_text
-from batchpipe.sql.conditions import Condition, parse_condition
+from batchpipe.sql.conditions import Condition
 from batchpipe.template import Templates, compile_templates
 
 T = TypeVar("T")
@@ -69,6 +67,7 @@ class Resolved:
 
     `rungs` are the ladder's, from number 1, and after them the members of panels that have no number of a rung.
     `panels` are the rungs that ask a row more than once, by their number. `local` is rung 0, which is trained here.
+    `learner` is the local model that templates ask: that of rung 0, or of the pipeline that is evaluated.
     Rules, limits and the form of the schema are those of the provider of each rung: a ladder may mix providers.
     `key_types`: the types that its key had, with the recipes that wrote it, as far as the ledger was asked for them.
     """
@@ -96,6 +95,7 @@ class Resolved:
     key_types: tuple[tuple[tuple[str, ...] | None, int], ...] = ()
     panels: Mapping[int, Panel] = field(default_factory=dict)
     local: ResolvedLocalRung | None = None
+    learner: ResolvedLocalRung | None = None
 
     def version_under(self, recipe: int) -> PromptVersion:
         """Return the prompt version as the recipe of that number identifies it."""
@@ -227,9 +227,8 @@ class _Findings:
 
 
 def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders, *, answers: bool = True) -> Resolved:
-    """Resolve `file` against `source`. With `answers` rows are to be answered: what a local rung needs is looked for.
-
-    Raises PipelineError with every problem that was found.
+    """Resolve `file` against `source`; with `answers` what a local rung needs is looked for. Raises PipelineError with
+    every problem that was found.
     """
     findings = _Findings()
     problems = findings.problems
@@ -250,13 +249,14 @@ def resolve(file: PipelineFile, source: Inputs, providers: KnownProviders, *, an
     templates = findings.attempt(lambda: _templates(file, shape, input_columns, queries))
     conditions = bind_conditions(file, source.connection, shape.columns, input_columns, problems)
     contents = contents_of(file, templates, input_columns, problems) if templates is not None else []
-    local = findings.attempt(local_rung_reader(file, source, shape.full, shape.columns, input_columns, templates))
+    learner = findings.attempt(local_rung_reader(file, source, shape.full, shape.columns, input_columns, templates))
     if problems or ladder is None or templates is None:
         raise PipelineError.from_problems(problems)
     whens = whens_with_contents(source.connection, ladder, conditions.whens, contents)
-    conditions = replace(conditions, whens=whens, local=local)
+    conditions = replace(conditions, whens=whens, local=learner if file.pipeline.local is not None else None)
     columns = with_contents(input_columns, contents, _read_as_values(file, templates, conditions))
-    return replace(_resolved(file, ladder, shape, columns, templates, queries, conditions), panels=panels)
+    made = _resolved(file, ladder, shape, columns, templates, queries, conditions)
+    return replace(made, panels=panels, learner=learner)
 
 
 def _read_as_values(file: PipelineFile, templates: Templates, conditions: Conditions) -> frozenset[str]:
@@ -282,8 +282,8 @@ def _shape(file: PipelineFile, source: Inputs) -> _Shape:
 
 
 def _query_rows(file: PipelineFile, source: Inputs) -> dict[str, list[dict[str, Any]]]:
-    queries = file.pipeline.prompt.queries
-    return {name: source.table(query, f"[prompt.queries] {name}") for name, query in queries.items()}
+    given = file.pipeline.prompt.queries.items()
+    return {name: source.table(query, f"[prompt.queries] {name}") for name, query in given}
 
 
 def _templates(
@@ -350,26 +350,6 @@ def _resolved(
     )
 
 
-def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> AnswerRules:
-    """Return the answer rules of a policy in the ledger, for answers to an older prompt version."""
-    output = Output.model_validate(policy["output"])
-    columns = output_columns(policy["full_schema"], output)
-    names = [name for name, _ in policy["columns"]]
-    fields = [*(each.name for each in columns), *VOTE_COLUMNS]
-
-    def condition(text: str) -> Condition:
-        return parse_condition(connection, text, fields=fields, columns=names, where="the ledger")
-
-    return AnswerRules(
-        output_format=output.format,
-        full_schema=policy["full_schema"],
-        columns=columns,
-        input_columns=tuple((name, kind) for name, kind in policy["columns"]),
-        checks={name: condition(text) for name, text in policy["checks"].items()},
-        accepts=[condition(text) if text else None for text in policy["accept"]],
-    )
-
-
 def _columns(file: PipelineFile, full: Mapping[str, Any]) -> tuple[Column, ...]:
     try:
         return output_columns(full, file.pipeline.output)
@@ -386,15 +366,16 @@ def _version(
     visible: str,
     recipe: int,
 ) -> PromptVersion:
-    prompt = prompt_hash(templates.sources, file.pipeline.prompt.vars, queries, recipe)
-    schema = schema_hash(file.pipeline.output.format, full, recipe)
+    variables, output_format = file.pipeline.prompt.vars, file.pipeline.output.format
+    prompt = prompt_hash(templates.sources, variables, queries, recipe)
+    schema = schema_hash(output_format, full, recipe)
     return PromptVersion(
         recipe=recipe,
         prompt_version=version_hash(prompt, schema, recipe),
         prompt_hash=prompt,
         schema_hash=schema,
-        visible_hash=visible_hash(prompt, file.pipeline.output.format, visible, recipe),
+        visible_hash=visible_hash(prompt, output_format, visible, recipe),
         sources=templates.sources,
-        variables=file.pipeline.prompt.vars,
+        variables=variables,
         queries=queries,
     )

@@ -18,6 +18,8 @@ from batchpipe.engine.exchange.no_batches import no_batches_gate, recorded_modes
 from batchpipe.engine.ledger.events import is_paused, load, spent
 from batchpipe.engine.ledger.renames import rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
+from batchpipe.engine.local.hint_costs import HintCost, hint_costs
+from batchpipe.engine.local.plan_part import Hints
 from batchpipe.engine.output.unfit_keys import UnfitKeys, unfit_keys
 from batchpipe.engine.plan.cache_marks import prefix_tokens
 from batchpipe.engine.plan.history_gate import history_doubt, history_gate, keys_gate
@@ -91,6 +93,8 @@ class Preview:
     type_changes: Sequence[TypeChange] = ()
     unfit_keys: UnfitKeys | None = None
     dearer: Sequence[DearerBatches] = ()
+    hints: Hints | None = None  # what says what templates ask of the local model
+    hint_costs: Sequence[HintCost] = ()
     assumed: Sequence[str] = ()  # providers of the settings that are taken to have batches, since nothing says so
 
     @property
@@ -148,6 +152,7 @@ def preview(
                 before=before,
                 past=named.past,
                 providers=context.providers,
+                hints=found.hints,
             )
             return replace(found, diff=shown)
     finally:
@@ -178,12 +183,10 @@ def _planned(
     due_rows: bool,
 ) -> Preview:
     """Plan under the open orders and those that are asked for, and put the money and the batches beside the plan.
-
     Reads the ledger. Writes the tables of `Planner.plan`.
     """
-    database = context.database
     gold = pilot_gold(context, work, resolved, options.pilot)
-    with database.reading(work) as session:
+    with context.database.reading(work) as session:
         resolved = under_recorded_recipes(session, resolved)
         snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")
         recorded = [each for each in open_orders(session, resolved) if each.number not in options.withdraw]
@@ -192,12 +195,12 @@ def _planned(
         doubt = history_doubt(session, resolved)
         busy = load(session, resolved.names, NO_RUN)
         gate = history_gate(session, resolved, snapshot, doubt) if doubt is not None else None
-    planner = Planner(resolved=resolved, database=database, work=work, folder=folder, prices=context.prices())
+    planner = make_planner(context, work, resolved, folder)
     begin_local(context, planner, snapshot, None)
     modes = RungModes(planner=planner, resolved=resolved, by=options.by)
     plan = modes.plan(snapshot, orders, replace(options.plan, sample=sample), in_flight=busy.batches > 0)
-    with database.reading(work) as session:
-        version, is_new = _version(session, resolved)
+    with context.database.reading(work) as session:
+        named = _version(session, resolved)
         changes, unfit = type_changes(session, resolved, plan), unfit_keys(session, resolved)
         money, paused = spent(session, resolved.names, NO_RUN), is_paused(session, resolved.name)
         further = project_limits(session, resolved.file, NO_RUN)
@@ -210,8 +213,8 @@ def _planned(
     return Preview(
         resolved=resolved,
         plan=plan,
-        version=version,
-        version_is_new=is_new,
+        version=named[0],
+        version_is_new=named[1],
         open_orders=recorded,
         limits=(*limits(resolved.file.pipeline.budget, None, money, busy), *further),
         spent_usd=money.ever,
@@ -220,8 +223,10 @@ def _planned(
         paused=paused,
         unknown=unknown,
         due_rows=_due_rows(work) if due_rows else (),
-        gate=gate or keys_gate(database, work, resolved, plan) or no_batches,
+        gate=gate or keys_gate(context.database, work, resolved, plan) or no_batches,
         assumed=modes_of,
+        hints=planner.hints,
+        hint_costs=_hint_costs(planner),
         dearer=_dearer(planner, plan),
         edits=[_priced(each, context, plan, planner, orders, options, folder) for each in edits],
         meanwhile=_meanwhile(context, work, plan, resolved, options, folder),
@@ -243,6 +248,12 @@ def _dearer(planner: Planner, plan: Plan) -> Sequence[DearerBatches]:
     """Return the rungs whose batches cost more than realtime calls that find the shared prefix in the cache."""
     tokens = prefix_tokens(planner.resolved)
     return dearer_batches(planner.resolved, planner.prices, plan.estimate, tokens, planner.now.date())
+
+
+def _hint_costs(planner: Planner) -> Sequence[HintCost]:
+    """Return what the values that templates ask for cost, beside the whole list."""
+    resolved = planner.resolved
+    return hint_costs(resolved, planner.hints, planner.prices, planner.now.date(), prefix_tokens(resolved))
 
 
 def _modes(
@@ -296,7 +307,7 @@ def _priced(
         with context.database.reading(work) as session:
             order = order_of(session, planned_by.resolved, edit)
         planner = make_planner(context, work, planned_by.resolved, own)
-        planner.local = planned_by.local
+        planner.local, planner.hints = planned_by.local, planned_by.hints
         return with_cost(edit, plan, planner.plan(plan.snapshot, [*orders, order], options.plan))
 
 

@@ -11,6 +11,7 @@ from batchpipe.common import modes
 from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import Plan, PlanOptions
 from batchpipe.engine.plan.planner import Planner
+from batchpipe.engine.realtime.local_run import hints_for
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.resolved.versions import KnownInputs, known_versions, read_version, resolve_version
 from batchpipe.engine.source.snapshot import Snapshot
@@ -61,7 +62,9 @@ def plan_meanwhile(
         if before is None:
             return None
         modes.make_folder(folder, below=folder)
-        return make_planner(context, work, before, folder).plan(snapshot, (), unanswered(options, pilot_keys))
+        planner = make_planner(context, work, before, folder)
+        planner.hints = hints_for(context, work, before, snapshot, None, like=resolved)
+        return planner.plan(snapshot, (), unanswered(options, pilot_keys))
 
 
 def make_planner(context: Context, work: Work, resolved: Resolved, folder: Path) -> Planner:

@@ -14,6 +14,7 @@ from batchpipe.engine.context import Context
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.realtime.due_requests import make_due_requests
+from batchpipe.engine.realtime.local_run import hints_for
 from batchpipe.engine.run.previous_version import is_asked_for, make_planner, previous, unanswered
 from batchpipe.engine.source.snapshot import Snapshot
 
@@ -71,6 +72,7 @@ def begin_previous_version_run(
     with context.database.writing(work, parts.run_id) as session:
         record_version(session, before, parts.run_id, git_commit)
     planner = make_planner(context, work, before, context.database.make_folder("work", before.name, "meanwhile"))
+    planner.hints = hints_for(context, work, before, snapshot, None, like=parts.resolved)
     due_requests = make_due_requests(
         replace(parts, resolved=before, work=work), context, planner, in_flight, tell, max_usd
     )

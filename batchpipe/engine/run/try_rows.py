@@ -26,10 +26,12 @@ from batchpipe.engine.cost.ladder import settings_text
 from batchpipe.engine.exchange.records import refusal
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.raw_folder import RawFolder
+from batchpipe.engine.local.said import said_of
 from batchpipe.engine.plan.history_gate import refuse_renamed
 from batchpipe.engine.plan.plan import PlanOptions
 from batchpipe.engine.plan.render import fingerprints_by_recipe, render_row, template_values
 from batchpipe.engine.plan.row_comparison import compare_rows
+from batchpipe.engine.realtime.local_run import hints_for
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import keys_of_input, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
@@ -43,6 +45,7 @@ from batchpipe.schema import exact_json
 from batchpipe.sql.quoting import Sql, joined, quote_list, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
+from batchpipe.template.hints import RowHints
 
 TIMEOUT_SECONDS = 600.0
 REFUSING = (429, 529)  # the statuses that say that a request was not processed
@@ -73,6 +76,8 @@ class RowTry:
     folder: Path
     params: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = field(default="", init=False)
+    _said: Mapping[str, RowHints] = field(default_factory=dict, init=False)
+    _local_model: str | None = field(default=None, init=False)
 
     def rows(self, options: TryOptions) -> Iterator[TriedRow]:
         """Yield each row as its answer comes.
@@ -85,11 +90,12 @@ class RowTry:
             path = self.folder / "keyed.parquet"
             self.snapshot = with_stored_keys(session, self.resolved, self.snapshot, path)
             refuse_renamed(session, self.resolved, self.snapshot)
+            self.run_id = session.new_id()
         keys = self._keys(options)
+        self._ask_local_model(keys)
         rows = [self._requests(*row, options) for row in self._values(keys)]
         requests = _sent_once([each for _, of_row in rows for each in of_row])
         with self.context.database.reading(self.work) as session:
-            self.run_id = session.new_id()
             refuse_over_budget(session, self.context, self.resolved, requests, self.run_id)
         asker = Asker(
             context=self.context,
@@ -190,6 +196,13 @@ class RowTry:
         by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
+    def _ask_local_model(self, keys: Sequence[str]) -> None:
+        """Ask the local model what templates ask it of these rows. Writes `ledger.local_models`, `ledger.events`."""
+        hints = hints_for(self.context, self.work, self.resolved, self.snapshot, self.run_id)
+        if hints is not None and keys:
+            self._local_model = hints.name
+            self._said = said_of(self.work.connection, self.snapshot, hints, Sql("s.key"), quote_list(keys))
+
     def _requests(
         self, key: str, mask: int, values: Mapping[str, Any], options: TryOptions
     ) -> tuple[AskedRung, list[TryRequest]]:
@@ -212,7 +225,7 @@ class RowTry:
         Reads `ledger.requests`, `ledger.results`.
         """
         resolved = self.resolved
-        message, params = render_row(resolved, values, settings=settings)
+        message, params = render_row(resolved, values, settings=settings, hints=self._said.get(key))
         prints = fingerprints_by_recipe(self.work.connection, resolved, self.snapshot, key)
         fingerprint = prints[resolved.version.recipe]
         every = joined(", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values()))
@@ -234,6 +247,7 @@ class RowTry:
             fingerprints=every,
             custom_id=known[0][0] if known else f"{database or 'try'}-{chunk_id.replace('-', '')}",
             chunk_id=None if known else chunk_id,
+            local_model=self._local_model,
         )
 
     def _in_batch(self, request: TryRequest, batch_id: str) -> TriedRow:

@@ -63,6 +63,10 @@ SELECT text FROM work.local_knowledge WHERE key_id IN (SELECT key_id FROM work.l
 UNION ALL
 SELECT {text} FROM {snapshot} WHERE md5(key)::UUID IN (SELECT key_id FROM work.local_gold)
 
+-- name: local_compared
+-- The rows of an evaluation measure the truth like gold.
+INSERT INTO work.local_gold SELECT md5(key)::UUID, {text} FROM {snapshot}
+
 -- name: local_left_out
 -- work.local_left_out: One row is a text that never teaches the local model: the truth is measured on a row that has it.
 CREATE OR REPLACE TABLE work.local_left_out AS
@@ -79,6 +83,19 @@ WHERE may_teach AND output IS NOT NULL AND text IS NOT NULL
     AND {same} NOT IN (SELECT text FROM work.local_left_out)
     AND key_id NOT IN (SELECT key_id FROM work.local_gold)
     AND {known}
+
+-- name: local_lesson_keys
+SELECT key_id::VARCHAR FROM work.local_lessons
+
+-- name: local_examples
+-- Answered rows, with the values of the fields as JSON texts.
+SELECT key_id::VARCHAR, text, [{values}] FROM work.local_lessons WHERE key_id::VARCHAR IN (SELECT unnest($keys::VARCHAR[]))
+
+-- name: local_seen
+-- How many of these rows that a version was trained on measure the truth by now.
+SELECT count(*) FROM work.local_knowledge
+WHERE key_id::VARCHAR IN (SELECT unnest($keys::VARCHAR[]))
+    AND (key_id IN (SELECT key_id FROM work.local_gold) OR {same} IN (SELECT text FROM work.local_left_out))
 
 -- name: local_models
 SELECT version, shape::VARCHAR AS shape, answers, trained_on, accuracy, recorded_at, seq
