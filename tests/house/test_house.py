@@ -191,6 +191,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.source.*",
         "engine.votes.*",
+        "local_model.saved",
     ),
     "engine.batches.*": (
         *STEPS,

@@ -22,6 +22,7 @@ from batchpipe.engine.local.versions import (
     read_versions,
     record_version,
     set_aside,
+    usable_version,
 )
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
@@ -101,7 +102,7 @@ def learn(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, 
     lessons, gold = fill_lessons(context, work, resolved, snapshot, compared=compared)
     with context.database.reading(work) as session:
         known = read_versions(session, resolved)
-        usable = _usable(known, rung.shape)
+        usable = usable_version(known, rung.shape)
         aside = find_drift(session, resolved, usable) if usable is not None else None
         if aside is not None:
             usable = None
@@ -144,12 +145,6 @@ def record_prepared(context: Context, work: Work, resolved: Resolved, prepared: 
             record_version(session, resolved, run_id, prepared.values)
         if prepared.test is not None:
             add_event(session, resolved.name, "local_tested", prepared.test, run_id=run_id)
-
-
-def _usable(known: KnownVersions, shape: str) -> RecordedVersion | None:
-    """Return the newest version, unless it is of another shape or set aside."""
-    newest = known.newest
-    return newest if newest is not None and newest.shape == shape and newest.version not in known.set_aside else None
 
 
 def _is_due(known: KnownVersions, usable: RecordedVersion | None, shape: str, lessons: int) -> bool:

@@ -90,3 +90,9 @@ def record_version(session: Session, resolved: Resolved, run_id: str, values: Ma
 def set_aside(session: Session, resolved: Resolved, run_id: str, version: int, why: str) -> None:
     """Record that a version answers no more, and why. Writes `ledger.events`."""
     add_event(session, resolved.name, "local_set_aside", {"version": version, "why": why}, run_id=run_id)
+
+
+def usable_version(known: KnownVersions, shape: str) -> RecordedVersion | None:
+    """Return the newest version, unless it is of another shape or set aside."""
+    newest = known.newest
+    return newest if newest is not None and newest.shape == shape and newest.version not in known.set_aside else None

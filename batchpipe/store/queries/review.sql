@@ -178,11 +178,13 @@ SELECT key_id, 1 - TRY_CAST(json_extract_string(answer, {confidence}) AS DOUBLE)
 
 -- name: review_features
 -- What is known of each answer under review, and of each answer that was reviewed, with what the person said of it.
-WITH reviewed AS (SELECT key_id, custom_id, before AS output, after, chosen FROM ({reviewed})),
+WITH reviewed AS (
+    SELECT key_id, custom_id, before AS output, after, chosen, input_columns, input_values FROM ({reviewed})
+),
 answers AS (
-    SELECT key_id, custom_id, answer AS output, rung::INTEGER AS rung FROM work.review_answers
+    SELECT key_id, custom_id, answer AS output, rung::INTEGER AS rung, input_columns, input_values FROM work.review_answers
     UNION ALL
-    SELECT r.key_id, r.custom_id, r.output, q.rung::INTEGER
+    SELECT r.key_id, r.custom_id, r.output, q.rung::INTEGER, r.input_columns, r.input_values
     FROM reviewed r
     JOIN (SELECT custom_id, any_value(rung) AS rung FROM ledger.requests GROUP BY custom_id) q USING (custom_id)
     WHERE r.key_id NOT IN (SELECT key_id FROM work.review_answers)
@@ -206,7 +208,8 @@ agreed AS (
 )
 SELECT
     s.key_id, TRY_CAST(json_extract_string(s.output, {confidence}) AS DOUBLE) AS confidence, s.rung, s.said, a.agreement,
-    CASE WHEN r.key_id IS NOT NULL THEN {after} END AS truth, coalesce(r.chosen, []) AS chosen
+    CASE WHEN r.key_id IS NOT NULL THEN {after} END AS truth, coalesce(r.chosen, []) AS chosen,
+    {text} AS text, {embedding} AS embedding, [{fields}] AS fields
 FROM said s
 LEFT JOIN agreed a ON a.key_id = s.key_id
 LEFT JOIN (SELECT key_id, custom_id, after, chosen FROM reviewed) r ON r.key_id = s.key_id AND r.custom_id = s.custom_id
