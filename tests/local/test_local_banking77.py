@@ -9,48 +9,12 @@ import resource
 from pathlib import Path
 
 import pytest
-from helpers.banking import FIELDS, FOLDER, needs_banking
+from helpers.banking import FOLDER, LOCAL_PIPELINE, needs_banking, questions
 from local_project import LocalProject
 
 pytestmark = needs_banking
 
 WRONG = 0.087
-PIPELINE = (
-    """
-[input]
-query = "SELECT question_id, text FROM read_csv('rows.csv', header = true)"
-key = "question_id"
-window = true
-
-[prompt]
-system_text = '''
-Say what the customer of a bank wants. The intents:
-{{% for intent in fields.intent.enum %}}
-- {{{{ intent }}}}
-{{%- endfor %}}
-'''
-user_text = "{{{{ text }}}} <{{{{ question_id }}}}>"
-
-[output]
-
-"""
-    + FIELDS
-    + """
-[[models]]
-model = "local"
-accept = "_confidence >= 0.8"
-
-[[models]]
-model = "claude-haiku-4-5"
-max_tokens = 200
-"""
-)
-
-
-def questions(name: str, first: int) -> list[tuple[int, str, str]]:
-    """Return the questions of a file: number, text, true intent."""
-    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [(first + place, row["text"], row["category"]) for place, row in enumerate(csv.DictReader(file))]
 
 
 def night(project: LocalProject, rows: list[tuple[int, str, str]], intents: list[str]) -> None:
@@ -70,7 +34,7 @@ def night(project: LocalProject, rows: list[tuple[int, str, str]], intents: list
 @pytest.mark.share(1)
 def test_new_questions_cost_a_third_and_are_as_right_as_before(tmp_path: Path) -> None:
     intents = json.loads((FOLDER / "categories.json").read_text(encoding="utf-8"))
-    project = LocalProject(tmp_path, PIPELINE.format(folder=FOLDER))
+    project = LocalProject(tmp_path, LOCAL_PIPELINE.format(folder=FOLDER))
     train, test = questions("train", 1), questions("test", 100_001)
     night(project, train, intents)
     first = project.json("run", "triage", "--yes")

@@ -8,10 +8,9 @@ import random
 from pathlib import Path
 
 import pytest
-from helpers.banking import FOLDER, needs_banking
+from helpers.banking import FOLDER, LOCAL_PIPELINE, needs_banking, questions
 from helpers.confidences import confidence
 from local_project import LocalProject
-from test_local_banking77 import PIPELINE, questions
 
 pytestmark = needs_banking
 
@@ -41,7 +40,7 @@ def night(project: LocalProject, rows: list[tuple[int, str, str]], right: float,
 @pytest.mark.share(1)
 def test_a_fifth_of_the_rows_has_most_of_the_first_models_errors(tmp_path: Path) -> None:
     intents = json.loads((FOLDER / "categories.json").read_text(encoding="utf-8"))
-    text = PIPELINE.format(folder=FOLDER).replace("_confidence >= 0.8", "false") + REVIEW
+    text = LOCAL_PIPELINE.format(folder=FOLDER).replace("_confidence >= 0.8", "false") + REVIEW
     project = LocalProject(tmp_path, text)
     train, test = questions("train", 1), questions("test", 100_001)[::2]
     night(project, train, RIGHT["answered before"], intents)
