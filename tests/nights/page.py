@@ -28,6 +28,8 @@ from .tables import (
 )
 
 GOLD = 600
+GOLD_SIZES = (300, 600)
+LEAST_GIVEN = 0.95
 MOST_USD = {0.84: 0.14, 0.86: 0.30}
 TARGETS = (0.8, 0.82, 0.84, 0.86, 0.88, 0.9)
 KEPT = re.compile(r"(<!-- figures -->\n).*(<!-- end of figures -->)", re.DOTALL)
@@ -62,14 +64,16 @@ def _prices(draws: int, seed: int) -> tuple[str, list[str]]:
     answered, found = questions().answered, []
     for kind in KINDS:
         for name, whole in (("ladder", without_local(kind)), ("with a local rung", with_local(kind, answered))):
-            found += [cost(kind, name, whole, target, GOLD, draws, seed) for target in MOST_USD]
+            for gold in GOLD_SIZES:
+                found += [cost(kind, name, whole, target, gold, draws, seed) for target in MOST_USD]
     missed = [f"broken: {each}" for each in found if not each.holds]
     missed += [
         f"too dear: {each}"
         for each in found
         if each.ladder != "ladder" and (each.usd_per_1000_right or 9) > MOST_USD[each.target]
     ]
-    head = f"### What a right row costs\n\n{answered:,} answered rows, {GOLD} gold rows of the 3,080 new ones:"
+    missed += [f"seldom given: {each}" for each in found if each.ladder != "ladder" and each.given < LEAST_GIVEN]
+    head = f"### What a right row costs\n\n{answered:,} answered rows, gold rows of the 3,080 new ones:"
     return f"{head}\n\n{cost_table(found)}", missed
 
 

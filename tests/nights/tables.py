@@ -28,6 +28,7 @@ def cost_table(found: Sequence[Cost]) -> str:
         [
             each.kind,
             each.ladder,
+            str(each.gold),
             str(each.target),
             f"{each.given:.1%}",
             f"{each.broken:.1%}",
@@ -35,7 +36,7 @@ def cost_table(found: Sequence[Cost]) -> str:
         ]
         for each in found
     ]
-    return table(("Mistakes", "Ladder", "Target", "Given", "Broken", "USD per 1,000 right rows"), rows, 4)
+    return table(("Mistakes", "Ladder", "Gold rows", "Target", "Given", "Broken", "USD per 1,000 right rows"), rows, 5)
 
 
 def growth_table(found: Sequence[tuple[str, int, float, float, float | None, float]]) -> str:
