@@ -24,7 +24,7 @@ def choices_object(
     right = {each.rung: each.right_by_key for each in models if each.rung is not None}
     by_key: dict[str, dict[int, Answer]] = {key: {} for key in masks}
     for row in rows:
-        if row.number <= len(rungs):
+        if 1 <= row.number <= len(rungs):
             by_key[row.key][row.number] = Answer(
                 valid=row.valid,
                 correct=right[row.number][row.key],

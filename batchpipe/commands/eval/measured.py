@@ -25,6 +25,8 @@ from batchpipe.engine.gold.random_rows import picked_keys
 from batchpipe.engine.quality.agreement import take_as_true
 from batchpipe.engine.quality.evaluate import EvaluatedPrompt, Evaluation
 from batchpipe.engine.quality.judges import Judged
+from batchpipe.engine.quality.local_line import NAME as LOCAL_NAME
+from batchpipe.engine.quality.local_line import NUMBER as LOCAL_NUMBER
 from batchpipe.engine.quality.prepare import Wanted, prepare
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.evaluation.field_comparison import class_name
@@ -75,6 +77,7 @@ def read_measured(context: Context, file: PipelineFile) -> Measured:
     with closing(context.work()) as work, context.temporary_folder("eval-") as folder:
         wanted = Wanted(every=True, models=_evaluated_models(context, work, file))
         evaluation = prepare(context, work, file, wanted, folder)
+        evaluation.trains = False
         label = _recorded_label(context, evaluation)
         judged = evaluation.judged(evaluation.to_judge())
         found = measure(evaluation, evaluation.sides[0], label)
@@ -95,7 +98,7 @@ def _answered_by_all(known: Known) -> Known:
     whole = {
         key: mask
         for key, mask in known.masks.items()
-        if all(key in keys for number, keys in answered.items() if mask >> (number - 1) & 1)
+        if all(key in keys for number, keys in answered.items() if number and mask >> (number - 1) & 1)
     }
     return replace(known, masks=whole)
 
@@ -169,21 +172,24 @@ def measure(evaluation: Evaluation, side: EvaluatedPrompt, label: str) -> Prompt
     """Compute the numbers of one prompt version."""
     evaluation.read(side)
     unanswered = take_as_true(evaluation) if evaluation.top is not None else frozenset[str]()
+    has_local = evaluation.read_local(side)
     rows, masks, fields = evaluation.answered(side), evaluation.masks(), evaluation.gold.fields
     models = []
+    if has_local:
+        own = outcomes_of([row for row in rows if row.number == LOCAL_NUMBER])
+        models.append(quality(LOCAL_NAME, LOCAL_NUMBER, own, fields))
     for each in side.contenders:
         own = outcomes_of([row for row in rows if row.number == each.number])
         models.append(quality(each.model, each.number if each.on_ladder else None, own, fields))
     rungs = [each.model for each in side.contenders if each.on_ladder]
     outcomes = climbed(rows, masks, len(rungs))
+    numbers = [*([LOCAL_NUMBER] if has_local else []), *range(1, len(rungs) + 1)]
     return PromptNumbers(
         label=label,
         models=tuple(each for each in models if each is not None),
-        ladder=quality(SEVERAL.join(rungs), None, outcomes, fields),
+        ladder=quality(SEVERAL.join([*([LOCAL_NAME] if has_local else []), *rungs]), None, outcomes, fields),
         rows={each.key: each for each in outcomes},
-        by_rung={
-            number: outcomes_of([row for row in rows if row.number == number]) for number in range(1, len(rungs) + 1)
-        },
+        by_rung={number: outcomes_of([row for row in rows if row.number == number]) for number in numbers},
         masks=masks,
         choices=choices_object(rows, [each for each in models if each is not None], masks, rungs),
         unanswered=unanswered,

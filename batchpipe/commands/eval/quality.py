@@ -104,7 +104,8 @@ def climbed(rows: Sequence[AnsweredRow], masks: Mapping[str, int], rungs: int) -
     for key, answers in by_key.items():
         way: list[AnsweredRow] = []
         for number in sorted(answers):
-            if masks[key] >> (number - 1) & 1 and not (way and way[-1].accepts):
+            # The local rung, number 0, answers wherever it has an answer.
+            if (not number or masks[key] >> (number - 1) & 1) and not (way and way[-1].accepts):
                 way.append(answers[number])
         valid = [each for each in way if each.valid]
         found.append(

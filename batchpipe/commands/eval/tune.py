@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,6 +14,7 @@ from batchpipe.commands.call.options import EvalRequest
 from batchpipe.commands.eval.person import Person, names_of, person_object, person_text
 from batchpipe.commands.eval.quality import Outcome
 from batchpipe.commands.eval.report import interval
+from batchpipe.commands.eval.to_paste import rungs_toml
 from batchpipe.commands.eval.value_claims import has_values, ladder_accepts, promised_values
 from batchpipe.commands.printing.text import count, money, table
 from batchpipe.common.errors import BatchpipeError, UsageError
@@ -28,6 +28,7 @@ from batchpipe.evaluation.ladder_cost import Answer, Ladder, LadderResult, Row
 from batchpipe.evaluation.sequence import tune_by_all
 from batchpipe.evaluation.tuning import RISK, Tuning, tune_by_half
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
 from batchpipe.schema.columns import Column
 
 DEFAULT_TARGET = 0.9
@@ -37,7 +38,8 @@ RIGHT_COLUMNS = ("right", "per 1,000", "per 1,000 right")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
     """A tuned ladder of `file`. `accepts` has the condition of each rung that is used, None for a rung that accepts
-    all. `left_out` gold rows were reviewed because they looked doubtful, and promise nothing.
+    all, by its place among `names`. `left_out` gold rows were reviewed because they looked doubtful, and promise
+    nothing. `local`: the first of the rungs is the local one, which has the number 0.
 
     `redo_usd` is the cost of `run --redo accept` with this ladder; None where it cannot be known here.
     """
@@ -49,11 +51,15 @@ class Tuned:
     redo_usd: Decimal | None
     top: str | None = None
     person: Person | None = None
+    local: bool = False
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the rungs: the models, and the person where there is one."""
-        return names_of([each.name for each in self.file.pipeline.models], self.person)
+        """Return the names of the rungs: the local model where it is tuned too, the models, and the person."""
+        return [
+            *([LOCAL] if self.local else []),
+            *names_of([each.name for each in self.file.pipeline.models], self.person),
+        ]
 
     @property
     def queue(self) -> tuple[float, dict[str, str | None]] | None:
@@ -121,7 +127,7 @@ def tune_ladder(
     Raises UsageError where a price or every confidence is missing.
     """
     found = tune_rows(file, known, wanted)
-    return replace(found, redo_usd=_redo_usd(context, file, params, found.accepts))
+    return replace(found, redo_usd=_redo_usd(context, params, found))
 
 
 def tune_rows(file: PipelineFile, known: Known, wanted: Promise) -> Tuned:
@@ -130,7 +136,8 @@ def tune_rows(file: PipelineFile, known: Known, wanted: Promise) -> Tuned:
     Raises UsageError where a price or every confidence is missing.
     """
     confidence = file.pipeline.eval.confidence if file.pipeline.eval else "confidence"
-    sure_by = ["_agreement" if each.votes else confidence for each in file.pipeline.models]
+    local = [CONFIDENCE_COLUMN] if 0 in known.by_rung else []
+    sure_by = [*local, *("_agreement" if each.votes else confidence for each in file.pipeline.models)]
     answers = {number: {each.key: each for each in outcomes} for number, outcomes in known.by_rung.items()}
     if any(each.unpriced for outcomes in known.by_rung.values() for each in outcomes):
         hint = 'Give its price in a file: prices = "prices.toml" under [tool.batchpipe].'
@@ -168,10 +175,11 @@ def tune_rows(file: PipelineFile, known: Known, wanted: Promise) -> Tuned:
         file=file,
         tuning=tuning,
         left_out=left_out,
-        accepts={rung: accept for rung, accept in accepts.items() if rung in answers},
+        accepts={rung: accept for rung, accept in accepts.items() if rung <= len(answers)},
         redo_usd=None,
         top=wanted.top,
         person=known.person,
+        local=bool(local),
     )
 
 
@@ -180,7 +188,7 @@ def _true_values(claims: Sequence[Claim], truth: Mapping[str, Any]) -> tuple[boo
 
 
 def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims: Sequence[Claim]) -> Answer | None:
-    if not mask >> (number - 1) & 1:
+    if (number and not mask >> (number - 1) & 1) or (not number and given is None):
         return None
     has = has_values(claims, given.answer if given is not None else None)
     if given is None:
@@ -194,16 +202,20 @@ def _answer(given: Outcome | None, correct: bool, mask: int, number: int, claims
     )
 
 
-def _redo_usd(
-    context: Context, file: PipelineFile, params: Mapping[str, Any], accepts: Mapping[int, str | None]
-) -> Decimal | None:
+def _redo_usd(context: Context, params: Mapping[str, Any], found: Tuned) -> Decimal | None:
     """Return what the answered rows would cost under the tuned ladder; None where the input cannot be read."""
+    file, accepts, first = found.file, found.accepts, 1 + found.local
     models = tuple(
-        rung.model_copy(update={"accept": accepts[number]})
-        for number, rung in enumerate(file.pipeline.models, start=1)
-        if number in accepts
+        rung.model_copy(update={"accept": accepts[place]})
+        for place, rung in enumerate(file.pipeline.models, start=first)
+        if place in accepts
     )
-    tuned = file.model_copy(update={"pipeline": file.pipeline.model_copy(update={"models": models})})
+    local = file.pipeline.local if found.local and models else None
+    if local is not None:
+        local = local.model_copy(update={"accept": accepts[1] or "true"}) if 1 in accepts else None
+    if not models:
+        return None  # the local model alone has nothing to learn from
+    tuned = file.model_copy(update={"pipeline": file.pipeline.model_copy(update={"models": models, "local": local})})
     try:
         return preview(context, tuned, RunOptions(params=params, redo="accept")).plan.estimate.cost_usd
     except BatchpipeError:
@@ -212,10 +224,11 @@ def _redo_usd(
 
 def tuned_object(found: Tuned) -> dict[str, Any]:
     """Return what `--json` adds for `--tune`."""
-    held, models = found.tuning.measured, found.file.pipeline.models
+    held = found.tuning.measured
     return {
         "tuned": [
-            {"rung": rung, "model": models[rung - 1].name, "accept": accept} for rung, accept in found.accepts.items()
+            {"rung": place - found.local, "model": found.names[place - 1], "accept": accept}
+            for place, accept in found.accepts.items()
         ],
         "expected": {
             "accuracy": held.accuracy.value,
@@ -289,7 +302,7 @@ def tuned_text(found: Tuned, call: Call) -> str:
         + table(
             ("accept", *header[1:]),
             [
-                [_shown(each.measured.ladder), interval(each.measured.accuracy), *_prices(each.measured)]
+                [_shown(each.measured.ladder, found.local), interval(each.measured.accuracy), *_prices(each.measured)]
                 for each in tuning.curve
             ],
             terminal=call.terminal,
@@ -333,20 +346,12 @@ def _left_out(found: Tuned) -> list[str]:
 
 
 def tuned_toml(found: Tuned) -> str:
-    """Return the rungs as they stand in the file, with their new `accept`."""
-    parts = []
-    for number, rung in enumerate(found.file.pipeline.models, start=1):
-        accept = found.accepts.get(number)
-        lines = [f"model = {json.dumps(rung.model)}"] if not rung.panel else []
-        lines += [f"samples = {rung.samples}"] if rung.samples > 1 else []
-        lines += [f"panel = {json.dumps([each.model for each in rung.panel])}"] if rung.panel else []
-        if accept is not None:
-            lines.append(f"accept = {json.dumps(accept)}")
-        if number in found.accepts:
-            parts.append("\n".join(["[[models]]", *lines]))
-        else:
-            parts.append(f"# leave out: {lines[0]}")
-    return "\n\n".join(parts)
+    """Return the rungs as they stand in the file, with their new `accept`. With a promise each later version of the
+    local model has to keep it.
+    """
+    tuning = found.tuning
+    keeps = tuning.reached and not tuning.held_out and not found.top and found.person is None
+    return rungs_toml(found.file.pipeline, found.accepts, found.local, tuning.target if keeps else None)
 
 
 def write_plot(found: Tuned, path: Path) -> None:
@@ -379,6 +384,6 @@ def _costs(measured: LadderResult) -> str:
     return f"{money(measured.usd_per_1000)} per 1,000 rows{right}"
 
 
-def _shown(ladder: Ladder) -> str:
-    steps = zip(ladder.rungs, ladder.accepts, strict=True)
+def _shown(ladder: Ladder, local: bool) -> str:
+    steps = zip((place - local for place in ladder.rungs), ladder.accepts, strict=True)
     return ", ".join(f"{rung}" if accept is None else f"{rung} from {accept:g}" for rung, accept in steps)

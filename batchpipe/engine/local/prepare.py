@@ -90,9 +90,18 @@ def prepare_local(
     return choice, learnt, replace(learnt.record, test=promise.test)
 
 
-def learn(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, *, compared: bool = False) -> Learnt:
+def learn(
+    context: Context,
+    work: Work,
+    resolved: Resolved,
+    snapshot: Snapshot,
+    *,
+    compared: bool = False,
+    trains: bool = True,
+) -> Learnt:
     """Return the local model as it is now; it is trained where that is due, or where a version has seen rows that the
-    truth is measured on by now. With `compared` these are the rows of `snapshot` too.
+    truth is measured on by now. With `compared` these are the rows of `snapshot` too. Without `trains` it is the
+    recorded version.
 
     Reads the ledger, `[eval] gold`. Writes the working tables of `fill_lessons`.
     """
@@ -106,13 +115,13 @@ def learn(context: Context, work: Work, resolved: Resolved, snapshot: Snapshot, 
         aside = find_drift(session, resolved, usable) if usable is not None else None
         if aside is not None:
             usable = None
-        trains = _is_due(known, usable, rung.shape, lessons)
-        stored = None if trains or usable is None else read_model(session, resolved, usable.version)
+        is_due = trains and _is_due(known, usable, rung.shape, lessons)
+        stored = None if is_due or usable is None else read_model(session, resolved, usable.version)
     version = _loaded(work, resolved, usable, stored) if usable is not None and stored is not None else None
     if version is not None and _has_seen(work, version):
-        trains, version = lessons >= FIRST_LESSONS, None
+        is_due, version = trains and lessons >= FIRST_LESSONS, None
     values = None
-    if trains:
+    if is_due:
         values, version = _train(work, resolved, known.next_number, lessons)
     says = "" if version is not None else _why_none(known, aside, rung.shape, lessons)
     record = PreparedModel(values=values, aside=aside)

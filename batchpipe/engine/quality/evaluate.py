@@ -21,6 +21,7 @@ from batchpipe.engine.gold.gold_rows import (
     subset,
 )
 from batchpipe.engine.quality.judges import FieldJudge, Judged, JudgeVerdict
+from batchpipe.engine.quality.local_line import local_answers
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hashes_sql, texts_sql
@@ -80,7 +81,8 @@ class AnsweredRow:
 class Evaluation:
     """Gold rows with the models that answer them. `work` is the working database, `folder` a folder of its own.
 
-    `top` is the number of the contender whose answers are taken as true, None where gold says what is true.
+    `top` is the number of the contender whose answers are taken as true, None where gold says what is true. `trains`:
+    the local model is trained in memory where that is due.
     """
 
     context: Context
@@ -91,6 +93,8 @@ class Evaluation:
     sides: tuple[EvaluatedPrompt, ...]
     judges: tuple[FieldJudge, ...]
     top: int | None = None
+    trains: bool = True
+    _local: dict[str, Any] = field(default_factory=dict, init=False)
 
     def prepared(self, side: EvaluatedPrompt, contender: Contender, *, every: bool) -> tuple[Resolved, Snapshot] | None:
         """Return what a run of `contender` needs: all gold rows, or those that climb to it; None where no row does.
@@ -126,6 +130,30 @@ class Evaluation:
         )
         for contender in side.contenders:
             self._read_contender(side, contender)
+
+    def read_local(self, side: EvaluatedPrompt) -> bool:
+        """Add what the local model says of the gold rows as the answers of rung 0; return whether there is a model.
+
+        Reads the ledger. Writes `work.answered`.
+        """
+        if side.label not in self._local:
+            self._local[side.label] = local_answers(self.context, side.ladder, self.rows.rows, trains=self.trains)
+        said, columns = self._local[side.label], {each.name: each for each in side.ladder.columns}
+        if said is None:
+            return False
+        values = joined(
+            "",
+            (
+                sql(", {value}", value=value_sql(columns[each.name], Sql("d.output")))
+                if each.name in columns
+                else Sql(", NULL")
+                for each in self.gold.fields
+            ),
+        )
+        self.work.connection.register("local_said", said)
+        self.work.connection.execute(query("local_answered_rows", values=values))
+        self.work.connection.unregister("local_said")
+        return True
 
     def answered(self, side: EvaluatedPrompt) -> list[AnsweredRow]:
         """Return the rows of `work.answered`, by model and key.

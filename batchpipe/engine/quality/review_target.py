@@ -7,12 +7,14 @@ not satisfy the threshold of the rung that answered is a person's, and so is a r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from batchpipe.common.errors import PipelineError
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
 from batchpipe.providers.known import KnownProviders
 from batchpipe.sql.conditions import Condition, parse_condition
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import quote_identifier, quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -37,6 +39,11 @@ def target_conditions(
         raise PipelineError(what, where=resolved.file.where("[review] target"), hint=hint)
     accepts = {providers.split(model): accept for model, accept in found["accepts"].items()}
     conditions: dict[int, Condition | None] = {}
+    local = _local_condition(resolved, found["accepts"])
+    if local is not None:
+        fields, columns = [each.name for each in resolved.columns], [each.name for each in resolved.input_columns]
+        where = f"batchpipe eval {name} --tune"
+        conditions[0] = parse_condition(session.connection, local, fields=fields, columns=columns, where=where)
     for number, rung in enumerate(resolved.file.pipeline.models, start=1):
         model = providers.split(rung.name)
         if model not in accepts:
@@ -50,3 +57,17 @@ def target_conditions(
             where=f"batchpipe eval {name} --tune",
         )
     return conditions
+
+
+def _local_condition(resolved: Resolved, accepts: Mapping[str, str | None]) -> str | None:
+    """Return the condition under which an answer of the local model may stand; None where a person sees all of them.
+
+    Its confidence is read from the field that has it: an answer without one is seen.
+    """
+    if resolved.local is None or LOCAL not in accepts:
+        return None
+    accept = accepts[LOCAL]
+    if accept is None:
+        return "true"
+    field = resolved.local.confidence
+    return accept.replace(CONFIDENCE_COLUMN, quote_identifier(field)) if field is not None else None

@@ -154,6 +154,28 @@ FROM work.local_predictions p
 JOIN work.due d USING (key_id)
 JOIN {snapshot} s USING (position)
 
+-- name: local_evaluated
+SELECT md5(key)::UUID AS key_id, {text} AS text, {embedding} AS embedding FROM {rows} WHERE {when}
+
+-- name: local_evaluated_rows
+SELECT p.key_id, p.key_id::VARCHAR AS custom_id, 0 AS rung, p.confidence, {values} AS input_values
+FROM work.local_predictions p
+JOIN (SELECT *, md5(key)::UUID AS key_id FROM {rows}) s USING (key_id)
+
+-- name: local_said
+-- What the local model says of each row that it was asked about, and whether its answer is valid and would stand.
+SELECT p.key_id::VARCHAR AS key_id, coalesce(v.valid, false) AS valid, s.key_id IS NOT NULL AS accepts, p.confidence,
+    d.output::VARCHAR AS output
+FROM work.local_predictions p
+LEFT JOIN work.validity v USING (key_id)
+LEFT JOIN work.documents d ON d.custom_id = p.key_id::VARCHAR
+LEFT JOIN work.local_sure s USING (key_id)
+
+-- name: local_answered_rows
+INSERT INTO work.answered
+SELECT 0, d.key_id::UUID, d.valid, d.accepts, false, 0, d.confidence{values}
+FROM local_said d
+
 -- name: local_sure
 -- work.local_sure: One row is a due row whose local answer is valid and passes `accept`, with whether it is audited.
 CREATE OR REPLACE TABLE work.local_sure AS
