@@ -90,7 +90,7 @@ def tested_names(tree: nodes.Template) -> frozenset[str]:
 def listing(names: Collection[str]) -> str:
     """Return a hint that lists the first 20 of `names`."""
     shown = ", ".join(sorted(names)[:20]) + (", ..." if len(names) > 20 else "")
-    return f"There are: {shown}." if shown else "There are none."
+    return f"There are: {shown}." if shown else "There are none yet: write it, or correct the name."
 
 
 def near(name: str, known: Collection[str] | Mapping[str, object], otherwise: str = "") -> str:

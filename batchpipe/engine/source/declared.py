@@ -104,8 +104,9 @@ def column_problems(file: PipelineFile, types: Mapping[str, str]) -> list[Proble
     listing = "[input] columns declares" if pipeline.input.columns else "The query gives"
     problems = []
     for toml_path, name in ((path, name) for path, names in named for name in names if name not in known):
-        near = difflib.get_close_matches(name, known, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}?" if near else f"{listing}: {', '.join(known)}."
+        by_folded = {folded(each): each for each in known}
+        near = difflib.get_close_matches(folded(name), by_folded, 1, 0.6)
+        hint = f"Did you mean {by_folded[near[0]]!r}?" if near else f"{listing}: {', '.join(known)}."
         problems.append(Problem(what=f"the input has no column {name!r}", where=file.where(toml_path), hint=hint))
     for toml_path, names in named[:2]:
         for name in dict.fromkeys(names):
