@@ -125,9 +125,10 @@ class ProblemList:
         value, node = value_at(path, self.data), node_at(path) or {}
         what = f"cannot be {shown_value(value)}"
         if path in (("name",), ("renamed_from",)) and isinstance(value, str):
-            plain = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_").lstrip("0123456789_") or "my_pipeline"
+            plain = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_").lstrip("0123456789_")[:100] or "my_pipeline"
+            most = ", at most 100 of them" if len(value) > 100 else ""
             given = "" if path in self.lines else "; without `name` it is the file's"
-            hint = f'Lower-case letters, digits and _, a letter first{given}. Write {path[0]} = "{plain}".'
+            hint = f'Lower-case letters, digits and _, a letter first{most}{given}. Write {path[0]} = "{plain}".'
             self.add(path, what, hint)
             return
         choices = [choice for option in options(node) for choice in option.get("enum", [])]

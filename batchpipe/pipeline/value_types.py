@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+# Names of files are made of a name, and a file system takes 255 bytes.
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,99}$"
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?\s*$"
 SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 

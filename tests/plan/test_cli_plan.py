@@ -232,6 +232,8 @@ class TestCheck:
             ("max_tokens = 200", "max_tokens = 200_000_000", "max_tokens"),
             ("max_tokens = 200", 'max_tokens = 200\naccept = "score"', "not true or false"),
             ("maximum = 1", 'maximum = 1\ncolumn = "NOPE"', "NOPE"),
+            ("[output.fields.label]", '[output]\nafter = ["INSRT x"]\n[output.fields.label]', "this is not SQL"),
+            ("[input]", f'name = "{"a" * 101}"\n[input]', 'cannot be "aaaa'),
             ("[[models]]", "[pilot]\nrows = 0\n[[models]]", "cannot be 0"),
             ("[[models]]", "[pilot]\nmin_accuracy = 0.9\n[[models]]", "min_accuracy needs [eval]"),
         ],

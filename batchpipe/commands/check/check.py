@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,27 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
             raise
         where = error.where or file.where()
         problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
+    problems = [*problems, *_after_problems(file)]
     return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned)
+
+
+def _after_problems(file: PipelineFile) -> Iterator[Problem]:
+    """Yield a problem for each statement of `after` that is no SQL, which would be found only once answers are paid.
+
+    An extension may know more words, and what stands in a variable is not known.
+    """
+    pipeline = file.pipeline
+    every = (*pipeline.input.setup, *pipeline.output.after)
+    if any(re.match(r"\s*(LOAD|INSTALL)\b", each, re.IGNORECASE) for each in every):
+        return
+    for number, statement in enumerate(pipeline.output.after):
+        if "${" in statement:
+            continue
+        try:
+            duckdb.extract_statements(statement)
+        except duckdb.Error as error:
+            what = f"this is not SQL: {duckdb_message(error)}"
+            yield Problem(what=what, where=file.where(f"[output] after[{number}]"), hint=query_hint(error))
 
 
 def _judges(

@@ -1,0 +1,91 @@
+"""A lost database and a backup of before are made whole from the raw folder for every kind of work, free of cost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from desks import HEAD, PANEL, THREE, TOP
+from media.drawn import png
+from projects import BASIC, Project, numbered
+
+REALTIME = 'mode = "realtime"\n'
+ITEMS = """
+[output.rows]
+tags = "demo_tags"
+[output.fields.tags]
+type = "array"
+items = { type = "string" }
+"""
+PICTURES = BASIC.replace("SELECT id, body,", "SELECT id, body, 'photos/' || (id % 3) || '.png' AS photo,").replace(
+    '"{{ body }}', '"{{ image(photo) }} {{ body }}'
+)
+RUNG = "\n[[models]]\nmodel = {model}\nmax_tokens = 2000\n"
+KINDS = {
+    "panel": HEAD + PANEL + TOP,
+    "panel in realtime": HEAD + PANEL.replace("max_tokens", f"{REALTIME}max_tokens") + TOP,
+    "samples": BASIC.replace("max_tokens = 200", "max_tokens = 200\nsamples = 3"),
+    "realtime": BASIC + REALTIME,
+    "items": BASIC.replace("[[models]]", f"{ITEMS}[[models]]"),
+    "pictures": PICTURES,
+    "openai": HEAD + RUNG.format(model=json.dumps(THREE[1])),
+    "gemini": HEAD + RUNG.format(model=json.dumps(THREE[2])),
+    "openai in realtime": HEAD + RUNG.format(model=json.dumps(THREE[1])) + REALTIME,
+    "gemini in realtime": HEAD + RUNG.format(model=json.dumps(THREE[2])) + REALTIME,
+    "edited answers": BASIC.replace("max_tokens = 200", 'max_tokens = 200\naccept = "score > 0.7"') + TOP,
+}
+
+
+def tables(project: Project) -> list[object]:
+    found: list[object] = [project.sql("SELECT * EXCLUDE (_batch_id, _completed_at) FROM demo ORDER BY id")]
+    if project.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = 'demo_tags'"):
+        found.append(project.sql("FROM demo_tags ORDER BY ALL"))
+    return found
+
+
+@pytest.mark.share(2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_paid_for_comes_back(project: Project, kind: str) -> None:
+    for number in range(3):
+        path = project.root / "photos" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png(number))
+    project.faults({"requests": [{"outcome": "invalid_json", "match": "number 2", "times": 1}]})
+    project.pipeline(KINDS[kind])
+    project.rows(numbered(4))
+    project.run()
+    database, backup = project.root / "batchpipe.duckdb", project.root / "backup"
+    shutil.copy(database, backup)
+    project.rows([{**each, "body": f"{each['body']}!" if each["id"] == 1 else each["body"]} for each in numbered(8)])
+    project.run()
+    found, calls = tables(project), paid_calls(project)
+    money = project.sql("SELECT sum(cost_usd) FROM ledger.results WHERE NOT judged_again")
+    assert project.run().submitted == 0
+    for change in ("lost", "restored"):
+        database.unlink()
+        if change == "restored":
+            shutil.copy(backup, database)
+        result = project.run()
+        assert (result.status, result.submitted, paid_calls(project)) == ("done", 0, calls), change
+        assert tables(project) == found, change
+        assert project.sql("SELECT sum(cost_usd) FROM ledger.results WHERE NOT judged_again") == money
+        assert project.run().submitted == 0
+
+
+def paid_calls(project: Project) -> int:
+    """Return how many requests were sent in batches and in realtime."""
+    ends = ("/v1/messages", "/chat/completions", "/responses", ":generateContent", ":streamGenerateContent")
+    single = sum(each["method"] == "POST" and each["path"].endswith(ends) for each in project.log()["calls"])
+    return single + project.requests_sent()
+
+
+def test_batches_in_flight_at_three_providers_are_found_again(project: Project) -> None:
+    project.pipeline(HEAD + PANEL)
+    project.rows(numbered(5))
+    project.faults({"delay_seconds": 1.0})
+    project.run(no_wait=True)
+    (project.root / "batchpipe.duckdb").unlink()
+    result = project.run()
+    assert (result.submitted, result.rows["accepted"] + result.rows["failed"]) == (0, 5)
+    assert project.requests_sent() == 15
