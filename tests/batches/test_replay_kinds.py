@@ -76,7 +76,7 @@ def test_what_was_paid_for_comes_back(project: Project, kind: str) -> None:
 def paid_calls(project: Project) -> int:
     """Return how many requests were sent in batches and in realtime."""
     ends = ("/v1/messages", "/chat/completions", "/responses", ":generateContent", ":streamGenerateContent")
-    single = sum(each["method"] == "POST" and each["path"].endswith(ends) for each in project.log()["calls"])
+    single: int = sum(each["method"] == "POST" and each["path"].endswith(ends) for each in project.log()["calls"])
     return single + project.requests_sent()
 
 
