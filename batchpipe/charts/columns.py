@@ -11,6 +11,7 @@ from batchpipe.charts.scales import Scale, linear
 WIDTH, HEIGHT = 620, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 30
 LABEL_WIDTH, WIDEST = 58, 48
+LETTER_WIDTH, LINE, LONGEST_NAME = 6.8, 18, 40  # of the legend
 PARTS = ("blue", "purple", "amber", "green", "pink", "grey")
 
 
@@ -36,10 +37,11 @@ def columns(
     `axis` writes a value for the axis, `cell` for the table.
     """
     sums = [sum(each.parts) for each in found]
-    scale = linear([*sums, 0.0], HEIGHT - BOTTOM, TOP, ticks=4, zero=True)
+    legend, top = _legend(names) if len(names) > 1 else ([], TOP)
+    scale = linear([*sums, 0.0], HEIGHT - BOTTOM, top, ticks=4, zero=True)
     room = (WIDTH - LEFT - RIGHT) / max(len(found), 1)
     every = max(1, -(-LABEL_WIDTH // max(int(room), 1)))
-    forms = []
+    forms = legend
     for tick in scale.ticks:
         forms.append(line("line-faint", LEFT, scale.at(tick), WIDTH - RIGHT, scale.at(tick)))
         forms.append(text(LEFT - 8, scale.at(tick) + 4, axis(tick), "fill-soft", "end"))
@@ -59,6 +61,26 @@ def columns(
     return Chart(title=title, width=WIDTH, height=HEIGHT, forms=forms, header=header, rows=rows, right=numbers)
 
 
+def _legend(names: Sequence[str]) -> tuple[list[str], int]:
+    """Return the names of the parts with their colours, in lines above the columns, and where the columns may begin."""
+    forms: list[str] = []
+    x, y = float(LEFT), 14
+    for number, whole in enumerate(names):
+        name = whole if len(whole) <= LONGEST_NAME else f"{whole[: LONGEST_NAME - 1]}…"
+        width = 18 + len(name) * LETTER_WIDTH
+        if x > LEFT and x + width > WIDTH - RIGHT:
+            x, y = float(LEFT), y + LINE
+        forms.append(box(_fill(number), x, y - 10, 11, 11, "", 2))
+        forms.append(text(x + 16, y, name, "fill-soft"))
+        x += width + 12
+    return forms, y + 14
+
+
+def _fill(number: int) -> str:
+    """Return the class of the colour of a part."""
+    return f"fill-{PARTS[min(number, len(PARTS) - 1)]}"
+
+
 def _pile(
     scale: Scale, column: Column, names: Sequence[str], left: float, width: float, cell: Callable[[float], str]
 ) -> list[str]:
@@ -67,7 +89,6 @@ def _pile(
         if part > 0:
             top, bottom = scale.at(below + part), scale.at(below)
             hint = f"{column.name}, {names[number]}: {cell(part)}"
-            kind = f"fill-{PARTS[min(number, len(PARTS) - 1)]}"
-            forms.append(box(kind, left, top, width, max(bottom - top, 1), hint, 2))
+            forms.append(box(_fill(number), left, top, width, max(bottom - top, 1), hint, 2))
         below += part
     return forms

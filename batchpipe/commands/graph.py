@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import Any
 
+from batchpipe.charts.chart import Chart
+from batchpipe.charts.network import Node, network
 from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.call.exits import DONE
 from batchpipe.commands.printing.text import safe
@@ -12,8 +15,16 @@ from batchpipe.common.errors import PipelineError
 from batchpipe.engine.context import Context
 from batchpipe.pipeline.model import PipelineFile
 
-# Of the drawing, in pixels.
-LETTER, HEIGHT, ACROSS, DOWN, MARGIN = 8, 44, 64, 20, 12
+TITLE = "Pipelines, each to the right of those that it reads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """A pipeline, its output table, and the pipelines whose tables it reads."""
+
+    pipeline: str
+    table: str
+    reads: Sequence[str]
 
 
 def graph(call: Call, arguments: Sequence[str], *, svg: bool = False) -> int:
@@ -28,14 +39,42 @@ def graph(call: Call, arguments: Sequence[str], *, svg: bool = False) -> int:
     for found in problems.values():
         call.say(f"warning: {found[0].where}: {found[0].what}")
     with call.context() as context:
-        chosen = _chosen(context, files)
-        reads = {file.pipeline.name: _read(context, file) for file in chosen}
-    tables = {file.pipeline.name: file.pipeline.table for file in chosen}
+        linked = read_links(context, files)
     if call.json:
-        call.out([{"pipeline": name, "table": tables[name], "reads": reads[name]} for name in reads])
+        call.out(links_object(linked))
     else:
-        call.out(_drawing(reads, tables) if svg else _text(reads, tables))
+        call.out(links_chart(linked, {}).file.rstrip("\n") if svg else _text(linked))
     return DONE
+
+
+def read_links(context: Context, files: Sequence[PipelineFile]) -> list[Linked]:
+    """Return `files` and all that they read, each after those that it reads.
+
+    Raises PipelineError for pipelines that read each other in a circle.
+    """
+    return [
+        Linked(
+            pipeline=file.pipeline.name,
+            table=file.pipeline.table,
+            reads=[each.name for each in context.chain.reads(file).upstream],
+        )
+        for file in _chosen(context, files)
+    ]
+
+
+def links_object(linked: Sequence[Linked]) -> list[dict[str, Any]]:
+    """Return the object of `graph --json`."""
+    return [{"pipeline": each.pipeline, "table": each.table, "reads": list(each.reads)} for each in linked]
+
+
+def links_chart(linked: Sequence[Linked], states: Mapping[str, tuple[str, str]]) -> Chart:
+    """Return the picture of pipelines. `states` are the words and the colour of some; the others show their tables."""
+    nodes = [
+        Node(name=each.pipeline, below=below, reads=each.reads, colour=colour)
+        for each in linked
+        for below, colour in [states.get(each.pipeline, (each.table, "grey"))]
+    ]
+    return network(TITLE, nodes, ("pipeline", "state" if states else "table", "reads"))
 
 
 def _chosen(context: Context, files: Sequence[PipelineFile]) -> list[PipelineFile]:
@@ -50,61 +89,12 @@ def _chosen(context: Context, files: Sequence[PipelineFile]) -> list[PipelineFil
     return context.chain.ordered(list(known.values()))
 
 
-def _read(context: Context, file: PipelineFile) -> list[str]:
-    return [each.name for each in context.chain.reads(file).upstream]
-
-
-def _text(reads: Mapping[str, Sequence[str]], tables: Mapping[str, str]) -> str:
+def _text(linked: Sequence[Linked]) -> str:
     """Return a line for each pipeline, after those that it reads."""
-    width = max(len(name) for name in reads)
+    width = max(len(each.pipeline) for each in linked)
     lines = []
-    for name, read in reads.items():
-        table = f"  (table {tables[name]})" if tables[name] != name else ""
+    for each in linked:
+        name, read = each.pipeline, each.reads
+        table = f"  (table {each.table})" if each.table != name else ""
         lines.append(f"{name:<{width}}  reads {', '.join(read)}{table}" if read else f"{name}{table}")
     return "\n".join(safe(line) for line in lines)
-
-
-def _levels(reads: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return how far each pipeline is from one that reads no other; `reads` stands in order."""
-    levels: dict[str, int] = {}
-    for name, read in reads.items():
-        levels[name] = max((levels[each] + 1 for each in read if each in levels), default=0)
-    return levels
-
-
-def _drawing(reads: Mapping[str, Sequence[str]], tables: Mapping[str, str]) -> str:
-    """Return the picture as SVG: what is read stands to the left of what reads it."""
-    levels = _levels(reads)
-    columns = [[name for name in reads if levels[name] == level] for level in range(max(levels.values()) + 1)]
-    widths = [max(len(each) for name in names for each in (name, tables[name])) * LETTER + 24 for names in columns]
-    lefts = [MARGIN + sum(widths[:level]) + ACROSS * level for level in range(len(columns))]
-    places = {
-        name: (lefts[level], MARGIN + row * (HEIGHT + DOWN))
-        for level, names in enumerate(columns)
-        for row, name in enumerate(names)
-    }
-    width = lefts[-1] + widths[-1] + MARGIN
-    height = MARGIN * 2 + max(len(names) for names in columns) * (HEIGHT + DOWN) - DOWN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'role="img" font-family="ui-monospace, monospace" font-size="13">',
-        "<title>Pipelines, each to the right of those that it reads</title>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" fill="#667"/></marker></defs>',
-    ]
-    for name, read in reads.items():
-        x, y = places[name]
-        for each in (one for one in read if one in places):
-            left, top = places[each]
-            begin, middle = left + widths[levels[each]], (left + widths[levels[each]] + x) // 2
-            parts.append(
-                f'<path d="M{begin} {top + HEIGHT // 2}C{middle} {top + HEIGHT // 2} {middle} {y + HEIGHT // 2} '
-                f'{x} {y + HEIGHT // 2}" fill="none" stroke="#667" stroke-width="1.5" marker-end="url(#head)"/>'
-            )
-    for name, (x, y) in places.items():
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{widths[levels[name]]}" height="{HEIGHT}" rx="6" fill="#eef" stroke="#445"/>'
-            f'<text x="{x + 12}" y="{y + 19}" fill="#112" font-weight="bold">{escape(name)}</text>'
-            f'<text x="{x + 12}" y="{y + 35}" fill="#556">{escape(tables[name])}</text>'
-        )
-    return "\n".join([*parts, "</svg>"])

@@ -21,6 +21,7 @@ from batchpipe.commands.printing.text import duration, json_text
 from batchpipe.common.errors import BatchpipeError, LockedError, UsageError
 from batchpipe.html.blocks import Block, Section, Sentences
 from batchpipe.html.render import asset, render, style
+from batchpipe.pages.chains import chains_sections, chains_value
 from batchpipe.pages.desk.routes import desk_routes
 from batchpipe.pages.guard import Guard, person_of
 from batchpipe.pages.home import home_sections, home_value
@@ -69,6 +70,7 @@ PAGES = (
         path="/batches", title="Batches", sections=batches_sections, value=batches_value, of_pipeline=False, live=True
     ),
     Page(path="/spend", title="Spend", sections=spend_sections, value=spend_value, of_pipeline=False),
+    Page(path="/chains", title="Chains", sections=chains_sections, value=chains_value, of_pipeline=False, live=True),
     Page(path="/checks", title="Checks", sections=checks_sections, value=checks_value, of_pipeline=False, fresh=True),
     Page(path="", title="Overview", sections=overview_sections, value=overview_value, live=True),
     Page(path="/rows", title="Rows", sections=rows_sections, value=rows_value),

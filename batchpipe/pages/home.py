@@ -42,8 +42,9 @@ def home_sections(site: Site, query: Query) -> Sequence[Section]:
         new = Command(words="There is no pipeline yet. To make one:", command=site.call.suggest("new NAME"))
         return [Section(title="Pipelines", blocks=[*problems, new])]
     sections.append(Section(title="Pipelines", blocks=[_pipelines(statuses, known), states_legend(), *problems]))
-    sections.append(Section(title="At the provider", blocks=[_in_flight(statuses)], half=True))
-    sections.append(Section(title="Spend by day (UTC)", blocks=_days(days), half=True))
+    alone = not any(each.batches for each in statuses)  # a table of batches needs the whole width
+    sections.append(Section(title="At the provider", blocks=[_in_flight(statuses)], half=alone))
+    sections.append(Section(title="Spend by day (UTC)", blocks=_days(days), half=alone))
     table = runs_table([(each["pipeline"], _run(each)) for each in runs], SERVED, named=True)
     sections.append(Section(title="Last runs", blocks=[table]))
     return sections

@@ -10,7 +10,7 @@ from batchpipe.commands.call.options import DiffRequest
 from batchpipe.commands.diff.diff import diff_object
 from batchpipe.commands.diff.html import diff_sections
 from batchpipe.commands.diff.read import Asking, read_diff
-from batchpipe.commands.printing.text import count, money
+from batchpipe.commands.printing.text import count, moment, money
 from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import Report, read_reports, report_object
 from batchpipe.commands.status.html import states_chart, states_legend
@@ -34,6 +34,7 @@ from batchpipe.html.blocks import (
     Text,
 )
 from batchpipe.html.links import SERVED
+from batchpipe.pages.chains import chain_section
 from batchpipe.pages.home import in_flight_table
 from batchpipe.pages.page import Query
 from batchpipe.pages.site import Site
@@ -65,7 +66,41 @@ def overview_sections(site: Site, query: Query) -> Sequence[Section]:
         flying.append(_cancel(named.name, status))
     sections.insert(3, Section(title="At the provider", blocks=flying, half=True))
     sections.insert(4, Section(title="Orders and budget", blocks=_orders(site, named, status), half=True))
+    further = [chain_section(site, named), _local_section(site, named, status)]
+    sections[5:5] = [each for each in further if each is not None]
     return sections
+
+
+def _local_section(site: Site, named: Named, status: Status) -> Section | None:
+    """Return the versions of the local model: what each one was trained on, and how it stands; None without one."""
+    if not status.local:
+        return None
+    rows: list[Sequence[Text]] = []
+    for each in status.local:
+        tested = {True: "passed on gold", False: "did not pass on gold", None: "no promise"}[each.passed]
+        state = Cell(text=tested, state="green" if each.passed else "grey")
+        if each.set_aside is not None:
+            state = Cell(text=f"set aside: {each.set_aside}", state="red")
+        rows.append(
+            [
+                Cell(text=each.model, strong=True),
+                state,
+                count(each.rows),
+                count(each.audited),
+                count(each.trained_on) if each.trained_on is not None else "unknown",
+                f"{each.accuracy:.1%}" if each.accuracy is not None else "unknown",
+                moment(each.trained_at) or "unknown",
+            ]
+        )
+    header = ("version", "test", "rows that stand", "audited", "trained on answers", "right out of fold", "trained")
+    blocks: list[Block] = [Table(title="versions of the local model", header=header, rows=rows, right=(2, 3, 4, 5))]
+    why = "Audited rows were asked of the next rung too, and its answer stands."
+    blocks.append(Sentences(found=[why], tone="soft"))
+    for each in status.local:
+        if each.set_aside is not None and each.rows:
+            again = site.call.suggest(f"run {named.name} --redo {each.model}")
+            blocks.append(Command(words=f"To ask the rows of {each.model} again:", command=again))
+    return Section(title="The local rung", blocks=blocks)
 
 
 def _standing(site: Site, named: Named, status: Status) -> list[Block]:
@@ -192,14 +227,12 @@ def _orders(site: Site, named: Named, status: Status) -> list[Block]:
     ]
     blocks.append(Table(title="open orders", header=("number", "order", "since"), rows=rows, empty="No open order."))
     budget = named.file.pipeline.budget if named.file is not None else None
+    limits: Mapping[str, Any] = {}
     if budget is not None:
-        limits: Mapping[str, Any] = {
-            "ever": budget.max_usd,
-            "a day": budget.max_usd_per_day,
-            "a month": budget.max_usd_per_month,
-        }
-        blocks.append(Heading(text="Budget"))
-        blocks.append(Pairs(found=[(name, money(limit)) for name, limit in limits.items() if limit is not None]))
+        limits = {"ever": budget.max_usd, "a day": budget.max_usd_per_day, "a month": budget.max_usd_per_month}
+    shown: list[tuple[str, Text]] = [(name, money(limit)) for name, limit in limits.items() if limit is not None]
+    if shown:
+        blocks += [Heading(text="Budget"), Pairs(found=shown)]
     else:
         blocks.append(Sentences(found=["The file sets no budget."], tone="soft"))
     blocks.append(Command(words="To run it:", command=site.call.suggest(f"run {named.name}")))

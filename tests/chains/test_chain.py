@@ -150,7 +150,7 @@ def test_files_are_checked_on_an_empty_database_and_circles_are_named(chained: C
     assert "summary   reads extract" in chained("graph").out
     svg = chained("graph", "--svg").out
     assert svg.startswith("<svg")
-    assert svg.count("marker-end") == 4
+    assert svg.count("arrow") == 4
     write_chain(chained.root, hidden=named.replace('["extract"]', '["extrakt"]'))
     wrong = chained("check", "hidden")
     assert (wrong.code, "Did you mean 'extract'?" in wrong.out) == (2, True)

@@ -38,6 +38,7 @@ PAGES = (
     "/",
     "/batches",
     "/spend",
+    "/chains",
     "/checks",
     "/p/demo",
     "/p/demo/rows",

@@ -24,6 +24,7 @@ PAGES = (
     "/",
     "/batches",
     "/spend",
+    "/chains",
     "/p/demo",
     "/p/demo/rows",
     "/p/demo/rows?state=failed",

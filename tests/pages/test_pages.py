@@ -30,6 +30,7 @@ PAGES = (
     "/",
     "/batches",
     "/spend",
+    "/chains",
     "/checks",
     "/p/demo",
     "/p/demo/rows",
@@ -204,6 +205,7 @@ def test_json_is_what_the_commands_print(
         "/p/demo/plan.json": ["plan", "demo"],
         "/p/demo/review.json": ["review", "demo", "--report"],
         "/checks.json": ["check"],
+        "/chains.json": ["graph"],
     }
     for path, words in same.items():
         printed = call(*words, "--json")

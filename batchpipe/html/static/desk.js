@@ -231,7 +231,7 @@ function inputCard(one) {
   for (const [name, text] of one.shown) list.append(make("dt", "", name), make("dd", "", text ?? ""));
   card.append(list);
   if (one.rest.length) {
-    const more = make("details", "", "", make("summary", "", `${one.rest.length} more columns`));
+    const more = make("details", "", "", make("summary", "", one.rest.length === 1 ? "1 more column" : `${one.rest.length} more columns`));
     more.open = state.unfolded;
     const rest = make("dl", "pairs");
     for (const [name, text] of one.rest) rest.append(make("dt", "", name), make("dd", "", text ?? ""));
