@@ -134,18 +134,11 @@ def write_rows(frame: Frame, path: Path, key: Sequence[str], used: str, without:
     A column that Arrow has no type for is left out, unless it belongs to `key` or the text `used` (prompt and
     conditions) has its name. Raises InputError for such a column, and for one that is there twice.
     """
-    columns: dict[str, Any] = {}
     left_out = {folded(each) for each in without} - {folded(each) for each in key}
-    seen: dict[str, str] = {}
-    for name in frame.names:
-        if folded(name) in left_out:
-            continue
-        if folded(name) in seen:
-            what = f"there are two columns called {seen[folded(name)]!r} and {name!r}"
-            raise InputError(what, where=WHERE, hint="Rename one of them: names are compared without case.")
-        seen[folded(name)] = name
+    columns: dict[str, Any] = {}
+    for name in _named_once([each for each in frame.names if folded(each) not in left_out]):
         try:
-            columns[name] = frame.column(name)
+            columns[name] = _writable(frame.column(name))
         except (ValueError, TypeError, NotImplementedError, arrow().ArrowException) as error:
             if name in key or name in used:
                 what = f"the column {name!r} cannot be read: {error}"
@@ -159,3 +152,20 @@ def write_rows(frame: Frame, path: Path, key: Sequence[str], used: str, without:
     with open(part, "wb", opener=modes.opener) as file:
         arrow().parquet.write_table(arrow().table(columns), file)
     modes.replace(part, path)
+
+
+def _named_once(names: Sequence[str]) -> Sequence[str]:
+    """Return the names. Raises InputError where two of them are the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if folded(name) in seen:
+            what = f"there are two columns called {seen[folded(name)]!r} and {name!r}"
+            raise InputError(what, where=WHERE, hint="Rename one of them: names are compared without case.")
+        seen[folded(name)] = name
+    return names
+
+
+def _writable(column: Any) -> Any:
+    """Return an Arrow array that a Parquet file can hold. Raises an error of Arrow for any other one."""
+    arrow().parquet.write_table(arrow().table({"column": column.slice(0, 0)}), arrow().BufferOutputStream())
+    return column

@@ -133,6 +133,8 @@ def _page(site: Site, page: Page, request: Request) -> Response:
         if inside:
             return _body(site, page, request, _problem(error), seen)
         raise
+    except TimeoutError:
+        known = None  # it is read on, and the page asks for it again
     if inside:
         return _body(site, page, request, known.value if known else None, seen, known)
     body = _body(site, page, request, known.value if known else None, "", known).body
@@ -171,6 +173,7 @@ def _body(
     known: Known[Any] | None = None,
 ) -> Response:
     """Return the body of a page. It asks for itself again: at once where it is being read, later where it is live."""
+    late = found is None
     if found is None:
         found = [Section(blocks=[Sentences(found=["It is being read …"], tone="soft")])]
     inner = render("sections.html", found=found)
@@ -185,8 +188,8 @@ def _body(
     trigger = LIVE if page.live else ""
     if known is not None and known.partial:
         trigger = PARTIAL
-    if known is None and "hx-request" not in request.headers:
-        trigger = "load"
+    if late:
+        trigger = PARTIAL if "hx-request" in request.headers else "load"
     age = ""
     if known is not None and known.age_seconds > OLD_SECONDS and known.stamp != site.stamp():
         age = f"as it was {duration(known.age_seconds)} ago"

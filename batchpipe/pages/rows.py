@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,6 +29,7 @@ from batchpipe.store.database import Session
 ROWS = 50
 MOST_ROWS = 10_000
 STATEMENT_SECONDS = 2.0
+GROWING = frozenset({"range", "generate_series", "repeat", "list_resize", "array_resize", "lpad", "rpad", "bar"})
 NOT_SHOWN = ("_custom_id", "_batch_id", "_cost_usd", "_current", "_reviewed_by")
 SHOWN_ERROR = 160
 
@@ -86,8 +88,11 @@ def _history(site: Site, query: Query) -> RowHistory:
 
 def _filters(query: Query, limit: int) -> Filters:
     values = query.values
+    where = values.get("where") or None
+    if where is not None:
+        _refuse_growing(where)
     return Filters(
-        where=values.get("where") or None,
+        where=where,
         current=values.get("current") == "1",
         review=values.get("review") == "1",
         stale=values.get("stale") == "1",
@@ -106,6 +111,20 @@ def _taken(site: Site, query: Query) -> Iterator[tuple[Any, list[tuple[Any, ...]
         with _in_time(session):
             taken = take_rows(session, file, _filters(query, ROWS))
         yield taken, list(python_rows(work, taken.output)), taken_keys(work, taken.output)
+
+
+def _refuse_growing(where: str) -> None:
+    """Raise UsageError for a function that makes a value of any size out of a number: it cannot be interrupted."""
+    found = duckdb.execute("SELECT json_serialize_sql('SELECT 1 WHERE ' || $1)", [f"({_utf8(where)}\n)"]).fetchone()
+    for name in re.findall(r'"function_name":"([^"]*)"', str(found[0]) if found is not None else ""):
+        if name.lower() in GROWING:
+            what = f"{name}() makes values of any size, and cannot be stopped"
+            hint = "Write the condition without it, or use: batchpipe results NAME --where ..."
+            raise UsageError(what, where="where", hint=hint)
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @contextmanager

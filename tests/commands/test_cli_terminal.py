@@ -115,7 +115,7 @@ class TestView:
         assert lines[0] == "demo  waiting for 9 batches, $1.50 spent in this run"
         assert lines[1] == "  3 accepted, 20 pending of 1,223 rows"
         assert len(lines) == 2 + 8 + 1
-        assert lines[-1] == "  and 1 more batches"
+        assert lines[-1] == "  and 1 more batch"
 
     def test_an_event_is_one_line(self) -> None:
         notice = Event(kind="notice", detail="a\nb\x1b[31m")

@@ -10,6 +10,7 @@ import struct
 import termios
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -170,7 +171,19 @@ class TestLines:
             "  waiting: 200 requests for room in [budget] max_usd",
         ]
         assert "300 of 1,200 requests done" in lines[5]
-        assert lines[-1] == "  and 1 more batches"
+        assert lines[-1] == "  and 1 more batch"
+
+    def test_what_batches_share_is_said_once_on_a_narrow_screen(self) -> None:
+        wide = replace(self.BATCH, requests=10_000, done=9_000)
+        lines = [line for line, _ in view_lines([replace(self.VIEW, batches=[self.BATCH, wide])], NOON, 80)]
+        assert lines[-3:] == [
+            "  msgbatch_01ABCDEFGHJKMNPQRSTVWXYZ  300 of 1,200 requests done     2 min old",
+            "  msgbatch_01ABCDEFGHJKMNPQRSTVWXYZ  9,000 of 10,000 requests done  2 min old",
+            "  in_flight  claude-haiku-4-5  the first expires in 23 h",
+        ]
+        other = replace(self.BATCH, model="claude-opus-4-8")
+        lines = [line for line, _ in view_lines([replace(self.VIEW, batches=[self.BATCH, other])], NOON, 80)]
+        assert sum("claude-opus-4-8" in line for line in lines) == 1
 
     @pytest.mark.parametrize(("pipelines", "height"), [(1, 24), (2, 24), (5, 24), (40, 24), (40, 5)])
     def test_what_is_too_much_for_the_screen_is_left_out(self, pipelines: int, height: int) -> None:

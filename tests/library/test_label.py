@@ -189,3 +189,17 @@ class Colour(enum.Enum):
 )
 def test_a_field_may_be_written_in_pythons_words(spec: Any, table: dict[str, Any]) -> None:
     assert field_table("x", spec) == table
+
+
+def test_columns_that_cannot_be_kept_are_left_out_or_named(project: batchpipe.Project) -> None:
+    """Two columns of one name, and types that Parquet does not have."""
+    given = {**QUEUE, "fields": FIELDS, "project": project, "name": "odd_types"}
+    doubled = pandas.DataFrame([[1, "a", "b"]], columns=["id", "text", "text"])
+    with pytest.raises(batchpipe.InputError, match="two columns called 'text' and 'text'"):
+        batchpipe.label(doubled, **given)
+    interval = pyarrow.array([(1, 2, 3)], pyarrow.month_day_nano_interval())
+    odd = pyarrow.table({"id": [901], "text": ["an odd row"], "odd": interval})
+    kept = batchpipe.label(odd, **given)
+    assert kept.column("odd").equals(odd.column("odd"))
+    with pytest.raises(batchpipe.InputError, match="the column 'odd' cannot be read"):
+        batchpipe.label(odd, **{**given, "prompt": "{{ text }} {{ odd }}"})

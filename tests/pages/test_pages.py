@@ -215,6 +215,16 @@ def test_json_is_what_the_commands_print(
         json.loads(client.get(path).text)
 
 
+@pytest.mark.parametrize(
+    "where",
+    ["list_sum(range(1000000000)) > score", "length(repeat('x', 4000000000)) > 1", '"RANGE"(1000000000)[1] > score'],
+)
+def test_a_condition_that_cannot_be_stopped_is_refused(client: TestClient, where: str) -> None:
+    answer = client.get(f"/p/demo/rows.json?where={quote(where)}")
+    assert (answer.status_code, "cannot be stopped" in answer.text) == (404, True), answer.text
+    assert "cannot be stopped" in whole(client, f"/p/demo/rows?where={quote(where)}")
+
+
 def test_what_is_not_there_is_said(client: TestClient) -> None:
     assert client.get("/p/nothing").status_code == 404
     assert "The pipelines are: demo" in client.get("/p/nothing").text

@@ -213,7 +213,7 @@ def view_lines(
     return [
         (part, style)
         for each in views
-        for line, style in _lines(each, now, batches)
+        for line, style in _lines(each, now, batches, width)
         for part in wrapped(line, width).split("\n")
     ]
 
@@ -237,17 +237,13 @@ def batch_line(batch: BatchView, now: datetime) -> str:
 
     Example: `msgbatch_x  in_flight  59 requests  claude-haiku-4-5  2 min 3 s old, expires in 23 h 57 min`.
     """
-    age = duration((now - batch.since).total_seconds())
     left = ""
     if batch.expires_at is not None:
         left = f", expires in {duration((batch.expires_at - now).total_seconds())}"
-    requests = count(batch.requests, "request")
-    if batch.done:
-        requests = f"{count(batch.done)} of {requests} done"
-    return f"{safe(batch.name)}  {batch.state}  {requests}  {safe(batch.model)}  {age} old{left}"
+    return f"{safe(batch.name)}  {batch.state}  {_requests(batch)}  {safe(batch.model)}  {_age(batch, now)}{left}"
 
 
-def _lines(found: RunView, now: datetime, batches: int) -> Iterator[tuple[str, str]]:
+def _lines(found: RunView, now: datetime, batches: int, width: int) -> Iterator[tuple[str, str]]:
     """Yield the lines of one pipeline, unbroken: its step and cost, its rows, its time, its money, its batches."""
     spent = f", {money(found.cost_usd)} spent in this run" if found.cost_usd is not None else ""
     yield f"{safe(found.pipeline)}  {found.step}{spent}", "bold"
@@ -261,10 +257,40 @@ def _lines(found: RunView, now: datetime, batches: int) -> Iterator[tuple[str, s
         yield f"  {money(paid)} of {money(allowed)} spent ({name})", ""
     if found.waits is not None:
         yield f"  waiting: {safe(found.waits)}", "yellow"
-    for each in found.batches[:batches]:
-        yield f"  {batch_line(each, now)}", "dim"
+    for line in _batch_lines(found.batches[:batches], now, width):
+        yield f"  {line}", "dim"
     if batches and len(found.batches) > batches:
-        yield f"  and {len(found.batches) - batches:,} more batches", "dim"
+        yield f"  and {count(len(found.batches) - batches, 'more batch', 'more batches')}", "dim"
+
+
+def _batch_lines(batches: Sequence[BatchView], now: datetime, width: int) -> Sequence[str]:
+    """Return a line for each batch. Where one is too long for the screen, all are short, and what they share is said
+    once.
+    """
+    lines = [batch_line(each, now) for each in batches]
+    if all(len(line) + 2 <= width for line in lines):
+        return lines
+    same = len({(each.model, each.state) for each in batches}) == 1
+    short = [
+        (safe(each.name), _requests(each), *(() if same else (each.state, safe(each.model))), _age(each, now))
+        for each in batches
+    ]
+    widths = [max(len(row[place]) for row in short) for place in range(len(short[0]))]
+    lines = ["  ".join(f"{part:<{wide}}" for part, wide in zip(row, widths, strict=True)).rstrip() for row in short]
+    shared = [f"{batches[0].state}  {safe(batches[0].model)}"] if same else []
+    ends = [each.expires_at for each in batches if each.expires_at is not None]
+    shared += [f"the first expires in {duration((min(ends) - now).total_seconds())}"] if ends else []
+    return [*lines, "  ".join(shared)] if shared else lines
+
+
+def _requests(batch: BatchView) -> str:
+    """Return the requests of a batch, and how many are done where the provider says so."""
+    requests = count(batch.requests, "request")
+    return f"{count(batch.done)} of {requests} done" if batch.done else requests
+
+
+def _age(batch: BatchView, now: datetime) -> str:
+    return f"{duration((now - batch.since).total_seconds())} old"
 
 
 def _time_line(found: RunView) -> str:
