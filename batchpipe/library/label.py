@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from batchpipe.store.disk import disk_error
 ERROR_COLUMN = "_error"
 WHERE = "batchpipe.label"
 T = TypeVar("T")
+_guard = threading.Lock()
+_tasks: dict[Path, threading.Lock] = {}
 
 
 def label(
@@ -158,7 +161,10 @@ def _rounded_up(plan: DuePlan) -> str:
 
 @contextmanager
 def _task_folder(around: Surroundings, task: Task) -> Iterator[Path]:
-    """Make the folder of the task's files, and hold it for the block. Raises LockedError where another call has it."""
+    """Make the folder of the task's files, and hold it for the block. Threads of this process wait for one another.
+
+    Raises LockedError where another process has it.
+    """
     folder = labels_folder(around.root)
     try:
         modes.make_folder(folder, below=folder.parent)
@@ -167,5 +173,15 @@ def _task_folder(around: Surroundings, task: Task) -> Iterator[Path]:
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
         raise disk_error(error, folder) from error
-    with around.context() as context, pipeline_lock(folder, task.name, context.clock()):
+    with (
+        _one_thread(folder / task.name),
+        around.context() as context,
+        pipeline_lock(folder, task.name, context.clock()),
+    ):
         yield folder
+
+
+def _one_thread(path: Path) -> threading.Lock:
+    """Return the lock that lets one thread of this process after the other work at the task whose files are `path`."""
+    with _guard:
+        return _tasks.setdefault(path.resolve(), threading.Lock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -203,3 +204,12 @@ def test_columns_that_cannot_be_kept_are_left_out_or_named(project: batchpipe.Pr
     assert kept.column("odd").equals(odd.column("odd"))
     with pytest.raises(batchpipe.InputError, match="the column 'odd' cannot be read"):
         batchpipe.label(odd, **{**given, "prompt": "{{ text }} {{ odd }}"})
+
+
+def test_threads_that_label_the_same_wait_for_one_another(project: batchpipe.Project) -> None:
+    given = {**QUEUE, "fields": FIELDS, "project": project, "name": "by_threads"}
+    frames = [polars.DataFrame({"id": [first, first + 1], "text": ["x", f"y {first}"]}) for first in (10, 20, 30)]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda frame: batchpipe.label(frame, **given), frames))
+    assert [each["id"].to_list() for each in found] == [[10, 11], [20, 21], [30, 31]]
+    assert all(each["_error"].is_null().all() for each in found)

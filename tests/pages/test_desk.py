@@ -200,3 +200,13 @@ def test_a_lease_ends_after_five_minutes() -> None:
     assert leases.left == 5
     leases.return_to("cy", [0], LEASE_SECONDS + 7)
     assert sorted(leases.give("dan", 9, 3 * LEASE_SECONDS)) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b'{"number": 1e400}', 400), (b'{"number": -5}', 200), (b"[" * 99_999, 400)]
+)
+def test_odd_numbers_of_rows_are_answered(reviewed: Project, body: bytes, status: int) -> None:
+    with client_of(reviewed, let_in=False, **PROXY) as client:
+        answer = client.post(TAKE, headers=headers("ada"), content=body)
+        assert answer.status_code == status, answer.text
+        assert answer.json().get("rows", []) == []

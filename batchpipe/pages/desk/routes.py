@@ -66,7 +66,7 @@ def desk_routes(site: Site) -> list[Route]:
     site.at_end.append(counters.close)
 
     def taken(query: Query, body: Mapping[str, Any]) -> Any:
-        number = min(int(body.get("number", AHEAD)), MOST_AHEAD)
+        number = max(min(int(body.get("number", AHEAD)), MOST_AHEAD), 0)
         return counters.of(query.pipeline).take(query.person, number, _texts(body.get("have")))
 
     def said(query: Query, body: Mapping[str, Any]) -> Any:
@@ -108,7 +108,7 @@ def _acted(act: Callable[[Query, Mapping[str, Any]], Any], query: Query, body: b
         return _json({"error": failure(error)}, 503)
     except BatchpipeError as error:
         return _json({"error": failure(error)}, 404 if isinstance(error, UsageError) else 400)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         return _json({"error": {"message": f"the words cannot be read: {error}"}}, 400)
 
 
