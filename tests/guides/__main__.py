@@ -34,10 +34,9 @@ def project(folder: Path) -> Path:
     for name in ("pipelines", "prompts"):
         shutil.copytree(CHECKOUT / name, root / name)
     (root / "batchpipe.toml").touch()
-    for each in (root / "pipelines").glob("*.toml"):
+    for each in (root / "pipelines").rglob("*.toml"):
         if each.stem != "ticket_triage":
             each.unlink()
-    shutil.rmtree(root / "pipelines" / "chains", ignore_errors=True)
     for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x"]):
         subprocess.run(["git", *words], cwd=root, check=True)
     return root
