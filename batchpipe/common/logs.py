@@ -72,6 +72,7 @@ SENTENCES: Mapping[str, Callable[[Event], str]] = {
     "file_changed": lambda event: (
         "files of some rows have changed since the plan; these rows are not sent now, but by the next run"
     ),
+    "storage_freed": lambda event: f"the provider's storage was full: {event.detail}",
     "too_late": lambda event: (
         f"{_requests(event)} not sent: {event.detail}, and somebody else may have asked for them; looking again"
     ),

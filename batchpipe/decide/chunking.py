@@ -20,13 +20,15 @@ CountFitting = Callable[[int, int, int], tuple[int, int]]
 class ChunkLimits:
     """The most requests and bytes of one chunk, and the most chunks that may be open at once.
 
-    `differ`: open chunks have different sizes, since the provider keeps no label with a batch.
+    `differ`: open chunks have different sizes, since the provider keeps no label with a batch. `max_token_bytes` bounds
+    the bytes that stand for tokens, of which a picture has fewer than it has bytes; None is no bound.
     """
 
     max_requests: int
     max_bytes: int
     max_in_flight: int
     differ: bool = True
+    max_token_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,7 +176,19 @@ class Context:
             with closing(self.work()) as work:
                 return known_files(self.database, work, path)
 
-        return MediaLook(roots=usual, strict=strict, known=known, clock=self.clock, hashed=hashed_path(snapshot))
+        return MediaLook(
+            roots=usual,
+            strict=strict,
+            known=known,
+            clock=self.clock,
+            hashed=hashed_path(snapshot),
+            kept=self.looks_folder,
+        )
+
+    @property
+    def looks_folder(self) -> Path | None:
+        """Return the folder in which looks at files keep hashes until a run records them; None where it cannot be."""
+        return self._writable_folder("looks")
 
     def _roots(self, file: PipelineFile, *, from_answers: bool) -> tuple[Roots, Roots]:
         """Return the folders whose files `image()` and `pdf()` may send, and those for `file()`."""

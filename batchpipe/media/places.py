@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 # How the bytes of a file are written: as base64 after some prefix, or as the text that they are.
 How = Literal["base64", "text"]
-_PLACE = re.compile(rb'\{"batchpipe:file":\["([^"\\]*)","([0-9a-f]{64})","(base64|text)"\]\}')
+PLACE = rb'\{"batchpipe:file":\["([^"\\]*)","([0-9a-f]{64})","(base64|text)"\]\}'
+_PLACE = re.compile(PLACE)
 _PLACE_BYTES = len(b'{"batchpipe:file":["","","base64"]}') + 64
 # The most bytes that a byte of a text takes in JSON.
 _ESCAPED = 2
@@ -27,6 +28,25 @@ def place(sha256: str, prefix: str = "", how: How = "base64") -> bytes:
 def hashes(params: bytes) -> list[str]:
     """Return the hashes of the files that a request has places for."""
     return [found[2].decode() for found in _PLACE.finditer(params)]
+
+
+def named(
+    params: bytes,
+    pattern: re.Pattern[bytes],
+    names: Mapping[str, str],
+    write: Callable[[re.Match[bytes], bytes], bytes],
+) -> bytes:
+    """Return a request that calls files by the names of their uploads, by hash, and has no place for them.
+
+    `pattern` is what the protocol writes before a `PLACE`, and that place, whose hash is the group before the last;
+    `write` returns what takes their place, of the match and the name as JSON.
+    """
+
+    def found(match: re.Match[bytes]) -> bytes:
+        name = names.get(match[pattern.groups - 1].decode())
+        return match[0] if name is None else write(match, json.dumps(name).encode())
+
+    return pattern.sub(found, params)
 
 
 def filled(params: bytes, read: Callable[[str], bytes]) -> bytes:

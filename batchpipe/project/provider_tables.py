@@ -85,6 +85,11 @@ class ProviderTable(BaseModel):
     limits: ProviderLimits = Field(
         default_factory=ProviderLimits, description="Limits that replace those of the protocol."
     )
+    upload_files: bool | None = Field(
+        default=None,
+        description="Upload a file once that many requests send, where the protocol can; by default only to OpenAI's "
+        "and Gemini's own providers.",
+    )
     concurrency: int | None = Field(default=None, ge=1, description="Realtime calls at once, at most.")
     keep_results_days: int | None = Field(
         default=None, ge=0, description="Days that results stay at the provider, where it lets us say so."

@@ -40,6 +40,7 @@ from batchpipe.providers.values import (
     Turn,
     UnavailableError,
     UnknownOutcomeError,
+    UploadedFile,
     WithoutLine,
 )
 
@@ -76,6 +77,7 @@ __all__ = [
     "Turn",
     "UnavailableError",
     "UnknownOutcomeError",
+    "UploadedFile",
     "WithoutLine",
     "get_provider_module",
 ]

@@ -22,6 +22,7 @@ from batchpipe.providers.values import (
     SentSchema,
     Shipment,
     Turn,
+    UploadedFile,
 )
 from batchpipe.sql.quoting import Sql
 
@@ -89,6 +90,10 @@ class ProviderRules(Protocol):
 
     def unmarked(self, params: bytes) -> bytes:
         """Return encoded `params` without the encoder's mark for the cache, which the model does not see."""
+        ...
+
+    def naming_uploads(self, params: bytes, names: Mapping[str, str]) -> bytes:
+        """Return encoded `params` that name uploads in the place of bytes. `names` are theirs, by SHA-256."""
         ...
 
     def cached_from_tokens(self, model: str) -> int:
@@ -163,6 +168,17 @@ class Provider(ProviderRules, Protocol):
         """
         ...
 
+    def upload_file(self, data: bytes, media_type: str, name: str, *, timeout_seconds: float) -> UploadedFile:
+        """Upload a file that requests name; `name` is at most 40 of `[a-z0-9-]`, and no other upload has it.
+
+        Raises the errors of `poll`.
+        """
+        ...
+
+    def has_file(self, file_id: str) -> bool:
+        """Return whether an uploaded file is there. Raises the errors of `poll`."""
+        ...
+
     def submit(self, body: bytes, shipment: Shipment, *, input_id: str | None, timeout_seconds: float) -> BatchState:
         """Make a batch, in one try: of `body`, or of what `upload` has named by `input_id`.
 
@@ -171,7 +187,14 @@ class Provider(ProviderRules, Protocol):
         ...
 
     def discard(self, input_id: str) -> None:
-        """Delete what `upload` has named, where the protocol has such a step. Raises the errors of `poll`."""
+        """Delete what `upload` or `upload_file` has named, where the protocol has such a step.
+
+        Raises the errors of `poll`.
+        """
+        ...
+
+    def discard_results(self, batch_id: str) -> bool:
+        """Delete the result files of a batch; return whether anything was deleted. Raises the errors of `poll`."""
         ...
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:

@@ -29,7 +29,7 @@ class KnownProvider:
 
     `models` has the provider's own names of models, by the usual names. `limits` are those that replace the
     protocol's. `own_address` says that it is the built-in provider at the address of its own, so that its list of
-    models is known.
+    models is known. `upload_files` says whether it takes files that requests name; None: as it is usual.
     """
 
     name: str
@@ -41,6 +41,12 @@ class KnownProvider:
     concurrency: int | None = None
     keep_results_days: int | None = None
     own_address: bool = True
+    upload_files: bool | None = None
+
+    @property
+    def uploads_files(self) -> bool:
+        """Return whether files are uploaded once for many requests; not at a gateway unless its table says so."""
+        return self.name in REGISTRY if self.upload_files is None else self.upload_files
 
     @property
     def module(self) -> ProviderModule:
@@ -60,7 +66,7 @@ class KnownProvider:
         if self.results_seconds is not None:
             found = replace(found, results_seconds=self.results_seconds)
         tokens = self.limits.get("max_queued_tokens")
-        return found if tokens is None else replace(found, max_bytes=min(found.max_bytes, tokens * BYTES_A_TOKEN))
+        return found if tokens is None else replace(found, max_token_bytes=tokens * BYTES_A_TOKEN)
 
     @property
     def results_seconds(self) -> int | None:

@@ -38,7 +38,8 @@ class Limits:
 
     `results_seconds`: how long it keeps the results, from `created_at`. `create` says how a batch whose submit has no
     known outcome is found: by the `label` that the provider keeps with it, or `blind`, by its size and custom ids.
-    `queued` is what the provider's queue counts; `max_batches` how many batches may be open at once, None for any
+    `max_token_bytes` bounds the bytes that stand for its tokens, where the queue of an account is known. `queued` is
+    what the provider's queue counts; `max_batches` how many batches may be open at once, None for any
     number. `results_may_expire` says that a batch may name a shorter time for its results.
     """
 
@@ -48,6 +49,7 @@ class Limits:
     create: CreateKind = "blind"
     queued: Literal["requests", "input_tokens"] = "requests"
     max_batches: int | None = None
+    max_token_bytes: int | None = None
     results_may_expire: bool = False
 
 
@@ -90,6 +92,8 @@ class Block(NamedTuple):
 class MediaLimits:
     """What a protocol takes: the media types of `images` and the beginnings of those of `files`, and the most bytes of
     one of each; `blocks` is the most in one request. `document_addresses`: a document may be given by its address.
+    `uploads` are the beginnings of the types that can be uploaded once and named by many requests, each upload for
+    `upload_seconds`.
     """
 
     images: tuple[str, ...]
@@ -98,6 +102,8 @@ class MediaLimits:
     file_bytes: int
     blocks: int
     document_addresses: bool = True
+    uploads: tuple[str, ...] = ()
+    upload_seconds: int = 0
 
 
 class Message(NamedTuple):
@@ -112,6 +118,14 @@ class Message(NamedTuple):
     user: str
     feedback: str | None = None
     parts: tuple[str | Block, ...] = ()
+
+
+class UploadedFile(NamedTuple):
+    """A file that was uploaded: its id, what a request calls it, and when the provider deletes it (naive UTC)."""
+
+    file_id: str
+    name: str
+    expires_at: datetime | None
 
 
 class Turn(NamedTuple):
@@ -293,9 +307,10 @@ class RefusedError(Exception):
     """A clear refusal in the provider's own words.
 
     `status` is the HTTP status; `kind` is what to do: "too_large", "invalid", "rate_limit", "queue_full",
-    "account" (credit, spend limit, permission, key), "not_found", "no_batch_endpoint". `retry_after_seconds` (an hour
-    at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock at the reply; None where it said
-    neither. `line`: of a realtime call that is refused for what it asks, the line that a results file has for it.
+    "account" (credit, spend limit, permission, key), "storage_full", "not_found", "no_batch_endpoint".
+    `retry_after_seconds` (an hour at most) is how long the provider asks to wait, `answered_at` (naive UTC) its clock
+    at the reply; None where it said neither. `line`: of a realtime call that is refused for what it asks, the line that
+    a results file has for it.
     """
 
     def __init__(

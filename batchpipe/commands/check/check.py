@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -14,12 +14,15 @@ from batchpipe.commands.call.exits import DONE, WRONG
 from batchpipe.commands.call.failure import problem_text
 from batchpipe.commands.call.params import split_params, typed_params
 from batchpipe.commands.check.findings import Warned, has_budget, judge_warnings, models_without_price, warnings
+from batchpipe.commands.check.media import media_of_input
 from batchpipe.commands.check.neighbours import neighbour_problems
 from batchpipe.commands.check.too_long import too_long_rows
+from batchpipe.commands.printing.media import media_lines, media_object
 from batchpipe.commands.printing.text import shown_path
 from batchpipe.common.errors import BatchpipeError, PipelineError, Problem
 from batchpipe.engine.context import Context
 from batchpipe.engine.gold.gold_rows import evaluated_file, gold_fields, is_whole, reviewed_fields
+from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.render import render_row, template_values
 from batchpipe.engine.quality.judges import ANSWER, EXPECTED, FieldJudge, resolve_judges
 from batchpipe.engine.resolved.resolve import Resolved
@@ -42,6 +45,8 @@ class Checked:
     file: str
     problems: Sequence[Problem] = ()
     warnings: Sequence[Warned] = ()
+    files: MediaPlan | None = None
+    files_text: Sequence[str] = ()
 
 
 def check(
@@ -68,7 +73,7 @@ def check(
             problems = [*(each for each in twice if each.where == file.where("name")), *one.problems]
             problems += [each for each in _circle(context, file) if each not in problems]
             problems += neighbour_problems(file, project)
-            found.append(Checked(pipeline=one.pipeline, file=one.file, problems=problems, warnings=one.warnings))
+            found.append(replace(one, problems=problems))
     if call.json:
         call.emit([checked_object(each) for each in found], selection.single)
     elif shown := [each for each in found if not call.quiet or each.problems or each.warnings]:
@@ -89,6 +94,8 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
     """Return what is wrong with one file that could be read."""
     warned: list[Warned] = []
     problems: Sequence[Problem] = ()
+    files: MediaPlan | None = None
+    text: Sequence[str] = ()
     try:
         with context.source(file, params, offline=offline) as source:
             resolved = context.resolve(file, source)
@@ -96,6 +103,8 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
             warned = warnings(context, resolved, source, too_long, offline=offline)
             if not offline:
                 _render_first_rows(resolved, source, params)
+                files = media_of_input(context, resolved, source)
+                text = media_lines(resolved, files) if files is not None else ()
         judges = _judges(context, file, params, resolved) if file.pipeline.eval is not None and not offline else ()
         for each in judges:
             warned += judge_warnings(context, each.resolved)
@@ -108,7 +117,9 @@ def check_file(context: Context, file: PipelineFile, params: Mapping[str, Any], 
         where = error.where or file.where()
         problems = [Problem(what=error.what, where=where, hint=error.hint or "")]
     problems = [*problems, *_after_problems(file)]
-    return Checked(pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned)
+    return Checked(
+        pipeline=file.pipeline.name, file=file.where(), problems=problems, warnings=warned, files=files, files_text=text
+    )
 
 
 def _after_problems(file: PipelineFile) -> Iterator[Problem]:
@@ -222,7 +233,7 @@ def checked_object(found: Checked) -> dict[str, Any]:
         "ok": not found.problems,
         "problems": [_problem(each) for each in found.problems],
         "warnings": [{"code": each.code, **_problem(each.problem)} for each in found.warnings],
-    }
+    } | (media_object(found.files) if found.files is not None else {})
 
 
 def _problem(problem: Problem) -> dict[str, str]:
@@ -238,7 +249,7 @@ def _warning(warned: Warned) -> str:
 def _text(found: Checked) -> str:
     number = len(found.problems)
     verdict = "ok" if not number else f"{number} problem{'s' if number > 1 else ''}"
-    lines = [f"{found.file}: {verdict}"]
+    lines = [f"{found.file}: {verdict}", *found.files_text]
     lines += [problem_text(each) for each in found.problems]
     lines += [f"warning: {_warning(each)}" for each in found.warnings]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from batchpipe.commands.call.options import RowsRequest
 from batchpipe.commands.plan.pilot import held_text
 from batchpipe.commands.printing.caching import expected_cache_text
 from batchpipe.commands.printing.estimates import full_price_text, interval_text, rungs_text, time_text
+from batchpipe.commands.printing.media import all_limits, files_text, unfit_lines
 from batchpipe.commands.printing.text import count, duration, moment, money, pairs, safe
 from batchpipe.engine.plan.plan import REASONS, Plan
 from batchpipe.engine.plan.too_long import TooLong
@@ -61,9 +62,9 @@ def work_text(resolved: Resolved, plan: Plan) -> str:
         lines.append(f"  {count(plan.removed, 'answered row')} left the input; the results stay")
     if not plan.requests:
         lines.append("  nothing to send" + (f": the pilot is {held_text(plan.held)}" if plan.held else ""))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(unfit_lines(plan.media) if plan.media else ())])
     lines.append(pairs(work_pairs(resolved, plan)))
-    return "\n".join(lines)
+    return "\n".join([*lines, *(unfit_lines(plan.media) if plan.media else ())])
 
 
 def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
@@ -86,6 +87,8 @@ def work_pairs(resolved: Resolved, plan: Plan) -> list[tuple[str, str]]:
         ("send", requests + ("; rows that ask the same are sent once" if shared > 0 and not limited else "")),
         ("pilot", held_text(plan.held) if plan.held else ""),
         ("tokens", f"about {count(estimate.input_tokens)} in, {count(estimate.output_tokens)} out"),
+        ("files", "; ".join(files_text(each) for each in plan.media.figures) if plan.media else ""),
+        ("limits", "; ".join(all_limits(resolved)) if plan.media else ""),
         ("cost", f"{money(estimate.cost_usd)} expected{interval_text(estimate)}, {money(estimate.max_usd)} at most"),
         ("prices", full_price_text(estimate)),
         ("rungs", rungs_text(estimate)),

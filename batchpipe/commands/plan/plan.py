@@ -20,6 +20,7 @@ from batchpipe.commands.plan.pilot import held_object
 from batchpipe.commands.plan.prompt_diff import diff_object, diff_text, due_rows_text
 from batchpipe.commands.printing.estimates import estimate_object
 from batchpipe.commands.printing.local_rung import hint_text, local_text
+from batchpipe.commands.printing.media import media_object
 from batchpipe.commands.printing.raw import unknown_lines, unknown_object
 from batchpipe.commands.printing.text import count, money, safe, table
 from batchpipe.common.errors import UsageError
@@ -114,6 +115,8 @@ def plan_object(found: Preview, *, rows: bool = False) -> dict[str, Any]:
         value["limited_by"] = done.estimate.limited_by
     if done.too_long:
         value["too_long"] = [asdict(each) for each in done.too_long]
+    if done.media is not None:
+        value |= media_object(done.media)
     if done.held is not None:
         value["pilot"] = held_object(done.held, found.meanwhile)
     if found.unknown.ours or found.unknown.asks:

@@ -14,7 +14,7 @@ from batchpipe.emulator.answering.prompts import prompt_schema
 from batchpipe.emulator.answering.values import Draw, MakeValue, compile_schema
 from batchpipe.emulator.gemini.errors import QUOTA, GoogleError
 from batchpipe.emulator.gemini.models import Model, names_of
-from batchpipe.emulator.gemini.requests import AnswerPlan, make_plan
+from batchpipe.emulator.gemini.requests import AnswerPlan, Attached, make_plan
 from batchpipe.emulator.service.faults import RequestRule
 from batchpipe.emulator.service.jsontypes import JsonObject, is_object
 
@@ -64,9 +64,10 @@ class _Draft:
 class Answerer:
     """The maker of answers. The same seed, model and content always give the same answer."""
 
-    def __init__(self, seed: int, book: AnswerBook | None) -> None:
+    def __init__(self, seed: int, book: AnswerBook | None, attached: Attached = lambda address: None) -> None:
         self._seed = str(seed).encode()
         self._book = book
+        self._attached = attached
         self._make = lru_cache(maxsize=200)(_compile_text)
 
     def answer(
@@ -74,7 +75,7 @@ class Answerer:
     ) -> Answer:
         """Return the answer to a request. `unique` is a text that no other request has, for the response's id."""
         try:
-            plan = make_plan(request, model)
+            plan = make_plan(request, model, self._attached)
         except GoogleError as problem:
             return Answer(error=problem)
         rule = outcomes.choose(names_of(model), plan.texts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from batchpipe.emulator.answering.files import line_tokens
 from batchpipe.emulator.gemini.errors import CODES, GoogleError, quota_error
 from batchpipe.emulator.gemini.files import Files
 from batchpipe.emulator.gemini.models import Model
@@ -44,10 +45,10 @@ class Batches:
     ) -> Batch:
         """Make a batch of an uploaded file, which is committed when this returns. Its lines are read later."""
         label, file_name = _asked(asked)
-        file = self._files.find(file_name, workspace)
+        self._files.find(file_name, workspace)
         with self._files.path(file_name).open("rb") as body:
-            requests = sum(1 for line in body if line.strip())
-        tokens = file.bytes // 4
+            counts = [line_tokens(line, image_tokens=1_120, page_tokens=560) for line in body if line.strip()]
+        requests, tokens = len(counts), sum(counts)
         self._check_queue(model, tokens, rules)
         name = f"batches/{self._store.draw(24)}"
         data = None if fault is None else orjson.dumps(_fault_data(fault)).decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from batchpipe.emulator.gemini.errors import GoogleError
+from batchpipe.emulator.gemini.errors import GoogleError, quota_error
 from batchpipe.emulator.gemini.tables import File, Tables
 from batchpipe.emulator.service.jsontypes import JsonObject, is_object, word_set
 from batchpipe.emulator.service.times import timestamp
@@ -16,6 +16,7 @@ from batchpipe.emulator.service.wire import Reply, Request, json_reply
 
 LIFE_SECONDS = 48 * 3_600.0
 _NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_ADDRESS = re.compile(r"https://generativelanguage\.googleapis\.com/v1beta/(files/[a-z0-9-]{1,40})")
 _MOST_BYTES = 2_000_000_000
 _ASKED = word_set("name displayName display_name mimeType mime_type sizeBytes size_bytes source")
 
@@ -31,14 +32,40 @@ class Files:
         """Return the path of a file's bytes."""
         return self._store.folder / "bodies" / f"{name.partition('/')[2]}.gemini"
 
-    def start(self, request: Request, workspace: str, base_url: str) -> Reply:
-        """Begin an upload, and name the address of its bytes."""
+    def named(self, address: str) -> bytes | None:
+        """Return the bytes of the file at an address of ours, which may be deleted; None for any other address."""
+        found = _ADDRESS.fullmatch(address)
+        path = self.path(found[1]) if found is not None else None
+        return path.read_bytes() if path is not None and path.exists() else None
+
+    def attached(self, address: str) -> tuple[str, bytes] | None:
+        """Return the type and bytes of a file that a request names by its address; None for any other address.
+
+        Raises GoogleError 403 where the file is not there.
+        """
+        found = _ADDRESS.fullmatch(address)
+        if found is None:
+            return None
+        file = self._tables.file(found[1])
+        if file is None or file.state != "ACTIVE" or self.is_gone(file):
+            shown = found[1].partition("/")[2]
+            raise GoogleError(403, f"You do not have permission to access the File {shown} or it may not exist.")
+        return file.mime_type, self.path(file.name).read_bytes()
+
+    def start(self, request: Request, workspace: str, base_url: str, room: int | None = None) -> Reply:
+        """Begin an upload, and name the address of its bytes.
+
+        `room` is how many bytes the files of a workspace may have together; None is no limit.
+        """
         headers = request.headers
         if headers.get("x-goog-upload-protocol") != "resumable" or headers.get("x-goog-upload-command") != "start":
             raise GoogleError(400, "Invalid upload protocol or command.")
         length, kind = headers.get("x-goog-upload-header-content-length", ""), _mime_type(headers)
         if not length.isdigit() or int(length) > _MOST_BYTES:
             raise GoogleError(400, "The file is too large, or its size is not said.")
+        stored = self._tables.files("workspace = ? AND deleted_at IS NULL AND state = 'ACTIVE'", (workspace,))
+        if room is not None and sum(each.bytes for each in stored if not self.is_gone(each)) + int(length) > room:
+            raise quota_error("FileStorageBytesPerProject")
         body: object = orjson.loads(request.body.read_bytes()) if request.body is not None else {}
         file = body.get("file", {}) if is_object(body) else None
         if not is_object(file) or set(file) - _ASKED:

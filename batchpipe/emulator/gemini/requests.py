@@ -1,7 +1,9 @@
 """The service's rules on a request of `generateContent`: what it may hold, and the texts in it."""
 
 import re
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchpipe.emulator.answering.files import File, read_file
@@ -30,6 +32,18 @@ _MOST_STOPS = 5
 _TOKEN_CHARACTERS = 4
 
 
+# Returns the type and the bytes of an uploaded file by its address; None for any other address.
+Attached = Callable[[str], tuple[str, bytes] | None]
+
+
+@dataclass(slots=True)
+class Attachments:
+    """The files of a request, and what returns those that it names."""
+
+    attached: Attached
+    found: list[File] = field(default_factory=list[File])
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerPlan:
     """What a request asks for: the most tokens, the schema of the answer, a function that it has to call, the texts.
@@ -49,8 +63,11 @@ class AnswerPlan:
     tokens: int
 
 
-def make_plan(request: object, model: Model) -> AnswerPlan:
-    """Check a request and return what it asks for. Raises GoogleError with the service's words."""
+def make_plan(request: object, model: Model, attached: Attached = lambda address: None) -> AnswerPlan:
+    """Check a request and return what it asks for; `attached` returns a file that it names.
+
+    Raises GoogleError with the service's words.
+    """
     found = _camel(_members(request, "", None))
     _known("", found, _REQUEST)
     config = _camel(_members(found.get("generationConfig", {}), "generation_config", None))
@@ -64,13 +81,13 @@ def make_plan(request: object, model: Model) -> AnswerPlan:
     tier = found.get("serviceTier")
     if tier is not None and tier not in ("unspecified", "standard", "flex", "priority"):
         raise _invalid("service_tier", tier)
-    files: list[File] = []
+    files = Attachments(attached)
     system = _texts("system_instruction", found["systemInstruction"], files) if "systemInstruction" in found else []
     turns = _turns(found.get("contents"), files)
     user = ["\n".join(texts) for role, texts in turns if role == "user"]
     shown = "\n".join(system)
     tokens = 8 + (sum(map(len, user)) + len(shown) + len(str(schema or parameters or ""))) // _TOKEN_CHARACTERS
-    tokens += sum(map(_file_tokens, files))
+    tokens += sum(map(_file_tokens, files.found))
     if tokens > model.context_tokens:
         raise GoogleError(
             400,
@@ -87,8 +104,8 @@ def make_plan(request: object, model: Model) -> AnswerPlan:
         texts=Texts(
             user[-1],
             "\n".join([shown, *user[:-1]]),
-            turns[-1][1][0] + "".join(each.text for each in files),
-            files=tuple(files),
+            turns[-1][1][0] + "".join(each.text for each in files.found),
+            files=tuple(files.found),
         ),
         system=shown,
         tokens=tokens,
@@ -222,7 +239,7 @@ def _thinks(config: object, model: Model) -> bool:
     return budget != 0
 
 
-def _turns(contents: object, files: list[File]) -> list[tuple[str, list[str]]]:
+def _turns(contents: object, files: Attachments) -> list[tuple[str, list[str]]]:
     """Return the turns of a conversation as (role, texts)."""
     if not is_list(contents) or not contents:
         raise GoogleError(400, "* GenerateContentRequest.contents: contents is not specified")
@@ -238,10 +255,16 @@ def _turns(contents: object, files: list[File]) -> list[tuple[str, list[str]]]:
     return turns
 
 
-def _file(here: str, part: JsonObject, files: list[File]) -> str:
+def _file(here: str, part: JsonObject, files: Attachments) -> str:
     """Return what stands for a picture or a document, and add it to `files`; nothing for other parts."""
     if "fileData" in part:
-        return f"[file {_camel(_members(part['fileData'], here, None)).get('fileUri')}]"
+        address = str(_camel(_members(part["fileData"], here, None)).get("fileUri"))
+        named = files.attached(address)
+        uploaded = read_file(b64encode(named[1]).decode(), named[0]) if named is not None else None
+        if uploaded is None:
+            return f"[file {address}]"
+        files.found.append(uploaded)
+        return uploaded.text
     if "inlineData" not in part:
         return ""
     given = _camel(_members(part["inlineData"], f"{here}.inline_data", None))
@@ -251,7 +274,7 @@ def _file(here: str, part: JsonObject, files: list[File]) -> str:
     found = read_file(given.get("data"), media_type)
     if found is None or media_type == "image/gif":
         raise GoogleError(400, "Unable to process input image. Please retry or report in https://aistudio.google.com")
-    files.append(found)
+    files.found.append(found)
     return found.text
 
 
@@ -260,7 +283,7 @@ def _file_tokens(file: File) -> int:
     return 1_120 if file.is_image else max(file.pages, 1) * 560
 
 
-def _texts(here: str, content: object, files: list[File]) -> list[str]:
+def _texts(here: str, content: object, files: Attachments) -> list[str]:
     """Return the texts of the parts of a content; a picture or a document stands by its hash, and is in `files`."""
     parts = _members(content, here, frozenset(("role", "parts"))).get("parts")
     found = parts if is_list(parts) else [parts]

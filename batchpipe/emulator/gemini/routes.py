@@ -81,7 +81,7 @@ class GeminiService:
         self._rulebook = rulebook
         self._tables = Tables(store)
         self._files = Files(self._tables)
-        self._worker = Worker(store, Answerer(seed, book))
+        self._worker = Worker(store, Answerer(seed, book, self._files.attached))
         self._batches = Batches(self._tables, self._files, self._worker, delay_seconds)
         self._calls: dict[str, Callable[[Request, RecognizedCall], Reply]] = {
             "upload": self._upload,
@@ -144,7 +144,9 @@ class GeminiService:
             lines = source.read_bytes().splitlines() if source.exists() else []
             requests: list[JsonObject] = [orjson.loads(line) for line in lines if line.strip()]
             logged["requests"] = [
-                request_log(str(each.get("key")), each.get("request"), results.get(str(each.get("key"))))
+                request_log(
+                    str(each.get("key")), each.get("request"), results.get(str(each.get("key"))), self._files.named
+                )
                 for each in requests
             ]
         return logged
@@ -175,7 +177,7 @@ class GeminiService:
             if request.body is not None and request.body.stat().st_size > asked.rules.max_bytes:
                 raise GoogleError(413, "Request payload size exceeds the limit.")
             return self._files.finish(request)
-        return self._files.start(request, asked.workspace, asked.base_url)
+        return self._files.start(request, asked.workspace, asked.base_url, asked.rules.max_storage_bytes)
 
     def _create(self, request: Request, asked: RecognizedCall) -> Reply:
         earlier = self._newest_batch() if asked.has("earlier_id") else None

@@ -1,5 +1,6 @@
 """The answer to one request: the status and the body of the reply."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import md5
@@ -56,11 +57,17 @@ class Answer:
 
 
 class Answerer:
-    """The maker of answers. The same seed, model and content always give the same answer."""
+    """The maker of answers. The same seed, model and content always give the same answer.
 
-    def __init__(self, seed: int, book: AnswerBook | None) -> None:
+    `attached` returns the content of a file that a request names.
+    """
+
+    def __init__(
+        self, seed: int, book: AnswerBook | None, attached: Callable[[object], bytes | None] = lambda file_id: None
+    ) -> None:
         self._seed = str(seed).encode()
         self._book = book
+        self._attached = attached
         self._make = lru_cache(maxsize=200)(_compile)
 
     def answer(
@@ -77,7 +84,7 @@ class Answerer:
         """Return the answer to a request. `unique` is a text that no other request has, for the ids in the body."""
         try:
             plan = make_plan(body, endpoint, batch=batch)
-            texts = read_texts(body, plan)
+            texts = read_texts(body, plan, self._attached)
             content = orjson.dumps((plan.model.id, texts.last, texts.other))
             tokens = 8 + plan.hidden_tokens + len(content) // 4 + sum(map(_file_tokens, texts.files))
             if tokens > plan.model.context_tokens:

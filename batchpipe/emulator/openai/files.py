@@ -11,6 +11,8 @@ from batchpipe.emulator.service.wire import Request
 DAY = 86_400
 LIFE_SECONDS = 30 * DAY
 _LEAST_LIFE = 3_600
+# The files that requests may name, whose contents are kept for the log though they are deleted.
+_ATTACHED = ("vision", "user_data")
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _BOUNDARY = re.compile(r'multipart/form-data;.*boundary="?([^";]+)"?', re.IGNORECASE)
 _NAME = re.compile(rb'name="([^"]*)"')
@@ -23,8 +25,11 @@ class Files:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def upload(self, request: Request, workspace: str, max_bytes: int) -> StoredFile:
-        """Keep the file of a multipart form. Raises OpenAIError with the provider's own message."""
+    def upload(self, request: Request, workspace: str, max_bytes: int, room: int | None = None) -> StoredFile:
+        """Keep the file of a multipart form. Raises OpenAIError with the provider's own message.
+
+        `room` is how many bytes the files of a project may have together; None is no limit.
+        """
         fields, content = _form(request)
         if "file" not in fields:
             raise OpenAIError(400, "'file' is a required property", param="file")
@@ -35,10 +40,34 @@ class Files:
             raise OpenAIError(400, "Invalid file format. Batch files must be .jsonl files.", param="file")
         if len(content) > max_bytes:
             raise OpenAIError(413, "File is too large.", code="file_too_large")
+        if room is not None and len(content) + self._stored(workspace) > room:
+            message = "You have exceeded your project's file storage limit. Please delete files and try again."
+            raise OpenAIError(400, message, code="storage_limit_exceeded")
         life = _life(fields)
         part = self._tables.store.folder / "incoming" / f"upload-{self._tables.store.draw(16)}.part"
         part.write_bytes(content)
         return self._tables.add_file(part, workspace, fields["file"], purpose, life)
+
+    def _stored(self, workspace: str) -> int:
+        """Return the bytes of a project's files."""
+        where = "workspace = ? AND deleted_at IS NULL AND coalesce(expires_at, 1e18) > ?"
+        return sum(each.bytes for each in self._tables.files(where, (workspace, self._tables.store.now())))
+
+    def attached(self, file_id: object) -> bytes | None:
+        """Return the content of a file that a request names by its id; None where there is none."""
+        found = self._tables.file(file_id) if isinstance(file_id, str) else None
+        now = self._tables.store.now()
+        gone = (
+            found is None or found.deleted_at is not None or (found.expires_at is not None and found.expires_at <= now)
+        )
+        if found is None or gone or found.purpose not in _ATTACHED:
+            return None
+        return self._tables.path(found.id).read_bytes()
+
+    def logged(self, file_id: str) -> bytes | None:
+        """Return the content of a file for the log, though it is deleted."""
+        path = self._tables.path(file_id)
+        return path.read_bytes() if path.exists() else None
 
     def find(self, file_id: str, workspace: str) -> StoredFile:
         """Return a file that the project can see. Raises OpenAIError 404 for any other."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from batchpipe.emulator.answering.files import line_tokens
 from batchpipe.emulator.openai.models import find_model
 from batchpipe.emulator.service.jsontypes import JsonObject, is_object
 
@@ -31,7 +32,7 @@ def check_input(path: Path, endpoint: str, max_requests: int) -> CheckedInput:
             if not line.strip():
                 continue
             found.requests += 1
-            found.tokens += len(line) // 4
+            found.tokens += line_tokens(line, image_tokens=1_100, page_tokens=2_800)
             for code, message, param in _problems(line, endpoint, found, seen):
                 if len(found.errors) < _MOST_ERRORS:
                     found.errors.append({"code": code, "line": number, "message": message, "param": param})

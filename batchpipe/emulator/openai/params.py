@@ -1,10 +1,11 @@
 """The service's rules on request bodies, for responses and for chat completions; and the texts in them."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batchpipe.emulator.answering.files import File, read_data_url
+from batchpipe.emulator.answering.files import File, read_bytes, read_data_url
 from batchpipe.emulator.answering.texts import Texts
 from batchpipe.emulator.openai.errors import OpenAIError
 from batchpipe.emulator.openai.models import Model, find_model
@@ -227,13 +228,17 @@ def _service_tier(body: JsonObject) -> str:
     return {"auto": "default", "fast": "priority"}.get(str(tier), str(tier))
 
 
-def read_texts(body: JsonObject, plan: AnswerPlan) -> Texts:
-    """Check the messages of a body and return their texts. Raises OpenAIError with the provider's own message."""
-    return _Reader(plan).read(body)
+def read_texts(body: JsonObject, plan: AnswerPlan, attached: Callable[[object], bytes | None]) -> Texts:
+    """Check the messages of a body and return their texts; `attached` returns the content of a named file.
+
+    Raises OpenAIError with the provider's own message.
+    """
+    return _Reader(plan, attached).read(body)
 
 
 class _Reader:
-    def __init__(self, plan: AnswerPlan) -> None:
+    def __init__(self, plan: AnswerPlan, attached: Callable[[object], bytes | None]) -> None:
+        self.attached = attached
         self.plan = plan
         self.responses = plan.endpoint == RESPONSES
         self.name = "input" if self.responses else "messages"
@@ -302,13 +307,20 @@ class _Reader:
             if not image and not self.responses:
                 raise refuse("Unknown parameter: 'file_url'.", here, "unknown_parameter")
             return f"[{kind} {address}]"
-        found = read_data_url(given)
+        file_id = holder.get("file_id") if given is None and (self.responses or not image) else None
+        if file_id is not None:
+            data = self.attached(file_id)
+            if data is None:
+                raise refuse(f"No such File object: {file_id}", "id", "file_not_found")
+            found = read_bytes(data)
+        else:
+            found = read_data_url(given)
         if found is None or found.is_image is not image:
             what = "The image data you provided does not represent a valid image." if image else "Invalid file data."
             raise refuse(what, here, "invalid_image" if image else "invalid_file")
         if image and found.media_type not in _IMAGES:
             raise refuse(f"Unsupported image type {found.media_type}.", here, "unsupported_image_media_type")
-        if not image and not isinstance(holder.get("filename"), str):
+        if not image and file_id is None and not isinstance(holder.get("filename"), str):
             raise refuse(f"Missing required parameter: '{here}.filename'.", here, "missing_required_parameter")
         self.files.append(found)
         if sum(each.size for each in self.files) > _MOST_FILE_BYTES:

@@ -87,7 +87,7 @@ class OpenAIService:
         self._rulebook = rulebook
         self._tables = Tables(store)
         self._files = Files(self._tables)
-        self._answerer = Answerer(seed, book)
+        self._answerer = Answerer(seed, book, self._files.attached)
         self._batches = Batches(self._tables, self._files, self._answerer, delay_seconds)
         self._delay_seconds = delay_seconds
         self._calls: dict[str, Callable[[Request, RecognizedCall], Reply]] = {
@@ -150,7 +150,8 @@ class OpenAIService:
             with self._tables.requests_path(batch.id).open("rb") as lines:
                 requests = [orjson.loads(line) for line in lines if line.strip()] if batch.errors is None else []
             logged["requests"] = [
-                request_log(each["custom_id"], each["body"], results.get(each["custom_id"])) for each in requests
+                request_log(each["custom_id"], each["body"], results.get(each["custom_id"]), self._files.logged)
+                for each in requests
             ]
         return logged
 
@@ -183,7 +184,9 @@ class OpenAIService:
 
     def _upload(self, request: Request, asked: RecognizedCall) -> Reply:
         most = min(asked.rules.max_bytes, _MOST_BYTES) if asked.rules.max_bytes != MAX_BYTES else _MOST_BYTES
-        return json_reply(200, file_shape(self._files.upload(request, asked.workspace, most)))
+        return json_reply(
+            200, file_shape(self._files.upload(request, asked.workspace, most, asked.rules.max_storage_bytes))
+        )
 
     def _results(self, request: Request, asked: RecognizedCall) -> Reply:
         path = self._files.content(asked.target, asked.workspace)

@@ -150,10 +150,12 @@ class Tables:
         return [StoredFile(*row) for row in self.store.query(f"SELECT {_FILE} FROM openai_files WHERE {where}", values)]
 
     def delete_file(self, file_id: str) -> None:
-        """Delete a file and its content."""
+        """Delete a file, and its content unless requests may have named it."""
         with self.store.transaction() as connection:
             connection.execute("UPDATE openai_files SET deleted_at = ? WHERE id = ?", (self.store.now(), file_id))
-        self.path(file_id).unlink(missing_ok=True)
+        found = self.file(file_id)
+        if found is None or found.purpose not in ("vision", "user_data"):
+            self.path(file_id).unlink(missing_ok=True)
 
     def add_batch(self, batch: NewBatch) -> StoredBatch:
         """Make a batch, which is committed when this returns; it keeps its input though the file is deleted."""

@@ -105,8 +105,8 @@ class CallRule:
 class Rules:
     """All rules in force, and the limits of the service.
 
-    `max_queued_tokens`: the input tokens of a model that may wait. `validating_seconds`: how long a new batch is
-    checked; where a protocol has these.
+    `max_storage_bytes`: the room for a project's files. `max_queued_tokens`: the input tokens of a model that may wait.
+    `validating_seconds`: how long a new batch is checked; where a protocol has these.
     `finished_before_cancel`, `finished_before_expiry`: the share of a batch that is answered before. `cache_hits`: the
     share of requests that find a prefix which an earlier batch left in the cache. `never_ends`: batches neither end nor
     expire. `results_kept_seconds`: how long results are kept. `clock_offset_seconds`: how far the clock that replies
@@ -121,6 +121,7 @@ class Rules:
     validating_seconds: float = 0.0
     max_requests: int = MAX_REQUESTS
     max_bytes: int = MAX_BYTES
+    max_storage_bytes: int | None = None
     delay_seconds: float | None = None
     finished_before_cancel: float = 0.0
     finished_before_expiry: float = 0.0
@@ -171,6 +172,7 @@ def parse_rules(text: bytes, where: str) -> Rules:
         validating_seconds=reader.number("validating_seconds", found.get("validating_seconds")) or 0.0,
         max_requests=reader.whole("max_requests", found.get("max_requests")) or MAX_REQUESTS,
         max_bytes=reader.whole("max_bytes", found.get("max_bytes")) or MAX_BYTES,
+        max_storage_bytes=reader.whole("max_storage_bytes", found.get("max_storage_bytes")),
         delay_seconds=reader.number("delay_seconds", found.get("delay_seconds")),
         finished_before_cancel=reader.number("finished_before_cancel", found.get("finished_before_cancel")) or 0.0,
         finished_before_expiry=reader.number("finished_before_expiry", found.get("finished_before_expiry")) or 0.0,

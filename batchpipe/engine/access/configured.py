@@ -61,6 +61,7 @@ def _known(name: str, table: ProviderTable) -> KnownProvider:
         limits=limits,
         concurrency=table.concurrency,
         keep_results_days=table.keep_results_days,
+        upload_files=table.upload_files,
         own_address=name in REGISTRY and table.base_url is None,
     )
     if table.keep_results_days is not None and not found.rules.limits.results_may_expire:

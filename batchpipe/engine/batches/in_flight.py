@@ -18,6 +18,7 @@ from batchpipe.engine.batches.result_prices import collected_together
 from batchpipe.engine.context import Context
 from batchpipe.engine.cost.ladder import PriceBook
 from batchpipe.engine.exchange.downloads import can_be_saved
+from batchpipe.engine.exchange.file_uploads import discard_uploads
 from batchpipe.engine.exchange.late_refusals import LateRefusals
 from batchpipe.engine.exchange.records import refusal, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
@@ -93,6 +94,7 @@ class BatchesInFlight:
             try:
                 self._collect_what_ended()
                 discard_inputs(self.parts, self.open)
+                discard_uploads(self.parts, self.open)
                 self._unreachable_since = None
             except NotSentError as error:
                 self._stop_if_unreachable(error, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import duckdb
@@ -22,6 +22,7 @@ from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import Mode
 from batchpipe.store.database import Session
+from batchpipe.store.queries import query
 
 # How many chunks go up together, and how many bytes their bodies may have in memory; a single one may have more.
 UPLOADS_AT_ONCE = 4
@@ -199,7 +200,7 @@ class ChunkChooser:
     def _fitting_queue(self, session: Session, rung: int, start: int, count: int, chunks: Sequence[NextChunk]) -> int:
         """Return how many of `count` requests from `start` on the queue of the rung's provider has room for.
 
-        Reads `ledger.batches`.
+        Reads `work.to_send`, `ledger.batches`.
         """
         if self.mode == "realtime":
             return count
@@ -207,15 +208,22 @@ class ChunkChooser:
         settings = resolved.rungs[rung - 1]
         provider = resolved.provider_of(settings)
         beside = [each for each in chunks if resolved.provider_of(resolved.rungs[each.rung - 1]) == provider]
-        return queue_room(session, provider, settings, self.full).fitting(
-            count,
-            lambda number: self._bytes(start, number),
-            Chosen(
-                batches=len(beside),
-                requests=sum(each.count for each in beside),
-                bytes=sum(self._bytes(each.start, each.count) for each in beside if each.rung == rung),
-            ),
-        )
+        room = queue_room(session, provider, settings, self.full)
+        chosen = Chosen(batches=len(beside), requests=sum(each.count for each in beside))
+        if room.bytes is None:
+            return room.fitting(count, lambda number: number, chosen)
+        with session.connection.cursor() as cursor:
+
+            def size(first: int, number: int) -> int:
+                """Return the bytes that stand for the tokens of so many requests from number `first` on."""
+                stretch = {"start": first, "stop": first + number}
+                return int(cursor.execute(query("token_bytes"), stretch).fetchall()[0][0])
+
+            return room.fitting(
+                count,
+                lambda number: size(start, number),
+                replace(chosen, bytes=sum(size(each.start, each.count) for each in beside if each.rung == rung)),
+            )
 
     def _start(self, chunks: Sequence[NextChunk]) -> int | None:
         """Return the first number that is in no chosen chunk yet; None where all are."""

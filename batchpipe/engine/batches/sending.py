@@ -21,6 +21,8 @@ from batchpipe.engine.cost.budget import has_limit
 from batchpipe.engine.cost.reserves import Reserves, read_reserves
 from batchpipe.engine.exchange.late_refusals import SmallerChunks, read_smaller_chunks
 from batchpipe.engine.exchange.queues import FullQueues, read_full_queues
+from batchpipe.engine.exchange.records import refused_for_long
+from batchpipe.engine.exchange.storage import make_room
 from batchpipe.engine.ledger.events import add_event
 from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
@@ -131,7 +133,7 @@ class DueRequests:
         self._smaller = None
         self.wake_at = until if self.wake_at is None else max(self.wake_at, until)
         if now - self._refused_late_since >= LONGEST_REFUSAL:
-            raise _refused_for_long(self._refused_late_since, str(refused[-1][1]))
+            raise refused_for_long(self._refused_late_since, str(refused[-1][1]))
 
     def _room_changes(self, in_flight: BatchesInFlight) -> tuple[object, ...]:
         """Return what room in a budget depends on: the open chunks and the day."""
@@ -289,7 +291,8 @@ class DueRequests:
         """Go on, make chunks smaller, or wait, by what became of the chunks that went up together.
 
         Raises ProviderError for a refusal that no other chunk can escape, after all outcomes are accounted for; also
-        where the provider could not be reached for a minute, and where submits fail again and again.
+        where the provider could not be reached for a minute, and where submits fail again and again. Raises GateError
+        where the provider's storage is full, and nothing of ours can be deleted there.
         """
         done = [each for each in sent if self._is_done(each)]
         self._pending = list(subtract_ranges(self._pending, [(each.start, each.start + each.count) for each in done]))
@@ -303,6 +306,10 @@ class DueRequests:
             what = "it takes more than a minute from the record of a batch to its sending, again and again"
             hint = "Make `[chunking] max_bytes` smaller, or the disk of the working folder faster: nothing was sent."
             raise DatabaseError(what, where=str(self.context.database.folder), hint=hint)
+        full = next((each for each in sent if each.outcome == "storage_full"), None)
+        if full is not None:
+            freed = make_room(self.submitter.parts, full.chunk_id, full.message)
+            self.tell(Event(kind="storage_freed", level="warning", detail=freed))
         lost = next((each for each in sent if each.outcome == "not_sent"), None)
         if lost is not None:
             self._stop_if_unreachable(lost.message)
@@ -333,7 +340,7 @@ class DueRequests:
             )
         since, waits = self._refused_since, next((each for each in sent if each.outcome == "wait"), None)
         if waits is not None and since is not None and self.context.clock() - since >= LONGEST_REFUSAL:
-            raise _refused_for_long(since, waits.message)
+            raise refused_for_long(since, waits.message)
 
     def _is_done(self, sent: SentChunk) -> bool:
         """Return whether the requests of a chunk are no longer to be sent; tell its outcome."""
@@ -383,12 +390,3 @@ class DueRequests:
         self._size_cap = None
         self.tell(Event(kind="request_refused", level="warning", detail=sent.message))
         return True
-
-
-def _refused_for_long(since: datetime, message: str) -> ProviderError:
-    """Return the error that ends a run which the provider has refused since `since`."""
-    return ProviderError(
-        f"the provider has asked to wait since {since:%Y-%m-%d %H:%M} UTC: {message}",
-        where="provider",
-        hint="Ask the provider about the limits of this key. The next run goes on from here.",
-    )

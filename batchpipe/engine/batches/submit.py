@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +13,8 @@ from batchpipe.common import telemetry
 from batchpipe.common.errors import ProviderError
 from batchpipe.engine.batches.next_chunks import UPLOADS_AT_ONCE, NextChunk
 from batchpipe.engine.cost.forecast import DEVIATIONS_OF_90_PERCENT
+from batchpipe.engine.exchange.bodies import chunk_requests
+from batchpipe.engine.exchange.file_uploads import name_files
 from batchpipe.engine.exchange.records import fail_single, refusal, refusal_data, submitted_batch_data
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.exchange.sent_to import SentTo, sent_to
@@ -22,7 +24,7 @@ from batchpipe.engine.plan.cache_marks import CacheMarks, cache_event_data
 from batchpipe.engine.plan.overtaken import PlanOvertakenError, refuse_overtaken
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.request_files import ChangedFileError, with_files
+from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.source.snapshot import Snapshot, names_sql, texts_sql
 from batchpipe.engine.votes.slots import slots
 from batchpipe.providers import (
@@ -33,8 +35,8 @@ from batchpipe.providers import (
     RefusedError,
     UnknownOutcomeError,
 )
-from batchpipe.sql.quoting import Sql, quote_literal, sql
-from batchpipe.store.database import Session, streamed
+from batchpipe.sql.quoting import Sql
+from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
 SUBMIT_TIMEOUT_SECONDS = 600.0
@@ -45,7 +47,7 @@ Failure = UnknownOutcomeError | NotSentError | RefusedError
 FAILURES: tuple[type[Failure], ...] = (UnknownOutcomeError, NotSentError, RefusedError)
 ChooseChunks = Callable[[Session, Collection[int]], Sequence[NextChunk]]
 
-ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "not_sent", "too_late", "stopped"]
+ChunkOutcome = Literal["sent", "unknown", "refused_size", "wait", "storage_full", "not_sent", "too_late", "stopped"]
 
 
 class TooLateError(NotSentError):
@@ -134,14 +136,18 @@ class Submitter:
             return []
         with self.parts.reading() as session:
             keep_chunks(session, self.parts.raw_folder, list(chunks), self.parts.database.path.name)
+        files = name_files(self.parts, plan.snapshot, {each: accounts[chunk.rung] for each, chunk in chunks.items()})
         posts: dict[str, Post] = {}
         for chunk_id, chunk in chunks.items():
+            names = files.names.get(chunk_id, {})
             with suppress(ChangedFileError):
-                posts[chunk_id] = self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks)
+                if chunk_id not in files.failed:
+                    posts[chunk_id] = self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks, names)
         made = dict(zip(posts, self._make_batches(plan, posts, age), strict=True)) if posts else {}
         self.parts.work.connection.execute("DROP TABLE work.chunk")
+        left = files.failed | made
         changed = TooLateError("a file has changed since the plan")
-        answers = [made.get(chunk_id, changed) for chunk_id in chunks]
+        answers = [left.get(chunk_id, changed) for chunk_id in chunks]
         outcomes = [
             self._outcome(chunk_id, chunk, answer, accounts[chunk.rung].provider)
             for (chunk_id, chunk), answer in zip(chunks.items(), _named_once(answers, open_ids), strict=True)
@@ -279,12 +285,16 @@ class Submitter:
             cursor.execute(query("chunk", **slots(self.parts.resolved, "chunk")), parameters)
             cursor.execute(query("add_followers", **slots(self.parts.resolved, "add_followers")))
 
-    def _post(self, sent_to: SentTo, plan: Plan, chunk_id: str, chunk: NextChunk, cache_marks: CacheMarks) -> Post:
+    def _post(
+        self, sent_to: SentTo, plan: Plan, chunk_id: str, chunk: NextChunk, marks: CacheMarks, names: Mapping[str, str]
+    ) -> Post:
         """Return what is sent of a chunk; its body is put together here."""
-        provider = sent_to.provider
-        body = self._body(provider, plan, chunk_id, unmarked=bool(cache_marks.by_rung) and chunk.caching.step == "none")
+        unmarked = bool(marks.by_rung) and chunk.caching.step == "none"
+        requests = chunk_requests(
+            self.parts, sent_to.provider, plan.rendered, plan.snapshot, chunk_id, names, unmarked=unmarked
+        )
         shipment = sent_to.shipment(self.parts.resolved.rungs[chunk.rung - 1], chunk_id, chunk.count)
-        return Post(body=body, provider=provider, shipment=shipment)
+        return Post(body=sent_to.provider.assemble(requests), provider=sent_to.provider, shipment=shipment)
 
     def _create(self, post: Post, input_id: str | None, age: IntentAge) -> Callable[[], BatchState]:
         """Return the call that makes the batch of a chunk."""
@@ -299,27 +309,6 @@ class Submitter:
                 )
 
         return call
-
-    def _body(self, provider: Provider, plan: Plan, chunk_id: str, *, unmarked: bool) -> bytes:
-        """Return the body of a chunk. With `unmarked` its requests lose the cache marks that they were rendered with.
-
-        Reads `work.chunk` and the file of rendered requests.
-        """
-        rendered = sql("read_parquet({plan})", plan=quote_literal(str(plan.rendered)))
-        statement = query(
-            "chunk_params",
-            rendered=rendered,
-            chunk_id=quote_literal(chunk_id),
-            **slots(self.parts.resolved, "chunk_params"),
-        )
-        if provider.limits.create == "label":
-            statement = query("chunk_params_in_order", params=statement)
-        connection, files = self.parts.work.connection, self.parts.files
-        read = files.of_chunk(connection, plan.snapshot, chunk_id) if files is not None else None
-        rows: Iterable[tuple[str, bytes]] = streamed(connection.execute(statement))
-        if unmarked:
-            rows = ((custom_id, provider.unmarked(params)) for custom_id, params in rows)
-        return provider.assemble(rows if read is None else with_files(rows, read))
 
     def _outcome(
         self, chunk_id: str, chunk: NextChunk, answer: BatchState | Failure, provider: Provider
@@ -347,6 +336,8 @@ class Submitter:
         if error.kind in ("rate_limit", "queue_full"):
             wait = error.retry_after_seconds
             return replace(sent, outcome="wait", message=error.message, retry_after_seconds=wait)
+        if error.kind == "storage_full":
+            return replace(sent, outcome="storage_full", message=error.message)
         return replace(sent, outcome="stopped", stop=refusal(error, provider.key_hash))
 
     def _record(self, outcomes: Sequence[SubmitOutcome]) -> None:

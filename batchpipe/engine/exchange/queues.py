@@ -24,11 +24,11 @@ LEARNED_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """What goes to a provider with the next chunk: batches, their requests, and bytes of requests to its model."""
+    """What goes to a provider with the next chunk: batches, requests, and bytes that stand for tokens to its model."""
 
     batches: int
     requests: int
-    bytes: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

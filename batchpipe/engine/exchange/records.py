@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from batchpipe.common.errors import ProviderError
@@ -57,3 +58,12 @@ def fail_single(session: Session, chunk_id: str, message: str, run_id: str) -> N
     values = {"chunk_id": chunk_id, "error": message, "run_id": run_id, "now": session.now, "seq": session.seq}
     session.execute(query("fail_chunk"), values)
     session.execute(query("fail_parts"), values)
+
+
+def refused_for_long(since: datetime, message: str) -> ProviderError:
+    """Return the error that ends a run which the provider has refused since `since`."""
+    return ProviderError(
+        f"the provider has asked to wait since {since:%Y-%m-%d %H:%M} UTC: {message}",
+        where="provider",
+        hint="Ask the provider about the limits of this key. The next run goes on from here.",
+    )

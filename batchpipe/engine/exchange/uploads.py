@@ -13,7 +13,7 @@ from functools import partial
 
 from batchpipe.common.errors import CredentialsError, NoProviderError
 from batchpipe.engine.exchange.run_parts import RunParts
-from batchpipe.engine.ledger.events import OpenBatch, uploaded_batches
+from batchpipe.engine.ledger.events import OpenBatch, batches_with
 from batchpipe.providers import NotSentError, Provider, RefusedError, Shipment, UnavailableError
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.queries import query
@@ -61,13 +61,13 @@ def upload_inputs(parts: RunParts, posts: Mapping[str, Post]) -> Uploaded:
         if isinstance(answer, str):
             inputs[chunk_id] = answer
         elif isinstance(answer, UnavailableError):
-            failed[chunk_id] = _not_made(answer)
+            failed[chunk_id] = not_made(answer)
         elif isinstance(answer, NotSentError | RefusedError):
             failed[chunk_id] = answer
     return Uploaded(inputs=inputs, failed=failed)
 
 
-def _not_made(error: UnavailableError) -> NotSentError | RefusedError:
+def not_made(error: UnavailableError) -> NotSentError | RefusedError:
     """Return what a failed upload means for the submit: the provider asks to wait, or nothing was made."""
     if error.status == TOO_MANY_REQUESTS:
         wait = error.retry_after_seconds
@@ -75,19 +75,21 @@ def _not_made(error: UnavailableError) -> NotSentError | RefusedError:
     return NotSentError(str(error))
 
 
-def discard_inputs(parts: RunParts, looked_at: Sequence[OpenBatch]) -> None:
+def discard_inputs(parts: RunParts, looked_at: Sequence[OpenBatch]) -> int:
     """Delete the uploaded inputs of chunks that are closed. What cannot be deleted now is left to a later look.
+
+    Return how many.
 
     `looked_at` are the chunks that were open: where no protocol of theirs has uploads, nothing is looked up.
     Reads `ledger.events`, `ledger.batches`. Writes `ledger.events`.
     """
     if all(parts.providers.known_of(each).rules.limits.create == "blind" for each in looked_at):
-        return
+        return 0
     with parts.reading() as session:
-        left = uploaded_batches(session, query("inputs_left", pipelines=quote_list(parts.resolved.names)))
+        left = batches_with(session, query("inputs_left", pipelines=quote_list(parts.resolved.names)))
     gone: list[tuple[str, str]] = []
-    for batch, input_id in left:
-        chunk_id = batch.chunk_id
+    for batch, row in left:
+        chunk_id, input_id = batch.chunk_id, row["input_id"]
         with suppress(NotSentError, UnavailableError, NoProviderError, CredentialsError):
             try:
                 parts.providers.of(batch).discard(input_id)
@@ -99,3 +101,4 @@ def discard_inputs(parts: RunParts, looked_at: Sequence[OpenBatch]) -> None:
         with parts.writing() as session:
             for chunk_id, input_id in gone:
                 parts.add_event(session, "input_discarded", {"input_id": input_id}, chunk_id=chunk_id)
+    return len(gone)

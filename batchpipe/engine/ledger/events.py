@@ -199,9 +199,11 @@ def every_open_batch(session: Session) -> list[OpenBatch]:
     return [_open_batch(row) for row in session.dictionaries(query("every_open"))]
 
 
-def uploaded_batches(session: Session, statement: Sql) -> list[tuple[OpenBatch, str]]:
-    """Return the chunks that `statement` selects of `ledger.batches`, each with its `input_id`."""
-    return [(_open_batch(row), row["input_id"]) for row in session.dictionaries(statement)]
+def batches_with(
+    session: Session, statement: Sql, parameters: Mapping[str, Any] | None = None
+) -> list[tuple[OpenBatch, dict[str, Any]]]:
+    """Return the chunks that `statement` selects of `ledger.batches`, each with all columns of its row."""
+    return [(_open_batch(row), row) for row in session.dictionaries(statement, parameters)]
 
 
 def _open_batch(row: dict[str, Any]) -> OpenBatch:

@@ -13,6 +13,7 @@ from batchpipe.decide.chunking import Chunk
 from batchpipe.decide.deadline import BatchTime
 from batchpipe.engine.cost.estimate import Estimate
 from batchpipe.engine.local.plan_part import LocalPlan
+from batchpipe.engine.media.figures import MediaPlan
 from batchpipe.engine.plan.pilot_sample import HeldBack, PilotSample
 from batchpipe.engine.plan.too_long import TooLong
 from batchpipe.engine.source.snapshot import Snapshot
@@ -96,6 +97,7 @@ class Plan:
     asked: int = 0  # of the requests, those of rungs in realtime
     asked_chunks: int = 0
     hurry: Hurry | None = None
+    media: MediaPlan | None = None  # the files of the requests, where the prompt has some
     local: LocalPlan | None = None  # what the local rung answers, where the ladder has one
     hints: str | None = None  # the version of the local model that the templates asked
 

@@ -17,6 +17,8 @@ from batchpipe.engine.answers.validation import fill_answers, validate_answers, 
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
 from batchpipe.engine.local.plan_part import Hints, LocalRows
+from batchpipe.engine.media.figures import media_plan
+from batchpipe.engine.media.shared import find_shared_files
 from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
@@ -81,6 +83,7 @@ class Planner:
     hints: Hints | None = None
     now: datetime = field(init=False)
     _started: int = field(default=0, init=False)
+    _snapshot: Snapshot = field(init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
@@ -91,7 +94,7 @@ class Planner:
         `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
         """
         self.rounds += 1
-        self.now = self.database.clock()
+        self.now, self._snapshot = self.database.clock(), snapshot
         self.work.make_room_for_input(snapshot.largest_group_bytes(self.work.connection))
         rendered = self.folder / f"rendered-{self.rounds}.parquet"
         if self.watch is not None:
@@ -193,7 +196,7 @@ class Planner:
         Reads `work.plan`, `work.left_out`, `work.rendered`, `work.prints`, `work.ladder`, `ledger.requests`,
         `ledger.batches`; of panels `work.parts`, `work.rendered_parts`, `work.part_standings`, `work.ballots`,
         `work.voters`.
-        Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`.
+        Writes `work.due`, `work.shared`, `work.leading`, `work.to_send`, `work.shared_files`.
         """
         reasons = ("escalated", "retry") if options.no_new else DUE_REASONS
         limit = Sql("")
@@ -219,6 +222,8 @@ class Planner:
             session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
         self.work.connection.execute(query("leading", **slots(self.resolved, "leading")))
         self.work.connection.execute(query("number_requests", **slots(self.resolved, "number_requests")))
+        if self.resolved.templates.media:
+            find_shared_files(self.work.connection, self.resolved, self._snapshot)
 
     def _hold_back(self, snapshot: Snapshot, options: PlanOptions) -> HeldBack | None:
         """Hold all rows back but what is left of the pilot's sample; None where no pilot holds anything back.
@@ -235,7 +240,7 @@ class Planner:
         ).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
-        whole = self._estimate(self._chunks())
+        whole = self._estimate(self.chunks_from(0))
         requests = self._count("SELECT count(*) FROM work.to_send")
         fill_pilot_sample(self.work, sample, snapshot, fresh_reasons, 0 if options.no_new else sample.rows)
         self._fill_due_requests(
@@ -256,7 +261,7 @@ class Planner:
         Reads `work.compared`, `work.plan`, `work.input`, `work.standing_policies`, `work.leading`, `work.to_send`,
         `work.ladder`.
         """
-        session, chunks = self._session(seq), self._chunks()
+        session, chunks = self._session(seq), self.chunks_from(0)
         rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts")))
         known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
@@ -283,6 +288,7 @@ class Planner:
             asked_chunks=asked_chunks,
             local=self.local.plan(self.work) if self.local is not None else None,
             hints=self.hints.name if self.hints is not None else None,
+            media=media_plan(self.work.connection, self.resolved, snapshot) if self.resolved.templates.media else None,
         )
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:
@@ -296,7 +302,7 @@ class Planner:
         with self._reading() as session:
             self._fill_ladder(session)
         self._fill_due_requests(options, sql("AND key_id NOT IN (SELECT key_id FROM {without})", without=without))
-        return self._count("SELECT count(*) FROM work.to_send"), self._estimate(self._chunks())
+        return self._count("SELECT count(*) FROM work.to_send"), self._estimate(self.chunks_from(0))
 
     def _fill_ladder(self, session: Session) -> None:
         """Fill `work.ladder` with the rungs, their prices and their forecasts. Writes `work.ladder`."""
@@ -312,7 +318,7 @@ class Planner:
 
         def fit_from(place: int, most: int, most_bytes: int) -> tuple[int, int]:
             """Return how many requests fit one body, and its bytes; `place` counts from `start`."""
-            return fit(self.work.connection, start + place, most, most_bytes)
+            return fit(self.work.connection, start + place, most, most_bytes, limits.max_token_bytes)
 
         found: list[Chunk] = []
         for limits, stop in self._limits_of_ranges():
@@ -368,6 +374,7 @@ class Planner:
             max_bytes=min(chunking.max_bytes, limits.max_bytes),
             max_in_flight=chunking.max_in_flight,
             differ=limits.create == "blind",
+            max_token_bytes=limits.max_token_bytes,
         )
 
     @property
@@ -379,12 +386,7 @@ class Planner:
         return {"values": texts_sql(self.resolved.hash_columns), "snapshot": snapshot.relation}
 
     def _session(self, seq: int = 0) -> Session:
-        """Return a session over the working tables alone: the ledger stays closed."""
         return Session(work=self.work, seq=seq, now=self.now)
-
-    def _chunks(self) -> tuple[Chunk, ...]:
-        """Cut `work.to_send` into chunks."""
-        return self.chunks_from(0)
 
     def _estimate(self, chunks: Sequence[Chunk], *, once: bool = False) -> Estimate:
         """Estimate what the requests of `work.to_send`, sent as `chunks`, will cost. Writes `work.ladder`.
@@ -396,5 +398,4 @@ class Planner:
         return estimate(session, self.resolved, chunks, caching=caching, once=once)
 
     def _count(self, statement: str) -> int:
-        """Return the number that `statement` selects."""
         return int((self.work.connection.execute(statement).fetchone() or (0,))[0])

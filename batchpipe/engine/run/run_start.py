@@ -17,7 +17,7 @@ from batchpipe.engine.plan.history_gate import history_doubt, history_gate
 from batchpipe.engine.resolved.recorded_recipes import recorded_keys, under_recorded_recipes, with_stored_keys
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
-from batchpipe.engine.source.files import hashed_path, record_files
+from batchpipe.engine.source.files import kept_looks, record_files
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
 from batchpipe.pipeline.model import PipelineFile
@@ -68,9 +68,11 @@ def read_input(
         for old in folder.glob("*.parquet"):
             old.unlink()
         snapshot = source.snapshot(folder / "input.parquet", resolved.input_columns)
-    if resolved.templates.media and (hashed := hashed_path(snapshot.path)).exists():
+    if resolved.templates.media and (looks := kept_looks(context.looks_folder)):
         with context.database.writing(work, run_id) as session:
-            record_files(session, hashed)
+            record_files(session, looks)
+        for each in looks:
+            each.unlink(missing_ok=True)
     if keys_differ:
         with context.database.reading(work) as session:
             snapshot = with_stored_keys(session, resolved, snapshot, folder / "keyed.parquet")

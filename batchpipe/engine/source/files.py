@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from batchpipe.engine.source.contents import ADDRESS, TAKES, ContentColumn, sour
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, Snapshot
 from batchpipe.media.formats import PDF, pages_of, size_of, type_of
 from batchpipe.media.roots import Roots
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -47,7 +49,8 @@ class MediaLook:
 
     `roots` are for images and documents, `strict` for what `file()` sends and for paths that may come out of answers.
     `known` writes the newest of `ledger.media` to a Parquet file, and returns None where there is nothing. `clock`
-    gives naive UTC. `hashed` is the file that gets what was hashed by this look.
+    gives naive UTC. `hashed` is the file that gets what was hashed by this look. `kept` is the folder in which looks
+    that record nothing leave what they have hashed, so that no other one hashes it again; None where there is none.
     """
 
     roots: Roots
@@ -55,6 +58,7 @@ class MediaLook:
     known: Callable[[Path], Path | None]
     clock: Callable[[], datetime]
     hashed: Path
+    kept: Path | None = None
 
     def fill(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, columns: Sequence[ContentColumn]) -> None:
         """Fill the contents of paths and addresses in the file of `snapshot`, in `columns`.
@@ -100,21 +104,11 @@ class MediaLook:
         Reads `media_seen`.
         """
         known = self.known(self.hashed.with_name("media-known.parquet"))
-        nothing = Sql(
-            "(SELECT NULL::VARCHAR AS path, NULL::BIGINT AS size, NULL::BIGINT AS mtime_ns, NULL::VARCHAR AS sha256, "
-            "NULL::VARCHAR AS media_type, 0 AS width, 0 AS height, 0 AS pages, NULL::BIGINT AS hashed_ns WHERE false)"
-        )
-        given = sql("read_parquet({path})", path=quote_literal(str(known))) if known is not None else nothing
-        connection.execute(
-            sql(
-                "CREATE OR REPLACE TABLE media_hashed AS SELECT k.path, k.size, k.mtime_ns, k.sha256, k.media_type, "
-                "k.width, k.height, k.pages, k.hashed_ns FROM {given} k "
-                "SEMI JOIN media_seen s ON s.real = k.path AND s.size = k.size AND s.mtime_ns = k.mtime_ns "
-                "WHERE k.hashed_ns - k.mtime_ns > {settled}",
-                given=given,
-                settled=number_sql(SETTLED_NS),
-            )
-        )
+        recorded = [known] if known is not None else []
+        try:
+            connection.execute(_unchanged([*recorded, *kept_looks(self.kept)]))
+        except duckdb.Error:  # what was kept is damaged, or a run has just recorded it
+            connection.execute(_unchanged(recorded))
         pyarrow = arrow()
         schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in HASHED.items()])
         with connection.cursor() as reader, pyarrow.parquet.ParquetWriter(self.hashed, schema) as writer:
@@ -128,9 +122,46 @@ class MediaLook:
                     columns = dict(zip(HASHED, zip(*rows, strict=True), strict=True))
                     writer.write_table(pyarrow.table(columns, schema=schema))
         modes.settle(self.hashed)
+        self._keep(connection)
         connection.execute(
             sql("INSERT INTO media_hashed SELECT * FROM read_parquet({path})", path=quote_literal(str(self.hashed)))
         )
+
+    def _keep(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Keep what was hashed for later looks, where anything was."""
+        hashed = quote_literal(str(self.hashed))
+        if self.kept is None or connection.execute(f"SELECT count(*) FROM {hashed}").fetchall() == [(0,)]:
+            return
+        part = self.kept / f"{self.hashed.stem}-{os.getpid()}-{self._now_ns}.part"
+        with suppress(OSError):
+            shutil.copyfile(self.hashed, part)
+            modes.settle(part)
+            part.replace(part.with_suffix(".parquet"))
+
+
+def _unchanged(known: Sequence[Path]) -> Sql:
+    """Return a statement that writes `media_hashed`: the files of `media_seen` that are as the files `known` say.
+
+    Reads `media_seen`.
+    """
+    nothing = Sql(
+        "(SELECT NULL::VARCHAR AS path, NULL::BIGINT AS size, NULL::BIGINT AS mtime_ns, NULL::VARCHAR AS sha256, "
+        "NULL::VARCHAR AS media_type, 0 AS width, 0 AS height, 0 AS pages, NULL::BIGINT AS hashed_ns WHERE false)"
+    )
+    return sql(
+        "CREATE OR REPLACE TABLE media_hashed AS SELECT k.path, k.size, k.mtime_ns, k.sha256, k.media_type, "
+        "k.width, k.height, k.pages, k.hashed_ns FROM {given} k "
+        "SEMI JOIN media_seen s ON s.real = k.path AND s.size = k.size AND s.mtime_ns = k.mtime_ns "
+        "WHERE k.hashed_ns - k.mtime_ns > {settled} "
+        "QUALIFY row_number() OVER (PARTITION BY k.path ORDER BY k.hashed_ns DESC) = 1",
+        given=sql("read_parquet([{paths}])", paths=quote_list(map(str, known))) if known else nothing,
+        settled=number_sql(SETTLED_NS),
+    )
+
+
+def kept_looks(folder: Path | None) -> list[Path]:
+    """Return the files in which looks have kept what they hashed."""
+    return sorted(folder.glob("*.parquet")) if folder is not None else []
 
 
 def known_files(database: Database, work: Work, path: Path) -> Path | None:
@@ -147,10 +178,10 @@ def known_files(database: Database, work: Work, path: Path) -> Path | None:
     return path
 
 
-def record_files(session: Session, hashed: Path) -> None:
-    """Record what was hashed by a look. Writes `ledger.media`."""
-    hashed_files = sql("read_parquet({path})", path=quote_literal(str(hashed)))
-    session.execute(query("record_files", hashed=hashed_files))
+def record_files(session: Session, hashed: Sequence[Path]) -> None:
+    """Record what looks have hashed and kept. Writes `ledger.media`."""
+    files = sql("(SELECT DISTINCT * FROM read_parquet([{paths}]))", paths=quote_list(map(str, hashed)))
+    session.execute(query("record_files", hashed=files))
 
 
 def hashed_path(snapshot: Path) -> Path:

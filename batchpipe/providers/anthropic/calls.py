@@ -22,9 +22,11 @@ from batchpipe.providers import (
     BatchList,
     BatchState,
     Ended,
+    RefusedError,
     Shipment,
     UnavailableError,
     UnknownOutcomeError,
+    UploadedFile,
 )
 from batchpipe.providers.anthropic import failures, realtime
 from batchpipe.providers.anthropic.models import model_data
@@ -116,6 +118,15 @@ class Calls(Rules):
 
     def discard(self, input_id: str) -> None:
         pass
+
+    def upload_file(self, data: bytes, media_type: str, name: str, *, timeout_seconds: float) -> UploadedFile:
+        raise RefusedError("requests of batches hold their files themselves", status=404, kind="not_found")
+
+    def has_file(self, file_id: str) -> bool:
+        return False
+
+    def discard_results(self, batch_id: str) -> bool:
+        return False
 
     def submit(self, body: bytes, shipment: Shipment, *, input_id: str | None, timeout_seconds: float) -> BatchState:
         with failures.raise_as(failures.submit_error, self._redact):

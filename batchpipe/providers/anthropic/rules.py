@@ -156,6 +156,9 @@ class Rules:
     def unmarked(self, params: bytes) -> bytes:
         return encoding.unmarked(params)
 
+    def naming_uploads(self, params: bytes, names: Mapping[str, str]) -> bytes:
+        return params
+
     def cached_from_tokens(self, model: str) -> int:
         return cached_from(model)
 

@@ -25,6 +25,7 @@ from batchpipe.providers import (
     Shipment,
     UnavailableError,
     UnknownOutcomeError,
+    UploadedFile,
 )
 from batchpipe.providers.gemini import realtime
 from batchpipe.providers.gemini.encoding import split_model
@@ -97,16 +98,33 @@ class Calls(Rules):
         """
         name = file_name(shipment.label)
         try:
-            return self._upload(body, name, shipment.label, timeout_seconds)
+            return self._name(self._upload(body, name, shipment.label, _LINES, timeout_seconds))
         except UnavailableError as error:
             if error.status != 409:
                 raise
         if self._is_whole(name, body):
             return name
         self.discard(name)
-        return self._upload(body, name, shipment.label, timeout_seconds)
+        return self._name(self._upload(body, name, shipment.label, _LINES, timeout_seconds))
 
-    def _upload(self, body: bytes, name: str, label: str, timeout_seconds: float) -> str:
+    def upload_file(self, data: bytes, media_type: str, name: str, *, timeout_seconds: float) -> UploadedFile:
+        """Upload a file that requests name by its address."""
+        file = self._upload(data, f"files/{name}", name, media_type, timeout_seconds)
+        address = file.get("uri")
+        if not isinstance(address, str):
+            raise UnavailableError("the upload was answered without the address of a file")
+        return UploadedFile(self._name(file), address, values.moment(file.get("expirationTime")))
+
+    def has_file(self, file_id: str) -> bool:
+        """Return whether a file is there. One that is not is answered like one of somebody else."""
+        try:
+            return bool(self._file(self._client.call("GET", f"/{_VERSION}/{file_id}")).get("state") == "ACTIVE")
+        except RefusedError as error:
+            if error.status not in (403, 404):
+                raise
+            return False
+
+    def _upload(self, body: bytes, name: str, label: str, media_type: str, timeout_seconds: float) -> Mapping[str, Any]:
         """Upload `body` in the two steps of a resumable upload: a start, which names an address, and the bytes."""
         started = self._client.call(
             "POST",
@@ -115,9 +133,9 @@ class Calls(Rules):
                 "x-goog-upload-protocol": "resumable",
                 "x-goog-upload-command": "start",
                 "x-goog-upload-header-content-length": str(len(body)),
-                "x-goog-upload-header-content-type": _LINES,
+                "x-goog-upload-header-content-type": media_type,
             },
-            json={"file": {"name": name, "displayName": label, "mimeType": _LINES}},
+            json={"file": {"name": name, "displayName": label, "mimeType": media_type}},
         )
         response = self._client.call(
             "POST",
@@ -129,6 +147,11 @@ class Calls(Rules):
         file = self._file(response)
         if file.get("state") == "FAILED":
             raise UnavailableError("the provider could not take in the uploaded file")
+        return file
+
+    @staticmethod
+    def _name(file: Mapping[str, Any]) -> str:
+        """Return the name of an uploaded file."""
         found = file.get("name")
         if not isinstance(found, str) or not FILE.fullmatch(found):
             raise UnavailableError("the upload was answered without the name of a file")
@@ -190,6 +213,14 @@ class Calls(Rules):
         if not FILE.fullmatch(input_id):
             raise RefusedError("this is not the name of a file", status=404, kind="not_found")
         self._client.call("DELETE", f"/{_VERSION}/{input_id}")
+
+    def discard_results(self, batch_id: str) -> bool:
+        """Delete the file of results. The provider refuses that where it has given it a name that is too long."""
+        name = results_file(self._state(batch_id)[1])
+        if name is None or not self.has_file(name):
+            return False
+        self.discard(name)
+        return True
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         model, request = split_model(params)

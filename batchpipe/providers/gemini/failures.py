@@ -70,6 +70,8 @@ def _kind(http_status: int, error: Mapping[str, Any]) -> str:
     """Return the kind of a refusal, by its status, else its name, else the text of its message."""
     message, name = str(error.get("message") or ""), str(error.get("status") or "")
     account = model_data()["account"]
+    if re.search(model_data()["storage"]["messages"], " ".join([message, *_quotas(error)])):
+        return "storage_full"
     if http_status in (401, 402, 403) or name in account["statuses"] or re.search(account["messages"], message):
         return "account"
     if http_status == 413:

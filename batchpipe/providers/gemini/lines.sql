@@ -69,6 +69,7 @@ classified AS (
         CASE
             WHEN damaged OR custom_id IS NULL THEN 'unknown'
             WHEN failed THEN CASE
+                WHEN regexp_matches(error_text, {gone_messages}) THEN 'transient'
                 WHEN error_code IN ({account_codes}) OR error_status IN ({account_statuses})
                     OR regexp_matches(error_text, {account_messages}) THEN 'account'
                 WHEN regexp_matches(error_text, {too_long_messages}) THEN 'context_window'

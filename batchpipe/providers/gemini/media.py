@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from batchpipe.media.places import place
+from batchpipe.media.places import PLACE, named, place
 from batchpipe.providers import Block, MediaLimits
 
 # https://ai.google.dev/gemini-api/docs/image-understanding and .../document-processing.
@@ -19,7 +19,10 @@ LIMITS = MediaLimits(
     image_bytes=15_000_000,
     file_bytes=50_000_000,
     blocks=3_600,
+    uploads=("image/", "application/pdf"),
+    upload_seconds=2 * 86_400,
 )
+_WITH_BYTES = re.compile(rb'"inlineData":\{"mimeType":"([a-z0-9/+.-]+)","data":' + PLACE)
 # Up to version 2.5: 258 tokens for a small picture, else for each tile of 768 pixels, and for a page.
 _TILED = re.compile(r"(models/)?gemini-(1|2)")
 _TILE_TOKENS, _SMALL, _TILE = 258, 384, 768
@@ -48,3 +51,10 @@ def encoded(block: Block) -> bytes:
     if block.url:
         return b'{"fileData":{"mimeType":"%s","fileUri":%s}}' % (kind.encode(), orjson.dumps(block.url))
     return b'{"inlineData":{"mimeType":"%s","data":%s}}' % (kind.encode(), place(block.identity))
+
+
+def naming_uploads(params: bytes, names: Mapping[str, str]) -> bytes:
+    """Return a request that names uploads by their addresses, in the place of the bytes of these hashes."""
+    return named(
+        params, _WITH_BYTES, names, lambda match, name: b'"fileData":{"mimeType":"%s","fileUri":%s' % (match[1], name)
+    )

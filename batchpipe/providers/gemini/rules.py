@@ -82,6 +82,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "account_codes": _words(account["codes"]),
         "account_statuses": _words(account["statuses"]),
         "account_messages": sql_text(account["messages"]),
+        "gone_messages": sql_text(model_data()["storage"]["gone_messages"]),
         "too_long_messages": sql_text(model_data()["too_long"]["messages"]),
         **{f"{name}_errors": _words(each) for name, each in errors.items()},
         **{f"{name}_reasons": _words(each) for name, each in finish.items()},
@@ -155,6 +156,9 @@ class Rules:
 
     def unmarked(self, params: bytes) -> bytes:
         return params
+
+    def naming_uploads(self, params: bytes, names: Mapping[str, str]) -> bytes:
+        return media.naming_uploads(params, names)
 
     def cached_from_tokens(self, model: str) -> int:
         return cached_from(model)

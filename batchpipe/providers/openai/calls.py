@@ -20,10 +20,12 @@ from batchpipe.providers import (
     Shipment,
     UnavailableError,
     UnknownOutcomeError,
+    UploadedFile,
 )
 from batchpipe.providers.openai import failures, realtime, states
 from batchpipe.providers.openai.background import answered_in_background, window_seconds
 from batchpipe.providers.openai.encoding import Endpoint
+from batchpipe.providers.openai.media import LIMITS
 from batchpipe.providers.openai.models import model_data
 from batchpipe.providers.openai.rules import Rules
 from batchpipe.providers.shared import download, values
@@ -92,6 +94,37 @@ class Calls(Rules):
             raise UnavailableError("the answer to an upload is no file with an id")
         return file_id
 
+    def upload_file(self, data: bytes, media_type: str, name: str, *, timeout_seconds: float) -> UploadedFile:
+        """Upload a file that requests name by its id. The provider deletes it after its time, by its own clock."""
+        purpose = "vision" if media_type.startswith("image/") else "user_data"
+        end = media_type.rpartition("/")[2]
+        response = self._client.call(
+            "POST",
+            _FILES,
+            timeout_seconds=timeout_seconds,
+            data={
+                "purpose": purpose,
+                "expires_after[anchor]": "created_at",
+                "expires_after[seconds]": str(LIMITS.upload_seconds),
+            },
+            files={"file": (f"{name}.{end}", data, media_type)},
+        )
+        found = self._json(response)
+        file_id = states.file_id(found.get("id")) if isinstance(found, dict) else None
+        if file_id is None:
+            raise UnavailableError("the answer to an upload is no file with an id")
+        return UploadedFile(file_id, file_id, states.moment(found.get("expires_at")))
+
+    def has_file(self, file_id: str) -> bool:
+        """Return whether a file is there."""
+        try:
+            self._client.call("GET", self._path(_FILES, file_id))
+        except RefusedError as error:
+            if error.kind != "not_found":
+                raise
+            return False
+        return True
+
     def submit(self, body: bytes, shipment: Shipment, *, input_id: str | None, timeout_seconds: float) -> BatchState:
         """Make a batch of the uploaded file, which bears the shipment's label."""
         if input_id is None:
@@ -125,6 +158,15 @@ class Calls(Rules):
         except RefusedError as error:
             if error.kind != "not_found":
                 raise
+
+    def discard_results(self, batch_id: str) -> bool:
+        """Delete the output file and the error file of a batch; return whether one of them was there."""
+        batch = self._state("GET", self._path(_BATCHES, batch_id), batch_id)[1]
+        names = [states.file_id(batch.get(name)) for name in ("output_file_id", "error_file_id")]
+        there = [name for name in names if name is not None and self.has_file(name)]
+        for name in there:
+            self.discard(name)
+        return bool(there)
 
     def answer(self, custom_id: str, params: bytes, *, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         """Make one realtime call. One in the background is asked for until it has ended, or its window is over."""

@@ -30,6 +30,8 @@ ERRORS = ErrorReader(read=error_body, request_id_header="x-request-id")
 
 def _kind(status: int, code: Any, kind: Any, message: str) -> str:
     words = model_data()["errors"]
+    if re.search(words["storage_messages"], message):
+        return "storage_full"
     if code in words["account"] or kind in words["account"] or re.search(words["account_messages"], message):
         return "account"
     if status == 429:

@@ -138,6 +138,7 @@ classified AS (
             WHEN error_code IN ({expired}) THEN 'expired'
             WHEN error_code IN ({canceled}) THEN 'canceled'
             WHEN has_response AND status_code BETWEEN 200 AND 399 THEN 'unknown'
+            WHEN error_code = 'image_file_not_found' OR regexp_matches(coalesce(said, ''), {gone_messages}) THEN 'transient'
             WHEN error_code IN ({account}) OR error_kind IN ({account}) OR status_code IN (401, 402, 403)
                 OR regexp_matches(coalesce(said, ''), {account_messages}) THEN 'account'
             WHEN error_code IN ({context})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
-from batchpipe.media.places import place
+from batchpipe.media.places import PLACE, named, place
 from batchpipe.providers import Block, MediaLimits
 
 # https://platform.openai.com/docs/guides/images-vision and .../pdf-files. Files of a request have 50 MB together.
@@ -17,7 +19,13 @@ LIMITS = MediaLimits(
     image_bytes=20_000_000,
     file_bytes=50_000_000,
     blocks=500,
+    uploads=("image/", "application/pdf"),
+    upload_seconds=3 * 86_400,
 )
+# Chat completions take pictures as data or by their addresses only.
+CHAT_LIMITS = replace(LIMITS, uploads=("application/pdf",), document_addresses=False)
+# The bytes of a file that an upload may be named for.
+_WITH_BYTES = re.compile(rb'(?:"image_url"|"filename":"document\.(?:pdf|txt)","file_data"):' + PLACE)
 # Models that count tiles of 512 pixels, with the tokens of a picture and of each tile; all others count patches.
 _TILES = (
     (re.compile(r"gpt-5(\.1)?($|-20|-chat|-pro)"), 70, 140),
@@ -65,3 +73,8 @@ def encoded(block: Block, *, chat: bool) -> bytes:
     if block.url:
         return b'{"type":"input_file","file_url":%s' % data
     return b'{"type":"input_file",%s"file_data":%s' % (name, data)
+
+
+def naming_uploads(params: bytes, names: Mapping[str, str]) -> bytes:
+    """Return a request that names uploads by their ids, in the place of the bytes of these hashes."""
+    return named(params, _WITH_BYTES, names, lambda match, name: b'"file_id":' + name)

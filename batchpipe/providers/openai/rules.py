@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -121,6 +120,7 @@ def _lines_sql(*, text: bool) -> Sql:
         "reported_usd": usd("reported_usd", "response.body.usage.cost"),
         "failed_outcome": _FAILED,
         "account_messages": sql_text(errors["account_messages"]),
+        "gone_messages": sql_text(errors["gone_messages"]),
         "context_messages": sql_text(errors["context_messages"]),
         **{name: _list(words) for name, words in errors.items() if isinstance(words, list)},
         "known_items": _list(known["items"]),
@@ -162,7 +162,7 @@ class Rules:
 
     @property
     def media(self) -> MediaLimits:
-        return replace(media.LIMITS, document_addresses=self.endpoint != encoding.CHAT)
+        return media.CHAT_LIMITS if self.endpoint == encoding.CHAT else media.LIMITS
 
     def media_tokens(self, rung: RungSettings, block: Block) -> int:
         return media.tokens(rung.usual_name, block)
@@ -189,6 +189,9 @@ class Rules:
 
     def unmarked(self, params: bytes) -> bytes:
         return encoding.unmarked(params)
+
+    def naming_uploads(self, params: bytes, names: Mapping[str, str]) -> bytes:
+        return media.naming_uploads(params, names)
 
     def cached_from_tokens(self, model: str) -> int:
         return int(model_data()["cache"]["least_tokens"])

@@ -243,7 +243,7 @@ class Client:
             return self._create_error(response, body)
         if role == "list" and status in (404, 405):
             return self._refused(response, "no_batch_endpoint")
-        if status in _RETRYABLE and (body is None or body.kind != "account"):
+        if status in _RETRYABLE and (body is None or body.kind not in ("account", "storage_full")):
             return self._unavailable(response)
         if 400 <= status < 500:
             return self._refused(response, self._kind(status, body))
@@ -271,6 +271,8 @@ class Client:
     @staticmethod
     def _kind(status: int, body: ErrorBody | None) -> str:
         """Return the kind of a refusal, by its status, else by what the provider says."""
+        if body is not None and body.kind == "storage_full":
+            return body.kind
         if status == 413:
             return "too_large"
         if status in (401, 402, 403):

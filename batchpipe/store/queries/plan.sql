@@ -634,7 +634,7 @@ FROM work.leading
 WHERE leads
 
 -- name: stretch
-SELECT count(*), sum(line_bytes)::BIGINT, min(grouping) = max(grouping) FROM work.to_send
+SELECT count(*), sum(line_bytes)::BIGINT, sum(bytes)::BIGINT, min(grouping) = max(grouping) FROM work.to_send
 WHERE number >= $start AND number < $stop
 
 -- name: fitting
@@ -642,12 +642,12 @@ WHERE number >= $start AND number < $stop
 SELECT count(*), sum(line_bytes)::BIGINT
 FROM (
     SELECT number, line_bytes, grouping = first_value(grouping) OVER in_order AS alike,
-        sum(line_bytes + $overhead_bytes) OVER in_order AS so_far
+        sum(line_bytes + $overhead_bytes) OVER in_order AS so_far, sum(bytes) OVER in_order AS token_bytes
     FROM work.to_send
     WHERE number >= $start AND number < $stop
     WINDOW in_order AS (ORDER BY number)
 )
-WHERE number = $start OR (alike AND so_far <= $params_bytes)
+WHERE number = $start OR (alike AND so_far <= $params_bytes AND token_bytes <= $token_bytes)
 
 -- name: deferred_until
 SELECT min(not_before) FROM work.plan WHERE reason = 'retry' AND not_before > $now
@@ -674,3 +674,7 @@ JOIN (SELECT policy_hash, unnest(columns) AS name, unnest(types) AS type FROM le
     USING (policy_hash)
 WHERE s.key_id IN (SELECT key_id FROM work.plan WHERE reason = 'input_changed')
 GROUP BY c.name, c.type
+
+-- name: token_bytes
+-- The bytes that stand for the tokens of a stretch of requests.
+SELECT coalesce(sum(bytes), 0)::BIGINT FROM work.to_send WHERE number >= $start AND number < $stop
