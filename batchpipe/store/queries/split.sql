@@ -15,6 +15,9 @@
 CREATE OR REPLACE MACRO memory.main.split_text(document, tokens := 4000, overlap := 200, "by" := 'paragraph') AS (
 list_transform([{
     'most': greatest(tokens, 1)::BIGINT * 4,
+    'bytes': strlen(document::VARCHAR)::BIGINT,
+    'margin': CASE WHEN strlen(document::VARCHAR) > greatest(tokens, 1)::BIGINT * 4
+        THEN least(greatest(tokens, 1)::BIGINT * 4, strlen(document::VARCHAR)::BIGINT // 4) END,
     'marked': CASE WHEN "by" = 'heading'
         THEN string_split(regexp_replace(document::VARCHAR, '(?m)^(#{1,6}[ \t])', chr(57345) || chr(57346) || '\1', 'g'), chr(57345) || chr(57346))
         WHEN "by" = 'paragraph' THEN [document::VARCHAR]
@@ -36,11 +39,37 @@ list_transform([{
         )[1]))
     )[1]))
 ], lambda pieces: list_transform([
+    list_transform(list_zip(pieces, pieces[2:]), lambda pair, i: {
+        'b': strlen(pair[1].t)::BIGINT, 'l': pair[1].l::INTEGER, 'h': md5(pair[1].t || coalesce(pair[2].t, '')), 'k': i::BIGINT,
+        'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
+    })
+], lambda marks: list_transform([
     list_reduce(
-        list_transform(list_zip(pieces, pieces[2:]), lambda pair, i: {
-            'b': strlen(pair[1].t)::BIGINT, 'l': pair[1].l::INTEGER, 'h': md5(pair[1].t || coalesce(pair[2].t, '')), 'k': i::BIGINT,
+        marks,
+        lambda a, x: {
+            'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b, 's': a.s, 'be': a.be,
+            'bl': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.l ELSE a.bl END,
+            'bh': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.h ELSE a.bh END,
+            'bk': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+                AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.k ELSE a.bk END,
+            'cuts': a.cuts
+        },
+        {
+            'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT,
+            'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
+        }
+    ).bk
+], lambda middle: list_transform([
+    list_sort(flatten(list_transform([
+        list_transform(list_zip(list_reverse(marks[1 : middle]), list_reverse(marks[1 : middle])[2:]), lambda pair: {
+            'b': pair[1].b, 'l': coalesce(pair[2].l, 0), 'h': coalesce(pair[2].h, ''), 'k': coalesce(pair[2].k, 0),
             'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
         }),
+        marks[middle + 1 :]
+    ], lambda way: list_reduce(
+        way,
         lambda a, x: {
             'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b,
             's': CASE WHEN a.e + x.b - a.s <= given.most THEN a.s
@@ -66,7 +95,7 @@ list_transform([{
             'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT,
             'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
         }
-    ).cuts
+    ).cuts)) || [middle])
 ], lambda cuts: list_transform([
     list_filter([0::BIGINT] || cuts || [len(pieces)::BIGINT], lambda bound, i: i = 1 OR bound > ([0::BIGINT] || cuts)[i - 1])
 ], lambda bounds: list_transform([
@@ -83,5 +112,5 @@ list_transform([{
     'text': made.heads[i] || each,
     'start': (1 + coalesce(list_sum(list_transform(texts[1 : i - 1], lambda before: length(before))), 0) - length(made.heads[i]))::BIGINT,
     'tokens': ((strlen(made.heads[i]) + strlen(each) + 3) // 4)::BIGINT
-}))[1])[1])[1])[1])[1])[1]
+}))[1])[1])[1])[1])[1])[1])[1])[1]
 )
