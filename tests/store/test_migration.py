@@ -358,7 +358,7 @@ VALUES = {
 def fill_tables_without_rows(path: Path) -> None:
     """Give each table that yesterday's runs know nothing of a row with a value in each column."""
     with duckdb.connect(str(path)) as connection:
-        for name in ("local_answers", "local_models", "media", "part_decisions", "votes"):
+        for name in ("local_answers", "local_models", "media", "part_decisions", "uploads", "votes"):
             types = connection.execute(f"SELECT column_type FROM (DESCRIBE ledger.{name})").fetchall()
             values = ", ".join(VALUES[kind] for (kind,) in types)
             connection.execute(f"INSERT INTO ledger.{name} VALUES ({values})")
@@ -373,7 +373,7 @@ def test_every_table_and_view_goes_through_parquet_bit_by_bit(yesterday: Yesterd
     names = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'ledger' ORDER BY table_name"
     ).fetchall()
-    assert len(names) == 20
+    assert len(names) == 21
     for (name,) in names:
         path = yesterday.root / f"{name}.parquet"
         connection.execute(f"COPY (SELECT * FROM ledger.{name}) TO '{path}'")
