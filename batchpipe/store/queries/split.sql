@@ -5,10 +5,13 @@
 -- every cut.
 --
 -- The text is taken as pieces that add up to it: paragraphs, and where one is longer than half a part its sentences, and
--- where one of these is longer its words. A part ends after one of the pieces that end between half of `tokens` and all of
--- them: after a heading's section where headings are asked for, else a paragraph, else a sentence, else a word; among
--- equals, after the one with the least md5. So a cut depends on the text near it alone, and cuts find each other again
--- after an edit. A part begins with the end of the part before, at most `overlap` tokens of it; its `id` is without them.
+-- where one of these is longer its words. The best end of a piece is that of a heading's section where headings are asked
+-- for, else of a paragraph, else of a sentence, else of a word; among equals the one with the least md5 of what is around
+-- it. A text is cut at its best end between a half and one and a half parts from its end; from there cuts go to both sides, each at the
+-- best of the ends between half of `tokens` and all of them. A shorter text is cut from its end. So no cut
+-- depends on what is put in front, but for the last one or two; a cut depends on the text near it, and cuts find each other
+-- again after an edit. The first and the last part may be short.
+-- A part begins with the end of the part before, at most `overlap` tokens of it; its `id` is without them.
 --
 -- `list_transform([value], lambda name: ...)[1]` gives a name to a value. In the fold, `e` is the byte where a piece ends,
 -- `s` where the part begins, and `be`, `bl`, `bh`, `bk` are the end, level, md5 and number of the best piece so far.
@@ -16,8 +19,6 @@ CREATE OR REPLACE MACRO memory.main.split_text(document, tokens := 4000, overlap
 list_transform([{
     'most': greatest(tokens, 1)::BIGINT * 4,
     'bytes': strlen(document::VARCHAR)::BIGINT,
-    'margin': CASE WHEN strlen(document::VARCHAR) > greatest(tokens, 1)::BIGINT * 4
-        THEN least(greatest(tokens, 1)::BIGINT * 4, strlen(document::VARCHAR)::BIGINT // 4) END,
     'marked': CASE WHEN "by" = 'heading'
         THEN string_split(regexp_replace(document::VARCHAR, '(?m)^(#{1,6}[ \t])', chr(57345) || chr(57346) || '\1', 'g'), chr(57345) || chr(57346))
         WHEN "by" = 'paragraph' THEN [document::VARCHAR]
@@ -47,12 +48,12 @@ list_transform([{
     list_reduce(
         marks,
         lambda a, x: {
-            'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b, 's': a.s, 'be': a.be,
-            'bl': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+            'b': x.b, 'l': x.l, 'h': x.h, 'k': x.k, 'e': a.e + x.b, 's': a.s, 'be': x.k,
+            'bl': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
                 AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.l ELSE a.bl END,
-            'bh': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+            'bh': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
                 AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.h ELSE a.bh END,
-            'bk': CASE WHEN a.e + x.b >= given.margin AND a.e + x.b <= given.bytes - given.margin
+            'bk': CASE WHEN given.bytes >= 3 * given.most // 2 AND a.e + x.b BETWEEN given.bytes - 3 * given.most // 2 AND given.bytes - given.most // 2
                 AND (a.bk = 0 OR x.l > a.bl OR (x.l = a.bl AND x.h < a.bh)) THEN x.k ELSE a.bk END,
             'cuts': a.cuts
         },
@@ -60,7 +61,8 @@ list_transform([{
             'b': 0::BIGINT, 'l': 0::INTEGER, 'h': ''::VARCHAR, 'k': 0::BIGINT,
             'e': 0::BIGINT, 's': 0::BIGINT, 'be': 0::BIGINT, 'bl': 0::INTEGER, 'bh': ''::VARCHAR, 'bk': 0::BIGINT, 'cuts': []::BIGINT[]
         }
-    ).bk
+    )
+], lambda found: list_transform([CASE WHEN found.bk > 0 THEN found.bk ELSE found.be END
 ], lambda middle: list_transform([
     list_sort(flatten(list_transform([
         list_transform(list_zip(list_reverse(marks[1 : middle]), list_reverse(marks[1 : middle])[2:]), lambda pair: {
@@ -112,5 +114,5 @@ list_transform([{
     'text': made.heads[i] || each,
     'start': (1 + coalesce(list_sum(list_transform(texts[1 : i - 1], lambda before: length(before))), 0) - length(made.heads[i]))::BIGINT,
     'tokens': ((strlen(made.heads[i]) + strlen(each) + 3) // 4)::BIGINT
-}))[1])[1])[1])[1])[1])[1])[1])[1]
+}))[1])[1])[1])[1])[1])[1])[1])[1])[1]
 )
