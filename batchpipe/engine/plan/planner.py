@@ -362,9 +362,8 @@ class Planner:
         """
         with self.database.reading(self.work) as session:
             # work.sends: One row is a due key, with the number of requests that were ever prepared for it.
-            session.execute(
-                sql("CREATE OR REPLACE TABLE work.sends AS {sends}", sends=query("sends", pipelines=self._pipelines))
-            )
+            sends = query("sends", pipelines=self._pipelines)
+            session.execute(sql("CREATE OR REPLACE TABLE work.sends AS {sends}", sends=sends))
 
     def limits(self, rung: RungSettings) -> ChunkLimits:
         """Return the pipeline's limits of a chunk of a rung, within its provider's own."""
