@@ -174,7 +174,7 @@ def _pipeline(found: Status, reports: Mapping[str, Report] | None) -> list[Text]
         status = Cell(text=shown.text, state=shown.state, below=moment(last.started_at))
     right, each = _rightness(name, reports)
     return [
-        Cell(text=name, href=SERVED.page(name), strong=True, below="paused" if found.paused else ""),
+        Cell(text=name, href=SERVED.page(name), strong=True, below=_below(found)),
         Cell(text="", chart=states_chart(name, rows)),
         count(rows["accepted"] + rows["kept"]),
         review,
@@ -184,6 +184,13 @@ def _pipeline(found: Status, reports: Mapping[str, Report] | None) -> list[Text]
         money(found.cost_usd),
         status,
     ]
+
+
+def _below(found: Status) -> str:
+    """Return what keeps a pipeline from going on."""
+    words = ["paused"] if found.paused else []
+    words += [f"waits for {', '.join(found.waits_for)}"] if found.waits_for else []
+    return "; ".join(words)
 
 
 def _rightness(name: str, reports: Mapping[str, Report] | None) -> tuple[Text, Text]:

@@ -15,6 +15,7 @@ from batchpipe.commands.report.html import report_sections
 from batchpipe.commands.report.read import Report, read_reports, report_object
 from batchpipe.commands.status.html import states_chart, states_legend
 from batchpipe.commands.status.read import Named, OpenOrder, Status, read_statuses
+from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import wait_lines
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.resolved.versions import KnownVersion, known_versions
@@ -107,6 +108,7 @@ def _standing(site: Site, named: Named, status: Status) -> list[Block]:
     """Return how the rows stand, and what the pipeline waits for."""
     found: list[Block] = [Picture(chart=states_chart(named.name, status.rows)), states_legend()]
     lines = [each.strip() for each in wait_lines(status.troubles, named.name, site.call.suggest)]
+    lines += awaited_lines(status.upstream, named.name, site.call.suggest)
     lines += [f"It waits: {status.waits}."] if status.waits else []
     lines += [f"The run of {status.holder} holds the pipeline."] if status.holder else []
     found += [Sentences(found=lines)] if lines else []

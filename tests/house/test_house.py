@@ -331,6 +331,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.notices.*",
         "engine.plan.*",
         "engine.replay.*",
+        "engine.upstream.*",
         "engine.waits.*",
     ),
     "commands.plan.*": (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash.scenario import LABELS, MODELS, PIPELINE, of_protocol, rows_csv, rules_of
+from crash.scenario import LABELS, MODELS, PIPELINE, VOTING, of_protocol, rows_csv, rules_of
 from crash.sweep import answered
 from projects import Project
 
@@ -105,10 +105,16 @@ def usual_of_few(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Co
     return usual
 
 
-def undisturbed(folder: Path, rows: int, protocol: str = "anthropic") -> Counter[str]:
+@pytest.fixture(scope="module")
+def usual_of_votes(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """The requests of samples and of a panel over three providers without faults, on the first few rows."""
+    return undisturbed(tmp_path_factory.mktemp("votes"), FEW, text=VOTING)
+
+
+def undisturbed(folder: Path, rows: int, protocol: str = "anthropic", text: str = PIPELINE) -> Counter[str]:
     project = Project(folder)
     try:
-        prepare(project, [], rows=rows, protocol=protocol)
+        prepare(project, [], text, rows=rows, protocol=protocol)
         assert project.run().status == "done"
         return answered(project)
     finally:
@@ -174,6 +180,21 @@ def test_a_fault_alone(
     project = disturbed("alone")
     prepare(project, FAULTS[name], rows=FEW, protocol=protocol)
     survives(project, usual_of_few(protocol), rows=FEW)
+
+
+@pytest.mark.share(10)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_while_answers_vote(
+    disturbed: Callable[[str], Project], usual_of_votes: Counter[str], chance: random.Random, name: str
+) -> None:
+    """Test a fault at any of the calls to the three providers that a row's members are asked of."""
+    later = 0 if name == "413" else chance.randint(0, 3)
+    calls = [{**each, "after": each.get("after", 0) + later} for each in FAULTS[name]]
+    project = disturbed("votes")
+    prepare(project, calls, VOTING, rows=FEW)
+    survives(project, usual_of_votes, rows=FEW)
+    # Every member of a vote is there once, in its order.
+    assert project.sql("SELECT count(*) FROM ledger.votes WHERE len(votes) <> len(list_distinct(custom_ids))") == [(0,)]
 
 
 def test_faults_in_pairs(

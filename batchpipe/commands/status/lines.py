@@ -77,6 +77,8 @@ def _what(found: Status, now: datetime) -> str:
         parts.append(f"{count(len(flying), 'batch', 'batches')} with {requests}, {duration(oldest)} old")
     if found.evaluations:
         parts.append(in_evaluation(found.evaluations))
+    if found.waits_for:
+        parts.append(f"waits for {safe(', '.join(found.waits_for))}")
     if found.waits is not None:
         parts.append(f"waiting: {safe(found.waits)}")
     if found.cost_usd or found.unpriced or found.booked_usd:

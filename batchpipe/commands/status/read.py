@@ -14,6 +14,7 @@ from batchpipe.commands.call.call import Call, load_each
 from batchpipe.commands.printing.raw import unknown_object
 from batchpipe.commands.printing.text import count
 from batchpipe.commands.status.local_rung import LocalModelStatus, read_local_models
+from batchpipe.commands.status.upstream import Awaited, read_awaited
 from batchpipe.commands.status.waits import Wait, read_booked, read_waits
 from batchpipe.engine.context import Context
 from batchpipe.engine.ledger.events import OpenBatch, batches_of_families, is_paused, standing_reviews
@@ -99,8 +100,9 @@ class Status:
     the bytes of all files that are kept of their chunks. `holder` names the process that holds the pipeline's lock.
     `waits` says which requests wait for room in which budget, `troubles` what else is waited for. `to_take_in` says
     what a run takes in from the raw folder. `evaluations` are the open chunks of the pipeline's evaluations and of
-    their judges, `evaluations_usd` is what their answers have cost; neither is in the other numbers. `local` are the
-    versions of the local model.
+    their judges, `evaluations_usd` is what their answers have cost; neither is in the other numbers.
+    `waits_for` names the pipelines that it reads and that are not complete, `upstream` says why.
+    `local` are the versions of the local model.
     """
 
     pipeline: str
@@ -119,6 +121,8 @@ class Status:
     to_take_in: Mapping[str, Any]
     troubles: Sequence[Wait]
     waits: str | None = None
+    waits_for: Sequence[str] = ()
+    upstream: Sequence[Awaited] = ()
     local: Sequence[LocalModelStatus] = ()
 
 
@@ -195,6 +199,7 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
     of_family = batches_of_families(session, named.names)
     open_now = [each for each in of_family if each.pipeline in named.names]
     evaluating = [each for each in of_family if each.pipeline not in named.names]
+    awaited = read_awaited(session, context, named.file)
     return Status(
         pipeline=named.name,
         paused=is_paused(session, named.name),
@@ -209,6 +214,8 @@ def _read(session: Session, named: Named, context: Context, raw: Mapping[str, Ra
         unpriced=unpriced,
         raw={"files": sum(each.results for each in kept), "bytes": sum(each.bytes for each in kept)},
         waits=awaited_room(session, pipelines),
+        waits_for=[each.pipeline for each in awaited],
+        upstream=awaited,
         holder=_holder(context.database.folder / "locks" / f"{named.name}.holder.json"),
         to_take_in=unknown_object(unknown),
         local=read_local_models(session, named.file),

@@ -17,6 +17,7 @@ from batchpipe.commands.printing.text import count, duration, moment, money, pai
 from batchpipe.commands.status.lines import AT_PROVIDER, in_evaluation, states_line, status_lines, what_is_wrong
 from batchpipe.commands.status.local_rung import local_lines
 from batchpipe.commands.status.read import Named, OpenChunk, OpenOrder, Run, Status, chosen, read_statuses
+from batchpipe.commands.status.upstream import awaited_lines
 from batchpipe.commands.status.waits import spent_text, wait_lines
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
@@ -92,6 +93,7 @@ def _text(found: Status, now: datetime, call: Call) -> str:
         parts.append(_batches_table(at_provider, call.terminal))
     parts += [_held_line(each, now) for each in found.batches if each.state not in AT_PROVIDER]
     parts += _evaluation_lines(found, now, call)
+    parts += [f"  {each}" for each in awaited_lines(found.upstream, found.pipeline, call.suggest)]
     parts += wait_lines(found.troubles, found.pipeline, call.suggest)
     parts += local_lines(found.local, found.pipeline, call.suggest)
     parts += [_order_line(each) for each in found.orders]

@@ -30,6 +30,7 @@ _OF_SESSION = {
     duckdb.StatementType.SET,
     duckdb.StatementType.VARIABLE_SET,
 }
+_PIVOT = re.compile(r"\b(?:un)?pivot\b|\bpivot_wider\b", re.IGNORECASE)
 # What is made under one name lies in the session's own memory; a schema or database before the name says another place.
 _MADE_IN_SESSION = re.compile(
     r"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:TEMP|TEMPORARY|SECRET)\b|"
@@ -124,6 +125,8 @@ def one_select(text: str, place: str) -> str:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "nothing"
         hint = "Write one SELECT. Statements that must run before it belong under [input] setup."
+        if _PIVOT.search(text):
+            hint = "A PIVOT that does not name its values is several statements: write PIVOT t ON column IN ('a', 'b')."
         raise PipelineError(f"this must be one SELECT, but it is {kinds}", where=place, hint=hint)
     return statements[0].query.strip().rstrip(";")
 

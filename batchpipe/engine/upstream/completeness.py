@@ -137,13 +137,18 @@ def _left(kind: str, data: Mapping[str, Any]) -> str:
     if data.get("limited_by"):
         return f"its last run was limited by {data['limited_by']}"
     if status == "gate":
-        return f"its last run stopped at a gate: {data.get('message') or 'it needs a person'}"
+        return f"its last run stopped at a gate: {_first_line(data) or 'it needs a person'}"
     if status == "error":
-        return f"its last run was stopped by an error: {data.get('message') or ''}".rstrip(": ")
+        return f"its last run was stopped by an error: {_first_line(data)}".rstrip(": ")
     left = data.get("left") or 0
     if status == "pending" or left:
         return f"{left:,} of its rows {'are' if left > 1 else 'is'} due" if left else "some of its rows are due"
     return ""
+
+
+def _first_line(data: Mapping[str, Any]) -> str:
+    """Return the first line of the message that a run ended with."""
+    return str(data.get("message") or "").partition("\n")[0]
 
 
 def _changed(file: PipelineFile, data: Mapping[str, Any]) -> str:
