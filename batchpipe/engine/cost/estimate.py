@@ -122,15 +122,19 @@ def estimate(
     if not chunks:
         return NOTHING
     ladder = {each["rung"]: each for each in session.dictionaries(Sql("SELECT * FROM work.ladder ORDER BY rung"))}
-    expected = {rung: _expected(each) for rung, each in ladder.items()}
+    expected = {number: _expected(each) for number, each in ladder.items()}
     if once:
-        expected = {rung: each.once() for rung, each in expected.items()}
-    groups = _groups(session)
+        expected = {number: each.once() for number, each in expected.items()}
+    # A member of a panel has a number of its own, and its row climbs from the rung of the panel.
+    rung = Sql("q.of_rung") if resolved.panels else Sql("q.rung")
+    groups = _groups(session, rung)
     names = [resolved.providers.full_name(each) for each in resolved.rungs]
     by_rung = _by_rung(groups, expected, ladder, names, _others(resolved))
     # A row that climbs to a rung that asks more than once pays for all of its members.
     ladder_sql = query("ladder_of_members") if resolved.panels else Sql("work.ladder")
-    most = session.one(query("most", ladder=ladder_sql), {"overhead_bytes": OVERHEAD_TOKENS, "climbs": not once})[0]
+    most = session.one(
+        query("most", ladder=ladder_sql, of_rung=rung), {"overhead_bytes": OVERHEAD_TOKENS, "climbs": not once}
+    )[0]
     cost = _sum([each.cost_usd for each in by_rung])
     low = high = None
     if cost is not None:
@@ -172,13 +176,15 @@ def _line(row: Mapping[str, Any], name: str) -> TokenLine:
     return TokenLine(fixed=row[f"{name}_fixed"], per_byte=row[f"{name}_per_byte"], deviation=0.0)
 
 
-def _groups(session: Session) -> list[DueGroup]:
+def _groups(session: Session, of_rung: Sql) -> list[DueGroup]:
     """Return the due requests, grouped by their rung and by the rungs that their rows may use.
+
+    `of_rung` is SQL for the rung of a request `q`.
 
     Reads `work.to_send`, `work.ladder`.
     """
     rows: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
-    for start, rungs, *each in session.rows(query("due_by_rung")):
+    for start, rungs, *each in session.rows(query("due_by_rung", of_rung=of_rung)):
         rows.setdefault((start, rungs), []).append(tuple(each))
     return [
         DueGroup(

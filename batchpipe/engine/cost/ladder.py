@@ -38,6 +38,8 @@ LADDER = Sql("""CREATE OR REPLACE TABLE work.ladder (
     input_fixed DOUBLE, input_per_byte DOUBLE, output_fixed DOUBLE, output_per_byte DOUBLE, tries DOUBLE,
     input_tries DOUBLE, tries_error DOUBLE, climb DOUBLE, climb_tokens DOUBLE, climb_error DOUBLE, spread DOUBLE,
     error DOUBLE, seen BIGINT, full_price BOOLEAN)""")
+# A row climbs by its vote, and not by the answer of one member.
+NO_VOTES: Mapping[str, Any] = {"climbable": 0, "climbed": 0, "climbable_tokens": 0.0, "climbed_tokens": 0.0}
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d\d-\d\d)$")
 EXPECTED = ("tries", "input_tries", "tries_error", "climb", "climb_tokens", "climb_error", "spread", "error", "seen")
 
@@ -169,10 +171,13 @@ def fill_ladder(
         return
     session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
     shown = _past_results(session, resolved)
+    votes = _past_votes(session, resolved)
     everything = shown.get(None, {})
     for number, rung in enumerate(resolved.rungs, start=1):
+        on = resolved.rung_of(number)
         own = shown.get(settings_text(rung), {})
-        accept = resolved.file.pipeline.models[number - 1].accept if number < resolved.height else None
+        own = {**own, **votes.get(on, NO_VOTES)} if on in resolved.panels else own
+        accept = resolved.file.pipeline.models[on - 1].accept if on < resolved.height else None
         climbs = accept is not None
         expected, dearest = _answer_prices(session, resolved, prices, number)
         realtime = _steps(prices.price(resolved, rung, session.now.date(), realtime=True))
@@ -229,6 +234,22 @@ def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict
     fill_recent_results(session, resolved)
     found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
     return {each["settings"]: each for each in found}
+
+
+def _past_votes(session: Session, resolved: Resolved) -> dict[int, dict[str, Any]]:
+    """Return by the rungs that ask more than once how many rows were voted on, and how many of them went up.
+
+    Reads `ledger.votes`, `ledger.decisions`, `ledger.results`.
+    """
+    if not resolved.panels:
+        return {}
+    pipelines = quote_list(resolved.names)
+    seq, _ = session.one(query("recent_window", pipelines=pipelines))
+    identity = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}
+    found = session.dictionaries(
+        query("past_votes", pipelines=pipelines), identity | {"seq": seq, "enough": ENOUGH_RESULTS}
+    )
+    return {each.pop("rung"): {**NO_VOTES, **each} for each in map(dict, found)}
 
 
 def fill_recent_results(session: Session, resolved: Resolved) -> None:

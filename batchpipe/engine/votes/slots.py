@@ -38,8 +38,11 @@ VOTING: Mapping[str, Mapping[str, Sql]] = {
     "leading": {"place": Sql(", place")},
     # A row climbs once, however many members it asks.
     "number_requests": {
-        "place": Sql(", place"),
-        "rungs": Sql("CASE WHEN place > 1 THEN 0::UINTEGER ELSE rungs END AS rungs"),
+        "place": Sql(", place, of_rung"),
+        "rungs": Sql(
+            "CASE WHEN row_number() OVER (PARTITION BY key_id ORDER BY place) > 1 THEN 0::UINTEGER ELSE rungs END "
+            "AS rungs"
+        ),
     },
     "chunk": {"place": Sql(", place"), "q_place": Sql(", q.place"), "id_place": Sql(", ' ', d.place")},
     "add_followers": {"leader": Sql(" AND l.place = s.leader_place"), "own": Sql(" AND d.place = s.place")},

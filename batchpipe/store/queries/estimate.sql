@@ -19,8 +19,8 @@ WITH recent AS (
     WHERE seq >= $seq AND pipeline IN ({pipelines}) AND NOT judged_again AND hash(custom_id) % $every::UBIGINT = 0
 )
 SELECT
-    q.settings, q.bytes, q.attempt, q.max_tokens, q.prompt_version, r.seq, d.state,
-    (q.rungs >> q.rung::UINTEGER) > 0 AS may_climb,
+    q.settings, q.bytes, q.attempt, q.max_tokens, q.prompt_version, r.seq, coalesce(m.state, d.state) AS state,
+    q.part = '' AND (q.rungs >> q.rung::UINTEGER) > 0 AS may_climb,
     q.prompt_version = $prompt_version::UUID AND q.policy_hash = $policy_hash::UUID AS present,
     r.output_tokens, r.input_tokens, r.cache_write_5m_tokens, r.cache_write_1h_tokens, r.cache_read_tokens,
     r.input_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.cache_read_tokens AS all_input,
@@ -29,6 +29,23 @@ SELECT
 FROM recent r
 JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
 JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
+LEFT JOIN ledger.part_decisions m ON q.part <> '' AND m.key_id = q.key_id AND m.custom_id = q.custom_id AND m.seq = r.seq
+    AND m.pipeline IN ({pipelines})
+
+-- name: past_votes
+-- How often the votes of each rung sent a row up, of the present prompt and policy alone if there are enough.
+WITH cast_votes AS (
+    SELECT v.rung, d.state, d.prompt_version = $prompt_version::UUID AND d.policy_hash = $policy_hash::UUID AS present
+    FROM ledger.votes v
+    JOIN ledger.decisions d ON d.key_id = v.key_id AND d.seq = v.seq AND d.pipeline IN ({pipelines})
+    WHERE v.pipeline IN ({pipelines}) AND v.seq >= $seq
+),
+used AS (
+    SELECT *, count(*) FILTER (present) OVER (PARTITION BY rung) >= $enough AS of_present
+    FROM cast_votes
+    QUALIFY present OR NOT of_present
+)
+SELECT rung, count(*) AS climbable, count(*) FILTER (state = 'escalated') AS climbed FROM used GROUP BY rung
 
 -- name: past_results
 -- Means by the settings of a rung, and over all settings (NULL), from results of the present prompt alone if there are
@@ -140,16 +157,18 @@ WHERE is_alike OR (SELECT count(*) FROM like_this WHERE is_alike) < 5
 
 -- name: due_by_rung
 -- The tokens of one attempt on each rung that a due row is on or may come to.
-SELECT
-    q.rung AS start, q.rungs, u.rung AS rung, count(*) AS requests,
-    sum(CASE WHEN u.rung = q.rung THEN q.expected_input_tokens
-        ELSE greatest(u.input_fixed + u.input_per_byte * q.bytes, 1) END)::DOUBLE AS input_tokens,
-    sum(CASE WHEN u.rung = q.rung THEN q.expected_output_tokens
-        ELSE greatest(least(u.output_fixed + u.output_per_byte * q.bytes, u.max_tokens), 1) END)::DOUBLE AS output_tokens
-FROM work.to_send q
-JOIN work.ladder u ON u.rung = q.rung OR (u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
-GROUP BY ALL
-ORDER BY ALL
+SELECT * FROM (
+    SELECT
+        q.rung AS start, q.rungs, u.rung AS rung, count(*) AS requests,
+        sum(CASE WHEN u.rung = q.rung THEN q.expected_input_tokens
+            ELSE greatest(u.input_fixed + u.input_per_byte * q.bytes, 1) END)::DOUBLE AS input_tokens,
+        sum(CASE WHEN u.rung = q.rung THEN q.expected_output_tokens
+            ELSE greatest(least(u.output_fixed + u.output_per_byte * q.bytes, u.max_tokens), 1) END)::DOUBLE AS output_tokens
+    FROM work.to_send q
+    JOIN work.ladder u ON u.rung = q.rung OR (u.rung > {of_rung} AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1)
+    GROUP BY ALL
+)
+ORDER BY start, rungs, rung <> start, rung
 
 -- name: most
 SELECT CASE WHEN bool_and(c.climb_usd IS NOT NULL AND q.max_usd IS NOT NULL) IS NOT false
@@ -164,6 +183,6 @@ JOIN (
                 ELSE (q.bytes + $overhead_bytes)::DECIMAL(18, 0) * u.most_input_usd
                     + u.max_tokens::DECIMAL(18, 0) * u.most_output_usd END), 0) END AS climb_usd
     FROM work.to_send q
-    LEFT JOIN {ladder} u ON $climbs AND u.rung > q.rung AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
+    LEFT JOIN {ladder} u ON $climbs AND u.rung > {of_rung} AND (q.rungs >> (u.rung - 1)::UINTEGER) & 1 = 1
     GROUP BY q.number
 ) c USING (number)
