@@ -54,7 +54,7 @@ def history(seed: int, without: Sequence[str] = ()) -> Sequence[Step]:
 
 def of_quality(seed: int) -> bool:
     """Return whether a seed has evaluations and reviews too."""
-    return seed // 1_000 % 2 == 1
+    return True
 
 
 def _drawn(chance: random.Random, kinds: Mapping[str, Weighted]) -> str:

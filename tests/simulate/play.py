@@ -27,7 +27,7 @@ from .world import Trouble, World
 SETTLING_RUNS = 10
 DONE = (0, 1)
 WRITTEN = (0, 1, 5)
-SUGGESTED = re.compile(r"batchpipe ((?:recover|run) [a-z_]+ --[a-z][^\n;:,`]*)")
+SUGGESTED = re.compile(r"batchpipe ((?:recover|run) [a-z_]+ --[a-z][^\n;:,`]*|eval [a-z_]+(?= takes in the answer))")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -127,15 +127,15 @@ def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | Non
     if key not in project.rows:
         yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
         return
-    if sale is None:
-        yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
-        return
     place = (key, project.rows[key])
     looked_at = place in project.reviewed or place in project.perhaps
     if looked_at:
         wanted, shown_label = project.reviewed.get(place), str(row["label"])
         if wanted is not None and wanted != shown_label:
             yield Violation(rule=rule, what=f"row {key} shows {shown_label!r}, a person said {wanted!r}")
+        return  # what a person has seen stays, whatever it was asked for
+    if sale is None:
+        yield Violation(rule=rule, what=f"row {key} is current, but its answer was never sold")
         return
     if sale.text != project.asked(key) and key not in project.kept:
         yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")

@@ -77,7 +77,7 @@ class CallIntents:
         """
         statement = query(
             "same_request",
-            pipelines=quote_list(linked_names(session, self.resolved.names)),
+            families=quote_list(linked_names(session, self.resolved.names)),
             fingerprints=same["fingerprints"],
         )
         for each in session.dictionaries(statement, {"settings": same["settings"], "part": same["part"]}):

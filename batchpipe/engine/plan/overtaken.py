@@ -1,16 +1,21 @@
-"""Tell, in the transaction that commits an intent, whether somebody else has asked for the same since the plan.
+"""Tell, while a plan is made and in the transaction that commits an intent, what somebody else has asked for.
 
 Locks of ours are politeness: two runs without a common lock file buy nothing twice, because the one that commits later
-sees what the other has committed, and plans anew.
+sees what the other has committed, and plans anew. A pipeline and its evaluations leave to each other what they have in
+flight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
+from batchpipe.engine.ledger.events import CALL_SECONDS
 from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
+from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
 from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.database import CATALOG, Session
 from batchpipe.store.queries import query
@@ -42,10 +47,43 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
     # A transaction writes to one database only, and sees another one as it was when it first looked.
     with session.connection.cursor() as beside:
         beside.execute(f"USE {CATALOG}")
-        newer = query("newer_facts", pipelines=quote_list(linked))
+        families = quote_list(linked_names(session, list(_families(linked))))
+        newer = query("newer_facts", pipelines=quote_list(linked), families=families)
         if beside.execute(query("asked_since", newer=newer), since).fetchone() == (False,):
             return
         beside.execute(Sql("CREATE TABLE IF NOT EXISTS work.left_out (key_id UUID)"))
         own = quote_list(resolved.names)
         beside.execute(query("leave_out", newer=newer, own=own), since)
     raise PlanOvertakenError(tuple(linked))
+
+
+def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str], *, by_every_recipe: bool) -> str:
+    """Drop the due requests that others have asked; return a message of what waits for them, empty where nothing does.
+
+    Others are the pipelines that renames link to this one, and evaluations: what these have in flight this pipeline
+    leaves to them, and they leave to it what it has. `linked` are names that renames link, this one's among them.
+    Reads `work.due`, `work.ladder`, `work.prints`, the ledger. Writes `work.asked_elsewhere`, `work.due`.
+    """
+    elsewhere = [each for each in linked if each not in resolved.names]
+    families = linked_names(session, list(_families([*resolved.names, *elsewhere])))
+    parts = {"own": quote_list(resolved.names), "families": quote_list(families)}
+    calls_since = {"calls_since": session.now - timedelta(seconds=CALL_SECONDS)}
+    if not elsewhere and not session.one(query("is_asked_elsewhere", **parts), calls_since)[0]:
+        return ""
+    prints = query("every_print_of_due" if by_every_recipe else "own_prints_of_due")
+    session.execute(query("asked_elsewhere", elsewhere=quote_list(elsewhere), prints=prints, **parts), calls_since)
+    session.execute(query("drop_asked_elsewhere"))
+    waits = session.rows(query("waits_elsewhere"))
+    return "; ".join(_waits_text(name, requests) for name, requests in waits)
+
+
+def _families(names: Sequence[str]) -> Sequence[str]:
+    """Return the pipelines that `names` are of, or evaluate, each once."""
+    return list(dict.fromkeys(map(evaluated_pipeline, names)))
+
+
+def _waits_text(name: str, requests: int) -> str:
+    """Return the message that requests wait for what another pipeline has in flight, with the command that ends it."""
+    command = f"batchpipe {'eval' if is_evaluation(name) else 'run'} {evaluated_pipeline(name)}"
+    are = "request is" if requests == 1 else "requests are"
+    return f"{requests:,} {are} not sent: the same is in flight already, and {command} takes in the answer"

@@ -23,6 +23,7 @@ from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
 from batchpipe.engine.plan.orders import Order, newest_redo
+from batchpipe.engine.plan.overtaken import leave_to_others
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
@@ -84,6 +85,7 @@ class Planner:
     now: datetime = field(init=False)
     _started: int = field(default=0, init=False)
     _snapshot: Snapshot = field(init=False)
+    _waits: str = field(default="", init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
@@ -206,17 +208,14 @@ class Planner:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.left_out)", chosen=chosen)
         if self.resolved.panels:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.voters)", chosen=chosen)
-        statement = query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit)
         parameters = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
-        self.work.connection.execute(statement, parameters)
+        self.work.connection.execute(query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit), parameters)
         if self.resolved.panels:
             self.work.connection.execute(query("due_parts"), parameters | {"started": self._started})
         if self.local is not None:
             self.local.choose(self.work, holds=options.sample is not None and chosen is not EVERY_ROW)
         with self._reading() as session:
-            elsewhere = [each for each in self.linked if each not in self.resolved.names]
-            if elsewhere:
-                session.execute(query("drop_asked_elsewhere", elsewhere=quote_list(elsewhere)))
+            self._waits = leave_to_others(session, self.resolved, self.linked, by_every_recipe=bool(self.older_recipes))
             asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
             each = slots(self.resolved, "shared_requests")
             session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
@@ -289,6 +288,7 @@ class Planner:
             local=self.local.plan(self.work) if self.local is not None else None,
             hints=self.hints.name if self.hints is not None else None,
             media=media_plan(self.work.connection, self.resolved, snapshot) if self.resolved.templates.media else None,
+            waits=self._waits,
         )
 
     def rest(self, options: PlanOptions, without: Sql) -> tuple[int, Estimate]:

@@ -20,7 +20,7 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
-from batchpipe.pipeline.evaluations import BOUGHT, SEPARATOR
+from batchpipe.pipeline.evaluations import BOUGHT, EVALUATION, SEPARATOR
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -161,7 +161,7 @@ def bought_requests(resolved: Resolved) -> Sql:
     """Return SQL for the requests whose answers are taken wherever a rung asks the same.
 
     For an evaluation these are all requests of the pipeline and of its evaluations, else those of `try`, and those of
-    rows that were bought to compare the ladder with a model.
+    evaluations.
     """
     evaluated = resolved.file.evaluates
     if evaluated:
@@ -174,10 +174,11 @@ def bought_requests(resolved: Resolved) -> Sql:
 
 
 def bought_sql(resolved: Resolved, pipeline: Sql) -> Sql:
-    """Return SQL for whether `pipeline` is a name under which rows were bought for this pipeline's runs to take."""
+    """Return SQL for whether `pipeline` is a name of evaluations, whose answers this pipeline's runs take."""
     if not resolved.has_output:
         return Sql("false")
-    names = (quote_literal(SEPARATOR.join((each, BOUGHT, ""))) for each in resolved.names)
+    kinds = (EVALUATION, BOUGHT)
+    names = (quote_literal(SEPARATOR.join((each, kind, ""))) for each in resolved.names for kind in kinds)
     tests = (sql("starts_with({pipeline}, {name})", pipeline=pipeline, name=name) for name in names)
     return sql("({tests})", tests=joined(" OR ", tests))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn
@@ -10,6 +12,7 @@ from batchpipe.common.errors import InternalError, LockedError
 from batchpipe.engine.access.providers import PipelineProviders
 from batchpipe.engine.batches.collect import Collector
 from batchpipe.engine.batches.free_decisions import record_version
+from batchpipe.engine.batches.in_flight import FAILURES
 from batchpipe.engine.batches.recover import Recovery
 from batchpipe.engine.context import Context
 from batchpipe.engine.exchange.downloads import noted_end
@@ -126,13 +129,34 @@ def make_recorder(context: Context, work: Work, file: PipelineFile) -> RawRecord
     return RawRecorder(context=context, work=work, resolved=resolved)
 
 
+def record_evaluated(
+    context: Context, work: Work, resolved: Resolved, ended: Mapping[str, BatchState], providers: PipelineProviders
+) -> None:
+    """Collect the batches of evaluations that have `ended`, by chunk id, unless an evaluation is at work on them.
+
+    What cannot be downloaded is left to the evaluation.
+    Reads `ledger.batches`. Writes what `Collector.collect` writes.
+    """
+    recorder = RawRecorder(context=context, work=work, resolved=resolved, providers=providers)
+    with context.database.reading(work) as session:
+        left = [each for each in batches_of_families(session, resolved.names) if each.chunk_id in ended]
+    locks = context.database.make_folder("locks")
+    for each in left:
+        with suppress(LockedError, *FAILURES), pipeline_lock(locks, each.pipeline, context.clock()):
+            recorder.collect(each, ended[each.chunk_id])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRecorder:
-    """Records the results of a pipeline's open chunks that the raw folder holds, in the order of the chunks."""
+    """Records the results of a pipeline's open chunks that the raw folder holds, in the order of the chunks.
+
+    With `providers` it downloads again what came damaged; else no provider is asked.
+    """
 
     context: Context
     work: Work
     resolved: Resolved
+    providers: PipelineProviders | None = None
 
     def record(self, *, unchecked: bool = False) -> Rebuilt:
         """Record the results of every open chunk whose batch is known to have ended; return the counts.
@@ -152,6 +176,12 @@ class RawRecorder:
         with self.context.database.reading(self.work) as session:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
+
+    def collect(self, batch: OpenBatch, state: BatchState) -> None:
+        """Collect a batch that has just ended in this state. Raises what the provider's `collect` raises."""
+        with self.context.database.reading(self.work) as session:
+            resolved = self._under_name_of(session, batch)
+        self._collector(resolved, batch.run_id).collect(batch, state)
 
     def _is_due(self, batch: OpenBatch, saved: SavedChunk | None, *, unchecked: bool) -> bool:
         """Return whether the results of an open chunk are to be recorded now.
@@ -206,21 +236,25 @@ class RawRecorder:
         found.failed += collected.failed
         found.due_again += collected.due_again
 
-    def _collector(self, resolved: Resolved, run_id: str, came_at: datetime) -> Collector:
-        """Return what records results as they came at `came_at` (naive UTC), and asks no provider."""
+    def _collector(self, resolved: Resolved, run_id: str, came_at: datetime | None = None) -> Collector:
+        """Return what records results as they came at `came_at` (naive UTC; None: now)."""
+        database, nobody = (
+            self.context.database,
+            PipelineProviders(known=self.context.providers, make=_nobody, url=_nobody),
+        )
         parts = RunParts(
             resolved=resolved,
-            database=replace(self.context.database, clock=lambda: came_at),
+            database=database if came_at is None else replace(database, clock=lambda: came_at),
             work=self.work,
             raw_folder=self._folder,
-            providers=PipelineProviders(known=self.context.providers, make=_nobody, url=_nobody),
+            providers=self.providers or nobody,
             run_id=run_id,
         )
         return Collector(
             parts=parts,
             prices=self.context.prices(),
             poll_interval=self.context.settings.poll_interval,
-            rebuilding=True,
+            rebuilding=self.providers is None,
         )
 
     def _under_name_of(self, session: Session, batch: OpenBatch) -> Resolved:

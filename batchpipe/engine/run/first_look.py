@@ -31,7 +31,7 @@ from batchpipe.engine.ledger.locks import pipeline_lock
 from batchpipe.engine.ledger.raw_folder import RawFolder, raw_folder_of
 from batchpipe.engine.ledger.renames import earlier_names, rename_links, with_history
 from batchpipe.engine.ledger.unknown_chunks import NOTHING_UNKNOWN, UnknownChunks
-from batchpipe.engine.replay.rebuild import RawRecorder, take_in_all
+from batchpipe.engine.replay.rebuild import RawRecorder, record_evaluated, take_in_all
 from batchpipe.engine.replay.take_in import RawReplay, take_in_vanished, taken_in_text
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.options import RunOptions
@@ -62,6 +62,7 @@ class FirstLook:
     _unknown: UnknownChunks = field(default=NOTHING_UNKNOWN, init=False)
     _taken: bool = field(default=False, init=False)
     _calls: Sequence[OpenCall] = field(default=(), init=False)
+    _evaluated: dict[str, BatchState] = field(default_factory=dict, init=False)
 
     @property
     def names(self) -> Sequence[str]:
@@ -96,15 +97,19 @@ class FirstLook:
                 self.open = batches_of_families(session, self.names)
 
     def save(self) -> None:
-        """Download the raw results of the pipeline's batches that have ended and are not saved yet.
+        """Download the raw results of the batches of the pipeline and its evaluations that have ended.
 
-        Nothing is recorded. What the provider refuses or does not answer is asked again by the run itself.
+        Those that are saved are left out. Nothing is recorded. What the provider refuses or does not answer is asked
+        again by the run itself.
         Raises DatabaseError where the disk fails.
         """
         folder = self._raw_folder
         ours = [each for each in self.open if each.pipeline in self.names and folder.results(each.chunk_id) is None]
         with suppress(ProviderError):  # without a key the run itself ends with this error
             self.states |= save_ended(ours, self.providers, folder, self.context.machine.pool)
+        with suppress(ProviderError):  # what an evaluation bought the run takes, as far as it can be saved
+            evaluated = [each for each in self.open if each.pipeline not in self.names]
+            self._evaluated = save_ended(evaluated, self.providers, folder, self.context.machine.pool)
 
     def read_input(self, run_id: str, options: RunOptions) -> tuple[Resolved, Snapshot]:
         """Take in what the ledger does not know, save what has ended, and only then read the input.
@@ -122,9 +127,13 @@ class FirstLook:
     def record(self, resolved: Resolved) -> None:
         """Record the results of open chunks that the raw folder holds, where their batches are known to have ended.
 
+        Those of evaluations are among them: the run takes what they bought.
         Writes what `Collector.collect` writes.
         """
         folder = self._raw_folder
+        ended = {chunk_id: state for chunk_id, state in self._evaluated.items() if can_be_saved(state)}
+        if ended:
+            record_evaluated(self.context, self.work, resolved, ended, self.providers)
         left = [*(each.chunk_id for each in self.open), *(each.chunk_id for each in self._calls)]
         if self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states):
             RawRecorder(context=self.context, work=self.work, resolved=resolved).record()
@@ -248,10 +257,9 @@ def _save_of(context: Context, name: str, batches: Sequence[OpenBatch], folder: 
 def save_ended(
     batches: Sequence[OpenBatch], providers: PipelineProviders, folder: RawFolder, pool: Pool
 ) -> dict[str, BatchState]:
-    """Download the raw results of those of `batches` that have ended, and return the states of all by chunk id.
+    """Download the raw results of those of `batches` that have ended and that have none in the raw folder yet.
 
-    None of them has results in the raw folder yet.
-
+    Return the states of all by chunk id.
     Batches that their provider does not answer for, or that no provider can be asked about, are left out. `pool` makes
     the calls. Raises DatabaseError where the disk fails.
     """
@@ -268,7 +276,7 @@ def save_ended(
     downloads = [
         partial(download_results, batch, state, provider, folder)
         for batch, provider, state in states
-        if can_be_saved(state)
+        if can_be_saved(state) and folder.results(batch.chunk_id) is None
     ]
     pool(downloads, DOWNLOADS_AT_ONCE, FAILURES)
     return {batch.chunk_id: state for batch, _, state in states}

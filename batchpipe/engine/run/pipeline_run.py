@@ -281,7 +281,7 @@ class PipelineRun:
                 raise GateError("not confirmed: nothing was sent", where=self.name, hint="Run again, or with --yes.")
         self.plan, database, orders = plan, self.context.database, self._orders
         repaired = record_free_decisions(database, self.work, self.resolved, self.run_id, plan, orders, options)
-        for said in filter(None, (repaired, record_local(self.planner, self._parts, plan))):
+        for said in filter(None, (repaired, record_local(self.planner, self._parts, plan), plan.waits)):
             self.announce(Event(kind="notice", level="warning", detail=said))
         self._in_flight.due_again |= votes_went_up(self.work, self.resolved)
         if plan.held is None:

@@ -231,7 +231,7 @@ class RowTry:
         every = joined(", ", (sql("md5({text})::UUID", text=quote_literal(each)) for each in prints.values()))
         with self.context.database.reading(self.work) as session:
             known = session.rows(
-                query("answered_before", pipelines=quote_list(resolved.names), fingerprints=every),
+                query("answered_before", families=quote_list(resolved.names), fingerprints=every),
                 {"settings": settings_text(settings), "part": part},
             )
             chunk_id = session.new_id()

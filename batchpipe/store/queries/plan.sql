@@ -291,7 +291,8 @@ UNION ALL
 SELECT w.key_id, arg_max(t.custom_id, (t.rung, t.seq)), max(t.rung), max(t.rung) >= max(length(bin(w.rungs))), false, true
 FROM wanted w
 JOIN tried t USING (fingerprint)
-WHERE w.redo IS DISTINCT FROM 'escalate' AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind)
+WHERE w.redo IS DISTINCT FROM 'escalate'
+    AND (NOT w.own OR t.seq > w.standing_seq OR t.left_behind OR (w.state = 'escalated' AND t.rung > w.own_rung))
     AND w.key_id NOT IN (SELECT key_id FROM answered)
 GROUP BY w.key_id
 

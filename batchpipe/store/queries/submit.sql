@@ -157,6 +157,11 @@ WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({p
 UNION ALL
 SELECT pipeline, key_id, NULL, NULL, true FROM ledger.reviews
 WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline IN ({pipelines})
+UNION ALL
+-- An evaluation and its pipeline have other keys and rungs, but the same requests.
+SELECT pipeline, NULL, fingerprint, NULL, false FROM ledger.requests
+WHERE seq > $since AND run_id IS DISTINCT FROM $run_id::UUID AND pipeline NOT IN ({pipelines})
+    AND split_part(pipeline, ':', 1) IN ({families})
 
 -- name: asked_since
 -- Whether a row that goes up has a newer request, decision or review, or its request was asked by somebody else.
@@ -164,6 +169,7 @@ WITH newer AS ({newer})
 SELECT count(*) > 0 FROM work.chunk
 WHERE key_id IN (SELECT key_id FROM newer)
     OR (fingerprint, rung) IN (SELECT (fingerprint, rung) FROM newer WHERE fingerprint IS NOT NULL)
+    OR fingerprint IN (SELECT fingerprint FROM newer WHERE fingerprint IS NOT NULL AND rung IS NULL)
 
 -- name: leave_out
 -- work.left_out: One row is a key that this run leaves out: a linked pipeline has asked for it, or a person reviewed it.
@@ -172,16 +178,63 @@ WITH newer AS ({newer})
 SELECT key_id FROM work.due
 WHERE key_id IN (SELECT key_id FROM newer WHERE reviewed OR pipeline NOT IN ({own}))
 
--- name: drop_asked_elsewhere
--- A request is not sent where a pipeline that a rename links to this one has sent the same, or has its answer.
-DELETE FROM work.due WHERE (fingerprint, rung) IN (
-    SELECT (q.fingerprint, q.rung) FROM ledger.requests q
-    WHERE q.leads AND q.pipeline IN ({elsewhere}) AND q.fingerprint IN (SELECT fingerprint FROM work.due)
-        AND (
-            q.chunk_id IN (SELECT chunk_id FROM ledger.batches WHERE is_open)
-            OR (q.chunk_id, q.custom_id) IN (SELECT (chunk_id, custom_id) FROM ledger.results WHERE outcome = 'answered')
-        )
+-- name: is_asked_elsewhere
+-- Whether an evaluation of the pipeline, or the pipeline that is evaluated, has anything in flight.
+SELECT
+    EXISTS (
+        SELECT 1 FROM ledger.batches
+        WHERE is_open AND split_part(pipeline, ':', 1) IN ({families}) AND pipeline NOT IN ({own})
+            AND (state <> 'asking' OR prepared_at > $calls_since)
+    )
+    OR EXISTS (
+        SELECT 1 FROM ledger.events
+        WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND pipeline NOT IN ({own})
+    )
+
+-- name: own_prints_of_due
+SELECT DISTINCT fingerprint, fingerprint AS recorded FROM work.due
+
+-- name: every_print_of_due
+SELECT DISTINCT fingerprint, recorded FROM work.prints WHERE fingerprint IN (SELECT fingerprint FROM work.due)
+
+-- name: asked_elsewhere
+-- A request is not sent where a pipeline that a rename links to this one has sent the same, or has its answer; nor where
+-- an evaluation, or the pipeline that is evaluated, has the same in flight. Who asked in realtime and died is not waited
+-- for.
+-- work.asked_elsewhere: One row is a due request that another pipeline has asked, with that pipeline.
+CREATE OR REPLACE TABLE work.asked_elsewhere AS
+WITH in_flight AS (
+    SELECT chunk_id FROM ledger.batches WHERE is_open AND (state <> 'asking' OR prepared_at > $calls_since)
+    UNION
+    SELECT chunk_id FROM ledger.events WHERE kind = 'call_prepared' AND recorded_at > $calls_since AND chunk_id NOT IN (
+        SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL
+    )
+),
+asked AS (
+    SELECT DISTINCT d.fingerprint, d.rung, q.pipeline, q.chunk_id, q.custom_id
+    FROM (SELECT DISTINCT fingerprint, rung FROM work.due) d
+    JOIN ({prints}) p USING (fingerprint)
+    JOIN work.ladder l USING (rung)
+    JOIN ledger.requests q ON q.fingerprint = p.recorded
+    WHERE q.leads AND split_part(q.pipeline, ':', 1) IN ({families}) AND q.pipeline NOT IN ({own})
+        AND (q.settings = l.settings OR (q.pipeline IN ({elsewhere}) AND q.rung = d.rung))
 )
+SELECT fingerprint, rung, any_value(pipeline) AS pipeline, true AS in_flight
+FROM asked WHERE chunk_id IN (SELECT chunk_id FROM in_flight)
+GROUP BY fingerprint, rung
+UNION ALL
+SELECT fingerprint, rung, any_value(pipeline), false
+FROM asked
+WHERE pipeline IN ({elsewhere}) AND (chunk_id, custom_id) IN (
+    SELECT (chunk_id, custom_id) FROM ledger.results WHERE outcome = 'answered'
+)
+GROUP BY fingerprint, rung
+
+-- name: drop_asked_elsewhere
+DELETE FROM work.due WHERE (fingerprint, rung) IN (SELECT (fingerprint, rung) FROM work.asked_elsewhere)
+
+-- name: waits_elsewhere
+SELECT pipeline, count(*) FROM work.asked_elsewhere WHERE in_flight GROUP BY pipeline ORDER BY pipeline
 
 -- name: open_load
 -- What was reserved for a chunk is in the event of its intent; where nothing was, the most is held.

@@ -18,13 +18,13 @@ FROM {snapshot} s
 WHERE s.key = $key
 
 -- name: answered_before
--- The newest answer of this pipeline to the same request, from the same model with the same settings. A request that is
--- asked once takes that of any sample.
+-- The newest answer of this pipeline or an evaluation to the same request, from the same model with the same settings. A
+-- request that is asked once takes that of any sample.
 SELECT r.custom_id
 FROM ledger.requests q
 JOIN ledger.results r USING (chunk_id, custom_id)
-WHERE q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings AND q.leads
-    AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
+WHERE split_part(q.pipeline, ':', 1) IN ({families}) AND list_contains([{fingerprints}], q.fingerprint)
+    AND q.settings = $settings AND q.leads AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
     AND r.outcome = 'answered' AND r.answer IS NOT NULL
 ORDER BY r.seq DESC
 LIMIT 1
@@ -46,8 +46,8 @@ LEFT JOIN (
         AND chunk_id NOT IN (SELECT chunk_id FROM ledger.events WHERE kind = 'call_ended' AND chunk_id IS NOT NULL)
     GROUP BY chunk_id
 ) c USING (chunk_id)
-WHERE q.leads AND q.pipeline IN ({pipelines}) AND list_contains([{fingerprints}], q.fingerprint) AND q.settings = $settings
-    AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
+WHERE q.leads AND split_part(q.pipeline, ':', 1) IN ({families}) AND list_contains([{fingerprints}], q.fingerprint)
+    AND q.settings = $settings AND ($part = '' OR coalesce(nullif(q.part, ''), '1') = $part)
 ORDER BY answered DESC, q.seq DESC
 
 -- name: calls_of_families

@@ -1,0 +1,107 @@
+"""Tests of a pipeline beside its evaluations: what one has bought, or has in flight, the other leaves."""
+
+from __future__ import annotations
+
+import pytest
+from calls import ask, call_here, spawn
+from helpers.gold import GOLD, LADDER, RIGHT, answer_by, answer_lines, gold_rows, report, run_eval
+from projects import BASIC, Project
+
+from batchpipe.commands.call.options import TryRequest
+from batchpipe.commands.try_rows import try_rows
+
+
+def given(project: Project, count: int, text: str = BASIC) -> None:
+    """Give the project gold rows that are its input too."""
+    project.pipeline(text + GOLD)
+    rows = gold_rows(count)
+    project.rows(rows)
+    project.rows(rows, "gold.csv")
+
+
+def bought_twice(project: Project) -> list[tuple[object, ...]]:
+    """Return the requests that were answered more than once by one model."""
+    return project.sql(
+        "SELECT fingerprint, q.model, count(DISTINCT custom_id) FROM ledger.requests q "
+        "JOIN ledger.results USING (chunk_id, custom_id) WHERE leads AND NOT judged_again "
+        "GROUP BY ALL HAVING count(DISTINCT custom_id) > 1"
+    )
+
+
+def test_a_run_takes_what_an_evaluation_has_bought(project: Project) -> None:
+    given(project, 20)
+    report(project)
+    planned = project.plan()
+    assert (planned.requests, planned.rows_by_reason["carried_over"]) == (0, 20)
+    assert project.run().rows["accepted"] == 20
+    assert project.requests_sent() == 20
+    assert project.sql("SELECT count(*) FROM demo WHERE _current") == [(20,)]
+    # The evaluation has paid: its cost is counted once, and there.
+    assert project.sql("SELECT sum(_cost_usd) FROM demo") == [(0,)]
+    assert project.sql("SELECT count(*) FROM ledger.results WHERE cost_usd > 0") == [(20,)]
+
+
+def test_a_ladder_takes_what_an_evaluation_of_every_rung_has_bought(project: Project) -> None:
+    given(project, 30, LADDER)
+    answer_by(project, answer_lines(gold_rows(30), RIGHT))
+    report(project, models="all")
+    assert project.requests_sent() == 60
+    assert project.run().rows["accepted"] == 30
+    assert project.requests_sent() == 60
+    assert bought_twice(project) == []
+
+
+def test_a_run_leaves_to_an_evaluation_what_it_has_in_flight(project: Project) -> None:
+    given(project, 20)
+    project.control("faults", {"delay_seconds": 3600})
+    assert run_eval(project, no_wait=True).code == 5
+    said = call_here(project, "run", "demo", "--yes")
+    assert said.returncode == 5
+    assert "20 requests are not sent: the same is in flight already, and batchpipe eval demo takes in" in said.stderr
+    assert project.requests_sent() == 20
+    project.control("clock", {"advance_seconds": 7200})
+    # The batch has ended: the run takes it in by itself, and so does the evaluation afterwards.
+    assert project.run().rows["accepted"] == 20
+    assert report(project)["ladder"]["n"] == 20
+    assert project.requests_sent() == 20
+
+
+def test_an_evaluation_leaves_to_a_run_what_it_has_in_flight(project: Project) -> None:
+    given(project, 20)
+    project.control("faults", {"delay_seconds": 3600})
+    assert project.run(no_wait=True).status == "pending"
+    printed = run_eval(project, as_json=False)
+    assert printed.code == 5
+    assert "20 requests are not sent: the same is in flight already, and batchpipe run demo takes in" in printed.talk
+    assert project.requests_sent() == 20
+    project.control("clock", {"advance_seconds": 7200})
+    assert project.run().rows["accepted"] == 20
+    assert report(project)["ladder"]["n"] == 20
+    assert project.requests_sent() == 20
+
+
+def test_a_try_takes_what_an_evaluation_has_bought_or_has_in_flight(project: Project) -> None:
+    given(project, 10)
+    project.control("faults", {"delay_seconds": 3600})
+    assert run_eval(project, no_wait=True).code == 5
+    asked = ask(project, try_rows, TryRequest(pipeline="demo", keys=("1", "2")), as_json=True)
+    assert project.requests_sent() == 10, asked.talk
+    project.control("clock", {"advance_seconds": 7200})
+    report(project)
+    tried = ask(project, try_rows, TryRequest(pipeline="demo", keys=("1", "2")), as_json=True).value
+    assert len(tried["rows"]) == 2
+    assert project.requests_sent() == 10
+
+
+@pytest.mark.parametrize("first", ["run", "eval"])
+def test_a_run_and_an_evaluation_at_once_buy_nothing_twice(project: Project, first: str) -> None:
+    given(project, 12)
+    words = {"run": ("run", "demo", "--yes"), "eval": ("eval", "demo")}
+    ordered = [words[first], *(each for name, each in words.items() if name != first)]
+    for process in [spawn(project, *each) for each in ordered]:
+        process.communicate(timeout=120)
+    assert bought_twice(project) == []
+    project.run()
+    report(project)
+    assert project.requests_sent() == 12
+    assert bought_twice(project) == []
