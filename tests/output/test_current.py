@@ -60,6 +60,23 @@ def test_a_check_or_a_type_that_a_stored_answer_fails_makes_its_row_not_current(
     assert current(answered) == [1, 2, 3, 4, 5, 6]
 
 
+def test_rows_that_where_leaves_out_are_not_current_under_another_prompt_and_stay_under_other_checks(
+    answered: Project,
+) -> None:
+    answered.pipeline(checked("label <> 'other'"))
+    answered.run(where="id <= 2")
+    assert current(answered) == [1, 2, 3, 4, 5, 6]
+    answered.pipeline(BASIC.replace("{{ body }}", "Label: {{ body }}"))
+    assert answered.run(where="id <= 2").submitted == 2
+    assert current(answered) == [1, 2]
+    answered.pipeline()
+    assert answered.run(where="id <= 2").submitted == 0
+    assert current(answered) == [1, 2, 3, 4, 5, 6]
+    answered.rows([row | {"body": f"{row['body']} again"} if row["id"] > 4 else row for row in numbered(6)])
+    answered.run(where="id <= 2")
+    assert current(answered) == [1, 2, 3, 4]
+
+
 def test_a_row_that_failed_in_the_end_is_not_current_and_a_retry_changes_nothing(answered: Project) -> None:
     answered.pipeline(BASIC + ATTEMPTS)
     outcomes = {"number 1": "errored_invalid", "number 2": "errored_overloaded"}

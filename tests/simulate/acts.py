@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .disk import unwatched
 from .mishaps import clock_jumps, delete_locks, drawn_delay, drawn_faults
 from .project import LABELS, LADDERS
-from .rules import ViolatedError, Violation
+from .rules import ViolatedError, Violation, opened
 from .world import Trouble
 
 if TYPE_CHECKING:
@@ -173,6 +173,21 @@ def _plan(play: Play, chance: random.Random) -> None:
             raise ViolatedError(Violation(rule="run does what plan says", what=what))
 
 
+def _results_file(play: Play, chance: random.Random) -> None:
+    """Write the output table to a file; where the command ended well, the file has every row of the table."""
+    name = play.project.name
+    called = play.call("results", name, "--to", "out.csv", "--force", trouble=trouble(play, chance))
+    if called.code != 0:
+        return
+    with unwatched(), (play.root / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+        written = sum(1 for _ in csv.DictReader(file))
+    with opened(play.database) as connection:
+        rows = connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+    if written != rows:
+        what = f"{called}: {written} rows are written, the table has {rows}"
+        raise ViolatedError(Violation(rule="a file of results is whole", what=what))
+
+
 def _look(*words: str) -> Callable[[Play, random.Random], None]:
     def look(play: Play, chance: random.Random) -> None:
         play.call(*(each.format(name=play.project.name) for each in words))
@@ -207,6 +222,7 @@ ACTS: Mapping[str, Act] = {
     "graph": Act(weight=1, do=_look("graph")),
     "status": Act(weight=2, do=_look("status", "{name}", "--json")),
     "report": Act(weight=1, do=_look("report", "{name}")),
+    "results to a file": Act(weight=1, do=_results_file),
     "results": Act(weight=1, do=_look("results", "{name}")),
     "show": Act(weight=1, do=_look("show", "{name}", "1")),
     "check": Act(weight=1, do=_look("check", "{name}")),

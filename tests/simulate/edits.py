@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .project import LABELS, LADDERS, MANNERS, Project
+from .project import LABELS, LADDERS, MANNERS, MEMBERS, Project
 
 MOST_ROWS = 30
 KEY_TYPES = ("BIGINT", "INTEGER", "VARCHAR", "DOUBLE", "DECIMAL(12, 2)")
@@ -102,6 +102,16 @@ def _edit_budget(project: Project, chance: random.Random) -> None:
     project.reserve = chance.choice(("", "most"))
 
 
+def _edit_project_budget(project: Project, chance: random.Random) -> None:
+    project.all_usd = chance.choice(("", "0.003", "0.03"))
+
+
+def _edit_votes(project: Project, chance: random.Random) -> None:
+    project.samples = chance.choice((1, 2, 3))
+    project.most_samples = max(project.most_samples, project.samples)
+    project.member = chance.choice(("", *MEMBERS[project.family])) if project.samples == 1 else ""
+
+
 def _edit_chunks(project: Project, chance: random.Random) -> None:
     project.max_requests = chance.choice((1, 2, 4, 6, 50))
 
@@ -137,6 +147,8 @@ EDITS: Mapping[str, Edit] = {
     "retype the key": Edit(weight=2, make=_retype_key),
     "edit the pilot": Edit(weight=1, make=_edit_pilot),
     "edit the budget": Edit(weight=2, make=_edit_budget),
+    "edit the project's budget": Edit(weight=1, make=_edit_project_budget),
+    "edit the votes": Edit(weight=1, make=_edit_votes),
     "edit the chunks": Edit(weight=2, make=_edit_chunks),
     "edit the modes": Edit(weight=3, make=_edit_modes),
     "edit items": Edit(weight=1, make=_edit_items),

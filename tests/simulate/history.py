@@ -12,8 +12,6 @@ from .edits import EDITS
 from .mishaps import MISHAPS
 
 FEWEST, MOST = 5, 15
-# The kinds that the seeds of odd thousands have beside the others: evaluations and reviews.
-OF_QUALITY = frozenset({"edit judging", "eval", "review"})
 
 
 class Weighted(Protocol):
@@ -42,19 +40,11 @@ def history(seed: int, without: Sequence[str] = ()) -> Sequence[Step]:
     kinds: list[str] = []
     edits: Mapping[str, Weighted] = EDITS
     acts: Mapping[str, Weighted] = ACTS
-    if not of_quality(seed):
-        edits = {name: each for name, each in EDITS.items() if name not in OF_QUALITY}
-        acts = {name: each for name, each in ACTS.items() if name not in OF_QUALITY}
     for _ in range(min(chance.randint(FEWEST, MOST), chance.randint(FEWEST, MOST))):
         kinds += [_drawn(chance, edits) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
         kinds += [_drawn(chance, MISHAPS) for _ in range(chance.choice((0, 0, 0, 1)))]
         kinds.append(_drawn(chance, acts))
     return [Step(kind=kind, number=number) for number, kind in enumerate(kinds, start=1) if kind not in without]
-
-
-def of_quality(seed: int) -> bool:
-    """Return whether a seed has evaluations and reviews too."""
-    return True
 
 
 def _drawn(chance: random.Random, kinds: Mapping[str, Weighted]) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from batchpipe.store.migration import migrations
 
 from .disk import unwatched
 from .world import DAY_SECONDS
@@ -16,6 +22,10 @@ if TYPE_CHECKING:
 
 DATABASE = "batchpipe.duckdb"
 HOUR_SECONDS = 3_600.0
+OLDER_META = """
+INSERT INTO ledger.meta VALUES
+    ('database', 'olderone', '2026-10-01'::TIMESTAMP), ('schema_version', $1, '2026-10-01'::TIMESTAMP)
+"""
 
 CREATE: tuple[dict[str, Any], ...] = (
     {"fault": "accepted_then_reset"},
@@ -102,6 +112,18 @@ OF_CALL = {
     "upload": UPLOAD,
     "files": FILES,
 }
+
+
+@cache
+def older_image(version: int) -> bytes:
+    """Return the bytes of a database with an empty ledger of an older schema version."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "older.duckdb")
+        with duckdb.connect(path, config={"threads": 1}) as connection:
+            for text in migrations()[:version]:
+                connection.execute(text)
+            connection.execute(OLDER_META, [str(version)])
+        return path.read_bytes()
 
 
 def _time_passes(play: Play, chance: random.Random) -> None:

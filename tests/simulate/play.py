@@ -12,19 +12,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batchpipe.store.migration import migrations
+
 from . import rules
 from .acts import ACTS, trouble
 from .computer import Called, Computer
 from .disk import of_world, unwatched
 from .edits import EDITS, add_rows
-from .history import Step, of_quality
-from .mishaps import DATABASE, MISHAPS
+from .history import Step
+from .mishaps import DATABASE, MISHAPS, older_image
 from .project import LADDERS, Project
 from .provider import Provider
 from .rules import Licences, ViolatedError, Violation
 from .world import Trouble, World
 
 SETTLING_RUNS = 10
+OLDER_DATABASES, OLDEST = 0.1, 7  # how many seeds begin on an older schema version, and the oldest of these versions
 DONE = (0, 1)
 WRITTEN = (0, 1, 5)
 SUGGESTED = re.compile(r"batchpipe ((?:recover|run) [a-z_]+ --[a-z][^\n;:,`]*|eval [a-z_]+(?= takes in the answer))")
@@ -116,7 +119,7 @@ class Play:
         """
         self.world.say("settle")
         project = self.project
-        project.max_usd, project.pilot = "", 0
+        project.max_usd, project.all_usd, project.pilot = "", "", 0
         which = "--all" if project.followers else project.name
         self.write()
         self.provider.rules(project.provider_rules(delay_seconds=600.0))
@@ -167,8 +170,9 @@ class Play:
             return
         self.resting = called.code in DONE
         if called.code in WRITTEN and len(self.world.doing) == 0:
-            self._first(rules.of_output(self.database, self.project, self.provider.sales))
-            if called.code in DONE and "--all" in called.words and not self.project.max_usd:
+            judged = "--where" not in called.words
+            self._first(rules.of_output(self.database, self.project, self.provider.sales, judged=judged))
+            if called.code in DONE and "--all" in called.words and not (self.project.max_usd or self.project.all_usd):
                 self._first(rules.of_chain(self.database, self.project, self.provider.sales))
             self.received |= rules.raw_ids(self.root)
 
@@ -181,9 +185,10 @@ def begin(project: Project, chance: random.Random) -> None:
     """Draw what a project has from its beginning."""
     project.family = chance.choice(("anthropic", "anthropic", "openai", "gemini", "mixed"))
     project.models = LADDERS[project.family][0]
-    for kind in ("edit the modes", "edit the chain", "edit items", "edit the hook"):
+    for kind in ("edit the modes", "edit the chain", "edit items", "edit the hook", "edit the votes"):
         if chance.random() < 0.25:
             EDITS[kind].make(project, chance)
+    project.judged = chance.random() < 0.5
 
 
 def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
@@ -201,7 +206,9 @@ def play(seed: int, steps: Sequence[Step], folder: Path) -> Played:
     violation, at = None, "begin"
     try:
         begin(played.project, world.drawing("project"))
-        played.project.judged = of_quality(seed)
+        if world.drawing("older").random() < OLDER_DATABASES:
+            with unwatched():
+                played.database.write_bytes(older_image(world.drawing("schema").randint(OLDEST, len(migrations()) - 1)))
         for place in range(2):
             add_rows(played.project, world.drawing("rows", place))
         played.write()

@@ -18,6 +18,13 @@ LADDERS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "gemini": ((LITE, FLASH), (LITE,), (FLASH,)),
     "mixed": ((LUNA, LOW), (LITE, LOW, MINI), (LOW, FLASH), (LUNA, LITE, MIDDLE)),
 }
+# Who may vote beside the first model of a ladder, by its family.
+MEMBERS: Mapping[str, Sequence[str]] = {
+    "anthropic": (MIDDLE, HIGH),
+    "openai": (MINI,),
+    "gemini": (FLASH,),
+    "mixed": (MINI, HIGH),
+}
 LOWEST = tuple(each.rpartition(":")[2] for each in (LOW, LUNA, LITE))
 LABELS = ("billing", "bug", "other")
 # What a row's text says of its answer. The emulator's rules obey it.
@@ -40,6 +47,8 @@ class Project:
     the command that recorded it was killed, or an older database was put back.
 
     `kept` are the keys of rows whose answers an order keeps under an older prompt. `names` are all names so far.
+    `samples` is how often the first rung asks, `member` who votes there beside it; `most_samples` what it ever was.
+    `all_usd` is what all pipelines may spend together.
     """
 
     name: str = "demo"
@@ -62,6 +71,10 @@ class Project:
     judged: bool = False
     reviewed: dict[tuple[int, str], str] = field(default_factory=dict)
     perhaps: set[tuple[int, str]] = field(default_factory=set)
+    samples: int = 1
+    most_samples: int = 1
+    member: str = ""
+    all_usd: str = ""
     max_requests: int = 6
     attempts: int = 3
     pilot: int = 0
@@ -98,7 +111,7 @@ class Project:
         hook = f"[output]\nafter = {json.dumps(self.after())}\n" if self.hook else ""
         stragglers = f"stragglers = {self.stragglers}\n" if self.stragglers else ""
         ladder = "".join(
-            f'[[models]]\nmodel = "{model}"\nmax_tokens = {room(model, place)}\n'
+            f"[[models]]\n{self.asked_of(model, place)}"
             + ('mode = "realtime"\n' if place in self.realtime else "")
             + ('accept = "score >= 0.5"\n' if self.accept and place + 1 < len(self.models) else "")
             for place, model in enumerate(self.models)
@@ -121,6 +134,13 @@ max_in_flight = 40
 [retry]
 attempts = {self.attempts}
 {stragglers}{pilot}{budget}{judged}"""
+
+    def asked_of(self, model: str, place: int) -> str:
+        """Return whom a rung asks, how often, and with how much room for the answer."""
+        if place == 0 and self.member and self.member not in self.models:
+            return f'panel = ["{model}", "{self.member}"]\nmax_tokens = 2_000\n'
+        samples = f"samples = {self.samples}\n" if place == 0 and self.samples > 1 else ""
+        return f'model = "{model}"\n{samples}max_tokens = {room(model, place)}\n'
 
     def after(self) -> list[str]:
         """Return the statements that run after each commit of results."""
@@ -158,7 +178,8 @@ attempts = {self.attempts}
         """Write the pipeline file and its rows below `root`; files of older names are gone."""
         folder = root / "pipelines"
         folder.mkdir(exist_ok=True)
-        (root / "batchpipe.toml").touch()
+        budget = f'[budget]\nmax_usd = {self.all_usd}\nreserve = "most"\n' if self.all_usd else ""
+        (root / "batchpipe.toml").write_text(budget, encoding="utf-8")
         for path in folder.glob("*.toml"):
             if path.stem not in self.pipelines:
                 path.unlink()

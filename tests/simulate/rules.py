@@ -83,11 +83,15 @@ def of_sales(
     What was bought is an answer that is valid today, or a request whose answer is still to come.
     """
     for sale in new:
+        bought = 0
         for earlier in all_sales:
             if earlier.place >= sale.place or earlier.identity != sale.identity or licences.of(sale, earlier):
                 continue
             in_flight = earlier.place in sale.in_flight_then
             if in_flight or (earlier.ended_well and project.valid(earlier.text, earlier.answer)):
+                bought += 1
+                if bought < project.most_samples:  # a rung that asks several times has so many answers
+                    continue
                 how = "in flight" if in_flight else "answered"
                 what = f"{sale.text!r} of {sale.model} is sold again ({sale.batch_id}), {how} in {earlier.batch_id}"
                 yield Violation(rule="nothing is bought twice", what=what)
@@ -102,8 +106,11 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def of_output(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[Violation]:
-    """Yield the current rows of the output that today's file does not make of a stored answer."""
+def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bool) -> Iterator[Violation]:
+    """Yield the current rows of the output that today's file does not make of a stored answer.
+
+    Where the run looked at some rows alone, the others are not `judged` by today's checks and types.
+    """
     if not path.exists():
         return
     with opened(path) as connection:
@@ -115,14 +122,24 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[V
         rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     by_id = {sale.custom_id: sale for sale in sales if sale.custom_id}
     # A realtime call tells the provider no custom id: its answer is found by what was asked.
-    at_once = {sale.text: sale for sale in sales if not sale.custom_id}
+    at_once: dict[str, list[Sale]] = {}
+    for sale in sales:
+        if not sale.custom_id:
+            at_once.setdefault(sale.text, []).append(sale)
     for row in rows:
         key = int(Decimal(str(row["id"])))
         asked = project.asked(key) if key in project.rows else ""
-        yield from _of_row(row, key, project, by_id.get(row["_custom_id"]) or at_once.get(asked))
+        own = by_id.get(row["_custom_id"])
+        found = [
+            list(_of_row(row, key, project, each, judged=judged))
+            for each in ([own] if own else at_once.get(asked) or [None])
+        ]
+        yield from min(found, key=len)
 
 
-def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | None) -> Iterator[Violation]:
+def _of_row(
+    row: Mapping[str, Any], key: int, project: Project, sale: Sale | None, *, judged: bool
+) -> Iterator[Violation]:
     rule = "a current row is what today's file makes of an answer"
     if key not in project.rows:
         yield Violation(rule=rule, what=f"row {key} is current, but not in the input")
@@ -141,6 +158,8 @@ def _of_row(row: Mapping[str, Any], key: int, project: Project, sale: Sale | Non
         yield Violation(rule=rule, what=f"row {key} is current for {sale.text!r}, today {project.asked(key)!r}")
         return
     fields = project.fields(sale.answer)
+    if fields is None and not judged:
+        return
     if fields is None:
         yield Violation(rule=rule, what=f"row {key} is current with {sale.answer!r}, which is not valid today")
         return
@@ -172,12 +191,12 @@ def of_chain(path: Path, project: Project, sales: Sequence[Sale]) -> Iterator[Vi
 
 def of_budget(new: Sequence[Sale], all_sales: Sequence[Sale], project: Project, called: Called) -> Iterator[Violation]:
     """Yield it where a command sold more than a budget lets it, which reserves the most that a batch may cost."""
-    if not project.max_usd or project.reserve != "most" or project.followers:
-        return
+    own = project.max_usd if project.reserve == "most" and not project.followers else ""
     spent = sum((sale.cost_usd for sale in all_sales), Decimal(0))
-    if new and spent > Decimal(project.max_usd):
-        what = f"{called}: {len(new)} requests sold, {spent} US dollars spent of {project.max_usd}"
-        yield Violation(rule="budgets are kept", what=what)
+    for limit in (own, project.all_usd):
+        if new and limit and spent > Decimal(limit):
+            what = f"{called}: {len(new)} requests sold, {spent} US dollars spent of {limit}"
+            yield Violation(rule="budgets are kept", what=what)
 
 
 def not_saved(root: Path, sales: Sequence[Sale]) -> set[int]:

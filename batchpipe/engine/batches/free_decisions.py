@@ -126,7 +126,10 @@ def record_free_decisions(
     names = quote_list(resolved.names)
     first_look = options.since is None
     if not (
-        orders or _has_free_decisions(resolved, plan) or (first_look and _has_stale_rows(database, work, resolved))
+        orders
+        or _has_free_decisions(resolved, plan)
+        # The rows that `where` leaves out may not be current any more.
+        or (first_look and (options.where is not None or _has_stale_rows(database, work, resolved)))
     ):
         return None
     repaired = None

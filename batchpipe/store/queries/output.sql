@@ -113,7 +113,8 @@ CREATE OR REPLACE TABLE work.kept_judged AS SELECT key_id, valid FROM work.valid
 
 -- name: refresh_current
 -- The newest final decision for today's input and prompt says of a row that is not unchanged whether it is current. What
--- was accepted has to have been judged by today's checks and types; what was kept is judged apart, or stays as it is.
+-- was accepted has to have been judged by today's checks and types; what was kept is judged apart, or stays as it is. Rows
+-- that are not selected are not judged: those with an answer to today's input and prompt stay as they are.
 UPDATE {table} AS t SET _current = w.is_current
 FROM (
     WITH newest AS (
@@ -145,11 +146,11 @@ FROM (
         SELECT t.row_number, t._current AS was_current,
             CASE
                 WHEN c.key_id IS NULL THEN t.key_id IN (SELECT key_id FROM work.input)
+                WHEN c.reason = 'not_selected' AND c.state IN ('accepted', 'kept') THEN t._current OR coalesce(c.holds, false)
                 ELSE coalesce(c.holds, {unjudged})
             END AS is_current
         FROM {keyed} t
         LEFT JOIN compared c USING (key_id)
-        WHERE c.reason IS DISTINCT FROM 'not_selected'
     )
     WHERE is_current IS DISTINCT FROM was_current
 ) w
