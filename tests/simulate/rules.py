@@ -130,10 +130,8 @@ def of_output(path: Path, project: Project, sales: Sequence[Sale], *, judged: bo
         key = int(Decimal(str(row["id"])))
         asked = project.asked(key) if key in project.rows else ""
         own = by_id.get(row["_custom_id"])
-        found = [
-            list(_of_row(row, key, project, each, judged=judged))
-            for each in ([own] if own else at_once.get(asked) or [None])
-        ]
+        answers: list[Sale | None] = [own] if own else [*at_once.get(asked, [])] or [None]
+        found = [list(_of_row(row, key, project, each, judged=judged)) for each in answers]
         yield from min(found, key=len)
 
 

@@ -208,10 +208,10 @@ class Planner:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.left_out)", chosen=chosen)
         if self.resolved.panels:
             chosen = sql("{chosen} AND key_id NOT IN (SELECT key_id FROM work.voters)", chosen=chosen)
-        parameters = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
-        self.work.connection.execute(query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit), parameters)
+        given = {"now": self.now, "overhead_bytes": OVERHEAD_TOKENS}
+        self.work.connection.execute(query("due", due_reasons=quote_list(reasons), chosen=chosen, limit=limit), given)
         if self.resolved.panels:
-            self.work.connection.execute(query("due_parts"), parameters | {"started": self._started})
+            self.work.connection.execute(query("due_parts"), given | {"started": self._started})
         if self.local is not None:
             self.local.choose(self.work, holds=options.sample is not None and chosen is not EVERY_ROW)
         with self._reading() as session:
