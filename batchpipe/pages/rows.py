@@ -24,6 +24,7 @@ from batchpipe.html.blocks import Block, Cell, Chips, Command, Pager, Search, Se
 from batchpipe.html.links import SERVED
 from batchpipe.pages.page import Query
 from batchpipe.pages.site import Site
+from batchpipe.pipeline.model import PipelineFile
 from batchpipe.store.database import Session
 
 ROWS = 50
@@ -56,7 +57,7 @@ def rows_value(site: Site, query: Query) -> dict[str, Any]:
     file = site.file(query.pipeline)
     limit = query.number("limit", ROWS, MOST_ROWS)
     with site.session() as (_, work, session), _in_time(session):
-        taken = take_rows(session, file, _filters(query, limit))
+        taken = take_rows(session, file, _filters(file, query, limit))
         return rows_object(file.pipeline.name, work, taken)
 
 
@@ -86,7 +87,7 @@ def _history(site: Site, query: Query) -> RowHistory:
         return read_history(context, work, file, [query.path["key"]], {})
 
 
-def _filters(query: Query, limit: int) -> Filters:
+def _filters(file: PipelineFile, query: Query, limit: int) -> Filters:
     values = query.values
     where = values.get("where") or None
     if where is not None:
@@ -100,6 +101,7 @@ def _filters(query: Query, limit: int) -> Filters:
         version=values.get("version") or None,
         limit=limit,
         offset=query.number("offset"),
+        items=values["items"] if values.get("items", "") in file.pipeline.output.rows else None,
         place="where",
     )
 
@@ -109,7 +111,7 @@ def _taken(site: Site, query: Query) -> Iterator[tuple[Any, list[tuple[Any, ...]
     file = site.file(query.pipeline)
     with site.session() as (_, work, session):
         with _in_time(session):
-            taken = take_rows(session, file, _filters(query, ROWS))
+            taken = take_rows(session, file, _filters(file, query, ROWS))
         yield taken, list(python_rows(work, taken.output)), taken_keys(work, taken.output)
 
 
@@ -186,6 +188,10 @@ def _chips(site: Site, query: Query) -> Chips:
             chosen = values.get("rung") == str(number)
             link = _link(query, rung=None if chosen else number, offset=None)
             found.append((Cell(text=f"rung {number}", href=link), chosen))
+    for field in file.pipeline.output.rows:
+        chosen = values.get("items") == field
+        link = _link(query, items=None if chosen else field, where=None, offset=None)
+        found.append((Cell(text=f"items of {field}", href=link), chosen))
     if version := values.get("version"):
         found.append((Cell(text=f"prompt {version}", href=_link(query, version=None, offset=None)), True))
     return Chips(found=found)

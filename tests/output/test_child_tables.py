@@ -9,6 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 from commandline import CommandLine
+from starlette.testclient import TestClient
+
+from batchpipe.commands.call.begin import make_call
+from batchpipe.commands.call.options import Globals
+from batchpipe.pages.app import make_app
+from batchpipe.pages.guard import Door
+from batchpipe.pages.site import Site
 
 INVOICES = """
 [input]
@@ -164,3 +171,27 @@ def test_a_table_of_somebody_else_is_not_touched(shop: Shop) -> None:
     refused = shop.line("-C", str(shop.root), "run", "invoices", "--emulator")
     assert (refused.code, "not touched" in refused.talk) == (2, True)
     assert shop.sql("FROM invoice_lines") == [(1,)]
+
+
+def test_a_page_has_the_items_of_a_list_field(shop: Shop) -> None:
+    shop("run", "invoices", "--yes")
+    call = make_call(
+        Globals(emulator=True),
+        [],
+        json=False,
+        start=shop.root,
+        environment={},
+        command="batchpipe ui",
+        interrupted=lambda: False,
+    )
+    site = Site(call=call, door=Door(secret="secret", token="token"))
+    with TestClient(make_app(site), base_url="http://127.0.0.1:8473") as client:
+        assert client.get("/?token=token").status_code == 200
+        found = client.get("/p/invoices/rows.json?items=lines&where=_index=2").json()
+        assert (found["table"], found["matching"]) == ("invoice_lines", 1)
+        assert [(row["id"], row["_index"], row["item"]) for row in found["rows"]] == [(1, 2, "jam")]
+        assert client.get("/p/invoices/rows.json?items=nothing").json()["table"] == "mart.invoices"
+        page = client.get("/p/invoices/rows?items=lines", headers={"hx-request": "true"}).text
+        assert "items of tags" in page
+        assert "jam" in page
+    site.close()

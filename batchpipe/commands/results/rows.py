@@ -28,14 +28,16 @@ from batchpipe.store.database import Session, Work, streamed
 from batchpipe.store.queries import query
 
 TAKEN = Sql("work.taken")
+ITEM_NUMBER = "_index"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """Which rows: those for which a condition is true, current ones, ones to review, `limit` rows after `offset`.
 
-    `stale` takes rows that are not current; `rung` and `version` those of that rung and prompt version. `place` is the
-    name of `where` in an error.
+    `stale` takes rows that are not current; `rung` and `version` those of that rung and prompt version. `items` names a
+    list field of `[output.rows]`, whose table is read in place of the output table. `place` is the name of `where` in
+    an error.
     """
 
     where: str | None = None
@@ -46,12 +48,13 @@ class Filters:
     stale: bool = False
     rung: int | None = None
     version: str | None = None
+    items: str | None = None
     place: str = "--where"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputTable:
-    """A pipeline's output table: `columns` are names and DuckDB types in order."""
+    """A pipeline's output table, or the table of a list field: `columns` are names and DuckDB types in order."""
 
     name: str
     columns: Sequence[tuple[str, str]]
@@ -61,6 +64,11 @@ class OutputTable:
     def names(self) -> list[str]:
         """Return the names of the columns, in order."""
         return [name for name, _ in self.columns]
+
+    @property
+    def order(self) -> Sequence[str]:
+        """Return the columns that order the rows: the key, and of items their number in the list."""
+        return [*self.key, *([ITEM_NUMBER] if ITEM_NUMBER in self.names else [])]
 
     @property
     def quoted(self) -> Sql:
@@ -77,9 +85,12 @@ class TakenRows:
     matching: int
 
 
-def find_output(session: Session, file: PipelineFile) -> OutputTable | None:
-    """Return the output table of `file` as it is in the database; None where there is none, or it is not ours."""
-    name = file.pipeline.table
+def find_output(session: Session, file: PipelineFile, items: str | None = None) -> OutputTable | None:
+    """Return the output table of `file` as it is in the database; None where there is none, or it is not ours.
+
+    `items` names a list field of `[output.rows]`: then it is the table of its items.
+    """
+    name = file.pipeline.table if items is None else file.pipeline.output.rows[items]
     schema, table_name = table_parts(name)
     statement = query("columns_of_table", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     rows = session.rows(statement, {"schema": folded(schema), "table": folded(table_name)})
@@ -96,10 +107,11 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
     Reads the output table. Writes `work.taken`. Raises UsageError where there is no table yet, and PipelineError for a
     condition that cannot be used.
     """
-    output = find_output(session, file)
+    output = find_output(session, file, filters.items)
     if output is None:
         hint = f"To make it: batchpipe run {file.pipeline.name}"
-        raise UsageError("there are no results yet", where=f"the table {file.pipeline.table}", hint=hint)
+        name = file.pipeline.table if filters.items is None else file.pipeline.output.rows[filters.items]
+        raise UsageError("there are no results yet", where=f"the table {name}", hint=hint)
     source, condition = output.quoted, _condition(session, output, filters)
     if filters.where is not None:
         source = sql("(SELECT *, {prefixed} FROM {table})", prefixed=_prefixed(output), table=output.quoted)
@@ -109,7 +121,7 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
         columns=joined(", ", (quote_identifier(name) for name in output.names)),
         table=source,
         condition=condition,
-        order=joined(", ", (quote_identifier(name) for name in output.key)),
+        order=joined(", ", (quote_identifier(name) for name in output.order)),
         limit=_limit(filters),
     )
     session.execute(statement)
