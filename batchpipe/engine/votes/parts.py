@@ -51,7 +51,9 @@ def find_stored_parts(
     session.execute(query("panel_rows", due_reasons=quote_list(due_reasons)))
     session.execute(query("forget_other_standings"))
     stored = sql("(q.pipeline IN ({names}) OR {bought})", names=quote_list(resolved.names), bought=bought)
-    session.execute(query("found_parts", stored_by=stored), {"redo_seq": redo_seq})
+    session.execute(
+        query("found_parts", stored_by=stored, pipelines=quote_list(resolved.names)), {"redo_seq": redo_seq}
+    )
     values = {"values": texts_sql(resolved.hash_columns), "snapshot": snapshot.relation}
     session.execute(query("parts_to_validate", **values))
     fill_answers(session, Sql("work.to_validate"))

@@ -425,7 +425,7 @@ WHERE n.next_rung IS NOT NULL
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
     p.* EXCLUDE (
-        reason, known, answered, same_visible, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
+        reason, known, answered, same_schema, same_rules, max_tokens, feedback_answer, feedback_error,
         f_continues, own_continues, has_rung_above, valid_try, own, revalidated_valid, changed, kept_after
     ),
     CASE

@@ -32,6 +32,7 @@ LEFT JOIN (
 CREATE OR REPLACE TABLE work.panel_rows AS
 SELECT
     d.key_id, d.position, d.key, d.input_hash, d.fingerprint, d.reason, d.redo, d.continues, d.resumes,
+    CASE WHEN d.same_input AND (d.same_version OR d.same_visible) THEN d.own_fingerprint END AS own_fingerprint,
     f.next_rung AS rung, d.rungs,
     CASE
         WHEN d.goes_up THEN d.match_custom_id
@@ -61,13 +62,23 @@ CREATE OR REPLACE TABLE work.found_parts AS
 SELECT key_id, rung, place, custom_id, true AS stands FROM work.part_standings WHERE state = 'valid'
 UNION ALL
 SELECT d.key_id, p.rung, p.place, arg_max(q.custom_id, q.seq), false
-FROM work.panel_rows d
+FROM (
+    -- A renamed field makes another fingerprint of the same question.
+    SELECT key_id, rung, redo, resumes, started, fingerprint FROM work.panel_rows
+    UNION
+    SELECT key_id, rung, redo, resumes, started, own_fingerprint FROM work.panel_rows WHERE own_fingerprint IS NOT NULL
+) d
 JOIN work.parts p ON p.rung = d.rung
-JOIN ledger.requests q ON q.fingerprint = d.fingerprint AND q.settings = p.settings
-    AND coalesce(nullif(q.part, ''), '1') = p.part
-WHERE q.leads AND {stored_by}
-    AND (d.key_id, p.place) NOT IN (SELECT (key_id, place) FROM work.part_standings)
-    AND q.seq > CASE WHEN d.redo = 'fresh' OR (d.resumes AND d.started >= $redo_seq) THEN $redo_seq ELSE 0 END
+JOIN (
+    SELECT q.fingerprint, q.settings, coalesce(nullif(q.part, ''), '1') AS part, q.custom_id, q.seq
+    FROM ledger.requests q
+    WHERE q.leads AND {stored_by}
+    UNION ALL
+    SELECT fingerprint, settings, part, custom_id, 0 FROM ledger.part_decisions
+    WHERE state = 'valid' AND pipeline IN ({pipelines})
+) q ON q.fingerprint = d.fingerprint AND q.settings = p.settings AND q.part = p.part
+WHERE (d.key_id, p.place) NOT IN (SELECT (key_id, place) FROM work.part_standings)
+    AND q.seq > CASE WHEN d.redo = 'fresh' OR (d.resumes AND d.started >= $redo_seq) THEN $redo_seq ELSE -1 END
     AND q.custom_id IN (SELECT custom_id FROM ledger.results WHERE outcome = 'answered' AND answer IS NOT NULL)
 GROUP BY d.key_id, p.rung, p.place
 
@@ -455,6 +466,10 @@ WHERE s.state = 'accepted' AND s.started < $seq AND NOT EXISTS (
     SELECT 1 FROM ledger.requests q
     WHERE q.pipeline IN ({pipelines}) AND q.key_id = s.key_id AND q.fingerprint = d.fingerprint AND q.settings = p.settings
         AND coalesce(nullif(q.part, ''), '1') = p.part
+) AND NOT EXISTS (
+    SELECT 1 FROM ledger.part_decisions m
+    WHERE m.pipeline IN ({pipelines}) AND m.key_id = s.key_id AND m.fingerprint = d.fingerprint AND m.settings = p.settings
+        AND m.part = p.part
 )
 
 -- name: fail_parts
