@@ -97,7 +97,7 @@ def _filters(file: PipelineFile, query: Query, limit: int) -> Filters:
         current=values.get("current") == "1",
         review=values.get("review") == "1",
         stale=values.get("stale") == "1",
-        rung=query.number("rung", 0, 1000) or None,
+        rung=query.number("rung", 0, 1000) if "rung" in values else None,
         version=values.get("version") or None,
         limit=limit,
         offset=query.number("offset"),
@@ -183,11 +183,11 @@ def _chips(site: Site, query: Query) -> Chips:
         found.append((Cell(text=words, href=_link(query, **{name: None if chosen else 1}, offset=None)), chosen))
     found.append((Cell(text="failed", href=SERVED.page(query.pipeline, "rows", state="failed")), False))
     file = site.file(query.pipeline)
-    if len(file.pipeline.models) > 1:
-        for number in range(1, len(file.pipeline.models) + 1):
-            chosen = values.get("rung") == str(number)
-            link = _link(query, rung=None if chosen else number, offset=None)
-            found.append((Cell(text=f"rung {number}", href=link), chosen))
+    rungs = [*([0] if file.pipeline.local is not None else []), *range(1, len(file.pipeline.models) + 1)]
+    for number in rungs if len(rungs) > 1 else ():
+        chosen = values.get("rung") == str(number)
+        link = _link(query, rung=None if chosen else number, offset=None)
+        found.append((Cell(text=f"rung {number}" if number else "local model", href=link), chosen))
     for field in file.pipeline.output.rows:
         chosen = values.get("items") == field
         link = _link(query, items=None if chosen else field, where=None, offset=None)

@@ -131,6 +131,13 @@ def _fields(draft: Draft) -> list[Block]:
     ]
 
 
+# How to let the answers teach a first rung that costs nothing.
+LOCAL = (
+    "From some hundred answers on, a small model that learns from them can be the first rung, at no cost: write\n"
+    'model = "local" and accept = "_confidence >= 0.9" in a [[models]] before these (batchpipe docs local_model).'
+)
+
+
 def _models(draft: Draft) -> list[Block]:
     small: dict[str, Any] = {"model": SMALL_MODEL, "max_tokens": SMALL_ROOM}
     if not draft.labels:
@@ -138,7 +145,9 @@ def _models(draft: Draft) -> list[Block]:
     if draft.panel or draft.samples > 1:
         return _voting(draft)
     small["accept"] = f"{draft.field('confidence')} >= 0.8"
-    comment = "The ladder, cheapest first. A row whose answer does not satisfy `accept` goes up to the next model."
+    comment = (
+        f"The ladder, cheapest first. A row whose answer does not satisfy `accept` goes up to the next model.\n{LOCAL}"
+    )
     return [
         Block(comment=comment, header="[[models]]", table=small),
         Block(header="[[models]]", table={"model": LARGE_MODEL, "max_tokens": LARGE_ROOM}),
@@ -149,7 +158,8 @@ def _voting(draft: Draft) -> list[Block]:
     """Return a rung that asks more than once, and the rung for rows whose answers do not agree."""
     comment = (
         "The answers to a row vote on its label: the one that most agree with stands. `_agreement` is the share of\n"
-        "the valid answers that agree with it. A row that does not satisfy `accept` goes up to the next model."
+        "the valid answers that agree with it. A row that does not satisfy `accept` goes up to the next model.\n"
+        f"{LOCAL}"
     )
     asked: dict[str, Any] = {"panel": list(draft.panel)} if draft.panel else {"model": SMALL_MODEL}
     if not draft.panel:

@@ -24,6 +24,8 @@ def test_rows_are_answered_once_there_is_something_to_learn_from(tmp_path: Path)
     assert second["rows"]["accepted"] == 200
     [week] = project.json("report", "triage")["weeks"]
     assert (week["rows"], week["local_rows"]) == (500, answered)
+    assert week["by_rung"] == {"0": answered, "1": 500 - answered}
+    assert week["usd_per_1000_right"] is None  # nothing says what is right
     assert "by the local model" in project.command("report", "triage").stdout
     facts = project.query("SELECT DISTINCT _model, _batch_id, _cost_usd FROM triage WHERE _rung = 0")
     assert facts == [("local:v1", None, 0)]

@@ -16,6 +16,7 @@ from batchpipe.commands.printing.text import count, moment, money, share
 from batchpipe.commands.report.quality import Evaluated, ReportQuality, RungQuality, SubLadder
 from batchpipe.commands.report.read import Report, RungSums
 from batchpipe.commands.report.rungs import rung_sentences
+from batchpipe.commands.report.weeks import weeks_cells
 from batchpipe.commands.report.words import booked_text, reported_text, tokens_text
 from batchpipe.commands.status.html import runs_table
 from batchpipe.engine.gold.agreement import Agreed
@@ -35,6 +36,7 @@ from batchpipe.html.blocks import (
 )
 from batchpipe.html.links import Links
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.pipeline.sending import LOCAL
 
 
 def report_sections(found: Report, file: PipelineFile | None, links: Links, again: str) -> list[Section]:
@@ -48,6 +50,10 @@ def report_sections(found: Report, file: PipelineFile | None, links: Links, agai
     runs = runs_table([(found.pipeline, each) for each in found.runs], links, named=False)
     sections.append(Section(title="Runs", blocks=[runs], half=True))
     sections.append(Section(title="Spend by day (UTC)", blocks=_days(found), half=True))
+    if found.weeks:
+        header, cells = weeks_cells(found.weeks)
+        weeks = Table(title="by week", header=header, rows=cells, right=tuple(range(1, len(header))))
+        sections.append(Section(title="By week", blocks=[weeks]))
     if len(found.versions) > 1:
         sections.append(Section(title="By prompt version", blocks=[_versions(found)], half=True))
     if found.estimates:
@@ -97,7 +103,8 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
         Share(name="failed", number=sums.failed, colour="red"),
         Share(name="tried again", number=max(rest, 0), colour="pink"),
     ]
-    words = [count(sums.requests, "request"), f"{share(stands, sums.requests)} stand"]
+    is_local = found.rung == 0 and found.provider == LOCAL
+    words = [count(sums.requests, "row" if is_local else "request"), f"{share(stands, sums.requests)} stand"]
     words += [f"{share(sums.escalated, sums.requests)} went up"] if sums.escalated else []
     words += [f"{count(sums.review)} to review"] if sums.review else []
     words += [f"{count(sums.failed)} failed"] if sums.failed else []
@@ -106,6 +113,8 @@ def _rung(found: RungSums, graded: RungQuality | None, file: PipelineFile | None
     models = file.pipeline.models if file is not None else ()
     there = found.rung is not None and 0 < found.rung <= len(models)
     accept = models[found.rung - 1].accept if there and found.rung is not None else None
+    if is_local and file is not None and file.pipeline.local is not None:
+        accept = file.pipeline.local.accept
     name = found.model or "unknown"
     return Rung(
         number=str(found.rung) if found.rung is not None else "?",

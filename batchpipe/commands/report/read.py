@@ -13,7 +13,7 @@ from batchpipe.commands.printing.caching import CacheSavings, read_cache_use
 from batchpipe.commands.report.estimate_accuracy import PastEstimate, RunEstimate, read_estimates
 from batchpipe.commands.report.quality import ReportQuality, read_quality
 from batchpipe.commands.report.rungs import quality_object
-from batchpipe.commands.report.weeks import WeekSums, read_weeks
+from batchpipe.commands.report.weeks import WeekSums, read_weeks, with_right_rows
 from batchpipe.commands.status.read import Named, Run, last_runs, rows_by_state, with_ledger
 from batchpipe.commands.status.waits import read_booked
 from batchpipe.engine.context import Context
@@ -165,7 +165,9 @@ def read_reports(context: Context, named: Sequence[Named], *, everything: bool) 
     whole = []
     for each, given in zip(found, meant, strict=True):
         costs = {(rung.rung, rung.model): rung.sums.cost_usd or Decimal(0) for rung in each.rungs}
-        whole.append(replace(each, quality=read_quality(context, given, each.usd_per_1000_accepted, costs)))
+        quality = read_quality(context, given, each.usd_per_1000_accepted, costs)
+        weeks = with_right_rows(each.weeks, quality.rungs) if quality is not None else each.weeks
+        whole.append(replace(each, quality=quality, weeks=weeks))
     return whole
 
 

@@ -420,9 +420,10 @@ FROM trained t FULL JOIN said s USING (version) LEFT JOIN aside a USING (version
 ORDER BY version
 
 -- name: local_weeks
--- By week: the rows whose first answer under an input came then, how many of them the local model gave, and the cost.
+-- By week: the rows whose first answer under an input came then, by the rung that gave it, and the cost.
 WITH answered AS (
-    SELECT date_trunc('week', recorded_at)::DATE AS week, count(*) AS rows, count(*) FILTER (rung = 0) AS local_rows
+    SELECT date_trunc('week', recorded_at)::DATE AS week, count(*) AS rows, count(*) FILTER (rung = 0) AS local_rows,
+        histogram(rung::INTEGER) AS by_rung
     FROM ledger.decisions
     WHERE pipeline IN ({pipelines}) AND state = 'accepted' AND reason NOT IN ('carried_over', 'unchanged')
     GROUP BY week
@@ -432,7 +433,7 @@ paid AS (
     FROM ledger.results WHERE pipeline IN ({pipelines}) AND NOT judged_again
     GROUP BY week
 )
-SELECT week, coalesce(a.rows, 0) AS rows, coalesce(a.local_rows, 0) AS local_rows, p.cost_usd,
+SELECT week, coalesce(a.rows, 0) AS rows, coalesce(a.local_rows, 0) AS local_rows, a.by_rung, p.cost_usd,
     (CASE WHEN a.rows > 0 THEN p.cost_usd::DECIMAL(24, 15) * 1000 / a.rows END)::DECIMAL(38, 15) AS usd_per_1000_rows
 FROM answered a FULL JOIN paid p USING (week)
 ORDER BY week DESC LIMIT 12
