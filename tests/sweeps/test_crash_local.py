@@ -1,0 +1,112 @@
+"""Tests that a night with a local rung, killed at any step, goes on: no row is lost, and nothing is paid twice.
+
+`pytest tests/sweeps/test_crash_local.py --full-sweep` kills it at every point.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crash.scenario import LOW, PIPELINE, said
+from crash.sweep import KILLED, Runner, answered, fresh
+from local_project import LABELS, body_of
+from projects import Project
+
+LOCAL = (
+    PIPELINE.replace('"bug", "other"', '"bug", "praise"')
+    .replace("[output.fields.score]", "[output.fields.confidence]")
+    .replace("score >= 0.5", "confidence >= 0.5")
+    .replace("max_requests = 4", "max_requests = 100")
+    .replace("[[models]]\n", '[[models]]\nmodel = "local"\naccept = "_confidence >= 0.9"\naudit = 0.1\n[[models]]\n', 1)
+    .replace('user_text = "{{ body }}"', 'user_text = "{{ fields.label.likely(2) }} {{ body }}"')
+)
+FIRST, SECOND = range(130), range(130, 160)
+TRIED_IN_SHORT = 2
+WRONG = """
+SELECT count(*) FILTER (label IS DISTINCT FROM split_part(body, ' is ', 2)), count(*), count(*) FILTER (_rung = 0)
+FROM demo JOIN read_csv('{rows}', header = true) USING (id)
+"""
+
+
+def rules() -> dict[str, Any]:
+    """Return what the models say: the label that ends the text; the first one is unsure of some rows."""
+    answers = [said(label, 0.9, match=f" is {label}") for label in LABELS]
+    for each in answers:
+        each["output"]["confidence"] = each["output"].pop("score")
+    unsure = {"output": {"label": "bug", "confidence": 0.1}, "match": "today", "model": LOW}
+    return {"requests": [unsure, *answers]}
+
+
+@contextmanager
+def second_night(runner: Runner, folder: Path) -> Iterator[Project]:
+    """Make a project whose first night has answered enough rows to learn from, and whose second night is due."""
+    with fresh(folder, rules=rules(), pipeline=LOCAL) as project:
+        write_rows(project, FIRST)
+        first = runner.run(project)
+        assert first.outcome is not None
+        assert first.outcome["status"] == "done"
+        write_rows(project, range(SECOND.stop))
+        yield project
+
+
+def write_rows(project: Project, numbers: range) -> None:
+    lines = [f"{number},{' is '.join(body_of(number))}" for number in numbers]
+    (project.root / "rows.csv").write_text("\n".join(["id,body", *lines]) + "\n", encoding="utf-8")
+
+
+def examined(project: Project, usual: Counter[str] | None, runner: Runner) -> list[str]:
+    """Run to the end and once more; return what is wrong."""
+    last, third = runner.run(project), runner.run(project)
+    found = []
+    for name, ran in (("next", last), ("third", third)):
+        if ran.outcome is None or ran.outcome["status"] != "done":
+            found.append(f"the {name} run ended with {ran.code}: {ran.outcome}")
+    if third.outcome is None or third.outcome["submitted"]:
+        found.append(f"the third run sent something: {third.outcome}")
+    wrong, rows, local = project.sql(WRONG.format(rows=project.root / "rows.csv"))[0]
+    if (wrong, rows) != (0, SECOND.stop) or not local:
+        found.append(f"{wrong} rows are wrong, {rows} rows are there, {local} by the local model")
+    if usual is not None and answered(project) != usual:
+        twice, missing = answered(project) - usual, usual - answered(project)
+        found.append(f"{twice.total()} requests were sent beside those of an unbroken run, {missing.total()} were not")
+    double = project.sql(
+        "SELECT count(*) FROM (SELECT key_id FROM ledger.decisions WHERE state = 'accepted' "
+        "AND reason <> 'carried_over' GROUP BY key_id HAVING count(*) > 1)"
+    )
+    answers = project.sql(
+        "SELECT count(*), count(DISTINCT custom_id) FROM ledger.local_answers WHERE custom_id IS NOT NULL"
+    )
+    if double != [(0,)] or answers[0][0] != answers[0][1]:
+        found.append(f"answered twice: {double}, {answers}")
+    return found
+
+
+def test_a_night_with_a_local_rung_killed_at_any_point_goes_on(
+    tmp_path: Path, full_sweep: bool, chance: random.Random
+) -> None:
+    runner = Runner()
+    try:
+        with second_night(runner, tmp_path / "whole") as project:
+            whole = runner.run(project)
+            assert whole.outcome is not None
+            usual = answered(project)
+            assert examined(project, usual, runner) == []
+        names = whole.outcome["points"]
+        points = list(range(1, len(names) + 1))
+        if not full_sweep:
+            points = sorted(chance.sample(points, TRIED_IN_SHORT))
+        wrong, killed = [], 0
+        for point in points:
+            with second_night(runner, tmp_path / f"point-{point}") as project:
+                killed += runner.run(project, kill_at=point).code == KILLED
+                wrong += [f"{point} {names[point - 1]}: {each}" for each in examined(project, usual, runner)]
+        print(f"{len(points)} points of {len(names)}, {killed} runs killed, {len(wrong)} things wrong")  # noqa: T201
+        assert wrong == []
+        assert killed == len(points)
+    finally:
+        runner.close()
