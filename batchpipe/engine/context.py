@@ -27,6 +27,7 @@ from batchpipe.engine.source.contents import content_columns
 from batchpipe.engine.source.databases import SourceDatabases, aliases_of
 from batchpipe.engine.source.files import MediaLook, hashed_path, known_files
 from batchpipe.engine.source.request_files import RequestFiles
+from batchpipe.engine.source.sessions import SourceSessions
 from batchpipe.engine.source.source import Source, open_source
 from batchpipe.engine.source.upstream import declared_columns, upstream_tables
 from batchpipe.media.roots import Roots
@@ -37,6 +38,7 @@ from batchpipe.providers import Account, NotSentError, Provider, UnavailableErro
 from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
 from batchpipe.store.disk import disk_error
+from batchpipe.store.works import Works
 
 EMULATOR_KEY = "emulator"
 EMULATOR_RECONCILE_SECONDS = 2.0
@@ -67,6 +69,8 @@ class Context:
     _input_types: dict[Path, dict[str, str]] = field(default_factory=dict, init=False)
     _project_database: Path = field(init=False)
     _elsewhere: Path | None = field(default=None, init=False)
+    _works: Works = field(default_factory=Works, init=False)
+    _sessions: SourceSessions = field(default_factory=SourceSessions, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _made: dict[str, Provider] = field(default_factory=dict, init=False)
     _emulators: dict[str, str] = field(default_factory=dict, init=False)
@@ -118,7 +122,7 @@ class Context:
 
     def work(self) -> Work:
         """Open a working DuckDB that spills beside the database, or elsewhere where that cannot be written."""
-        return Work.open(folder=self._spill())
+        return self._works.open(self._spill())
 
     def _spill(self) -> Path | None:
         """Return the folder to spill to; None, so that DuckDB chooses, while nothing exists beside the database."""
@@ -144,8 +148,13 @@ class Context:
             yield Path(folder)
 
     @contextmanager
-    def source(self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False) -> Iterator[Source]:
-        """Open a session over the input of `file`; with `offline` without any source or database."""
+    def source(
+        self, file: PipelineFile, params: Mapping[str, Any], *, offline: bool = False, reads_only: bool = False
+    ) -> Iterator[Source]:
+        """Open a session over the input of `file`; with `offline` without any source or database.
+
+        `reads_only` says that the block makes nothing in the session, so that it may be used again.
+        """
         reads = self.chain.reads(file)
         with open_source(
             file,
@@ -161,6 +170,7 @@ class Context:
             only_upstream=reads.only_upstream,
             offline=offline,
             look=partial(self._look, file, from_answers=bool(reads.views)),
+            sessions=self._sessions if reads_only else None,
         ) as source:
             yield source
 
@@ -239,7 +249,7 @@ class Context:
             types = self._input_types[file.path]
         elif not types and not (offline and not self.chain.reads(file).only_upstream):
             self.chain.ordered([file])  # in a circle each asks for the columns of the next one without end
-            with self.source(file, {}, offline=offline) as source:
+            with self.source(file, {}, offline=offline, reads_only=True) as source:
                 types = self._input_types[file.path] = {each.name: each.type for each in source.columns()}
         return declared_columns(file, types)
 
@@ -382,5 +392,7 @@ class Context:
         return self.machine.git_commit(self.root)
 
     def close(self) -> None:
-        """Stop the emulators of this call."""
+        """Stop the emulators of this call, and close its working databases and its sessions."""
+        self._works.close()
+        self._sessions.close()
         self._stack.close()

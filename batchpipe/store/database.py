@@ -8,11 +8,10 @@ attached to it, so that one statement can read both the working tables of a run 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,12 +24,12 @@ from batchpipe.common import modes
 from batchpipe.common.errors import DatabaseError, InternalError
 from batchpipe.common.machine import THIS_MACHINE, new_id
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
-from batchpipe.store.disk import disk_error, is_of_storage, storage_error
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
+from batchpipe.store.disk import disk_error, is_of_storage, put, storage_error
+from batchpipe.store.empty_ledger import EmptyLedger
 from batchpipe.store.giving_way import give_way_first, giving_way, want_to_write
 from batchpipe.store.migration import (
     apply_migrations,
-    empty_database,
     empty_image,
     make_anew,
     migrations,
@@ -51,15 +50,13 @@ COPIES_FOR_FIELD = 6
 LEAST_ROWS = 64  # DuckDB joins smaller vectors
 BLOCK_ROWS = 5_000
 VECTOR_ROWS = 2_048  # the rows that DuckDB works on at once
-# The errors of file systems without hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """An open database. `seq` and `now` are the number and the time of the commit that a writing session makes.
 
-    `chance` draws new ids. `empty`: there is no database file yet.
+    `chance` draws new ids. `empty`: there is no database file yet. `reads`: the session cannot write.
     """
 
     work: Work
@@ -67,6 +64,30 @@ class Session:
     now: datetime
     chance: random.Random = THIS_MACHINE.chance
     empty: bool = False
+    reads: bool = False
+
+    @property
+    def blank(self) -> bool:
+        """Return whether nothing was ever committed to the ledger, which this session cannot change."""
+        return self.reads and self.seq == 0
+
+    def knows(self, names: Sequence[str]) -> bool:
+        """Return whether the ledger may have anything of the pipelines called `names`, but the beginnings of runs.
+
+        With a pipeline its evaluations are meant, and with an evaluation its pipeline. What a reading session finds
+        out, later ones at the same commit know. Reads the ledger.
+        """
+        if self.blank or not self.reads:
+            return not self.blank
+        families = tuple(sorted({each.partition(":")[0] for each in names}))
+        asked = (self.seq, families)
+        if asked not in self.work.known:
+            self.work.known.clear()
+            # The first question is answered at the first row of a pipeline that was ever run.
+            known = self.one(query("knows_decisions", names=quote_list(names)))[0]
+            known = known or self.one(query("knows_families", families=quote_list(families)))[0]
+            self.work.known[asked] = bool(known)
+        return self.work.known[asked]
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -142,8 +163,9 @@ class Database:
     def reading(self, work: Work) -> Iterator[Session]:
         """Open a session that cannot write. If there is no database yet, it sees an empty ledger."""
         if not self.path.exists():
-            with _empty_ledger(work, self.clock()) as session:
-                yield session
+            now = self.clock()
+            work.empty_ledger.use(now)
+            yield Session(work=work, seq=0, now=now, empty=True, reads=True)
             return
         if self.gives_way:
             give_way_first(self.folder)
@@ -152,7 +174,7 @@ class Database:
         with self._attached(work, read_only=True):
             way = giving_way(work.connection, self.folder) if self.gives_way else contextlib.nullcontext()
             with way:
-                yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance)
+                yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance, reads=True)
 
     @contextmanager
     def writing(self, work: Work, run_id: str | None) -> Iterator[Session]:
@@ -218,7 +240,7 @@ class Database:
                 make_anew(work.connection, self.clock(), self.chance)
             if self.private_below is not None:
                 modes.settle(part)
-            _put(part, self.path)
+            put(part, self.path)
         except OSError as error:
             raise disk_error(error, self.path) from error
         finally:
@@ -231,6 +253,7 @@ class Database:
         self, work: Work, *, read_only: bool, path: Path | None = None, wants: bool = False
     ) -> Iterator[None]:
         want = self._want if wants or not read_only else None
+        work.empty_ledger.detach()
         with opened_alone(self.path, want):
             attach(
                 work.connection,
@@ -262,8 +285,7 @@ class Database:
 
     def _detach(self, work: Work) -> None:
         try:
-            work.connection.execute("USE memory")
-            work.connection.execute(f"DETACH {CATALOG}")
+            work.connection.execute(f"USE memory; DETACH {CATALOG}")
         except duckdb.Error as error:
             raise storage_error(error, self.path) from error
 
@@ -274,12 +296,23 @@ class Work:
 
     It has one thread: the statements on a batch are short, and to share them among threads costs more than it saves.
     Statements that read fields out of answers run once for each of `parts`, which have different keys.
+    `empty_ledger` stands in for a database that is not there yet. `keep`, called at the end with the work, returns
+    whether it keeps the emptied connection for another one. `known` is what `Session.knows` has found out.
     """
 
     connection: duckdb.DuckDBPyConnection
+    empty_ledger: EmptyLedger
+    keep: Callable[[Work], bool] | None = field(default=None, init=False)
+    known: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict, init=False)
+    _limit_bytes: int = field(default=0, init=False)
     _group_bytes: int = field(default=0, init=False)
     _answer_bytes: int = field(default=0, init=False)
     parts: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        """Make the working tables' schema, with its macros and its limit of memory."""
+        self.connection.execute(sql("ATTACH ':memory:' AS work; {draw_order}", draw_order=query("draw_order")))
+        self.make_room_for_input(0)
 
     @classmethod
     def open(cls, *, folder: Path | None = None) -> Work:
@@ -288,11 +321,7 @@ class Work:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
         if folder is not None:
             connection.execute(f"SET temp_directory = {quote_literal(str(folder))}")
-        connection.execute("ATTACH ':memory:' AS work")
-        connection.execute(query("draw_order"))
-        work = cls(connection=connection)
-        work.make_room_for_input(0)
-        return work
+        return cls(connection=connection, empty_ledger=EmptyLedger(connection=connection, catalog=CATALOG))
 
     def make_room_for_input(self, group_bytes: int) -> None:
         """Raise the memory limit for statements on an input whose largest row group has `group_bytes`.
@@ -330,48 +359,21 @@ class Work:
             self._limit()
 
     def _limit(self, times: int = 1) -> None:
-        limit = MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes
-        limit_memory(self.connection, times * limit)
+        limit = times * (MEMORY_BYTES + COPIES_OF_GROUP * self._group_bytes + self._answer_bytes)
+        if limit != self._limit_bytes:
+            limit_memory(self.connection, limit)
+            self._limit_bytes = limit
 
     def close(self) -> None:
-        """Close the working database, whose tables are then gone."""
-        self.connection.close()
-
-
-def _put(part: Path, path: Path) -> None:
-    """Give the file `part` the name `path`, unless another process has made that file already."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if not path.exists():
-            part.rename(path)
+        """Drop the working tables, and close the database unless it is kept for another work."""
+        if self.keep is None or not self.keep(self):
+            self.empty_ledger.close()
+            self.connection.close()
 
 
 def _last_seq(work: Work) -> int:
     row = work.connection.execute("SELECT coalesce(max(seq), 0) FROM ledger.commits").fetchone()
     return int(row[0]) if row else 0
-
-
-@contextmanager
-def _empty_ledger(work: Work, now: datetime) -> Iterator[Session]:
-    connection = work.connection
-    with empty_database() as path:
-        if path is None:
-            connection.execute(f"ATTACH ':memory:' AS {CATALOG}; USE {CATALOG}")
-        else:
-            connection.execute(f"ATTACH {quote_literal(str(path))} AS {CATALOG} (READ_ONLY); USE {CATALOG}")
-        try:
-            if path is None:
-                apply_migrations(connection, now)
-            yield Session(work=work, seq=0, now=now, empty=True)
-        finally:
-            connection.execute(f"USE memory; DETACH {CATALOG}")
 
 
 def limit_memory(connection: Connection, limit_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Translation of errors about files and disks, DuckDB's and the system's, into DatabaseError with a hint."""
+"""Errors about files and disks, DuckDB's and the system's, as DatabaseError with a hint; a file put in place whole."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _STORAGE_MESSAGE = re.compile(
 _DISK_ERRORS = {
     errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
 }  # fmt: skip
+# The errors of file systems without hard links.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FULL = re.compile("No space left|File too large|Disk quota")
 # The hint of the first pattern that is found in the message of DuckDB or of the system.
 _HINTS = (
@@ -72,3 +74,18 @@ def disk_error(error: OSError, path: Path | None = None) -> DatabaseError:
 def is_of_disk(error: OSError) -> bool:
     """Return whether `error` says that the disk is full or broken, or that we may not write to it."""
     return error.errno in _DISK_ERRORS
+
+
+def put(part: Path, path: Path) -> None:
+    """Give the file `part` the name `path`, unless another process has made that file already."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if not path.exists():
+            part.rename(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -39,17 +38,17 @@ def apply_migrations(
     `chance` draws the id of a new database. Writes `ledger.meta`. Raises DatabaseError for a schema `ledger` that
     batchpipe did not make.
     """
-    for number, text in enumerate(migrations(), start=1):
+    version = schema_version(connection)
+    for number, text in enumerate(migrations()[version:], start=version + 1):
         connection.execute(Sql("BEGIN TRANSACTION"))
         try:
-            if schema_version(connection) < number:
-                _refuse_foreign_ledger(connection, number, path)
-                connection.execute(text)
-                if number == 1:
-                    _set_meta(connection, "database", _drawn_id(chance), now)
-                if number == MARKS_BEGAN:
-                    mark_output_tables(connection)
-                _set_meta(connection, "schema_version", str(number), now)
+            _refuse_foreign_ledger(connection, number, path)
+            connection.execute(text)
+            if number == 1:
+                _set_meta(connection, "database", _drawn_id(chance), now)
+            if number == MARKS_BEGAN:
+                mark_output_tables(connection)
+            _set_meta(connection, "schema_version", str(number), now)
             connection.execute(Sql("COMMIT"))
         except BaseException:
             roll_back(connection)
@@ -67,23 +66,6 @@ def empty_image() -> bytes:
         with duckdb.connect(path, config={"threads": 1}) as connection:
             apply_migrations(connection, THIS_MACHINE.clock())
         return path.read_bytes()
-
-
-@contextmanager
-def empty_database() -> Iterator[Path | None]:
-    """Yield a temporary database file with an empty ledger; None if the machine has no room for temporary files."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="batchpipe-")
-    except OSError:
-        yield None
-        return
-    with folder as name:
-        try:
-            path = Path(name, "empty.duckdb")
-            path.write_bytes(empty_image())
-        except OSError:
-            path = None
-        yield path
 
 
 def make_anew(connection: Connection, now: datetime, chance: random.Random) -> None:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from batchpipe.decide.chunking import ENVELOPE_BYTES, REQUEST_OVERHEAD_BYTES, ChunkLimits, free_size, partition
 from batchpipe.decide.verdict import CheckedOutcome, LadderPolicy, Standing, decide
-from batchpipe.engine.plan.body_fit import fit
+from batchpipe.engine.plan.chunks import fit
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FORMATS = ("json_schema", "tool", "json", "text")

@@ -169,7 +169,10 @@ def fill_ladder(
     session.execute(LADDER)
     if not session.one(Sql("SELECT count(*) FROM work.rendered"))[0]:
         return
-    session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
+    if session.blank:
+        session.execute(query("no_recent_batches"))
+    else:
+        session.execute(query("recent_batches"), {"providers": providers_of(resolved)})
     shown = _past_results(session, resolved)
     votes = _past_votes(session, resolved)
     everything = shown.get(None, {})
@@ -231,6 +234,8 @@ def _past_results(session: Session, resolved: Resolved) -> dict[str | None, dict
 
     Reads the ledger. Writes `work.seen`.
     """
+    if not session.knows(resolved.names):
+        return {}
     fill_recent_results(session, resolved)
     found = session.dictionaries(query("past_results"), {"enough": ENOUGH_RESULTS})
     return {each["settings"]: each for each in found}

@@ -82,6 +82,20 @@ class Spent:
     this_month: Decimal
 
 
+NO_USD = Decimal("0E-15")  # a sum of nothing, as the ledger has it
+NOTHING_SPENT = Spent(ever=NO_USD, by_run=NO_USD, today=NO_USD, this_month=NO_USD)
+NO_LOAD = Load(
+    batches=0,
+    requests=0,
+    max_usd=NO_USD,
+    max_usd_of_run=NO_USD,
+    expected_usd=NO_USD,
+    reserved_usd=NO_USD,
+    reserved_usd_of_run=NO_USD,
+    bounded=0,
+)
+
+
 def add_event(
     session: Session,
     pipeline: str,
@@ -216,6 +230,8 @@ def load(session: Session, names: Sequence[str], run_id: str) -> Load:
 
     Reads the ledger.
     """
+    if session.blank:
+        return NO_LOAD
     return _load(session, quote_list(names), _families(names), run_id)
 
 
@@ -234,6 +250,8 @@ def spent(session: Session, names: Sequence[str], run_id: str) -> Spent:
 
     Reads the ledger.
     """
+    if not session.knows(names):
+        return NOTHING_SPENT
     return _spent(session, _families(names), run_id)
 
 

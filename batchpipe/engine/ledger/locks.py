@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from batchpipe.common import modes
 from batchpipe.common.errors import LockedError
 from batchpipe.store.disk import disk_error
@@ -22,6 +20,8 @@ def pipeline_lock(folder: Path, pipeline: str, now: datetime) -> Iterator[None]:
 
     Raises LockedError at once, with the holder's name, where another process holds the lock.
     """
+    from filelock import FileLock, Timeout  # its import takes longer than a command that only looks
+
     path = folder / f"{pipeline}.lock"
     holder = folder / f"{pipeline}.holder.json"
     try:

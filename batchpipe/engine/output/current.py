@@ -75,4 +75,6 @@ def _keyed(resolved: Resolved, snapshot: Snapshot, table: Sql) -> Sql:
         written = present_key_sql(columns)
         keyed = query("rows_with_stored_keys_of_input", rows=keyed, key=written, input=snapshot.file)
         stored = Sql("coalesce(stored, key)")
-    return sql("(SELECT row_number, _current, md5({stored})::UUID AS key_id FROM {keyed})", stored=stored, keyed=keyed)
+    return sql(
+        "(SELECT row_number, _current, unhex(md5({stored}))::UUID AS key_id FROM {keyed})", stored=stored, keyed=keyed
+    )

@@ -47,6 +47,10 @@ def output_place(session: Session, resolved: Resolved) -> OutputPlace:
     Reads `ledger.meta`. Raises PipelineError for a table or view that is not this pipeline's own.
     """
     schema, name = table_parts(resolved.table)
+    if session.empty:
+        return OutputPlace(
+            schema=schema, name=name, columns=[], comment=None, mark=OutputMark("", resolved.name), views=[]
+        )
     there = query("output_place", schema=folded_sql(Sql("schema_name")), table=folded_sql(Sql("table_name")))
     found = {"schema": folded(schema), "table": folded(name)}
     database, written, comment, columns, views = session.one(there, found)

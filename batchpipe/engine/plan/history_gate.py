@@ -41,10 +41,12 @@ def history_doubt(session: Session, resolved: Resolved) -> Doubt | None:
     Reads `ledger.requests`, `ledger.decisions`, `ledger.prompt_versions`, `ledger.events`.
     """
     file, names = resolved.file, quote_list(resolved.names)
-    known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
+    known, used = False, False
+    if session.knows(resolved.names):
+        known, used = session.one(query("history", pipelines=names), {"prompt_hashes": _prompt_hashes(resolved)})
     if known:
         return None if used or file.pipeline.input.window else Doubt(vanished=())
-    if file.pipeline.renamed_from is False:
+    if file.pipeline.renamed_from is False or session.blank:
         return None
     others = [name for (name,) in session.rows(query("pipelines_not_renamed")) if not is_evaluation(name)]
     beside = file.path.parent.glob("*.toml")

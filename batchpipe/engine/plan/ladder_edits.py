@@ -36,6 +36,8 @@ def ladder_edits(session: Session, resolved: Resolved) -> list[LadderEdit]:
 
     Reads `work.standing_policies`, `work.standing`, `ledger.policies`, `ledger.decisions`, `ledger.requests`.
     """
+    if not session.knows(resolved.names):
+        return []
     names = quote_list(resolved.names)
     today = [each.accept for each in resolved.file.pipeline.models]
     edits = []

@@ -119,6 +119,8 @@ def open_orders(session: Session, resolved: Resolved) -> list[Order]:
 
     Reads `ledger.orders`, `ledger.events`.
     """
+    if not session.knows(resolved.names):
+        return []
     rows = session.rows(query("open_orders", pipelines=quote_list(resolved.names)))
     return [
         make_order(

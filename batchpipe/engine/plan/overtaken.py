@@ -64,6 +64,8 @@ def leave_to_others(session: Session, resolved: Resolved, linked: Sequence[str],
     leaves to them, and they leave to it what it has. `linked` are names that renames link, this one's among them.
     Reads `work.due`, `work.ladder`, `work.prints`, the ledger. Writes `work.asked_elsewhere`, `work.due`.
     """
+    if session.blank:
+        return ""
     elsewhere = [each for each in linked if each not in resolved.names]
     families = linked_names(session, list(_families([*resolved.names, *elsewhere])))
     parts = {"own": quote_list(resolved.names), "families": quote_list(families)}

@@ -12,22 +12,31 @@ from datetime import datetime
 from pathlib import Path
 
 from batchpipe.common.progress import Phase
-from batchpipe.decide.chunking import Chunk, ChunkLimits, partition
+from batchpipe.decide.chunking import Chunk
 from batchpipe.engine.answers.validation import fill_answers, validate_answers, validate_documents
 from batchpipe.engine.cost.estimate import OVERHEAD_TOKENS, Estimate, estimate
 from batchpipe.engine.cost.ladder import PriceBook, fill_ladder
 from batchpipe.engine.local.plan_part import Hints, LocalRows
 from batchpipe.engine.media.figures import media_plan
 from batchpipe.engine.media.shared import find_shared_files
-from batchpipe.engine.plan.body_fit import fit
 from batchpipe.engine.plan.cache_marks import CacheMarks, choose_cache_marks, price_due_requests
+from batchpipe.engine.plan.chunks import cut
 from batchpipe.engine.plan.first_plan import asked_in_realtime, keep_first_look
 from batchpipe.engine.plan.orders import Order, newest_redo
 from batchpipe.engine.plan.overtaken import leave_to_others
 from batchpipe.engine.plan.pilot_sample import HeldBack, fill_pilot_sample
 from batchpipe.engine.plan.plan import DUE_REASONS, FRESH_REASONS, REASONS, Plan, PlanOptions
 from batchpipe.engine.plan.render import render_rows
-from batchpipe.engine.plan.row_comparison import bought_requests, compare_rows
+from batchpipe.engine.plan.row_comparison import (
+    CONTINUES,
+    STAYS,
+    bought_requests,
+    compare_new_rows,
+    compare_rows,
+    fill_nothing_due,
+    is_new,
+    nothing_may_be_due,
+)
 from batchpipe.engine.plan.too_long import too_long
 from batchpipe.engine.resolved.recorded_recipes import older_recipes
 from batchpipe.engine.resolved.resolve import Resolved
@@ -40,22 +49,11 @@ from batchpipe.engine.votes.parts import (
     vote_on_plan,
 )
 from batchpipe.engine.votes.slots import slots
-from batchpipe.providers import RungSettings
 from batchpipe.sql.quoting import Sql, number_sql, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
-# SQL over `work.candidates c`: prompt, input and orders let the last decision stand; the checks may still fail it.
 EVERY_ROW = Sql("")
-STAYS = Sql(
-    "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
-    "AND c.state IN ('accepted', 'kept', 'failed'))"
-)
-# SQL over `work.candidates c`: the row goes on where it is, by a retry or on the next rung.
-CONTINUES = Sql(
-    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
-    "AND (c.rungs >> (greatest(c.rung, 1) - 1)::UINTEGER) & 1 = 1)"
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,14 +84,13 @@ class Planner:
     _started: int = field(default=0, init=False)
     _snapshot: Snapshot = field(init=False)
     _waits: str = field(default="", init=False)
+    _new: bool = field(default=False, init=False)
 
     def plan(self, snapshot: Snapshot, orders: Sequence[Order], options: PlanOptions) -> Plan:
         """Return the rows of `snapshot` by reason and the requests that are due, under `orders`.
 
         A plan has one time, `now`: a pause that ends while it is made is waited for.
-        Reads `work.documents`, `work.validity`.
-        Writes `work.revalidated`, `work.documents_of_revalidated`, `work.documents_of_validity`; and leaves
-        `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
+        Leaves `work.plan`, `work.due`, `work.leading`, `work.to_send` for what records and sends them.
         """
         self.rounds += 1
         self.now, self._snapshot = self.database.clock(), snapshot
@@ -102,17 +99,19 @@ class Planner:
         if self.watch is not None:
             self.watch(Phase(name="comparing"))
         seq = self._compare(snapshot, orders, options)
-        self._validate(query("revalidated"))
-        self._render(snapshot, rendered)
-        self._match(snapshot, orders)
-        self._validate(query("documents_of_validity"))
-        self._give_reasons()
+        if idle := not self._new and self.local is None and nothing_may_be_due(self.work.connection, self.resolved):
+            fill_nothing_due(self.work.connection, self.resolved)
+        elif self._new:
+            self._plan_new(snapshot, rendered)
+        else:
+            self._plan_candidates(snapshot, orders, rendered)
         if self.resolved.panels:
             self._vote(snapshot, orders, seq)
         if options.since is None:
             keep_first_look(self.work.connection)
             self.planned_seq = seq
-        self._fill_due_requests(options)
+        if not idle:
+            self._fill_due_requests(options)
         held = self._hold_back(snapshot, options)
         return self._result(snapshot, rendered, seq, held)
 
@@ -123,14 +122,43 @@ class Planner:
         Writes the tables of `compare_rows`, `work.to_validate`, `work.answers`.
         """
         with self._reading() as session:
+            self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
+            self._new = is_new(session, self.resolved, orders, options)
+            if self._new:
+                compare_new_rows(session, self.resolved, snapshot)
+                return session.seq
             compare_rows(session, self.resolved, snapshot, orders, options)
             fill_part_standings(session, self.resolved)
-            self.cache_marks = choose_cache_marks(session, self.resolved, self.prices)
             self.older_recipes = older_recipes(session, self.resolved)
             session.execute(query("to_validate", stays=STAYS, **self._validated_inputs(snapshot)))
             fill_answers(session, Sql("work.to_validate"))
             fill_known_votes(session, self.resolved)
             return session.seq
+
+    def _plan_candidates(self, snapshot: Snapshot, orders: Sequence[Order], rendered: Path) -> None:
+        """Say why each candidate is due or not, after its request is rendered and stored answers are validated.
+
+        Reads `work.documents`, `work.validity`.
+        Writes `work.revalidated`, `work.documents_of_revalidated`, `work.documents_of_validity`, `work.plan`, and what
+        the phases write.
+        """
+        self._validate(query("revalidated"))
+        self._render(snapshot, rendered)
+        self._match(snapshot, orders)
+        self._validate(query("documents_of_validity"))
+        self._give_reasons()
+
+    def _plan_new(self, snapshot: Snapshot, rendered: Path) -> None:
+        """Plan every row of a pipeline that the ledger does not know: there are no answers to look for.
+
+        Writes `work.plan`, `work.ladder`, `work.rendered`, `work.documents_of_revalidated`,
+        `work.documents_of_validity`. Drops `work.candidates`.
+        """
+        self._render(snapshot, rendered)
+        with self._reading() as session:
+            self._fill_ladder(session)
+        self.work.connection.execute(query("nothing_validated"))
+        self.work.connection.execute(query("plan_of_new"))
 
     def _validate(self, kept: str) -> None:
         """Validate the answers of `work.to_validate` under today's policy; the statement `kept` keeps what came of it.
@@ -148,7 +176,8 @@ class Planner:
         Reads `work.candidates`, `work.revalidated`, `work.tries`, `work.next_rungs`.
         Writes `work.to_render`, `work.rendered`, and where older recipes have made fingerprints `work.prints`.
         """
-        self.work.connection.execute(query("to_render", stays=STAYS, continues=CONTINUES))
+        parts = {} if self._new else {"stays": STAYS, "continues": CONTINUES}
+        self.work.connection.execute(query("to_render_of_new" if self._new else "to_render", **parts))
         given = self.cache_marks, self.older_recipes, self.hints, self.watch
         render_rows(self.work.connection, self.resolved, snapshot, rendered, *given)
 
@@ -216,9 +245,12 @@ class Planner:
             self.local.choose(self.work, holds=options.sample is not None and chosen is not EVERY_ROW)
         with self._reading() as session:
             self._waits = leave_to_others(session, self.resolved, self.linked, by_every_recipe=bool(self.older_recipes))
-            asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
-            each = slots(self.resolved, "shared_requests")
-            session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
+            if self._new and is_new(session, self.resolved):
+                session.execute(query("shared_among_due"))
+            else:
+                asked = query("asked_by_every_recipe" if self.older_recipes else "asked_by_one_recipe")
+                each = slots(self.resolved, "shared_requests")
+                session.execute(query("shared_requests", pipelines=self._pipelines, asked=asked, **each))
         self.work.connection.execute(query("leading", **slots(self.resolved, "leading")))
         self.work.connection.execute(query("number_requests", **slots(self.resolved, "number_requests")))
         if self.resolved.templates.media:
@@ -261,8 +293,12 @@ class Planner:
         `work.ladder`.
         """
         session, chunks = self._session(seq), self.chunks_from(0)
-        rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts")))
-        known, vanished, appeared, removed = session.one(query("vanished"))
+        if self._new:
+            rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts_of_new")))
+            known, vanished, appeared, removed = 0, 0, sum(rows_by_reason.values()), 0
+        else:
+            rows_by_reason = dict.fromkeys(REASONS, 0) | dict(session.rows(query("reason_counts")))
+            known, vanished, appeared, removed = session.one(query("vanished"))
         requests, followers = session.one(
             Sql("SELECT count(*) FILTER (leads), count(*) FILTER (in_flight_custom_id IS NOT NULL) FROM work.leading")
         )
@@ -275,7 +311,7 @@ class Planner:
             appeared=appeared,
             requests=requests,
             followers=followers,
-            deferred_until=session.one(query("deferred_until"), {"now": session.now})[0],
+            deferred_until=None if self._new else session.one(query("deferred_until"), {"now": session.now})[0],
             chunks=chunks,
             estimate=self._estimate(chunks, once=held is not None),
             held=held,
@@ -315,32 +351,7 @@ class Planner:
 
         Reads `work.to_send`.
         """
-
-        def fit_from(place: int, most: int, most_bytes: int) -> tuple[int, int]:
-            """Return how many requests fit one body, and its bytes; `place` counts from `start`."""
-            return fit(self.work.connection, start + place, most, most_bytes, limits.max_token_bytes)
-
-        found: list[Chunk] = []
-        for limits, stop in self._limits_of_ranges():
-            if stop > start:
-                found += [
-                    replace(each, start=start + each.start) for each in partition(fit_from, limits, total=stop - start)
-                ]
-                start = stop
-        return tuple(found)
-
-    def _limits_of_ranges(self) -> list[tuple[ChunkLimits, int]]:
-        """Return the limits of the due requests, each up to a number; they differ where rungs have other providers.
-
-        Reads `work.to_send`.
-        """
-        by_rung = [self.limits(rung) for rung in self.resolved.rungs]
-        if all(each == by_rung[0] for each in by_rung):
-            return [(by_rung[0], self._count("SELECT count(*) FROM work.to_send"))]
-        stops = self.work.connection.execute(
-            "SELECT rung, max(number) + 1 AS stop FROM work.to_send GROUP BY rung ORDER BY stop"
-        ).fetchall()
-        return [(by_rung[rung - 1], stop) for rung, stop in stops]
+        return cut(self.work.connection, self.resolved, start)
 
     def forget(self) -> None:
         """Drop the tables that the last plan was made of. Its requests can still be sent, but not estimated anew.
@@ -364,17 +375,6 @@ class Planner:
             # work.sends: One row is a due key, with the number of requests that were ever prepared for it.
             sends = query("sends", pipelines=self._pipelines)
             session.execute(sql("CREATE OR REPLACE TABLE work.sends AS {sends}", sends=sends))
-
-    def limits(self, rung: RungSettings) -> ChunkLimits:
-        """Return the pipeline's limits of a chunk of a rung, within its provider's own."""
-        chunking, limits = self.resolved.file.pipeline.chunking, self.resolved.provider_of(rung).batch_limits
-        return ChunkLimits(
-            max_requests=min(chunking.max_requests, limits.max_requests),
-            max_bytes=min(chunking.max_bytes, limits.max_bytes),
-            max_in_flight=chunking.max_in_flight,
-            differ=limits.create == "blind",
-            max_token_bytes=limits.max_token_bytes,
-        )
 
     @property
     def _pipelines(self) -> Sql:

@@ -89,7 +89,7 @@ def render_rows(
         "CREATE OR REPLACE TABLE work.rendered AS "
         "SELECT t.key_id, position, t.continues, f.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
         "CASE WHEN f.next_rung <> t.next_rung THEN t.next_rung END AS too_long_for, "
-        f"md5(f.fingerprint)::UUID AS fingerprint, f.bytes, f.line_bytes, {group} AS request_group "
+        f"unhex(md5(f.fingerprint))::UUID AS fingerprint, f.bytes, f.line_bytes, {group} AS request_group "
         f"FROM {rendered} f "
         f"JOIN work.to_render t USING (position, continues) {join}"
     )

@@ -1,6 +1,7 @@
 """Comparing the rows of the input with the ledger: what can be said of each row before anything is rendered.
 
-`compare_rows` goes through phases, each a function. Its docstring says which working tables it reads and writes.
+`compare_rows` goes through phases, each a function. Its docstring says which working tables it reads and writes. Where
+the ledger knows nothing of the pipeline, `compare_new_rows` makes the tables that later steps read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import timedelta
 import duckdb
 
 from batchpipe.decide.fingerprint import RECIPES
-from batchpipe.engine.cost.ladder import fill_rung_settings
+from batchpipe.engine.cost.ladder import LADDER, fill_rung_settings
 from batchpipe.engine.ledger.events import CALL_SECONDS, standing_reviews
 from batchpipe.engine.plan.orders import Order, fill_keep, fill_redo, order_condition, output_relation
 from batchpipe.engine.plan.plan import PlanOptions
@@ -20,10 +21,24 @@ from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.recorded_recipes import judge_hashes_by_every_recipe, versions_by_every_recipe
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, input_hash_sql, recorded_hash_sql
+from batchpipe.engine.votes.slots import slots
 from batchpipe.pipeline.evaluations import BOUGHT, EVALUATION, SEPARATOR
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
+
+EVERYTHING = PlanOptions()
+# SQL over `work.candidates c`: prompt, input and orders let the last decision stand; the checks may still fail it.
+STAYS = Sql(
+    "(c.known AND c.same_input AND (c.same_version OR c.same_visible) AND c.redo IS NULL AND NOT c.never_sent "
+    "AND c.state IN ('accepted', 'kept', 'failed'))"
+)
+# SQL over `work.candidates c`: the row goes on where it is, by a retry or on the next rung.
+CONTINUES = Sql(
+    "(c.known AND c.redo IS NULL AND c.state IN ('retry', 'escalated') "
+    "AND (c.rungs >> (greatest(c.rung, 1) - 1)::UINTEGER) & 1 = 1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,50 @@ def compare_rows(
     _fill_candidates(session, resolved, snapshot)
     _fill_next_rungs(session, resolved.height)
     fill_keep(session, resolved, snapshot, orders)
+
+
+def is_new(
+    session: Session, resolved: Resolved, orders: Sequence[Order] = (), options: PlanOptions = EVERYTHING
+) -> bool:
+    """Return whether nothing in the ledger, no order and no option bears on any row: each is planned alike.
+
+    Reads the ledger.
+    """
+    if orders or resolved.panels or (options.where, options.unanswered, options.since) != (None, None, None):
+        return False
+    return not session.knows(resolved.names)
+
+
+def compare_new_rows(session: Session, resolved: Resolved, snapshot: Snapshot) -> None:
+    """Take every row of `snapshot` as one that may be due.
+
+    Writes what `compare_rows` writes for later steps: `work.standing`, `work.standing_policies`, `work.pending`,
+    `work.redo`, `work.input`, `work.all_keys`, `work.compared`, `work.candidates`, `work.next_rungs`.
+    """
+    session.execute(query("nothing_stands"))
+    hashed = sql("{hash} AS input_hash", hash=input_hash_sql(resolved.hash_columns, resolved.policy_recipe))
+    session.execute(query("input", hashes=hashed, snapshot=snapshot.relation))
+    session.execute(Sql("CREATE OR REPLACE TABLE work.all_keys AS SELECT key_id, selected FROM work.input"))
+    session.execute(query("candidates_of_new", **_usable_rungs(resolved, snapshot)))
+    _fill_next_rungs(session, resolved.height)
+
+
+def nothing_may_be_due(connection: Connection, resolved: Resolved) -> bool:
+    """Return whether no row of a pipeline without panels and files is a candidate. Reads `work.candidates`."""
+    plain = not (resolved.panels or resolved.templates.media)
+    return plain and connection.execute(Sql("SELECT 1 FROM work.candidates LIMIT 1")).fetchone() is None
+
+
+def fill_nothing_due(connection: Connection, resolved: Resolved) -> None:
+    """Make the tables of a plan without candidates, which are empty.
+
+    Writes `work.documents_of_revalidated`, `work.documents_of_validity`, `work.ladder`, `work.rendered`, `work.plan`,
+    `work.due`, `work.shared`, `work.leading`, `work.to_send`. Drops `work.candidates`.
+    """
+    connection.execute(query("nothing_validated"))
+    connection.execute(query("nothing_due"))
+    connection.execute(query("leading", **slots(resolved, "leading")))
+    connection.execute(LADDER)
 
 
 def fill_standing(session: Session, resolved: Resolved) -> None:
@@ -233,10 +292,14 @@ def _fill_candidates(session: Session, resolved: Resolved, snapshot: Snapshot) -
 
     Reads `work.compared`, `ledger.decisions`, `ledger.results`.
     """
-    masks = rungs_sql(resolved.whens)
+    session.execute(query("candidates", pipelines=quote_list(resolved.names), **_usable_rungs(resolved, snapshot)))
+
+
+def _usable_rungs(resolved: Resolved, snapshot: Snapshot) -> dict[str, Sql]:
+    """Return SQL for the rungs that a candidate may use, and for the join that gives what `when` reads."""
     used = {name for when in resolved.whens if when for name in when.inputs}
     join = sql("JOIN {typed} s2 ON s2.position = c.position", typed=snapshot.typed(used)) if used else Sql("")
-    session.execute(query("candidates", pipelines=quote_list(resolved.names), rungs=masks, snapshot_join=join))
+    return {"rungs": rungs_sql(resolved.whens), "snapshot_join": join}
 
 
 def _fill_next_rungs(session: Session, rungs: int) -> None:

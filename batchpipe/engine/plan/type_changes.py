@@ -31,6 +31,8 @@ def type_changes(session: Session, resolved: Resolved, plan: Plan) -> list[TypeC
 
     Reads `work.standing`, `work.standing_policies`, `work.plan`, `ledger.policies`.
     """
+    if not session.knows(resolved.names):
+        return []
     columns = {each.name: each.type for each in (*resolved.key_columns, *resolved.hash_columns)}
     key = [each.name for each in resolved.key_columns]
     pipelines = quote_list(resolved.names)

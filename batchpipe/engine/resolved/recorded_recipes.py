@@ -30,6 +30,8 @@ def under_recorded_recipes(session: Session, resolved: Resolved) -> Resolved:
 
     A new version and a new policy stay as they are. Reads `ledger.prompt_versions`, `ledger.policies`.
     """
+    if session.blank:
+        return resolved
     width = len(resolved.key_columns)
     resolved = replace(resolved, key_types=tuple(recorded_key_types(session, resolved.names, width)))
     pipelines = quote_list(resolved.names)
@@ -100,7 +102,7 @@ def recorded_key_types(session: Session, names: Sequence[str], width: int) -> li
 
     The types are None where they were not recorded. Reads `ledger.policies`.
     """
-    found = session.rows(query("recorded_keys", pipelines=quote_list(names)))
+    found = session.rows(query("recorded_keys", pipelines=quote_list(names))) if session.knows(names) else []
     return [
         (tuple(types) if types else None, recipe)
         for types, recipe in found

@@ -53,6 +53,9 @@ class PilotState:
         )
 
 
+NOT_BEGUN = (False, 0, 0)
+
+
 def pilot_state(
     session: Session, resolved: Resolved, asked_rows: int | None = None, *, emulator: bool = False
 ) -> PilotState | None:
@@ -65,14 +68,16 @@ def pilot_state(
     in use already.
     """
     names, version = quote_list(resolved.names), {"prompt_version": resolved.version.prompt_version}
-    approved, sent, in_flight = session.one(query("pilot_standing", pipelines=names), version)
+    known = session.knows(resolved.names)
+    standing = session.one(query("pilot_standing", pipelines=names), version) if known else NOT_BEGUN
+    approved, sent, in_flight = standing
     pilot = None if emulator and asked_rows is None else resolved.file.pipeline.pilot
     if asked_rows is not None:
         pilot = (pilot or Pilot()).model_copy(update={"rows": asked_rows})
     if pilot is None and not sent:
         return None
     pilot = pilot or Pilot(rows=sent)
-    in_use = not sent and session.one(query("rows_in_use", pipelines=names), version)[0] >= pilot.rows
+    in_use = known and not sent and session.one(query("rows_in_use", pipelines=names), version)[0] >= pilot.rows
     if asked_rows is not None and (approved or in_use):
         why = "was approved already" if approved else f"has answered {pilot.rows:,} rows or more already"
         hint = f"To send a few rows only: batchpipe run {resolved.name} --limit {asked_rows}"

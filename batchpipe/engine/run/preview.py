@@ -164,7 +164,7 @@ def _read_input(
 ) -> tuple[Resolved, Snapshot, EarlierPrompt | None]:
     """Resolve the pipeline under the version that is asked about, and read the input into a snapshot."""
     providers = context.providers
-    with context.source(file, options.params) as source:
+    with context.source(file, options.params, reads_only=True) as source:
         if named.after is None:
             resolved = context.resolve(file, source)
         else:

@@ -127,12 +127,14 @@ def recorded_hash_sql(columns: Sequence[InputColumn], types: Sequence[str], reci
 
 def hash_of_texts_sql(texts: Iterable[Sql]) -> Sql:
     """Return SQL for the identity of a JSON list of `texts`, each of them SQL."""
-    return sql("md5(json_array({texts})::VARCHAR)::UUID", texts=joined(", ", texts))
+    return sql("unhex(md5(json_array({texts})::VARCHAR))::UUID", texts=joined(", ", texts))
 
 
 # Row groups are small, because a reader holds a whole row group, and texts may be long.
 GROUP_ROWS = 8_192
 # Version 2 of the format stores differences of numbers: they are read in half the time.
+# Compressed at most twentyfold, its rows fit into memory anyway.
+SMALL_BYTES = 100_000
 SNAPSHOT_FORMAT = f"FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {GROUP_ROWS}"
 
 
@@ -171,7 +173,11 @@ class Snapshot:
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
     def largest_group_bytes(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """Return the uncompressed bytes of the largest row group of the file."""
+        """Return the uncompressed bytes of the largest row group of the file; 0 for a file so small that all of it
+        fits.
+        """
+        if self.path.stat().st_size < SMALL_BYTES:
+            return 0
         row = connection.execute(
             "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
             "FROM parquet_metadata($path) GROUP BY row_group_id)",

@@ -21,19 +21,15 @@ from batchpipe.engine.source.databases import SourceDatabases, aliases_of
 from batchpipe.engine.source.declared import column_problems, declared_types, hold_to, refuse_doubled, undeclared
 from batchpipe.engine.source.files import MediaLook
 from batchpipe.engine.source.keys import check_keys
+from batchpipe.engine.source.sessions import SourceSessions
 from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snapshot, input_column
 from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
 from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
-from batchpipe.sql.interrupting import stop_at_interrupt
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
-from batchpipe.store.database import limit_memory
 from batchpipe.store.disk import disk_is_full, storage_error
 from batchpipe.store.opening import attach, opening
-
-# The memory for reading the input. Where it is too little, the input is read again without this limit.
-MEMORY_BYTES = 370_000_000
 
 
 class Inputs(Protocol):
@@ -68,9 +64,14 @@ class Source:
         self.connection = connection
         self.unread: list[Problem] = []
         self._offline, self._only_upstream = offline, only_upstream
-        self._upstream = UpstreamViews(connection=connection, tables=upstream) if upstream else None
+        self._upstream = (
+            UpstreamViews(connection=connection, tables=upstream, all_rows=_may_call(file, "all_rows"))
+            if upstream
+            else None
+        )
         self._databases = databases
         self._attached = False
+        self._changed = False
         self._aliases: list[str] = []
         self._shown: list[str] = []
         self._held: list[threading.RLock] = []
@@ -143,6 +144,7 @@ class Source:
         modes.settle(path)
         snapshot = Snapshot(path=path, columns=columns, key_columns=self.file.pipeline.input.key, rows=0)
         if look is not None:
+            self._changed = True
             with self.without_databases() if self._attached else nullcontext():
                 look.fill(self.connection, snapshot, content_columns(columns))
         return replace(snapshot, rows=check_keys(self.file, self.connection, snapshot))
@@ -207,6 +209,10 @@ class Source:
         self.attach_databases()
         self.connection.execute(f"SET search_path = {quote_literal(searched)}")
 
+    def is_as_new(self) -> bool:
+        """Return whether nothing stays in the session once its databases are released."""
+        return not (self.file.pipeline.input.setup or self._changed)
+
     def close(self) -> None:
         """Close the session and let go of the project's databases."""
         self.connection.close()
@@ -217,6 +223,7 @@ class Source:
         """Make an empty view in place of the output table, so that the input may read the table before a run has made
         it.
         """
+        self._changed = True
         pipeline = self.file.pipeline
         schema, _, name = (pipeline.output.table or pipeline.name).rpartition(".")
         columns = dict.fromkeys(
@@ -263,6 +270,7 @@ class Source:
         try:
             cursor = self.connection.execute(statement, params)
         except duckdb.OutOfMemoryException:
+            self._changed = True
             # The user's files may have long texts in large row groups: DuckDB's own limit is then usually enough.
             self.connection.execute("RESET memory_limit")
             cursor = self.connection.execute(statement, params)
@@ -319,6 +327,7 @@ def open_source(
     only_upstream: bool = False,
     offline: bool = False,
     look: Callable[[Path], MediaLook] | None = None,
+    sessions: SourceSessions | None = None,
 ) -> Iterator[Source]:
     """Open a session over the input: `setup` has run, relative paths start at the project root, times are UTC.
 
@@ -326,16 +335,9 @@ def open_source(
     reads nothing else, so that its columns are known without a source too.
     `look` makes what looks at the files that the input names; it gets the path of the snapshot.
     With `offline` no source is opened: `setup` does not run, and the declared columns stand for the query's columns.
+    `sessions` keeps the session for the next input, where the block only reads columns and rows.
     """
-    connection = duckdb.connect(":memory:")
-    stop_at_interrupt(connection)
-    connection.execute("SET TimeZone = 'UTC'")
-    if "," not in str(file.root):  # DuckDB splits this setting at commas; the command line is in the root anyway
-        connection.execute(f"SET file_search_path = {quote_literal(str(file.root))}")
-    limit_memory(connection, MEMORY_BYTES)
-    connection.execute("SET enable_external_file_cache = false")  # it is read once
-    if spill is not None:
-        connection.execute(f"SET temp_directory = {quote_literal(str(spill))}")
+    connection = (sessions or SourceSessions()).open(file.root, spill)
     try:
         source = Source(
             file, connection, databases, params, upstream=upstream, only_upstream=only_upstream, offline=offline
@@ -349,8 +351,20 @@ def open_source(
             offer_macros(connection, *file.pipeline.input.setup)
             run_steps(connection, steps_of(file, file.pipeline.input.setup, "[input] setup", environment), file.root)
         yield source
-    finally:
+        if sessions is not None and source.is_as_new():
+            source.release_databases()
+            sessions.keep(file.root, spill, connection)
+            return
+    except BaseException:
         source.close()
+        raise
+    source.close()
+
+
+def _may_call(file: PipelineFile, macro: str) -> bool:
+    """Return whether some SQL of the file may call `macro`."""
+    given = file.pipeline.input
+    return bool(given.setup) or macro in f"{file.query} {file.pipeline.model_dump_json()}".casefold()
 
 
 def _input_query(file: PipelineFile) -> str:

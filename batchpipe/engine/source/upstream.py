@@ -59,13 +59,15 @@ class UpstreamViews:
     """The views of a session over upstream tables.
 
     `aliases` are the names by which SQL may call the project's databases, the one that is searched first before the
-    other.
+    other. `all_rows` says whether some SQL may call `all_rows()`.
     """
 
     connection: duckdb.DuckDBPyConnection
     tables: Sequence[UpstreamTable]
     aliases: list[str] = field(default_factory=list)
+    all_rows: bool = True
     declared: bool = False
+    _there: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict, init=False)
     _made: list[str] = field(default_factory=list, init=False)
 
     def hidden(self, alias: str) -> str:
@@ -75,16 +77,21 @@ class UpstreamViews:
     def show(self) -> None:
         """Make the views over what is attached: of upstream tables the current rows, of all other tables all."""
         run = self.connection.execute
+        shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
         for alias in self.aliases:
             run(f"ATTACH ':memory:' AS {quote_identifier(alias)}")
-            shown = {folded(f"{schema}.{name}") for schema, name in map(_two_parts, self.tables)}
-            for schema, name in self._there(alias):
-                if folded(f"{schema}.{name}") not in shown:
+            there = run(query("tables_of_database"), {"database": self.hidden(alias)}).fetchall()
+            self._there[alias] = {folded(f"{schema}.{name}"): (schema, name) for schema, name in there}
+            for known, (schema, name) in self._there[alias].items():
+                if known not in shown:
                     rows = _dotted(self.hidden(alias), schema, name)
                     self._view(_dotted(alias, schema, name), schema, alias, sql("SELECT * FROM {rows}", rows=rows))
-        run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
+        if self.all_rows:
+            run(f"CREATE SCHEMA IF NOT EXISTS memory.{quote_identifier(ALL)}")
         for each in self.tables:
             self._show_table(each)
+        if not self.all_rows:
+            return
         written = sql("translate({name}, '\"', '')", name=folded_sql(Sql("written")))
         place = sql("{schema} || {written} || '\"'", schema=quote_literal(f'memory."{ALL}"."'), written=written)
         run(f"CREATE OR REPLACE MACRO memory.main.all_rows(written) AS TABLE SELECT * FROM query_table({place})")
@@ -112,7 +119,7 @@ class UpstreamViews:
     def _show_table(self, table: UpstreamTable) -> None:
         """Make the views of one upstream table, under each name that SQL may write, and the one of all its rows."""
         schema, name = _two_parts(table)
-        places = [alias for alias in self.aliases if self._has(alias, schema, name)]
+        places = [alias for alias in self.aliases if folded(f"{schema}.{name}") in self._there[alias]]
         rows = self._rows(table, places[0] if places else None)
         current = sql("SELECT * FROM ({rows}) WHERE _current", rows=rows)
         everywhere = Sql("main") if schema == "main" else quote_identifier(schema)
@@ -121,6 +128,8 @@ class UpstreamViews:
         )
         for alias in self.aliases:
             self._view(_dotted(alias, schema, name), schema, alias, current)
+        if not self.all_rows:
+            return
         before = ["", *(f"{alias}." for alias in self.aliases)]
         for written in (each + way for each in before for way in _ways(schema, name)):
             self._view(_dotted("memory", ALL, folded(written)), ALL, "memory", rows)
@@ -147,18 +156,10 @@ class UpstreamViews:
             return sql("SELECT {columns} WHERE false", columns=joined(", ", missing))
         return sql("SELECT {columns} FROM {there}", columns=joined(", ", [Sql("*"), *missing]), there=there)
 
-    def _there(self, alias: str) -> Sequence[tuple[str, str]]:
-        """Return the schema and the name of each table and view of a database."""
-        rows = self.connection.execute(query("tables_of_database"), {"database": self.hidden(alias)}).fetchall()
-        return [(row[0], row[1]) for row in rows]
-
-    def _has(self, alias: str, schema: str, name: str) -> bool:
-        wanted = folded(f"{schema}.{name}")
-        return any(folded(f"{each}.{table}") == wanted for each, table in self._there(alias))
-
     def _view(self, view: Sql, schema: str, catalog: str, rows: Sql) -> None:
-        of = sql("{catalog}.{schema}", catalog=quote_identifier(catalog), schema=quote_identifier(schema))
-        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {of}")
+        if schema not in ("main", ALL):  # these are there
+            of = sql("{catalog}.{schema}", catalog=quote_identifier(catalog), schema=quote_identifier(schema))
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {of}")
         self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS {rows}")
         if catalog == "memory":
             self._made.append(view)

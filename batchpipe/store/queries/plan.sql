@@ -80,9 +80,10 @@ JOIN ledger.policies p USING (policy_hash)
 WHERE p.pipeline IN ({pipelines})
 
 -- name: input
+-- `unhex` makes the cast to UUID cheap: it is done for every row.
 -- work.input: One row is a row of the input, with its key and the hashes of its input.
 CREATE OR REPLACE TABLE work.input AS
-SELECT position, key, md5(key)::UUID AS key_id, {hashes}, true AS selected
+SELECT position, key, unhex(md5(key))::UUID AS key_id, {hashes}, true AS selected
 FROM {snapshot}
 
 -- name: pending
@@ -529,7 +530,7 @@ SELECT
             l.settings, coalesce(f.max_tokens, l.max_tokens)::VARCHAR, f.feedback_answer, f.feedback_error, f.request_group
         ])::VARCHAR)::UUID
     END AS asked,
-    md5(concat(d.fingerprint, ' ', asked))::UUID AS request_hash
+    unhex(md5(concat(d.fingerprint, ' ', asked)))::UUID AS request_hash
 FROM (
     SELECT *, reason IN ('retry', 'escalated') AND coalesce(may_continue, false) AS continues, continues AND NOT goes_up AS resumes
     FROM work.plan
