@@ -183,18 +183,19 @@ WHERE e.state = 'accepted'
 
 -- name: evaluated_costs
 -- All attempts that led to an answer, at the batch price; those of `try`, which cost more, too. Of rows that share a
--- request the first has its cost.
+-- request the first has its cost. The answer of a member of a panel has its own attempts, and not those of the others.
 -- work.evaluated_costs: One row is an answer to a gold row, with what all its attempts cost.
 CREATE OR REPLACE TABLE work.evaluated_costs AS
 WITH asked AS (
-    SELECT DISTINCT a.custom_id, q.pipeline, q.key_id, q.started, q.rung
+    SELECT DISTINCT a.custom_id, q.pipeline, q.key_id, q.started, q.rung, q.part,
+        CASE WHEN q.part <> '' THEN q.settings ELSE '' END AS member
     FROM ledger.requests q
     JOIN (SELECT DISTINCT custom_id FROM work.evaluated) a USING (custom_id)
     WHERE q.leads
 ),
 results AS (
     SELECT * FROM ledger.results WHERE NOT judged_again AND custom_id IN (
-        SELECT q.custom_id FROM ledger.requests q JOIN asked a USING (pipeline, key_id, started, rung) WHERE q.leads
+        SELECT q.custom_id FROM ledger.requests q JOIN asked a USING (pipeline, key_id, started, rung, part) WHERE q.leads
     )
 ),
 tried AS (
@@ -220,7 +221,7 @@ priced AS (
     SELECT a.custom_id, sum(r.cost_usd)::DECIMAL(38, 15) AS cost_usd, bool_or(r.cost_usd IS NULL) AS unpriced
     FROM asked a
     JOIN ledger.requests q ON q.pipeline = a.pipeline AND q.key_id = a.key_id AND q.started = a.started
-        AND q.rung = a.rung AND q.leads
+        AND q.rung = a.rung AND q.part = a.part AND a.member IN ('', q.settings) AND q.leads
     JOIN charged r ON r.custom_id = q.custom_id
     GROUP BY a.custom_id
 )

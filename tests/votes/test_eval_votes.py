@@ -1,0 +1,88 @@
+"""Tests of evaluations of rungs that vote: tuned by the agreement, each member by its own cost, against a version."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from commandline import CommandLine
+from desks import HEAD, PANEL, TOP, Desk
+from projects import numbered
+
+# What the members after the first one say to each kind of text, and the true label. The first one says `bug`.
+SAID = {
+    "split": ({"gpt-6-luna": "other", "gemini-3.8-flash": "billing"}, "other"),
+    "half": ({"gpt-6-luna": "other", "gemini-3.8-flash": "bug"}, "other"),
+    "clear": ({"gpt-6-luna": "bug", "gemini-3.8-flash": "bug"}, "bug"),
+}
+KINDS = ("clear", "half", "split", "clear", "clear", "half", "clear", "clear")
+GOLD = """
+[eval]
+gold = "SELECT id, truth FROM read_csv('gold.csv', types = {'id': 'BIGINT'})"
+expect = { label = "truth" }
+"""
+ROWS = 80
+
+
+@pytest.fixture
+def call(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    monkeypatch.chdir(desk.root)
+    for name, value in {**desk.environment, "BATCHPIPE_POLL_INTERVAL": "0.02"}.items():
+        monkeypatch.setenv(name, value)
+    desk.answer_lines(
+        [
+            {"model": model, "match": kind, "output": {"label": label, "score": 0.5}}
+            for kind, (said, truth) in SAID.items()
+            for model, label in {"claude-haiku-4-5": "bug", "claude-opus-4-8": truth, **said}.items()
+        ]
+    )
+    for name in ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+        monkeypatch.setenv(name, desk.environment[name])
+    kinds = [KINDS[n % len(KINDS)] for n in range(ROWS)]
+    desk.rows([{**each, "body": f"{kind} {each['id']}"} for each, kind in zip(numbered(ROWS), kinds, strict=True)])
+    gold = [f"{number},{SAID[kind][1]}" for number, kind in enumerate(kinds, start=1)]
+    (desk.root / "gold.csv").write_text("\n".join(["id,truth", *gold]) + "\n", encoding="utf-8")
+    return CommandLine(monkeypatch=monkeypatch, capsys=capsys)
+
+
+def test_the_agreement_is_tuned_and_each_member_has_its_own_cost(desk: Desk, call: CommandLine) -> None:
+    desk.pipeline(HEAD + PANEL + TOP + GOLD)
+    assert call("eval", "demo").code == 0
+    found: dict[str, Any] = call("eval", "demo", "--tune", "--json").value
+    paid = dict(
+        desk.sql(
+            "SELECT q.model, sum(r.cost_usd) FROM ledger.results r JOIN ledger.requests q USING (chunk_id, custom_id) "
+            "WHERE q.leads GROUP BY q.model"
+        )
+    )
+    models = {each["model"].rpartition(":")[2]: each for each in found["models"]}
+    for name in ("claude-haiku-4-5", "gpt-6-luna", "gemini-3.8-flash"):
+        assert Decimal(models[name]["cost_usd"]) == paid[name]
+    members = sum(paid[name] for name in ("claude-haiku-4-5", "gpt-6-luna", "gemini-3.8-flash"))
+    assert Decimal(models["panel of 3"]["cost_usd"]) == members
+    # Only a vote without a dissenting voice is right often enough.
+    assert [each["accept"] for each in found["tuned"]] == ["_agreement >= 1.0", None]
+    assert len(desk.sql("SELECT DISTINCT model FROM ledger.requests")) == 4
+
+    # All answers are stored: the run takes them, and pays for nothing.
+    sent = desk.requests_sent()
+    assert call("run", "demo", "--yes").code == 0
+    assert desk.requests_sent() == sent
+
+    # Another prompt is held against the first one: each member is asked anew.
+    desk.pipeline((HEAD + PANEL + TOP + GOLD).replace("{{ body }}", "{{ body }}!"))
+    against = call("eval", "demo", "--against", "v1", "--json").value["against"]
+    assert (against["version"].partition(" ")[0], against["accuracy"]) == ("v1", Decimal("0.75"))
+    assert desk.requests_sent() == sent + 3 * ROWS + ROWS // len(KINDS)
+
+
+def test_a_key_that_is_missing_is_named_before_any_model_is_asked(
+    desk: Desk, call: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.pipeline(HEAD + PANEL + TOP + GOLD)
+    monkeypatch.delenv("GEMINI_API_KEY")
+    for options in (("--models", "all"), ()):
+        ended = call("eval", "demo", *options)
+        assert (ended.code, "GEMINI_API_KEY" in ended.talk) == (3, True), ended.talk
+    assert desk.requests_sent() == 0
