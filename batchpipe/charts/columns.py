@@ -11,7 +11,7 @@ from batchpipe.charts.scales import Scale, linear
 WIDTH, HEIGHT = 620, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 30
 LABEL_WIDTH, WIDEST = 58, 48
-LETTER_WIDTH, LINE, LONGEST_NAME = 6.8, 18, 40  # of the legend
+LETTER_WIDTH, LINE, LONGEST_NAME = 8.5, 18, 40  # of the legend
 PARTS = ("blue", "purple", "amber", "green", "pink", "grey")
 
 

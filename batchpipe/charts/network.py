@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchpipe.charts.chart import Chart, box, escaped, text
 
-LETTER, HEIGHT, ACROSS, DOWN, MARGIN = 8, 48, 64, 20, 12
+LETTER, HEIGHT, ACROSS, DOWN, MARGIN = 9.5, 48, 64, 20, 12
 HEAD = 7
 
 
@@ -71,7 +71,7 @@ def _rows(nodes: Sequence[Node], levels: Mapping[str, int]) -> Mapping[str, int]
 
 
 def _width(node: Node) -> int:
-    return max(len(node.name), len(node.below)) * LETTER + 24
+    return round(max(len(node.name), len(node.below)) * LETTER) + 24
 
 
 def _arrow(begin: tuple[int, int, int], end: tuple[int, int, int]) -> str:
