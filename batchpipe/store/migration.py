@@ -18,7 +18,7 @@ from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, trusted
 from batchpipe.store.output_marks import mark_output_tables
 
-MARKS_BEGAN = 2  # the schema version from which on output tables bear a mark
+MARKS_BEGAN = 3  # the schema version from which on every output table bears a mark
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 

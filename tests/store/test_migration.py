@@ -28,6 +28,7 @@ from batchpipe.engine.run.result import RunResult
 from batchpipe.engine.run.runner import run_pipelines
 from batchpipe.pipeline.load import load
 from batchpipe.project.settings import load_settings
+from batchpipe.store.migration import migrations
 
 ARCHIVE = Path(__file__).parent / "yesterday" / "project.tar.xz"
 MADE_BY_SQL = {"key_id", "input_hash", "fingerprint", "request_hash"}
@@ -333,6 +334,16 @@ def test_every_output_table_bears_a_mark(yesterday: Yesterday) -> None:
     made = yesterday.rows("SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY ALL")
     assert made == [(name, f"[batchpipe: database {database}, pipeline {name}]") for name, _ in made]
     assert {name for name, _ in made} >= {"demo", "limited", "piloted", "flying"}
+
+
+def test_output_tables_of_schema_version_2_are_marked_too(yesterday: Yesterday) -> None:
+    """The first code of that version marked none: a run called its own tables somebody else's."""
+    with duckdb.connect(str(yesterday.database)) as connection:
+        connection.execute(str(migrations()[1]))
+        connection.execute("INSERT INTO ledger.meta VALUES ('schema_version', '2', now())")
+    assert yesterday.rows("SELECT DISTINCT comment FROM duckdb_tables() WHERE schema_name = 'main'") == [(None,)]
+    assert yesterday.run("demo").submitted == 0
+    test_every_output_table_bears_a_mark(yesterday)
 
 
 # A value of each type that the tables of votes, files and local models have.
