@@ -130,7 +130,12 @@ class Context:
             return None
         beside = self._writable_folder("spill")
         if beside is None and self._elsewhere is None:
-            self._elsewhere = Path(self._stack.enter_context(TemporaryDirectory(prefix="batchpipe-")))
+            try:
+                self._elsewhere = Path(self._stack.enter_context(TemporaryDirectory(prefix="batchpipe-")))
+            except OSError as error:
+                what = f"there is no room for temporary files: {error.strerror}"
+                hint = "Free some disk space, or name another folder for them: export TMPDIR=/path/to/folder"
+                raise DatabaseError(what, where=str(self.database.folder), hint=hint) from error
         return beside or self._elsewhere
 
     def _writable_folder(self, name: str) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -80,12 +82,18 @@ def report_path(path: Path, given: str, option: str = "--html") -> Path:
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a report. Raises UsageError where the file cannot be written."""
+    """Write a report whole, or leave what is there. Raises UsageError where the file cannot be written."""
+    target = path.resolve()
+    beside = target.with_name(f".{target.stem[:100]}-{os.getpid()}.html")
     try:
-        path.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(target)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         what = f"the page cannot be written: {error.strerror}"
-        raise UsageError(what, where=str(path), hint="Name another file.") from error
+        hint = "See that the folder can be written and has room, or name another file."
+        raise UsageError(what, where=str(path), hint=hint) from error
 
 
 def _shown(value: Any) -> Any:

@@ -140,7 +140,10 @@ def refuse_signs(path: Path) -> None:
         odd = next(each for each in (*reversed(path.parents), path) if sign in each.name)
         what = f"the name {odd.name} has a {sign}, which DuckDB does not take as a part of a name"
         renamed = odd.with_name(odd.name.replace(sign, "_"))
-        hint = f"Rename it: mv {shlex.quote(str(odd))} {shlex.quote(str(renamed))}"
+        if odd.exists():
+            hint = f"Rename it: mv {shlex.quote(str(odd))} {shlex.quote(str(renamed))}"
+        else:
+            hint = f"Choose another name: {shlex.quote(str(renamed))}"
         raise UsageError(what, where=str(odd), hint=hint)
 
 

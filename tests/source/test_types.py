@@ -153,3 +153,6 @@ def test_a_folder_whose_name_duckdb_cannot_use_is_said(
     found = CommandLine(monkeypatch=monkeypatch, capsys=capsys)("-C", str(folder), "status", "--json")
     assert found.code == 2
     assert found.value["error"]["hint"].startswith(f"Rename it: mv '{folder}' ")
+    new = tmp_path / f"new{name}"
+    found = CommandLine(monkeypatch=monkeypatch, capsys=capsys)("init", str(new), "--json")
+    assert (found.code, "Choose another name: " in found.out + found.talk, new.exists()) == (2, True, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -264,3 +265,40 @@ def test_a_backup_can_be_put_back_at_any_time(project: Project) -> None:
     ]
     assert found["accepted"] == 10
     assert project.run().submitted == 0
+
+
+def no_file_has_room() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_where_nothing_can_be_written_the_page_before_stays_and_no_command_ends_in_a_traceback(
+    project: Project,
+) -> None:
+    project.pipeline()
+    project.rows(numbered(2))
+    project.run()
+    page = project.root / "report.html"
+    page.write_text("the page before", encoding="utf-8")
+    before = sorted(project.root.rglob("*"))
+    assert "has room" in without_room(project, "report", "--html", "report.html", code=2)
+    assert "disk space" in without_room(project, "run", "demo", code=4)
+    assert page.read_text(encoding="utf-8") == "the page before"
+    assert sorted(project.root.rglob("*")) == before
+    # Where DuckDB cannot spill beside the database, it needs a folder for temporary files.
+    shutil.rmtree(project.root / ".batchpipe")
+    (project.root / ".batchpipe").touch()
+    assert "export TMPDIR=" in without_room(project, "check", "demo", code=4)
+
+
+def without_room(project: Project, *command: str, code: int) -> str:
+    """Call a command for which every file is full at its first byte; return what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "batchpipe", *command],
+        cwd=project.root,
+        env={**os.environ, **project.environment},
+        preexec_fn=no_file_has_room,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    return done.stderr

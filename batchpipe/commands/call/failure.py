@@ -61,7 +61,11 @@ def write_bug_report(error: BaseException, folder: Path | None, command: str) ->
     """Write a Markdown report into `folder`, or into a temporary folder where that is not possible; return its path."""
     text = redacted(_report(error, command))
     name = f"bug-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.md"
-    for place in (folder, Path(tempfile.gettempdir()) / "batchpipe-logs"):
+    try:
+        elsewhere = Path(tempfile.gettempdir()) / "batchpipe-logs"
+    except OSError:  # no folder for temporary files can be written
+        elsewhere = None
+    for place in (folder, elsewhere):
         if place is None:
             continue
         try:

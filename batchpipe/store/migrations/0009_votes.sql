@@ -1,6 +1,6 @@
 -- Rungs that ask a row more than once: how each member stands, and the votes that were cast.
 
-CREATE TABLE ledger.part_decisions (
+CREATE TABLE IF NOT EXISTS ledger.part_decisions (
     pipeline VARCHAR NOT NULL,
     key_id UUID NOT NULL,
     part VARCHAR NOT NULL,                -- tells the samples of one model and its settings apart: 1, 2, ...
@@ -21,7 +21,7 @@ CREATE TABLE ledger.part_decisions (
     seq BIGINT NOT NULL
 );
 
-CREATE TABLE ledger.votes (
+CREATE TABLE IF NOT EXISTS ledger.votes (
     pipeline VARCHAR NOT NULL,
     key_id UUID NOT NULL,
     rung SMALLINT NOT NULL,

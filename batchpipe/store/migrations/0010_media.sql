@@ -1,6 +1,6 @@
 -- Files of rows, as a look at them found them: a file that has its size and its time still is not read again.
 
-CREATE TABLE ledger.media (
+CREATE TABLE IF NOT EXISTS ledger.media (
     path VARCHAR, -- the file's real path
     size BIGINT, -- in bytes
     mtime_ns BIGINT, -- when it was changed last, in ns since 1970 (UTC)

@@ -1,6 +1,6 @@
 -- The local rung: a small model that a pipeline trains on the answers of its other rungs.
 
-CREATE TABLE ledger.local_models (
+CREATE TABLE IF NOT EXISTS ledger.local_models (
     pipeline VARCHAR NOT NULL,
     version INTEGER NOT NULL,             -- 1, 2, ... of this pipeline; `_model` is local:v1, local:v2, ...
     shape UUID NOT NULL,                  -- of the fields, their values and the columns: another shape retires it
@@ -14,7 +14,7 @@ CREATE TABLE ledger.local_models (
     seq BIGINT NOT NULL
 );
 
-CREATE TABLE ledger.local_answers (
+CREATE TABLE IF NOT EXISTS ledger.local_answers (
     pipeline VARCHAR NOT NULL,
     key_id UUID NOT NULL,
     version INTEGER NOT NULL,             -- of the model
