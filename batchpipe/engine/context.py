@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchpipe.chain.chain import Chain, Upstream
@@ -37,7 +36,7 @@ from batchpipe.project.settings import Settings, with_dotenv
 from batchpipe.providers import Account, NotSentError, Provider, UnavailableError
 from batchpipe.providers.known import KnownProviders
 from batchpipe.store.database import Database, Work
-from batchpipe.store.disk import disk_error
+from batchpipe.store.disk import disk_error, temporary_folder
 from batchpipe.store.works import Works
 
 EMULATOR_KEY = "emulator"
@@ -130,12 +129,7 @@ class Context:
             return None
         beside = self._writable_folder("spill")
         if beside is None and self._elsewhere is None:
-            try:
-                self._elsewhere = Path(self._stack.enter_context(TemporaryDirectory(prefix="batchpipe-")))
-            except OSError as error:
-                what = f"there is no room for temporary files: {error.strerror}"
-                hint = "Free some disk space, or name another folder for them: export TMPDIR=/path/to/folder"
-                raise DatabaseError(what, where=str(self.database.folder), hint=hint) from error
+            self._elsewhere = Path(self._stack.enter_context(temporary_folder(self.database.folder)))
         return beside or self._elsewhere
 
     def _writable_folder(self, name: str) -> Path | None:
@@ -149,7 +143,7 @@ class Context:
     @contextmanager
     def temporary_folder(self, prefix: str) -> Iterator[Path]:
         """Make a folder beside the database, or elsewhere where that is not possible, and remove it at the end."""
-        with TemporaryDirectory(prefix=prefix, dir=self._writable_folder("work")) as folder:
+        with temporary_folder(self.database.folder, prefix=prefix, below=self._writable_folder("work")) as folder:
             yield Path(folder)
 
     @contextmanager

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
@@ -89,3 +90,18 @@ def put(part: Path, path: Path) -> None:
             raise
         if not path.exists():
             part.rename(path)
+
+
+def temporary_folder(
+    database_folder: Path, *, prefix: str = "batchpipe-", below: Path | None = None
+) -> TemporaryDirectory[str]:
+    """Make a temporary folder, in the machine's own place for them where there is none `below`.
+
+    Raises DatabaseError, about the folder of the database, where none can be made.
+    """
+    try:
+        return TemporaryDirectory(prefix=prefix, dir=below)
+    except OSError as error:
+        what = f"there is no room for temporary files: {error.strerror}"
+        hint = "Free some disk space, or name another folder for them: export TMPDIR=/path/to/folder"
+        raise DatabaseError(what, where=str(database_folder), hint=hint) from error
