@@ -29,8 +29,9 @@ SELECT
 FROM recent r
 JOIN ledger.requests q ON q.custom_id = r.custom_id AND q.chunk_id = r.chunk_id AND q.leads
 JOIN ledger.decisions d ON d.key_id = q.key_id AND d.seq = r.seq AND d.pipeline IN ({pipelines}) AND d.seq >= $seq
-LEFT JOIN ledger.part_decisions m ON q.part <> '' AND m.key_id = q.key_id AND m.custom_id = q.custom_id AND m.seq = r.seq
-    AND m.pipeline IN ({pipelines})
+LEFT JOIN (
+    SELECT key_id, custom_id, seq, state FROM ledger.part_decisions WHERE pipeline IN ({pipelines}) AND seq >= $seq
+) m ON m.key_id = q.key_id AND m.custom_id = q.custom_id AND m.seq = r.seq
 
 -- name: past_votes
 -- How often the votes of each rung sent a row up, of the present prompt and policy alone if there are enough.
