@@ -190,9 +190,9 @@ def test_a_budget_holds_what_is_asked_and_stops_before_it_is_passed(project: Pro
 
 
 class Killed:
-    """A run in a process of its own, killed when `answered` calls have an answer and `hung` are under way."""
+    """A command in a process of its own, killed when `answered` calls have an answer and `hung` are under way."""
 
-    def __init__(self, project: Project, answered: int, hung: int) -> None:
+    def __init__(self, project: Project, answered: int, hung: int, command: str = "run") -> None:
         late = {"call": "message", "fault": "accepted_late", "after": answered, "times": hung, "seconds": 120}
         project.faults(
             {
@@ -203,9 +203,9 @@ class Killed:
             }
         )
         environment = {**os.environ, "ANTHROPIC_API_KEY": "test-key", "ANTHROPIC_BASE_URL": project.emulator.base_url}
-        command = [sys.executable, "-m", "batchpipe", "run", "demo"]
+        words = [sys.executable, "-m", "batchpipe", command, "demo"]
         self.process = subprocess.Popen(
-            command, cwd=project.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words, cwd=project.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.raw = project.root / ".batchpipe" / "raw"
         until = time.monotonic() + 60
@@ -241,6 +241,21 @@ def test_a_killed_run_pays_twice_at_most_for_what_was_under_way_and_books_it(pro
     assert (lost, held > 0) == (4, True)
     assert project.sql("SELECT count(*) FROM ledger.results WHERE outcome = 'answered'") == [(30,)]
     assert project.sql("SELECT attempts, count(*) FROM ledger.row_state GROUP BY ALL ORDER BY ALL") == [(1, 26), (2, 4)]
+
+
+def test_a_run_takes_what_a_killed_evaluation_was_answered_in_realtime(project: Project) -> None:
+    project.pipeline(REALTIME + '\n[eval]\ngold = "gold.csv"\nfields = { label = "exact" }\n')
+    rows = numbered(30)
+    project.rows(rows)
+    project.rows([row | {"label": "bug"} for row in rows], "gold.csv")
+    said = Killed(project, answered=12, hung=4, command="eval").end(signal.SIGKILL)
+    assert "Traceback" not in said
+    assert project.sql("SELECT state, requests FROM ledger.batches") == [("asking", 30)]
+    project.faults({})
+    asked_before = calls(project)
+    assert project.run().rows["accepted"] == 30
+    assert calls(project) - asked_before == 30 - 12
+    assert project.sql("SELECT count(*) FROM ledger.batches WHERE is_open") == [(0,)]
 
 
 def test_a_run_without_the_lock_file_leaves_what_another_run_still_asks(project: Project) -> None:

@@ -134,16 +134,19 @@ def record_evaluated(
 ) -> None:
     """Collect the batches of evaluations that have `ended`, by chunk id, unless an evaluation is at work on them.
 
-    What cannot be downloaded is left to the evaluation.
+    What a killed evaluation was asking in realtime is recorded too. What cannot be downloaded is left to the
+    evaluation.
     Reads `ledger.batches`. Writes what `Collector.collect` writes.
     """
     recorder = RawRecorder(context=context, work=work, resolved=resolved, providers=providers)
     with context.database.reading(work) as session:
-        left = [each for each in batches_of_families(session, resolved.names) if each.chunk_id in ended]
+        left = [each for each in batches_of_families(session, resolved.names) if each.pipeline not in resolved.names]
     locks = context.database.make_folder("locks")
     for each in left:
+        if each.chunk_id not in ended and each.state != "asking":
+            continue
         with suppress(LockedError, *FAILURES), pipeline_lock(locks, each.pipeline, context.clock()):
-            recorder.collect(each, ended[each.chunk_id])
+            recorder.collect(each, ended.get(each.chunk_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +180,22 @@ class RawRecorder:
             found.in_flight = len(batches_of_families(session, self.resolved.names))
         return found
 
-    def collect(self, batch: OpenBatch, state: BatchState) -> None:
-        """Collect a batch that has just ended in this state. Raises what the provider's `collect` raises."""
+    def collect(self, batch: OpenBatch, state: BatchState | None) -> None:
+        """Collect a batch that has just ended in this state; without one, close a chunk that was asked in realtime.
+
+        Raises what the provider's `collect` raises, LockedError where a process still asks the chunk.
+        """
         with self.context.database.reading(self.work) as session:
             resolved = self._under_name_of(session, batch)
-        self._collector(resolved, batch.run_id).collect(batch, state)
+        collector = self._collector(resolved, batch.run_id)
+        if state is not None:
+            collector.collect(batch, state)
+            return
+        from batchpipe.engine.realtime.closing import ChunkClosing
+        from batchpipe.engine.realtime.journal import closing_left
+
+        with closing_left(self._folder, batch.chunk_id):
+            ChunkClosing(collector=collector).close(batch)
 
     def _is_due(self, batch: OpenBatch, saved: SavedChunk | None, *, unchecked: bool) -> bool:
         """Return whether the results of an open chunk are to be recorded now.

@@ -132,7 +132,7 @@ class FirstLook:
         """
         folder = self._raw_folder
         ended = {chunk_id: state for chunk_id, state in self._evaluated.items() if can_be_saved(state)}
-        if ended:
+        if ended or any(each.state == "asking" and each.pipeline not in self.names for each in self.open):
             record_evaluated(self.context, self.work, resolved, ended, self.providers)
         left = [*(each.chunk_id for each in self.open), *(each.chunk_id for each in self._calls)]
         if self._taken or any(folder.results(chunk_id) for chunk_id in left if chunk_id not in self.states):
