@@ -207,6 +207,10 @@ class Context:
         allowed = given if from_answers else [self.root, *given]
         return Roots(root=self.root, allowed=allowed, forbidden=forbidden), strict
 
+    def media_roots(self, file: PipelineFile) -> Roots:
+        """Return the folders whose pictures and documents `file` may send."""
+        return self._roots(file, from_answers=bool(self.chain.reads(file).views))[0]
+
     @contextmanager
     def request_files(
         self, resolved: Resolved, params: Mapping[str, Any], folder: Path

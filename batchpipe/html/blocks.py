@@ -252,8 +252,26 @@ class Pager:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of a row: what is known of it in words, and where its picture is; None where none is shown."""
+
+    words: str
+    sha256: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files of a row, with their pictures."""
+
+    kind: ClassVar[str] = "files"
+    found: Sequence[File]
+
+
 Block: TypeAlias = (
     Figures
+    | Files
     | Table
     | Picture
     | Legend

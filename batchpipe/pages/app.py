@@ -23,6 +23,7 @@ from batchpipe.html.blocks import Block, Section, Sentences
 from batchpipe.html.render import asset, render, style
 from batchpipe.pages.chains import chains_sections, chains_value
 from batchpipe.pages.desk.routes import desk_routes
+from batchpipe.pages.files import file_routes
 from batchpipe.pages.guard import Guard, person_of
 from batchpipe.pages.home import home_sections, home_value
 from batchpipe.pages.ledger import (
@@ -92,7 +93,7 @@ def make_app(site: Site) -> Starlette:
         if page.value is not None:
             path = "/.json" if page.path == "/" else f"{prefix}{page.path}.json"
             routes.append(Route(path, _json_route(site, page, page.value)))
-    routes += desk_routes(site) + write_routes(site)
+    routes += desk_routes(site) + write_routes(site) + file_routes(site)
     for page in sorted(PAGES, key=lambda each: each.path.count("{")):
         prefix = "/p/{pipeline}" if page.of_pipeline else ""
         routes.append(Route(f"{prefix}{page.path}", _page_route(site, page)))

@@ -20,8 +20,10 @@ from batchpipe.commands.show.row_history import RowHistory
 from batchpipe.commands.show.show import read_history, read_stored
 from batchpipe.common.errors import BatchpipeError, UsageError
 from batchpipe.engine.ledger.overview import failed_by_error, failed_rows
-from batchpipe.html.blocks import Block, Cell, Chips, Command, Pager, Search, Section, Sentences, Table, Text
+from batchpipe.html.blocks import Block, Cell, Chips, Command, Files, Pager, Search, Section, Sentences, Table, Text
 from batchpipe.html.links import SERVED
+from batchpipe.media.content import SUFFIX
+from batchpipe.pages.files import row_files
 from batchpipe.pages.page import Query
 from batchpipe.pages.site import Site
 from batchpipe.pipeline.model import PipelineFile
@@ -68,12 +70,23 @@ def row_sections(site: Site, query: Query) -> Sequence[Section]:
     key = ("history", query.pipeline, query.path["key"])
     whole = site.soon(key, lambda: _history(site, query), fresh=True)
     if whole is not None:
-        return history_sections(whole.value, site.call.suggest, with_rows=True)
+        return _with_files(site, query, whole.value)
     with site.context() as context, closing(context.work()) as work:
         stored = read_stored(context, work, site.file(query.pipeline), [query.path["key"]])
     if stored is None:
-        return history_sections(site.read(key, lambda: _history(site, query)).value, site.call.suggest, with_rows=True)
-    return history_sections(stored, site.call.suggest, with_rows=True, being_read=True)
+        return _with_files(site, query, site.read(key, lambda: _history(site, query)).value)
+    return _with_files(site, query, stored, being_read=True)
+
+
+def _with_files(site: Site, query: Query, found: RowHistory, *, being_read: bool = False) -> Sequence[Section]:
+    """Return the sections of a row's story, and the files that it has sent last. Reads `ledger.media`."""
+    sections = history_sections(found, site.call.suggest, with_rows=True, being_read=being_read)
+    values = found.attempts[-1].input if found.attempts else {}
+    if not any(each.endswith(SUFFIX) for each in values):
+        return sections
+    with site.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
+        files = row_files(session, query.pipeline, found.key, values)
+    return [*sections, Section(title="Files", blocks=[Files(found=files)])] if files else sections
 
 
 def row_value(site: Site, query: Query) -> dict[str, Any]:

@@ -230,6 +230,17 @@ function inputCard(one) {
   const list = make("dl", "pairs long");
   for (const [name, text] of one.shown) list.append(make("dt", "", name), make("dd", "", text ?? ""));
   card.append(list);
+  for (const file of one.files) {
+    const shown = make("figure", "file", "");
+    if (file.source) {
+      const picture = make("img");
+      picture.src = file.source;
+      picture.alt = file.words;
+      shown.append(picture);
+    }
+    shown.append(make("figcaption", "", file.words));
+    card.append(shown);
+  }
   if (one.rest.length) {
     const more = make("details", "", "", make("summary", "", one.rest.length === 1 ? "1 more column" : `${one.rest.length} more columns`));
     more.open = state.unfolded;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,11 @@ from batchpipe.engine.gold.agreement import Agreed, read_agreement, wilson
 from batchpipe.engine.ledger.overview import RungAnswer, rung_answers
 from batchpipe.engine.quality.review import Desk, ReviewRow, RowReview
 from batchpipe.engine.quality.withdrawals import Word, newest_words, withdraw
+from batchpipe.html.blocks import File
 from batchpipe.html.links import SERVED
+from batchpipe.media.content import SUFFIX
 from batchpipe.pages.desk.leases import Leases
+from batchpipe.pages.files import row_files
 from batchpipe.pages.site import Site, Stamp
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema import exact_json
@@ -163,12 +166,25 @@ class Counter:
             "link": SERVED.row(self.file.pipeline.name, exact_json.loads(row.key)),
             "why": "; ".join(WHY[word] for word in row.chosen) or "it was asked for",
             "by": f"{row.model or 'unknown'}, rung {row.rung}, prompt {row.version}",
-            "shown": [[name, row.input[name]] for name in shown],
-            "rest": [[name, text] for name, text in row.input.items() if name not in shown and name not in hidden],
+            "shown": [[name, row.input[name]] for name in shown if not name.endswith(SUFFIX)],
+            "files": [{"words": each.words, "source": each.source} for each in self._files(desk, row, hidden)],
+            "rest": [
+                [name, text]
+                for name, text in row.input.items()
+                if name not in shown and name not in hidden and not name.endswith(SUFFIX)
+            ],
             "hidden": sorted(row.hidden),
             "texts": _texts(desk, row.document),
             "answers": [_answer(desk, each, confidence) for each in answers.get(row.key, ()) if not row.hidden],
         }
+
+    def _files(self, desk: Desk, row: ReviewRow, hidden: Collection[str]) -> list[File]:
+        """Return the files of a row. Reads `ledger.media`."""
+        values = {name: text for name, text in row.input.items() if name.removesuffix(SUFFIX) not in hidden}
+        if not any(each.endswith(SUFFIX) for each in values):
+            return []
+        with desk.context.database.reading(desk.work) as session:
+            return row_files(session, self.file.pipeline.name, exact_json.loads(row.key), values)
 
     def _recorded(self, desk: Desk, person: str, group: Sequence[Said]) -> dict[str, dict[str, Any]]:
         """Record one group: words about different rows, in one commit."""

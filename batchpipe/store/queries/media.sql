@@ -161,3 +161,14 @@ ORDER BY b.submitted_at, b.chunk_id
 
 -- name: batch_of_chunk
 SELECT * FROM ledger.batches WHERE chunk_id = $chunk_id::UUID
+
+-- name: file_seen
+-- Where a content was seen, the newest first.
+SELECT path, size, width, height, pages FROM ledger.media WHERE sha256 = $sha256
+GROUP BY ALL ORDER BY max(hashed_at) DESC, path LIMIT 10
+
+-- name: row_names_file
+-- Whether a request of the row has named this content.
+SELECT count(*) > 0 FROM ledger.requests
+WHERE pipeline IN ({pipelines}) AND list_contains($keys::VARCHAR[], key)
+    AND len($sha256) = 64 AND contains(input_values::VARCHAR, ' ' || $sha256)
