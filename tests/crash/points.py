@@ -20,7 +20,10 @@ from batchpipe.providers.openai.calls import Calls as OpenAICalls
 from batchpipe.providers.shared import download
 from batchpipe.store.database import Database
 
-CALLS = ("upload", "submit", "answer", "poll", "collect", "list_batches", "account", "cancel")
+CALLS = (
+    *("upload", "upload_file", "has_file", "discard"),
+    *("submit", "answer", "poll", "collect", "list_batches", "account", "cancel"),
+)
 FILE_STEPS = ("replace", "unlink", "write_text")
 
 

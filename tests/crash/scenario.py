@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from media.drawn import png
+
 LOW, HIGH = "claude-haiku-4-5", "claude-sonnet-4-6"
 # The models of both rungs in each protocol, as the pipeline file names them.
 MODELS = {
@@ -112,3 +114,23 @@ VOTING = (
     )
     .replace("max_requests = 4", "max_requests = 20")
 )
+
+# A ladder of two providers over pictures: most rows share one, which is uploaded once, and some have one of their own.
+PICTURED = (
+    PIPELINE.replace(
+        "SELECT id, body FROM",
+        "SELECT id, body, 'photos/' || CASE WHEN id <= 10 THEN 'shared' ELSE id::VARCHAR END || '.png' AS photo FROM",
+    )
+    .replace("{{ body }}", "{{ image(photo) }}{{ body }}")
+    .replace(LOW, "openai:gpt-6-luna")
+    .replace(HIGH, "gemini:gemini-3.8-flash")
+)
+PICTURED_RULES: dict[str, Any] = json.loads(
+    json.dumps(RULES).replace(LOW, "gpt-6-luna").replace(HIGH, "gemini-3.8-flash")
+)
+
+
+def pictures() -> dict[str, bytes]:
+    """Return the pictures of the rows, by path."""
+    own = {f"photos/{number}.png": png(number) for number in range(11, len(BODIES) + 1)}
+    return {"photos/shared.png": png(1, width=300, height=300, noise=300), **own}

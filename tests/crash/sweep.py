@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -125,9 +126,18 @@ class Findings:
 
 
 @contextmanager
-def fresh(folder: Path, *, rules: dict[str, Any] | None = None, pipeline: str = PIPELINE) -> Iterator[Project]:
-    """Make a project with the scenario's pipeline, or another one, and its rows, and a new emulator."""
+def fresh(
+    folder: Path,
+    *,
+    rules: dict[str, Any] | None = None,
+    pipeline: str = PIPELINE,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterator[Project]:
+    """Make a project with the scenario's pipeline, or another one, and its rows and `files`, and a new emulator."""
     folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
     project = Project(folder)
     try:
         project.pipeline(pipeline)
