@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.faults import FAULTS, LIST_LAG, SUBMIT_TIMEOUT, fault
 from crash.scenario import LABELS, PICTURED, PICTURED_RULES, pictures
 from crash.sweep import Runner, Tally, answered, count_points, fresh, try_point
-from sweeps.test_faults import FAULTS, LIST_LAG, SUBMIT_TIMEOUT, fault
 
 from batchpipe.engine.batches import submit
 
