@@ -1,4 +1,4 @@
-"""Attacks on files of rows: odd orders of turns, sizes at their limits, templates that change, files that come and go."""
+"""Attacks on files of rows: odd turns, sizes at their limits, prompts that change, files that come and go."""
 
 from __future__ import annotations
 
@@ -168,17 +168,11 @@ def test_turns_of_any_shape_go_with_files(project: Project, turns: str) -> None:
     assert received(project) == Counter(hash_of(png(number)) for number in (1, 2))
 
 
-@pytest.mark.parametrize(
-    "turns", ["SELECT NULL AS \"user\", 'b' AS assistant", "SELECT 'a' AS \"user\", [] AS assistant LIMIT 0"]
-)
-def test_turns_without_a_text_are_refused_or_none(project: Project, turns: str) -> None:
+@pytest.mark.parametrize("word", ["NULL", "repeat('', 1)", "' '"])
+def test_turns_without_a_text_are_refused(project: Project, word: str) -> None:
+    query = f"""examples = \'\'\'SELECT {word} AS "user", 'b' AS assistant\'\'\'"""
     text = FILES.replace("[prompt]", '[prompt]\nturns = "examples"')
-    project.pipeline(
-        text.replace("[output.fields.label]", f"[prompt.queries]\nexamples = '''{turns}'''\n\n[output.fields.label]")
-    )
+    project.pipeline(text.replace("[output.fields.label]", f"[prompt.queries]\n{query}\n\n[output.fields.label]"))
     pictures(project, 1)
-    if "NULL" in turns:
-        with pytest.raises(BatchpipeError, match="has no text in user"):
-            project.plan()
-    else:
-        assert project.run().rows["accepted"] == 1
+    with pytest.raises(BatchpipeError, match="has no text in user"):
+        project.plan()
