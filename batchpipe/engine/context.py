@@ -185,14 +185,8 @@ class Context:
             with closing(self.work()) as work:
                 return known_files(self.database, work, path)
 
-        return MediaLook(
-            roots=usual,
-            strict=strict,
-            known=known,
-            clock=self.clock,
-            hashed=hashed_path(snapshot),
-            kept=self.looks_folder,
-        )
+        hashed, kept = hashed_path(snapshot), self.looks_folder
+        return MediaLook(roots=usual, strict=strict, known=known, clock=self.clock, hashed=hashed, kept=kept)
 
     @property
     def looks_folder(self) -> Path | None:

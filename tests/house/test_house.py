@@ -463,6 +463,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "engine.resolved.*",
         "engine.run.*",
         "engine.source.*",
+        "media.*",
         "engine.upstream.*",
         "pipeline.files",
         "pipeline.model",
