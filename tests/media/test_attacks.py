@@ -64,6 +64,7 @@ def test_plan_and_check_hash_a_file_once_for_the_run(project: Project, typed: Co
     (looks / "damaged.parquet").write_bytes(b"no parquet")
     write(project, "photos/1.png", png(9))
     assert project.plan().requests == 1
+    assert project.run().submitted == 1
 
 
 def test_a_file_that_vanishes_after_the_plan_fails_no_other(project: Project, monkeypatch: Any) -> None:

@@ -160,8 +160,18 @@ def _unchanged(known: Sequence[Path]) -> Sql:
 
 
 def kept_looks(folder: Path | None) -> list[Path]:
-    """Return the files in which looks have kept what they hashed."""
-    return sorted(folder.glob("*.parquet")) if folder is not None else []
+    """Return the files in which looks have kept what they hashed, without those that were not written whole."""
+    return [each for each in sorted(folder.glob("*.parquet")) if _is_whole(each)] if folder is not None else []
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a Parquet file ends as one does."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            return file.read() == b"PAR1"
+    except OSError:
+        return False
 
 
 def known_files(database: Database, work: Work, path: Path) -> Path | None:
