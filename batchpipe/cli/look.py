@@ -43,6 +43,7 @@ from batchpipe.cli.shared_options import (
     Withdraw,
     WithRows,
     Yes,
+    at_most,
 )
 from batchpipe.commands.call.options import DiffRequest, EvalRequest, ReviewRequest, Task
 
@@ -126,7 +127,7 @@ def results(
     ] = False,
     review: Annotated[bool, typer.Option("--review", help="Take only rows that a person should review.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, metavar="N", help="Take only the first N rows.")
+        int | None, typer.Option("--limit", min=0, callback=at_most, metavar="N", help="Take only the first N rows.")
     ] = None,
     as_json: Json = False,
 ) -> Task:
@@ -225,7 +226,9 @@ def diff(
         str | None,
         typer.Option("--to-model", metavar="MODEL", help="Take only this model's answers on the second side."),
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many changed rows to show.")] = 10,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, callback=at_most, metavar="N", help="How many changed rows to show.")
+    ] = 10,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
     html: Html = None,
     with_rows: WithRows = False,

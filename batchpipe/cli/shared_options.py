@@ -11,6 +11,15 @@ EPILOG = "You can also add --emulator and the other general options here. They a
 BEGIN, WORK, LOOK = "Begin", "Work", "Look"
 
 
+# DuckDB's largest number of rows.
+MOST_ROWS = 2**63 - 1
+
+
+def at_most(value: int | None) -> int | None:
+    """Return a number of rows as DuckDB can take it: there are never more."""
+    return None if value is None else min(value, MOST_ROWS)
+
+
 def pipeline_names(incomplete: str) -> list[str]:
     """Return the names of pipelines that begin with `incomplete`, for shell completion.
 
@@ -61,7 +70,7 @@ NoNew: TypeAlias = Annotated[
     bool, typer.Option("--no-new", help="Send no new rows; only collect, retry and escalate what was begun.")
 ]
 Limit: TypeAlias = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="Send only the next N due rows.")
+    int | None, typer.Option("--limit", min=1, callback=at_most, metavar="N", help="Send only the next N due rows.")
 ]
 Where: TypeAlias = Annotated[
     str | None,
@@ -111,7 +120,7 @@ OtherModels: TypeAlias = Annotated[
     list[str] | None, typer.Option("--model", metavar="X", help="Let this model answer too, on the ladder or not.")
 ]
 GoldSample: TypeAlias = Annotated[
-    int | None, typer.Option("--sample", min=1, metavar="N", help="Take only N of the gold rows.")
+    int | None, typer.Option("--sample", min=1, callback=at_most, metavar="N", help="Take only N of the gold rows.")
 ]
 Target: TypeAlias = Annotated[
     float | None, typer.Option("--target", metavar="X", help="The accuracy that --tune must reach. Default: 0.9.")
@@ -152,7 +161,12 @@ AsGoodAs: TypeAlias = Annotated[
 ]
 Labels: TypeAlias = Annotated[
     int | None,
-    typer.Option("--labels", metavar="N", help="With --as-good-as: how many rows are answered for it. Default: 400."),
+    typer.Option(
+        "--labels",
+        callback=at_most,
+        metavar="N",
+        help="With --as-good-as: how many rows are answered for it. Default: 400.",
+    ),
 ]
 ReviewerUsd: TypeAlias = Annotated[
     str | None,
@@ -217,5 +231,11 @@ History: TypeAlias = Annotated[
 ]
 Pilot: TypeAlias = Annotated[
     int | None,
-    typer.Option("--pilot", min=1, metavar="N", help="Send N rows of a new prompt version, then stop for approval."),
+    typer.Option(
+        "--pilot",
+        min=1,
+        callback=at_most,
+        metavar="N",
+        help="Send N rows of a new prompt version, then stop for approval.",
+    ),
 ]

@@ -31,6 +31,7 @@ from batchpipe.cli.shared_options import (
     Withdraw,
     WithUpstream,
     Yes,
+    at_most,
 )
 from batchpipe.commands.call.options import PlanRequest, RunRequest, Task, TryRequest
 
@@ -129,7 +130,10 @@ def try_rows(
         list[str] | None, typer.Argument(metavar="KEY", help="The keys of the rows. Default: the first rows by hash.")
     ] = None,
     rows: Annotated[
-        int, typer.Option("--rows", min=1, metavar="N", help="How many rows to take where no key is given.")
+        int,
+        typer.Option(
+            "--rows", min=1, callback=at_most, metavar="N", help="How many rows to take where no key is given."
+        ),
     ] = 5,
     where: Where = None,
     rung: Annotated[int | None, typer.Option("--rung", min=1, metavar="N", help="Ask this rung of the ladder.")] = None,

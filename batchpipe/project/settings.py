@@ -43,6 +43,9 @@ NOTIFY = "notify"
 POLL_SECONDS = 60.0
 
 
+LONGEST_SECONDS = 1e9  # thirty years: a time that far away can still be written
+
+
 def _poll_seconds(earlier: dict[str, Any]) -> float:
     return EMULATOR_POLL_SECONDS if earlier.get("emulator") else POLL_SECONDS
 
@@ -70,11 +73,13 @@ class Settings(BaseModel):
     poll_interval: float = Field(
         default_factory=_poll_seconds,
         gt=0,
+        le=LONGEST_SECONDS,
         description="Seconds between polls of a batch: 60; with the emulator 0.2.",
     )
     reconcile_wait: float = Field(
         default=600.0,
         ge=0,
+        le=LONGEST_SECONDS,
         description="Seconds after which a submit of unknown outcome counts as lost, if the provider lists no batch.",
     )
     confirm_above_usd: Decimal = Field(

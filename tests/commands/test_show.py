@@ -216,6 +216,14 @@ def test_an_unknown_key_is_answered_with_the_nearest(project: Project) -> None:
     assert "T-1001, T-1002" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("key", ["", "abc", "[null]", "1e400"])
+def test_a_text_that_cannot_be_a_number_is_no_key_of_numbers(project: Project, key: str) -> None:
+    project.pipeline()
+    project.rows([{"id": 1, "body": "text", "lang": "en", "amount": 1}])
+    with pytest.raises(UsageError, match="there is no row"):
+        story(project, key)
+
+
 def test_what_a_model_said_steers_no_terminal(project: Project) -> None:
     project.pipeline(
         BASIC.replace('enum = ["billing", "bug", "other"]', "").replace(

@@ -187,6 +187,10 @@ class TestMistakes:
             (["demo", "--all"], ["--all cannot be combined with 'demo'"]),
             (["demo", "--wait", "1h", "--no-wait"], ["--wait and --no-wait exclude each other"]),
             (["demo", "--wait", "soon"], ["'soon' is not a duration", "45m"]),
+            (["demo", "--wait", "1e9h"], ["'1e9h' is not a duration"]),
+            (["demo", "--wait", "99999999999d"], ["'99999999999d' is not a duration"]),
+            (["demo", "--wait", "-5m"], ["'-5m' is not a duration"]),
+            (["demo", "--wait", "inf"], ["'inf' is not a duration"]),
             (["demo", "--max-usd", "lots"], ["'lots' is not an amount of money", "--max-usd 2.50"]),
             (["demo", "--max-usd", "nan"], ["'nan' is not an amount of money"]),
             (["demo", "--param", "since"], ["'since' is not a parameter", "since=2026-01-01"]),
@@ -286,6 +290,12 @@ class TestTalk:
         found = typed("run", "demo")
         assert found.code == 0
         assert "[y/N]" not in found.talk
+
+    def test_more_rows_than_there_can_be_are_all_rows(self, typed: CommandLine) -> None:
+        for command in (["plan", "demo", "--limit"], ["try", "demo", "--rows"], ["run", "demo", "--limit"]):
+            found = typed(*command, "9" * 20)
+            assert found.code == 0, found.talk
+            assert typed("results", "demo", "--limit", "9" * 20).code in (0, 2)
 
     def test_a_second_run_says_that_nothing_was_due(self, typed: CommandLine) -> None:
         typed("run", "demo")

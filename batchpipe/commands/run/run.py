@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from batchpipe.project.project import Selection, refuse_same_names
 
 COMMAND_LINE = "the command line"
 PATIENCE_SECONDS = 1_800.0
+LONGEST_WAIT_SECONDS = 1e9  # thirty years
 LAST_LOOK_SECONDS = 3.0
 
 
@@ -245,6 +246,9 @@ def wait_seconds(text: str | None) -> float | None:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
-        return float(timedelta(seconds=float(number) * units[unit]).total_seconds())
-    except ValueError as error:
-        raise UsageError(f"{text!r} is not a duration", where="--wait", hint="Write it like 45m, 2h or 90s.") from error
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+        raise UsageError(f"{text!r} is not a duration", where="--wait", hint="Write it like 45m, 2h or 90s.")
+    return seconds

@@ -183,7 +183,8 @@ def written_keys(
                 found += [row[0] for row in session.rows(sql("SELECT {key}", key=key_sql(texts)))]
             except (duckdb.BinderException, duckdb.ConversionException):
                 continue
-    return list(dict.fromkeys(found))
+    # What cannot have one of the types is NULL there, and no key is.
+    return [each for each in dict.fromkeys(found) if None not in json.loads(each)]
 
 
 def keys_of_input(session: Session, resolved: Resolved, relation: Sql, keys: Sequence[str]) -> dict[str, str | None]:
