@@ -291,6 +291,21 @@ class TestTalk:
         assert found.code == 0
         assert "[y/N]" not in found.talk
 
+    def test_a_name_that_no_file_can_have_is_told(self, typed: CommandLine) -> None:
+        typed("run", "demo")
+        long = "x" * 300
+        for command in (
+            ["run", long],
+            ["results", "demo", "--to", f"{long}.csv"],
+            ["review", "demo", "--export", f"{long}.csv"],
+            ["report", "demo", "--html", f"{long}.html"],
+            ["new", "more", "--input", f"{long}.csv"],
+            ["--database", long, "status"],
+            ["-C", long, "status"],
+        ):
+            found = typed(*command)
+            assert (found.code, "xxxx" in found.talk) == (2, True), (command[0], found.talk)
+
     def test_more_rows_than_there_can_be_are_all_rows(self, typed: CommandLine) -> None:
         for command in (["plan", "demo", "--limit"], ["try", "demo", "--rows"], ["run", "demo", "--limit"]):
             found = typed(*command, "9" * 20)
