@@ -97,7 +97,7 @@ def _fill_requests(session: Session, parts: RunParts, version: LocalVersion, pla
     """Fill `work.local_requests`, less the rows that others have asked for or reviewed since the plan."""
     resolved = parts.resolved
     pipelines = quote_list(resolved.names)
-    newer = query("newer_facts", pipelines=pipelines)
+    newer = query("newer_facts", pipelines=pipelines, families=pipelines)
     parameters: dict[str, Any] = {
         "pipeline": resolved.name,
         "database": session.one(query("database_id"))[0],

@@ -222,7 +222,7 @@ LEFT JOIN (
     WHERE pipeline IN ({pipelines}) AND key_id IN (SELECT key_id FROM work.local_due)
     GROUP BY key_id
 ) n USING (key_id)
-WHERE d.key_id NOT IN (SELECT key_id FROM ({newer}))
+WHERE d.key_id NOT IN (SELECT key_id FROM ({newer}) WHERE key_id IS NOT NULL)
 
 -- name: insert_local_requests
 INSERT INTO ledger.requests BY NAME
