@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -222,6 +222,7 @@ def make_report(
         )
         notes.append(f"{count(rows.unseen, 'reviewed row')} {words}")
     notes += reviewed_notes(rows.reviewed, rows.rows.rows)
+    notes += _impossible_values(evaluation, list(now.rows.values()))
     failed = now.ladder.failed if now.ladder is not None else 0
     if failed:
         notes.append(f"{count(failed, 'row')} without a valid answer count as wrong.")
@@ -246,3 +247,19 @@ def make_report(
         notes=tuple(notes),
         shortfalls=tuple(shortfalls(now.ladder, bars, against, request.max_drop)) if now.ladder is not None else (),
     )
+
+
+def _impossible_values(evaluation: Evaluation, rows: Sequence[Outcome]) -> list[str]:
+    """Return a note for each field whose true values are not all among those that it may have: such rows are wrong."""
+    schemas = evaluation.sides[0].ladder.full_schema.get("properties", {})
+    notes = []
+    for field in evaluation.gold.fields if evaluation.top is None else ():
+        schema = schemas.get(field.name, {})
+        if field.compared.compare != "exact" or "enum" not in schema:
+            continue
+        known = {class_name(each) for each in schema["enum"]}
+        strange = sum(class_name(each.gold[field.name]) not in known for each in rows)
+        if strange:
+            words = f"a true value that {field.name} cannot have, and count as wrong whatever a model answers"
+            notes.append(f"{count(strange, 'gold row')} {'has' if strange == 1 else 'have'} {words}.")
+    return notes

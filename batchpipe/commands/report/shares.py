@@ -77,6 +77,9 @@ def _fill(session: Session, file: PipelineFile, output: OutputTable, field: str,
         hint = f"The fields: {', '.join(fields)}."
         raise UsageError(f"there is no output field {field!r}", where="--shares", hint=hint)
     others = [name for name in types if name not in added and name != field]
+    if by == field:
+        hint = f"Leave --by away, or name another column: {', '.join(others)}."
+        raise UsageError(f"the shares are those of {field} itself", where="--by", hint=hint)
     if by is not None and by not in others:
         hint = f"The columns: {', '.join(others)}. Input columns come into the table by include = [...] under [output]."
         raise UsageError(f"the table {output.name} has no column {by!r}", where="--by", hint=hint)
