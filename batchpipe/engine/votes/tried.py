@@ -42,6 +42,7 @@ def vote_on_tried(
 ) -> TriedVote:
     """Cast the vote of the row with the key `key` on `rung`, of the members whose answers are `ballots`.
 
+    Reads `work.vote_outcomes`, `work.votes`.
     Writes `work.parts`, `work.ballots`, `work.voters`, and what `cast_votes` writes.
     """
     connection = work.connection
