@@ -71,7 +71,7 @@ def row_sections(site: Site, query: Query) -> Sequence[Section]:
     whole = site.soon(key, lambda: _history(site, query), fresh=True)
     if whole is not None:
         return _with_files(site, query, whole.value)
-    with site.context() as context, closing(context.work()) as work:
+    with site.context(gives_way=False) as context, closing(context.work()) as work:
         stored = read_stored(context, work, site.file(query.pipeline), [query.path["key"]])
     if stored is None:
         return _with_files(site, query, site.read(key, lambda: _history(site, query)).value)
@@ -122,7 +122,7 @@ def _filters(file: PipelineFile, query: Query, limit: int) -> Filters:
 @contextmanager
 def _taken(site: Site, query: Query) -> Iterator[tuple[Any, list[tuple[Any, ...]], list[str]]]:
     file = site.file(query.pipeline)
-    with site.session() as (_, work, session):
+    with site.session(gives_way="where" in query.values) as (_, work, session):  # a condition may take long
         with _in_time(session):
             taken = take_rows(session, file, _filters(file, query, ROWS))
         yield taken, list(python_rows(work, taken.output)), taken_keys(work, taken.output)

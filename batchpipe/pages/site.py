@@ -30,7 +30,7 @@ LIVE_SECONDS = 1.0
 REPEAT_AFTER = 20.0
 FRESH_SECONDS = 15.0
 MOST_KEPT = 200
-THREADS = 4
+THREADS = 16  # most of them wait: one at a time has the database open
 TRIES, RETRY_SECONDS = 3, 0.3
 
 Value = TypeVar("Value")
@@ -85,7 +85,8 @@ class Site:
     def context(self, wait_seconds: float = WAIT_SECONDS, *, gives_way: bool = True) -> Iterator[Context]:
         """Open the surroundings of the engine for one request. Nobody is asked anything.
 
-        What is read `gives_way` to whoever waits to write, as a run does: LockedError then.
+        What is read `gives_way` to whoever waits to write, as a run does: LockedError then. A lookup, which is short,
+        does not, and goes before what does.
         """
         with self.call.context(wait_seconds, say=lambda text: None) as context:
             context.ask = None
@@ -93,9 +94,13 @@ class Site:
             yield context
 
     @contextmanager
-    def session(self) -> Iterator[tuple[Context, Work, Session]]:
+    def session(self, *, gives_way: bool = True) -> Iterator[tuple[Context, Work, Session]]:
         """Open a short session that reads the database."""
-        with self.context() as context, closing(context.work()) as work, context.database.reading(work) as session:
+        with (
+            self.context(gives_way=gives_way) as context,
+            closing(context.work()) as work,
+            context.database.reading(work) as session,
+        ):
             yield context, work, session
 
     def file(self, name: str) -> PipelineFile:

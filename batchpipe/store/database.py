@@ -127,7 +127,8 @@ class Database:
     `clock` returns naive UTC. `wait_seconds`: how long an opening is tried. `announce` is called once with a sentence
     that says who holds the file. The functions in `while_waiting` are called between the tries; they may not open the
     database. `private_below` is the working folder that the file itself lies in, as the emulator's does: then the file
-    is for its owner alone. With `gives_way` a session that reads ends with LockedError when somebody waits to write.
+    is for its owner alone. With `gives_way` a session that reads ends with LockedError when somebody waits to write, or
+    waits to read who does not give way.
     """
 
     path: Path
@@ -170,8 +171,8 @@ class Database:
         if self.gives_way:
             give_way_first(self.folder)
         if not self._migrated:
-            self._migrate(work)
-        with self._attached(work, read_only=True):
+            self._migrate(work, wants=not self.gives_way)
+        with self._attached(work, read_only=True, wants=not self.gives_way):
             way = giving_way(work.connection, self.folder) if self.gives_way else contextlib.nullcontext()
             with way:
                 yield Session(work=work, seq=_last_seq(work), now=self.clock(), chance=self.chance, reads=True)

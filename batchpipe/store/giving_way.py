@@ -1,7 +1,8 @@
-"""Let a writer go first: a page that reads for long gives the database up as soon as somebody waits to write.
+"""Let others go first: a page that reads for long gives the database up as soon as somebody waits to write.
 
 Whoever waits to write touches a file in the working folder. A reader that gives way looks at it while its statements
-run, and interrupts them.
+run, and interrupts them. A lookup that a person waits for does the same: one thread of a process at a time has the file
+open.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def giving_way(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[
 
 
 def _goes_first(folder: Path) -> LockedError:
-    what = "somebody waits to write into the database, and goes first"
+    what = "somebody waits for the database, and goes first"
     return LockedError(what, where=str(folder.parent), hint="Look again in a moment.")
 
 

@@ -18,6 +18,7 @@ from batchpipe.common.errors import DatabaseError, LockedError
 from batchpipe.common.machine import utc_now
 from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Database, Session, Work
+from batchpipe.store.giving_way import WANTED_SECONDS
 from batchpipe.store.migration import migrations
 
 TABLES = {
@@ -254,7 +255,29 @@ def test_a_reader_that_gives_way_ends_as_soon_as_somebody_waits_to_write(answere
         said.append(reader.communicate(timeout=60)[0].strip())
     else:
         thread.join(60)
-    assert said == ["somebody waited to write into the database, and goes first"]
+    assert said == ["somebody waits for the database, and goes first"]
+
+
+def test_a_lookup_goes_before_a_long_read_of_another_thread_and_no_reader_begins_meanwhile(answered: Project) -> None:
+    path, said = answered.root / "batchpipe.duckdb", []
+    thread = threading.Thread(target=lambda: said.append(read_for_long(path)))
+    thread.start()
+    time.sleep(0.3)
+    work = Work.open()
+    try:
+        with Database(path=path, clock=utc_now, wait_seconds=60).reading(work) as session:
+            assert session.one(Sql("SELECT count(*) > 0 FROM ledger.requests")) == (True,)
+        thread.join(60)
+        assert said == ["somebody waits for the database, and goes first"]
+        (answered.root / ".batchpipe" / "wanted").touch()
+        late = Database(path=path, clock=utc_now, gives_way=True)
+        with pytest.raises(LockedError, match="goes first"), late.reading(work):
+            pass
+        time.sleep(WANTED_SECONDS)
+        with late.reading(work) as session:
+            assert session.one(Sql("SELECT 1")) == (1,)
+    finally:
+        work.close()
 
 
 def read_for_long(path: Path) -> str:
