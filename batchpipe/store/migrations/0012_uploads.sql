@@ -1,7 +1,7 @@
 -- Files that were uploaded once for many requests. Events say which chunks name them (`files_named`), that one is not named
 -- any more (`file_given_up`) and that it is deleted (`file_discarded`).
 
-CREATE TABLE ledger.uploads (
+CREATE TABLE IF NOT EXISTS ledger.uploads (
     upload_id UUID NOT NULL,
     file_id VARCHAR NOT NULL,             -- the provider's
     name VARCHAR NOT NULL,                -- what requests call it: the id, or an address
