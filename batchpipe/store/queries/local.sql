@@ -133,7 +133,7 @@ SELECT $pipeline AS pipeline, $version AS version, $shape::UUID AS shape, $answe
 -- name: local_asked
 -- The due rows that the local model is asked about: those that come in new or changed. A row that is due for another
 -- reason was answered in another way on purpose.
-SELECT d.key_id, {text} AS text, {embedding} AS embedding
+SELECT DISTINCT ON (d.key_id) d.key_id, {text} AS text, {embedding} AS embedding
 FROM work.due d
 JOIN {snapshot} s USING (position)
 WHERE d.reason IN ('new', 'input_changed') AND NOT d.continues AND {when}
@@ -151,7 +151,7 @@ SELECT key_id::VARCHAR AS custom_id, output AS answer FROM work.local_prediction
 -- name: local_rows
 SELECT p.key_id, p.key_id::VARCHAR AS custom_id, 0 AS rung, p.confidence, {values} AS input_values
 FROM work.local_predictions p
-JOIN work.due d USING (key_id)
+JOIN (SELECT DISTINCT key_id, position FROM work.due) d USING (key_id)
 JOIN {snapshot} s USING (position)
 
 -- name: local_evaluated
@@ -193,7 +193,8 @@ WHERE {truth}
 -- The rows that the local model answers leave the due ones.
 -- work.local_due: One row is a due row that the local model answers, with its answer.
 CREATE OR REPLACE TABLE work.local_due AS
-SELECT d.*, s.output, s.confidence FROM work.due d JOIN work.local_sure s USING (key_id) WHERE NOT s.audited;
+SELECT DISTINCT ON (d.key_id) d.*, s.output, s.confidence
+FROM work.due d JOIN work.local_sure s USING (key_id) WHERE NOT s.audited;
 DELETE FROM work.due WHERE key_id IN (SELECT key_id FROM work.local_due)
 
 -- name: no_local_due
