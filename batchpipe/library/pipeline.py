@@ -18,6 +18,7 @@ from batchpipe.library.runs import in_thread, run_file
 from batchpipe.library.surroundings import Surroundings
 from batchpipe.library.values import Plan, Result
 from batchpipe.pipeline.model import PipelineFile
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Work
 
 if TYPE_CHECKING:
@@ -121,13 +122,13 @@ class Pipeline:
         filters = Filters(where=where, current=current, review=review, limit=positive(limit))
         work = Work.open()
         try:
-            work.connection.execute("RESET memory_limit; RESET threads")
+            work.connection.execute(Sql("RESET memory_limit; RESET threads"))
             with self.around.context() as context, context.database.reading(work) as session:
                 take_rows(session, self._file(), filters)
         except BaseException:
             work.close()
             raise
-        return work.connection.cursor().sql("SELECT * FROM work.taken")
+        return work.connection.cursor().sql(Sql("SELECT * FROM work.taken"))
 
     def _run(self, stop: threading.Event, **options: Any) -> Result:
         file = self._file()

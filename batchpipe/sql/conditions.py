@@ -17,8 +17,9 @@ from typing import Any
 import duckdb
 
 from batchpipe.common.errors import PipelineError
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message
-from batchpipe.sql.quoting import Sql, folded, quote_identifier, quote_literal, sql, trusted
+from batchpipe.sql.quoting import Sql, folded, joined, quote_identifier, quote_literal, sql, trusted, type_sql
 
 INPUT_PREFIX = "i:"
 OUTPUT_PREFIX = "o:"
@@ -79,7 +80,7 @@ class _Names:
 
 
 def parse_condition(
-    session: duckdb.DuckDBPyConnection,
+    session: Connection,
     text: str,
     *,
     fields: Collection[str],
@@ -98,7 +99,7 @@ def parse_condition(
     tree = _syntax_tree(session, text, where)
     names = _Names({folded(each): each for each in fields}, {folded(each): each for each in columns}, where)
     _resolve(tree["statements"][0]["node"]["select_list"][0], names, frozenset())
-    row = session.execute("SELECT json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchone()
+    row = session.execute(Sql("SELECT json_deserialize_sql($1::JSON)"), [json.dumps(tree)]).fetchone()
     assert row is not None
     return Condition(
         text=text,
@@ -109,7 +110,7 @@ def parse_condition(
 
 
 def bind_condition(
-    session: duckdb.DuckDBPyConnection,
+    session: Connection,
     condition: Condition,
     *,
     field_types: Mapping[str, str],
@@ -121,14 +122,19 @@ def bind_condition(
     Raises PipelineError at `where` if DuckDB refuses the condition or its type is not BOOLEAN.
     """
     values = [
-        *(f"NULL::{field_types[name]} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in condition.outputs),
-        *(f"NULL::{column_types[name]} AS {quote_identifier(INPUT_PREFIX + name)}" for name in condition.inputs),
+        *((type_sql(field_types[name]), quote_identifier(OUTPUT_PREFIX + name)) for name in condition.outputs),
+        *((type_sql(column_types[name]), quote_identifier(INPUT_PREFIX + name)) for name in condition.inputs),
     ]
-    source = f"(SELECT {', '.join(values) or '1'})"
+    nulls = joined(", ", (sql("NULL::{kind} AS {name}", kind=kind, name=name) for kind, name in values))
+    source = sql("(SELECT {nulls})", nulls=nulls or Sql("1"))
     kind = ""
     try:
         for expression in (condition.sql, condition.truth):
-            kind = str(session.execute(f"DESCRIBE SELECT {expression} AS c FROM {source}").fetchall()[0][1])
+            kind = str(
+                session.execute(
+                    sql("DESCRIBE SELECT {expression} AS c FROM {source}", expression=expression, source=source)
+                ).fetchall()[0][1]
+            )
             if kind not in ("BOOLEAN", '"NULL"', "NULL"):
                 break
     except duckdb.Error as error:
@@ -145,9 +151,9 @@ def _message(error: duckdb.Error) -> str:
     return duckdb_message(error).replace(f'"{OUTPUT_PREFIX}', '"').replace(f'"{INPUT_PREFIX}', '"')
 
 
-def _syntax_tree(session: duckdb.DuckDBPyConnection, text: str, where: str) -> dict[str, Any]:
-    statement = f"SELECT json_serialize_sql({quote_literal(f'SELECT ({text}' + chr(10) + ')')})"
-    row = session.execute(statement).fetchone()
+def _syntax_tree(session: Connection, text: str, where: str) -> dict[str, Any]:
+    select = quote_literal(f"SELECT ({text}\n)")
+    row = session.execute(sql("SELECT json_serialize_sql({select})", select=select)).fetchone()
     tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
         what = f"{text!r} is not an SQL expression: {tree.get('error_message', 'it cannot be parsed')}"

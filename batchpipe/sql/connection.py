@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import duckdb
+
 from batchpipe.sql.quoting import Sql
 
 
@@ -20,6 +22,33 @@ class Connection(Protocol):
 
     def execute(self, query: Sql, parameters: object = None, /) -> Connection:
         """Run a statement; its rows are fetched from what is returned."""
+
+    def __enter__(self) -> Connection:
+        """Return the connection itself."""
+
+    def __exit__(self, kind: object, error: object, trace: object, /) -> None:
+        """Close the connection."""
+
+    def cursor(self) -> Connection:
+        """Return another connection to the same databases, whose rows are fetched beside those of this one."""
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs now, with duckdb.InterruptException. Any thread may call this."""
+
+    def register(self, view_name: str, python_object: object) -> object:
+        """Show a table of Arrow as a view."""
+
+    def unregister(self, view_name: str) -> object:
+        """Forget the view of a table of Arrow."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """Return the next rows, `size` at most."""
+
+    def sql(self, query: Sql, /) -> duckdb.DuckDBPyRelation:
+        """Return the rows of a statement as a relation of DuckDB."""
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """Return the next row, None after the last one."""

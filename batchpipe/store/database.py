@@ -39,7 +39,7 @@ from batchpipe.store.migration import (
 from batchpipe.store.opening import attach, opened_alone
 from batchpipe.store.queries import query
 
-CATALOG = "store"
+CATALOG = Sql("store")
 MEMORY_BYTES = 300_000_000
 MOST_CORES = 4
 # Copies that a statement holds of a row group of the input, of an answer, and of an answer's JSON for each field that
@@ -90,7 +90,7 @@ class Session:
         return self.work.known[asked]
 
     @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
+    def connection(self) -> Connection:
         """The connection of `work`, to which the database is attached."""
         return self.work.connection
 
@@ -98,7 +98,7 @@ class Session:
         """Return a new UUID that begins with the session's time."""
         return new_id(self.now, self.chance)
 
-    def execute(self, statement: Sql, parameters: object = None) -> duckdb.DuckDBPyConnection:
+    def execute(self, statement: Sql, parameters: object = None) -> Connection:
         """Run `statement` and return the cursor that holds its rows."""
         return self.connection.execute(statement, parameters)
 
@@ -187,12 +187,14 @@ class Database:
             self._migrate(work, wants=True)
         with self._attached(work, read_only=False):
             connection = work.connection
-            connection.execute("BEGIN TRANSACTION")
+            connection.execute(Sql("BEGIN TRANSACTION"))
             try:
                 session = Session(work=work, seq=_last_seq(work) + 1, now=self.clock(), chance=self.chance)
                 yield session
-                connection.execute("INSERT INTO ledger.commits VALUES ($1, $2, $3)", [session.seq, run_id, session.now])
-                connection.execute("COMMIT")
+                connection.execute(
+                    Sql("INSERT INTO ledger.commits VALUES ($1, $2, $3)"), [session.seq, run_id, session.now]
+                )
+                connection.execute(Sql("COMMIT"))
             except BaseException:
                 roll_back(connection)
                 raise
@@ -268,7 +270,7 @@ class Database:
                 want=want,
             )
             try:
-                work.connection.execute(f"USE {CATALOG}")
+                work.connection.execute(sql("USE {catalog}", catalog=CATALOG))
                 yield
             except duckdb.Error as error:
                 if is_of_storage(error):
@@ -286,7 +288,7 @@ class Database:
 
     def _detach(self, work: Work) -> None:
         try:
-            work.connection.execute(f"USE memory; DETACH {CATALOG}")
+            work.connection.execute(sql("USE memory; DETACH {catalog}", catalog=CATALOG))
         except duckdb.Error as error:
             raise storage_error(error, self.path) from error
 
@@ -301,7 +303,7 @@ class Work:
     whether it keeps the emptied connection for another one. `known` is what `Session.knows` has found out.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
     empty_ledger: EmptyLedger
     keep: Callable[[Work], bool] | None = field(default=None, init=False)
     known: dict[tuple[int, tuple[str, ...]], bool] = field(default_factory=dict, init=False)
@@ -356,7 +358,7 @@ class Work:
         try:
             yield
         finally:
-            self.connection.execute("SET threads = 1")
+            self.connection.execute(Sql("SET threads = 1"))
             self._limit()
 
     def _limit(self, times: int = 1) -> None:
@@ -373,7 +375,7 @@ class Work:
 
 
 def _last_seq(work: Work) -> int:
-    row = work.connection.execute("SELECT coalesce(max(seq), 0) FROM ledger.commits").fetchone()
+    row = work.connection.execute(Sql("SELECT coalesce(max(seq), 0) FROM ledger.commits")).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -382,7 +384,7 @@ def limit_memory(connection: Connection, limit_bytes: int) -> None:
     connection.execute(sql("SET memory_limit = '{megabytes}MB'", megabytes=number_sql(limit_bytes // 1_000_000)))
 
 
-def streamed(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+def streamed(cursor: Connection) -> Iterator[tuple[Any, ...]]:
     """Yield the rows that `cursor` holds, without having all of them in memory at once."""
     while block := cursor.fetchmany(BLOCK_ROWS):
         yield from block

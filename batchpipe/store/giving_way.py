@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import LockedError
+from batchpipe.sql.connection import Connection
 
 NAME = "wanted"
 LOOK_SECONDS = 0.05
@@ -40,7 +41,7 @@ def give_way_first(folder: Path) -> None:
 
 
 @contextmanager
-def giving_way(connection: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[None]:
+def giving_way(connection: Connection, folder: Path) -> Iterator[None]:
     """Interrupt the statements of the block as soon as somebody waits to write. Raises LockedError then."""
     began, ended, gave_way = time.time(), threading.Event(), threading.Event()
 

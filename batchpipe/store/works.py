@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Work
 from batchpipe.store.migration import roll_back
 
@@ -34,7 +35,7 @@ class Works:
         """Keep a closed database; return False for one that cannot be emptied."""
         with suppress(duckdb.Error):
             roll_back(work.connection)
-            work.connection.execute("DETACH work; SET threads = 1")
+            work.connection.execute(Sql("DETACH work; SET threads = 1"))
             self._idle.append((folder, work))
             return True
         return False

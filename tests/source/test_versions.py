@@ -281,7 +281,7 @@ def test_every_request_that_was_sent_is_rendered_again(name: str, tmp_path: Path
         named = [input_column(*each) for each in zip(columns, types, strict=True)]
         values = typed_values(work.connection, named, texts)
         message = resolved.templates.render({name: values[name] for name in resolved.templates.columns})
-        found = work.connection.execute("SELECT md5($1)::UUID", [fingerprint(message.system, message.user)])
+        found = work.connection.execute(Sql("SELECT md5($1)::UUID"), [fingerprint(message.system, message.user)])
         assert found.fetchone() == (sent,)
     work.close()
     context.close()

@@ -55,10 +55,10 @@ def test_rows_are_drawn_in_the_order_of_the_number_that_schema_version_1_had() -
     work = Work.open()
     keys = [f'["{number}"]' for number in range(2_000)]
     found = work.connection.execute(
-        "SELECT key FROM (SELECT unnest($1::VARCHAR[]) AS key) ORDER BY work.draw_order(md5(key)::UUID)", [keys]
+        Sql("SELECT key FROM (SELECT unnest($1::VARCHAR[]) AS key) ORDER BY work.draw_order(md5(key)::UUID)"), [keys]
     ).fetchall()
     wanted = sorted(keys, key=lambda key: int.from_bytes(md5(key.encode()).digest(), "little"))
     assert [key for (key,) in found] == wanted
-    turned = work.connection.execute("SELECT work.draw_order($1::UUID)", [str(UUID(int=0xFF))]).fetchone()
+    turned = work.connection.execute(Sql("SELECT work.draw_order($1::UUID)"), [str(UUID(int=0xFF))]).fetchone()
     assert turned == ("ff" + "00" * 15,)
     work.close()

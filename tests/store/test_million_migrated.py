@@ -22,6 +22,7 @@ from projects import BASIC, Project, numbered
 
 from batchpipe.engine.quality.review import Desk
 from batchpipe.pipeline.load import load
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.migration import migrations
 
 MIGRATION_SECONDS = 60.0
@@ -165,7 +166,8 @@ def test_a_sample_of_many_rows_is_opened_as_it_was_drawn(
         desk = Desk(context=context, work=work, resolved=resolved, snapshot=snapshot)
         desk.choose()
         seconds = time.process_time() - start
-        shown = work.connection.execute("SELECT key FROM work.review WHERE list_contains(chosen, 'sample')").fetchall()
+        statement = Sql("SELECT key FROM work.review WHERE list_contains(chosen, 'sample')")
+        shown = work.connection.execute(statement).fetchall()
     finally:
         work.close()
         context.close()

@@ -19,23 +19,20 @@ from batchpipe.commands.results.rows import TAKEN, Filters, TakenRows, python_ro
 from batchpipe.commands.results.spreadsheet import save_workbook
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.context import Context
-from batchpipe.sql.quoting import (
-    quote_identifier,
-    quote_literal,
-)
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql
 from batchpipe.store.database import Work
 
 SCREEN_ROWS = 20
 SCREEN_CELL = 60
 NOT_ON_SCREEN = ("_model", "_prompt_version", "_custom_id", "_batch_id", "_completed_at", "_cost_usd")
 BLOCK_BYTES = 1 << 20
-FORMATS: Mapping[str, str] = {
-    ".csv": "FORMAT csv, HEADER true",
-    ".parquet": "FORMAT parquet, COMPRESSION zstd",
-    ".json": "FORMAT json, ARRAY true",
-    ".ndjson": "FORMAT json",
-    ".jsonl": "FORMAT json",
-    ".xlsx": "",
+FORMATS: Mapping[str, Sql] = {
+    ".csv": Sql("FORMAT csv, HEADER true"),
+    ".parquet": Sql("FORMAT parquet, COMPRESSION zstd"),
+    ".json": Sql("FORMAT json, ARRAY true"),
+    ".ndjson": Sql("FORMAT json"),
+    ".jsonl": Sql("FORMAT json"),
+    ".xlsx": Sql(""),
 }
 # A spreadsheet takes such a cell for a formula. A model's answer must not become a formula.
 FORMULA = r"^[=+\-@\t\r]"
@@ -87,7 +84,8 @@ def save(work: Work, taken: TakenRows, target: Path) -> None:
     ending = target.suffix.lower()
     with _written_whole(target) as path:
         if ending == ".xlsx":
-            save_workbook(work.connection, f"SELECT {_cells(taken, ending)} FROM {TAKEN}", path, taken.rows)
+            select = sql("SELECT {cells} FROM {taken}", cells=_cells(taken, ending), taken=TAKEN)
+            save_workbook(work.connection, select, path, taken.rows)
             return
         try:
             work.connection.execute(_copy(taken, path, ending))
@@ -97,22 +95,24 @@ def save(work: Work, taken: TakenRows, target: Path) -> None:
             raise UsageError(what, where=str(target), hint=hint) from error
 
 
-def _copy(taken: TakenRows, path: Path, ending: str) -> str:
+def _copy(taken: TakenRows, path: Path, ending: str) -> Sql:
     """Return the statement that writes `work.taken` to `path`. Texts are quoted, since DuckDB does not quote a lone CR
     itself.
     """
-    values, options = "*", FORMATS[ending]
+    values, options = Sql("*"), FORMATS[ending]
     if ending == ".csv":
         values = _cells(taken, ending)
         texts = [quote_identifier(name) for name, kind in taken.output.columns if _is_text(kind)]
-        options += f", FORCE_QUOTE ({', '.join(texts)})"
-    return f"COPY (SELECT {values} FROM {TAKEN}) TO {quote_literal(str(path))} ({options})"
+        options = sql("{options}, FORCE_QUOTE ({texts})", options=options, texts=joined(", ", texts))
+    parts = {"values": values, "taken": TAKEN, "path": quote_literal(str(path)), "options": options}
+    return sql("COPY (SELECT {values} FROM {taken}) TO {path} ({options})", **parts)
 
 
-def _cells(taken: TakenRows, ending: str) -> str:
+def _cells(taken: TakenRows, ending: str) -> Sql:
     """Return SQL for all columns as cells of a flat file."""
     columns = taken.output.columns
-    return ", ".join(f"{_cell(name, kind, ending)} AS {quote_identifier(name)}" for name, kind in columns)
+    cells = ((_cell(name, kind, ending), quote_identifier(name)) for name, kind in columns)
+    return joined(", ", (sql("{cell} AS {name}", cell=cell, name=name) for cell, name in cells))
 
 
 def _is_text(kind: str) -> bool:
@@ -120,17 +120,20 @@ def _is_text(kind: str) -> bool:
     return kind in ("VARCHAR", "JSON") or kind.startswith("ENUM") or bool(NESTED.search(kind))
 
 
-def _cell(name: str, kind: str, ending: str) -> str:
+def _cell(name: str, kind: str, ending: str) -> Sql:
     """Return SQL for a column as a cell of a flat file: nested values as JSON, and no text is a formula."""
     column = quote_identifier(name)
     if NESTED.search(kind):
-        return f"to_json({column})::VARCHAR"
+        return sql("to_json({column})::VARCHAR", column=column)
     if not _is_text(kind):
         return column
-    text = f"{column}::VARCHAR"
+    text = sql("{column}::VARCHAR", column=column)
     if ending == ".xlsx":
-        text = f"regexp_replace({text}, '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]', '\ufffd', 'g')"
-    return f"CASE WHEN regexp_matches({text}, '{FORMULA}') THEN chr(39) || {text} ELSE {text} END"
+        text = sql("regexp_replace({text}, '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]', '\ufffd', 'g')", text=text)
+    formula = quote_literal(FORMULA)
+    return sql(
+        "CASE WHEN regexp_matches({text}, {formula}) THEN chr(39) || {text} ELSE {text} END", text=text, formula=formula
+    )
 
 
 def _print(call: Call, pipeline: str, work: Work, taken: TakenRows, context: Context) -> None:

@@ -132,8 +132,10 @@ def take_rows(session: Session, file: PipelineFile, filters: Filters) -> TakenRo
 
 def python_rows(work: Work, output: OutputTable) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of `work.taken` as Python values. A time with a zone is naive UTC."""
-    values = ", ".join(python_value(*each) for each in output.columns)
-    yield from streamed(work.connection.cursor().execute(f"SELECT {values} FROM {TAKEN}"))
+    values = joined(", ", (python_value(*each) for each in output.columns))
+    yield from streamed(
+        work.connection.cursor().execute(sql("SELECT {values} FROM {taken}", values=values, taken=TAKEN))
+    )
 
 
 def taken_keys(work: Work, output: OutputTable) -> list[str]:

@@ -8,14 +8,15 @@ from pathlib import Path
 import duckdb
 
 from batchpipe.common.errors import UsageError
-from batchpipe.sql.quoting import quote_literal
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.database import streamed
 
 MOST_ROWS = 1_048_575
 MOST_CHARACTERS = 32_767
 
 
-def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path, rows: int) -> None:
+def save_workbook(connection: Connection, select: Sql, path: Path, rows: int) -> None:
     """Write `select` (`rows` rows) to `path`.
 
     Raises UsageError where the rows do not fit, or nothing is installed that can write them.
@@ -25,34 +26,40 @@ def save_workbook(connection: duckdb.DuckDBPyConnection, select: str, path: Path
         raise UsageError(what, where="--to", hint="Write .csv or .parquet, or choose rows with --where or --limit.")
     fitting = _fitting(connection, select)
     if _has_extension(connection):
-        connection.execute(f"COPY ({fitting}) TO {quote_literal(str(path))} (FORMAT xlsx, HEADER true)")
+        connection.execute(
+            sql("COPY ({fitting}) TO {path} (FORMAT xlsx, HEADER true)", fitting=fitting, path=quote_literal(str(path)))
+        )
     else:
         _save_with_openpyxl(connection, fitting, path)
 
 
-def _has_extension(connection: duckdb.DuckDBPyConnection) -> bool:
+def _has_extension(connection: Connection) -> bool:
     """Return whether DuckDB's `excel` extension is installed. Nothing is downloaded."""
     try:
-        connection.execute("LOAD excel")
+        connection.execute(Sql("LOAD excel"))
     except duckdb.Error:
         return False
     return True
 
 
-def _fitting(connection: duckdb.DuckDBPyConnection, select: str) -> str:
+def _fitting(connection: Connection, select: Sql) -> Sql:
     """Return `select` with texts cut to the length that a cell takes."""
-    described = connection.execute(f"DESCRIBE {select}").fetchall()
+    described = connection.execute(sql("DESCRIBE {select}", select=select)).fetchall()
     columns = []
     for name, kind, *_ in described:
-        column = '"' + name.replace('"', '""') + '"'
+        column = quote_identifier(name)
         text = kind in ("VARCHAR", "JSON", "UUID", "BLOB", "BIT", "INTERVAL") or "HUGEINT" in kind
-        cut = f"left(CAST({column} AS VARCHAR), {MOST_CHARACTERS})"
-        zone = f"CAST({column} AS TIMESTAMP)" if kind == "TIMESTAMP WITH TIME ZONE" else column
-        columns.append(f"{cut if text else zone} AS {column}")
-    return f"SELECT {', '.join(columns)} FROM ({select})"
+        value = column
+        if text:
+            most = number_sql(MOST_CHARACTERS)
+            value = sql("left(CAST({column} AS VARCHAR), {most})", column=column, most=most)
+        elif kind == "TIMESTAMP WITH TIME ZONE":
+            value = sql("CAST({column} AS TIMESTAMP)", column=column)
+        columns.append(sql("{value} AS {column}", value=value, column=column))
+    return sql("SELECT {columns} FROM ({select})", columns=joined(", ", columns), select=select)
 
 
-def _save_with_openpyxl(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
+def _save_with_openpyxl(connection: Connection, select: Sql, path: Path) -> None:
     try:
         openpyxl, cells_of = import_module("openpyxl"), import_module("openpyxl.cell")
     except ImportError as error:

@@ -19,7 +19,7 @@ from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.run.pilot import pilot_gold, pilot_sample
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_identifier, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -122,7 +122,7 @@ def read_row(
 
 def _one_row(work: Work, snapshot: Snapshot, key: str, path: Path) -> Snapshot | None:
     """Return a snapshot with only the row called `key`; None where there is none."""
-    select = f"SELECT * FROM {snapshot.relation} WHERE key = {quote_literal(key)}"
+    select = sql("SELECT * FROM {rows} WHERE key = {key}", rows=snapshot.relation, key=quote_literal(key))
     one = snapshot.of_rows(work.connection, select, path)
     return one if one.rows == 1 else None
 
@@ -149,8 +149,11 @@ def _read(context: Context, work: Work, resolved: Resolved, one: Snapshot) -> Ro
     message, params = render_row(resolved, values, rung=seat)
     if due is not None:
         rendered = work.connection.execute(
-            f"SELECT f.params FROM read_parquet({quote_literal(str(plan.rendered))}) f "
-            "JOIN work.leading l ON l.continues = f.continues" + (f" WHERE f.place = {place} LIMIT 1" if place else "")
+            sql(
+                "SELECT f.params FROM read_parquet({path}) f JOIN work.leading l ON l.continues = f.continues {among}",
+                path=quote_literal(str(plan.rendered)),
+                among=sql("WHERE f.place = {place} LIMIT 1", place=number_sql(place)) if place else Sql(""),
+            )
         ).fetchone()
         params = rendered[0] if rendered else params
     return RowNow(
@@ -188,8 +191,10 @@ def _feedback(work: Work) -> str | None:
     Reads `work.rendered`, `work.leading`.
     """
     row = work.connection.execute(
-        "SELECT t.feedback_answer, t.feedback_error FROM work.rendered t "
-        "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"
+        Sql(
+            "SELECT t.feedback_answer, t.feedback_error FROM work.rendered t "
+            "JOIN work.leading l USING (continues) WHERE t.feedback_error IS NOT NULL"
+        )
     ).fetchone()
     return feedback_text(row[0] or "", row[1]) if row else None
 
@@ -197,11 +202,16 @@ def _feedback(work: Work) -> str | None:
 def _values(work: Work, one: Snapshot, resolved: Resolved) -> dict[str, Any]:
     """Return the columns that the templates use, as templates get them."""
     read = template_values(resolved)
-    row = work.connection.execute(f"SELECT {', '.join(['1', *read.select])} FROM {one.relation} s").fetchone()
+    chosen = joined(", ", [Sql("1"), *read.select])
+    row = work.connection.execute(
+        sql("SELECT {chosen} FROM {relation} s", chosen=chosen, relation=one.relation)
+    ).fetchone()
     return read.row(row[1:]) if row else {}
 
 
 def _texts(work: Work, one: Snapshot) -> dict[str, str | None]:
-    chosen = [f"{each.text} AS {quote_identifier(each.name)}" for each in one.columns]
-    row = work.connection.execute(f"SELECT {', '.join(chosen)} FROM {one.relation}").fetchone()
+    chosen = [sql("{text} AS {name}", text=each.text, name=quote_identifier(each.name)) for each in one.columns]
+    row = work.connection.execute(
+        sql("SELECT {chosen} FROM {relation}", chosen=joined(", ", chosen), relation=one.relation)
+    ).fetchone()
     return dict(zip([each.name for each in one.columns], row, strict=True)) if row else {}

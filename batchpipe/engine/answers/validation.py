@@ -13,7 +13,7 @@ from typing import Any, Literal
 from batchpipe.schema.columns import Column, uncast_sql, value_sql
 from batchpipe.schema.validate import AnswerValidator
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, Condition
-from batchpipe.sql.quoting import Sql, number_sql, quote_identifier, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.database import VECTOR_ROWS, Session, Work
 from batchpipe.store.queries import query
@@ -25,7 +25,7 @@ MAX_SHOWN_CHECK = 200
 
 # SQL for whether an answer is a member's, and what a check that reads votes adds to its condition.
 ALONE = Sql("false")
-VOTED_ON = " AND NOT of_member"
+VOTED_ON = Sql(" AND NOT of_member")
 
 Format = Literal["json_schema", "tool", "json", "text"]
 
@@ -88,10 +88,10 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
     work.make_room_for_answers(vector_bytes, len(rules.columns))
     block_rows = min(BLOCK_ROWS, max(VECTOR_ROWS * BLOCK_BYTES // max(vector_bytes, 1), 1))
     # work.validated: One row is a distinct answer text, with its document or the error that makes it invalid.
-    connection.execute("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)")
+    connection.execute(Sql("CREATE OR REPLACE TABLE work.validated (answer VARCHAR, output JSON, error VARCHAR)"))
     validator = AnswerValidator(rules.full_schema, rules.output_format, rules.renames)
     reader = connection.cursor()
-    reader.execute(f"SELECT DISTINCT coalesce(answer, '') FROM {answers}")
+    reader.execute(sql("SELECT DISTINCT coalesce(answer, '') FROM {answers}", answers=answers))
     while block := reader.fetchmany(block_rows):
         verdicts = [validator.validate(answer) for (answer,) in block]
         documents = arrow().table(
@@ -102,12 +102,15 @@ def validate_documents(work: Work, rules: AnswerRules, answers: Sql) -> None:
             }
         )
         connection.register("documents_block", documents)
-        connection.execute("INSERT INTO work.validated SELECT * FROM documents_block")
+        connection.execute(Sql("INSERT INTO work.validated SELECT * FROM documents_block"))
         connection.unregister("documents_block")
     connection.execute(
         # work.documents: One row is an answer by its request, with its document or the error that makes it invalid.
-        "CREATE OR REPLACE TABLE work.documents AS SELECT a.custom_id, v.output, v.error "
-        f"FROM {answers} a JOIN work.validated v ON v.answer = coalesce(a.answer, '')"
+        sql(
+            "CREATE OR REPLACE TABLE work.documents AS SELECT a.custom_id, v.output, v.error "
+            "FROM {answers} a JOIN work.validated v ON v.answer = coalesce(a.answer, '')",
+            answers=answers,
+        )
     )
 
 
@@ -115,7 +118,7 @@ NO_VOTES = query("no_votes")
 
 
 def validate_answers(
-    work: Work, rules: AnswerRules, rows: str, *, votes: Sql | None = NO_VOTES, members: Sql = ALONE
+    work: Work, rules: AnswerRules, rows: Sql, *, votes: Sql | None = NO_VOTES, members: Sql = ALONE
 ) -> None:
     """Apply the casts, the checks and `accept` to the documents of `rows`.
 
@@ -131,60 +134,88 @@ def validate_answers(
     positions = {name: number for number, (name, _) in enumerate(rules.input_columns, start=1)}
     types = dict(rules.input_columns)
     inputs = [
-        f"TRY_CAST(r.input_values[{positions[name]}] AS {types[name]}) AS {quote_identifier(INPUT_PREFIX + name)}"
+        sql(
+            "TRY_CAST(r.input_values[{position}] AS {type}) AS {name}",
+            position=number_sql(positions[name]),
+            type=type_sql(types[name]),
+            name=quote_identifier(INPUT_PREFIX + name),
+        )
         for name in sorted(rules.inputs)
     ]
     voted = sorted(needed_outputs & {"_agreement", "_votes"})
     if voted and votes is not None:
-        rows = (
-            f"(SELECT r.*, v.agreement AS _agreement, v.votes AS _votes FROM {rows} r LEFT JOIN ({votes}) v USING "
-            "(custom_id))"
+        rows = sql(
+            "(SELECT r.*, v.agreement AS _agreement, v.votes AS _votes "
+            "FROM {rows} r LEFT JOIN ({votes}) v USING (custom_id))",
+            rows=rows,
+            votes=votes,
         )
-    inputs += [f"r.{name} AS {quote_identifier(OUTPUT_PREFIX + name)}" for name in voted]
-    inputs += [f"{members} AS of_member"] if voted else []
+    inputs += [sql("r.{name} AS {seen}", name=Sql(each), seen=quote_identifier(OUTPUT_PREFIX + each)) for each in voted]
+    inputs += [sql("{members} AS of_member", members=members)] if voted else []
     outputs = [
-        f"{value_sql(column, 'd.output')} AS {quote_identifier(OUTPUT_PREFIX + column.name)}"
+        sql(
+            "{value} AS {name}",
+            value=value_sql(column, "d.output"),
+            name=quote_identifier(OUTPUT_PREFIX + column.name),
+        )
         for column in rules.columns
         if column.name in needed_outputs
     ]
-    select = ", ".join(
-        ["r.key_id", "r.custom_id", "r.rung", "d.error", f"{_uncast(rules)} AS uncast", *inputs, *outputs]
-    )
+    uncast = sql("r.key_id, r.custom_id, r.rung, d.error, {uncast} AS uncast", uncast=_uncast(rules))
+    select = joined(", ", [uncast, *inputs, *outputs])
     for part in range(work.parts):
-        of_part = f"WHERE hash(custom_id) % {work.parts} = {part}" if work.parts > 1 else ""
+        of_part = Sql("")
+        if work.parts > 1:
+            numbers = {"parts": number_sql(work.parts), "part": number_sql(part)}
+            of_part = sql("WHERE hash(custom_id) % {parts} = {part}", **numbers)
         # work.validity: One row is a row and an answer, with whether it is valid and whether `accept` holds for it.
-        into = "INSERT INTO work.validity" if part else "CREATE OR REPLACE TABLE work.validity AS"
+        made = Sql("CREATE OR REPLACE TABLE work.validity AS")
         work.connection.execute(
-            f"{into} SELECT key_id, custom_id, problem IS NULL AS valid, "
-            f"problem IS NULL AND {_accept(rules)} AS accepts, problem AS error "
-            f"FROM (SELECT *, coalesce(error, uncast, {_failed_check(rules)}) AS problem "
-            f"FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id) {of_part}))"
+            sql(
+                "{into} SELECT key_id, custom_id, problem IS NULL AS valid, problem IS NULL AND {accept} AS accepts, "
+                "problem AS error FROM (SELECT *, coalesce(error, uncast, {failed_check}) AS problem "
+                "FROM (SELECT {select} FROM {rows} r JOIN work.documents d USING (custom_id) {of_part}))",
+                into=Sql("INSERT INTO work.validity") if part else made,
+                accept=_accept(rules),
+                failed_check=_failed_check(rules),
+                select=select,
+                rows=rows,
+                of_part=of_part,
+            )
         )
 
 
-def _uncast(rules: AnswerRules) -> str:
+def _uncast(rules: AnswerRules) -> Sql:
     """Return SQL for the text on the first field whose value does not cast to its column; NULL where all cast."""
     cases = [
-        f"WHEN {test} THEN {quote_literal(f'{column.name}: the value does not fit {column.type}')}"
+        sql(
+            "WHEN {test} THEN {said}",
+            test=test,
+            said=quote_literal(f"{column.name}: the value does not fit {column.type}"),
+        )
         for column in rules.columns
         if (test := uncast_sql(column, "d.output")) != "false"
     ]
-    return f"CASE WHEN d.error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+    if not cases:
+        return Sql("NULL::VARCHAR")
+    return sql("CASE WHEN d.error IS NOT NULL THEN NULL {cases} END", cases=joined(" ", cases))
 
 
-def _failed_check(rules: AnswerRules) -> str:
+def _failed_check(rules: AnswerRules) -> Sql:
     """Return SQL for the text on the first check that fails, else NULL. A retry shows this text to the model."""
     cases = []
     for name, check in rules.checks.items():
         said = quote_literal(f"check {name} does not hold: {check.text[:MAX_SHOWN_CHECK]}")
-        alone = VOTED_ON if check.outputs & {"_agreement", "_votes"} else ""
-        cases.append(f"WHEN NOT {check.truth}{alone} THEN {said}")
-    return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+        alone = VOTED_ON if check.outputs & {"_agreement", "_votes"} else Sql("")
+        cases.append(sql("WHEN NOT {truth}{alone} THEN {said}", truth=check.truth, alone=alone, said=said))
+    return sql("CASE {cases} END", cases=joined(" ", cases)) if cases else Sql("NULL::VARCHAR")
 
 
-def _accept(rules: AnswerRules) -> str:
+def _accept(rules: AnswerRules) -> Sql:
     """Return SQL for whether the `accept` of the row's rung is true."""
     cases = [
-        f"WHEN {rung} THEN {accept.truth}" for rung, accept in enumerate(rules.accepts, start=1) if accept is not None
+        sql("WHEN {rung} THEN {truth}", rung=number_sql(rung), truth=accept.truth)
+        for rung, accept in enumerate(rules.accepts, start=1)
+        if accept is not None
     ]
-    return f"CASE rung {' '.join(cases)} ELSE true END" if cases else "true"
+    return sql("CASE rung {cases} ELSE true END", cases=joined(" ", cases)) if cases else Sql("true")

@@ -8,10 +8,11 @@ from batchpipe.decide.verdict import Standing, decide
 from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.votes.cast import ladder_policy
 from batchpipe.engine.votes.collected import set_members_apart, vote_on_collected
+from batchpipe.sql.quoting import Sql, joined, sql
 from batchpipe.store.queries import query
 
 # What is known of a row (the arguments of the decision), then the verdict on it.
-_COLUMNS = (
+_COLUMNS = Sql(
     "checked_outcome VARCHAR, of_rung SMALLINT, of_attempt SMALLINT, of_transients SMALLINT, of_max_tokens INTEGER, "
     "rungs UINTEGER, has_earlier BOOLEAN, state VARCHAR, rung SMALLINT, attempts SMALLINT, transients SMALLINT, "
     "next_max_tokens INTEGER, answer VARCHAR, review BOOLEAN, pause_doublings INTEGER"
@@ -27,7 +28,7 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
     connection = parts.work.connection
     policy = ladder_policy(parts.resolved)
     # work.verdicts: One row is a distinct outcome and standing of a request, with the ladder's verdict on it.
-    connection.execute(f"CREATE OR REPLACE TABLE work.verdicts ({_COLUMNS})")
+    connection.execute(sql("CREATE OR REPLACE TABLE work.verdicts ({columns})", columns=_COLUMNS))
     states: dict[str, Counter[str]] = defaultdict(Counter)
     known = set()
     for *row, chunk_id, count in connection.execute(query("standings")).fetchall():
@@ -56,7 +57,8 @@ def fill_ladder_verdicts(parts: RunParts) -> dict[str, Counter[str]]:
             verdict.review,
             verdict.pause_doublings,
         ]
-        connection.execute(f"INSERT INTO work.verdicts VALUES ({', '.join('?' * 15)})", values)
+        places = joined(", ", [Sql("?")] * len(values))
+        connection.execute(sql("INSERT INTO work.verdicts VALUES ({places})", places=places), values)
     return states
 
 

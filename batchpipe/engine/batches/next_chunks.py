@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError
 from batchpipe.decide.caching import CacheDecision, CacheMark, decide_caching
 from batchpipe.decide.chunking import free_size, is_worth_sending, subtract_ranges
@@ -21,6 +19,7 @@ from batchpipe.engine.plan.cache_marks import UNMARKED, CacheMarks, current_cach
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.providers import Mode
+from batchpipe.sql.connection import Connection
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -250,7 +249,7 @@ class ChunkChooser:
 
     def _fitting(
         self,
-        beside: duckdb.DuckDBPyConnection,
+        beside: Connection,
         start: int,
         count: int,
         room: BudgetRoom,

@@ -26,7 +26,7 @@ def validate_received(parts: RunParts) -> None:
     """
     connection = parts.work.connection
     policies = connection.execute(
-        "SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash"
+        Sql("SELECT policy_hash::VARCHAR, any_value(prompt_version)::VARCHAR FROM work.sent GROUP BY policy_hash")
     ).fetchall()
     voting = bool(parts.resolved.panels)
     one = len(policies) == 1 and not voting
@@ -44,7 +44,9 @@ def validate_received(parts: RunParts) -> None:
             with parts.reading() as session:
                 session.execute(query("sent_values"))
             sent = query("sent_with_values", sent=sent)
-        validate_answers(parts.work, rules, f"({sent})", members=Sql("r.part <> ''") if voting else ALONE)
+        validate_answers(
+            parts.work, rules, sql("({sent})", sent=sent), members=Sql("r.part <> ''") if voting else ALONE
+        )
         if not one:
             connection.execute(query("add_validity"))
             connection.execute(query("add_documents"))

@@ -13,7 +13,7 @@ from batchpipe.engine.exchange.run_parts import RunParts
 from batchpipe.engine.ledger.events import OpenBatch
 from batchpipe.providers import BatchState
 from batchpipe.providers.known import KnownProvider
-from batchpipe.sql.quoting import Sql, number_sql, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -77,18 +77,22 @@ def fill_result_prices(parts: RunParts, prices: PriceBook, provider: KnownProvid
     """
     connection = parts.work.connection
     found = connection.execute(
-        "SELECT DISTINCT chunk_id::VARCHAR, model FROM work.received WHERE model IS NOT NULL"
+        Sql("SELECT DISTINCT chunk_id::VARCHAR, model FROM work.received WHERE model IS NOT NULL")
     ).fetchall()
     rows = prices.rows(provider, sorted({model for _, model in found}), day)
-    money = "DECIMAL(20, 15)"
+    money = Sql("DECIMAL(20, 15)")
     connection.execute(
         # work.prices: One row is the price of a model in a tier, from a day and a number of input tokens on.
-        "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
-        f"above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
-        f"cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)"
+        sql(
+            "CREATE OR REPLACE TABLE work.prices (provider VARCHAR, model VARCHAR, tier VARCHAR, from_day DATE, "
+            "above_input_tokens BIGINT, input_usd {money}, cache_write_5m_usd {money}, cache_write_1h_usd {money}, "
+            "cache_read_usd {money}, output_usd {money}, web_search_usd {money}, source VARCHAR, exact BOOLEAN)",
+            money=money,
+        )
     )
     for row in rows:
-        connection.execute(f"INSERT INTO work.prices VALUES ({', '.join('?' * 13)})", list(row))
+        places = joined(", ", [Sql("?")] * len(row))
+        connection.execute(sql("INSERT INTO work.prices VALUES ({places})", places=places), list(row))
     return found
 
 

@@ -28,7 +28,7 @@ from batchpipe.engine.plan.overtaken import PlanOvertakenError
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.plan.planner import Planner
 from batchpipe.providers import Mode
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list
 from batchpipe.store.queries import query
 
 TOO_LATE_IN_A_ROW = 12
@@ -86,7 +86,7 @@ class DueRequests:
         self._batches_before = self.batches
         self._pending = [(0, plan.requests)] if plan.requests else []
         rows = self.submitter.parts.work.connection.execute(
-            "SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung"
+            Sql("SELECT rung, min(number), max(number) + 1 FROM work.to_send GROUP BY rung")
         ).fetchall()
         self._rungs = {rung: (first, stop) for rung, first, stop in rows}
         files = self.submitter.parts.files

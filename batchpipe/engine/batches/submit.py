@@ -144,7 +144,7 @@ class Submitter:
                 if chunk_id not in files.failed:
                     posts[chunk_id] = self._post(accounts[chunk.rung], plan, chunk_id, chunk, cache_marks, names)
         made = dict(zip(posts, self._make_batches(plan, posts, age), strict=True)) if posts else {}
-        self.parts.work.connection.execute("DROP TABLE work.chunk")
+        self.parts.work.connection.execute(Sql("DROP TABLE work.chunk"))
         left = files.failed | made
         changed = TooLateError("a file has changed since the plan")
         answers = [left.get(chunk_id, changed) for chunk_id in chunks]

@@ -22,6 +22,7 @@ from batchpipe.engine.media.shared import shared_contents
 from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import NotSentError, RefusedError, UnavailableError, UploadedFile
+from batchpipe.sql.quoting import Sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
 
@@ -89,7 +90,7 @@ def name_files(parts: RunParts, snapshot: Snapshot, chunks: Mapping[str, SentTo]
 def _contents(parts: RunParts, snapshot: Snapshot, chunks: Mapping[str, SentTo]) -> list[_Content]:
     """Return the shared contents of chunks by account. Reads `work.shared_files`, `work.chunk`, the snapshot."""
     connection = parts.work.connection
-    if parts.files is None or connection.execute("SELECT count(*) FROM work.shared_files").fetchall() == [(0,)]:
+    if parts.files is None or connection.execute(Sql("SELECT count(*) FROM work.shared_files")).fetchall() == [(0,)]:
         return []
     lines = shared_contents(parts.files.columns, snapshot)
     found: dict[tuple[str, str, str], _Content] = {}

@@ -142,7 +142,7 @@ def fill_keys_with_gold(work: Work, snapshot: Snapshot | None) -> None:
     Reads `work.true_values`. Writes `work.keys_with_gold`.
     """
     if snapshot is None:
-        work.connection.execute("CREATE OR REPLACE TABLE work.keys_with_gold (key_id UUID)")
+        work.connection.execute(Sql("CREATE OR REPLACE TABLE work.keys_with_gold (key_id UUID)"))
         return
     same = same_row_sql(names_sql(snapshot.columns), Sql("s._given"), Sql("g._columns"), Sql("g._texts"))
     parts = {"same": same, "texts": texts_sql(snapshot.columns), "rows": snapshot.relation}

@@ -11,8 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from batchpipe.common.errors import InputError, PipelineError, Problem
 from batchpipe.engine.gold.reviewed_gold import FromReview, count_reviewed, take_reviewed
 from batchpipe.engine.resolved.resolve import Resolved
@@ -21,6 +19,7 @@ from batchpipe.engine.source.source import Source
 from batchpipe.evaluation.field_comparison import FieldComparison
 from batchpipe.pipeline.model import Eval, EvalField, Input, PipelineFile, Rerun
 from batchpipe.schema.columns import Column
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_literal, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -74,7 +73,7 @@ class GoldInputs:
     """An input whose columns are known. Small queries run in the session of `source`."""
 
     def __init__(self, source: Source, columns: tuple[InputColumn, ...]) -> None:
-        self.connection: duckdb.DuckDBPyConnection = source.connection
+        self.connection: Connection = source.connection
         self._source = source
         self._columns = columns
 
@@ -215,7 +214,7 @@ def choose_rows(
             shown += leave_out(work, given, prompt, rows)
     if sample is not None:
         connection.execute(query("gold_sample"), {"rows": sample})
-    if not _count(work, "SELECT count(*) FROM work.truth"):
+    if not _count(work, Sql("SELECT count(*) FROM work.truth")):
         raise _nothing_left(gold, prompts[0].file)
     rows = subset(work, given, Sql("SELECT key_id FROM work.truth"), path)
     return GoldRows(rows=rows, shown=shown, missing=missing, reviewed=count_reviewed(work), people=people)
@@ -302,9 +301,15 @@ def _refuse_strange(
     """Check that every true value fits its field's type: one that does not fit would make every answer wrong."""
     for each in fields:
         assert each.column is not None
-        test = f"g.{each.column.stored} IS NOT NULL AND {_truth(each, types[each.name])} IS NULL"
+        truth = _truth(each, types[each.name])
+        test = sql("g.{stored} IS NOT NULL AND {truth} IS NULL", stored=each.column.stored, truth=truth)
         row = work.connection.execute(
-            f"SELECT key, {each.column.text} FROM {snapshot.relation} g WHERE {test} LIMIT 1"
+            sql(
+                "SELECT key, {text} FROM {relation} g WHERE {test} LIMIT 1",
+                text=each.column.text,
+                relation=snapshot.relation,
+                test=test,
+            )
         ).fetchone()
         if row is not None:
             what = (
@@ -344,6 +349,6 @@ def _json_path(name: str) -> str:
     return "$." + quote_identifier(name)
 
 
-def _count(work: Work, statement: str) -> int:
+def _count(work: Work, statement: Sql) -> int:
     row = work.connection.execute(statement).fetchone()
     return int(row[0]) if row else 0

@@ -99,8 +99,8 @@ def take_reviewed(work: Work, given: Snapshot, *, empty: bool) -> None:
     same = same_row_sql(names_sql(given.columns), Sql("s._given"), Sql("r._columns"), Sql("r._texts"))
     parts = {"same": same, "texts": texts_sql(given.columns), "rows": given.relation}
     connection.execute(query("reviewed_truth", **parts))
-    connection.execute("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)")
-    connection.execute("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth")
+    connection.execute(Sql("DELETE FROM work.truth WHERE key_id IN (SELECT key_id FROM work.reviewed_truth)"))
+    connection.execute(Sql("INSERT INTO work.truth BY NAME SELECT * EXCLUDE (_chosen) FROM work.reviewed_truth"))
 
 
 def same_row_sql(names: Sql, texts: Sql, other_names: Sql, other_texts: Sql) -> Sql:

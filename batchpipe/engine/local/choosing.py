@@ -88,7 +88,7 @@ class LocalChoice:
         if not self._chosen or self.version is None:
             return LocalPlan(model=None, answered=0, audited=0, says=self.says)
         found = work.connection.execute(
-            "SELECT count(*) FILTER (NOT audited), count(*) FILTER (audited) FROM work.local_sure"
+            Sql("SELECT count(*) FILTER (NOT audited), count(*) FILTER (audited) FROM work.local_sure")
         ).fetchone() or (0, 0)
         return LocalPlan(model=self.version.name, answered=found[0], audited=found[1], says=self.says)
 
@@ -129,7 +129,7 @@ def find_sure_rows(work: Work, resolved: Resolved, version: LocalVersion, *, ask
         accepts=(),
     )
     validate_documents(work, plain, sql("({answers})", answers=query("local_answered")))
-    validate_answers(work, plain, f"({rows})")
+    validate_answers(work, plain, sql("({rows})", rows=rows))
     work.connection.execute(
         query("local_sure", rows=rows, columns=_condition_values(resolved, rung), truth=rung.accept.truth),
         {"version": version.number, "audit": rung.audit},

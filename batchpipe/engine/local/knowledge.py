@@ -64,7 +64,7 @@ def fill_lessons(
     texts = query("local_gold_texts", text=text_sql(rung.columns), snapshot=snapshot.relation)
     connection.execute(query("local_left_out", gold=texts, same=SAME_TEXT))
     connection.execute(query("local_lessons", values=_values(rung), known=_known(rung), same=SAME_TEXT))
-    found = connection.execute("SELECT count(*) FROM work.local_lessons").fetchone()
+    found = connection.execute(Sql("SELECT count(*) FROM work.local_lessons")).fetchone()
     return (int(found[0]) if found else 0), gold
 
 

@@ -159,5 +159,5 @@ class GoldTest:
             fill_answers(session, Sql("work.local_upper"))
         rules = self.resolved.answer_rules
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, "(SELECT * FROM work.local_upper)")
+        validate_answers(self.work, rules, Sql("(SELECT * FROM work.local_upper)"))
         self.work.connection.execute(query("local_climbed"))

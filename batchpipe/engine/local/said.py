@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import duckdb
-
 from batchpipe.engine.local.plan_part import Hints
 from batchpipe.engine.source.snapshot import Snapshot
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, sql
 from batchpipe.template.hints import HintUse, RowHints
 
 
 def said_of(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     snapshot: Snapshot,
     hints: Hints,
     column: Sql,

@@ -53,7 +53,7 @@ def judge_kept(session: Session, resolved: Resolved, snapshot: Snapshot, table: 
     )
     session.execute(statement)
     session.execute(query("documents_of_kept"))
-    validate_answers(session.work, resolved.answer_rules, "work.kept", members=Sql("true"))
+    validate_answers(session.work, resolved.answer_rules, Sql("work.kept"), members=Sql("true"))
     session.execute(query("kept_judged"))
 
 

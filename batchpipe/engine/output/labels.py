@@ -9,7 +9,7 @@ from batchpipe.engine.output.ownership import output_place
 from batchpipe.engine.resolved.recorded_recipes import under_recorded_recipes
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot, canonical_text, key_sql
-from batchpipe.sql.quoting import joined, quote_identifier, quote_list, sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
 
@@ -22,7 +22,7 @@ def label_columns(database: Database, work: Work, resolved: Resolved, snapshot: 
     """
     with database.reading(work) as session:
         _fill(session, under_recorded_recipes(session, resolved), snapshot, error_column)
-    rows = work.connection.cursor().sql("SELECT * EXCLUDE (position) FROM work.labelled ORDER BY position")
+    rows = work.connection.cursor().sql(Sql("SELECT * EXCLUDE (position) FROM work.labelled ORDER BY position"))
     return rows.to_arrow_table()
 
 

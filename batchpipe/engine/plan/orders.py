@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import duckdb
-
 from batchpipe.common.errors import UsageError
 from batchpipe.engine.cost.ladder import present_settings
 from batchpipe.engine.ledger.events import add_event, standing_reviews
@@ -22,6 +20,7 @@ from batchpipe.engine.votes.slots import voted_columns, votes_join
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LOCAL
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import OUTPUT_PREFIX, Condition, bind_condition, parse_condition
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -67,7 +66,7 @@ def is_local_version(argument: str) -> bool:
     return LOCAL_VERSION.fullmatch(argument) is not None
 
 
-def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, text: str, where: str) -> Condition:
+def order_condition(resolved: Resolved, connection: Connection, text: str, where: str) -> Condition:
     """Return an order's condition, parsed and bound.
 
     Raises PipelineError where it cannot be used.
@@ -81,7 +80,7 @@ def order_condition(resolved: Resolved, connection: duckdb.DuckDBPyConnection, t
 
 def make_order(
     resolved: Resolved,
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     kind: OrderKind,
     argument: str,
     selection: str | None = None,

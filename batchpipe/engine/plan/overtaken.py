@@ -16,7 +16,7 @@ from batchpipe.engine.ledger.renames import linked_names
 from batchpipe.engine.plan.plan import Plan
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.pipeline.evaluations import evaluated_pipeline, is_evaluation
-from batchpipe.sql.quoting import Sql, quote_list
+from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import CATALOG, Session
 from batchpipe.store.queries import query
 
@@ -46,7 +46,7 @@ def refuse_overtaken(session: Session, resolved: Resolved, plan: Plan, run_id: s
     linked = linked_names(session, resolved.names)
     # A transaction writes to one database only, and sees another one as it was when it first looked.
     with session.connection.cursor() as beside:
-        beside.execute(f"USE {CATALOG}")
+        beside.execute(sql("USE {catalog}", catalog=CATALOG))
         families = quote_list(linked_names(session, list(_families(linked))))
         newer = query("newer_facts", pipelines=quote_list(linked), families=families)
         if beside.execute(query("asked_since", newer=newer), since).fetchone() == (False,):

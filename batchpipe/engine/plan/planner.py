@@ -160,14 +160,15 @@ class Planner:
         self.work.connection.execute(query("nothing_validated"))
         self.work.connection.execute(query("plan_of_new"))
 
-    def _validate(self, kept: str) -> None:
+    def _validate(self, kept: Sql) -> None:
         """Validate the answers of `work.to_validate` under today's policy; the statement `kept` keeps what came of it.
 
         Reads `work.to_validate`, `work.answers`.
         Writes `work.documents`, `work.validity`, and what `kept` writes: the verdicts and the valid documents.
         """
-        validate_documents(self.work, self.resolved.answer_rules, Sql("work.answers"))
-        validate_answers(self.work, self.resolved.answer_rules, "work.to_validate", votes=known_votes(self.resolved))
+        rules, votes = self.resolved.answer_rules, known_votes(self.resolved)
+        validate_documents(self.work, rules, Sql("work.answers"))
+        validate_answers(self.work, rules, Sql("work.to_validate"), votes=votes)
         self.work.connection.execute(kept)
 
     def _render(self, snapshot: Snapshot, rendered: Path) -> None:
@@ -266,13 +267,12 @@ class Planner:
         if sample is None:
             return None
         fresh_reasons = quote_list(FRESH_REASONS)
-        fresh, everything = self.work.connection.execute(
-            f"SELECT count(*) FILTER (reason IN ({fresh_reasons})), count(*) FROM work.due"
-        ).fetchone() or (0, 0)
+        counts = query("fresh_and_due", fresh_reasons=fresh_reasons)
+        fresh, everything = self.work.connection.execute(counts).fetchone() or (0, 0)
         if not sample.begun and fresh < sample.at_least:
             return None
         whole = self._estimate(self.chunks_from(0))
-        requests = self._count("SELECT count(*) FROM work.to_send")
+        requests = self._count(Sql("SELECT count(*) FROM work.to_send"))
         fill_pilot_sample(self.work, sample, snapshot, fresh_reasons, 0 if options.no_new else sample.rows)
         self._fill_due_requests(
             options,
@@ -281,8 +281,8 @@ class Planner:
                 fresh_reasons=fresh_reasons,
             ),
         )
-        rows = self._count("SELECT count(*) FROM work.due")
-        gold = self._count("SELECT count(*) FROM work.due SEMI JOIN work.keys_with_gold USING (key_id)")
+        rows = self._count(Sql("SELECT count(*) FROM work.due"))
+        gold = self._count(Sql("SELECT count(*) FROM work.due SEMI JOIN work.keys_with_gold USING (key_id)"))
         gold_rows = gold if sample.gold_first else None
         return HeldBack(rows=rows, gold=gold_rows, due=everything, requests=requests, whole=whole)
 
@@ -338,7 +338,7 @@ class Planner:
         with self._reading() as session:
             self._fill_ladder(session)
         self._fill_due_requests(options, sql("AND key_id NOT IN (SELECT key_id FROM {without})", without=without))
-        return self._count("SELECT count(*) FROM work.to_send"), self._estimate(self.chunks_from(0))
+        return self._count(Sql("SELECT count(*) FROM work.to_send")), self._estimate(self.chunks_from(0))
 
     def _fill_ladder(self, session: Session) -> None:
         """Fill `work.ladder` with the rungs, their prices and their forecasts. Writes `work.ladder`."""
@@ -396,5 +396,5 @@ class Planner:
         caching = price_due_requests(session, self.resolved, self.cache_marks)
         return estimate(session, self.resolved, chunks, caching=caching, once=once)
 
-    def _count(self, statement: str) -> int:
+    def _count(self, statement: Sql) -> int:
         return int((self.work.connection.execute(statement).fetchone() or (0,))[0])

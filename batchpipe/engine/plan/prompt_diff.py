@@ -36,6 +36,7 @@ from batchpipe.engine.source.snapshot import InputColumn, Snapshot, input_column
 from batchpipe.engine.source.source import Inputs
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers.known import KnownProviders
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_list, sql, type_sql
 from batchpipe.store.database import Database, Session, Work
 from batchpipe.store.queries import query
@@ -232,20 +233,22 @@ def make_prompt_diff(
     )
 
 
-def _present(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, positions: Sequence[int], recipe: int
-) -> PresentRows:
+def _present(connection: Connection, snapshot: Snapshot, positions: Sequence[int], recipe: int) -> PresentRows:
     """Return the rows at `positions`, each with the values of its columns as templates get them under `recipe`."""
     if not positions:
         return {}
     read = row_values(snapshot.columns, recipe)
-    listed = ", ".join(str(int(each)) for each in positions)
-    chosen = f"SELECT position, {', '.join(read.select)} FROM {snapshot.relation} s WHERE position IN ({listed})"
+    chosen = sql(
+        "SELECT {chosen} FROM {relation} s WHERE position IN ({listed})",
+        chosen=joined(", ", [Sql("position"), *read.select]),
+        relation=snapshot.relation,
+        listed=joined(", ", map(number_sql, positions)),
+    )
     return {row[0]: read.row(row[1:]) for row in connection.execute(chosen).fetchall()}
 
 
 def _row(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     resolved: Resolved,
     before: EarlierPrompt | None,
     found: Mapping[str, Any],
@@ -290,7 +293,7 @@ def _rendered(
 
 
 def typed_values(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     columns: Sequence[InputColumn],
     texts: Sequence[str | None],
     recipe: int = NEWEST,
@@ -305,7 +308,8 @@ def typed_values(
             continue
         read = row_values([column], recipe)
         given = Sql("$1") if column.as_text else sql("CAST($1 AS {type})", type=type_sql(column.type))
-        statement = f"SELECT {read.select[0]} FROM (SELECT {given} AS {column.stored}) s"
+        parts = {"chosen": read.select[0], "given": given, "stored": column.stored}
+        statement = sql("SELECT {chosen} FROM (SELECT {given} AS {stored}) s", **parts)
         try:
             found = connection.execute(statement, [named[column.name]]).fetchone()
         except duckdb.Error:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import duckdb
-
 from batchpipe.common import modes
 from batchpipe.common.errors import TemplateError
 from batchpipe.common.progress import Phase
@@ -22,7 +20,8 @@ from batchpipe.engine.source.row_values import RowValues, row_values
 from batchpipe.engine.source.snapshot import Snapshot, texts_sql
 from batchpipe.engine.votes.parts import rendered_parts_sql
 from batchpipe.providers import CacheTtl, Encoder, Message, RungSettings
-from batchpipe.sql.quoting import Sql, quote_literal, sql
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import Sql, joined, quote_literal, sql
 from batchpipe.store.arrow import arrow
 from batchpipe.store.queries import query
 from batchpipe.template.hints import RowHints
@@ -57,7 +56,7 @@ NOTHING = Sql(
 
 
 def render_rows(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     resolved: Resolved,
     snapshot: Snapshot,
     path: Path,
@@ -82,26 +81,20 @@ def render_rows(
     if resolved.panels:
         rendered = sql("(SELECT * FROM {every} WHERE place IS NULL)", every=every)
     groups = resolved.group_columns
-    group = f"to_json({texts_sql(groups)})::VARCHAR" if groups else "''"
-    join = f"JOIN {snapshot.relation} s USING (position)" if groups else ""
-    connection.execute(
-        # work.rendered: One row is a request that was rendered, with its fingerprint and its bytes.
-        "CREATE OR REPLACE TABLE work.rendered AS "
-        "SELECT t.key_id, position, t.continues, f.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error, "
-        "CASE WHEN f.next_rung <> t.next_rung THEN t.next_rung END AS too_long_for, "
-        f"unhex(md5(f.fingerprint))::UUID AS fingerprint, f.bytes, f.line_bytes, {group} AS request_group "
-        f"FROM {rendered} f "
-        f"JOIN work.to_render t USING (position, continues) {join}"
-    )
+    group, join = Sql("''"), Sql("")
+    if groups:
+        group = sql("to_json({texts})::VARCHAR", texts=texts_sql(groups))
+        join = sql("JOIN {relation} s USING (position)", relation=snapshot.relation)
+    connection.execute(query("rendered", rendered=rendered, request_group=group, join=join))
     if older_recipes:
         connection.execute(query("prints_of_recipes", rendered=rendered))
     if resolved.panels:
         connection.execute(rendered_parts_sql(every))
-    connection.execute("DROP TABLE work.to_render")
+    connection.execute(Sql("DROP TABLE work.to_render"))
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     resolved: Resolved,
     snapshot: Snapshot,
     path: Path,
@@ -143,7 +136,7 @@ def _write(
 
 def _error_of_row(
     error: TemplateError,
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     resolved: Resolved,
     snapshot: Snapshot,
     block: list[tuple[Any, ...]],
@@ -154,7 +147,9 @@ def _error_of_row(
         try:
             resolved.templates.identity(read.row(values[: len(read.names)]))
         except TemplateError as found:
-            row = connection.execute(f"SELECT key FROM {snapshot.relation} WHERE position = $1", [position]).fetchone()
+            row = connection.execute(
+                sql("SELECT key FROM {relation} WHERE position = $1", relation=snapshot.relation), [position]
+            ).fetchone()
             texts = json.loads(row[0]) if row else []
             shown = str(texts[0]) if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
             what = f"{found.what} (the row with the key {shown[:MAX_SHOWN_KEY]})"
@@ -216,7 +211,7 @@ def template_values(resolved: Resolved, recipe: int | None = None) -> RowValues:
 
 
 def _blocks(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     snapshot: Snapshot,
     read: Sequence[RowValues],
     windows: Sequence[tuple[int, int, int]],
@@ -231,34 +226,28 @@ def _blocks(
 
     Reads `work.to_render`, `work.part_standings` and the snapshot.
     """
-    values = "".join(f", {select}" for each in read for select in each.select)
-    parts = query("standings_to_render") if with_parts else ""
-    values += ", p.parts" if with_parts else ""
-    values += "".join(f", {select}" for select in hints.select) if hints is not None else ""
-    reader = connection.cursor()
+    values = [Sql("t.feedback_error"), *(select for each in read for select in each.select)]
+    values += [Sql("p.parts")] if with_parts else []
+    values += hints.select if hints is not None else []
+    parts = query("standings_to_render") if with_parts else Sql("")
+    values_of = {"values": joined(", ", values), "snapshot": snapshot.relation, "parts": parts}
+    statement, reader = query("values_to_render", **values_of), connection.cursor()
     for first, last, _ in windows:
         reader.execute(
-            "SELECT t.position, t.continues, t.rungs, t.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error"
-            f"{values} FROM work.to_render t JOIN {snapshot.relation} s USING (position) {parts} "
-            "WHERE position BETWEEN $first AND $last",
+            statement,
             {"first": first, "last": last},
         )
         while block := reader.fetchmany(BLOCK_ROWS):
             yield block
 
 
-def _windows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int, int]]:
+def _windows(connection: Connection) -> list[tuple[int, int, int]]:
     """Return first and last positions of `work.to_render` and the rows between, so many that their join fits into
     memory.
 
     The positions in the file rise by windows, so that a chunk finds its parameters in few places.
     """
-    return connection.execute(
-        "SELECT min(position), max(position), count(*) FROM ("
-        "SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part FROM ("
-        "SELECT DISTINCT position FROM work.to_render)) GROUP BY part ORDER BY part",
-        {"rows": WINDOW_ROWS},
-    ).fetchall()
+    return connection.execute(query("windows_to_render"), {"rows": WINDOW_ROWS}).fetchall()
 
 
 def _rendered_before(render: Render, row: Mapping[str, Any]) -> Message | None:
@@ -269,15 +258,16 @@ def _rendered_before(render: Render, row: Mapping[str, Any]) -> Message | None:
         return None
 
 
-def fingerprints_by_recipe(
-    connection: duckdb.DuckDBPyConnection, resolved: Resolved, snapshot: Snapshot, key: str
-) -> dict[int, str]:
+def fingerprints_by_recipe(connection: Connection, resolved: Resolved, snapshot: Snapshot, key: str) -> dict[int, str]:
     """Return the fingerprint of the row called `key` under each recipe, as hex digits."""
     found = {}
     for number in RECIPES:
         read = template_values(resolved, number)
-        chosen = f"SELECT {', '.join(['1', *read.select])} FROM {snapshot.relation} s WHERE s.key = $key"
-        row = connection.execute(chosen, {"key": key}).fetchone()
+        chosen = joined(", ", [Sql("1"), *read.select])
+        statement = sql(
+            "SELECT {chosen} FROM {relation} s WHERE s.key = $key", chosen=chosen, relation=snapshot.relation
+        )
+        row = connection.execute(statement, {"key": key}).fetchone()
         message = _rendered_before(resolved.templates.under(number).identity, read.row(row[1:] if row else ()))
         if message is not None:
             fingerprint = resolved.fingerprinter(number)

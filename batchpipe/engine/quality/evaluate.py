@@ -28,7 +28,7 @@ from batchpipe.engine.source.snapshot import Snapshot, input_hashes_sql, texts_s
 from batchpipe.engine.votes.parts import fill_known_votes, known_votes
 from batchpipe.schema.columns import value_sql
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX, parse_condition
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql
+from batchpipe.sql.quoting import Sql, joined, quote_identifier, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
 
@@ -107,7 +107,7 @@ class Evaluation:
         statement = query("climbers")
         self.work.connection.execute(
             # work.climbing: One row is a gold row that goes up to the model that is evaluated.
-            f"CREATE OR REPLACE TABLE work.climbing AS {statement}",
+            sql("CREATE OR REPLACE TABLE work.climbing AS {statement}", statement=statement),
             {"number": contender.number},
         )
         path = self.folder / f"{contender.resolved.name.replace(':', '-')}.parquet"
@@ -120,13 +120,24 @@ class Evaluation:
         Reads the ledger. Writes `work.masks`, `work.answered`.
         """
         self._read_masks(side.ladder)
-        fields = "".join(
-            f", {quote_identifier('o:' + each.name)} {self._type(side, each.name)}" for each in self.gold.fields
+        fields = joined(
+            "",
+            (
+                sql(
+                    ", {name} {type}",
+                    name=quote_identifier("o:" + each.name),
+                    type=self._type(side, each.name),
+                )
+                for each in self.gold.fields
+            ),
         )
         self.work.connection.execute(
             # work.answered: One row is a gold row that a model has a final result for, with its answer and cost.
-            "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UUID, valid BOOLEAN, accepts BOOLEAN, "
-            f"unpriced BOOLEAN, cost_usd DECIMAL(38, 15), confidence DOUBLE{fields})"
+            sql(
+                "CREATE OR REPLACE TABLE work.answered (number INTEGER, key_id UUID, valid BOOLEAN, accepts BOOLEAN, "
+                "unpriced BOOLEAN, cost_usd DECIMAL(38, 15), confidence DOUBLE{fields})",
+                fields=fields,
+            )
         )
         for contender in side.contenders:
             self._read_contender(side, contender)
@@ -210,8 +221,8 @@ class Evaluation:
         found = self.work.connection.execute(sql("SELECT key, {columns} FROM work.truth", columns=columns)).fetchall()
         return {row[0]: dict(zip(names, row[1:], strict=True)) for row in found}
 
-    def _type(self, side: EvaluatedPrompt, name: str) -> str:
-        return next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR")
+    def _type(self, side: EvaluatedPrompt, name: str) -> Sql:
+        return type_sql(next((each.type for each in side.ladder.columns if each.name == name), "VARCHAR"))
 
     def _read_masks(self, ladder: Resolved) -> None:
         """Fill `work.masks` with the rungs that each gold row may use."""
@@ -248,7 +259,7 @@ class Evaluation:
                 session.execute(query("evaluated_costs"))
         rules = side.ladder.answer_rules
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, "work.to_validate", votes=known_votes(own))
+        validate_answers(self.work, rules, Sql("work.to_validate"), votes=known_votes(own))
         self._insert_answered(side, contender)
 
     def _insert_answered(self, side: EvaluatedPrompt, contender: Contender) -> None:

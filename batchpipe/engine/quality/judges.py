@@ -14,8 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.decide.fingerprint import as_number, digest
 from batchpipe.engine.answers.validation import fill_answers, validate_documents
@@ -31,6 +29,7 @@ from batchpipe.pipeline.value_types import OutputField
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import INPUT_PREFIX, OUTPUT_PREFIX
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, sql, type_sql
 from batchpipe.store.database import Work
 from batchpipe.store.queries import query
@@ -89,8 +88,11 @@ class FieldJudge:
         """
         work.connection.execute(
             # work.pairs_N: One row is an answer and the true value that it differs from, in the judged field N.
-            f"CREATE OR REPLACE TABLE {self._pairs} "
-            f"(key_id UUID, key VARCHAR, answer {self.type}, expected {self.type})"
+            sql(
+                "CREATE OR REPLACE TABLE {pairs} (key_id UUID, key VARCHAR, answer {type}, expected {type})",
+                pairs=self._pairs,
+                type=type_sql(self.type),
+            )
         )
 
     def add(self, work: Work) -> None:
@@ -197,7 +199,7 @@ class JudgeInputs:
     """The columns of gold rows with `answer` and `expected`. Small queries run where those of the pipeline run."""
 
     def __init__(self, inputs: Inputs, columns: tuple[InputColumn, ...], section: str) -> None:
-        self.connection: duckdb.DuckDBPyConnection = inputs.connection
+        self.connection: Connection = inputs.connection
         self._inputs = inputs
         self._columns = columns
         self._section = section

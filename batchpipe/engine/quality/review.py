@@ -174,7 +174,7 @@ class Desk:
                 wanted=WANTED[which],
             )
         )
-        [(self.rows,)] = connection.execute("SELECT count(*) FROM work.review").fetchall()
+        [(self.rows,)] = connection.execute(Sql("SELECT count(*) FROM work.review")).fetchall()
 
     def row(self, number: int) -> ReviewRow:
         """Return one row, by its number from 0 to `rows` - 1.
@@ -217,20 +217,24 @@ class Desk:
         )
         connection.register("typed_block", table)
         # work.typed: One row is a document that a person typed, by its number on the screen.
-        connection.execute("CREATE OR REPLACE TABLE work.typed AS SELECT * FROM typed_block")
+        connection.execute(Sql("CREATE OR REPLACE TABLE work.typed AS SELECT * FROM typed_block"))
         connection.unregister("typed_block")
         connection.execute(
             # work.typed_rows: One row is a reviewed row whose typed document is to be validated.
-            "CREATE OR REPLACE TABLE work.typed_rows AS "
-            "SELECT w.key_id, t.custom_id, w.rung, w.values_as_now AS input_values "
-            "FROM work.typed t JOIN work.review w USING (number)"
+            Sql(
+                "CREATE OR REPLACE TABLE work.typed_rows AS "
+                "SELECT w.key_id, t.custom_id, w.rung, w.values_as_now AS input_values "
+                "FROM work.typed t JOIN work.review w USING (number)"
+            )
         )
         rules = replace(self.resolved.answer_rules, output_format="json_schema")
         validate_documents(self.work, rules, Sql("work.typed"))
-        validate_answers(self.work, rules, "work.typed_rows", members=EVERY)
+        validate_answers(self.work, rules, Sql("work.typed_rows"), members=EVERY)
         rows = connection.execute(
-            "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
-            "ORDER BY custom_id::BIGINT"
+            Sql(
+                "SELECT d.output::VARCHAR, j.error FROM work.validity j JOIN work.documents d USING (custom_id) "
+                "ORDER BY custom_id::BIGINT"
+            )
         ).fetchall()
         return [(None, error) if error is not None else (exact_json.loads(output), "") for output, error in rows]
 
@@ -252,7 +256,7 @@ class Desk:
         )
         self.work.connection.register("verdicts_block", table)
         # work.new_reviews: One row is a verdict of a person that is to be recorded.
-        self.work.connection.execute("CREATE OR REPLACE TABLE work.new_reviews AS SELECT * FROM verdicts_block")
+        self.work.connection.execute(Sql("CREATE OR REPLACE TABLE work.new_reviews AS SELECT * FROM verdicts_block"))
         self.work.connection.unregister("verdicts_block")
         with self.context.database.writing(self.work, None) as session:
             names = quote_list(self.resolved.names)

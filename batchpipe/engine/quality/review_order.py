@@ -103,7 +103,7 @@ def fill_doubts(work: Work, resolved: Resolved, known: AnswersUnderReview) -> No
     doubts = doubts_by_model(reviewed, features) or [by_confidence(each) for each in features]
     block = arrow().table({"key_id": [str(each["key_id"]) for each in rows], "doubt": doubts})
     connection.register("doubts_block", block)
-    connection.execute("INSERT INTO work.review_doubts SELECT key_id::UUID, doubt FROM doubts_block")
+    connection.execute(Sql("INSERT INTO work.review_doubts SELECT key_id::UUID, doubt FROM doubts_block"))
     connection.unregister("doubts_block")
 
 

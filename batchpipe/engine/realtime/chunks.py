@@ -26,7 +26,7 @@ from batchpipe.engine.source.request_files import ChangedFileError
 from batchpipe.engine.votes.slots import slots
 from batchpipe.media.places import filled
 from batchpipe.providers import Provider
-from batchpipe.sql.quoting import quote_literal, sql
+from batchpipe.sql.quoting import Sql, quote_literal, sql
 from batchpipe.store.database import streamed
 from batchpipe.store.queries import query
 
@@ -76,7 +76,7 @@ class RealtimeChunks:
             batch = next(each for each in open_batches(session, parts.resolved.names) if each.chunk_id == chunk_id)
         unmarked = bool(cache_marks.by_rung) and chunk.caching.step == "none"
         calls = self._calls(sent_to.provider, plan, chunk_id, unmarked=unmarked)
-        parts.work.connection.execute("DROP TABLE work.chunk")
+        parts.work.connection.execute(Sql("DROP TABLE work.chunk"))
         journal = journal_of(parts.raw_folder, chunk_id)
         with journal.held():
             asked = self._ask(committed, calls, age, journal)

@@ -16,7 +16,7 @@ from batchpipe.engine.plan.planner import Planner
 from batchpipe.engine.resolved.resolve import Resolved
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import NotSentError, RefusedError, RungSettings, UnavailableError
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -66,7 +66,7 @@ class RungModes:
         if self.by is None or not plan.requests:
             return {}
         planner, by = self.planner, self.by
-        due = planner.work.connection.execute("SELECT DISTINCT rung FROM work.to_send").fetchall()
+        due = planner.work.connection.execute(Sql("SELECT DISTINCT rung FROM work.to_send")).fetchall()
         with planner.database.reading(planner.work) as session:
             times = {
                 rung: read_batch_time(session, self.resolved.rungs[rung - 1])
@@ -162,5 +162,5 @@ def is_last_few(work: Work, resolved: Resolved, plan: Plan) -> bool:
     """
     if not 0 < plan.requests <= resolved.file.pipeline.retry.stragglers or plan.held is not None:
         return False
-    fresh = f"SELECT count(*) FROM work.due WHERE reason IN ({quote_list(FRESH_REASONS)})"
+    fresh = sql("SELECT count(*) FROM work.due WHERE reason IN ({reasons})", reasons=quote_list(FRESH_REASONS))
     return work.connection.execute(fresh).fetchone() == (0,)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.engine.resolved.local_rung import ResolvedLocalRung
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS
@@ -15,6 +13,7 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, sql
 
 # For each kind of change: whether it makes an answered row due (a bool), or for which rows (a condition).
@@ -47,7 +46,7 @@ class Conditions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Binder:
     file: PipelineFile
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
     field_types: Mapping[str, str]
     column_types: Mapping[str, str]
     problems: list[Problem]
@@ -70,7 +69,7 @@ class _Binder:
 
 def bind_conditions(
     file: PipelineFile,
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     columns: Sequence[Column],
     input_columns: Sequence[InputColumn],
     problems: list[Problem],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
-
 from batchpipe.common.errors import Problem
 from batchpipe.engine.resolved.rungs import Ladder
 from batchpipe.engine.source.contents import TYPES, ContentColumn, content_column, content_columns
@@ -13,6 +11,7 @@ from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import PipelineFile
 from batchpipe.providers import MediaLimits
 from batchpipe.sql.conditions import Condition, parse_condition
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_identifier, quote_literal, sql
 from batchpipe.template import Templates
 
@@ -41,7 +40,7 @@ def contents_of(
 
 
 def whens_with_contents(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     ladder: Ladder,
     whens: Sequence[Condition | None],
     contents: Sequence[ContentColumn],

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError, Problem
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.engine.source.source import Inputs
@@ -18,6 +16,7 @@ from batchpipe.pipeline.model import PipelineFile
 from batchpipe.pipeline.sending import CONFIDENCE_COLUMN, LocalRung
 from batchpipe.schema.columns import Column
 from batchpipe.sql.conditions import Condition, bind_condition, parse_condition
+from batchpipe.sql.connection import Connection
 from batchpipe.template import Templates
 
 TEXT_TYPES = ("VARCHAR", "JSON")
@@ -115,7 +114,7 @@ def _refuse_hints(file: PipelineFile, templates: Templates, rung: ResolvedLocalR
 
 def resolve_local_rung(
     file: PipelineFile,
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     full: Mapping[str, Any],
     field_types: Mapping[str, str],
     input_columns: Sequence[InputColumn],

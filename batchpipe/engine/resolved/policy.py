@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import duckdb
-
 from batchpipe.engine.answers.validation import AnswerRules
 from batchpipe.engine.resolved.panels import VOTE_COLUMNS
 from batchpipe.engine.source.snapshot import InputColumn
 from batchpipe.pipeline.model import Output
 from batchpipe.schema.columns import Column, has_exact_numbers, output_columns
 from batchpipe.sql.conditions import Condition, parse_condition
+from batchpipe.sql.connection import Connection
 
 # Part of a policy with columns of more digits than a double holds: answers that were read as doubles are judged again.
 EXACT_NUMBERS = {"numbers": "exact"}
@@ -50,7 +49,7 @@ def judging(policy: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**output, **EXACT_NUMBERS} if EXACT_NUMBERS.items() <= policy.items() else output
 
 
-def answer_rules_of(policy: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> AnswerRules:
+def answer_rules_of(policy: Mapping[str, Any], connection: Connection) -> AnswerRules:
     """Return the answer rules of a policy in the ledger, for answers to an older prompt version."""
     output = Output.model_validate(policy["output"])
     columns = output_columns(policy["full_schema"], output)

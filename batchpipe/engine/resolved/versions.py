@@ -16,8 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import duckdb
-
 from batchpipe.common.errors import PipelineError, Problem, UsageError
 from batchpipe.engine.resolved.commits import Commit, find_commit, unpack
 from batchpipe.engine.resolved.prompt_text import VersionText, text_of_recorded
@@ -28,6 +26,7 @@ from batchpipe.pipeline.load import parse
 from batchpipe.pipeline.model import Pipeline, PipelineFile, Rerun
 from batchpipe.providers.known import KnownProviders
 from batchpipe.schema.build import enum_queries
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import quote_list
 from batchpipe.store.database import Session
 from batchpipe.store.queries import query
@@ -173,7 +172,7 @@ def resolve_version(
 class KnownInputs:
     """An input whose columns are known already, for versions that run no query of their own."""
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
     known: tuple[InputColumn, ...]
 
     def columns(self) -> tuple[InputColumn, ...]:

@@ -49,7 +49,7 @@ from batchpipe.engine.run.previous_version import make_planner, plan_meanwhile
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.engine.upstream.expected import write_expected_rows
 from batchpipe.pipeline.model import PipelineFile
-from batchpipe.sql.quoting import quote_list
+from batchpipe.sql.quoting import Sql, quote_list, sql
 from batchpipe.store.database import Session, Work
 from batchpipe.store.queries import query
 
@@ -287,7 +287,7 @@ def _meanwhile(
     """
     if plan.held is None:
         return None
-    keys = [key for (key,) in work.connection.execute("SELECT key FROM work.due").fetchall()]
+    keys = [key for (key,) in work.connection.execute(Sql("SELECT key FROM work.due")).fetchall()]
     return plan_meanwhile(context, resolved, plan.snapshot, options.plan, keys, folder / "meanwhile")
 
 
@@ -342,6 +342,6 @@ def _due_rows(work: Work) -> list[DueRow]:
     """
     reasons = quote_list(DUE_REASONS)
     found = work.connection.execute(
-        f"SELECT key, reason FROM work.plan WHERE reason IN ({reasons}) ORDER BY reason, position"
+        sql("SELECT key, reason FROM work.plan WHERE reason IN ({reasons}) ORDER BY reason, position", reasons=reasons)
     )
     return [DueRow(key=key, reason=reason) for key, reason in found.fetchall()]

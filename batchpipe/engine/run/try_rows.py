@@ -186,13 +186,16 @@ class RowTry:
         resolved = self.resolved
         read = template_values(resolved)
         used = {name for when in resolved.whens if when for name in when.inputs}
-        chosen = "".join(f", {each}" for each in read.select)
-        listed = quote_list(keys) or "NULL"
-        rows = self.work.connection.execute(
-            f"SELECT s.key, m.mask{chosen} FROM {self.snapshot.relation} s JOIN (SELECT position, "
-            f"{rungs_sql(resolved.whens)} AS mask FROM {self.snapshot.typed(used)}) m USING (position) "
-            f"WHERE s.key IN ({listed})"
-        ).fetchall()
+        statement = sql(
+            "SELECT {chosen} FROM {relation} s JOIN (SELECT position, {rungs} AS mask FROM {typed}) m USING (position) "
+            "WHERE s.key IN ({listed})",
+            chosen=joined(", ", [Sql("s.key"), Sql("m.mask"), *read.select]),
+            relation=self.snapshot.relation,
+            rungs=rungs_sql(resolved.whens),
+            typed=self.snapshot.typed(used),
+            listed=quote_list(keys) or Sql("NULL"),
+        )
+        rows = self.work.connection.execute(statement).fetchall()
         by_key = {key: (key, mask, read.row(values)) for key, mask, *values in rows}
         return [by_key[key] for key in keys]
 
@@ -308,7 +311,7 @@ class RowTry:
         statement = query("tried_row", values=values, snapshot=self.snapshot.relation)
         connection.execute(statement, {"custom_id": request.custom_id, "rung": request.rung, "key": request.key})
         validate_documents(self.work, rules, Sql("work.answers"))
-        validate_answers(self.work, rules, "work.to_validate", members=EVERY if request.part else ALONE)
+        validate_answers(self.work, rules, Sql("work.to_validate"), members=EVERY if request.part else ALONE)
         row = connection.execute(query("tried_verdict")).fetchone()
         valid, accepts, error, output = row or (False, False, None, None)
         verdict = "accepted" if accepts else "unaccepted" if valid else "invalid"

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-import duckdb
-
 from batchpipe.common import modes
 from batchpipe.engine.source.contents import ContentColumn, source_column
 from batchpipe.engine.source.snapshot import Snapshot
@@ -18,10 +16,11 @@ from batchpipe.engine.source.source import Source
 from batchpipe.media.content import read_line
 from batchpipe.media.places import filled, hashes
 from batchpipe.media.roots import Roots
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql
 from batchpipe.store.queries import query
 
-Working: TypeAlias = duckdb.DuckDBPyConnection
+Working: TypeAlias = Connection
 
 
 class ChangedFileError(Exception):

@@ -7,12 +7,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import duckdb
-
 from batchpipe.common import modes
 from batchpipe.decide.fingerprint import RECIPES, newest_recipe
 from batchpipe.sql.conditions import INPUT_PREFIX
-from batchpipe.sql.quoting import Sql, joined, quote_identifier, quote_list, quote_literal, sql, trusted, type_sql
+from batchpipe.sql.connection import Connection
+from batchpipe.sql.quoting import (
+    Sql,
+    joined,
+    number_sql,
+    quote_identifier,
+    quote_list,
+    quote_literal,
+    sql,
+    trusted,
+    type_sql,
+)
 
 # Values of these types are stored as text: Parquet would change them.
 _TEXT_ONLY = re.compile(
@@ -135,7 +144,7 @@ GROUP_ROWS = 8_192
 # Version 2 of the format stores differences of numbers: they are read in half the time.
 # Compressed at most twentyfold, its rows fit into memory anyway.
 SMALL_BYTES = 100_000
-SNAPSHOT_FORMAT = f"FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {GROUP_ROWS}"
+SNAPSHOT_FORMAT = sql("FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE {rows}", rows=number_sql(GROUP_ROWS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,23 +173,30 @@ class Snapshot:
         """Return SQL that reads the file as it is."""
         return sql("read_parquet({path})", path=quote_literal(str(self.path)))
 
-    def of_rows(self, connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> Snapshot:
+    def of_rows(self, connection: Connection, statement: Sql, path: Path) -> Snapshot:
         """Write the rows of `relation` that `statement` selects to `path`, and return them as a snapshot."""
-        stored = "* EXCLUDE (key)" if self.key_columns else "*"
-        copy = f"COPY (SELECT {stored} FROM ({statement})) TO {quote_literal(str(path))} ({SNAPSHOT_FORMAT})"
+        copy = sql(
+            "COPY (SELECT {stored} FROM ({statement})) TO {path} ({format})",
+            stored=Sql("* EXCLUDE (key)") if self.key_columns else Sql("*"),
+            statement=statement,
+            path=quote_literal(str(path)),
+            format=SNAPSHOT_FORMAT,
+        )
         row = connection.execute(copy).fetchone()
         modes.settle(path)
         return replace(self, path=path, rows=int(row[0]) if row else 0)
 
-    def largest_group_bytes(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def largest_group_bytes(self, connection: Connection) -> int:
         """Return the uncompressed bytes of the largest row group of the file; 0 for a file so small that all of it
         fits.
         """
         if self.path.stat().st_size < SMALL_BYTES:
             return 0
         row = connection.execute(
-            "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
-            "FROM parquet_metadata($path) GROUP BY row_group_id)",
+            Sql(
+                "SELECT max(bytes)::BIGINT FROM (SELECT sum(total_uncompressed_size) AS bytes "
+                "FROM parquet_metadata($path) GROUP BY row_group_id)"
+            ),
             {"path": str(self.path)},
         ).fetchone()
         return int(row[0] or 0) if row else 0

@@ -26,6 +26,7 @@ from batchpipe.engine.source.snapshot import SNAPSHOT_FORMAT, InputColumn, Snaps
 from batchpipe.engine.source.statements import limits_without_order, offer_macros, one_select, run_steps, steps_of
 from batchpipe.engine.source.upstream import UpstreamTable, UpstreamViews
 from batchpipe.pipeline.model import ADDED_COLUMNS, PipelineFile
+from batchpipe.sql.connection import Connection
 from batchpipe.sql.messages import duckdb_message, query_hint
 from batchpipe.sql.quoting import quote_identifier, quote_literal, quote_table
 from batchpipe.store.disk import disk_is_full, storage_error
@@ -36,7 +37,7 @@ class Inputs(Protocol):
     """The questions that resolving a pipeline asks about its input."""
 
     @property
-    def connection(self) -> duckdb.DuckDBPyConnection: ...
+    def connection(self) -> Connection: ...
 
     def columns(self) -> tuple[InputColumn, ...]: ...
 

@@ -41,7 +41,7 @@ def cast_votes(work: Work, resolved: Resolved) -> None:
     }
     connection.execute(query("cast_votes", **parts))
     connection.execute(query("documents_of_votes"))
-    validate_answers(work, resolved.answer_rules, f"({query('answers_of_votes')})", votes=None)
+    validate_answers(work, resolved.answer_rules, sql("({voted})", voted=query("answers_of_votes")), votes=None)
     connection.execute(query("vote_outcomes"))
     connection.execute(query("vote_verdicts"))
     policy = ladder_policy(resolved)
@@ -61,7 +61,8 @@ def cast_votes(work: Work, resolved: Resolved) -> None:
             verdict.answer,
             verdict.review,
         ]
-        connection.execute(f"INSERT INTO work.vote_verdicts VALUES ({', '.join('?' * len(values))})", values)
+        places = joined(", ", [Sql("?")] * len(values))
+        connection.execute(sql("INSERT INTO work.vote_verdicts VALUES ({places})", places=places), values)
     connection.execute(query("voted"))
 
 

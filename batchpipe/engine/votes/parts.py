@@ -68,7 +68,7 @@ def vote_on_plan(work: Work, resolved: Resolved, snapshot: Snapshot, started: in
     """
     connection = work.connection
     validate_documents(work, resolved.answer_rules, Sql("work.answers"))
-    validate_answers(work, resolved.answer_rules, "work.to_validate", members=EVERY)
+    validate_answers(work, resolved.answer_rules, Sql("work.to_validate"), members=EVERY)
     connection.execute(query("planned_ballots"))
     values = {"values": texts_sql(resolved.hash_columns), "snapshot": snapshot.relation}
     hashes = {"prompt_version": resolved.version.prompt_version, "policy_hash": resolved.policy_hash}

@@ -117,3 +117,6 @@ GROUP BY ALL
 
 -- name: pilot_examples
 SELECT key, input_values, output::VARCHAR AS output, error, valid FROM work.pilot_rows ORDER BY work.draw_order(key_id), custom_id LIMIT $rows
+
+-- name: fresh_and_due
+SELECT count(*) FILTER (reason IN ({fresh_reasons})), count(*) FROM work.due

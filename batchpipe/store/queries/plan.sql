@@ -421,6 +421,29 @@ FROM variants v
 JOIN work.next_rungs n ON n.rungs = v.rungs AND n.rung = v.above
 WHERE n.next_rung IS NOT NULL
 
+-- name: windows_to_render
+SELECT min(position), max(position), count(*)
+FROM (
+    SELECT position, (row_number() OVER (ORDER BY position) - 1) // $rows AS part
+    FROM (SELECT DISTINCT position FROM work.to_render)
+)
+GROUP BY part ORDER BY part
+
+-- name: values_to_render
+SELECT t.position, t.continues, t.rungs, t.next_rung, t.max_tokens, t.feedback_answer, {values}
+FROM work.to_render t JOIN {snapshot} s USING (position) {parts}
+WHERE position BETWEEN $first AND $last
+
+-- name: rendered
+-- work.rendered: One row is a request that was rendered, with its fingerprint and its bytes.
+CREATE OR REPLACE TABLE work.rendered AS
+SELECT
+    t.key_id, position, t.continues, f.next_rung, t.max_tokens, t.feedback_answer, t.feedback_error,
+    CASE WHEN f.next_rung <> t.next_rung THEN t.next_rung END AS too_long_for,
+    unhex(md5(f.fingerprint))::UUID AS fingerprint, f.bytes, f.line_bytes, {request_group} AS request_group
+FROM {rendered} f
+JOIN work.to_render t USING (position, continues) {join}
+
 -- name: plan
 -- work.plan: One row is a row of the input that may be due, with the reason why it is due or not.
 CREATE OR REPLACE TABLE work.plan AS
