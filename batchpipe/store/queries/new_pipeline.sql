@@ -57,7 +57,7 @@ WHERE n.next_rung IS NOT NULL
 CREATE OR REPLACE TABLE work.plan AS
 SELECT
     c.* EXCLUDE (
-        reason, known, answered, same_visible, same_schema, same_rules, max_tokens, feedback_answer, feedback_error
+        reason, known, answered, same_schema, same_rules, max_tokens, feedback_answer, feedback_error
     ),
     f.fingerprint, false AS stays, NULL::VARCHAR AS match_custom_id, NULL::SMALLINT AS match_rung, false AS match_own,
     true AS match_review, false AS match_passes, false AS goes_up, false AS may_continue,
@@ -89,9 +89,9 @@ CREATE OR REPLACE TABLE work.rendered (
 );
 CREATE OR REPLACE TABLE work.plan (
     key_id UUID, position BIGINT, key VARCHAR, input_hash UUID, state VARCHAR, review BOOLEAN, not_before TIMESTAMP,
-    started BIGINT, standing_seq BIGINT, never_sent BOOLEAN, same_input BOOLEAN, same_version BOOLEAN, redo VARCHAR,
-    rung SMALLINT, attempts SMALLINT, transients SMALLINT, own_fingerprint UUID, custom_id VARCHAR, earlier_answer VARCHAR,
-    rungs UINTEGER, fingerprint UUID, stays BOOLEAN, match_custom_id VARCHAR, match_rung SMALLINT, match_own BOOLEAN,
+    started BIGINT, standing_seq BIGINT, never_sent BOOLEAN, same_input BOOLEAN, same_version BOOLEAN,
+    same_visible BOOLEAN, redo VARCHAR, rung SMALLINT, attempts SMALLINT, transients SMALLINT, own_fingerprint UUID,
+    custom_id VARCHAR, earlier_answer VARCHAR, rungs UINTEGER, fingerprint UUID, stays BOOLEAN, match_custom_id VARCHAR, match_rung SMALLINT, match_own BOOLEAN,
     match_review BOOLEAN, match_passes BOOLEAN, goes_up BOOLEAN, may_continue BOOLEAN, reason VARCHAR
 );
 CREATE OR REPLACE TABLE work.due (
