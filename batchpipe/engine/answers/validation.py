@@ -150,7 +150,10 @@ def validate_answers(
             rows=rows,
             votes=votes,
         )
-    inputs += [sql("r.{name} AS {seen}", name=Sql(each), seen=quote_identifier(OUTPUT_PREFIX + each)) for each in voted]
+    inputs += [
+        sql("r.{name} AS {seen}", name=quote_identifier(each), seen=quote_identifier(OUTPUT_PREFIX + each))
+        for each in voted
+    ]
     inputs += [sql("{members} AS of_member", members=members)] if voted else []
     outputs = [
         sql(
