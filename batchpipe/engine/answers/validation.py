@@ -130,19 +130,8 @@ def validate_answers(
     condition reads the input. Several rows may share an answer, and each is checked with its own input values.
     Reads `work.documents`. Writes `work.validity` (key_id, custom_id, valid, accepts, error).
     """
-    needed_outputs = frozenset[str]().union(*(each.outputs for each in rules.conditions))
-    positions = {name: number for number, (name, _) in enumerate(rules.input_columns, start=1)}
-    types = dict(rules.input_columns)
-    inputs = [
-        sql(
-            "TRY_CAST(r.input_values[{position}] AS {type}) AS {name}",
-            position=number_sql(positions[name]),
-            type=type_sql(types[name]),
-            name=quote_identifier(INPUT_PREFIX + name),
-        )
-        for name in sorted(rules.inputs)
-    ]
-    voted = sorted(needed_outputs & {"_agreement", "_votes"})
+    needed = frozenset[str]().union(*(each.outputs for each in rules.conditions))
+    voted = sorted(needed & {"_agreement", "_votes"})
     if voted and votes is not None:
         rows = sql(
             "(SELECT r.*, v.agreement AS _agreement, v.votes AS _votes "
@@ -150,22 +139,7 @@ def validate_answers(
             rows=rows,
             votes=votes,
         )
-    inputs += [
-        sql("r.{name} AS {seen}", name=quote_identifier(each), seen=quote_identifier(OUTPUT_PREFIX + each))
-        for each in voted
-    ]
-    inputs += [sql("{members} AS of_member", members=members)] if voted else []
-    outputs = [
-        sql(
-            "{value} AS {name}",
-            value=value_sql(column, "d.output"),
-            name=quote_identifier(OUTPUT_PREFIX + column.name),
-        )
-        for column in rules.columns
-        if column.name in needed_outputs
-    ]
-    uncast = sql("r.key_id, r.custom_id, r.rung, d.error, {uncast} AS uncast", uncast=_uncast(rules))
-    select = joined(", ", [uncast, *inputs, *outputs])
+    select = _selected(rules, needed, voted, members)
     for part in range(work.parts):
         of_part = Sql("")
         if work.parts > 1:
@@ -186,6 +160,37 @@ def validate_answers(
                 of_part=of_part,
             )
         )
+
+
+def _selected(rules: AnswerRules, needed: frozenset[str], voted: Sequence[str], members: Sql) -> Sql:
+    """Return SQL for what conditions read of a row `r` and its document `d`: fields that are `needed`, and votes."""
+    positions = {name: number for number, (name, _) in enumerate(rules.input_columns, start=1)}
+    types = dict(rules.input_columns)
+    inputs = [
+        sql(
+            "TRY_CAST(r.input_values[{position}] AS {type}) AS {name}",
+            position=number_sql(positions[name]),
+            type=type_sql(types[name]),
+            name=quote_identifier(INPUT_PREFIX + name),
+        )
+        for name in sorted(rules.inputs)
+    ]
+    for each in voted:
+        inputs.append(
+            sql("r.{name} AS {seen}", name=quote_identifier(each), seen=quote_identifier(OUTPUT_PREFIX + each))
+        )
+    inputs += [sql("{members} AS of_member", members=members)] if voted else []
+    outputs = [
+        sql(
+            "{value} AS {name}",
+            value=value_sql(column, "d.output"),
+            name=quote_identifier(OUTPUT_PREFIX + column.name),
+        )
+        for column in rules.columns
+        if column.name in needed
+    ]
+    uncast = sql("r.key_id, r.custom_id, r.rung, d.error, {uncast} AS uncast", uncast=_uncast(rules))
+    return joined(", ", [uncast, *inputs, *outputs])
 
 
 def _uncast(rules: AnswerRules) -> Sql:
