@@ -24,8 +24,9 @@ def local_answers(context: Context, ladder: Resolved, rows: Snapshot, *, trains:
     """Return an Arrow table of what the local model says of `rows`: key_id, valid, accepts, confidence, output; None
     where there is no model yet, or the pipeline has none.
 
-    With `trains` the model is trained in memory where that is due. Nothing is recorded. It works in tables of its own,
-    those of `learn` and `find_sure_rows`. Reads the ledger, `[eval] gold`.
+    With `trains` the model is trained in memory where that is due. Nothing is recorded. Reads the ledger and
+    `[eval] gold`. Writes, in a working database of its own, work.documents, work.validity, work.local_predictions and
+    work.local_sure, and reads them.
     """
     if ladder.learner is None:
         return None
