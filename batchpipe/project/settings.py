@@ -18,7 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchpipe.common.errors import UsageError
 from batchpipe.pipeline.model import Budget
@@ -60,10 +62,10 @@ def _table(value: Any) -> Any:
         raise ValueError("write a table of TOML: { max_usd = 5 }") from error
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """The settings of one command. A `${NAME}` in them is replaced by `text`, `path` and `database_path`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     database: Path = Field(default=Path("batchpipe.duckdb"), description="The DuckDB file, from the root.")
     emulator: bool = Field(default=False, description="Use the built-in emulator in place of a provider.")
@@ -166,6 +168,20 @@ class Layer:
         return f"{self.name} {shown}".strip()
 
 
+class _LayerSource(PydanticBaseSettingsSource):
+    """A layer in the form that pydantic-settings reads."""
+
+    def __init__(self, settings: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings)
+        self.layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self.layer.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self.layer.values)
+
+
 def load_settings(
     root: Path,
     *,
@@ -183,26 +199,20 @@ def load_settings(
     for layer in layers:
         _refuse_unknown(layer)
 
-    values: Mapping[str, Any] = {}
-    for layer in layers:
-        values = _merged(values, layer.values)
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
+
     try:
-        settings = Settings(**values)
+        settings = Layered()
     except ValidationError as error:
         raise _bad_value(error, layers) from error
     if "${" not in str(settings.database):
         settings.database_path(root, {})
     return settings
-
-
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of both layers: those of `first`, where both have one, but tables key by key."""
-    return {
-        key: _merged(value, second[key])
-        if isinstance(value := first.get(key, second.get(key)), Mapping) and isinstance(second.get(key), Mapping)
-        else value
-        for key in {**first, **second}
-    }
 
 
 def credentials(environment: Mapping[str, str], root: Path, variable_names: Sequence[str]) -> dict[str, SecretStr]:
