@@ -44,7 +44,7 @@ def test_no_table_and_no_view_of_the_ledger_has_such_a_number(tmp_path: Path) ->
             Sql("SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'ledger'")
         )
     work.close()
-    assert len({table for table, _, _ in columns}) == 20
+    assert len({table for table, _, _ in columns}) == 21
     assert [each for each in columns if "HUGEINT" in each[2]] == []
     hashes = [each for each in columns if each[1] == "key_id" or each[1].endswith(("_hash", "fingerprint"))]
     assert len(hashes) > 15

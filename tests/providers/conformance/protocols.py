@@ -28,7 +28,8 @@ class Spoken:
     """One protocol of the suite.
 
     `late_codes`: the kind of late refusal that each code of a failed batch is; empty where batches cannot fail late.
-    `too_many`: the kind of refusal that a create with the status 429 is.
+    `too_many`: the kind of refusal that a create with the status 429 is. `strange_end`: what a request is whose end is
+    not known: an answer where its text is there.
     """
 
     protocol: str
@@ -37,6 +38,7 @@ class Spoken:
     settings: Mapping[str, Any] = field(default_factory=dict)
     late_codes: Mapping[str, str] = field(default_factory=dict)
     too_many: str = "rate_limit"
+    strange_end: str = "unknown"
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ PROTOCOLS = (
             "never_heard_of": "invalid",
         },
     ),
-    Spoken(protocol="openai", model="gpt-5.4", endpoint="/v1/chat/completions"),
+    Spoken(protocol="openai", model="gpt-5.4", endpoint="/v1/chat/completions", strange_end="answered"),
     Spoken(
         protocol="gemini",
         model="gemini-3.8-flash",
