@@ -69,6 +69,7 @@ def no_secrets() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-sweep", action="store_true", help="every point and every pair, not the share of a day")
     parser.addoption("--day", help="the day whose share of the sweeps is tried, as 2026-11-28; default: today (UTC)")
+    parser.addoption("--turns", action="store_true", help="long tests of files that are named take turns as well")
     parser.addoption("--measure", action="store_true", help="run all tests, and write which of them take long")
     parser.addoption(
         "--proofs",
@@ -91,7 +92,8 @@ def pytest_configure(config: pytest.Config) -> None:
         named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
         config.option.all_proofs = config.option.full_sweep or named
         config.option.all_kinds = config.option.all_proofs and not config.option.proofs
-        config.option.all_turns = config.option.all_kinds or config.option.measure or config.option.proofs
+        all_turns = config.option.all_kinds or config.option.measure or config.option.proofs
+        config.option.all_turns = all_turns and not config.option.turns
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_FREE_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.addinivalue_line("markers", "share(n): of a sweep's cases so many are tried a day, chosen by the day")
