@@ -545,6 +545,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     ),
     "pyarrow": ("engine.*", "store.arrow"),
     "pydantic": ("pipeline.*", "engine.cost.pricing", "project.notify", "project.provider_tables", "project.settings"),
+    "pydantic_settings": ("project.settings",),
     "rich": ("commands.*",),
     "scipy": ("evaluation.library", "local_model.library"),
     "sklearn": ("evaluation.error_model", "local_model.library"),
@@ -757,11 +758,11 @@ def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = (*project["dependencies"], *extras["eval"], *extras["local"], *extras["ui"])
-    names = {"python_dotenv": "dotenv", "scikit_learn": "sklearn"}
+    names = {"scikit_learn": "sklearn"}
     found = [re.split(r"[<>=~ \[]", each)[0].replace("-", "_") for each in wanted]
     declared = {names.get(each, each) for each in found}
     # the SDK and scipy choose their versions
-    brought_by_others = {"httpx2", "markdown_it", "markupsafe", "numpy", "opentelemetry"}
+    brought_by_others = {"dotenv", "httpx2", "markdown_it", "markupsafe", "numpy", "opentelemetry"}
     assert declared == set(MAY_USE) - brought_by_others
 
 

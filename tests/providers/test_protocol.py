@@ -229,7 +229,9 @@ def test_chunks_take_every_request_once_within_their_limits(
     sizes.sort(key=lambda each: each[1])
     limits = ChunkLimits(max_requests=max_requests, max_bytes=max_bytes, max_in_flight=max_in_flight)
     numbered_sizes = [[*range(len(sizes))], [size for size, _ in sizes], [group for _, group in sizes]]
-    columns = "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, unnest($3::INT[]) AS grouping"
+    columns = (
+        "unnest($1::INT[]) AS number, unnest($2::INT[]) AS bytes, bytes AS line_bytes, unnest($3::INT[]) AS grouping"
+    )
     connection.execute(f"CREATE OR REPLACE TABLE work.to_send AS SELECT {columns}", numbered_sizes)
     chunks = list(partition(partial(fit, connection), limits, total=len(sizes)))
     assert [n for chunk in chunks for n in range(chunk.start, chunk.start + chunk.count)] == list(range(len(sizes)))

@@ -114,7 +114,7 @@ def make(project: Project, rows: int) -> None:
 
 
 def version(project: Project) -> str:
-    return str(project.sql("SELECT max(value) FROM ledger.meta WHERE name = 'schema_version'")[0][0])
+    return str(project.sql("SELECT max(value::INTEGER) FROM ledger.meta WHERE name = 'schema_version'")[0][0])
 
 
 def test_many_rows_are_migrated_and_not_one_is_due(
