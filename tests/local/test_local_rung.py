@@ -56,3 +56,17 @@ def test_all_that_follows(tmp_path: Path) -> None:
     project.write(PIPELINE)
     for name in ("status", "results", "report", "show"):
         assert "local:v1" in project.command(name, "triage", *(["301"] if name == "show" else [])).stdout, name
+
+
+def test_a_panel_above_it_is_asked_of_each_member_once(tmp_path: Path) -> None:
+    members = 'panel = ["claude-haiku-4-5", "claude-sonnet-4-6"]'
+    project = LocalProject(tmp_path, PIPELINE.replace('model = "claude-haiku-4-5"', members))
+    project.rows(range(150))
+    assert project.json("run", "triage", "--yes")["submitted"] == 300
+    project.rows(range(200, 240))
+    plan = project.json("plan", "triage")
+    ran = project.json("run", "triage", "--yes")
+    above = 40 - ran["local"]["answered"]
+    assert 0 < above < 20
+    assert plan["requests"] == ran["submitted"] == 2 * above
+    assert ran["rows"]["accepted"] == 40
