@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
 from jinja2.runtime import Context
+
+from batchpipe.template.calls import as_filter, own_names, replace_calls
 
 LIKELY, NEAR = "likely()", "near()"
 FILTERS = (LIKELY, NEAR)
@@ -82,36 +85,20 @@ def with_filters(tree: nodes.Template) -> nodes.Template:
     A template that gives `fields` or `near` a meaning of its own keeps it. Raises TemplateSyntaxError for a call whose
     argument is not one number.
     """
-    own = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}
-    own |= {each.name for each in tree.find_all(nodes.Macro)}
-    for found in tree.find_all(nodes.FromImport):
-        own |= {each[1] if isinstance(each, tuple) else each for each in found.names}
-    own |= {each.target for each in tree.find_all(nodes.Import)}
-    wanted = frozenset({"fields", "near"} - own)
-    return _replace(tree, wanted) if wanted else tree
+    wanted = frozenset({"fields", "near"} - own_names(tree))
+    return replace_calls(tree, partial(_hint, wanted)) if wanted else tree
 
 
-def _replace(node: Any, wanted: frozenset[str]) -> Any:
-    for name, value in node.iter_fields():
-        if isinstance(value, list):
-            setattr(node, name, [_replaced(each, wanted) if isinstance(each, nodes.Node) else each for each in value])
-        elif isinstance(value, nodes.Node):
-            setattr(node, name, _replaced(value, wanted))
-    return node
-
-
-def _replaced(node: nodes.Node, wanted: frozenset[str]) -> nodes.Node:
-    _replace(node, wanted)
-    if not isinstance(node, nodes.Call):
-        return node
-    called = node.node
+def _hint(wanted: frozenset[str], call: nodes.Call) -> nodes.Node | None:
+    """Return the filter that a call of near() or likely() becomes; None for another call."""
+    called = call.node
     if isinstance(called, nodes.Name) and called.name == "near" and "near" in wanted:
-        return _filter(node, NEAR, None)
+        return _filter(call, NEAR, None)
     if isinstance(called, nodes.Getattr) and called.attr == "likely" and "fields" in wanted:
         field = _member_of_fields(called.node)
         if field is not None:
-            return _filter(node, LIKELY, field)
-    return node
+            return _filter(call, LIKELY, field)
+    return None
 
 
 def _member_of_fields(node: nodes.Node) -> str | None:
@@ -129,13 +116,7 @@ def _filter(call: nodes.Call, name: str, field: str | None) -> nodes.Node:
     number = given.value if isinstance(given, nodes.Const) and plain else None
     if type(number) is not int or not 1 <= number <= MOST:
         raise jinja2.TemplateSyntaxError(f"{WORDS[name]}; from 1 to {MOST}", call.lineno)
-    line = call.lineno
-    made = nodes.Filter(
-        nodes.Const(field, lineno=line), name, [nodes.Const(number, lineno=line)], [], None, None, lineno=line
-    )
-    assert call.environment is not None
-    made.set_environment(call.environment)
-    return made
+    return as_filter(call, name, field, [nodes.Const(number, lineno=call.lineno)])
 
 
 def use_of(node: nodes.Filter) -> HintUse:

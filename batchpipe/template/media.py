@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -18,6 +19,7 @@ from jinja2.runtime import Context
 
 from batchpipe.media.content import Content, content_name, read_line
 from batchpipe.providers import Block, BlockKind
+from batchpipe.template.calls import as_filter, own_names, replace_calls
 
 KINDS: tuple[BlockKind, ...] = ("image", "pdf", "file")
 # The name of the filter that a call becomes; no template can write it.
@@ -72,28 +74,14 @@ def with_filters(tree: nodes.Template) -> nodes.Template:
 
     A template that gives one of these names a meaning of its own keeps it.
     """
-    own = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}
-    own |= {each.name for each in tree.find_all(nodes.Macro)}
-    for found in tree.find_all(nodes.FromImport):
-        own |= {each[1] if isinstance(each, tuple) else each for each in found.names}
-    own |= {each.target for each in tree.find_all(nodes.Import)}
-    wanted = frozenset(KINDS) - own
-    return _replace(tree, wanted) if wanted else tree
+    wanted = frozenset(KINDS) - own_names(tree)
+    return replace_calls(tree, partial(_filter, wanted)) if wanted else tree
 
 
-def _replace(node: Any, wanted: frozenset[str]) -> Any:
-    for name, value in node.iter_fields():
-        if isinstance(value, list):
-            setattr(node, name, [_replaced(each, wanted) if isinstance(each, nodes.Node) else each for each in value])
-        elif isinstance(value, nodes.Node):
-            setattr(node, name, _replaced(value, wanted))
-    return node
-
-
-def _replaced(node: nodes.Node, wanted: frozenset[str]) -> nodes.Node:
-    _replace(node, wanted)
-    if not (isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name in wanted):
-        return node
+def _filter(wanted: frozenset[str], node: nodes.Call) -> nodes.Node | None:
+    """Return the filter that a call of one of the `wanted` names becomes; None for another call."""
+    if not (isinstance(node.node, nodes.Name) and node.node.name in wanted):
+        return None
     kind = node.node.name
     column = _column(node.args[0]) if node.args else None
     kwargs = {each.key for each in node.kwargs}
@@ -107,12 +95,7 @@ def _replaced(node: nodes.Node, wanted: frozenset[str]) -> nodes.Node:
     if kind == "file" and len(node.args) < 2 and "media_type" not in kwargs:
         what = "file() takes a column and a media type: file(COLUMN, 'text/plain')"
         raise jinja2.TemplateSyntaxError(what, node.lineno)
-    made = nodes.Filter(
-        nodes.Const(column, lineno=node.lineno), f"{kind}()", node.args[1:], node.kwargs, None, None, lineno=node.lineno
-    )
-    assert node.environment is not None
-    made.set_environment(node.environment)
-    return made
+    return as_filter(node, f"{kind}()", column, node.args[1:], node.kwargs)
 
 
 _NAMED: Mapping[str, set[str]] = {"image": {"version"}, "pdf": {"version"}, "file": {"media_type"}}
