@@ -39,6 +39,7 @@ class LocalHints:
     name: str
     bytes_of: dict[tuple[str, int], int] = field(default_factory=dict, init=False)
     rows: int = field(default=0, init=False)
+    _forbidden: list[str] | None = field(default=None, init=False)
 
     @property
     def select(self) -> tuple[Sql, Sql, Sql]:
@@ -79,9 +80,10 @@ class LocalHints:
     ) -> list[list[Example]]:
         known = self.model.known
         assert known is not None
-        usable = {key for (key,) in self.work.connection.execute(query("local_lesson_keys")).fetchall()}
-        forbidden = [key for key in known.keys if key not in usable]
-        found = self.model.near(texts, count, forbidden, embeddings, keys)
+        if self._forbidden is None:  # once, and not for every block of rows: the lessons stay as they are
+            usable = {key for (key,) in self.work.connection.execute(query("local_lesson_keys")).fetchall()}
+            self._forbidden = [key for key in known.keys if key not in usable]
+        found = self.model.near(texts, count, self._forbidden, embeddings, keys)
         examples = self._examples(sorted({each.key for row in found for each in row}))
         return [[examples[each.key] for each in row] for row in found]
 

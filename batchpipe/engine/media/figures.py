@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from batchpipe.engine.resolved.bind import rungs_sql
 from batchpipe.engine.resolved.contents import why_no_rung
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.contents import ContentColumn, content_columns
+from batchpipe.engine.source.contents import content_columns, content_lines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.providers import Block
 from batchpipe.sql.connection import Connection
-from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
+from batchpipe.sql.quoting import Sql, joined, number_sql, sql
 from batchpipe.store.queries import query
 
 SHOWN_ROWS = 5
@@ -94,7 +94,7 @@ def _planned(
     `shared` are the contents (rung, sha256) that are uploaded once.
     """
     columns = content_columns(resolved.input_columns)
-    lines = joined(" UNION ALL ", (_lines(each, snapshot) for each in columns))
+    lines = content_lines(columns, snapshot.file)
     found: dict[int, list[tuple[Block, int]]] = {}
     for rung, kind, content, size, width, height, pages, blocks in connection.execute(
         query("files_by_size", lines=lines, sends=sends)
@@ -112,17 +112,6 @@ def _planned(
     ).fetchall()
     shown = [UnfitRow(key=key, why=why) for key, why in wrong[:SHOWN_ROWS]]
     return MediaPlan(figures=sorted(figures, key=lambda each: each.rung), unfit=len(wrong), rows=shown)
-
-
-def _lines(column: ContentColumn, snapshot: Snapshot) -> Sql:
-    """Return a SELECT of `position`, `kind` and `line`: each content of a column."""
-    return sql(
-        "SELECT position, {kind} AS kind, unnest(string_split({lines}, chr(10))) AS line FROM {file} "
-        "WHERE {lines} IS NOT NULL",
-        kind=quote_literal(column.kind),
-        lines=column.stored,
-        file=snapshot.file,
-    )
 
 
 def _figures(resolved: Resolved, rung: int, blocks: Sequence[tuple[Block, int]], sums: Sequence[int]) -> MediaFigures:

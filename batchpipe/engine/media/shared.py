@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchpipe.engine.resolved.resolve import Resolved
-from batchpipe.engine.source.contents import ContentColumn, content_columns
+from batchpipe.engine.source.contents import ContentColumn, content_columns, content_lines
 from batchpipe.engine.source.snapshot import Snapshot
 from batchpipe.sql.connection import Connection
 from batchpipe.sql.quoting import Sql, joined, number_sql, quote_literal, sql
@@ -58,22 +58,11 @@ def shared_contents(columns: Sequence[ContentColumn], snapshot: Snapshot) -> Sql
 def contents_of_types(columns: Sequence[ContentColumn], snapshot: Snapshot, types: Sequence[str]) -> Sql:
     """Return a SELECT of `position`, `media_type`, `sha256`, `size` of the contents with a type that begins so."""
     fits = joined(" OR ", (sql("starts_with(media_type, {each})", each=quote_literal(each)) for each in types))
-    lines = joined(
-        " UNION ALL ",
-        (
-            sql(
-                "SELECT position, unnest(string_split({lines}, chr(10))) AS line FROM {file} WHERE {lines} IS NOT NULL",
-                lines=each.stored,
-                file=snapshot.file,
-            )
-            for each in columns
-        ),
-    )
     return sql(
         "SELECT position, split_part(line, ' ', 1) AS media_type, regexp_extract(line, '^\\S+ ([0-9a-f]{{64}})', 1) "
         "AS sha256, TRY_CAST(split_part(split_part(line, chr(9), 2), ' ', 1) AS BIGINT) AS size FROM ({lines}) "
         "WHERE regexp_matches(line, '^\\S+ [0-9a-f]{{64}}\\t') AND ({fits})",
-        lines=lines,
+        lines=content_lines(columns, snapshot.file),
         fits=fits,
     )
 

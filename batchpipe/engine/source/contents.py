@@ -75,6 +75,21 @@ class ContentColumn(InputColumn):
         return sql("{made} AS {stored}", made=made, stored=self.stored)
 
 
+def content_lines(columns: Iterable[ContentColumn], file: Sql) -> Sql:
+    """Return a SELECT of `position`, `kind` and `line` of each content of the columns, from the snapshot's `file`."""
+    found = (
+        sql(
+            "SELECT position, {kind} AS kind, unnest(string_split({lines}, chr(10))) AS line FROM {file} "
+            "WHERE {lines} IS NOT NULL",
+            kind=quote_literal(each.kind),
+            lines=each.stored,
+            file=file,
+        )
+        for each in columns
+    )
+    return joined(" UNION ALL ", found)
+
+
 def _line_of_bytes(value: Sql, kind: str) -> Sql:
     """Return SQL for the line of the content `value`, a BLOB; NULL for NULL."""
     head = sql("hex(array_slice({value}, 1, {count}))", value=value, count=number_sql(HEAD_BYTES))
